@@ -1,0 +1,85 @@
+# Every job that CI does is a target here, and CI calls nothing else.
+
+PYTHON ?= python3
+# Workers of the fast tests. The slow ones run one after the other: the sweeps among them start
+# processes of their own and race them against each other.
+JOBS ?= auto
+SLOW_JOBS ?= 0
+# `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
+UPGRADE ?=
+
+VENV := .venv
+DEMO := .venv-demo
+BIN := $(VENV)/bin
+UV ?= $(BIN)/uv
+COVERAGE := --cov=keyvault.core --cov=keyvault.crypto --cov-branch
+
+# Aborts with a sentence where pip would fail much later, in the middle of its output.
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or later, e.g. make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# `make lint test` with -j must not install into one environment twice at once.
+.NOTPARALLEL:
+.PHONY: demo test test-fast lint bench lock clean help prepare
+
+demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
+	$(DEMO)/bin/keyvault demo --replace build/demo
+
+test: prepare $(VENV)/installed  ## Run all tests; fails below 95 % branch coverage of core and crypto
+	$(BIN)/python -m pytest -m 'not slow' -n $(JOBS) $(COVERAGE) --cov-report=
+# Exit code 5 means that no test is marked slow; too little coverage is 1.
+	$(BIN)/python -m pytest -m slow -n $(SLOW_JOBS) $(COVERAGE) --cov-append \
+	  --cov-report=term-missing:skip-covered --cov-fail-under=95 || test $$? -eq 5
+
+test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes together
+	$(BIN)/python -m pytest -m 'not slow' -n $(JOBS)
+
+lint: $(VENV)/installed  ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+bench: $(VENV)/installed  ## Measure what docs and design promise
+	$(BIN)/python bench/run.py
+
+lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
+	$(call compile,requirements.lock,pyproject.toml)
+	$(call compile,requirements-dev.lock,pyproject.toml --group dev --constraints requirements.lock)
+	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
+
+clean:  ## Remove everything that make made
+	rm -rf build dist $(VENV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf tests/interop/node/node_modules
+	find bench keyvault tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+prepare:  # Install the foreign programs that some tests run, where that is possible
+	PYTHON='$(PYTHON)' .ci/prepare
+
+# A lock file that changed gets a new environment: what it no longer names must not linger.
+$(VENV)/locked: requirements-dev.lock
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	touch $@
+
+$(DEMO)/locked: requirements.lock requirements-build.lock
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --require-hashes \
+	  --requirement requirements.lock --requirement requirements-build.lock
+	touch $@
+
+# The build backend comes from the lock file too: nothing is downloaded here.
+%/installed: %/locked pyproject.toml
+	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# No index, host or path of the machine that resolved may end up in a lock file.
+define compile
+$(UV) pip compile $(2) --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --output-file $(1)
+endef

@@ -1,0 +1,149 @@
+"""
+The one table of every JOSE algorithm that a set can have.
+
+Says which key type and curves an algorithm takes and what the key is for. Does not generate, sign or
+judge the strength of a key.
+
+Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (Ed25519, Ed448).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from keyvault.core.text import nearest
+from keyvault.errors import ConfigError
+
+Use = Literal["sig", "enc"]
+
+#: Published JWK Sets list RSA first and OKP last: old verifiers that stop at a key type they do not
+#: know have then seen the keys that they can use.
+KTY_ORDER = ("RSA", "EC", "OKP", "oct")
+
+RSA_BITS_DEFAULT = 2048
+RSA_BITS_MIN = 2048
+RSA_BITS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """
+    One JOSE ``alg`` value.
+
+    Attributes:
+        name: The value of ``alg``.
+        kty: The key type that it needs.
+        use: What a key under it is for.
+        curves: The curves that it accepts, the default first; empty for RSA and oct.
+        octets: Length of an ``oct`` key in octets (a minimum for HMAC, exact for key wrap); 0 otherwise.
+    """
+
+    name: str
+    kty: str
+    use: Use
+    curves: tuple[str, ...] = ()
+    octets: int = 0
+
+
+_NIST = ("P-256", "P-384", "P-521")
+_AGREEMENT = (*_NIST, "X25519", "X448")
+
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        *(Algorithm(f"{family}{size}", "RSA", "sig") for family in ("RS", "PS") for size in (256, 384, 512)),
+        Algorithm("ES256", "EC", "sig", ("P-256",)),
+        Algorithm("ES384", "EC", "sig", ("P-384",)),
+        Algorithm("ES512", "EC", "sig", ("P-521",)),
+        Algorithm("ES256K", "EC", "sig", ("secp256k1",)),
+        Algorithm("EdDSA", "OKP", "sig", ("Ed25519", "Ed448")),
+        Algorithm("Ed25519", "OKP", "sig", ("Ed25519",)),
+        Algorithm("Ed448", "OKP", "sig", ("Ed448",)),
+        Algorithm("RSA-OAEP", "RSA", "enc"),
+        Algorithm("RSA-OAEP-256", "RSA", "enc"),
+        Algorithm("ECDH-ES", "EC", "enc", _AGREEMENT),
+        Algorithm("ECDH-ES+A128KW", "EC", "enc", _AGREEMENT),
+        Algorithm("ECDH-ES+A192KW", "EC", "enc", _AGREEMENT),
+        Algorithm("ECDH-ES+A256KW", "EC", "enc", _AGREEMENT),
+        *(Algorithm(f"HS{size}", "oct", "sig", octets=size // 8) for size in (256, 384, 512)),
+        *(Algorithm(f"A{size}KW", "oct", "enc", octets=size // 8) for size in (128, 192, 256)),
+    )
+}
+
+#: Key type of each curve. ECDH-ES is the one family that takes curves of two key types.
+CURVE_KTY = {
+    **dict.fromkeys((*_NIST, "secp256k1"), "EC"),
+    **dict.fromkeys(("Ed25519", "Ed448", "X25519", "X448"), "OKP"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """
+    What a generator needs to know to make a key.
+
+    Attributes:
+        alg: A name from `ALGORITHMS`.
+        crv: The curve, for EC and OKP; None otherwise.
+        bits: Length of the modulus for RSA, of the secret for oct; None otherwise.
+    """
+
+    alg: str
+    crv: str | None = None
+    bits: int | None = None
+
+    @property
+    def kty(self) -> str:
+        return CURVE_KTY[self.crv] if self.crv else ALGORITHMS[self.alg].kty
+
+    @property
+    def use(self) -> Use:
+        return ALGORITHMS[self.alg].use
+
+    def __str__(self) -> str:
+        if self.kty == "RSA":
+            return f"{self.alg} {self.bits}"
+        return f"{self.alg} {self.crv}" if len(ALGORITHMS[self.alg].curves) > 1 else self.alg
+
+
+def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> KeySpec:
+    """
+    Return the checked specification of a key.
+
+    Args:
+        alg: A JOSE algorithm name.
+        crv: A curve, where the algorithm takes more than one; default is the algorithm's first.
+        bits: Modulus length for RSA (2048 to 4096, a multiple of 8), secret length for HMAC.
+
+    Raises:
+        ConfigError: The algorithm is unknown, or the curve or length does not fit it.
+    """
+    algorithm = ALGORITHMS.get(alg)
+    if algorithm is None:
+        raise ConfigError(f"unknown algorithm {alg!r}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS))
+    if algorithm.curves:
+        if bits is not None:
+            raise ConfigError(f"{alg} has a curve, not a length: bits = {bits} cannot be")
+        chosen = crv or algorithm.curves[0]
+        if chosen not in algorithm.curves:
+            raise ConfigError(f"{alg} does not take curve {crv!r}", hint="one of " + ", ".join(algorithm.curves))
+        return KeySpec(alg, crv=chosen)
+    if crv is not None:
+        raise ConfigError(f"{alg} has no curve: crv = {crv!r} cannot be")
+    if algorithm.kty == "RSA":
+        length = RSA_BITS_DEFAULT if bits is None else bits
+        if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:
+            raise ConfigError(
+                f"an RSA key of {length} bits is not made here",
+                hint=f"bits is {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
+            )
+        return KeySpec(alg, bits=length)
+    length = algorithm.octets * 8 if bits is None else bits
+    exact = algorithm.use == "enc"
+    if length % 8 or length < algorithm.octets * 8 or length > 4096 or (exact and length != algorithm.octets * 8):
+        raise ConfigError(
+            f"a secret of {length} bits does not fit {alg}",
+            hint=f"bits is {'exactly' if exact else 'at least'} {algorithm.octets * 8}",
+        )
+    return KeySpec(alg, bits=length)

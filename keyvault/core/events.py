@@ -1,0 +1,189 @@
+"""
+Events of a key, and the state that follows from them.
+
+A record's event list is all that is stored; the state is a fold over it, so a state can never contradict
+its dates. `fold` refuses every list that no legal sequence of commands could have made.
+
+Source: docs/lifecycle.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from keyvault.core.text import format_instant
+from keyvault.errors import RecordError
+
+EventName = Literal[
+    "created", "published", "activated", "lifetime", "deactivated", "reactivated", "withdrawn", "revoked"
+]
+State = Literal["next", "active", "retiring", "withdrawn", "revoked"]
+Reason = Literal["compromised", "superseded", "unspecified"]
+
+#: from-state and to-state of every event. None is the state before the first event.
+TRANSITIONS: dict[str, dict[State | None, State]] = {
+    "created": {None: "next"},
+    "published": {"next": "next"},
+    "activated": {"next": "active"},
+    "lifetime": {"active": "active"},
+    "deactivated": {"active": "retiring"},
+    "reactivated": {"retiring": "active"},
+    "withdrawn": {"retiring": "withdrawn", "next": "withdrawn"},
+    "revoked": {"next": "revoked", "active": "revoked", "retiring": "revoked"},
+}
+
+#: The members that each event must carry beside ``at`` and ``event``. ``forced`` and ``note`` may stand on any.
+_CARRIES: dict[str, frozenset[str]] = {
+    "created": frozenset(),
+    "published": frozenset({"url"}),
+    "activated": frozenset({"token_lifetime"}),
+    "lifetime": frozenset({"token_lifetime"}),
+    "deactivated": frozenset({"keep_until"}),
+    "reactivated": frozenset({"token_lifetime"}),
+    "withdrawn": frozenset(),
+    "revoked": frozenset({"reason"}),
+}
+_PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
+
+#: Free text that people write into a record.
+TEXT_MAX = 500
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """
+    One event of a key.
+
+    Attributes:
+        at: When, in UTC and whole seconds.
+        event: What.
+        imported: On ``created``: the key came from outside.
+        url: On ``published``: the JWK Set that was seen serving the key.
+        token_lifetime: On ``activated``, ``reactivated`` and ``lifetime``: seconds that tokens live.
+        keep_until: On ``deactivated``: the key stays available up to and including this instant.
+        reason: On ``revoked``.
+        note: What somebody wanted to say.
+        forced: Why the event went past a gate.
+    """
+
+    at: datetime
+    event: EventName
+    imported: bool = False
+    url: str | None = None
+    token_lifetime: int | None = None
+    keep_until: datetime | None = None
+    reason: Reason | None = None
+    note: str | None = None
+    forced: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """
+    What the events of a key add up to.
+
+    Attributes:
+        state: Where the key stands.
+        created_at: When it was made.
+        published: The first receipt of each URL, as instants by URL.
+        activated_at: When it last began to sign, or None.
+        deactivated_at: When it last stopped to sign, or None.
+        keep_until: Until when it is kept after that, or None.
+        ended_at: When it was withdrawn or revoked, or None.
+        token_lifetime: The longest that tokens of this key were ever promised to live.
+        newest_at: The instant of the newest event.
+    """
+
+    state: State
+    created_at: datetime
+    published: dict[str, datetime] = field(default_factory=dict)
+    activated_at: datetime | None = None
+    deactivated_at: datetime | None = None
+    keep_until: datetime | None = None
+    ended_at: datetime | None = None
+    token_lifetime: timedelta = timedelta(0)
+    newest_at: datetime = datetime.min.replace(tzinfo=UTC)
+
+
+def _check_instant(instant: datetime) -> None:
+    if instant.utcoffset() != timedelta(0) or instant.microsecond:
+        raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds")
+
+
+def _check_text(text: str | None, member: str) -> None:
+    if text is not None and (not text.strip() or len(text) > TEXT_MAX):
+        raise RecordError(f"{member} must be 1 to {TEXT_MAX} characters, and not only blanks")
+
+
+def check_event(event: Event) -> None:
+    """
+    Check one event by itself: instants, and exactly the members that its kind carries.
+
+    Raises:
+        RecordError: Something is missing, out of place or out of range.
+    """
+    _check_instant(event.at)
+    if event.keep_until is not None:
+        _check_instant(event.keep_until)
+    carried = {name for name in _PAYLOAD if getattr(event, name) is not None}
+    if carried != _CARRIES[event.event]:
+        expected = ", ".join(sorted(_CARRIES[event.event])) or "nothing"
+        raise RecordError(f"event {event.event} carries {', '.join(sorted(carried)) or 'nothing'} instead of {expected}")
+    if event.imported and event.event != "created":
+        raise RecordError(f"event {event.event} cannot be imported")
+    if event.token_lifetime is not None and not 0 < event.token_lifetime <= 36_525 * 86_400:
+        raise RecordError(f"token_lifetime of {event.token_lifetime} s is out of range")
+    _check_text(event.note, "note")
+    _check_text(event.forced, "forced")
+
+
+def fold(events: Sequence[Event]) -> Life:
+    """
+    Return what *events* add up to.
+
+    Raises:
+        RecordError: The list is empty, an instant decreases, or a transition is not legal.
+    """
+    state: State | None = None
+    created_at = activated_at = deactivated_at = keep_until = ended_at = newest_at = None
+    published: dict[str, datetime] = {}
+    longest = 0
+    for event in events:
+        check_event(event)
+        if newest_at is not None and event.at < newest_at:
+            raise RecordError(f"event {event.event} at {format_instant(event.at)} is older than the one before it")
+        following = TRANSITIONS[event.event].get(state)
+        if following is None:
+            raise RecordError(f"event {event.event} cannot follow the state {state or 'before creation'}")
+        state, newest_at = following, event.at
+        match event.event:
+            case "created":
+                created_at = event.at
+            case "published":
+                published.setdefault(str(event.url), event.at)
+            case "activated" | "reactivated":
+                activated_at, deactivated_at, keep_until = event.at, None, None
+            case "deactivated":
+                deactivated_at, keep_until = event.at, event.keep_until
+                if keep_until is not None and keep_until < event.at:
+                    raise RecordError("keep_until lies before the deactivation")
+            case "withdrawn" | "revoked":
+                ended_at = event.at
+        longest = max(longest, event.token_lifetime or 0)
+    if state is None or created_at is None or newest_at is None:
+        raise RecordError("a key has at least the event created")
+    return Life(
+        state=state,
+        created_at=created_at,
+        published=published,
+        activated_at=activated_at,
+        deactivated_at=deactivated_at,
+        keep_until=keep_until,
+        ended_at=ended_at,
+        token_lifetime=timedelta(seconds=longest),
+        newest_at=newest_at,
+    )

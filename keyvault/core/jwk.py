@@ -1,0 +1,167 @@
+"""
+Public JWKs: the profile that is published, thumbprints, and the bytes of a JWK Set.
+
+Public JWKs are *built from an allowlist* of members per key type, never made by deleting members from a
+private one. Nothing here reads a private member. Whether a key is strong enough is said in `strength`.
+
+Sources: RFC 7517 (JWK), RFC 7518 section 6 (members per kty), RFC 7638 (thumbprint), RFC 8037 (OKP).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY
+from keyvault.errors import JWKError
+
+#: The members that identify a key and that RFC 7638 hashes, in the order that it hashes them.
+REQUIRED = {
+    "RSA": ("e", "kty", "n"),
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+    "oct": ("k", "kty"),
+}
+
+#: Every member that carries private or symmetric key material, of any key type (RFC 7518, RFC 9864's AKP).
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+
+_KID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
+_PLAIN_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]*", re.ASCII)
+_RESERVED_STEM = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.|.*~[0-9].*|.*\.lock|index", re.I)
+
+
+class PublicJWK(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """
+    A public JWK in the published profile: ``kty, kid, use, alg`` and the public members, nothing else.
+
+    For ``oct`` there are no public members: such a JWK names a key and is never rendered.
+    """
+
+    kty: str
+    kid: str
+    use: str
+    alg: str
+    crv: str | UnsetType = UNSET
+    x: str | UnsetType = UNSET
+    y: str | UnsetType = UNSET
+    n: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+
+    @property
+    def thumbprint(self) -> str:
+        """The RFC 7638 thumbprint; for ``oct`` the kid, since the secret is not here to be hashed."""
+        return self.kid if self.kty == "oct" else thumbprint(msgspec.to_builtins(self))
+
+
+def b64u(data: bytes) -> str:
+    """Return *data* in base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def b64u_decode(text: object, *, what: str) -> bytes:
+    """
+    Return the bytes of *text*, which must be canonical base64url without padding.
+
+    Raises:
+        JWKError: Not a string, not base64url, or not the one canonical encoding of its bytes.
+    """
+    if not isinstance(text, str):
+        raise JWKError(f"{what} must be a string of base64url")
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise JWKError(f"{what} is not base64url") from None
+    if b64u(data) != text:
+        raise JWKError(f"{what} is not canonical base64url")
+    return data
+
+
+def check_kid(kid: object) -> str:
+    """
+    Return *kid* if it is a string of 1 to 128 of ``A-Z a-z 0-9 . _ ~ -``.
+
+    Raises:
+        JWKError: It is not.
+    """
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        shown = repr(kid)[:80]
+        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 128 of A-Z a-z 0-9 . _ ~ -")
+    return kid
+
+
+def file_stem(kid: str) -> str:
+    """
+    Return the name, without extension, of the files about *kid* in the vault and on the site.
+
+    It is the kid itself wherever every file system, shell and git take it as a plain name; a kid such as
+    ``-x``, ``..``, ``CON`` or ``git~1`` gets ``kid-`` and the first 32 hexadecimal digits of its SHA-256.
+    """
+    if _PLAIN_STEM.fullmatch(kid) and not _RESERVED_STEM.fullmatch(kid):
+        return kid
+    return "kid-" + hashlib.sha256(kid.encode()).hexdigest()[:32]
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """
+    Return the SHA-256 thumbprint of *jwk*, the value we use as ``kid``.
+
+    The private half and descriptive members do not change it.
+
+    Returns:
+        43 base64url characters, without padding (256 bits).
+
+    Raises:
+        JWKError: The key type is unknown, or a required member is missing or not a string.
+
+    Source: RFC 7638 section 3.
+    """
+    kty = jwk.get("kty")
+    if not isinstance(kty, str) or kty not in REQUIRED:
+        raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of " + ", ".join(REQUIRED))
+    members = {}
+    for name in REQUIRED[kty]:
+        value = jwk.get(name)
+        if not isinstance(value, str):
+            raise JWKError(f"{kty} key lacks the member {name!r}")
+        members[name] = value
+    # The required members stand in lexicographic order in the table, as the RFC demands.
+    return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
+
+
+def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
+    """
+    Return the published form of *jwk*, a public or private JWK, under *kid* for use with *alg*.
+
+    Raises:
+        JWKError: The key is malformed, or *alg* does not fit its type and curve.
+    """
+    algorithm = ALGORITHMS.get(alg)
+    if algorithm is None:
+        raise JWKError(f"unknown algorithm {alg!r:.40}")
+    kty = jwk.get("kty")
+    thumbprint(jwk)  # raises where a required member is missing
+    crv = jwk.get("crv", UNSET)
+    fits = crv in algorithm.curves and CURVE_KTY[crv] == kty if algorithm.curves else kty == algorithm.kty
+    if not fits:
+        raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + repr(crv)[:40]} does not fit {alg}")
+    # This is an allowlist: a member that is not named here never reaches the public site.
+    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name not in ("kty", "k")}
+    return PublicJWK(kty=str(kty), kid=check_kid(kid), use=algorithm.use, alg=alg, **members)
+
+
+def jwk_set_bytes(keys: Iterable[PublicJWK]) -> bytes:
+    """Return a JWK Set document with *keys* in the given order: two spaces, LF, one final newline."""
+    return pretty({"keys": list(keys)})
+
+
+def pretty(value: object) -> bytes:
+    """Return *value* as JSON for people and machines: two spaces, LF, one final newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"

@@ -1,0 +1,318 @@
+"""
+Keys, sets of keys, and the state of a whole vault as one value.
+
+`Key` is the record as it is stored; `KeySet` answers the questions that planners and pages ask;
+`VaultState` is all that one commit says. Bytes are read and written in ``repo/records``.
+
+Invariants, checked where a value is made:
+
+* a set has at most one active and at most one next key;
+* a kid stands once in a vault, and once however letters are cased (file systems fold case);
+* a withdrawn or revoked key has no sealed private half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from keyvault.core.algorithms import KTY_ORDER, KeySpec
+from keyvault.core.events import Event, Life, State, fold
+from keyvault.core.jwk import PublicJWK, file_stem
+from keyvault.core.policy import Policy, SetPolicy
+from keyvault.errors import RecordError, UsageError
+
+
+class EphemeralKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The ``epk`` of an ECDH-ES recipient (RFC 7518 section 4.6.1.1)."""
+
+    kty: str
+    crv: str
+    x: str
+    y: str | UnsetType = UNSET
+
+
+class RecipientHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The header of one recipient: how the content key is wrapped, and for whom."""
+
+    alg: str
+    kid: str
+    epk: EphemeralKey | UnsetType = UNSET
+
+
+class SealedTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content key, wrapped for one recipient."""
+
+    header: RecipientHeader
+    encrypted_key: str
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sealed private key: JWE general JSON serialization (RFC 7516 section 7.2.1)."""
+
+    protected: str
+    recipients: list[SealedTo]
+    iv: str
+    ciphertext: str
+    tag: str
+
+
+class Recipient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A public key that private keys are sealed to: one JWK of ``keys.enc/recipients.json``."""
+
+    kty: str
+    kid: str
+    use: str
+    alg: str
+    crv: str | UnsetType = UNSET
+    x: str | UnsetType = UNSET
+    y: str | UnsetType = UNSET
+    n: str | UnsetType = UNSET
+    e: str | UnsetType = UNSET
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """
+    A key record, as it is stored.
+
+    Attributes:
+        format: 1.
+        set: The set that the key belongs to.
+        public: Its published form.
+        events: Its life, oldest first; may only grow.
+        private: The sealed private JWK; absent once the key is withdrawn or revoked, and for keys whose
+            private half lives elsewhere.
+    """
+
+    format: int
+    set: str
+    public: PublicJWK
+    events: tuple[Event, ...]
+    private: Envelope | UnsetType = UNSET
+
+    @property
+    def kid(self) -> str:
+        return self.public.kid
+
+    @cached_property
+    def life(self) -> Life:
+        """What the events add up to."""
+        return fold(self.events)
+
+    @property
+    def state(self) -> State:
+        return self.life.state
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the private half is in the vault."""
+        return self.private is not UNSET
+
+    @property
+    def path(self) -> str:
+        """The path of the record in the vault."""
+        return f"keys.enc/{self.set}/{file_stem(self.kid)}.json"
+
+    @property
+    def rsa_bits(self) -> int | None:
+        """Length of the modulus, for RSA."""
+        if isinstance(self.public.n, UnsetType):
+            return None
+        return len(self.public.n) * 6 // 8 * 8
+
+    def fits(self, spec: KeySpec) -> bool:
+        """Whether the key is of the kind that *spec* asks for."""
+        public = self.public
+        crv = None if isinstance(public.crv, UnsetType) else public.crv
+        bits_fit = public.kty != "RSA" or self.rsa_bits == spec.bits
+        return public.alg == spec.alg and public.kty == spec.kty and crv == spec.crv and bits_fit
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """
+    A named series of keys for one purpose.
+
+    Attributes:
+        name: Its name.
+        policy: What keyvault.toml says about it.
+        keys: All its keys, withdrawn and revoked ones too, oldest first.
+    """
+
+    name: str
+    policy: SetPolicy
+    keys: tuple[Key, ...] = ()
+
+    def __post_init__(self) -> None:
+        for state in ("active", "next"):
+            kids = [key.kid for key in self.keys if key.state == state]
+            if len(kids) > 1:
+                raise RecordError(f"set {self.name} has {len(kids)} {state} keys: {', '.join(kids)}")
+
+    def _in_state(self, state: State) -> list[Key]:
+        return [key for key in self.keys if key.state == state]
+
+    @cached_property
+    def active(self) -> Key | None:
+        """The key that signs."""
+        return next(iter(self._in_state("active")), None)
+
+    @cached_property
+    def next(self) -> Key | None:
+        """The key that will sign."""
+        return next(iter(self._in_state("next")), None)
+
+    @cached_property
+    def retiring(self) -> tuple[Key, ...]:
+        """Keys that no longer sign and are still kept, newest first."""
+        return tuple(
+            sorted(self._in_state("retiring"), key=lambda key: (key.life.deactivated_at, key.kid), reverse=True)
+        )
+
+    @property
+    def published(self) -> tuple[Key, ...]:
+        """The keys of the set's JWK Set: active, next, retiring; for encryption only the active one."""
+        if not self.rendered:
+            return ()
+        head = [key for key in (self.active,) if key]
+        if self.policy.use == "enc":
+            return tuple(head)
+        return (*head, *(key for key in (self.next,) if key), *self.retiring)
+
+    @property
+    def rendered(self) -> bool:
+        """Whether the set has a place on the site; symmetric keys have none."""
+        return self.policy.kty != "oct"
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """The instant of the newest event of the set, or None."""
+        return max((key.life.newest_at for key in self.keys), default=None)
+
+
+@dataclass(frozen=True)
+class VaultState:
+    """
+    All that one commit says about a vault.
+
+    Attributes:
+        commit: The commit's id.
+        policy: keyvault.toml.
+        keys: Every key record, by kid.
+        recipients: Whom private keys are sealed to, by kid.
+    """
+
+    commit: str
+    policy: Policy
+    keys: Mapping[str, Key]
+    recipients: Mapping[str, Recipient] = field(default_factory=dict)
+
+    @cached_property
+    def sets(self) -> dict[str, KeySet]:
+        """The sets of keyvault.toml by name, in its order, with their keys."""
+        by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
+        orphans: dict[str, list[Key]] = {}
+        for key in self.keys.values():
+            (by_set if key.set in by_set else orphans).setdefault(key.set, []).append(key)
+        for name, keys in orphans.items():
+            if any(key.state in ("next", "active", "retiring") for key in keys):
+                raise RecordError(
+                    f"set {name!r} has live keys but no table in keyvault.toml",
+                    hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
+                )
+        return {
+            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age)))
+            for name, keys in by_set.items()
+        }
+
+    @property
+    def former_sets(self) -> dict[str, tuple[Key, ...]]:
+        """Sets that left keyvault.toml, with the keys that their history shows."""
+        former: dict[str, list[Key]] = {}
+        for key in self.keys.values():
+            if key.set not in self.policy.sets:
+                former.setdefault(key.set, []).append(key)
+        return {name: tuple(sorted(keys, key=_age)) for name, keys in sorted(former.items())}
+
+    def find_set(self, name: str) -> KeySet:
+        """
+        Return the set called *name*.
+
+        Raises:
+            UsageError: There is none; the hint names the nearest one.
+        """
+        from keyvault.core.text import nearest
+
+        try:
+            return self.sets[name]
+        except KeyError:
+            raise UsageError(
+                f"no set {name!r:.80} in this vault",
+                hint=nearest(name, self.sets) or f"the sets are {', '.join(self.sets) or 'none yet'}",
+            ) from None
+
+    def find_key(self, prefix: str) -> Key:
+        """
+        Return the one key whose kid begins with *prefix*.
+
+        Raises:
+            UsageError: None does, or more than one.
+        """
+        from keyvault.core.text import nearest
+
+        exact = self.keys.get(prefix)
+        if exact is not None:
+            return exact
+        found = [kid for kid in self.keys if prefix and kid.startswith(prefix)]
+        if not found:
+            raise UsageError(
+                f"no key {prefix!r:.150} in this vault", hint=nearest(prefix, self.keys) or "keyvault key list --all"
+            )
+        if len(found) > 1:
+            shown = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
+            raise UsageError(f"{prefix!r} names {len(found)} keys: {shown}", hint="give more of the kid")
+        return self.keys[found[0]]
+
+    @cached_property
+    def issuers(self) -> dict[str, tuple[KeySet, ...]]:
+        """
+        The sets of each issuer that the site renders.
+
+        The site's own issuer stands first, the others in the order of keyvault.toml. Within an issuer
+        RSA sets stand before EC before OKP ones, then by name.
+        """
+        grouped: dict[str, list[KeySet]] = {}
+        for key_set in self.sets.values():
+            if key_set.rendered:
+                grouped.setdefault(key_set.policy.issuer, []).append(key_set)
+        order = sorted(grouped, key=lambda issuer: issuer != self.policy.site.url)
+        return {issuer: tuple(sorted(grouped[issuer], key=_rank)) for issuer in order}
+
+    def issuer_keys(self, issuer: str) -> Iterator[Key]:
+        """Yield the published keys of *issuer* in the order of its JWK Set."""
+        for key_set in self.issuers.get(issuer, ()):
+            yield from key_set.published
+
+
+def _age(key: Key) -> tuple[datetime, str]:
+    return key.life.created_at, key.kid
+
+
+def _rank(key_set: KeySet) -> tuple[int, str]:
+    return KTY_ORDER.index(key_set.policy.kty), key_set.name
+
+
+def promise(key: Key, policy: SetPolicy) -> timedelta:
+    """
+    Return how long tokens of *key* may live: the longest that was ever on record for it, or policy's.
+
+    Lowering ``token_lifetime`` in keyvault.toml never shortens what issued tokens were promised.
+    """
+    return max(key.life.token_lifetime, policy.token_lifetime)
+
+

@@ -1,0 +1,573 @@
+"""
+Planners: what a command does to keys, as a value.
+
+Every planner is a pure function ``(state, …, now) → Plan``. A plan says which keys to create and which
+events to append; it is printed by ``--dry-run``, compared by tests and applied by ``repo/vault`` in one
+commit. Nothing here generates a key, asks a URL or reads a clock.
+
+The timing rule::
+
+    activate(next)    not before  published_at(next) + publication_lead, while the live URL still serves it
+    withdraw(retiring)      after keep_until = deactivated_at + signer_lag + token_lifetime + clock_skew
+
+Invariants that hold after every plan: a set that is not closing has exactly one active and one next key;
+event lists only grow and never run backwards; what is late is done late and never skipped.
+
+Source: docs/lifecycle.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from keyvault.core.algorithms import KeySpec
+from keyvault.core.events import Event, Reason
+from keyvault.core.keys import Key, KeySet, VaultState, promise
+from keyvault.core.policy import SitePolicy
+from keyvault.core.text import format_duration, format_instant, relative, when
+from keyvault.errors import GateError, KeyVaultError, UsageError
+
+#: What was seen at the URL of a JWK Set: (kid, thumbprint) of each key; None where it could not be asked.
+Seen = Collection[tuple[str, str]] | None
+Live = Mapping[str, Seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make a key of *spec* in *set*, with these first events."""
+
+    set: str
+    spec: KeySpec
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """Append *events* to the record of *kid*; drop its sealed private half where it ends here."""
+
+    set: str
+    kid: str
+    events: tuple[Event, ...]
+
+    @property
+    def drops_private(self) -> bool:
+        return any(event.event in ("withdrawn", "revoked") for event in self.events)
+
+
+Change = Create | Amend
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What will be done.
+
+    Attributes:
+        changes: In the order in which people read them.
+        waiting: What has to wait, and why; one sentence each.
+        warnings: What somebody must know who applies the plan.
+    """
+
+    changes: tuple[Change, ...] = ()
+    waiting: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """
+    A transition that policy will make.
+
+    Attributes:
+        at: The earliest instant; a scheduled run makes it some time after.
+        set: Name of the set.
+        event: ``created``, ``published``, ``activated``, ``deactivated`` or ``withdrawn``.
+        kid: The key, or None for one that does not exist yet.
+    """
+
+    at: datetime
+    set: str
+    event: str
+    kid: str | None
+
+
+# --- time -----------------------------------------------------------------------------------------------
+
+
+def effective_instant(key_set: KeySet, now: datetime) -> datetime:
+    """
+    Return the instant that new events of *key_set* carry: *now*, or the newest one on record if later.
+
+    Raises:
+        KeyVaultError: The clock is behind the newest event by more than ``clock_skew``.
+    """
+    now = now.replace(microsecond=0)
+    newest = key_set.newest_at
+    if newest is None or newest <= now:
+        return now
+    if newest - now > key_set.policy.clock_skew:
+        raise KeyVaultError(
+            f"the clock says {format_instant(now)}, but set {key_set.name} has an event at {format_instant(newest)}",
+            hint="set the clock of this machine; clock_skew is " + format_duration(key_set.policy.clock_skew),
+        )
+    return newest
+
+
+def first_seen(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+    """Return since when *key* counts as published, or None while there is no receipt."""
+    if not key_set.rendered or key_set.policy.use == "enc" or site.confirm == "commit":
+        return key.life.created_at
+    return key.life.published.get(key_set.policy.url)
+
+
+def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+    """
+    Return from when the next *key* may become active, or None while there is no receipt.
+
+    A key for encryption is mature at once: it is not published before it is active, and senders that use
+    the old key are served by its retention.
+    """
+    if key_set.policy.use == "enc":
+        return key.life.created_at
+    seen = first_seen(key_set, key, site)
+    return None if seen is None else seen + key_set.policy.publication_lead
+
+
+def rotation_due_at(key_set: KeySet) -> datetime | None:
+    """Return when the active key's cryptoperiod ends, or None without an active key."""
+    active = key_set.active
+    if active is None or active.life.activated_at is None:
+        return None
+    return active.life.activated_at + key_set.policy.cryptoperiod
+
+
+def keep_until(key_set: KeySet, key: Key, at: datetime) -> datetime:
+    """Return until when *key*, deactivated at *at*, must be kept."""
+    policy = key_set.policy
+    if policy.use == "enc":
+        return at + policy.retention
+    return at + policy.signer_lag + promise(key, policy) + policy.clock_skew
+
+
+# --- looking --------------------------------------------------------------------------------------------
+
+
+def _needs_look(key_set: KeySet, site: SitePolicy) -> bool:
+    return site.confirm == "live" and key_set.rendered and key_set.policy.use == "sig" and not key_set.policy.closing
+
+
+def urls_to_ask(state: VaultState, now: datetime, *, rotating: Collection[str] = ()) -> frozenset[str]:
+    """
+    Return the URLs of JWK Sets that `plan_due` or `plan_rotation` needs to look at.
+
+    Only sets with a next key that waits for its receipt, or that is about to become active (due, or named
+    in *rotating*), need a look.
+    """
+    urls = set()
+    for key_set in state.sets.values():
+        candidate = key_set.next
+        if candidate is None or not _needs_look(key_set, state.policy.site):
+            continue
+        mature = mature_at(key_set, candidate, state.policy.site)
+        due = rotation_due_at(key_set)
+        activating = key_set.name in rotating or (due is not None and due <= now)
+        if mature is None or (activating and mature <= now):
+            urls.add(key_set.policy.url)
+    return frozenset(urls)
+
+
+def _serves(key_set: KeySet, key: Key, live: Live) -> bool | None:
+    """Whether the live URL serves *key*; None where it could not be asked."""
+    seen = live.get(key_set.policy.url)
+    return None if seen is None else (key.kid, key.public.thumbprint) in seen
+
+
+def _gate(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: Live) -> tuple[str, str] | None:
+    """Return why *key* must not become active at *at*, with a hint; None when it may."""
+    lead = format_duration(key_set.policy.publication_lead)
+    mature = mature_at(key_set, key, site)
+    if mature is None:
+        return (
+            f"its next key was not yet seen at {key_set.policy.url}",
+            "publish the site, then record the receipt with: keyvault rotate --due",
+        )
+    if at < mature:
+        seen = mature - key_set.policy.publication_lead
+        verb = "made" if site.confirm == "commit" or not key_set.rendered else "first seen live"
+        return (
+            f"its next key was {verb} {relative(seen, at)}, publication_lead is {lead}",
+            f"wait until {format_instant(mature)}",
+        )
+    if _needs_look(key_set, site):
+        serves = _serves(key_set, key, live)
+        if serves is None:
+            return (f"{key_set.policy.url} cannot be asked whether it still serves the next key", "try again later")
+        if not serves:
+            return (f"{key_set.policy.url} no longer serves the next key", "publish the site again, then rotate")
+    return None
+
+
+# --- the pieces that plans are made of ------------------------------------------------------------------
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
+
+
+def _activated(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
+    return Event(at=at, event="activated", token_lifetime=_seconds(key_set.policy.token_lifetime), forced=forced)
+
+
+def _deactivated(key_set: KeySet, key: Key, at: datetime, *, note: str | None = None) -> Event:
+    return Event(at=at, event="deactivated", keep_until=keep_until(key_set, key, at), note=note)
+
+
+def _new_next(key_set: KeySet, at: datetime) -> Create:
+    return Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"),))
+
+
+def _new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Create:
+    return Create(
+        key_set.name, key_set.policy.spec, (Event(at=at, event="created"), _activated(key_set, at, forced=forced))
+    )
+
+
+def _swap(key_set: KeySet, active: Key, candidate: Key, at: datetime, *, forced: str | None) -> list[Change]:
+    return [
+        Amend(key_set.name, candidate.kid, (_activated(key_set, at, forced=forced),)),
+        Amend(key_set.name, active.kid, (_deactivated(key_set, active, at),)),
+        _new_next(key_set, at),
+    ]
+
+
+def _replace_next(key_set: KeySet, candidate: Key, at: datetime) -> list[Change]:
+    note = f"policy now asks for {key_set.policy.spec}"
+    return [
+        Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=note),)),
+        _new_next(key_set, at),
+    ]
+
+
+# --- commands -------------------------------------------------------------------------------------------
+
+
+def plan_creation(key_set: KeySet, now: datetime) -> Plan:
+    """Plan the first two keys of a set: one active, since nobody holds older ones, and one next."""
+    at = effective_instant(key_set, now)
+    return Plan((_new_active(key_set, at), _new_next(key_set, at)))
+
+
+def plan_rotation(
+    state: VaultState, names: Collection[str], now: datetime, *, live: Live, forced: str | None = None
+) -> Plan:
+    """
+    Plan to make the next key of each named set active.
+
+    A next key that is not of the kind that policy asks for is replaced instead; nothing is activated then.
+
+    Args:
+        state: The vault.
+        names: Sets to rotate; all of them or none.
+        now: The instant of the rotation.
+        live: What the URLs of `urls_to_ask` were seen to serve.
+        forced: Why the gate is to be passed, or None to respect it.
+
+    Raises:
+        GateError: A next key is not mature, is not served, or its URL cannot be asked. The message names
+            the instant from which it is safe.
+        UsageError: There is no such set, or it is closing.
+    """
+    changes: list[Change] = []
+    waiting: list[str] = []
+    refusals: list[tuple[str, str, str]] = []
+    for name in dict.fromkeys(names):
+        key_set = state.find_set(name)
+        if key_set.policy.closing:
+            raise UsageError(f"set {name} is closing: nothing is rotated in it any more")
+        at = effective_instant(key_set, now)
+        active, candidate = key_set.active, key_set.next
+        if active is None or candidate is None:
+            raise KeyVaultError(f"set {name} lacks an active or a next key", hint="keyvault rotate --due creates what is missing")
+        if not candidate.fits(key_set.policy.spec):
+            changes += _replace_next(key_set, candidate, at)
+            waiting.append(f"{name}: the new {key_set.policy.spec} key waits for its own receipt and publication_lead")
+            continue
+        refusal = _gate(key_set, candidate, state.policy.site, at, live)
+        if refusal and not forced:
+            refusals.append((name, *refusal))
+            continue
+        changes += _swap(key_set, active, candidate, at, forced=forced if refusal else None)
+    if refusals:
+        _refuse(refusals)
+    return Plan(tuple(changes), tuple(waiting))
+
+
+def _refuse(refusals: list[tuple[str, str, str]]) -> None:
+    name, why, hint = refusals[0]
+    others = f" (and so for {', '.join(other[0] for other in refusals[1:])})" if len(refusals) > 1 else ""
+    raise GateError(
+        f"rotating {name} now would break verifiers: {why}{others}",
+        hint=f'{hint}, or use --force --reason "…" if the active key has leaked',
+    )
+
+
+def plan_due(state: VaultState, now: datetime, *, live: Live, names: Collection[str] | None = None) -> Plan:
+    """
+    Plan everything that is due: receipts, withdrawals, rotations, and the creation of what is missing.
+
+    Idempotent: on the state that its plan leads to, it plans nothing more at the same instant.
+
+    Args:
+        state: The vault.
+        now: The instant of the run.
+        live: What the URLs of `urls_to_ask` were seen to serve.
+        names: The sets to look at; default is all.
+
+    Raises:
+        KeyVaultError: The clock is behind the newest event by more than ``clock_skew``.
+    """
+    changes: list[Change] = []
+    waiting: list[str] = []
+    for name, key_set in state.sets.items():
+        if names is None or name in names:
+            _plan_due_set(key_set, state.policy.site, now, live, changes, waiting)
+    return Plan(tuple(changes), tuple(waiting))
+
+
+def _plan_due_set(
+    key_set: KeySet, site: SitePolicy, now: datetime, live: Live, changes: list[Change], waiting: list[str]
+) -> None:
+    at = effective_instant(key_set, now)
+    for key in reversed(key_set.retiring):
+        if key.life.keep_until is not None and at > key.life.keep_until:
+            changes.append(Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),)))
+    active, candidate = key_set.active, key_set.next
+    if key_set.policy.closing:
+        if candidate:
+            changes.append(Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note="the set is closing"),)))
+        if active:
+            changes.append(
+                Amend(key_set.name, active.kid, (_deactivated(key_set, active, at, note="the set is closing"),))
+            )
+        return
+    if active is None:
+        # A set that is new in keyvault.toml, or one that was closed before and is opened again.
+        changes.extend(plan_creation(key_set, now).changes if candidate is None else [])
+        if candidate is not None:
+            changes += [Amend(key_set.name, candidate.kid, (_activated(key_set, at),)), _new_next(key_set, at)]
+        return
+    if candidate is None:
+        changes.append(_new_next(key_set, at))
+    elif not candidate.fits(key_set.policy.spec):
+        changes += _replace_next(key_set, candidate, at)
+    else:
+        due = rotation_due_at(key_set)
+        if due is not None and due <= at and _gate(key_set, candidate, site, at, live) is None:
+            changes += _swap(key_set, active, candidate, at, forced=None)
+            return
+        if due is not None and due <= at:
+            refusal = _gate(key_set, candidate, site, at, live)
+            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due)}, but {refusal[0] if refusal else ''}")
+        if _needs_look(key_set, site) and first_seen(key_set, candidate, site) is None:
+            _receipt(key_set, candidate, at, live, changes, waiting)
+    if key_set.policy.token_lifetime > active.life.token_lifetime:
+        lifetime = Event(at=at, event="lifetime", token_lifetime=_seconds(key_set.policy.token_lifetime))
+        changes.append(Amend(key_set.name, active.kid, (lifetime,)))
+
+
+def _receipt(
+    key_set: KeySet, candidate: Key, at: datetime, live: Live, changes: list[Change], waiting: list[str]
+) -> None:
+    serves = _serves(key_set, candidate, live)
+    if serves:
+        receipt = Event(at=at, event="published", url=key_set.policy.url)
+        changes.append(Amend(key_set.name, candidate.kid, (receipt,)))
+    elif serves is None:
+        waiting.append(f"{key_set.name}: {key_set.policy.url} could not be asked, so there is no receipt yet")
+    else:
+        waiting.append(f"{key_set.name}: {key_set.policy.url} does not serve the next key yet")
+
+
+def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reason, note: str | None = None) -> Plan:
+    """
+    Plan to drop *kid* from its JWK Set at once.
+
+    If it was active, the next key becomes active even when it is immature: that is worth more than no
+    signatures at all. A fresh next key takes the empty place.
+
+    Raises:
+        UsageError: There is no such key, or it has left the JWK Set already.
+    """
+    key = state.find_key(kid)
+    if key.state in ("withdrawn", "revoked"):
+        raise UsageError(f"key {key.kid} is {key.state} already: it is not in any JWK Set")
+    key_set = state.find_set(key.set)
+    policy, site = key_set.policy, state.policy.site
+    at = effective_instant(key_set, now)
+    changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
+    warnings = []
+    if key_set.rendered:
+        caches = at + policy.publication_lead
+        warnings.append(f"caches may accept the revoked key until {when(caches, now)}; restart verifiers that you own")
+    if key.state == "active" and not policy.closing:
+        candidate = key_set.next
+        why = f"the active key was revoked as {reason}"
+        if candidate is None or not candidate.fits(policy.spec):
+            changes.append(_new_active(key_set, at, forced=why))
+            mature = None
+        else:
+            mature = mature_at(key_set, candidate, site)
+            immature = mature is None or at < mature
+            changes.append(
+                Amend(key_set.name, candidate.kid, (_activated(key_set, at, forced=why if immature else None),))
+            )
+        if candidate is None or candidate.fits(policy.spec):
+            changes.append(_new_next(key_set, at))
+        if key_set.rendered and policy.use == "sig" and (mature is None or at < mature):
+            bound = mature or at + policy.publication_lead
+            warnings.append(
+                f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
+                + ("" if mature else ", counted from its publication")
+            )
+    elif key.state == "next" and not policy.closing:
+        changes.append(_new_next(key_set, at))
+    return Plan(tuple(changes), warnings=tuple(warnings))
+
+
+def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | None = None) -> Plan:
+    """
+    Plan to make the newest retiring key of set *name* active again.
+
+    Raises:
+        UsageError: There is no such set.
+        KeyVaultError: The set has no previous key that is still published and sealed.
+    """
+    key_set = state.find_set(name)
+    if key_set.policy.closing or key_set.active is None:
+        raise UsageError(f"set {name} is closing: there is nothing to roll back")
+    previous = next((key for key in key_set.retiring if key.sealed), None)
+    if previous is None:
+        raise KeyVaultError(
+            f"set {name} has no previous key that is still published and sealed",
+            hint=f"keyvault rotate {name} goes forward instead",
+        )
+    at = effective_instant(key_set, now)
+    lifetime = _seconds(key_set.policy.token_lifetime)
+    return Plan(
+        (
+            Amend(name, previous.kid, (Event(at=at, event="reactivated", token_lifetime=lifetime, note=note),)),
+            Amend(name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)),
+        )
+    )
+
+
+def plan_closing(state: VaultState, name: str, now: datetime, *, forced: str | None = None) -> Plan:
+    """
+    Plan what removing set *name* does to its keys.
+
+    Signing stops, and what was signed stays verifiable until it has expired; with *forced* every key is
+    dropped at once.
+    """
+    key_set = state.find_set(name)
+    at = effective_instant(key_set, now)
+    held = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
+    if forced:
+        event = Event(at=at, event="revoked", reason="superseded", forced=forced)
+        return Plan(tuple(Amend(name, key.kid, (event,)) for key in held))
+    changes: list[Change] = []
+    if key_set.active:
+        note = "the set is closing"
+        changes.append(Amend(name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)))
+    if key_set.next:
+        changes.append(Amend(name, key_set.next.kid, (Event(at=at, event="withdrawn", note="the set is closing"),)))
+    for key in key_set.retiring:
+        if key.life.keep_until is not None and at > key.life.keep_until:
+            changes.append(Amend(name, key.kid, (Event(at=at, event="withdrawn"),)))
+    return Plan(tuple(changes))
+
+
+# --- looking ahead --------------------------------------------------------------------------------------
+
+
+def outlook(state: VaultState, now: datetime, *, until: datetime, names: Collection[str] | None = None) -> list[Transition]:
+    """
+    Return the transitions that policy will make up to *until*, oldest first.
+
+    Each stands at its earliest instant, under the assumption that scheduled runs come in time and that a
+    new key is seen live as soon as it is made.
+    """
+    transitions: list[Transition] = []
+    for name, key_set in state.sets.items():
+        if names is None or name in names:
+            transitions += _outlook_set(key_set, state.policy.site, now, until)
+    return sorted((t for t in transitions if t.at <= until), key=lambda t: (t.at, t.set, t.event))
+
+
+def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: datetime) -> list[Transition]:
+    policy, name = key_set.policy, key_set.name
+    found = [
+        Transition(max(now, key.life.keep_until + timedelta(seconds=1)), name, "withdrawn", key.kid)
+        for key in key_set.retiring
+        if key.life.keep_until is not None
+    ]
+    active, candidate = key_set.active, key_set.next
+    if policy.closing:
+        return found
+    if active is None or candidate is None:
+        return [*found, Transition(now, name, "created", None)]
+    if not candidate.fits(policy.spec):
+        found += [Transition(now, name, "withdrawn", candidate.kid), Transition(now, name, "created", None)]
+        next_kid, mature = None, now + policy.publication_lead
+    else:
+        next_kid, known = candidate.kid, mature_at(key_set, candidate, site)
+        if known is None:
+            found.append(Transition(now, name, "published", next_kid))
+        mature = known if known is not None else now + policy.publication_lead
+    lead = timedelta(0) if policy.use == "enc" else policy.publication_lead
+    active_kid: str | None = active.kid
+    due = (rotation_due_at(key_set) or now)
+    while (at := max(due, mature, now)) <= until:
+        kept = keep_until(key_set, active, at) - at
+        found += [
+            Transition(at, name, "activated", next_kid),
+            Transition(at, name, "deactivated", active_kid),
+            Transition(at, name, "created", None),
+            Transition(at + kept + timedelta(seconds=1), name, "withdrawn", active_kid),
+        ]
+        active_kid, next_kid = next_kid, None
+        due, mature = at + policy.cryptoperiod, at + lead
+    return found
+
+
+def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)) -> list[str]:
+    """
+    Return what should have happened more than *grace* ago, one sentence each.
+
+    Lateness is safe: the old key goes on signing and old keys stay published. It is still worth an alarm.
+    """
+    found = []
+    site = state.policy.site
+    for name, key_set in state.sets.items():
+        found += [
+            f"{name}: key {key.kid} should have been withdrawn {relative(key.life.keep_until, now)}"
+            for key in key_set.retiring
+            if key.life.keep_until is not None and now > key.life.keep_until + grace
+        ]
+        if key_set.policy.closing:
+            continue
+        candidate, due = key_set.next, rotation_due_at(key_set)
+        if key_set.active is None or candidate is None:
+            found.append(f"{name}: a key is missing; keyvault rotate --due creates it")
+            continue
+        if due is not None and now > due + grace:
+            found.append(f"{name}: rotation was due {relative(due, now)}")
+        if first_seen(key_set, candidate, site) is None:
+            made = candidate.life.created_at
+            if now > made + key_set.policy.publication_lead + grace:
+                found.append(f"{name}: the next key was made {relative(made, now)} and not yet seen at {key_set.policy.url}")
+    return found

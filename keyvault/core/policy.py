@@ -1,0 +1,424 @@
+"""
+Policy: what keyvault.toml says, checked as a whole.
+
+One table per TOML table names every member with its reader, its JSON Schema and what it means; the parser
+and the schema for editors both come from it. Text of the file is read in ``config``; nothing here does I/O.
+
+Source: docs/format.md, docs/lifecycle.md for the meaning of the durations, and docs/publishing.md for
+the bounds of ``publication_lead`` and ``max_age``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, KeySpec, Use, key_spec
+from keyvault.core.text import format_duration, nearest, parse_duration, printable
+from keyvault.errors import ConfigError
+
+FORMAT = 1
+WELL_KNOWN = "/.well-known/jwks.json"
+
+#: Verifiers exist that keep a JWK Set for 2 h (AWS API Gateway) and, with skew and the host's TTL, need 3 h.
+LEAD_MIN = timedelta(hours=3)
+MAX_AGE_MIN = timedelta(minutes=5)
+MAX_AGE_MAX = timedelta(hours=1)
+
+_SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_WEB_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
+
+#: Paths that the site itself uses; an extra path of a JWK Set must not stand on one of them.
+_SITE_PATHS = frozenset({"/index.html", "/404.html", "/history.json", "/robots.txt", "/feed.atom", "/upcoming.ics"})
+
+
+@dataclass(frozen=True, slots=True)
+class SitePolicy:
+    """
+    The ``[site]`` table.
+
+    Attributes:
+        url: Where the rendered site is served; also the default issuer. No trailing slash.
+        title: Headline of the site.
+        max_age: How long hosts say that a JWK Set may be cached.
+        confirm: ``live``: activation waits for a receipt from the public URL; ``commit``: the commit counts.
+        discovery: Whether openid-configuration is rendered.
+        metadata: Extra members of the discovery document.
+    """
+
+    url: str
+    title: str = "Published keys"
+    max_age: timedelta = timedelta(minutes=10)
+    confirm: Literal["live", "commit"] = "live"
+    discovery: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """
+    One ``[sets.NAME]`` table, with what it inherits from ``[defaults]``.
+
+    Attributes:
+        name: Name of the set.
+        spec: What its keys are.
+        issuer: The issuer whose JWK Set the keys stand in.
+        paths: Extra places of that JWK Set on the site.
+        closing: The set is being removed: nothing is created, what is left retires.
+        cryptoperiod: How long a key signs.
+        publication_lead: How long a key must have been seen live before it may sign.
+        token_lifetime: How long tokens live.
+        signer_lag: How long a signer may go on using the old key after a rotation.
+        clock_skew: How far clocks may be apart.
+        retention: How long a key for decryption is kept after it left the set.
+    """
+
+    name: str
+    spec: KeySpec
+    issuer: str
+    paths: tuple[str, ...] = ()
+    closing: bool = False
+    cryptoperiod: timedelta = timedelta(days=90)
+    publication_lead: timedelta = timedelta(hours=24)
+    token_lifetime: timedelta = timedelta(hours=1)
+    signer_lag: timedelta = timedelta(hours=1)
+    clock_skew: timedelta = timedelta(minutes=10)
+    retention: timedelta = timedelta(days=365)
+
+    @property
+    def use(self) -> Use:
+        return self.spec.use
+
+    @property
+    def kty(self) -> str:
+        return self.spec.kty
+
+    @property
+    def url(self) -> str:
+        """The public URL of the JWK Set that the keys of this set stand in."""
+        return self.issuer + WELL_KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole of keyvault.toml."""
+
+    site: SitePolicy
+    sets: Mapping[str, SetPolicy]
+
+
+# --- readers: a TOML value in, a checked value out, ValueError with a reason otherwise -----------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > 200 or printable(value) != value:
+        raise ValueError("must be one line of 1 to 200 printable characters")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise ValueError('must be a duration in quotes, such as "24h"')
+    duration = parse_duration(value)
+    if not duration:
+        raise ValueError("must be longer than nothing")
+    return duration
+
+
+def _span(value: object) -> timedelta:
+    """Read a duration that may be zero."""
+    if not isinstance(value, str):
+        raise ValueError('must be a duration in quotes, such as "10m"')
+    return parse_duration(value)
+
+
+def _confirm(value: object) -> str:
+    if value not in ("live", "commit"):
+        raise ValueError('must be "live" or "commit"')
+    return str(value)
+
+
+def _alg(value: object) -> str:
+    if not isinstance(value, str) or value not in ALGORITHMS:
+        hint = nearest(value, ALGORITHMS) if isinstance(value, str) else None
+        raise ValueError(f"is not an algorithm we know{'; ' + hint if hint else ''}")
+    return value
+
+
+def check_url(value: object) -> str:
+    """
+    Return *value* without its trailing slash if it can be an issuer.
+
+    Raises:
+        ValueError: It is not https (http for localhost), or has a query, fragment, user or odd path.
+    """
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > 500:
+        raise ValueError("must be an absolute URL in ASCII")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"{value!r} is not a URL") from None
+    local = host in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise ValueError(f"{value!r} must begin with https:// (http:// is for localhost)")
+    if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
+        raise ValueError(f"{value!r} must have a host, and no query, fragment or user")
+    del port  # read above: urlsplit checks the range of a port only when it is asked for
+    path = parts.path.rstrip("/")
+    if path and (not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
+        raise ValueError(f"{value!r} has a path that cannot be a folder of the site")
+    return value.rstrip("/")
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
+    for path in value:
+        if not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")) or len(path) > 200:
+            raise ValueError(f"{path!r} must begin with / and be plain path segments")
+        if path in _SITE_PATHS or path.split("/")[1] in ("keys", "sets", "assets"):
+            raise ValueError(f"{path!r} is a place that the site itself uses")
+    return tuple(value)
+
+
+def _metadata(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("must be a table")
+    for name in ("issuer", "jwks_uri"):
+        if name in value:
+            raise ValueError(f"cannot set {name}: it follows from the site's url")
+    from keyvault.core.jwk import PRIVATE_MEMBERS
+
+    _plain_json(value)
+    if PRIVATE_MEMBERS & set(value):
+        raise ValueError(f"cannot set {', '.join(sorted(PRIVATE_MEMBERS & set(value)))}: reserved for private keys")
+    return value
+
+
+def _plain_json(value: object, depth: int = 0) -> None:
+    if depth > 5:
+        raise ValueError("is nested too deep")
+    if isinstance(value, dict):
+        for item in value.values():
+            _plain_json(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _plain_json(item, depth + 1)
+    elif not isinstance(value, str | bool | int):
+        raise ValueError("takes text, whole numbers, true, false, lists and tables")
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    read: Callable[[object], Any]
+    schema: Mapping[str, Any]
+    about: str
+
+
+_DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "minLength": 2}
+_STRING: Mapping[str, Any] = {"type": "string"}
+
+_SITE = {
+    "url": _Member(check_url, {"type": "string", "format": "uri"}, "where the rendered site is served; the default issuer"),
+    "title": _Member(_text, {"type": "string", "maxLength": 200}, "headline of the site"),
+    "max_age": _Member(_duration, _DURATION_SCHEMA, "what the host sends as Cache-Control for JWK Sets: 5m to 1h"),
+    "confirm": _Member(_confirm, {"enum": ["live", "commit"]}, "what counts as proof of publication"),
+    "discovery": _Member(_flag, {"type": "boolean"}, "render openid-configuration"),
+    "metadata": _Member(_metadata, {"type": "object"}, "extra members of the discovery document"),
+}
+_TIMING = {
+    "cryptoperiod": _Member(_duration, _DURATION_SCHEMA, "how long a key signs"),
+    "publication_lead": _Member(_span, _DURATION_SCHEMA, "how long a key must have been seen live before it may sign"),
+    "token_lifetime": _Member(_duration, _DURATION_SCHEMA, "how long tokens live"),
+    "signer_lag": _Member(_span, _DURATION_SCHEMA, "how long a signer may go on using the old key"),
+    "clock_skew": _Member(_span, _DURATION_SCHEMA, "how far clocks may be apart"),
+    "retention": _Member(_duration, _DURATION_SCHEMA, "how long a decryption key is kept after it left the set"),
+    "allow_short_lead": _Member(_flag, {"type": "boolean"}, "accept a publication_lead under 3h"),
+}
+_SET = {
+    "alg": _Member(_alg, {"enum": list(ALGORITHMS)}, "JOSE algorithm of the set's keys"),
+    "crv": _Member(_text, {"enum": list(CURVE_KTY)}, "curve, where the algorithm takes more than one"),
+    "bits": _Member(_number, {"type": "integer"}, "length of an RSA modulus or of a symmetric secret"),
+    "issuer": _Member(check_url, {"type": "string", "format": "uri"}, "issuer of the set; sets of one issuer share a JWK Set"),
+    "paths": _Member(_paths, {"type": "array", "items": _STRING}, "extra places of the issuer's JWK Set"),
+    "closing": _Member(_flag, {"type": "boolean"}, "the set is being removed; written by `keyvault set remove`"),
+    **_TIMING,
+}
+_TOP = ("format", "site", "defaults", "sets")
+
+
+def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} in keyvault.toml must be a table")
+    values = {}
+    for name, value in table.items():
+        member = members.get(name)
+        if member is None:
+            raise ConfigError(
+                f"unknown member {name!r:.80} in {where} of keyvault.toml",
+                hint=nearest(name, members) or "known are " + ", ".join(members),
+            )
+        try:
+            values[name] = member.read(value)
+        except (ValueError, OverflowError) as error:
+            raise ConfigError(f"{name} in {where} of keyvault.toml {_because(value, error)}") from None
+    return values
+
+
+def _because(value: object, error: Exception) -> str:
+    text = str(error)
+    return text if text.startswith(("must", "is ", "cannot", "takes")) else f"cannot be {value!r:.80}: {text}"
+
+
+def parse_policy(document: Mapping[str, Any]) -> Policy:
+    """
+    Return the policy that *document*, the parsed keyvault.toml, states.
+
+    Raises:
+        ConfigError: A member is unknown or malformed, or members contradict each other; the message has
+            the figures.
+    """
+    for name in document:
+        if name not in _TOP:
+            raise ConfigError(
+                f"unknown member {name!r:.80} in keyvault.toml", hint=nearest(name, _TOP) or "known are " + ", ".join(_TOP)
+            )
+    if document.get("format") != FORMAT or isinstance(document.get("format"), bool):
+        raise ConfigError(
+            f"keyvault.toml has format {document.get('format')!r:.40}, this version reads format {FORMAT}",
+            hint=f"the first line is: format = {FORMAT}",
+        )
+    site_values = _read("[site]", document.get("site", {}), _SITE)
+    if "url" not in site_values:
+        raise ConfigError("keyvault.toml has no [site] url", hint='[site]\nurl = "https://keys.example.com"')
+    site = SitePolicy(**site_values)
+    if not MAX_AGE_MIN <= site.max_age <= MAX_AGE_MAX:
+        raise ConfigError(
+            f"max_age of {format_duration(site.max_age)} in [site] must be "
+            f"{format_duration(MAX_AGE_MIN)} to {format_duration(MAX_AGE_MAX)}"
+        )
+    defaults = _read("[defaults]", document.get("defaults", {}), _TIMING)
+    tables = document.get("sets", {})
+    if not isinstance(tables, Mapping):
+        raise ConfigError("[sets] in keyvault.toml must hold one table a set")
+    sets = {}
+    for name, table in tables.items():
+        check_set_name(name)
+        sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, _SET)}, site)
+    _check_paths(site, sets)
+    return Policy(site, sets)
+
+
+def check_set_name(name: str) -> str:
+    """
+    Return *name* if a set can have it: ``[a-z0-9][a-z0-9._-]{0,63}``.
+
+    Raises:
+        ConfigError: It cannot; names that would be unusable as a folder are among them.
+    """
+    from keyvault.core.jwk import file_stem
+
+    if not _SET_NAME.fullmatch(name) or file_stem(name) != name or name == "identities":
+        raise ConfigError(
+            f"set name {name!r:.80} cannot be used",
+            hint="a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit",
+        )
+    return name
+
+
+def _set_policy(name: str, values: dict[str, Any], site: SitePolicy) -> SetPolicy:
+    where = f"[sets.{name}]"
+    if "alg" not in values:
+        raise ConfigError(f"{where} in keyvault.toml has no alg", hint='for example: alg = "ES256"')
+    try:
+        spec = key_spec(values.pop("alg"), crv=values.pop("crv", None), bits=values.pop("bits", None))
+    except ConfigError as error:
+        raise ConfigError(f"{where} in keyvault.toml: {error.message}", hint=error.hint) from None
+    short = values.pop("allow_short_lead", False)
+    policy = SetPolicy(name=name, spec=spec, issuer=values.pop("issuer", site.url), **values)
+    if policy.issuer != site.url and not policy.issuer.startswith(site.url + "/"):
+        raise ConfigError(f"issuer {policy.issuer} of {where} does not lie under the site's url {site.url}")
+    _check_timing(where, policy, allow_short_lead=short)
+    return policy
+
+
+def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> None:
+    period = format_duration(policy.cryptoperiod)
+    overlap = policy.token_lifetime + policy.signer_lag
+    if overlap >= policy.cryptoperiod:
+        raise ConfigError(
+            f"{where}: token_lifetime {format_duration(policy.token_lifetime)} + signer_lag "
+            f"{format_duration(policy.signer_lag)} must be less than cryptoperiod {period}"
+        )
+    lead = format_duration(policy.publication_lead)
+    if policy.publication_lead >= policy.cryptoperiod:
+        raise ConfigError(f"{where}: publication_lead {lead} must be less than cryptoperiod {period}")
+    if policy.publication_lead < LEAD_MIN and not allow_short_lead:
+        raise ConfigError(
+            f"{where}: publication_lead {lead} is shorter than {format_duration(LEAD_MIN)}: verifiers exist that "
+            "keep a JWK Set for 2h",
+            hint="raise it, or say allow_short_lead = true where you know every verifier",
+        )
+    if policy.clock_skew > timedelta(days=1):
+        raise ConfigError(f"{where}: clock_skew {format_duration(policy.clock_skew)} must be at most 1d")
+
+
+def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
+    """Two issuers must not claim one place."""
+    taken = {policy.url: policy.issuer for policy in sets.values()}
+    for policy in sets.values():
+        for path in policy.paths:
+            place = site.url + path
+            other = taken.setdefault(place, policy.issuer)
+            if other != policy.issuer:
+                raise ConfigError(f"path {path} of [sets.{policy.name}] belongs to the issuer {other} already")
+            if any(place.startswith(owned + "/") or owned.startswith(place + "/") for owned in taken if owned != place):
+                raise ConfigError(f"path {path} of [sets.{policy.name}] would be a file and a folder at once")
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of keyvault.toml, for editors."""
+
+    def table(members: Mapping[str, _Member], required: tuple[str, ...] = ()) -> dict[str, Any]:
+        properties = {name: {"description": member.about, **member.schema} for name, member in members.items()}
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+            **({"required": list(required)} if required else {}),
+        }
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "keyvault.toml",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["format", "site"],
+        "properties": {
+            "format": {"const": FORMAT},
+            "site": table(_SITE, ("url",)),
+            "defaults": table(_TIMING),
+            "sets": {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{_SET_NAME.pattern}$"},
+                "additionalProperties": table(_SET, ("alg",)),
+            },
+        },
+    }

@@ -1,0 +1,91 @@
+"""
+Words and instants as people read and type them.
+
+Durations (``24h``, ``1d12h``), instants (``2026-12-01 09:00Z``), relative hints (``in 8 days``) and the
+nearest known name for a misspelt one. Source of the duration grammar: docs/format.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", re.ASCII)
+
+#: Longer than any promise that somebody could mean; keeps every sum of instants below year 9999.
+DURATION_MAX = timedelta(days=36_525)
+
+
+def parse_duration(text: str) -> timedelta:
+    """
+    Return the duration that *text* names: ``30s 10m 24h 90d 2w``, combinable from large to small.
+
+    Raises:
+        ValueError: Not a duration, or longer than `DURATION_MAX`.
+    """
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError(f"{text!r} is not a duration such as 10m, 24h, 90d or 1d12h")
+    seconds = sum(
+        int(count) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True) if count is not None
+    )
+    if seconds > DURATION_MAX.total_seconds():
+        raise ValueError(f"{text!r} is longer than a hundred years")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """Return *duration* as `parse_duration` reads it, weeks as days: ``1d12h``."""
+    seconds = int(duration.total_seconds())
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        count, seconds = divmod(seconds, _UNITS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def format_instant(instant: datetime) -> str:
+    """Return *instant* to the minute: ``2026-12-01 09:00Z``; with seconds where it has any."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ" if instant.second else "%Y-%m-%d %H:%MZ")
+
+
+def relative(instant: datetime, now: datetime) -> str:
+    """Return how far *instant* is from *now*, in the largest unit: ``in 8 days``, ``3 hours ago``."""
+    seconds = int((instant - now).total_seconds())
+    size = abs(seconds)
+    if size < 60:
+        return "now" if size == 0 else ("in a moment" if seconds > 0 else "a moment ago")
+    for name, unit in (("day", 86_400), ("hour", 3_600), ("min", 60)):
+        if size >= unit:
+            count = size // unit
+            plural = "s" if count != 1 and name != "min" else ""
+            return f"in {count} {name}{plural}" if seconds > 0 else f"{count} {name}{plural} ago"
+    raise AssertionError("unreachable: 60 seconds are a minute")
+
+
+def when(instant: datetime, now: datetime) -> str:
+    """Return *instant* with its relative hint: ``2026-12-01 09:00Z, in 8 days``."""
+    return f"{format_instant(instant)}, {relative(instant, now)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return ``did you mean 'x'?`` for the nearest of *known*, or None when none is near."""
+    matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    return f"did you mean {matches[0]!r}?" if matches else None
+
+
+def printable(text: str) -> str:
+    """
+    Return *text* as one line that a terminal can take.
+
+    Control characters, ANSI escapes and bidirectional overrides are shown as escapes: text from a vault
+    or a host must not be able to repaint somebody's screen.
+    """
+    return "".join(
+        char if char.isprintable() and char not in "\u061c\u200e\u200f" else char.encode("unicode_escape").decode()
+        for char in text
+    )

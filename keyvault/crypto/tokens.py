@@ -1,0 +1,155 @@
+"""
+Sign and verify JSON Web Tokens with the keys of a vault.
+
+Does not decide which key signs, nor what time it is.
+
+Sources: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (best practices: alg is taken from the key, never from the
+token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u_decode
+from keyvault.crypto.generate import PrivateJWK
+from keyvault.errors import JWKError, KeyVaultError, UsageError
+
+TOKEN_MAX = 65_536
+
+
+class TokenSigner:
+    """Signs with one private key, which is loaded and checked once."""
+
+    def __init__(self, private: PrivateJWK) -> None:
+        """
+        Raises:
+            JWKError: The key is malformed or weak, is not for signing, or its halves do not belong together.
+        """
+        from jwcrypto.jwk import JWK
+
+        from keyvault.crypto.pairs import check_private_jwk
+
+        if private["use"] != "sig":
+            raise JWKError(f"key {private['kid']} is for encryption: it signs no tokens")
+        check_private_jwk(private, alg=private["alg"])
+        self.kid, self.alg = private["kid"], private["alg"]
+        kept = (*REQUIRED[private["kty"]], *PRIVATE_MEMBERS)
+        self._key = JWK(**{name: value for name, value in private.items() if name in kept})
+
+    def sign(self, claims: Mapping[str, Any], *, typ: str = "JWT") -> str:
+        """
+        Return *claims* as a compact JWS with ``alg``, ``kid`` and ``typ`` in its header.
+
+        Raises:
+            UsageError: The claims are not JSON.
+        """
+        from jwcrypto.jws import JWS
+
+        try:
+            payload = msgspec.json.encode(claims)
+        except (TypeError, ValueError, RecursionError, OverflowError, msgspec.MsgspecError) as error:
+            raise UsageError(f"claims cannot be written as JSON: {error}") from None
+        token = JWS(payload)
+        token.allowed_algs = [self.alg]
+        header = {"alg": self.alg, "kid": self.kid, "typ": typ}
+        token.add_signature(self._key, self.alg, msgspec.json.encode(header).decode())
+        signed: str = token.serialize(compact=True)
+        return signed
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token taken apart; nothing in it is verified."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+
+
+def parse_token(text: str) -> Token:
+    """
+    Return the header and claims of a compact JWS.
+
+    Raises:
+        UsageError: It is not one.
+    """
+    parts = text.split(".")
+    if len(text) > TOKEN_MAX or len(parts) != 3:
+        raise UsageError("not a token: a signed token is three base64url parts with dots between them")
+    try:
+        header, claims = (msgspec.json.decode(b64u_decode(part, what="a part"), type=dict) for part in parts[:2])
+    except (JWKError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise UsageError("not a token: header and claims must be JSON objects in base64url") from None
+    return Token(header, claims)
+
+
+class VerificationError(KeyVaultError):
+    """A token does not verify; the message says why."""
+
+
+def verify_token(
+    text: str, keys: Sequence[PublicJWK], *, now: datetime, skew: timedelta, audience: str | None = None, issuer: str | None = None
+) -> Token:
+    """
+    Return the token if a verifier that holds *keys* accepts it at *now*.
+
+    Args:
+        text: A compact JWS.
+        keys: The published keys.
+        now: The verifier's time.
+        skew: Leeway for ``exp``, ``nbf`` and ``iat``.
+        audience: What ``aud`` must contain, if anything.
+        issuer: What ``iss`` must be, if anything.
+
+    Raises:
+        UsageError: It is no token.
+        VerificationError: It is not accepted.
+    """
+    from jwcrypto.common import JWException
+    from jwcrypto.jwk import JWK
+    from jwcrypto.jws import JWS
+
+    token = parse_token(text)
+    kid = token.header.get("kid")
+    key = next((key for key in keys if key.kid == kid), None)
+    if key is None:
+        raise VerificationError(f"token was signed with key {kid!r:.140}, which is not in the JWK Set")
+    if key.use != "sig" or token.header.get("alg") != key.alg:
+        raise VerificationError(f"token says alg {token.header.get('alg')!r:.40}, key {key.kid} is for {key.alg}")
+    if "crit" in token.header or "b64" in token.header:
+        raise VerificationError("token has header extensions that nobody here understands")
+    jws = JWS()
+    jws.allowed_algs = [key.alg]
+    members = msgspec.to_builtins(key)
+    try:
+        jws.deserialize(text, JWK(**{name: members[name] for name in REQUIRED[key.kty]}), alg=key.alg)
+    except (JWException, ValueError):
+        raise VerificationError(f"the signature does not match key {key.kid}") from None
+    _check_claims(token.claims, now, skew, audience, issuer)
+    return token
+
+
+def _check_claims(
+    claims: Mapping[str, Any], now: datetime, skew: timedelta, audience: str | None, issuer: str | None
+) -> None:
+    stamp, leeway = now.timestamp(), skew.total_seconds()
+    for name in ("exp", "nbf", "iat"):
+        if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | float)):
+            raise VerificationError(f"claim {name} is not a number")
+    if "exp" in claims and stamp >= claims["exp"] + leeway:
+        raise VerificationError("token has expired")
+    if "nbf" in claims and stamp < claims["nbf"] - leeway:
+        raise VerificationError("token is not valid yet")
+    if "iat" in claims and stamp < claims["iat"] - leeway:
+        raise VerificationError("token was issued in the future")
+    if audience is not None:
+        named = claims.get("aud")
+        if audience not in (named if isinstance(named, list) else [named]):
+            raise VerificationError(f"token is not for audience {audience!r:.140}")
+    if issuer is not None and claims.get("iss") != issuer:
+        raise VerificationError(f"token has issuer {claims.get('iss')!r:.140} instead of {issuer!r:.140}")

@@ -1,0 +1,99 @@
+"""
+Every deliberate error of keyvault, and the exit code it ends with.
+
+::
+
+    KeyVaultError            1  failed; the vault is as it was
+    ├── UsageError           2  the command line asks for something that cannot be
+    ├── GateError            3  refused by a safety gate
+    ├── ConfigError          1  keyvault.toml says something that cannot be
+    ├── RecordError          1  a record, a recipient list or an event list is not what it must be
+    │   └── EnvelopeError    1  a sealed private key is malformed, or does not open
+    ├── JWKError             1  a JWK is malformed
+    │   └── WeakKeyError     1  a JWK is well formed and must not be used
+    ├── IdentityError        1  no identity opens what has to be opened
+    ├── GitError             1  git refused, or the repository is not in a usable state
+    │   └── ConflictError    1  somebody else moved the branch first
+    ├── RenderError          1  the site cannot be rendered
+    │   └── LeakError        1  a private member was about to be published
+    └── LiveError            1  the live site cannot be asked
+
+Messages are lower case, without a full stop, and never hold key material. A hint is something that
+can be typed or done next.
+"""
+
+from __future__ import annotations
+
+
+class KeyVaultError(Exception):
+    """
+    Base of all deliberate errors.
+
+    Attributes:
+        message: One line, lower case, no full stop, no key material.
+        hint: What to do next, or None.
+        exit_code: The exit code of the command line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KeyVaultError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class GateError(KeyVaultError):
+    """A safety gate refused; ``--force --reason`` would go on."""
+
+    exit_code = 3
+
+
+class ConfigError(KeyVaultError):
+    """keyvault.toml says something that cannot be."""
+
+
+class RecordError(KeyVaultError):
+    """A key record, a recipient list or an event list is not what it must be."""
+
+
+class EnvelopeError(RecordError):
+    """A sealed private key is malformed, or does not open."""
+
+
+class JWKError(KeyVaultError):
+    """A JWK is malformed."""
+
+
+class WeakKeyError(JWKError):
+    """A JWK is well formed and must not be used."""
+
+
+class IdentityError(KeyVaultError):
+    """No identity opens what has to be opened."""
+
+
+class GitError(KeyVaultError):
+    """Git refused, or the repository is not in a usable state."""
+
+
+class ConflictError(GitError):
+    """Somebody else moved the branch first."""
+
+
+class RenderError(KeyVaultError):
+    """The site cannot be rendered."""
+
+
+class LeakError(RenderError):
+    """A private member was about to be published."""
+
+
+class LiveError(KeyVaultError):
+    """The live site cannot be asked."""
