@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
@@ -19,18 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.pem import CURVES
 from keyvault.core.strength import check_public_key
 from keyvault.errors import WeakKeyError
 
 #: A private JWK: only string members.
 PrivateJWK = dict[str, str]
 
-CURVES: dict[str, Callable[[], ec.EllipticCurve]] = {
-    "P-256": ec.SECP256R1,
-    "P-384": ec.SECP384R1,
-    "P-521": ec.SECP521R1,
-    "secp256k1": ec.SECP256K1,
-}
 _OKP = {
     "Ed25519": ed25519.Ed25519PrivateKey,
     "Ed448": ed448.Ed448PrivateKey,
@@ -88,7 +83,7 @@ def _members(spec: KeySpec) -> PrivateJWK:
         return {"kty": "oct", "k": b64u(secrets.token_bytes((spec.bits or 0) // 8))}
     crv = str(spec.crv)
     if spec.kty == "EC":
-        return ec_members(ec.generate_private_key(CURVES[crv]()), crv)
+        return ec_members(ec.generate_private_key(CURVES[crv]), crv)
     return okp_members(_OKP[crv].generate(), crv)
 
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.jwk import b64u_decode
+from keyvault.core.pem import CURVES, uint
 from keyvault.core.strength import check_public_key, check_secret_length
-from keyvault.crypto.generate import CURVES
 from keyvault.errors import JWKError, WeakKeyError
 
 PrivateKey = (
@@ -28,14 +28,6 @@ PrivateKey = (
     | x25519.X25519PrivateKey
     | x448.X448PrivateKey
 )
-PublicKey = (
-    rsa.RSAPublicKey
-    | ec.EllipticCurvePublicKey
-    | ed25519.Ed25519PublicKey
-    | ed448.Ed448PublicKey
-    | x25519.X25519PublicKey
-    | x448.X448PublicKey
-)
 
 _OKP_PRIVATE = {
     "Ed25519": ed25519.Ed25519PrivateKey,
@@ -43,37 +35,7 @@ _OKP_PRIVATE = {
     "X25519": x25519.X25519PrivateKey,
     "X448": x448.X448PrivateKey,
 }
-_OKP_PUBLIC = {
-    "Ed25519": ed25519.Ed25519PublicKey,
-    "Ed448": ed448.Ed448PublicKey,
-    "X25519": x25519.X25519PublicKey,
-    "X448": x448.X448PublicKey,
-}
 _MISMATCH = "the private half does not belong to the public half"
-
-
-def _int(jwk: Mapping[str, Any], name: str) -> int:
-    data = b64u_decode(jwk.get(name), what=f"member {name!r}")
-    return int.from_bytes(data, "big")
-
-
-def public_key(jwk: Mapping[str, Any]) -> PublicKey:
-    """
-    Return the public half of *jwk* as a key object.
-
-    Raises:
-        JWKError: The key is malformed or weak, or is symmetric.
-    """
-    check_public_key(jwk)
-    crv = str(jwk.get("crv"))
-    match jwk["kty"]:
-        case "RSA":
-            return rsa.RSAPublicNumbers(_int(jwk, "e"), _int(jwk, "n")).public_key()
-        case "EC":
-            return ec.EllipticCurvePublicNumbers(_int(jwk, "x"), _int(jwk, "y"), CURVES[crv]()).public_key()
-        case "OKP":
-            return _OKP_PUBLIC[crv].from_public_bytes(b64u_decode(jwk["x"], what="member 'x'"))
-    raise JWKError("a symmetric key has no public half")
 
 
 def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
@@ -98,10 +60,10 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
         return _load_rsa(jwk)
     secret = b64u_decode(jwk.get("d"), what="member 'd'")
     if jwk["kty"] == "EC":
-        public = ec.EllipticCurvePublicNumbers(_int(jwk, "x"), _int(jwk, "y"), CURVES[crv]())
+        public = ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv])
         if len(secret) != len(b64u_decode(jwk["x"], what="member 'x'")):
             raise JWKError(f"member 'd' has the wrong length for {crv}")
-        key = ec.derive_private_key(int.from_bytes(secret, "big"), CURVES[crv]())
+        key = ec.derive_private_key(int.from_bytes(secret, "big"), CURVES[crv])
         if key.public_key().public_numbers() != public:
             raise WeakKeyError(_MISMATCH)
         return key
@@ -117,14 +79,14 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
 def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
     if "oth" in jwk:
         raise JWKError("RSA keys with more than two primes are not taken")
-    n, e, d = _int(jwk, "n"), _int(jwk, "e"), _int(jwk, "d")
+    n, e, d = uint(jwk, "n"), uint(jwk, "e"), uint(jwk, "d")
     given = [name for name in ("p", "q", "dp", "dq", "qi") if name in jwk]
     if not given:
         p, q = rsa.rsa_recover_prime_factors(n, e, d)
         crt = (rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q))
     elif len(given) == 5:
-        p, q = _int(jwk, "p"), _int(jwk, "q")
-        crt = (_int(jwk, "dp"), _int(jwk, "dq"), _int(jwk, "qi"))
+        p, q = uint(jwk, "p"), uint(jwk, "q")
+        crt = (uint(jwk, "dp"), uint(jwk, "dq"), uint(jwk, "qi"))
     else:
         raise JWKError("an RSA key has all of p, q, dp, dq and qi, or none of them")
     return rsa.RSAPrivateNumbers(p, q, d, *crt, rsa.RSAPublicNumbers(e, n)).private_key()

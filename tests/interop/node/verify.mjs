@@ -28,8 +28,8 @@ for await (const token of createInterface({ input: process.stdin, crlfDelay: Inf
     const { payload } = await jwtVerify(token, keys, { issuer, audience });
     result = { ok: true, payload };
   } catch (error) {
-    // Errors of jose have a code; those of fetch (host not found, connection refused) may not.
-    result = { ok: false, code: error.code ?? error.name };
+    // Errors of jose have a code; fetch hides the one of the network (ECONNREFUSED) in its cause.
+    result = { ok: false, code: error.code ?? error.cause?.code ?? error.name };
   }
   console.log(JSON.stringify(result));
 }

@@ -1,0 +1,483 @@
+"""
+The one door to git: a hardened runner that drives it by plumbing commands.
+
+A repository that one merely looks at must not be able to run anything, so every call gets a configuration
+of its own: hooks, fsmonitor, pager, editor, attributes, replace refs and the ``ext`` protocol are off, and a
+setting that names a program is taken from the user's own configuration, never from the repository's.
+
+Commits are built beside the work tree and the index (one ``fast-import`` for blobs and trees, one
+``commit-tree`` that signs where the user's git says so) and the branch moves by compare-and-swap.
+
+Sources: git-config(1), git-fast-import(1), git-cat-file(1), gitglossary; docs/adr/0006 and 0009.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from keyvault.core.text import printable
+from keyvault.errors import ConflictError, GitError
+
+#: Passed to every git process, above every file of configuration.
+HARDENED: tuple[tuple[str, str], ...] = (
+    ("core.hooksPath", os.devnull),
+    ("core.fsmonitor", "false"),
+    ("core.attributesFile", os.devnull),
+    ("core.alternateRefsCommand", "true"),
+    ("core.fsync", "all"),
+    ("core.pager", "cat"),
+    ("protocol.ext.allow", "never"),
+    ("submodule.recurse", "false"),
+    ("fetch.recurseSubmodules", "false"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("user.useConfigOnly", "true"),
+    ("advice.detachedHead", "false"),
+)
+
+#: Settings that name a program, with what holds where the user's own configuration says nothing.
+PROGRAMS: dict[str, str] = {
+    "core.sshcommand": "ssh",
+    "core.askpass": "",
+    "core.gitproxy": "",
+    "gpg.program": "gpg",
+    "gpg.openpgp.program": "gpg",
+    "gpg.x509.program": "gpgsm",
+    "gpg.ssh.program": "ssh-keygen",
+    "gpg.ssh.defaultkeycommand": "",
+    "credential.helper": "",
+}
+
+#: Variables of the caller that git may still see; all others that begin with GIT_ are withheld.
+_KEPT_VARIABLES = frozenset(
+    {
+        "GIT_AUTHOR_NAME",
+        "GIT_AUTHOR_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "GIT_COMMITTER_EMAIL",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_ASKPASS",
+        "GIT_TERMINAL_PROMPT",
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_EXEC_PATH",
+    }
+)
+
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_HINTS = (
+    ("please tell me who you are", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
+    ("empty ident name", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
+    ("dubious ownership", "git config --global --add safe.directory PATH, if you trust this repository"),
+    ("failed to sign", "check user.signingkey and that your agent is running; commit.gpgsign is on"),
+    ("gpg failed", "check user.signingkey and that your agent is running; commit.gpgsign is on"),
+    (".lock': file exists", "another git process is at work here; if none is, remove that file"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One file of a commit."""
+
+    mode: str
+    oid: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawChange:
+    """One file that a commit changed; an id is None where the file is not there."""
+
+    commit: str
+    committed_at: int
+    path: str
+    old: str | None
+    new: str | None
+
+
+@dataclass
+class Git:
+    """
+    A repository.
+
+    Attributes:
+        folder: Where git is run.
+        git_dir: The git directory of this work tree.
+        common_dir: The git directory that all work trees share.
+        bare: Whether there is no work tree.
+        shallow: Whether history was cut off.
+        root: Top of the work tree, or None.
+        prefix: Path of *folder* below the top, with a final slash, or empty.
+        environ: The caller's environment.
+    """
+
+    folder: Path
+    git_dir: Path
+    common_dir: Path
+    bare: bool
+    shallow: bool
+    root: Path | None
+    prefix: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path, environ: Mapping[str, str]) -> Git:
+        """
+        Return the repository that *folder* lies in.
+
+        Raises:
+            GitError: There is none, or git is not installed.
+        """
+        arguments = (
+            "--absolute-git-dir --git-common-dir --is-bare-repository --is-shallow-repository --show-cdup --show-prefix"
+        )
+        git = cls(folder, folder, folder, False, False, None, "", environ)
+        try:
+            output = git.run("rev-parse", *arguments.split()).decode(errors="surrogateescape")
+        except GitError as error:
+            if "not a git repository" in error.message:
+                raise GitError(f"{folder} is not in a git repository", hint="keyvault init makes one") from None
+            raise
+        git_dir, common, bare, shallow, up, prefix = (output.split("\n") + [""] * 6)[:6]
+        git.git_dir = Path(git_dir)
+        git.common_dir = (folder / common).resolve()
+        git.bare, git.shallow = bare == "true", shallow == "true"
+        git.root = None if git.bare else (folder / up).resolve()
+        git.prefix = prefix
+        return git
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    def environment(self, settings: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+        """Return the environment of a git process: hardened, and with *settings* above all files."""
+        kept = {
+            name: value for name, value in self.environ.items() if not name.startswith("GIT_") or name in _KEPT_VARIABLES
+        }
+        kept.pop("KEYVAULT_IDENTITY", None)
+        kept.pop("KEYVAULT_PASSPHRASE", None)
+        pairs = (*HARDENED, *settings)
+        numbered = {}
+        for index, (name, value) in enumerate(pairs):
+            numbered[f"GIT_CONFIG_KEY_{index}"] = name
+            numbered[f"GIT_CONFIG_VALUE_{index}"] = value
+        return {
+            **kept,
+            **numbered,
+            "GIT_CONFIG_COUNT": str(len(pairs)),
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_PAGER": "cat",
+            "GIT_EDITOR": "false",
+            "GIT_TERMINAL_PROMPT": self.environ.get("GIT_TERMINAL_PROMPT", "0"),
+            "LC_ALL": "C",
+        }
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        settings: Iterable[tuple[str, str]] = (),
+        extra: Mapping[str, str] | None = None,
+        ok: Sequence[int] = (0,),
+    ) -> bytes:
+        """
+        Run git and return what it wrote to stdout.
+
+        Args:
+            arguments: The command line after ``git``.
+            stdin: What git reads.
+            settings: Configuration for this call.
+            extra: Environment for this call.
+            ok: Exit codes that are no failure.
+
+        Raises:
+            GitError: Git failed, or is not installed.
+        """
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=self.folder,
+                env={**self.environment(settings), **(extra or {})},
+                input=b"" if stdin is None else stdin,
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            if not self.folder.is_dir():
+                raise GitError(f"{self.folder} is not a folder") from None
+            raise GitError("git is not installed", hint="install git 2.38 or newer") from None
+        except OSError as error:
+            raise GitError(f"git cannot be run in {self.folder}: {error.strerror}") from None
+        if done.returncode not in ok:
+            raise failure(arguments[0], done.stderr.decode(errors="replace"), done.returncode)
+        return done.stdout
+
+    @cached_property
+    def _configuration(self) -> list[tuple[str, str, str]]:
+        """Every setting as (scope, name in lower case, value)."""
+        parts = self.run("config", "--list", "--show-scope", "-z").decode(errors="surrogateescape").split("\0")
+        entries = []
+        for scope, setting in zip(parts[::2], parts[1::2], strict=False):
+            name, _, value = setting.partition("\n")
+            entries.append((scope, name.lower(), value))
+        return entries
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting that names no program, the repository's own included."""
+        assert name not in PROGRAMS
+        values = [value for scope, known, value in self._configuration if known == name.lower() and scope != "command"]
+        return values[-1] if values else None
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean setting, false where it is not set."""
+        value = self.setting(name)
+        return value is not None and value.lower() in ("", "true", "yes", "on", "1")
+
+    def programs(self) -> list[tuple[str, str]]:
+        """Return settings that pin every program to the user's own choice."""
+        pinned = []
+        for name, default in PROGRAMS.items():
+            own = [value for scope, known, value in self._configuration if known == name and scope in ("system", "global")]
+            if name == "credential.helper":
+                # A list: the empty value forgets what any file has said, then the user's own follow.
+                pinned += [(name, ""), *((name, value) for value in own if value)]
+            else:
+                pinned.append((name, own[-1] if own else default))
+        named = {
+            known
+            for scope, known, _ in self._configuration
+            if scope in ("local", "worktree")
+            and (
+                (known.startswith("credential.") and known.endswith(".helper"))
+                or (known.startswith("remote.") and known.endswith((".uploadpack", ".receivepack", ".vcs")))
+            )
+        }
+        for name in sorted(named):
+            default = "git-upload-pack" if name.endswith(".uploadpack") else "git-receive-pack" if name.endswith("k") else ""
+            pinned.append((name, default))
+        return pinned
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def resolve(self, revision: str) -> str | None:
+        """Return the id of the commit that *revision* names, or None."""
+        output = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128))
+        oid = output.decode().strip()
+        return oid if _OID.fullmatch(oid) else None
+
+    def branch(self) -> str:
+        """
+        Return the full name of the branch that HEAD is on; it may have no commit yet.
+
+        Raises:
+            GitError: HEAD is detached.
+        """
+        output = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip()
+        if not output.startswith("refs/heads/"):
+            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
+        return output
+
+    def tree(self, commit: str, *paths: str) -> list[TreeEntry]:
+        """Return the files of *commit* at or below *paths*, relative to the vault's folder."""
+        wanted = [self.prefix + path for path in paths]
+        output = self.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
+        entries = []
+        for line in output.decode(errors="surrogateescape").split("\0")[:-1]:
+            meta, _, path = line.partition("\t")
+            mode, _kind, oid = meta.split(" ")
+            entries.append(TreeEntry(mode, oid, path[len(self.prefix) :]))
+        return entries
+
+    def blobs(self, oids: Iterable[str]) -> Iterator[bytes]:
+        """
+        Yield the bytes of each blob, in order, from one git process.
+
+        Raises:
+            GitError: An object is missing or is no blob.
+        """
+        wanted = list(oids)
+        if not wanted:
+            return
+        process = subprocess.Popen(
+            ["git", "cat-file", "--batch", "--buffer"],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def ask() -> None:
+            try:
+                stdin.write(b"".join(oid.encode() + b"\n" for oid in wanted))
+                stdin.close()
+            except OSError:
+                pass  # git went away; the reader below sees the end of its output and says so
+
+        writer = threading.Thread(target=ask, daemon=True)
+        writer.start()
+        try:
+            for oid in wanted:
+                header = stdout.readline().split()
+                if len(header) != 3 or header[1] != b"blob":
+                    raise GitError(f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow")
+                data = stdout.read(int(header[2]))
+                stdout.read(1)
+                yield data
+        finally:
+            stdout.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            writer.join()
+            stdin.close()
+
+    def log_raw(self, commit: str, *paths: str) -> Iterator[RawChange]:
+        """
+        Yield every change that the ancestors of *commit* made below *paths*, oldest first.
+
+        Merges are not compared with their parents. The order is a topological one that follows from the
+        history alone.
+        """
+        output = self.run(
+            "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order", "--full-history",
+            "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %ct", commit, "--",
+            *(":(top,literal)" + self.prefix + path for path in paths),
+        )  # fmt: skip
+        commit_id, stamp = "", 0
+        fields = iter(output.decode(errors="surrogateescape").split("\0"))
+        for item in fields:
+            text = item.lstrip("\n")
+            if text.startswith("\x01"):
+                commit_id, _, seconds = text[1:].strip().partition(" ")
+                stamp = int(seconds)
+            elif text.startswith(":"):
+                _old_mode, _new_mode, old, new, _status = text[1:].split(" ")
+                path = next(fields)[len(self.prefix) :]
+                yield RawChange(commit_id, stamp, path, _present(old), _present(new))
+
+    def changes(self, old: str | None, new: str) -> list[tuple[str, str, str | None, str | None]]:
+        """Return (path from the top, new mode, old id, new id) of every file that differs."""
+        if old is None:
+            listing = self.run("ls-tree", "-r", "-z", "--full-tree", new).decode(errors="surrogateescape")
+            found: list[tuple[str, str, str | None, str | None]] = []
+            for line in listing.split("\0")[:-1]:
+                meta, _, path = line.partition("\t")
+                mode, _kind, oid = meta.split(" ")
+                found.append((path, mode, None, oid))
+            return found
+        output = self.run("diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-abbrev", old, new)
+        fields = output.decode(errors="surrogateescape").split("\0")[:-1]
+        return [
+            (path, meta.split(" ")[1], _present(meta.split(" ")[2]), _present(meta.split(" ")[3]))
+            for meta, path in zip(fields[::2], fields[1::2], strict=True)
+        ]
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether *old* is *new* or one of its ancestors."""
+        if old == new:
+            return True
+        base = self.run("merge-base", old, new, ok=(0, 1)).decode().strip()
+        return base == old
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:
+        """
+        Write blobs and trees for *base* with *files* changed, and return the id of the tree.
+
+        Args:
+            base: The commit to start from, or None for an empty tree.
+            files: New content by path in the vault; None removes the file.
+        """
+        stream = [b"feature done\ncommit refs/keyvault/scratch\ncommitter x <x> 0 +0000\ndata 0\n"]
+        if base:
+            stream.append(b"from " + base.encode() + b"\n")
+        for path, content in files.items():
+            name = _quoted(self.prefix + path)
+            if content is None:
+                stream.append(b"D " + name + b"\n")
+            else:
+                stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
+        zero = "0" * (len(base) if base else 40)
+        # The scratch branch exists inside fast-import only: it is gone again before the stream ends.
+        stream.append(f'ls ""\n\nreset refs/keyvault/scratch\nfrom {zero}\n\ndone\n'.encode())
+        output = self.run("fast-import", "--quiet", "--cat-blob-fd=1", stdin=b"".join(stream)).decode()
+        oid = output.partition("\t")[0].rpartition(" ")[2]
+        if not _OID.fullmatch(oid):
+            raise GitError(f"fast-import gave no tree: {printable(output[:100])!r}")
+        return oid
+
+    def commit_tree(self, tree: str, parents: Sequence[str], message: str, at: datetime) -> str:
+        """
+        Write a commit and return its id; nothing points at it yet.
+
+        It is signed when the user's configuration says ``commit.gpgsign``.
+
+        Raises:
+            GitError: No user is configured, or signing failed.
+        """
+        date = f"{int(at.timestamp())} +0000"
+        arguments = ["commit-tree", tree]
+        for parent in parents:
+            arguments += ["-p", parent]
+        if self.flag("commit.gpgsign"):
+            arguments.append("-S")
+        output = self.run(
+            *arguments,
+            stdin=message.encode(),
+            settings=self.programs(),
+            extra={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        )
+        return output.decode().strip()
+
+    def move_branch(self, branch: str, *, old: str | None, new: str, reason: str) -> None:
+        """
+        Move *branch* from *old* to *new*, or fail when it is somewhere else.
+
+        Raises:
+            ConflictError: Somebody moved the branch first.
+        """
+        expected = old or "0" * len(new)
+        try:
+            self.run("update-ref", "--create-reflog", "-m", reason, branch, new, expected)
+        except GitError as error:
+            if self.resolve(branch) != old:
+                raise ConflictError(f"{branch.removeprefix('refs/heads/')} was moved by somebody else", hint="run the command again") from None
+            raise error
+
+
+def _present(oid: str) -> str | None:
+    return None if set(oid) == {"0"} else oid
+
+
+def _quoted(path: str) -> bytes:
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return b'"' + escaped.encode(errors="surrogateescape") + b'"'
+
+
+def failure(command: str, stderr: str, code: int) -> GitError:
+    """Return the error for a git command that failed: its last fatal line, and what to do about it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "! "))] or lines
+    text = telling[0] if telling else f"exit code {code}"
+    text = text.removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+    lowered = stderr.lower()
+    hint = next((hint for needle, hint in _HINTS if needle in lowered), None)
+    if "please tell me who you are" in lowered or "empty ident" in lowered or "auto-detection is disabled" in lowered:
+        text, hint = "git does not know who you are: user.name and user.email are not set", _HINTS[0][1]
+    return GitError(f"git {command}: {printable(text)[:300]}" if hint is not _HINTS[0][1] else text, hint=hint)

@@ -1,0 +1,113 @@
+"""
+Canonical bytes ↔ records.
+
+A file that does not re-encode to its own bytes is refused: member order, blanks, duplicate members, other
+spellings of a number or an instant are all caught by that one comparison. Does not read files.
+
+Source: docs/format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import UnsetType
+
+from keyvault.core.events import fold
+from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
+from keyvault.core.keys import Key, Recipient
+from keyvault.core.policy import check_set_name
+from keyvault.core.text import printable
+from keyvault.errors import KeyVaultError, RecordError
+
+RECORD_MAX = 256 * 1024
+
+_records = msgspec.json.Decoder(Key)
+
+
+class _RecipientList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: list[Recipient]
+
+
+_recipients = msgspec.json.Decoder(_RecipientList)
+
+
+def encode_key(key: Key) -> bytes:
+    """Return the canonical bytes of a key record."""
+    return pretty(key)
+
+
+def decode_key(data: bytes, *, path: str) -> Key:
+    """
+    Return the key record in *data*, found at *path* of the vault.
+
+    Raises:
+        RecordError: It is malformed, not canonical, lies at the wrong path, or its events contradict each
+            other.
+    """
+    if len(data) > RECORD_MAX:
+        raise RecordError(f"{path}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
+    try:
+        key = _records.decode(data)
+        canonical = pretty(key)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
+        raise RecordError(f"{printable(path)}: not a key record: {printable(str(error))[:200]}") from None
+    if canonical != data:
+        raise RecordError(f"{path}: record is not in its canonical form", hint="git log -p shows who changed it; restore it")
+    try:
+        _check_key(key, path)
+    except RecordError:
+        raise
+    except KeyVaultError as error:
+        raise RecordError(f"{path}: {error.message}", hint=error.hint) from None
+    return key
+
+
+def _check_key(key: Key, path: str) -> None:
+    if key.format != 1:
+        raise RecordError(f"{path}: record has format {key.format}, this version reads format 1")
+    check_set_name(key.set)
+    check_kid(key.kid)
+    if key.path != path:
+        raise RecordError(f"{path}: record belongs at {key.path}")
+    public = key.public
+    if public.kty == "oct":
+        if public != PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg):
+            raise RecordError(f"{path}: a symmetric key has no public members")
+    elif public_jwk(msgspec.to_builtins(public), kid=public.kid, alg=public.alg) != public:
+        raise RecordError(f"{path}: the public key is not in the published profile")
+    try:
+        life = fold(key.events)
+    except RecordError as error:
+        raise RecordError(f"{path}: {error.message}") from None
+    if life.state in ("withdrawn", "revoked") and key.sealed:
+        raise RecordError(f"{path}: key is {life.state} and still has a sealed private half")
+    if not isinstance(key.private, UnsetType) and not 1 <= len(key.private.recipients) <= 32:
+        raise RecordError(f"{path}: envelope has {len(key.private.recipients)} recipients: 1 to 32 can be")
+
+
+def encode_recipients(recipients: Mapping[str, Recipient]) -> bytes:
+    """Return the canonical bytes of ``keys.enc/recipients.json``, sorted by kid."""
+    return pretty(_RecipientList([recipients[kid] for kid in sorted(recipients)]))
+
+
+def decode_recipients(data: bytes, *, path: str) -> dict[str, Recipient]:
+    """
+    Return the recipients in *data* by kid.
+
+    Whether keys may be sealed to them is checked where that happens.
+
+    Raises:
+        RecordError: The list is malformed, not canonical, empty, or names a kid twice.
+    """
+    try:
+        listed = _recipients.decode(data).keys
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise RecordError(f"{path}: not a list of recipients: {printable(str(error))[:200]}") from None
+    recipients = {recipient.kid: recipient for recipient in listed}
+    if not listed or len(listed) > 32 or len(recipients) != len(listed):
+        raise RecordError(f"{path}: must name 1 to 32 recipients, each once")
+    if encode_recipients(recipients) != data:
+        raise RecordError(f"{path}: the list of recipients is not in its canonical form")
+    return recipients

@@ -1,0 +1,370 @@
+"""
+Apply a draft as one commit; push it, planning again when somebody was faster.
+
+A crash at any point leaves the old state or the new one: objects are written first, then the branch moves by
+compare-and-swap, then index and work tree follow. What was under way stands in a journal, so the next run,
+which holds the one lock of the clone, removes the locks of a dead run and finishes its work.
+
+Work of the user's is never touched: a file of the vault with uncommitted changes stops the command before
+anything is written, and index and work tree follow only where they still hold what the old commit held.
+
+Source: docs/adr/0006.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keyvault.core.text import printable
+from keyvault.errors import ConflictError, GitError
+from keyvault.repo.git import Git
+from keyvault.repo.vault import Draft, Repository
+
+LOCK_WAIT = 60.0
+#: How long a lock of git's is given to vanish before it counts as left behind by a dead run of ours.
+STALE_WAIT = 0.5
+CONFLICT_TRIES = 5
+PUSH_TRIES = 20
+
+#: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
+Make = Callable[[str | None], Draft | None]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """
+    What became of a draft.
+
+    Attributes:
+        commit: The new commit, or None where there was nothing to do.
+        pushed: Whether it is on the remote.
+        warnings: What the user should know.
+    """
+
+    commit: str | None
+    pushed: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def apply(repository: Repository, make: Make, *, push: bool = False) -> Applied:
+    """
+    Make a draft on the present head and turn it into one commit.
+
+    Args:
+        repository: The vault.
+        make: Makes the draft; called again on the new head when somebody was faster.
+        push: Whether the commit goes to the branch's remote as well.
+
+    Raises:
+        GitError: Git refused, HEAD is detached, or uncommitted work is in the way.
+        ConflictError: Others were faster every time.
+    """
+    with _locked(repository.git):
+        if push:
+            return _apply_pushing(repository, make)
+        for attempt in range(CONFLICT_TRIES):
+            try:
+                return _apply_once(repository, make)
+            except ConflictError:
+                if attempt + 1 == CONFLICT_TRIES:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _apply_once(repository: Repository, make: Make) -> Applied:
+    git = repository.git
+    branch = git.branch()
+    head = git.resolve("HEAD")
+    draft = make(head)
+    if draft is None:
+        return Applied(None)
+    commit = _write(git, head, draft)
+    warnings = _advance(git, branch, old=head, new=commit, reason=_subject(draft))
+    return Applied(commit, warnings=warnings)
+
+
+def _write(git: Git, base: str | None, draft: Draft) -> str:
+    _check_clean(git, base, draft.files)
+    tree = git.write_tree(base, draft.files)
+    return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
+
+
+def _subject(draft: Draft) -> str:
+    return "keyvault: " + draft.message.partition("\n")[0]
+
+
+# --- pushing --------------------------------------------------------------------------------------------
+
+
+def _apply_pushing(repository: Repository, make: Make) -> Applied:
+    """
+    Build on the newer of the local and the remote head, push, and only then move the local branch.
+
+    A push that lost a race leaves nothing to undo.
+    """
+    from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+    from keyvault.repo.remote import Remote
+
+    git = repository.git
+    branch = git.branch()
+    remote = Remote.of(git, branch)
+    retrying = Retrying(
+        retry=retry_if_exception_type(ConflictError),
+        stop=stop_after_attempt(PUSH_TRIES),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+    )
+    try:
+        for attempt in retrying:
+            with attempt:
+                return _push_once(repository, make, branch, remote)
+    except RetryError as error:
+        raise ConflictError(
+            f"{remote.name} moved {PUSH_TRIES} times while this commit was pushed", hint="run the command again"
+        ) from error
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> Applied:
+    git = repository.git
+    local, theirs = git.resolve("HEAD"), remote.fetch()
+    if local is None or theirs is None or git.is_ancestor(theirs, local):
+        base = local
+    elif git.is_ancestor(local, theirs):
+        base = theirs
+    else:
+        raise GitError(
+            f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged", hint=f"git pull --rebase {remote.remote}"
+        )
+    draft = make(base)
+    if draft is None:
+        if base is None or base == theirs:
+            return Applied(None)
+        remote.push(base)  # earlier commits that were not pushed yet
+        return Applied(None, pushed=True)
+    _check_clean(git, local, draft.files)
+    commit = _write(git, base, draft) if base == local else _write_on_remote(git, base, draft)
+    remote.push(commit)
+    try:
+        warnings = _advance(git, branch, old=local, new=commit, reason=_subject(draft))
+    except ConflictError:
+        warnings = (f"the commit is on {remote.name}, but the local branch moved meanwhile: git pull",)
+    return Applied(commit, pushed=True, warnings=warnings)
+
+
+def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
+    tree = git.write_tree(base, draft.files)
+    return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
+
+
+# --- the branch, the index and the work tree ------------------------------------------------------------
+
+
+def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -> tuple[str, ...]:
+    journal = _journal(git)
+    _write_durably(journal, json.dumps({"branch": branch, "old": old, "new": new}).encode())
+    try:
+        git.move_branch(branch, old=old, new=new, reason=reason)
+    except GitError:
+        journal.unlink(missing_ok=True)
+        raise
+    warnings = _follow(git, old, new)
+    journal.unlink(missing_ok=True)
+    return warnings
+
+
+def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) -> None:
+    """Stop when a file that is to be written has changes of the user's, in the work tree or staged."""
+    if git.root is None:
+        return
+    known = {entry.path: entry.oid for entry in git.tree(base, *files)} if base else {}
+    staged = _index(git)
+    dirty = []
+    for path, content in files.items():
+        target = _target(git, git.prefix + path)
+        present = _hash_file(target, known.get(path)) if target else "a link"
+        wanted = None if content is None else _hash(content, known.get(path))
+        if present is not None and present not in (known.get(path), wanted):
+            dirty.append(path)
+        elif staged.get(git.prefix + path, known.get(path)) not in (known.get(path), wanted):
+            dirty.append(path)
+    if dirty:
+        shown = ", ".join(printable(path) for path in dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
+        raise GitError(f"there are uncommitted changes in {shown}", hint="commit them, or: git restore --staged --worktree PATH")
+
+
+def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
+    """
+    Bring index and work tree from *old* to *new*, only where they still hold what *old* holds.
+
+    Doing it twice is doing it once: that is what recovery relies on.
+    """
+    if git.root is None:
+        return ()
+    index, updates, skipped = _index(git), [], []
+    pending: list[tuple[str, Path, str]] = []
+    for path, mode, before, after in git.changes(old, new):
+        if index.get(path) in (before, after):
+            if index.get(path) != after:
+                updates.append(f"{mode if after else '0'} {after or '0' * len(new)}\t{path}\0")
+        else:
+            skipped.append(path)
+        target = _target(git, path)
+        if target is None or mode in ("120000", "160000"):
+            skipped.append(path)
+            continue
+        present = _hash_file(target, before or after)
+        if present == after:
+            continue
+        if present != before:
+            skipped.append(path)
+        elif after is None:
+            _remove(git, target)
+        else:
+            pending.append((after, target, mode))
+    for (_, target, mode), data in zip(pending, git.blobs(oid for oid, _, _ in pending), strict=True):
+        _replace(target, data, executable=mode == "100755")
+    if updates:
+        git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
+    names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
+    return (f"left as it is in the work tree, since it was changed there: {names}",) if skipped else ()
+
+
+def _index(git: Git) -> dict[str, str]:
+    output = git.run("ls-files", "--stage", "-z", "--full-name", ":/").decode(errors="surrogateescape")
+    entries = {}
+    for line in output.split("\0")[:-1]:
+        meta, _, path = line.partition("\t")
+        entries[path] = meta.split(" ")[1]
+    return entries
+
+
+def _target(git: Git, path: str) -> Path | None:
+    """Return the file of the work tree at *path*, or None when a link stands in its way."""
+    assert git.root is not None
+    folder = git.root
+    for part in path.split("/")[:-1]:
+        folder = folder / part
+        if folder.is_symlink():
+            return None
+    target = git.root / path
+    return None if target.is_symlink() else target
+
+
+def _hash(data: bytes, like: str | None) -> str:
+    # Git's own object id; SHA-1 is what the repository's format says, not a choice of ours.
+    algorithm = "sha256" if like and len(like) == 64 else "sha1"
+    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _hash_file(target: Path, like: str | None) -> str | None:
+    try:
+        data = target.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return "unreadable"
+    found = _hash(data, like)
+    # With core.autocrlf a checkout has CRLF where the blob has LF: that is no change of the user's.
+    return _hash(data.replace(b"\r\n", b"\n"), like) if b"\r\n" in data and found != like else found
+
+
+def _replace(target: Path, data: bytes, *, executable: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name[:100]}.keyvault-new")
+    beside.write_bytes(data)
+    if executable:
+        beside.chmod(0o755)
+    beside.replace(target)
+
+
+def _remove(git: Git, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    folder = target.parent
+    with contextlib.suppress(OSError):  # a folder that still holds something stays
+        while folder != git.root:
+            folder.rmdir()
+            folder = folder.parent
+
+
+# --- the lock and the journal ---------------------------------------------------------------------------
+
+
+def _journal(git: Git) -> Path:
+    return git.git_dir / "keyvault.journal"
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(git: Git) -> Iterator[None]:
+    """Hold the one lock of this clone; the operating system lets go of it when its holder dies."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(git.common_dir / "keyvault.lock")
+    try:
+        lock.acquire(timeout=LOCK_WAIT)
+    except Timeout:
+        raise GitError(
+            f"another keyvault has been at work in this clone for {LOCK_WAIT:.0f} s", hint="wait for it, or end it"
+        ) from None
+    except OSError as error:
+        raise GitError(f"cannot write to {git.common_dir}: {error.strerror}") from None
+    try:
+        _recover(git)
+        yield
+    finally:
+        lock.release()
+
+
+def _recover(git: Git) -> None:
+    """Finish what a dead run had begun; we hold its lock, so it is dead."""
+    journal = _journal(git)
+    try:
+        begun = journal.stat().st_mtime
+        entry = json.loads(journal.read_bytes())
+        branch, old, new = entry["branch"], entry["old"], entry["new"]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        journal.unlink(missing_ok=True)  # cut off while it was written: nothing had begun
+        return
+    locks = (git.common_dir / f"{branch}.lock", git.git_dir / "HEAD.lock", git.git_dir / "index.lock")
+    for lock in locks:
+        _remove_stale(lock, begun)
+    if git.resolve(branch) == new:
+        _follow(git, old, new)
+        # A file may have been cut off beside its target.
+        for path, _mode, _before, _after in git.changes(old, new) if git.root else ():
+            target = _target(git, path)
+            if target is not None:
+                target.with_name(f".{target.name[:100]}.keyvault-new").unlink(missing_ok=True)
+    journal.unlink(missing_ok=True)
+
+
+def _remove_stale(lock: Path, begun: float) -> None:
+    """Remove a lock of git's that the dead run left: one not older than its journal, that does not vanish."""
+    deadline = time.monotonic() + STALE_WAIT
+    while lock.exists():
+        with contextlib.suppress(FileNotFoundError):
+            if lock.stat().st_mtime < begun - 1:
+                return
+        if time.monotonic() > deadline:
+            lock.unlink(missing_ok=True)
+            return
+        time.sleep(0.05)

@@ -1,0 +1,210 @@
+"""
+A vault in a git repository: the state that a commit holds, and the files that a change writes.
+
+Readers read one commit by its id, never the work tree. What is changed is described as a `Draft`, which
+``repo/sync`` turns into one commit.
+
+Source: docs/format.md for the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from keyvault import config
+from keyvault.core.events import Event
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.text import printable
+from keyvault.errors import GitError, RecordError
+from keyvault.repo.git import Git, TreeEntry
+from keyvault.repo.records import decode_key, decode_recipients, encode_key
+
+KEYS = "keys.enc"
+RECIPIENTS = f"{KEYS}/recipients.json"
+IDENTITIES = f"{KEYS}/identities"
+README = f"{KEYS}/README.md"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """
+    A change that is to become one commit.
+
+    Attributes:
+        files: New content by path in the vault; None removes the file.
+        message: The commit message.
+        at: The instant of the change, for the commit's dates.
+    """
+
+    files: Mapping[str, bytes | None]
+    message: str
+    at: datetime
+
+
+def find_vault(start: Path) -> Path:
+    """
+    Return the folder of the vault that *start* lies in: the nearest one upwards with a keyvault.toml.
+
+    Raises:
+        GitError: There is none.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / config.FILE).is_file():
+            return folder
+    if (start / "HEAD").is_file() and (start / "objects").is_dir():
+        return start  # a bare repository
+    raise GitError(
+        f"there is no {config.FILE} in {start} or above it", hint="keyvault init DIR --url https://keys.example.com"
+    )
+
+
+@dataclass
+class Repository:
+    """A vault's repository. `folder` is where keyvault.toml lies, or would."""
+
+    git: Git
+
+    @classmethod
+    def open(cls, folder: Path, environ: Mapping[str, str]) -> Repository:
+        """
+        Return the vault in *folder*.
+
+        Raises:
+            GitError: It lies in no git repository.
+        """
+        return cls(Git.open(folder, environ))
+
+    @property
+    def folder(self) -> Path:
+        return self.git.folder
+
+    def head(self, revision: str = "HEAD") -> str:
+        """
+        Return the id of the commit that *revision* names.
+
+        Raises:
+            GitError: There is no such commit.
+        """
+        commit = self.git.resolve(revision)
+        if commit is None:
+            if revision == "HEAD":
+                raise GitError("this repository has no commits yet", hint="keyvault init, or: git commit")
+            raise GitError(f"there is no commit {printable(revision)!r:.100} here", hint="git log --oneline")
+        return commit
+
+    def read(self, commit: str) -> VaultState:
+        """
+        Return the state of the vault at *commit*, a full commit id.
+
+        Raises:
+            GitError: The commit has no keyvault.toml.
+            RecordError: A file of the vault is not what it must be.
+            ConfigError: keyvault.toml is not a policy.
+        """
+        entries = self._entries(commit, config.FILE, KEYS)
+        if config.FILE not in entries:
+            raise GitError(
+                f"commit {commit[:12]} has no {config.FILE}: it is no vault",
+                hint=f"commit {config.FILE}, or make a vault with: keyvault init",
+            )
+        wanted = [entry for path, entry in entries.items() if path == config.FILE or _is_record(path)]
+        policy, recipients = None, None
+        keys: dict[str, Key] = {}
+        folded: dict[str, str] = {}
+        for entry, data in zip(wanted, self.git.blobs(entry.oid for entry in wanted), strict=True):
+            if entry.path == config.FILE:
+                policy = config.read_policy(data)
+            elif entry.path == RECIPIENTS:
+                recipients = decode_recipients(data, path=entry.path)
+            elif not entry.path.startswith(IDENTITIES + "/"):
+                key = decode_key(data, path=entry.path)
+                other = folded.setdefault(key.kid.casefold(), key.path)
+                if other != key.path:
+                    raise RecordError(f"{key.path}: the kid is in use already, in {other}")
+                keys[key.kid] = key
+        assert policy is not None
+        return VaultState(commit, policy, keys, recipients or {})
+
+    def _entries(self, commit: str, *paths: str) -> dict[str, TreeEntry]:
+        entries = {}
+        for entry in self.git.tree(commit, *paths):
+            if entry.mode not in ("100644", "100755"):
+                kind = {"120000": "a symbolic link", "160000": "a submodule"}.get(entry.mode, f"of mode {entry.mode}")
+                raise RecordError(f"{printable(entry.path)} is {kind}: a vault holds plain files only")
+            entries[entry.path] = entry
+        return entries
+
+    def files(self, commit: str, *paths: str) -> dict[str, bytes]:
+        """Return the files of *commit* at or below *paths*, by path."""
+        entries = list(self._entries(commit, *paths).values())
+        contents = self.git.blobs(entry.oid for entry in entries)
+        return {entry.path: data for entry, data in zip(entries, contents, strict=True)}
+
+    def uncommitted_config(self, commit: str) -> bool:
+        """Whether the keyvault.toml in the work tree is not the one of *commit*."""
+        if self.git.root is None:
+            return False
+        try:
+            data = (self.folder / config.FILE).read_bytes()
+        except OSError:
+            return False
+        committed = self.files(commit, config.FILE).get(config.FILE)
+        return data.replace(b"\r\n", b"\n") != committed
+
+    def event_commits(self, commit: str) -> dict[str, list[tuple[str, int] | None]]:
+        """
+        Return which commit wrote each event, as (id, committed at) lists by the path of the record.
+
+        Raises:
+            GitError: History was cut off (a shallow clone).
+        """
+        from keyvault.repo.history import event_commits
+
+        return event_commits(self.git, commit)
+
+
+def _is_record(path: str) -> bool:
+    """Whether *path*, a file of ``keys.enc``, is read; anything else there is refused but the README."""
+    if path == README or path.startswith(IDENTITIES + "/"):
+        return False
+    parts = path.split("/")
+    if path != RECIPIENTS and (len(parts) != 3 or not parts[2].endswith(".json")):
+        raise RecordError(
+            f"{printable(path)!r:.200} does not belong in a vault",
+            hint=f"{KEYS} holds {RECIPIENTS}, identities, and one folder a set; git rm it",
+        )
+    return True
+
+
+def record_files(keys: Iterable[Key]) -> dict[str, bytes | None]:
+    """Return the files that hold *keys*."""
+    return {key.path: encode_key(key) for key in keys}
+
+
+def commit_message(subject: str, events: Iterable[tuple[Key, Event]] = (), *, body: str | None = None) -> str:
+    """
+    Return a commit message: a subject that a person can read, and one trailer an event.
+
+    Args:
+        subject: One line.
+        events: The new events, with their keys.
+        body: Reasons that somebody gave.
+    """
+    parts = [printable(subject)[:200]]
+    if body:
+        parts.append("\n".join(printable(line) for line in body.splitlines()))
+    trailers = [
+        f"Keyvault-Event: {event.event} {key.set}/{key.kid}"
+        + (f" {event.reason}" if event.reason else "")
+        + (" (forced)" if event.forced else "")
+        for key, event in events
+    ]
+    if trailers:
+        parts.append("\n".join(trailers))
+    return "\n\n".join(parts) + "\n"
+
+

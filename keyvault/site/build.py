@@ -1,0 +1,110 @@
+"""
+The site of a commit, path by path.
+
+`build` yields (path, bytes) pairs; every one of them has passed the second wall. What is built from depends on
+the commit alone: its state, which commit wrote each event, and the templates.
+
+Source: docs/format.md for the paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.policy import WELL_KNOWN
+from keyvault.errors import RenderError
+from keyvault.site.documents import (
+    CONFIGURATION,
+    EventCommits,
+    discovery_document,
+    history_document,
+    history_key,
+    public_pem,
+    rendered_keys,
+)
+from keyvault.site.headers import headers_file
+from keyvault.site.pages import Pages
+from keyvault.site.walls import inspect
+
+
+def build(state: VaultState, commits: EventCommits, templates: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """
+    Yield every file of the site as (path, bytes), JWK Sets first.
+
+    Args:
+        state: The vault.
+        commits: Which commit wrote each event, by record path.
+        templates: Files of ``site_template/``, with the vault's own in place of ours.
+
+    Raises:
+        RenderError: A template is broken, or two things claim one path.
+        LeakError: A private member was about to be published.
+    """
+    seen: dict[str, str] = {}
+    for path, data in _files(state, commits, templates):
+        folded = path.casefold()
+        if folded in seen:
+            raise RenderError(f"two files of the site claim one path: {seen[folded]} and {path}")
+        seen[folded] = path
+        inspect(path, data)
+        yield path, data
+
+
+def _files(state: VaultState, commits: EventCommits, templates: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    extensionless = []
+    for path, data in jwk_sets(state):
+        yield path, data
+        if "." not in path.rpartition("/")[2]:
+            extensionless.append(path)
+    if state.policy.site.discovery:
+        for issuer in state.issuers:
+            keys = [key.public for key in state.issuer_keys(issuer)]
+            if not keys:
+                continue
+            document = discovery_document(state.policy, issuer, keys)
+            place = _place(state, issuer) + CONFIGURATION
+            yield place.lstrip("/"), document
+            yield place.lstrip("/") + ".json", document
+            extensionless.append(place.lstrip("/"))
+    history = []
+    for key in rendered_keys(state):
+        stem = file_stem(key.kid)
+        yield f"keys/{stem}.json", pretty(key.public)
+        yield f"keys/{stem}.pem", public_pem(key.public)
+        history.append(history_key(key, stem, commits))
+    yield "history.json", history_document(state, history)
+    pages = Pages(templates)
+    yield from pages.assets()
+    yield from pages.render(state, history)
+    yield ".nojekyll", b""
+    yield "robots.txt", b"User-agent: *\nAllow: /\n"
+    yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless)
+
+
+def _place(state: VaultState, issuer: str) -> str:
+    """Return the path of *issuer* below the site's root: empty for the site's own, else with a leading slash."""
+    return issuer[len(state.policy.site.url) :]
+
+
+def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
+    """Yield every JWK Set of the site as (path, bytes); one without keys is left out."""
+    for issuer, key_sets in state.issuers.items():
+        data = _jwk_set(state.issuer_keys(issuer))
+        if data is None:
+            continue
+        place = _place(state, issuer)
+        extra = {path for key_set in key_sets for path in key_set.policy.paths}
+        for path in dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra))):
+            yield path.lstrip("/"), data
+        for key_set in key_sets:
+            alone = _jwk_set(iter(key_set.published))
+            if alone is not None:
+                yield f"sets/{key_set.name}/jwks.json", alone
+
+
+def _jwk_set(keys: Iterator[Key]) -> bytes | None:
+    # A verifier that fetches an empty JWK Set forgets every key that it knew: none is rendered.
+    published = [key.public for key in keys]
+    return jwk_set_bytes(published) if published else None

@@ -1,0 +1,166 @@
+"""
+The machine-readable documents of the site: JWK Sets, discovery, history, single keys.
+
+Every value is built from an allowlist of public members. Sources: RFC 7517 section 5, OpenID Connect
+Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from keyvault.core.events import Event
+from keyvault.core.jwk import PublicJWK, pretty
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.policy import WELL_KNOWN, Policy
+
+#: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
+EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
+
+CONFIGURATION = "/.well-known/openid-configuration"
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event of a key, with the commit that wrote it."""
+
+    at: str
+    event: str
+    imported: bool = False
+    url: str | None = None
+    token_lifetime: int | None = None
+    keep_until: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    forced: str | None = None
+    commit: str | None = None
+
+
+class HistoryKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One key: what it is, where it stands, and its life."""
+
+    kid: str
+    set: str
+    state: str
+    kty: str
+    use: str
+    alg: str
+    thumbprint: str
+    events: list[HistoryEvent]
+    crv: str | None = None
+    jwk: str | None = None
+
+
+class HistorySet(msgspec.Struct, frozen=True):
+    """One set of keyvault.toml."""
+
+    name: str
+    issuer: str
+    jwks_uri: str
+    alg: str
+    use: str
+
+
+class History(msgspec.Struct, frozen=True):
+    """All of history.json."""
+
+    format: int
+    title: str
+    url: str
+    commit: str
+    sets: list[HistorySet]
+    keys: list[HistoryKey]
+
+
+def iso(instant: Any) -> str:
+    """Return *instant* as RFC 3339 in UTC and whole seconds."""
+    return str(instant.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def history_event(event: Event, commit: tuple[str, int] | None) -> HistoryEvent:
+    """Return the public form of *event*."""
+    return HistoryEvent(
+        at=iso(event.at),
+        event=event.event,
+        imported=event.imported,
+        url=event.url,
+        token_lifetime=event.token_lifetime,
+        keep_until=iso(event.keep_until) if event.keep_until else None,
+        reason=event.reason,
+        note=event.note,
+        forced=event.forced,
+        commit=commit[0] if commit else None,
+    )
+
+
+def rendered_keys(state: VaultState) -> Iterator[Key]:
+    """Yield every key that the site shows: all but symmetric ones, by set and age."""
+    for key_set in state.sets.values():
+        yield from (key for key in key_set.keys if key.public.kty != "oct")
+    for keys in state.former_sets.values():
+        yield from (key for key in keys if key.public.kty != "oct")
+
+
+def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:
+    """Return the public form of *key* and its life; *stem* names its files on the site."""
+    public = key.public
+    written = commits.get(key.path, ())
+    return HistoryKey(
+        kid=key.kid,
+        set=key.set,
+        state=key.state,
+        kty=public.kty,
+        use=public.use,
+        alg=public.alg,
+        thumbprint=public.thumbprint,
+        events=[
+            history_event(event, written[index] if index < len(written) else None)
+            for index, event in enumerate(key.events)
+        ],
+        crv=None if isinstance(public.crv, msgspec.UnsetType) else public.crv,
+        jwk=f"keys/{stem}.json",
+    )
+
+
+def history_document(state: VaultState, keys: list[HistoryKey]) -> bytes:
+    """Return history.json."""
+    site = state.policy.site
+    sets = [
+        HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
+        for name, key_set in state.sets.items()
+        if key_set.rendered
+    ]
+    return pretty(History(1, site.title, site.url, state.commit, sets, keys))
+
+
+def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -> bytes:
+    """
+    Return the discovery document of *issuer*.
+
+    Issuers that mint tokens without a browser have no authorization endpoint, which the standard wants all
+    the same: they write a URN there, as Kubernetes does. ``[site.metadata]`` replaces any of it but issuer
+    and jwks_uri.
+    """
+    signing = sorted({key.alg for key in keys if key.use == "sig"})
+    document: dict[str, Any] = {
+        "issuer": issuer,
+        "jwks_uri": issuer + WELL_KNOWN,
+        "authorization_endpoint": "urn:kubernetes:programmatic_authorization",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": signing,
+        "claims_supported": ["iss", "sub", "aud", "exp", "iat"],
+    }
+    return pretty({**document, **policy.site.metadata})
+
+
+def public_pem(public: PublicJWK) -> bytes:
+    """Return *public* as SubjectPublicKeyInfo in PEM (RFC 7468 section 13)."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from keyvault.core.pem import load_public
+
+    key = load_public(msgspec.to_builtins(public))
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,72 @@
+"""
+The headers with which a host should serve each path of the site.
+
+Used by the preview server, by publishers that set metadata on objects, and for the ``_headers`` file of
+hosts that read one. Source: docs/publishing.md.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+_TYPES = {
+    ".json": "application/json",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".pem": "application/x-pem-file",
+    ".txt": "text/plain; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".atom": "application/atom+xml",
+    ".ics": "text/calendar; charset=utf-8",
+    ".xml": "application/xml",
+}
+
+#: No request to another host, no script, no frame: the page shows text.
+CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+#: frame-ancestors has no meaning in a meta element.
+CSP_META = CSP.rpartition(";")[0]
+
+
+def content_type(path: str) -> str:
+    """Return the media type of *path*; what has no known extension is JSON (openid-configuration, JWK Sets)."""
+    name = path.rpartition("/")[2]
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not stem:
+        return "application/json" if not dot else "text/plain; charset=utf-8"
+    return _TYPES.get("." + extension, "application/json")
+
+
+def headers(path: str, *, max_age: timedelta) -> dict[str, str]:
+    """Return the headers for *path*, relative to the site's root; JWK Sets may be cached for *max_age*."""
+    kind = content_type(path)
+    found = {
+        "Content-Type": kind,
+        "Cache-Control": f"public, max-age={int(max_age.total_seconds())}",
+        "Access-Control-Allow-Origin": "*",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    if kind.startswith("text/html"):
+        found["Content-Security-Policy"] = CSP
+    return found
+
+
+def headers_file(*, max_age: timedelta, json_paths: list[str]) -> bytes:
+    """
+    Return the ``_headers`` file that Cloudflare Pages and Netlify read.
+
+    Args:
+        max_age: How long JWK Sets may be cached.
+        json_paths: Paths without an extension that are JSON all the same.
+    """
+    common = headers("index.html", max_age=max_age)
+    lines = ["/*", *(f"  {name}: {value}" for name, value in common.items() if name != "Content-Type")]
+    for path in json_paths:
+        lines += [f"/{path}", "  Content-Type: application/json"]
+    return ("\n".join(lines) + "\n").encode()
