@@ -121,7 +121,9 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> Ke
     """
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
-        raise ConfigError(f"unknown algorithm {alg!r}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS))
+        raise ConfigError(
+            f"unknown algorithm {alg!r}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS)
+        )
     if algorithm.curves:
         if bits is not None:
             raise ConfigError(f"{alg} has a curve, not a length: bits = {bits} cannot be")

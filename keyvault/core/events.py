@@ -106,7 +106,7 @@ class Life:
     keep_until: datetime | None = None
     ended_at: datetime | None = None
     token_lifetime: timedelta = timedelta(0)
-    newest_at: datetime = datetime.min.replace(tzinfo=UTC)
+    newest_at: datetime = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def _check_instant(instant: datetime) -> None:
@@ -132,7 +132,9 @@ def check_event(event: Event) -> None:
     carried = {name for name in _PAYLOAD if getattr(event, name) is not None}
     if carried != _CARRIES[event.event]:
         expected = ", ".join(sorted(_CARRIES[event.event])) or "nothing"
-        raise RecordError(f"event {event.event} carries {', '.join(sorted(carried)) or 'nothing'} instead of {expected}")
+        raise RecordError(
+            f"event {event.event} carries {', '.join(sorted(carried)) or 'nothing'} instead of {expected}"
+        )
     if event.imported and event.event != "created":
         raise RecordError(f"event {event.event} cannot be imported")
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= 36_525 * 86_400:

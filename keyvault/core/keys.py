@@ -226,8 +226,7 @@ class VaultState:
                     hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
                 )
         return {
-            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age)))
-            for name, keys in by_set.items()
+            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age))) for name, keys in by_set.items()
         }
 
     @property
@@ -314,5 +313,3 @@ def promise(key: Key, policy: SetPolicy) -> timedelta:
     Lowering ``token_lifetime`` in keyvault.toml never shortens what issued tokens were promised.
     """
     return max(key.life.token_lifetime, policy.token_lifetime)
-
-

@@ -29,7 +29,13 @@ CURVES: dict[str, ec.EllipticCurve] = {
     "P-521": ec.SECP521R1(),
     "secp256k1": ec.SECP256K1(),
 }
-_OKP = {
+_OKP: dict[
+    str,
+    type[ed25519.Ed25519PublicKey]
+    | type[ed448.Ed448PublicKey]
+    | type[x25519.X25519PublicKey]
+    | type[x448.X448PublicKey],
+] = {
     "Ed25519": ed25519.Ed25519PublicKey,
     "Ed448": ed448.Ed448PublicKey,
     "X25519": x25519.X25519PublicKey,

@@ -18,7 +18,7 @@ Source: docs/lifecycle.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -245,12 +245,30 @@ def _swap(key_set: KeySet, active: Key, candidate: Key, at: datetime, *, forced:
     ]
 
 
-def _replace_next(key_set: KeySet, candidate: Key, at: datetime) -> list[Change]:
-    note = f"policy now asks for {key_set.policy.spec}"
+def _replace_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | None = None) -> list[Change]:
+    why = note or f"policy now asks for {key_set.policy.spec}"
     return [
-        Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=note),)),
+        Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=why),)),
         _new_next(key_set, at),
     ]
+
+
+def _withdrawals(key_set: KeySet, at: datetime) -> list[Change]:
+    """Strictly after ``keep_until``: the last token has expired on the slowest clock. Oldest first."""
+    return [
+        Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),))
+        for key in reversed(key_set.retiring)
+        if key.life.keep_until is not None and at > key.life.keep_until
+    ]
+
+
+def _closing(key_set: KeySet, at: datetime) -> list[Change]:
+    note, changes = "the set is closing", list[Change]()
+    if key_set.active:
+        changes.append(Amend(key_set.name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)))
+    if key_set.next:
+        changes.append(Amend(key_set.name, key_set.next.kid, (Event(at=at, event="withdrawn", note=note),)))
+    return changes
 
 
 # --- commands -------------------------------------------------------------------------------------------
@@ -292,7 +310,9 @@ def plan_rotation(
         at = effective_instant(key_set, now)
         active, candidate = key_set.active, key_set.next
         if active is None or candidate is None:
-            raise KeyVaultError(f"set {name} lacks an active or a next key", hint="keyvault rotate --due creates what is missing")
+            raise KeyVaultError(
+                f"set {name} lacks an active or a next key", hint="keyvault rotate --due creates what is missing"
+            )
         if not candidate.fits(key_set.policy.spec):
             changes += _replace_next(key_set, candidate, at)
             waiting.append(f"{name}: the new {key_set.policy.spec} key waits for its own receipt and publication_lead")
@@ -343,17 +363,10 @@ def _plan_due_set(
     key_set: KeySet, site: SitePolicy, now: datetime, live: Live, changes: list[Change], waiting: list[str]
 ) -> None:
     at = effective_instant(key_set, now)
-    for key in reversed(key_set.retiring):
-        if key.life.keep_until is not None and at > key.life.keep_until:
-            changes.append(Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),)))
+    changes += _withdrawals(key_set, at)
     active, candidate = key_set.active, key_set.next
     if key_set.policy.closing:
-        if candidate:
-            changes.append(Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note="the set is closing"),)))
-        if active:
-            changes.append(
-                Amend(key_set.name, active.kid, (_deactivated(key_set, active, at, note="the set is closing"),))
-            )
+        changes += _closing(key_set, at)
         return
     if active is None:
         # A set that is new in keyvault.toml, or one that was closed before and is opened again.
@@ -372,7 +385,9 @@ def _plan_due_set(
             return
         if due is not None and due <= at:
             refusal = _gate(key_set, candidate, site, at, live)
-            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due)}, but {refusal[0] if refusal else ''}")
+            waiting.append(
+                f"{key_set.name}: rotation is due since {format_instant(due)}, but {refusal[0] if refusal else ''}"
+            )
         if _needs_look(key_set, site) and first_seen(key_set, candidate, site) is None:
             _receipt(key_set, candidate, at, live, changes, waiting)
     if key_set.policy.token_lifetime > active.life.token_lifetime:
@@ -391,6 +406,16 @@ def _receipt(
         waiting.append(f"{key_set.name}: {key_set.policy.url} could not be asked, so there is no receipt yet")
     else:
         waiting.append(f"{key_set.name}: {key_set.policy.url} does not serve the next key yet")
+
+
+def plan_replacement(key_sets: Iterable[KeySet], now: datetime, *, note: str) -> Plan:
+    """Plan to withdraw the next key of each set, which never signed, and to make another in its place."""
+    changes: list[Change] = []
+    for key_set in key_sets:
+        if key_set.next is not None and not key_set.policy.closing:
+            at = effective_instant(key_set, now)
+            changes += _replace_next(key_set, key_set.next, at, note=note)
+    return Plan(tuple(changes))
 
 
 def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reason, note: str | None = None) -> Plan:
@@ -479,22 +504,15 @@ def plan_closing(state: VaultState, name: str, now: datetime, *, forced: str | N
     if forced:
         event = Event(at=at, event="revoked", reason="superseded", forced=forced)
         return Plan(tuple(Amend(name, key.kid, (event,)) for key in held))
-    changes: list[Change] = []
-    if key_set.active:
-        note = "the set is closing"
-        changes.append(Amend(name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)))
-    if key_set.next:
-        changes.append(Amend(name, key_set.next.kid, (Event(at=at, event="withdrawn", note="the set is closing"),)))
-    for key in key_set.retiring:
-        if key.life.keep_until is not None and at > key.life.keep_until:
-            changes.append(Amend(name, key.kid, (Event(at=at, event="withdrawn"),)))
-    return Plan(tuple(changes))
+    return Plan((*_withdrawals(key_set, at), *_closing(key_set, at)))
 
 
 # --- looking ahead --------------------------------------------------------------------------------------
 
 
-def outlook(state: VaultState, now: datetime, *, until: datetime, names: Collection[str] | None = None) -> list[Transition]:
+def outlook(
+    state: VaultState, now: datetime, *, until: datetime, names: Collection[str] | None = None
+) -> list[Transition]:
     """
     Return the transitions that policy will make up to *until*, oldest first.
 
@@ -506,6 +524,13 @@ def outlook(state: VaultState, now: datetime, *, until: datetime, names: Collect
         if names is None or name in names:
             transitions += _outlook_set(key_set, state.policy.site, now, until)
     return sorted((t for t in transitions if t.at <= until), key=lambda t: (t.at, t.set, t.event))
+
+
+def next_transition(key_set: KeySet, site: SitePolicy, now: datetime) -> Transition | None:
+    """Return the first transition that policy will make in *key_set*, or None."""
+    due = max(rotation_due_at(key_set) or now, now)
+    found = _outlook_set(key_set, site, now, due + key_set.policy.publication_lead)
+    return min(found, key=lambda transition: transition.at, default=None)
 
 
 def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: datetime) -> list[Transition]:
@@ -530,7 +555,7 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
         mature = known if known is not None else now + policy.publication_lead
     lead = timedelta(0) if policy.use == "enc" else policy.publication_lead
     active_kid: str | None = active.kid
-    due = (rotation_due_at(key_set) or now)
+    due = rotation_due_at(key_set) or now
     while (at := max(due, mature, now)) <= until:
         kept = keep_until(key_set, active, at) - at
         found += [
@@ -569,5 +594,7 @@ def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)
         if first_seen(key_set, candidate, site) is None:
             made = candidate.life.created_at
             if now > made + key_set.policy.publication_lead + grace:
-                found.append(f"{name}: the next key was made {relative(made, now)} and not yet seen at {key_set.policy.url}")
+                found.append(
+                    f"{name}: the next key was made {relative(made, now)} and not yet seen at {key_set.policy.url}"
+                )
     return found

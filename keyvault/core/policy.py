@@ -236,7 +236,9 @@ _DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+w)?(\d+d)?(\d+h)?(\d+m)?
 _STRING: Mapping[str, Any] = {"type": "string"}
 
 _SITE = {
-    "url": _Member(check_url, {"type": "string", "format": "uri"}, "where the rendered site is served; the default issuer"),
+    "url": _Member(
+        check_url, {"type": "string", "format": "uri"}, "where the rendered site is served; the default issuer"
+    ),
     "title": _Member(_text, {"type": "string", "maxLength": 200}, "headline of the site"),
     "max_age": _Member(_duration, _DURATION_SCHEMA, "what the host sends as Cache-Control for JWK Sets: 5m to 1h"),
     "confirm": _Member(_confirm, {"enum": ["live", "commit"]}, "what counts as proof of publication"),
@@ -256,7 +258,9 @@ _SET = {
     "alg": _Member(_alg, {"enum": list(ALGORITHMS)}, "JOSE algorithm of the set's keys"),
     "crv": _Member(_text, {"enum": list(CURVE_KTY)}, "curve, where the algorithm takes more than one"),
     "bits": _Member(_number, {"type": "integer"}, "length of an RSA modulus or of a symmetric secret"),
-    "issuer": _Member(check_url, {"type": "string", "format": "uri"}, "issuer of the set; sets of one issuer share a JWK Set"),
+    "issuer": _Member(
+        check_url, {"type": "string", "format": "uri"}, "issuer of the set; sets of one issuer share a JWK Set"
+    ),
     "paths": _Member(_paths, {"type": "array", "items": _STRING}, "extra places of the issuer's JWK Set"),
     "closing": _Member(_flag, {"type": "boolean"}, "the set is being removed; written by `keyvault set remove`"),
     **_TIMING,
@@ -298,7 +302,8 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
     for name in document:
         if name not in _TOP:
             raise ConfigError(
-                f"unknown member {name!r:.80} in keyvault.toml", hint=nearest(name, _TOP) or "known are " + ", ".join(_TOP)
+                f"unknown member {name!r:.80} in keyvault.toml",
+                hint=nearest(name, _TOP) or "known are " + ", ".join(_TOP),
             )
     if document.get("format") != FORMAT or isinstance(document.get("format"), bool):
         raise ConfigError(

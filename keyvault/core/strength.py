@@ -82,7 +82,9 @@ def check_secret_length(octets: int, *, alg: str) -> None:
     algorithm = ALGORITHMS[alg]
     if octets < algorithm.octets or (algorithm.use == "enc" and octets != algorithm.octets):
         bound = "exactly" if algorithm.use == "enc" else "at least"
-        raise WeakKeyError(f"a secret of {octets * 8} bits does not fit {alg}, which takes {bound} {algorithm.octets * 8}")
+        raise WeakKeyError(
+            f"a secret of {octets * 8} bits does not fit {alg}, which takes {bound} {algorithm.octets * 8}"
+        )
 
 
 # --- RSA ------------------------------------------------------------------------------------------------
@@ -159,20 +161,20 @@ def _fermat(modulus: int) -> bool:
 
 
 def _check_ec(jwk: Mapping[str, Any]) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from keyvault.core.pem import load_public
 
     crv = jwk.get("crv")
     octets = _COORDINATE_OCTETS.get(crv) if isinstance(crv, str) else None
     if octets is None:
-        raise JWKError(f"unknown curve {crv!r:.40} for an EC key", hint="crv is one of " + ", ".join(_COORDINATE_OCTETS))
+        raise JWKError(
+            f"unknown curve {crv!r:.40} for an EC key", hint="crv is one of " + ", ".join(_COORDINATE_OCTETS)
+        )
     x, y = (b64u_decode(jwk.get(name), what=f"member {name!r}") for name in ("x", "y"))
     if len(x) != octets or len(y) != octets:
         raise JWKError(f"coordinates on {crv} have {octets} octets, these have {len(x)} and {len(y)}")
-    curve = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1, "secp256k1": ec.SECP256K1}[crv]()
-    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), curve)
     try:
-        numbers.public_key()
-    except ValueError:
+        load_public(jwk)
+    except JWKError:
         raise WeakKeyError(f"the point is not on {crv}") from None
 
 
@@ -187,15 +189,18 @@ def _check_okp(jwk: Mapping[str, Any]) -> None:
     value = int.from_bytes(data, "little")
     match crv:
         case "Ed25519":
-            _check_edwards(value & (2**255 - 1), prime=_P25519, a=-1, d=_D25519, cofactor_ys=_low_order_ys25519(), crv=crv)
+            _check_edwards(
+                value & (2**255 - 1), prime=_P25519, a=-1, d=_D25519, cofactor_ys=_low_order_ys25519(), crv="Ed25519"
+            )
         case "Ed448":
             if data[56] & 0x7F:
                 raise WeakKeyError("the point is not on Ed448")
-            _check_edwards(value & (2**448 - 1), prime=_P448, a=1, d=_D448, cofactor_ys={0, 1, _P448 - 1}, crv=crv)
+            _check_edwards(value & (2**448 - 1), prime=_P448, a=1, d=_D448, cofactor_ys={0, 1, _P448 - 1}, crv="Ed448")
         case "X25519":
-            _check_montgomery(value & (2**255 - 1), _P25519, _low_order_us25519(), crv)
+            # RFC 7748 lets a receiver mask the highest bit. A key has one encoding here, and one thumbprint.
+            _check_montgomery(value, _P25519, _low_order_us25519(), crv="X25519")
         case _:
-            _check_montgomery(value, _P448, {0, 1, _P448 - 1}, crv)
+            _check_montgomery(value, _P448, {0, 1, _P448 - 1}, crv="X448")
 
 
 def _check_edwards(y: int, *, prime: int, a: int, d: int, cofactor_ys: set[int], crv: str) -> None:
@@ -209,7 +214,7 @@ def _check_edwards(y: int, *, prime: int, a: int, d: int, cofactor_ys: set[int],
         raise WeakKeyError(f"the point is not on {crv}")
 
 
-def _check_montgomery(u: int, prime: int, low_order: set[int], crv: str) -> None:
+def _check_montgomery(u: int, prime: int, low_order: set[int], *, crv: str) -> None:
     if u >= prime:
         raise WeakKeyError(f"the point on {crv} is not in its canonical form")
     if u in low_order:
@@ -229,7 +234,5 @@ def _low_order_us25519() -> set[int]:
 @functools.cache
 def _low_order_ys25519() -> set[int]:
     """The y of the eight points of low order: 0, ±1 and ±y of order 8, by y = (u - 1) / (u + 1) (RFC 7748)."""
-    eights = {
-        (u - 1) * pow(u + 1, -1, _P25519) % _P25519 for u in _low_order_us25519() if u not in (0, 1, _P25519 - 1)
-    }
+    eights = {(u - 1) * pow(u + 1, -1, _P25519) % _P25519 for u in _low_order_us25519() if u not in (0, 1, _P25519 - 1)}
     return {0, 1, _P25519 - 1} | eights | {_P25519 - y for y in eights}

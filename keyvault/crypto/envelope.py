@@ -117,7 +117,9 @@ def check_recipient(recipient: Recipient) -> dict[str, str]:
             hint=f"use is enc, alg is one of {', '.join(WRAP_ALGORITHMS)}",
         )
     if recipient.alg.startswith("ECDH") and recipient.crv not in ("P-256", "X25519"):
-        raise JWKError(f"recipient {recipient.kid!r:.80} has curve {recipient.crv!r:.20}", hint="crv is P-256 or X25519")
+        raise JWKError(
+            f"recipient {recipient.kid!r:.80} has curve {recipient.crv!r:.20}", hint="crv is P-256 or X25519"
+        )
     check_public_key(members, alg=recipient.alg)
     return members
 
@@ -151,7 +153,9 @@ def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
     """
     header = _protected(envelope)
     if (header.cty, header.enc) != (CONTENT_TYPE, ENC):
-        raise EnvelopeError(f"envelope has cty {header.cty!r:.40} and enc {header.enc!r:.40}: it must be {CONTENT_TYPE}, {ENC}")
+        raise EnvelopeError(
+            f"envelope has cty {header.cty!r:.40} and enc {header.enc!r:.40}: it must be {CONTENT_TYPE}, {ENC}"
+        )
     kids = [entry.header.kid for entry in envelope.recipients]
     if not 1 <= len(kids) <= RECIPIENTS_MAX:
         raise EnvelopeError(f"envelope has {len(kids)} recipients: 1 to {RECIPIENTS_MAX} can be")
@@ -193,7 +197,9 @@ def _protected(envelope: Envelope) -> Protected:
 def _check_entry(entry: SealedTo) -> None:
     header = entry.header
     if header.alg not in WRAP_ALGORITHMS:
-        raise EnvelopeError(f"recipient {header.kid!r:.80} has alg {header.alg!r:.40}", hint=f"one of {', '.join(WRAP_ALGORITHMS)}")
+        raise EnvelopeError(
+            f"recipient {header.kid!r:.80} has alg {header.alg!r:.40}", hint=f"one of {', '.join(WRAP_ALGORITHMS)}"
+        )
     size = len(_decode(entry.encrypted_key, "encrypted_key"))
     if header.alg == "RSA-OAEP-256":
         if header.epk is not msgspec.UNSET or not 256 <= size <= 512:

@@ -26,7 +26,14 @@ from keyvault.errors import WeakKeyError
 #: A private JWK: only string members.
 PrivateJWK = dict[str, str]
 
-_OKP = {
+#: The private key class of each OKP curve.
+OKP: dict[
+    str,
+    type[ed25519.Ed25519PrivateKey]
+    | type[ed448.Ed448PrivateKey]
+    | type[x25519.X25519PrivateKey]
+    | type[x448.X448PrivateKey],
+] = {
     "Ed25519": ed25519.Ed25519PrivateKey,
     "Ed448": ed448.Ed448PrivateKey,
     "X25519": x25519.X25519PrivateKey,
@@ -84,7 +91,7 @@ def _members(spec: KeySpec) -> PrivateJWK:
     crv = str(spec.crv)
     if spec.kty == "EC":
         return ec_members(ec.generate_private_key(CURVES[crv]), crv)
-    return okp_members(_OKP[crv].generate(), crv)
+    return okp_members(OKP[crv].generate(), crv)
 
 
 def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:
@@ -128,5 +135,3 @@ def okp_members(
         "x": b64u(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)),
         "d": b64u(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())),
     }
-
-

@@ -64,7 +64,9 @@ class JWKIdentity:
         check_private_jwk(jwk, alg=jwk["alg"])
         self.kid = jwk["kid"]
         self._alg = jwk["alg"]
-        members = {name: value for name, value in jwk.items() if name in REQUIRED[jwk["kty"]] or name in PRIVATE_MEMBERS}
+        members = {
+            name: value for name, value in jwk.items() if name in REQUIRED[jwk["kty"]] or name in PRIVATE_MEMBERS
+        }
         self._key = JWK(**members)
 
     def __repr__(self) -> str:

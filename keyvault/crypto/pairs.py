@@ -13,11 +13,12 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.jwk import b64u_decode
 from keyvault.core.pem import CURVES, uint
 from keyvault.core.strength import check_public_key, check_secret_length
+from keyvault.crypto.generate import OKP
 from keyvault.errors import JWKError, WeakKeyError
 
 PrivateKey = (
@@ -29,12 +30,6 @@ PrivateKey = (
     | x448.X448PrivateKey
 )
 
-_OKP_PRIVATE = {
-    "Ed25519": ed25519.Ed25519PrivateKey,
-    "Ed448": ed448.Ed448PrivateKey,
-    "X25519": x25519.X25519PrivateKey,
-    "X448": x448.X448PrivateKey,
-}
 _MISMATCH = "the private half does not belong to the public half"
 
 
@@ -68,7 +63,7 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
             raise WeakKeyError(_MISMATCH)
         return key
     if jwk["kty"] == "OKP":
-        okp = _OKP_PRIVATE[crv].from_private_bytes(secret)
+        okp = OKP[crv].from_private_bytes(secret)
         raw = okp.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         if raw != b64u_decode(jwk["x"], what="member 'x'"):
             raise WeakKeyError(_MISMATCH)
@@ -105,3 +100,13 @@ def check_private_jwk(jwk: Mapping[str, Any], *, alg: str) -> None:
         check_secret_length(len(b64u_decode(jwk.get("k"), what="member 'k'")), alg=alg)
     else:
         private_key(jwk)
+
+
+def private_pem(jwk: Mapping[str, Any]) -> bytes:
+    """
+    Return a private JWK as PKCS#8 in PEM, not encrypted.
+
+    Raises:
+        JWKError: It is malformed, weak, symmetric, or its halves do not belong together.
+    """
+    return private_key(jwk).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -93,7 +93,13 @@ class VerificationError(KeyVaultError):
 
 
 def verify_token(
-    text: str, keys: Sequence[PublicJWK], *, now: datetime, skew: timedelta, audience: str | None = None, issuer: str | None = None
+    text: str,
+    keys: Sequence[PublicJWK],
+    *,
+    now: datetime,
+    skew: timedelta,
+    audience: str | None = None,
+    issuer: str | None = None,
 ) -> Token:
     """
     Return the token if a verifier that holds *keys* accepts it at *now*.

@@ -1,0 +1,200 @@
+"""
+Carry out a proposal: make its keys, seal them, and turn it all into one commit.
+
+Every command that changes a vault goes through `carry_out`; on a head that moved meanwhile the proposal is
+made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
+
+import msgspec
+
+from keyvault import config
+from keyvault.core.events import Event
+from keyvault.core.jwk import public_jwk
+from keyvault.core.keys import Key, Recipient, VaultState
+from keyvault.core.planning import Amend, Create, Plan
+from keyvault.errors import KeyVaultError
+from keyvault.operations.context import Context
+from keyvault.repo.sync import apply
+from keyvault.repo.vault import Draft, commit_message, record_files
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """
+    What a command wants to do to a vault in one state.
+
+    Attributes:
+        plan: What happens to keys.
+        subject: Subject of the commit.
+        body: Reasons that somebody gave.
+        files: Other files of the commit, by path.
+        recipients: Whom new keys are sealed to, where the proposal changes that.
+    """
+
+    plan: Plan
+    subject: str
+    body: str | None = None
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    recipients: Mapping[str, Recipient] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What was done, or would be.
+
+    Attributes:
+        plan: The plan that was carried out.
+        before: The vault before.
+        commit: The new commit; None for a dry run, or where there was nothing to do.
+        pushed: Whether it is on the remote.
+        events: Each new event, with the key that it belongs to as it is now; for a dry run of a key that is
+            not made yet, the key is None.
+        warnings: What the user should know.
+    """
+
+    plan: Plan
+    before: VaultState
+    commit: str | None = None
+    pushed: bool = False
+    events: tuple[tuple[Key, Event], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+Propose = Callable[[VaultState], Proposal]
+
+
+def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run: bool = False) -> Outcome:
+    """
+    Make a proposal on the present state and commit it.
+
+    Args:
+        context: The vault.
+        propose: Makes the proposal; called again when somebody else committed first.
+        push: Whether the commit goes to the remote as well.
+        dry_run: Only make the proposal.
+
+    Raises:
+        KeyVaultError: As the proposal, sealing and git raise; the vault is as it was.
+    """
+    repository = context.repository
+    if dry_run:
+        state = context.state()
+        proposal = propose(state)
+        return Outcome(proposal.plan, state, warnings=proposal.plan.warnings)
+    made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
+
+    def make(head: str | None) -> Draft | None:
+        state = repository.read(head or repository.head())
+        proposal = propose(state)
+        if not proposal.plan and not proposal.files:
+            made.append((proposal, state, ()))
+            return None
+        recipients = state.recipients if proposal.recipients is None else proposal.recipients
+        keys, events = realize(context, state, proposal.plan, recipients)
+        made.append((proposal, state, events))
+        files = {**record_files(keys), **proposal.files}
+        at = max([context.now, *(event.at for _, event in events)])
+        return Draft(files, commit_message(proposal.subject, events, body=proposal.body), at)
+
+    applied = apply(repository, make, push=push)
+    proposal, state, events = made[-1]
+    warnings = (*proposal.plan.warnings, *applied.warnings)
+    return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings)
+
+
+def realize(
+    context: Context, state: VaultState, plan: Plan, recipients: Mapping[str, Recipient]
+) -> tuple[list[Key], tuple[tuple[Key, Event], ...]]:
+    """
+    Return the records that *plan* writes, and every new event with its key.
+
+    Keys are made and sealed here; no identity is needed for that.
+
+    Raises:
+        EnvelopeError: There is nobody to seal to.
+    """
+    from keyvault.crypto.envelope import Sealer
+    from keyvault.crypto.generate import generate_many
+
+    creations = [change for change in plan.changes if isinstance(change, Create)]
+    sealer = Sealer(recipients) if creations else None
+    fresh = generate_many(change.spec for change in creations)
+    records: dict[str, Key] = {}
+    written: list[tuple[str, Event]] = []
+    done = 0
+    for change in plan.changes:
+        if isinstance(change, Create):
+            assert sealer is not None
+            private = next(fresh)
+            kid = private["kid"]
+            if kid in state.keys or kid in records:
+                raise KeyVaultError(f"the random generator of this machine gave the same key twice: {kid}")
+            records[kid] = Key(
+                format=1,
+                set=change.set,
+                public=public_jwk(private, kid=kid, alg=change.spec.alg),
+                events=change.events,
+                private=sealer.seal(private, kid=kid, set_name=change.set),
+            )
+            done += 1
+            context.progress("making keys", done, len(creations))
+        else:
+            kid = change.kid
+            records[kid] = amended(records.get(kid) or state.keys[kid], change)
+        written += [(kid, event) for event in change.events]
+    return list(records.values()), tuple((records[kid], event) for kid, event in written)
+
+
+def amended(key: Key, change: Amend) -> Key:
+    """Return *key* with the events of *change*; where they end its life, without its private half."""
+    private = msgspec.UNSET if change.drops_private else key.private
+    changed = msgspec.structs.replace(key, events=(*key.events, *change.events), private=private)
+    assert changed.life  # folding refuses what no legal command could have made
+    return changed
+
+
+def edited_policy(context: Context, state: VaultState, tables: Mapping[str, Mapping[str, object] | None]) -> tuple[VaultState, bytes]:
+    """
+    Return *state* under an edited keyvault.toml, and that file.
+
+    Raises:
+        ConfigError: The result would not be a policy.
+    """
+    data = context.repository.files(state.commit, config.FILE)[config.FILE]
+    edited = config.edit_sets(data, tables)
+    return dataclass_replace(state, policy=config.read_policy(edited)), edited
+
+
+def describe(plan: Plan) -> str:
+    """Return the subject of a commit for *plan*: ``rotate id-token, access-token; withdraw 1 key``."""
+    verbs: dict[str, list[str]] = {}
+    for change in plan.changes:
+        for event in change.events:
+            verbs.setdefault(event.event, []).append(change.set)
+    parts = []
+    for event, verb, always in (
+        ("activated", "rotate", True),
+        ("published", "record receipt for", True),
+        ("withdrawn", "withdraw", False),
+        ("lifetime", "record token_lifetime of", True),
+        ("created", "create", False),
+    ):
+        sets = list(dict.fromkeys(verbs.get(event, ())))
+        if not sets or (event == "created" and parts):
+            continue
+        if always:
+            shown = ", ".join(sets[:4]) + (f" and {len(sets) - 4} more" if len(sets) > 4 else "")
+            parts.append(f"{verb} {shown}")
+        else:
+            count = len(verbs[event])
+            parts.append(f"{verb} {count} key{'s' if count != 1 else ''} of {', '.join(sets[:3])}{' …' if len(sets) > 3 else ''}")
+    return "; ".join(parts) or "nothing to do"
+
+

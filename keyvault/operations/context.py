@@ -1,0 +1,100 @@
+"""
+What an operation works with: the vault, the instant, the identities, and how to look at the world.
+
+Made once a command by the command line, or by a program that uses the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyvault.core.keys import VaultState
+from keyvault.repo.vault import IDENTITIES, Repository, find_vault
+
+if TYPE_CHECKING:
+    from keyvault.crypto.identities import AskPassphrase, Keyring
+    from keyvault.publish.live import Look
+
+#: Told what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+def _quiet(label: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+@dataclass
+class Context:
+    """
+    What an operation works with.
+
+    Attributes:
+        repository: The vault's repository.
+        now: The instant of the command, in UTC and whole seconds.
+        environ: The caller's environment.
+        identity_file: What ``--identity`` names, if anything.
+        ask: Where a passphrase comes from.
+        look: How to see what a live JWK Set serves; None for the real thing.
+        progress: Told about long work.
+    """
+
+    repository: Repository
+    now: datetime
+    environ: Mapping[str, str] = field(repr=False)
+    identity_file: Path | None = None
+    ask: AskPassphrase | None = None
+    look: Look | None = None
+    progress: Progress = _quiet
+    _keyring: Keyring | None = field(default=None, repr=False)
+
+    @classmethod
+    def find(cls, start: Path, now: datetime, environ: Mapping[str, str]) -> Context:
+        """
+        Return the context of the vault that *start* lies in.
+
+        Raises:
+            GitError: There is no vault, or it is in no git repository.
+        """
+        return cls(Repository.open(find_vault(start), environ), now.replace(microsecond=0), environ)
+
+    def state(self, revision: str = "HEAD") -> VaultState:
+        """Return the state of the vault at *revision*; errors as for `Repository.read`."""
+        return self.repository.read(self.repository.head(revision))
+
+    @property
+    def keyring(self) -> Keyring:
+        """The identities that can be reached; each place is read when it is first needed."""
+        from keyvault.crypto.identities import Keyring, Source, file_source, folder_source, text_source
+
+        if self._keyring is None:
+            sources = []
+            if self.identity_file is not None:
+                sources.append(file_source(self.identity_file, label="--identity"))
+            if text := self.environ.get("KEYVAULT_IDENTITY"):
+                sources.append(text_source("KEYVAULT_IDENTITY", text))
+            if path := self.environ.get("KEYVAULT_IDENTITY_FILE"):
+                sources.append(file_source(Path(path), label="KEYVAULT_IDENTITY_FILE"))
+            sources.append(folder_source(identity_folder(self.environ)))
+            sources.append(Source(f"{IDENTITIES} of the vault", self._vault_identities))
+            passphrase = self.environ.get("KEYVAULT_PASSPHRASE")
+            ask = self.ask or (lambda kid: None)
+            self._keyring = Keyring(sources, ask=(lambda kid: passphrase) if passphrase else ask)
+        return self._keyring
+
+    def _vault_identities(self) -> Iterator[tuple[str, bytes]]:
+        commit = self.repository.git.resolve("HEAD")
+        if commit is not None:
+            yield from self.repository.files(commit, IDENTITIES).items()
+
+
+def identity_folder(environ: Mapping[str, str]) -> Path:
+    """Return where a user's identities lie: ``$KEYVAULT_CONFIG_DIR`` or the platform's place for settings."""
+    if folder := environ.get("KEYVAULT_CONFIG_DIR"):
+        return Path(folder) / "identities"
+    from platformdirs import user_config_path
+
+    return user_config_path("keyvault", appauthor=False) / "identities"

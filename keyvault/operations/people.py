@@ -1,0 +1,275 @@
+"""
+Recipients and identities: who can open what.
+
+Each change of the list re-seals every private key in the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from keyvault.core.keys import Key, KeySet, Recipient, VaultState
+from keyvault.core.planning import Amend, Plan, plan_replacement
+from keyvault.core.text import nearest, printable
+from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
+from keyvault.operations.changes import Outcome, Proposal, carry_out
+from keyvault.operations.context import Context, identity_folder
+from keyvault.operations.keys import open_sealed
+from keyvault.repo.records import encode_key, encode_recipients
+from keyvault.repo.vault import IDENTITIES, RECIPIENTS
+
+
+@dataclass(frozen=True)
+class Readable:
+    """What somebody who leaves could read: the kids of live keys, by set."""
+
+    by_set: Mapping[str, tuple[str, ...]]
+
+
+def read_recipient(path: Path, *, kid: str | None = None) -> Recipient:
+    """
+    Return the recipient in *path*: a public JWK, or the private one of an identity.
+
+    Raises:
+        UsageError: It cannot be read.
+        JWKError: It is no key that keys can be sealed to.
+    """
+    from keyvault.crypto.identities import read_identity_file, recipient_of
+
+    try:
+        data = read_identity_file(path)
+    except IdentityError as error:
+        raise UsageError(error.message) from None
+    try:
+        jwk = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise JWKError(f"{path} is not a JWK: not JSON") from None
+    if not isinstance(jwk, dict):
+        raise JWKError(f"{path} is not a JWK")
+    return recipient_of({**jwk, "kid": kid} if kid else jwk)
+
+
+def _change(
+    context: Context,
+    edit: Callable[[dict[str, Recipient]], str],
+    *,
+    push: bool,
+    dry_run: bool,
+    replan: Callable[[VaultState], Plan] | None = None,
+) -> Outcome:
+    """Commit an edited list of recipients, with every sealed key re-sealed to it."""
+
+    def propose(state: VaultState) -> Proposal:
+        recipients = dict(state.recipients)
+        subject = edit(recipients)
+        plan = replan(state) if replan else Plan()
+        dropped = {change.kid for change in plan.changes if isinstance(change, Amend)}
+        sealed = [key for key in state.keys.values() if key.sealed and key.kid not in dropped]
+        files: dict[str, bytes | None] = {RECIPIENTS: encode_recipients(recipients)}
+        if not dry_run:
+            files.update((key.path, encode_key(key)) for key in _resealed(context, sealed, recipients))
+        return Proposal(plan, subject, files=files, recipients=recipients)
+
+    return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def _resealed(context: Context, keys: list[Key], recipients: Mapping[str, Recipient]) -> list[Key]:
+    """Return *keys* sealed to *recipients*. Bytes are moved: no private key is loaded."""
+    from keyvault.crypto.envelope import Sealer, parse_private
+
+    sealer = Sealer(recipients)
+    fresh = []
+    for done, key in enumerate(keys, 1):
+        data = open_sealed(context, key)
+        parse_private(data, key.public)
+        envelope = sealer.seal_bytes(data, kid=key.kid, set_name=key.set)
+        fresh.append(msgspec.structs.replace(key, private=envelope))
+        context.progress("re-sealing keys", done, len(keys))
+    return fresh
+
+
+def add_recipient(context: Context, recipient: Recipient, *, push: bool = False, dry_run: bool = False) -> Outcome:
+    """
+    Let *recipient* open every key, those that exist too.
+
+    Raises:
+        UsageError: There is a recipient of that kid already.
+        IdentityError: No identity opens the keys that have to be re-sealed.
+    """
+
+    def edit(recipients: dict[str, Recipient]) -> str:
+        if recipient.kid in recipients:
+            raise UsageError(
+                f"there is a recipient {recipient.kid!r} already", hint=f"keyvault recipient replace {recipient.kid} FILE"
+            )
+        recipients[recipient.kid] = recipient
+        return f"add recipient {recipient.kid}"
+
+    return _change(context, edit, push=push, dry_run=dry_run)
+
+
+def readable_by(state: VaultState, kid: str) -> Readable:
+    """Return the live keys that recipient *kid* can open."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, key_set in state.sets.items():
+        kids = tuple(key.kid for key in key_set.keys if _sealed_to(key, kid))
+        if kids:
+            found[name] = kids
+    return Readable(found)
+
+
+def _sealed_to(key: Key, kid: str) -> bool:
+    if isinstance(key.private, msgspec.UnsetType):
+        return False
+    return any(entry.header.kid == kid for entry in key.private.recipients)
+
+
+def remove_recipient(
+    context: Context, kid: str, *, rotate: bool = False, push: bool = False, dry_run: bool = False
+) -> tuple[Outcome, Readable]:
+    """
+    Take recipient *kid* off the list and re-seal every key without it.
+
+    What it could read stays known to it. With *rotate* the next key of each set that it could read is
+    replaced by one that it cannot, in the same commit; rotating to that key later puts an end to it.
+
+    Raises:
+        UsageError: There is no such recipient, or it is the last one.
+        IdentityError: No identity opens the keys that have to be re-sealed.
+    """
+
+    def edit(recipients: dict[str, Recipient]) -> str:
+        if kid not in recipients:
+            raise UsageError(f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list")
+        del recipients[kid]
+        if not recipients:
+            raise UsageError(f"{kid} is the last recipient: nobody could open anything", hint="add another one first")
+        return f"remove recipient {kid}"
+
+    def replan(state: VaultState) -> Plan:
+        affected = [key_set for key_set in state.sets.values() if _next_read_by(key_set, kid)]
+        return plan_replacement(affected, context.now, note=f"recipient {kid} was removed")
+
+    readable = readable_by(context.state(), kid)
+    outcome = _change(context, edit, push=push, dry_run=dry_run, replan=replan if rotate else None)
+    return outcome, readable
+
+
+def _next_read_by(key_set: KeySet, kid: str) -> bool:
+    return key_set.next is not None and _sealed_to(key_set.next, kid)
+
+
+def replace_recipient(
+    context: Context, kid: str, recipient: Recipient, *, push: bool = False, dry_run: bool = False
+) -> Outcome:
+    """
+    Put *recipient* in the place of *kid*, which may be its own kid, and re-seal every key.
+
+    Raises:
+        UsageError: There is no recipient *kid*, or another one has the new kid.
+        IdentityError: No identity opens the keys that have to be re-sealed.
+    """
+
+    def edit(recipients: dict[str, Recipient]) -> str:
+        if kid not in recipients:
+            raise UsageError(f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list")
+        del recipients[kid]
+        if recipient.kid in recipients:
+            raise UsageError(f"there is a recipient {recipient.kid!r} already")
+        recipients[recipient.kid] = recipient
+        return f"replace recipient {kid} by {recipient.kid}"
+
+    return _change(context, edit, push=push, dry_run=dry_run)
+
+
+@dataclass(frozen=True)
+class SealReport:
+    """
+    How the sealed keys of a vault stand.
+
+    Attributes:
+        keys: How many keys are sealed.
+        opened: How many an identity of ours opened; None where there is none.
+        problems: What is wrong, one sentence each.
+    """
+
+    keys: int
+    opened: int | None
+    problems: tuple[str, ...]
+
+
+def check_recipients(context: Context) -> SealReport:
+    """Check that every sealed key is well formed, is sealed to exactly the present recipients, and opens."""
+    from keyvault.crypto.envelope import check_envelope, envelope_of, parse_private
+
+    state = context.state()
+    sealed = [key for key in state.keys.values() if key.sealed]
+    problems, opened, expected = [], 0, sorted(state.recipients)
+    reachable = True
+    for done, key in enumerate(sealed, 1):
+        try:
+            kids = check_envelope(envelope_of(key), kid=key.kid, set_name=key.set)
+            if kids != expected:
+                problems.append(f"key {key.kid} is sealed to {', '.join(kids)} instead of {', '.join(expected)}")
+            if reachable:
+                parse_private(open_sealed(context, key), key.public)
+                opened += 1
+        except IdentityError:
+            reachable = False
+        except EnvelopeError as error:
+            problems.append(f"key {key.kid}: {error.message}")
+        context.progress("checking keys", done, len(sealed))
+    return SealReport(len(sealed), opened if reachable else None, tuple(problems))
+
+
+def create_identity(
+    environ: Mapping[str, str],
+    *,
+    kid: str | None = None,
+    alg: str = "ECDH-ES+A256KW",
+    crv: str | None = None,
+    output: Path | None = None,
+    passphrase: str | None = None,
+    forbidden: Path | None = None,
+) -> tuple[Recipient, Path]:
+    """
+    Make an identity, write it to a private file, and return its recipient and where it lies.
+
+    Args:
+        environ: The caller's environment, which says where settings lie.
+        kid: Its label; default is made from its thumbprint.
+        alg: ``ECDH-ES+A256KW`` or ``RSA-OAEP-256``.
+        crv: ``P-256`` (default) or ``X25519``.
+        output: The file; default is in the user's folder for settings.
+        passphrase: Encrypts the file, if given.
+        forbidden: A work tree that an identity in the clear must not lie in.
+
+    Raises:
+        UsageError: The file exists, or would lie in the clear in the repository.
+        JWKError: The label cannot be used.
+    """
+    from keyvault.core.jwk import pretty
+    from keyvault.crypto.identities import encrypt_identity, new_identity, recipient_of, write_private_file
+
+    jwk = new_identity(kid, alg=alg, crv=crv)
+    path = output or identity_folder(environ) / f"{_file_name(jwk['kid'])}.json"
+    inside = forbidden is not None and forbidden.resolve() in (path.resolve(), *path.resolve().parents)
+    if inside and passphrase is None:
+        raise UsageError(f"{path} lies in the repository: an identity in the clear must not", hint="name a file elsewhere with -o")
+    write_private_file(path, encrypt_identity(jwk, passphrase) if passphrase else pretty(jwk))
+    return recipient_of(jwk), path
+
+
+def _file_name(kid: str) -> str:
+    from keyvault.core.jwk import file_stem
+
+    return file_stem("".join(char if char.isalnum() or char in "._-" else "_" for char in kid))
+
+
+def vault_identity_path(kid: str) -> str:
+    """Return where an identity under a passphrase lies in a vault."""
+    return f"{IDENTITIES}/{_file_name(kid)}.json"

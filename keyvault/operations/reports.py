@@ -1,0 +1,189 @@
+"""
+What commands report, as values: the shapes of ``--json``.
+
+Documented in docs/json.md; a test compares them. Instants are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from keyvault.core.events import Event, Life
+from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.planning import (
+    Create,
+    Plan,
+    Transition,
+    first_seen,
+    mature_at,
+    next_transition,
+    overdue,
+    rotation_due_at,
+)
+from keyvault.operations.changes import Outcome
+
+class KeyReport(msgspec.Struct, frozen=True):
+    """A key: what it is and where it stands."""
+
+    kid: str
+    set: str
+    state: str
+    alg: str
+    use: str
+    kty: str
+    sealed: bool
+    created_at: datetime
+    activated_at: datetime | None
+    deactivated_at: datetime | None
+    keep_until: datetime | None
+    ended_at: datetime | None
+
+
+class TransitionReport(msgspec.Struct, frozen=True):
+    """A transition that policy will make."""
+
+    at: datetime
+    set: str
+    event: str
+    kid: str | None
+
+
+class SetReport(msgspec.Struct, frozen=True):
+    """A set: its live keys and what comes next."""
+
+    name: str
+    alg: str
+    use: str
+    issuer: str
+    jwks_uri: str | None
+    closing: bool
+    keys: list[KeyReport]
+    first_seen_at: datetime | None
+    mature_at: datetime | None
+    rotation_due_at: datetime | None
+    next_transition: TransitionReport | None
+
+
+class StatusReport(msgspec.Struct, frozen=True):
+    """A vault."""
+
+    commit: str
+    url: str
+    sets: list[SetReport]
+    recipients: list[str]
+    overdue: list[str]
+
+
+class EventReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event that was, or would be, written."""
+
+    set: str
+    kid: str | None
+    event: str
+    at: datetime
+    url: str | None = None
+    keep_until: datetime | None = None
+    reason: str | None = None
+    note: str | None = None
+    forced: str | None = None
+
+
+class ChangeReport(msgspec.Struct, frozen=True):
+    """What a command did to a vault, or would do."""
+
+    changed: bool
+    dry_run: bool
+    commit: str | None
+    pushed: bool
+    events: list[EventReport]
+    waiting: list[str]
+    warnings: list[str]
+
+
+def key_report(key: Key) -> KeyReport:
+    """Return what is known of *key*."""
+    life: Life = key.life
+    public = key.public
+    return KeyReport(
+        key.kid, key.set, key.state, public.alg, public.use, public.kty, key.sealed,
+        life.created_at, life.activated_at, life.deactivated_at, life.keep_until, life.ended_at,
+    )  # fmt: skip
+
+
+def transition_report(transition: Transition) -> TransitionReport:
+    """Return *transition* as it is reported."""
+    return TransitionReport(transition.at, transition.set, transition.event, transition.kid)
+
+
+def status_report(state: VaultState, now: datetime, *, names: list[str] | None = None, grace: timedelta) -> StatusReport:
+    """
+    Return how a vault stands at *now*.
+
+    Args:
+        state: The vault.
+        now: The instant.
+        names: Only these sets; default is all.
+        grace: How late something may be before it counts as overdue.
+    """
+    chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
+    shown = {key_set.name for key_set in chosen}
+    late = [line for line in overdue(state, now, grace=grace) if line.partition(":")[0] in shown]
+    return StatusReport(
+        state.commit,
+        state.policy.site.url,
+        [_set_report(state, key_set, now) for key_set in chosen],
+        sorted(state.recipients),
+        late,
+    )
+
+
+def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
+    policy, site = key_set.policy, state.policy.site
+    live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
+    coming = next_transition(key_set, site, now)
+    candidate = key_set.next
+    return SetReport(
+        name=key_set.name,
+        alg=str(policy.spec),
+        use=policy.use,
+        issuer=policy.issuer,
+        jwks_uri=policy.url if key_set.rendered else None,
+        closing=policy.closing,
+        keys=[key_report(key) for key in live],
+        first_seen_at=first_seen(key_set, candidate, site) if candidate else None,
+        mature_at=mature_at(key_set, candidate, site) if candidate else None,
+        rotation_due_at=None if policy.closing else rotation_due_at(key_set),
+        next_transition=transition_report(coming) if coming else None,
+    )
+
+
+def change_report(outcome: Outcome, *, dry_run: bool) -> ChangeReport:
+    """Return what *outcome* says."""
+    events = [_event(key.set, key.kid, event) for key, event in outcome.events]
+    if dry_run:
+        events = _planned(outcome.plan)
+    return ChangeReport(
+        changed=bool(outcome.commit) or (dry_run and bool(outcome.plan)),
+        dry_run=dry_run,
+        commit=outcome.commit,
+        pushed=outcome.pushed,
+        events=events,
+        waiting=list(outcome.plan.waiting),
+        warnings=list(outcome.warnings),
+    )
+
+
+def _planned(plan: Plan) -> list[EventReport]:
+    return [
+        _event(change.set, None if isinstance(change, Create) else change.kid, event)
+        for change in plan.changes
+        for event in change.events
+    ]
+
+
+def _event(set_name: str, kid: str | None, event: Event) -> EventReport:
+    return EventReport(
+        set_name, kid, event.event, event.at, event.url, event.keep_until, event.reason, event.note, event.forced
+    )

@@ -1,0 +1,141 @@
+"""Rotate, revoke, roll back: the life of keys after they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from keyvault.core.events import TEXT_MAX, Reason
+from keyvault.core.keys import VaultState
+from keyvault.core.planning import (
+    Amend,
+    Live,
+    plan_due,
+    plan_revocation,
+    plan_rollback,
+    plan_rotation,
+    urls_to_ask,
+)
+from keyvault.core.text import printable
+from keyvault.errors import UsageError
+from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
+from keyvault.operations.context import Context
+
+
+def check_text(text: str | None, option: str) -> str | None:
+    """
+    Return what somebody wrote as a reason or note, without surrounding blanks.
+
+    Raises:
+        UsageError: It is empty, too long, or holds control characters.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if not text or len(text) > TEXT_MAX or printable(text) != text:
+        raise UsageError(f"{option} takes one line of 1 to {TEXT_MAX} printable characters")
+    return text
+
+
+def _look(context: Context, state: VaultState, now: datetime, rotating: Sequence[str] = ()) -> tuple[Live, list[str]]:
+    """Look at the live URLs that a planner needs; also return what went wrong, one sentence each."""
+    urls = urls_to_ask(state, now, rotating=rotating)
+    if not urls:
+        return {}, []
+    from keyvault.publish.live import look, look_at_all
+
+    looked = look_at_all(urls, context.look or look)
+    return looked.live, list(looked.problems.values())
+
+
+def rotate(
+    context: Context,
+    names: Sequence[str],
+    *,
+    alg: str | None = None,
+    forced: str | None = None,
+    push: bool = False,
+    dry_run: bool = False,
+) -> Outcome:
+    """
+    Make the next key of each named set active, in one commit.
+
+    Args:
+        context: The vault.
+        names: The sets; empty for all.
+        alg: Another algorithm for a single set; keyvault.toml is edited in the same commit.
+        forced: Why to go past the gate.
+        push: Whether to push the commit.
+        dry_run: Whether to only plan.
+
+    Raises:
+        GateError: A next key is not mature, or its URL does not serve it.
+        UsageError: There is no such set.
+    """
+    forced = check_text(forced, "--reason")
+    if alg is not None and len(names) != 1:
+        raise UsageError("--alg goes with one set", hint="keyvault rotate SET --alg ES256")
+
+    def propose(state: VaultState) -> Proposal:
+        chosen = [state.find_set(name).name for name in names] or list(state.sets)
+        if not chosen:
+            raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
+        files = {}
+        if alg is not None and state.find_set(chosen[0]).policy.spec.alg != alg:
+            tables = {chosen[0]: {"alg": alg, "crv": None, "bits": None}}
+            state, files["keyvault.toml"] = edited_policy(context, state, tables)
+        live, _problems = _look(context, state, context.now, chosen)
+        plan = plan_rotation(state, chosen, context.now, live=live, forced=forced)
+        subject = describe(plan) if not files else f"change {chosen[0]} to {alg}"
+        return Proposal(plan, subject, body=forced, files=files)
+
+    return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def rotate_due(context: Context, *, push: bool = False, dry_run: bool = False) -> Outcome:
+    """
+    Do everything that is due: receipts, withdrawals, rotations, creation of what is missing.
+
+    One commit, or none. Doing it twice is doing it once.
+    """
+
+    def propose(state: VaultState) -> Proposal:
+        live, _problems = _look(context, state, context.now)
+        plan = plan_due(state, context.now, live=live)
+        return Proposal(plan, describe(plan))
+
+    return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def revoke(
+    context: Context,
+    kid: str,
+    *,
+    reason: Reason,
+    note: str | None = None,
+    push: bool = False,
+    dry_run: bool = False,
+) -> Outcome:
+    """Drop *kid*, or the one key that begins so, from its JWK Set at once; errors as `plan_revocation`."""
+    note = check_text(note, "--note")
+
+    def propose(state: VaultState) -> Proposal:
+        plan = plan_revocation(state, kid, context.now, reason=reason, note=note)
+        key = state.find_key(kid)
+        return Proposal(plan, f"revoke {key.kid[:12]} of {key.set}: {reason}", body=note)
+
+    return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def rollback(
+    context: Context, name: str, *, note: str | None = None, push: bool = False, dry_run: bool = False
+) -> Outcome:
+    """Make the previous key of set *name* active again; errors as `plan_rollback`."""
+    note = check_text(note, "--note")
+
+    def propose(state: VaultState) -> Proposal:
+        plan = plan_rollback(state, name, context.now, note=note)
+        back = next(change.kid for change in plan.changes if isinstance(change, Amend))
+        return Proposal(plan, f"roll {name} back to {back[:12]}", body=note)
+
+    return carry_out(context, propose, push=push, dry_run=dry_run)

@@ -1,0 +1,153 @@
+"""Render the site of a commit: to memory, to a folder, and as a preview."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from keyvault.core.keys import VaultState
+from keyvault.errors import RenderError
+from keyvault.operations.context import Context
+
+TEMPLATES = "site_template"
+
+
+def default_templates() -> dict[str, bytes]:
+    """Return the templates that ship with the package, by path."""
+    package = Path(__file__).resolve().parent.parent
+    # In a wheel they lie in the package; in the source tree beside it.
+    folder = next((path for path in (package / TEMPLATES, package.parent / TEMPLATES) if path.is_dir()), None)
+    if folder is None:
+        raise RenderError("the package has no templates", hint="install it again")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _templates(context: Context, commit: str, *, worktree: bool) -> dict[str, bytes]:
+    templates = default_templates()
+    if worktree:
+        folder = context.repository.folder / TEMPLATES
+        own = {f"{TEMPLATES}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)}
+    else:
+        own = context.repository.files(commit, TEMPLATES)
+    return {**templates, **{path.removeprefix(TEMPLATES + "/"): data for path, data in own.items()}}
+
+
+def site_files(
+    context: Context, *, revision: str = "HEAD", worktree: bool = False
+) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
+    """
+    Return the state of *revision* and its site, path by path.
+
+    Args:
+        context: The vault.
+        revision: What to render.
+        worktree: Take templates from the work tree, to try them out; keys and policy still come from the
+            commit.
+
+    Raises:
+        RenderError: A template is broken.
+        LeakError: A private member was about to be published.
+        GitError: There is no such commit, or history was cut off.
+    """
+    from keyvault.site.build import build
+
+    state = context.state(revision)
+    commits = context.repository.event_commits(state.commit)
+    templates = _templates(context, state.commit, worktree=worktree)
+    return state, build(state, commits, templates)
+
+
+def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[VaultState, int]:
+    """
+    Write the site of *revision* to the folder *output*, and return its state and how many files it has.
+
+    The folder is swapped in when it is complete; errors as `site_files` and `write_site`.
+    """
+    from keyvault.publish.folder import write_site
+
+    state, files = site_files(context, revision=revision, worktree=worktree)
+
+    def counted() -> Iterator[tuple[str, bytes]]:
+        total = 2 * len(state.keys) + 2 * len(state.sets) + 10
+        for done, item in enumerate(files, 1):
+            if done % 500 == 0:
+                context.progress("rendering", done, max(total, done))
+            yield item
+
+    return state, write_site(counted(), output, protected=context.repository.git.root)
+
+
+class Preview:
+    """The site as it is now: rendered again when the vault's commit or a template of the work tree changes."""
+
+    def __init__(self, context: Context, *, on_render: Callable[[str], None], on_error: Callable[[Exception], None]) -> None:
+        """
+        Args:
+            context: The vault.
+            on_render: Told the commit after each rendering.
+            on_error: Told when a rendering fails; the site before it goes on being served.
+        """
+        self._context, self._on_render, self._on_error = context, on_render, on_error
+        self._files: Mapping[str, bytes] = {}
+        self._seen: object = None
+        self._asked_at = 0.0
+
+    def __call__(self) -> Mapping[str, bytes]:
+        """Return the files of the site."""
+        from keyvault.errors import KeyVaultError
+
+        if time.monotonic() - self._asked_at < 0.5:
+            return self._files
+        self._asked_at = time.monotonic()
+        try:
+            mark = self._mark()
+            if mark != self._seen:
+                state, files = site_files(self._context, worktree=True)
+                self._files, self._seen = dict(files), mark
+                self._on_render(state.commit)
+        except KeyVaultError as error:
+            self._on_error(error)
+        return self._files
+
+    def _mark(self) -> object:
+        folder = self._context.repository.folder / TEMPLATES
+        return self._context.repository.head(), [(str(path), path.stat().st_mtime_ns) for path in _files(folder)]
+
+
+def serve(
+    context: Context,
+    *,
+    port: int,
+    on_ready: Callable[[str], None],
+    on_render: Callable[[str], None],
+    on_error: Callable[[Exception], None],
+) -> None:
+    """
+    Serve a preview on 127.0.0.1 until interrupted.
+
+    Args:
+        context: The vault.
+        port: Where to listen; 0 takes a free one.
+        on_ready: Told the address.
+        on_render: Told the commit after each rendering.
+        on_error: Told when a rendering fails.
+    """
+    from keyvault.publish.preview import make_server
+    from keyvault.site.headers import headers
+
+    policy = context.state().policy
+    preview = Preview(context, on_render=on_render, on_error=on_error)
+    base = urlsplit(policy.site.url).path
+    server = make_server(preview, lambda path: headers(path, max_age=policy.site.max_age), port=port, base=base)
+    preview()
+    on_ready(f"http://127.0.0.1:{server.server_address[1]}{base}/")
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()

@@ -1,0 +1,199 @@
+"""Sign, take apart and verify tokens with the keys of a vault."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from keyvault.core.jwk import PublicJWK, public_jwk
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.text import printable, when
+from keyvault.crypto.tokens import Token, TokenSigner, parse_token, verify_token
+from keyvault.errors import JWKError, KeyVaultError, UsageError
+from keyvault.operations.context import Context
+from keyvault.operations.keys import open_key
+
+FILE_MAX = 1024 * 1024
+
+
+def sign(
+    context: Context, set_name: str, claims: Mapping[str, Any], *, ttl: timedelta, typ: str = "JWT"
+) -> tuple[str, Key]:
+    """
+    Return a token signed by the active key of *set_name*, and that key.
+
+    ``iss``, ``iat``, ``exp`` and ``jti`` are set where *claims* does not have them.
+
+    Raises:
+        UsageError: There is no such set, or its keys sign no tokens.
+        KeyVaultError: *ttl* is longer than the ``token_lifetime`` that the old keys are kept for.
+        IdentityError: No identity opens the key.
+    """
+    key_set = context.state().find_set(set_name)
+    if key_set.policy.use != "sig":
+        raise UsageError(f"set {set_name} is for encryption: it signs no tokens")
+    if key_set.active is None:
+        raise KeyVaultError(f"set {set_name} has no active key", hint="keyvault rotate --due")
+    if ttl > key_set.policy.token_lifetime:
+        from keyvault.core.text import format_duration
+
+        raise UsageError(
+            f"--ttl {format_duration(ttl)} is longer than token_lifetime "
+            f"{format_duration(key_set.policy.token_lifetime)}: a rotation would cut the token's life short",
+            hint="raise token_lifetime in keyvault.toml first",
+        )
+    issued = int(context.now.timestamp())
+    full = {
+        "iss": key_set.policy.issuer,
+        "iat": issued,
+        "exp": issued + int(ttl.total_seconds()),
+        "jti": secrets.token_urlsafe(16),
+        **claims,
+    }
+    signer = TokenSigner(open_key(context, key_set.active))
+    return signer.sign(full, typ=typ), key_set.active
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """
+    What a vault knows about a token.
+
+    Attributes:
+        token: Its header and claims, not verified.
+        key: The key that its kid names, or None.
+        problems: What a verifier would say against it, one sentence each; empty when it would accept it.
+    """
+
+    token: Token
+    key: Key | None
+    problems: tuple[str, ...]
+
+
+def inspect(context: Context, text: str) -> Inspection:
+    """
+    Return what the vault knows about a token, and what a verifier of the published keys would say.
+
+    Raises:
+        UsageError: It is no token.
+    """
+    state = context.state()
+    token = parse_token(text)
+    kid = token.header.get("kid")
+    key = state.keys.get(kid) if isinstance(kid, str) else None
+    problems = []
+    try:
+        verify_token(text, _published(state), now=context.now, skew=_skew(state, key))
+    except KeyVaultError as error:
+        problems.append(error.message)
+        if key is not None and key.state in ("withdrawn", "revoked") and key.life.ended_at:
+            problems.append(f"key {key.kid} was {key.state} {when(key.life.ended_at, context.now)}")
+    return Inspection(token, key, tuple(problems))
+
+
+def _published(state: VaultState) -> list[PublicJWK]:
+    return [key.public for key_set in state.sets.values() for key in key_set.published]
+
+
+def _skew(state: VaultState, key: Key | None) -> timedelta:
+    if key is not None and key.set in state.sets:
+        return state.sets[key.set].policy.clock_skew
+    return timedelta(0)
+
+
+def verify(
+    context: Context | None,
+    text: str,
+    *,
+    now: datetime,
+    source: str | None = None,
+    audience: str | None = None,
+    issuer: str | None = None,
+) -> Token:
+    """
+    Return the token if a verifier accepts it.
+
+    Args:
+        context: The vault; may be None where *source* is given.
+        text: The token.
+        now: The verifier's time.
+        source: URL or file of a JWK Set; None takes what the vault publishes.
+        audience: What ``aud`` must contain, if anything.
+        issuer: What ``iss`` must be, if anything.
+
+    Raises:
+        UsageError: It is no token, or *source* cannot be read.
+        VerificationError: It is not accepted.
+    """
+    if source is not None:
+        keys, skew = _read_set(source), timedelta(0)
+    else:
+        if context is None:
+            raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
+        state = context.state()
+        token = parse_token(text)
+        kid = token.header.get("kid")
+        keys, skew = _published(state), _skew(state, state.keys.get(kid) if isinstance(kid, str) else None)
+    return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer)
+
+
+def _read_set(source: str) -> list[PublicJWK]:
+    if source.startswith(("https://", "http://")):
+        from keyvault.publish.live import fetch
+
+        data = fetch(source)
+    else:
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(FILE_MAX + 1)
+        except OSError as error:
+            raise UsageError(f"{source} cannot be read: {error.strerror}") from None
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise UsageError(f"{printable(source)[:200]} is not JSON") from None
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if len(data) > FILE_MAX or not isinstance(keys, list):
+        raise UsageError(f"{printable(source)[:200]} is not a JWK Set")
+    found = []
+    for jwk in keys:
+        try:
+            found.append(public_jwk(jwk, kid=jwk["kid"], alg=jwk["alg"]))
+        except (JWKError, KeyError, TypeError, AttributeError):
+            continue  # as a verifier does: a key that it cannot use is not there
+    return found
+
+
+def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> dict[str, Any]:
+    """
+    Return claims from a file (or *stdin* for ``-``) and from ``NAME=VALUE`` pairs, which win.
+
+    A value that is JSON is taken as JSON, any other as text.
+
+    Raises:
+        UsageError: They cannot be read.
+    """
+    claims: dict[str, Any] = {}
+    if source is not None:
+        try:
+            data = stdin if source == "-" and stdin is not None else Path(source).read_bytes()
+            claims = msgspec.json.decode(data, type=dict)
+        except OSError as error:
+            raise UsageError(f"{source} cannot be read: {error.strerror}") from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            raise UsageError(f"{source} does not hold a JSON object") from None
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--claim {pair!r:.80} is not NAME=VALUE", hint="--claim sub=alice")
+        try:
+            claims[name] = msgspec.json.decode(value.encode())
+        except (msgspec.MsgspecError, RecursionError):
+            claims[name] = value
+    return claims

@@ -1,0 +1,211 @@
+"""
+Look at a live JWK Set, with bounds on everything that a host could do.
+
+One request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, compressed bodies are not
+taken, and link-local addresses are not asked. What comes back is data: keys are compared by kid and
+thumbprint, nothing else is used.
+
+Sources: docs/publishing.md; RFC 9110 sections 12.5.3 and 15.4.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from keyvault.core.jwk import thumbprint
+from keyvault.core.planning import Seen
+from keyvault.core.text import printable
+from keyvault.errors import JWKError, LiveError
+
+TIMEOUT = 5.0
+BODY_MAX = 256 * 1024
+REDIRECTS_MAX = 3
+KEYS_MAX = 1_000
+
+#: Gives what the JWK Set at a URL serves, or raises LiveError.
+Look = Callable[[str], Seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """
+    What was seen at several URLs.
+
+    Attributes:
+        live: By URL; None where it could not be asked.
+        problems: Why not, by URL.
+    """
+
+    live: Mapping[str, Seen]
+    problems: Mapping[str, str]
+
+
+def look_at_all(urls: Iterable[str], look: Look) -> Looked:
+    """
+    Look at each of *urls* once, in parallel; a host that does not answer is asked once.
+
+    Never raises for a host's sake: what cannot be asked is None, with its reason.
+    """
+    by_host: dict[str, list[str]] = {}
+    for url in sorted(set(urls)):
+        by_host.setdefault(urlsplit(url).netloc, []).append(url)
+    answers: queue.Queue[dict[str, Seen | str]] = queue.Queue()
+
+    def ask(host_urls: list[str]) -> None:
+        found: dict[str, Seen | str] = {}
+        for url in host_urls:
+            try:
+                found[url] = look(url)
+            except LiveError as error:
+                found[url] = error.message
+                if error.hint == UNREACHABLE:
+                    found.update(dict.fromkeys(host_urls[host_urls.index(url) + 1 :], error.message))
+                    break
+        answers.put(found)
+
+    for host_urls in by_host.values():
+        threading.Thread(target=ask, args=(host_urls,), daemon=True).start()
+    live: dict[str, Seen] = {}
+    problems: dict[str, str] = {}
+    for _ in by_host:
+        for url, answer in answers.get().items():
+            live[url] = None if isinstance(answer, str) else answer
+            if isinstance(answer, str):
+                problems[url] = answer
+    return Looked(live, problems)
+
+
+#: The hint of an error that means: the host as a whole does not answer.
+UNREACHABLE = "check the host, then run again"
+
+
+def look(url: str) -> Seen:
+    """
+    Return (kid, thumbprint) of each key that the JWK Set at *url* serves.
+
+    Raises:
+        LiveError: It cannot be asked, or what comes back is no JWK Set.
+    """
+    body = fetch(url)
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise LiveError(f"{url} does not serve JSON") from None
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or len(keys) > KEYS_MAX:
+        raise LiveError(f"{url} does not serve a JWK Set")
+    return frozenset(_identities(keys))
+
+
+def _identities(keys: list[Any]) -> Iterable[tuple[str, str]]:
+    for jwk in keys:
+        if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str):
+            try:
+                yield jwk["kid"], thumbprint(jwk)
+            except JWKError:
+                continue  # a key type that we do not know is not one of ours
+
+
+def fetch(url: str) -> bytes:
+    """
+    Return the body at *url*: status 200, at most 256 KiB, within 5 s in all.
+
+    Raises:
+        LiveError: Anything else.
+    """
+    answers: queue.Queue[bytes | LiveError] = queue.Queue()
+
+    def run() -> None:
+        try:
+            answers.put(_fetch(url, time.monotonic() + TIMEOUT))
+        except LiveError as error:
+            answers.put(error)
+
+    # A host can trickle its headers for ever, each byte within the socket's timeout: the thread is left behind.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer = answers.get(timeout=TIMEOUT + 0.5)
+    except queue.Empty:
+        raise LiveError(f"{url} did not answer within {TIMEOUT:.0f} s", hint=UNREACHABLE) from None
+    if isinstance(answer, LiveError):
+        raise answer
+    return answer
+
+
+def check_address(url: str) -> None:
+    """
+    Refuse a URL that must not be asked.
+
+    Raises:
+        LiveError: It is not https (http for localhost), or names a link-local address.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    local = host in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise LiveError(f"{printable(url)[:200]} is not https")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise LiveError(f"{printable(url)[:200]} names an address that is not asked")
+
+
+def _fetch(url: str, deadline: float) -> bytes:
+    import urllib3
+    from urllib3.exceptions import HTTPError
+
+    origin = urlsplit(url)[:2]
+    with urllib3.PoolManager(retries=False) as pool:
+        for _ in range(REDIRECTS_MAX + 1):
+            check_address(url)
+            remaining = deadline - time.monotonic()
+            try:
+                response = pool.request(
+                    "GET",
+                    url,
+                    headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "keyvault"},
+                    timeout=urllib3.Timeout(total=max(remaining, 0.1)),
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
+                target = response.get_redirect_location()
+                if not target:
+                    return _body(url, response, deadline)
+                url = urljoin(url, target)
+            except (HTTPError, OSError, ValueError) as error:
+                raise LiveError(f"{url} cannot be reached: {_reason(error)}", hint=UNREACHABLE) from None
+            if urlsplit(url)[:2] != origin:
+                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {printable(url)[:200]}")
+    raise LiveError(f"{url} redirects more than {REDIRECTS_MAX} times")
+
+
+def _reason(error: Exception) -> str:
+    root = getattr(error, "reason", None) or error
+    return printable(str(root)).rpartition(": ")[2][:120] or type(error).__name__
+
+
+def _body(url: str, response: Any, deadline: float) -> bytes:
+    if response.status != 200:
+        raise LiveError(f"{url} answers with status {response.status}")
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise LiveError(f"{url} sends a compressed body that was not asked for")
+    body = bytearray()
+    while chunk := response.read1(16_384):
+        body += chunk
+        if len(body) > BODY_MAX:
+            raise LiveError(f"{url} serves more than {BODY_MAX // 1024} KiB")
+        if time.monotonic() > deadline:
+            raise LiveError(f"{url} did not finish within {TIMEOUT:.0f} s", hint=UNREACHABLE)
+    return bytes(body)

@@ -1,0 +1,68 @@
+"""
+Serve a rendered site on this machine, with the headers that a host should send.
+
+For looking at it, and for tests: no TLS, no access from other machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from keyvault.errors import UsageError
+
+#: The site at this moment, by path.
+Site = Callable[[], Mapping[str, bytes]]
+Headers = Callable[[str], Mapping[str, str]]
+
+
+def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> ThreadingHTTPServer:
+    """
+    Return a server on 127.0.0.1 that is ready to serve.
+
+    Args:
+        site: Gives the files to serve; called at each request.
+        headers: Gives the headers of a path.
+        port: Where to listen; 0 takes a free one.
+        base: Path under which the site lies, as in ``https://host/base/``.
+
+    Raises:
+        UsageError: The port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version = "keyvault"
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def _answer(self, *, with_body: bool) -> None:
+            files = site()
+            path = unquote(urlsplit(self.path).path)
+            name = path.removeprefix(base).lstrip("/") if path.startswith(base) else "?"
+            if name in ("", "index.html") or name.endswith("/"):
+                name = name.removesuffix("index.html") + "index.html"
+            status = 200 if name in files else 404
+            served = name if status == 200 else "404.html"
+            body = files.get(served, b"")
+            self.send_response(status)
+            for header, value in headers(served).items():
+                self.send_header(header, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the request line is not ours to print on a terminal."""
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None
