@@ -22,6 +22,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.events import Event, Reason
 from keyvault.core.keys import Key, KeySet, VaultState, promise
@@ -146,12 +148,13 @@ def rotation_due_at(key_set: KeySet) -> datetime | None:
     return active.life.activated_at + key_set.policy.cryptoperiod
 
 
-def keep_until(key_set: KeySet, key: Key, at: datetime) -> datetime:
-    """Return until when *key*, deactivated at *at*, must be kept."""
+def keep_until(key_set: KeySet, key: Key | None, at: datetime) -> datetime:
+    """Return until when *key*, deactivated at *at*, must be kept; None stands for a key that is yet to be made."""
     policy = key_set.policy
     if policy.use == "enc":
         return at + policy.retention
-    return at + policy.signer_lag + promise(key, policy) + policy.clock_skew
+    lifetime = policy.token_lifetime if key is None else promise(key, policy)
+    return at + policy.signer_lag + lifetime + policy.clock_skew
 
 
 # --- looking --------------------------------------------------------------------------------------------
@@ -237,9 +240,11 @@ def _new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> 
     )
 
 
-def _swap(key_set: KeySet, active: Key, candidate: Key, at: datetime, *, forced: str | None) -> list[Change]:
+def _swap(
+    key_set: KeySet, active: Key, candidate: Key, at: datetime, *, receipts: tuple[Event, ...] = (), forced: str | None
+) -> list[Change]:
     return [
-        Amend(key_set.name, candidate.kid, (_activated(key_set, at, forced=forced),)),
+        Amend(key_set.name, candidate.kid, (*receipts, _activated(key_set, at, forced=forced))),
         Amend(key_set.name, active.kid, (_deactivated(key_set, active, at),)),
         _new_next(key_set, at),
     ]
@@ -374,38 +379,50 @@ def _plan_due_set(
         if candidate is not None:
             changes += [Amend(key_set.name, candidate.kid, (_activated(key_set, at),)), _new_next(key_set, at)]
         return
-    if candidate is None:
-        changes.append(_new_next(key_set, at))
-    elif not candidate.fits(key_set.policy.spec):
-        changes += _replace_next(key_set, candidate, at)
-    else:
-        due = rotation_due_at(key_set)
-        if due is not None and due <= at and _gate(key_set, candidate, site, at, live) is None:
-            changes += _swap(key_set, active, candidate, at, forced=None)
+    due_at = rotation_due_at(key_set)
+    due = due_at is not None and due_at <= at
+    if candidate is None or not candidate.fits(key_set.policy.spec):
+        changes += _replace_next(key_set, candidate, at) if candidate else [_new_next(key_set, at)]
+        if due and _mature_when_made(key_set, site):
+            # A key of the new kind would be due in the next run: two runs would then not be one.
+            changes[-1:] = [
+                _new_active(key_set, at),
+                Amend(key_set.name, active.kid, (_deactivated(key_set, active, at),)),
+                _new_next(key_set, at),
+            ]
             return
-        if due is not None and due <= at:
-            refusal = _gate(key_set, candidate, site, at, live)
-            waiting.append(
-                f"{key_set.name}: rotation is due since {format_instant(due)}, but {refusal[0] if refusal else ''}"
-            )
+    else:
+        receipts: tuple[Event, ...] = ()
         if _needs_look(key_set, site) and first_seen(key_set, candidate, site) is None:
-            _receipt(key_set, candidate, at, live, changes, waiting)
+            receipts = _receipts(key_set, candidate, at, live, waiting)
+            candidate = msgspec.structs.replace(candidate, events=(*candidate.events, *receipts))
+        refusal = _gate(key_set, candidate, site, at, live) if due else None
+        if due and refusal is None:
+            changes += _swap(key_set, active, candidate, at, receipts=receipts, forced=None)
+            return
+        if due_at is not None and refusal is not None:
+            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal[0]}")
+        if receipts:
+            changes.append(Amend(key_set.name, candidate.kid, receipts))
     if key_set.policy.token_lifetime > active.life.token_lifetime:
         lifetime = Event(at=at, event="lifetime", token_lifetime=_seconds(key_set.policy.token_lifetime))
         changes.append(Amend(key_set.name, active.kid, (lifetime,)))
 
 
-def _receipt(
-    key_set: KeySet, candidate: Key, at: datetime, live: Live, changes: list[Change], waiting: list[str]
-) -> None:
+def _mature_when_made(key_set: KeySet, site: SitePolicy) -> bool:
+    """Whether a new key of the set may be active from its first instant on."""
+    return key_set.policy.use == "enc" or not (key_set.policy.publication_lead or _needs_look(key_set, site))
+
+
+def _receipts(key_set: KeySet, candidate: Key, at: datetime, live: Live, waiting: list[str]) -> tuple[Event, ...]:
     serves = _serves(key_set, candidate, live)
     if serves:
-        receipt = Event(at=at, event="published", url=key_set.policy.url)
-        changes.append(Amend(key_set.name, candidate.kid, (receipt,)))
-    elif serves is None:
+        return (Event(at=at, event="published", url=key_set.policy.url),)
+    if serves is None:
         waiting.append(f"{key_set.name}: {key_set.policy.url} could not be asked, so there is no receipt yet")
     else:
         waiting.append(f"{key_set.name}: {key_set.policy.url} does not serve the next key yet")
+    return ()
 
 
 def plan_replacement(key_sets: Iterable[KeySet], now: datetime, *, note: str) -> Plan:
@@ -534,37 +551,47 @@ def next_transition(key_set: KeySet, site: SitePolicy, now: datetime) -> Transit
 
 
 def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: datetime) -> list[Transition]:
-    policy, name = key_set.policy, key_set.name
-    found = [
-        Transition(max(now, key.life.keep_until + timedelta(seconds=1)), name, "withdrawn", key.kid)
-        for key in key_set.retiring
-        if key.life.keep_until is not None
-    ]
+    policy = key_set.policy
+    found: list[Transition] = []
+
+    def add(at: datetime, event: str, key: Key | None) -> None:
+        found.append(Transition(at, key_set.name, event, key.kid if key else None))
+
+    def retire(at: datetime, key: Key | None) -> None:
+        add(at, "deactivated", key)
+        add(keep_until(key_set, key, at) + timedelta(seconds=1), "withdrawn", key)
+
+    for key in key_set.retiring:
+        if key.life.keep_until is not None:
+            add(max(now, key.life.keep_until + timedelta(seconds=1)), "withdrawn", key)
     active, candidate = key_set.active, key_set.next
     if policy.closing:
+        if candidate is not None:
+            add(now, "withdrawn", candidate)
+        if active is not None:
+            retire(now, active)
         return found
-    if active is None or candidate is None:
-        return [*found, Transition(now, name, "created", None)]
-    if not candidate.fits(policy.spec):
-        found += [Transition(now, name, "withdrawn", candidate.kid), Transition(now, name, "created", None)]
-        next_kid, mature = None, now + policy.publication_lead
-    else:
-        next_kid, known = candidate.kid, mature_at(key_set, candidate, site)
-        if known is None:
-            found.append(Transition(now, name, "published", next_kid))
-        mature = known if known is not None else now + policy.publication_lead
     lead = timedelta(0) if policy.use == "enc" else policy.publication_lead
-    active_kid: str | None = active.kid
-    due = rotation_due_at(key_set) or now
+    due, mature = rotation_due_at(key_set), now + lead
+    if due is None:
+        if candidate is None:
+            add(now, "created", None)
+        add(now, "activated", candidate)
+        active, candidate, due = candidate, None, now + policy.cryptoperiod
+    elif candidate is not None and not candidate.fits(policy.spec):
+        add(now, "withdrawn", candidate)
+        candidate = None
+    if candidate is None:
+        add(now, "created", None)
+    elif (known := mature_at(key_set, candidate, site)) is None:
+        add(now, "published", candidate)
+    else:
+        mature = known
     while (at := max(due, mature, now)) <= until:
-        kept = keep_until(key_set, active, at) - at
-        found += [
-            Transition(at, name, "activated", next_kid),
-            Transition(at, name, "deactivated", active_kid),
-            Transition(at, name, "created", None),
-            Transition(at + kept + timedelta(seconds=1), name, "withdrawn", active_kid),
-        ]
-        active_kid, next_kid = next_kid, None
+        add(at, "activated", candidate)
+        retire(at, active)
+        add(at, "created", None)
+        active, candidate = candidate, None
         due, mature = at + policy.cryptoperiod, at + lead
     return found
 

@@ -30,6 +30,7 @@ MAX_AGE_MIN = timedelta(minutes=5)
 MAX_AGE_MAX = timedelta(hours=1)
 
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 _WEB_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 
 #: Paths that the site itself uses; an extra path of a JWK Set must not stand on one of them.
@@ -181,6 +182,8 @@ def check_url(value: object) -> str:
     if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
         raise ValueError(f"{value!r} must have a host, and no query, fragment or user")
     del port  # read above: urlsplit checks the range of a port only when it is asked for
+    if not _HOST.fullmatch(host) or parts.netloc.endswith(":"):
+        raise ValueError(f"{value!r} has a host that cannot be")
     path = parts.path.rstrip("/")
     if path and (not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
         raise ValueError(f"{value!r} has a path that cannot be a folder of the site")

@@ -205,7 +205,7 @@ def _check_entry(entry: SealedTo) -> None:
         if header.epk is not msgspec.UNSET or not 256 <= size <= 512:
             raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed RSA-OAEP-256 entry")
         return
-    if isinstance(header.epk, msgspec.UnsetType) or size != _CEK_OCTETS + 8:
+    if isinstance(header.epk, msgspec.UnsetType) or size != _CEK_OCTETS + 8 or _has_stray_y(header.epk):
         raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed ECDH-ES+A256KW entry")
     if header.epk.crv not in ("P-256", "X25519"):
         raise EnvelopeError(f"recipient {header.kid!r:.80} has an ephemeral key on {header.epk.crv!r:.20}")
@@ -213,6 +213,10 @@ def _check_entry(entry: SealedTo) -> None:
         check_public_key(msgspec.to_builtins(header.epk), alg=header.alg)
     except JWKError as error:
         raise EnvelopeError(f"ephemeral key of recipient {header.kid!r:.80}: {error.message}") from None
+
+
+def _has_stray_y(epk: EphemeralKey) -> bool:
+    return epk.kty == "OKP" and epk.y is not msgspec.UNSET
 
 
 def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, unwrap: Unwrap) -> bytes:

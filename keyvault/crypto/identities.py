@@ -122,7 +122,6 @@ class Keyring:
     sources: Sequence[Source] = ()
     ask: AskPassphrase = lambda kid: None
     _found: dict[str, Identity] = field(default_factory=dict)
-    _looked: list[str] = field(default_factory=list)
     _documents: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
 
     def find(self, kids: Sequence[str]) -> Identity:
@@ -190,6 +189,7 @@ class IdentityDocument:
 
         Raises:
             IdentityError: It needs a passphrase that is missing or wrong.
+            JWKError: What was encrypted is no private JWK.
         """
         if not self.encrypted:
             return {name: value for name, value in self.content.items() if isinstance(value, str)}
@@ -332,7 +332,7 @@ def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
         "p2s": b64u(os.urandom(16)),
     }
     token = JWE(msgspec.json.encode(jwk), protected=msgspec.json.encode(header).decode())
-    token.add_recipient(JWK(kty="oct", k=b64u(passphrase.encode())))
+    token.add_recipient(JWK(kty="oct", k=b64u(passphrase.encode(errors="surrogateescape"))))
     return pretty(msgspec.json.decode(token.serialize(compact=False)))
 
 
@@ -344,11 +344,13 @@ def _decrypt(document: Mapping[str, Any], passphrase: str, kid: str) -> PrivateJ
     _raise_pbkdf2_cap()
     token = JWE(algs=[PBES2, "A256GCM"])
     try:
-        token.deserialize(msgspec.json.encode(document).decode(), JWK(kty="oct", k=b64u(passphrase.encode())))
+        token.deserialize(
+            msgspec.json.encode(document).decode(), JWK(kty="oct", k=b64u(passphrase.encode(errors="surrogateescape")))
+        )
         jwk: PrivateJWK = msgspec.json.decode(token.payload, type=dict[str, str])
     except (JWException, ValueError, msgspec.MsgspecError):
         raise IdentityError(f"wrong passphrase for identity {kid}", hint="check KEYVAULT_PASSPHRASE") from None
-    if jwk.get("kid") != kid:
+    if _checked(jwk)["kid"] != kid:
         raise IdentityError(f"the identity inside is not {kid}")
     return jwk
 
@@ -414,4 +416,4 @@ def folder_source(folder: Path) -> Source:
 
 def text_source(label: str, text: str) -> Source:
     """Return a source for an identity in an environment variable."""
-    return Source(label, lambda: [(label, text.encode())])
+    return Source(label, lambda: [(label, text.encode(errors="surrogateescape"))])

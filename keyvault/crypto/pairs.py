@@ -75,6 +75,9 @@ def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
     if "oth" in jwk:
         raise JWKError("RSA keys with more than two primes are not taken")
     n, e, d = uint(jwk, "n"), uint(jwk, "e"), uint(jwk, "d")
+    if not 1 < d < n:
+        # The recovery of the factors would take a time that whoever wrote d has chosen.
+        raise WeakKeyError(_MISMATCH)
     given = [name for name in ("p", "q", "dp", "dq", "qi") if name in jwk]
     if not given:
         p, q = rsa.rsa_recover_prime_factors(n, e, d)

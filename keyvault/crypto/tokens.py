@@ -82,7 +82,8 @@ def parse_token(text: str) -> Token:
     if len(text) > TOKEN_MAX or len(parts) != 3:
         raise UsageError("not a token: a signed token is three base64url parts with dots between them")
     try:
-        header, claims = (msgspec.json.decode(b64u_decode(part, what="a part"), type=dict) for part in parts[:2])
+        first, second, _signature = (b64u_decode(part, what="a part") for part in parts)
+        header, claims = (msgspec.json.decode(part, type=dict) for part in (first, second))
     except (JWKError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise UsageError("not a token: header and claims must be JSON objects in base64url") from None
     return Token(header, claims)
@@ -127,6 +128,8 @@ def verify_token(
         raise VerificationError(f"token was signed with key {kid!r:.140}, which is not in the JWK Set")
     if key.use != "sig" or token.header.get("alg") != key.alg:
         raise VerificationError(f"token says alg {token.header.get('alg')!r:.40}, key {key.kid} is for {key.alg}")
+    if key.kty == "oct":
+        raise VerificationError(f"key {key.kid} is symmetric: its JWK Set verifies nothing")
     if "crit" in token.header or "b64" in token.header:
         raise VerificationError("token has header extensions that nobody here understands")
     jws = JWS()
@@ -140,13 +143,18 @@ def verify_token(
     return token
 
 
+def _is_instant(value: object) -> bool:
+    # JSON has integers that no float can hold.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+
+
 def _check_claims(
     claims: Mapping[str, Any], now: datetime, skew: timedelta, audience: str | None, issuer: str | None
 ) -> None:
     stamp, leeway = now.timestamp(), skew.total_seconds()
     for name in ("exp", "nbf", "iat"):
-        if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | float)):
-            raise VerificationError(f"claim {name} is not a number")
+        if name in claims and not _is_instant(claims[name]):
+            raise VerificationError(f"claim {name} is not a number of seconds since 1970")
     if "exp" in claims and stamp >= claims["exp"] + leeway:
         raise VerificationError("token has expired")
     if "nbf" in claims and stamp < claims["nbf"] - leeway:

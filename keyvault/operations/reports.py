@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from keyvault.core.events import Event, Life
+from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import (
     Create,
@@ -39,6 +40,15 @@ class KeyReport(msgspec.Struct, frozen=True):
     deactivated_at: datetime | None
     keep_until: datetime | None
     ended_at: datetime | None
+
+
+class KeyDetail(msgspec.Struct, frozen=True):
+    """A key with its life: every event, its public JWK, and who can open it."""
+
+    key: KeyReport
+    public: PublicJWK
+    events: tuple[Event, ...]
+    recipients: list[str]
 
 
 class TransitionReport(msgspec.Struct, frozen=True):
@@ -110,6 +120,12 @@ def key_report(key: Key) -> KeyReport:
         key.kid, key.set, key.state, public.alg, public.use, public.kty, key.sealed,
         life.created_at, life.activated_at, life.deactivated_at, life.keep_until, life.ended_at,
     )  # fmt: skip
+
+
+def key_detail(key: Key) -> KeyDetail:
+    """Return all that is known of *key*."""
+    sealed = [] if isinstance(key.private, msgspec.UnsetType) else key.private.recipients
+    return KeyDetail(key_report(key), key.public, key.events, [entry.header.kid for entry in sealed])
 
 
 def transition_report(transition: Transition) -> TransitionReport:

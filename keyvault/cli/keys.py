@@ -1,0 +1,262 @@
+"""set and key commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keyvault.cli.output import columns, emit_bytes, emit_json, note, say
+from keyvault.cli.rotation import DASHED, DryRun, Push
+from keyvault.cli.state import complete_kid, complete_set, settings
+from keyvault.errors import UsageError
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")]
+Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
+Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]
+Format = Annotated[str, typer.Option("--format", metavar="jwk|jwks|pem", help="Output format.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600, instead of stdout.")]
+
+sets = typer.Typer(help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="Keys: list, show, generate, export.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.add_typer(sets, name="set")
+    app.add_typer(keys, name="key")
+
+
+@sets.command("list")
+def list_sets(as_json: JSON = False) -> None:
+    """
+    List the sets.
+
+    \b
+    Examples:
+      keyvault set list
+    """
+    from datetime import timedelta
+
+    from keyvault.operations.reports import status_report
+
+    with settings.open() as context:
+        report = status_report(context.state(), settings.now, grace=timedelta(0))
+    if as_json:
+        emit_json(report.sets)
+    elif settings.quiet:
+        for one in report.sets:
+            say(one.name)
+    else:
+        columns([[one.name, one.alg, f"{len(one.keys)} keys", one.jwks_uri or "not rendered"] for one in report.sets])
+
+
+@sets.command("add")
+def add_set(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new set.")],
+    alg: Alg = "ES256",
+    crv: Crv = None,
+    bits: Bits = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="Issuer; default is the site's url.")] = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Add a set to keyvault.toml, with an active and a next key, in one commit.
+
+    \b
+    Examples:
+      keyvault set add reports --alg PS256 --bits 3072
+      keyvault set add hydra.openid.id-token --alg RS256
+    """
+    from keyvault.cli.show import show_outcome
+    from keyvault.core.algorithms import key_spec
+    from keyvault.operations import keys as operations
+
+    with settings.open() as context:
+        spec = key_spec(alg, crv=crv, bits=bits)
+        outcome = operations.add_set(context, name, spec=spec, issuer=issuer, push=push, dry_run=dry_run)
+    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+@sets.command("remove")
+def remove_set(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The set.", autocompletion=complete_set)],
+    force: Annotated[bool, typer.Option("--force", help="Revoke its keys at once; needs --reason.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Take a set out of service: signing stops, old tokens stay verifiable until they expire.
+
+    Run it again when the last key has left the JWK Set, to take the set out of keyvault.toml.
+
+    \b
+    Examples:
+      keyvault set remove reports
+      keyvault set remove reports --force --reason "never went live"
+    """
+    from keyvault.cli.show import show_outcome
+    from keyvault.operations import keys as operations
+    from keyvault.operations.rotation import check_text
+
+    if force != (reason is not None):
+        raise UsageError("--force and --reason go together", hint='--force --reason "what happened"')
+    with settings.open() as context:
+        forced = check_text(reason, "--reason")
+        outcome = operations.remove_set(context, name, forced=forced, push=push, dry_run=dry_run)
+    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+@keys.command("list")
+def list_keys(
+    name: Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.", autocompletion=complete_set)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Withdrawn and revoked ones too.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    List keys with their states.
+
+    \b
+    Examples:
+      keyvault key list --all
+      keyvault key list id-token --json
+    """
+    from keyvault.cli.show import show_keys
+    from keyvault.operations.reports import key_report
+
+    with settings.open() as context:
+        state = context.state()
+        found = state.find_set(name).keys if name else tuple(state.keys.values())
+    shown = [key_report(key) for key in found if every or key.state in ("active", "next", "retiring")]
+    if as_json:
+        emit_json(shown)
+    elif settings.quiet:
+        for key in shown:
+            say(key.kid)
+    else:
+        show_keys(shown, now=settings.now)
+
+
+@keys.command("show", context_settings=DASHED)
+def show_key(
+    kid: Annotated[str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)],
+    as_json: JSON = False,
+) -> None:
+    """
+    Show the life of a key: every event, its public JWK, who can open it.
+
+    \b
+    Examples:
+      keyvault key show Xk3f
+    """
+    from keyvault.core.jwk import pretty
+    from keyvault.core.text import format_instant
+    from keyvault.operations.reports import key_detail
+
+    with settings.open() as context:
+        detail = key_detail(context.state().find_key(kid))
+    if as_json:
+        emit_json(detail)
+        return
+    say(f"{detail.key.kid}")
+    say(f"  set {detail.key.set}, {detail.key.state}, {detail.key.alg}")
+    say("  sealed to " + ", ".join(detail.recipients) if detail.recipients else "  no private half in the vault")
+    rows = []
+    for event in detail.events:
+        words = [event.reason, event.note, event.url, f"forced: {event.forced}" if event.forced else None]
+        if event.keep_until:
+            words.append(f"kept until {format_instant(event.keep_until)}")
+        rows.append([format_instant(event.at), event.event, "; ".join(word for word in words if word)])
+    columns(rows, indent="  ")
+    emit_bytes(pretty(detail.public))
+
+
+@keys.command("generate")
+def generate_key(
+    alg: Alg = "ES256",
+    crv: Crv = None,
+    bits: Bits = None,
+    kid: Annotated[str | None, typer.Option("--kid", metavar="KID", help="Default is the SHA-256 thumbprint.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Print the public half to stdout as well; needs -o.")] = False,
+    form: Format = "jwk",
+    output: Output = None,
+    force: Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")] = False,
+) -> None:
+    """
+    Make a key that no vault knows, offline. Nothing is stored.
+
+    \b
+    Examples:
+      keyvault key generate --alg EdDSA -o key.jwk
+      keyvault key generate --alg RS256 --bits 3072 --format pem > key.pem
+    """
+    from keyvault.core.algorithms import key_spec
+    from keyvault.operations import keys as operations
+
+    _check_format(form)
+    if public and output is None:
+        raise UsageError("--public prints the public half, the private one would be lost", hint="-o FILE keeps it")
+    private = operations.generate_key(key_spec(alg, crv=crv, bits=bits), kid=kid)
+    _write_private(operations.encode_private([private], form), output, force=force)
+    if public:
+        emit_bytes(operations.public_half(private, form))
+
+
+@keys.command("export", context_settings=DASHED)
+def export_key(
+    name: Annotated[str, typer.Argument(metavar="SET|KID", help="A set, or a key.", autocompletion=complete_set)],
+    private: Annotated[bool, typer.Option("--private", help="Open the private halves; needs an identity.")] = False,
+    active: Annotated[bool, typer.Option("--active", help="Of a set, only the active key.")] = False,
+    form: Format = "jwk",
+    output: Output = None,
+    force: Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")] = False,
+) -> None:
+    """
+    Write keys in a format that other tools read; public halves, unless you say --private.
+
+    \b
+    Examples:
+      keyvault key export id-token --format jwks
+      keyvault key export id-token --active --private --format pem -o signer.pem
+    """
+    from keyvault.operations import keys as operations
+
+    _check_format(form)
+    with settings.open() as context:
+        data = operations.export(context, name, private=private, active=active, form=form)
+    if private:
+        _write_private(data, output, force=force)
+    elif output is None:
+        emit_bytes(data)
+    else:
+        try:
+            output.write_bytes(data)
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _check_format(form: str) -> None:
+    from keyvault.operations.keys import FORMATS
+
+    if form not in FORMATS:
+        raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(FORMATS))
+
+
+def _write_private(data: bytes, output: Path | None, *, force: bool) -> None:
+    import sys
+
+    from keyvault.crypto.identities import write_private_file
+
+    if output is not None:
+        write_private_file(output, data)
+        note(f"wrote {output}, readable by you alone")
+    elif sys.stdout.isatty() and not force:
+        raise UsageError("a private key is not printed to a terminal", hint="-o FILE, a pipe, or --force")
+    else:
+        emit_bytes(data)

@@ -1,0 +1,108 @@
+"""
+The app: options before the command, the list of commands, and the one place where errors are caught.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 4 overdue, 5 findings.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from keyvault.cli import keys, people, rotation, site, tokens, vault
+from keyvault.cli.output import report_error
+from keyvault.cli.state import clock, settings
+from keyvault.errors import KeyVaultError
+
+app = typer.Typer(
+    name="keyvault",
+    help="Publish a JSON Web Key Set without a server: encrypted keys in git, a static site from each commit.",
+    epilog="Start with:  keyvault init my-keys --url https://keys.example.com",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"keyvault {version('jwks-keyvault')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    vault: Annotated[
+        Path,
+        typer.Option("--vault", metavar="DIR", envvar="KEYVAULT_DIR", help="Where to look for the vault, upwards."),
+    ] = Path(),
+    identity: Annotated[
+        Path | None, typer.Option("--identity", metavar="FILE", help="An identity that opens private keys.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")] = 0,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    settings.vault, settings.identity = vault, identity
+    settings.quiet, settings.verbose, settings.now = quiet, verbose, clock()
+
+
+for room in (vault, rotation, site, keys, people, tokens):
+    room.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; every deliberate error becomes one line here."""
+    settings.verbose = 0
+    try:
+        code = app(args=arguments, prog_name="keyvault", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyVaultError as error:
+        if settings.verbose > 1:
+            raise
+        report_error(error.message, error.hint)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path} --help" if error.ctx else "keyvault --help"
+        report_error(_lowered(error.format_message()), where)
+        return 2
+    except click.ClickException as error:
+        report_error(_lowered(error.format_message()), None)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        report_error("interrupted", None)
+        return 130
+    except BrokenPipeError:
+        # Whoever reads our output has left. Python would complain once more when it closes stdout.
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if settings.verbose > 1:
+            raise
+        # The text of an unforeseen error may hold anything, so only its kind is shown.
+        report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _lowered(message: str) -> str:
+    message = " ".join(message.split()).rstrip(".")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,111 @@
+"""
+How keyvault speaks to a terminal.
+
+Rules: results go to stdout, everything else to stderr. Text from a vault or a host is made printable before
+it is shown. Colours only on a terminal, and never with NO_COLOR. No key material, ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO
+
+from keyvault.core.text import printable
+
+_COLOURS = {"active": "32", "next": "36", "retiring": "33", "withdrawn": "2", "revoked": "31", "error": "1;31", "dim": "2"}
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, kind: str, *, stream: TextIO | None = None) -> str:
+    """Return *text* in the colour of *kind* where *stream* (default stdout) takes colours."""
+    code = _COLOURS.get(kind)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and _coloured(stream or sys.stdout) else text
+
+
+def say(text: str = "") -> None:
+    """Write a line of the result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """Write a line that is not the result."""
+    print(f"keyvault: {printable(text)}", file=sys.stderr)
+
+
+def report_error(message: str, hint: str | None) -> None:
+    """Write an error: one line, then a hint that can be typed."""
+    label = paint("error", "error", stream=sys.stderr)
+    print(f"keyvault: {label}: {printable(message)}", file=sys.stderr)
+    if hint:
+        for line in hint.splitlines():
+            print(f"keyvault: hint: {printable(line)}", file=sys.stderr)
+
+
+def emit_json(value: Any) -> None:
+    """Write *value* as JSON."""
+    from keyvault.core.jwk import pretty
+
+    sys.stdout.write(pretty(value).decode())
+
+
+def emit_bytes(data: bytes) -> None:
+    """Write *data* as it is."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
+    """Write *rows* in aligned columns; the first cell of each has the colour of what it says."""
+    if not rows:
+        return
+    cleaned = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in cleaned) for index in range(len(cleaned[0]) - 1)]
+    for row in cleaned:
+        head = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        if head:
+            head[0] = head[0].replace(row[0], paint(row[0], row[0]), 1)
+        say((indent + "  ".join([*head, row[-1]])).rstrip())
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """
+    Give a function that is told about long work: it draws a bar on stderr when that is a terminal.
+
+    Nothing is drawn for work that takes less than a second.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda label, done, total: None
+        return
+    import time
+
+    started: dict[str, float] = {}
+    bar: Any = None
+    tasks: dict[str, Any] = {}
+
+    def told(label: str, done: int, total: int) -> None:
+        nonlocal bar
+        begun = started.setdefault(label, time.monotonic())
+        if bar is None:
+            if time.monotonic() - begun < 1:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.start()
+        if label not in tasks:
+            tasks[label] = bar.add_task(label, total=total)
+        bar.update(tasks[label], completed=done, total=total)
+
+    try:
+        yield told
+    finally:
+        if bar is not None:
+            bar.stop()

@@ -1,0 +1,181 @@
+"""rotate, revoke, rollback, plan."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from keyvault.cli.output import emit_json, say
+from keyvault.cli.state import complete_kid, complete_set, settings
+from keyvault.errors import UsageError
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Push = Annotated[bool, typer.Option("--push", help="Push the commit; plan again when somebody was faster.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
+Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What readers of the history should know.")]
+
+#: A kid may begin with a dash, as one foreign thumbprint in 64 does.
+DASHED = {"ignore_unknown_options": True}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.command("rotate")(rotate)
+    app.command("revoke", context_settings=DASHED)(revoke)
+    app.command("rollback")(rollback)
+    app.command("plan")(plan)
+
+
+def rotate(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[SET]...", help="Sets to rotate.", autocompletion=complete_set)
+    ] = None,
+    all_sets: Annotated[bool, typer.Option("--all", help="Rotate every set.")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Do everything that is due, in one commit or none.")] = False,
+    alg: Annotated[str | None, typer.Option("--alg", metavar="ALG", help="Change the set to another algorithm.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go past the safety gate; needs --reason.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Make the next key of a set active: next → active, active → retiring, and a fresh next.
+
+    Refused with exit code 3 while the next key was not seen live for publication_lead; the message says from
+    when it is safe. With --due this is the whole schedule: receipts, withdrawals, rotations, new keys. Run it
+    as often as you like; it holds no secret.
+
+    \b
+    Examples:
+      keyvault rotate --due --push
+      keyvault rotate id-token
+      keyvault rotate access-token --alg ES384
+      keyvault rotate id-token --force --reason "laptop with the signer was stolen"
+    """
+    from keyvault.cli.show import show_outcome
+    from keyvault.operations import rotation
+
+    given = [bool(names), all_sets, due]
+    if sum(given) != 1:
+        raise UsageError(
+            "name the sets to rotate, or say --all or --due" if not any(given) else "SET, --all and --due exclude each other",
+            hint="keyvault rotate --due",
+        )
+    if force != (reason is not None):
+        raise UsageError("--force and --reason go together", hint='--force --reason "what happened"')
+    if due and (force or alg):
+        raise UsageError("--due takes neither --force nor --alg", hint="name the set to rotate")
+    with settings.open() as context:
+        settings.warn_uncommitted(context)
+        if due:
+            outcome = rotation.rotate_due(context, push=push, dry_run=dry_run)
+        else:
+            outcome = rotation.rotate(context, names or [], alg=alg, forced=reason, push=push, dry_run=dry_run)
+    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+def revoke(
+    kid: Annotated[str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="REASON", help="compromised, superseded or unspecified.")
+    ] = "",
+    note: Note = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Drop a key from its JWK Set at once. If it was active, the next key takes over.
+
+    Says until when caches may still accept the key: removal is not revocation for a verifier that keeps its
+    copy.
+
+    \b
+    Examples:
+      keyvault revoke Xk3f --reason compromised --note "found in a log" --push
+    """
+    from keyvault.cli.show import show_outcome
+    from keyvault.core.events import Reason
+    from keyvault.operations import rotation
+
+    if reason not in ("compromised", "superseded", "unspecified"):
+        raise UsageError(
+            f"--reason {reason!r:.40} is not known" if reason else "revoke needs a reason",
+            hint="--reason compromised, superseded or unspecified",
+        )
+    with settings.open() as context:
+        outcome = rotation.revoke(context, kid, reason=cast(Reason, reason), note=note, push=push, dry_run=dry_run)
+    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="SET", help="The set.", autocompletion=complete_set)],
+    note: Note = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Make the previous key of a set active again, while it is still published.
+
+    \b
+    Examples:
+      keyvault rollback id-token --note "the HSM at the edge has the old key only"
+    """
+    from keyvault.cli.show import show_outcome
+    from keyvault.operations import rotation
+
+    with settings.open() as context:
+        outcome = rotation.rollback(context, name, note=note, push=push, dry_run=dry_run)
+    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+def plan(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[SET]...", help="Only these sets.", autocompletion=complete_set)
+    ] = None,
+    until: Annotated[str, typer.Option("--until", metavar="DURATION", help="How far to look ahead.")] = "1y",
+    ical: Annotated[Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """
+    Show the transitions that policy will make from now on.
+
+    \b
+    Examples:
+      keyvault plan
+      keyvault plan id-token --until 30d --ical rotations.ics
+    """
+    from keyvault.cli.show import show_transitions
+    from keyvault.core.planning import outlook
+    from keyvault.core.text import parse_duration
+    from keyvault.operations.reports import transition_report
+
+    try:
+        # Years are for looking ahead only: in a policy nobody should have to ask how long one is.
+        years = re.fullmatch(r"(\d{1,2})y", until)
+        horizon = settings.now + (timedelta(days=365 * int(years[1])) if years else parse_duration(until))
+    except ValueError as error:
+        raise UsageError(f"--until: {error}") from None
+    with settings.open() as context:
+        state = context.state()
+        chosen = [state.find_set(name).name for name in names] if names else None
+        transitions = outlook(state, settings.now, until=horizon, names=chosen)
+    if ical is not None:
+        from keyvault.site.calendar import calendar
+
+        try:
+            ical.write_bytes(calendar(transitions, state))
+        except OSError as error:
+            raise UsageError(f"{ical} cannot be written: {error.strerror}") from None
+    if as_json:
+        emit_json([transition_report(one) for one in transitions])
+    elif transitions:
+        show_transitions([transition_report(one) for one in transitions], now=settings.now)
+    else:
+        say("nothing to come")

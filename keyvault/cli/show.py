@@ -1,0 +1,143 @@
+"""Reports as text for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from keyvault.cli.output import columns, emit_json, note, paint, say
+from keyvault.core.text import format_instant, printable, relative, when
+from keyvault.operations.changes import Outcome
+from keyvault.operations.reports import (
+    ChangeReport,
+    EventReport,
+    KeyReport,
+    SetReport,
+    StatusReport,
+    TransitionReport,
+    change_report,
+)
+
+_VERBS = {
+    "created": "created",
+    "published": "seen live",
+    "activated": "active",
+    "lifetime": "lifetime",
+    "deactivated": "retiring",
+    "reactivated": "active",
+    "withdrawn": "withdrawn",
+    "revoked": "revoked",
+}
+
+
+def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Print what a command did, or would do."""
+    report = change_report(outcome, dry_run=dry_run)
+    if as_json:
+        emit_json(report)
+        return
+    if quiet:
+        if outcome.commit:
+            say(outcome.commit)
+        return
+    if report.events:
+        say(paint("would write:" if dry_run else "written:", "dim"))
+        columns([_event_row(event, now) for event in report.events], indent="  ")
+    _say_commit(report, outcome)
+    for line in report.waiting:
+        note("waiting: " + line)
+    for line in report.warnings:
+        note("warning: " + line)
+
+
+def _say_commit(report: ChangeReport, outcome: Outcome) -> None:
+    if report.commit:
+        say(f"commit {report.commit[:12]}" + (", pushed" if report.pushed else ""))
+    elif report.pushed:
+        say("pushed earlier commits")
+    elif not report.dry_run or not outcome.plan:
+        say("nothing to do")
+
+
+def _event_row(event: EventReport, now: datetime) -> list[str]:
+    detail = ""
+    if event.keep_until:
+        detail = f"kept until {when(event.keep_until, now)}"
+    elif event.url:
+        detail = event.url
+    elif event.reason:
+        detail = event.reason
+    if event.note:
+        detail += f" ({event.note})"
+    if event.forced:
+        detail += f" forced: {event.forced}"
+    return [_VERBS[event.event], event.set, event.kid or "(a new key)", detail.strip()]
+
+
+def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
+    """Print how a vault stands."""
+    if quiet:
+        for key_set in report.sets:
+            for key in key_set.keys:
+                say(key.kid)
+        return
+    say(f"{printable(report.url)}  {paint('commit ' + report.commit[:12], 'dim')}")
+    for key_set in report.sets:
+        say()
+        say(f"{key_set.name}  {paint(key_set.alg, 'dim')}{'  closing' if key_set.closing else ''}")
+        columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
+        if not key_set.keys:
+            say("  no keys yet: keyvault rotate --due makes them")
+        if key_set.next_transition:
+            say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
+    if not report.sets:
+        say("no sets yet: keyvault set add NAME --alg ES256")
+    for line in report.overdue:
+        note("overdue: " + line)
+
+
+def _key_note(key: KeyReport, key_set: SetReport, now: datetime) -> str:
+    if key.state == "active":
+        since = f"since {when(key.activated_at, now)}" if key.activated_at else ""
+        return since if key.sealed else since + "  (private half elsewhere)"
+    if key.state == "retiring" and key.keep_until:
+        return f"kept until {when(key.keep_until, now)}"
+    if key.state == "next":
+        if key_set.mature_at is None:
+            return "not yet seen live"
+        ready = "may sign since" if key_set.mature_at <= now else "may sign from"
+        return f"{ready} {when(key_set.mature_at, now)}"
+    return ""
+
+
+def _transition(transition: TransitionReport, key_set: SetReport, now: datetime) -> str:
+    verbs = {
+        "activated": "rotate",
+        "deactivated": "rotate",
+        "withdrawn": f"withdraw {(transition.kid or '')[:12]}",
+        "published": "record the receipt of the next key, once it is seen live",
+        "created": "make what is missing",
+    }
+    verb = verbs[transition.event]
+    if transition.event == "published":
+        return verb
+    if transition.event in ("activated", "deactivated") and key_set.mature_at is None and key_set.use == "sig":
+        return f"{verb} {when(transition.at, now)}, once the next key was seen live long enough"
+    return f"{verb} {when(transition.at, now)}"
+
+
+def show_transitions(transitions: list[TransitionReport], *, now: datetime) -> None:
+    """Print transitions to come."""
+    rows = [
+        [format_instant(one.at), relative(one.at, now), one.set, one.event, one.kid or "(a key not made yet)"]
+        for one in transitions
+    ]
+    columns(rows)
+
+
+def show_keys(keys: list[KeyReport], *, now: datetime) -> None:
+    """Print keys as a table."""
+    rows = []
+    for key in keys:
+        since = key.ended_at or key.deactivated_at or key.activated_at or key.created_at
+        rows.append([key.state, key.set, key.alg, key.kid, f"since {format_instant(since)}"])
+    columns(rows)

@@ -1,0 +1,134 @@
+"""token commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from keyvault.cli.output import emit_json, note, say
+from keyvault.cli.state import complete_set, settings
+from keyvault.errors import GitError, KeyVaultError, UsageError
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TokenText = Annotated[str, typer.Argument(metavar="TOKEN", help="A signed token, or - for stdin.")]
+
+tokens = typer.Typer(help="Tokens: sign, inspect, verify.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    app.add_typer(tokens, name="token")
+
+
+@tokens.command("sign")
+def sign(
+    name: Annotated[str, typer.Argument(metavar="SET", help="The set whose active key signs.", autocompletion=complete_set)],
+    claims: Annotated[str | None, typer.Option("--claims", metavar="FILE|-", help="Claims as a JSON object.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--claim", metavar="NAME=VALUE", help="One claim; JSON where it is JSON.")
+    ] = None,
+    ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="How long the token lives.")] = "10m",
+    typ: Annotated[str, typer.Option("--typ", help="Header typ, such as at+jwt.")] = "JWT",
+) -> None:
+    """
+    Sign a token with the active key of a set; iss, iat, exp and jti are filled in.
+
+    \b
+    Examples:
+      keyvault token sign id-token --claim sub=alice --claim aud=app
+      keyvault token sign access-token --claims claims.json --ttl 5m --typ at+jwt
+    """
+    from keyvault.core.text import parse_duration
+    from keyvault.operations import tokens as operations
+
+    try:
+        lifetime = parse_duration(ttl)
+    except ValueError as error:
+        raise UsageError(f"--ttl: {error}") from None
+    stdin = sys.stdin.buffer.read(1024 * 1024) if claims == "-" else None
+    given = operations.read_claims(claims, stdin, pairs or [])
+    with settings.open() as context:
+        token, _key = operations.sign(context, name, given, ttl=lifetime, typ=typ)
+    say(token)
+
+
+def _text(token: str) -> str:
+    return sys.stdin.read(65_537).strip() if token == "-" else token.strip()  # noqa: S105 - the name of stdin
+
+
+@tokens.command("inspect")
+def inspect(token: TokenText, as_json: JSON = False) -> None:
+    """
+    Show a token: header, claims, whose key, its state, and what a verifier would say.
+
+    \b
+    Examples:
+      keyvault token inspect eyJhbGciOi…
+    """
+    from keyvault.core.jwk import pretty
+    from keyvault.operations import tokens as operations
+    from keyvault.operations.reports import key_report
+
+    with settings.open() as context:
+        found = operations.inspect(context, _text(token))
+    if as_json:
+        emit_json(
+            {
+                "header": found.token.header,
+                "claims": found.token.claims,
+                "key": key_report(found.key) if found.key else None,
+                "accepted": not found.problems,
+                "problems": found.problems,
+            }
+        )
+        return
+    from keyvault.core.text import printable
+
+    document = pretty({"header": found.token.header, "claims": found.token.claims}).decode().rstrip("\n")
+    say("\n".join(printable(line) for line in document.splitlines()))
+    if found.key:
+        say(f"key {found.key.kid} of {found.key.set}, {found.key.state}")
+    else:
+        say("key: none of this vault")
+    for problem in found.problems:
+        say(f"a verifier says: {printable(problem)}")
+    if not found.problems:
+        say("a verifier accepts it")
+
+
+@tokens.command("verify")
+def verify(
+    token: TokenText,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[URL|FILE]", help="A JWK Set; default is what the vault publishes.")
+    ] = None,
+    audience: Annotated[str | None, typer.Option("--aud", help="What aud must contain.")] = None,
+    issuer: Annotated[str | None, typer.Option("--iss", help="What iss must be.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """
+    Verify a token as a relying party would; exit code 1 when it is not accepted.
+
+    \b
+    Examples:
+      keyvault token verify eyJhbGciOi… https://keys.example.com/.well-known/jwks.json
+    """
+    from keyvault.operations import tokens as operations
+
+    context = None
+    if source is None:
+        try:
+            with settings.open() as opened:
+                context = opened
+        except GitError as error:
+            raise KeyVaultError(error.message, hint="name the URL or file of a JWK Set") from None
+    found = operations.verify(
+        context, _text(token), now=settings.now, source=source, audience=audience, issuer=issuer
+    )
+    if as_json:
+        emit_json({"header": found.header, "claims": found.claims})
+    else:
+        note("the token verifies")
+        emit_json(found.claims)

@@ -1,0 +1,31 @@
+"""Fixtures that every folder of tests shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples on every machine and in every run: what CI finds can be found again at home.
+settings.register_profile(
+    "keyvault", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("keyvault")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """
+    The folder of test vectors that others published: Wycheproof, RFC 7520, an example of Ory.
+
+    They are read from where they lie: beside the repository in ``shared/vectors``, or where the environment
+    variable KEYVAULT_VECTORS says.
+    """
+    folder = Path(os.environ.get("KEYVAULT_VECTORS") or REPOSITORY.parent / "shared" / "vectors")
+    if not folder.is_dir():
+        pytest.skip("no published test vectors: set KEYVAULT_VECTORS to their folder")
+    return folder
