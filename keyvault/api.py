@@ -40,7 +40,10 @@ class Vault:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str] = ".", *, identity: str | os.PathLike[str] | None = None,
+        cls,
+        path: str | os.PathLike[str] = ".",
+        *,
+        identity: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Vault:
         """

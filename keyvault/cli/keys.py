@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keyvault.cli.output import columns, emit_bytes, emit_json, note, say
 from keyvault.cli.rotation import DASHED, DryRun, Push
 from keyvault.cli.state import complete_kid, complete_set, settings
-from keyvault.errors import UsageError
+from keyvault.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from keyvault.core.algorithms import KeySpec
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")]
 Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
 Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]
 Format = Annotated[str, typer.Option("--format", metavar="jwk|jwks|pem", help="Output format.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600, instead of stdout.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600, instead of stdout.")
+]
 
-sets = typer.Typer(help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None)
+sets = typer.Typer(
+    help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None
+)
 keys = typer.Typer(help="Keys: list, show, generate, export.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -27,6 +34,15 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.add_typer(sets, name="set")
     app.add_typer(keys, name="key")
+
+
+def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
+    from keyvault.core.algorithms import key_spec
+
+    try:
+        return key_spec(alg, crv=crv, bits=bits)
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 @sets.command("list")
@@ -59,7 +75,9 @@ def add_set(
     alg: Alg = "ES256",
     crv: Crv = None,
     bits: Bits = None,
-    issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="Issuer; default is the site's url.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="Issuer; default is the site's url.")
+    ] = None,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
@@ -73,11 +91,10 @@ def add_set(
       keyvault set add hydra.openid.id-token --alg RS256
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.core.algorithms import key_spec
     from keyvault.operations import keys as operations
 
     with settings.open() as context:
-        spec = key_spec(alg, crv=crv, bits=bits)
+        spec = _spec(alg, crv, bits)
         outcome = operations.add_set(context, name, spec=spec, issuer=issuer, push=push, dry_run=dry_run)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
@@ -115,7 +132,9 @@ def remove_set(
 
 @keys.command("list")
 def list_keys(
-    name: Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.", autocompletion=complete_set)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SET]", help="Only this set.", autocompletion=complete_set)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Withdrawn and revoked ones too.")] = False,
     as_json: JSON = False,
 ) -> None:
@@ -145,7 +164,9 @@ def list_keys(
 
 @keys.command("show", context_settings=DASHED)
 def show_key(
-    kid: Annotated[str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)],
+    kid: Annotated[
+        str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)
+    ],
     as_json: JSON = False,
 ) -> None:
     """
@@ -183,7 +204,9 @@ def generate_key(
     crv: Crv = None,
     bits: Bits = None,
     kid: Annotated[str | None, typer.Option("--kid", metavar="KID", help="Default is the SHA-256 thumbprint.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="Print the public half to stdout as well; needs -o.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Print the public half to stdout as well; needs -o.")
+    ] = False,
     form: Format = "jwk",
     output: Output = None,
     force: Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")] = False,
@@ -196,13 +219,12 @@ def generate_key(
       keyvault key generate --alg EdDSA -o key.jwk
       keyvault key generate --alg RS256 --bits 3072 --format pem > key.pem
     """
-    from keyvault.core.algorithms import key_spec
     from keyvault.operations import keys as operations
 
     _check_format(form)
     if public and output is None:
         raise UsageError("--public prints the public half, the private one would be lost", hint="-o FILE keeps it")
-    private = operations.generate_key(key_spec(alg, crv=crv, bits=bits), kid=kid)
+    private = operations.generate_key(_spec(alg, crv, bits), kid=kid)
     _write_private(operations.encode_private([private], form), output, force=force)
     if public:
         emit_bytes(operations.public_half(private, form))

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from keyvault.cli import keys, people, rotation, site, tokens, vault
@@ -77,17 +76,9 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         report_error(error.message, error.hint)
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except click.UsageError as error:
-        where = f"{error.ctx.command_path} --help" if error.ctx else "keyvault --help"
-        report_error(_lowered(error.format_message()), where)
-        return 2
-    except click.ClickException as error:
-        report_error(_lowered(error.format_message()), None)
-        return 1
-    except (click.Abort, KeyboardInterrupt):
+    except typer.TyperException as error:
+        return _usage(error)
+    except (typer.Abort, KeyboardInterrupt):
         report_error("interrupted", None)
         return 130
     except BrokenPipeError:
@@ -101,6 +92,17 @@ def run(arguments: list[str] | None = None) -> int:
         report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: typer.TyperException) -> int:
+    """Report wrong usage, and return its exit code."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the command
+        print(error.format_message(), file=sys.stderr)
+    else:
+        where = context.command_path if context else "keyvault"
+        report_error(_lowered(error.format_message()), f"{where} --help")
+    return error.exit_code
 
 
 def _lowered(message: str) -> str:

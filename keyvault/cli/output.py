@@ -15,7 +15,15 @@ from typing import Any, TextIO
 
 from keyvault.core.text import printable
 
-_COLOURS = {"active": "32", "next": "36", "retiring": "33", "withdrawn": "2", "revoked": "31", "error": "1;31", "dim": "2"}
+_COLOURS = {
+    "active": "32",
+    "next": "36",
+    "retiring": "33",
+    "withdrawn": "2",
+    "revoked": "31",
+    "error": "1;31",
+    "dim": "2",
+}
 
 
 def _coloured(stream: TextIO) -> bool:

@@ -19,7 +19,9 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A public JWK, or an 
 Label = Annotated[str | None, typer.Option("--kid", metavar="KID", help="A label instead of the one in the file.")]
 
 recipients = typer.Typer(help="Recipients: who can open private keys.", no_args_is_help=True, rich_markup_mode=None)
-identities = typer.Typer(help="Identities: the private halves of recipients.", no_args_is_help=True, rich_markup_mode=None)
+identities = typer.Typer(
+    help="Identities: the private halves of recipients.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +58,9 @@ def list_recipients(as_json: JSON = False) -> None:
 
 
 @recipients.command("add")
-def add_recipient(file: File, kid: Label = None, push: Push = False, dry_run: DryRun = False, as_json: JSON = False) -> None:
+def add_recipient(
+    file: File, kid: Label = None, push: Push = False, dry_run: DryRun = False, as_json: JSON = False
+) -> None:
     """
     Let somebody open every private key; all are re-sealed in one commit.
 

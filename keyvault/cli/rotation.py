@@ -36,7 +36,9 @@ def rotate(
     ] = None,
     all_sets: Annotated[bool, typer.Option("--all", help="Rotate every set.")] = False,
     due: Annotated[bool, typer.Option("--due", help="Do everything that is due, in one commit or none.")] = False,
-    alg: Annotated[str | None, typer.Option("--alg", metavar="ALG", help="Change the set to another algorithm.")] = None,
+    alg: Annotated[
+        str | None, typer.Option("--alg", metavar="ALG", help="Change the set to another algorithm.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Go past the safety gate; needs --reason.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
     push: Push = False,
@@ -63,7 +65,9 @@ def rotate(
     given = [bool(names), all_sets, due]
     if sum(given) != 1:
         raise UsageError(
-            "name the sets to rotate, or say --all or --due" if not any(given) else "SET, --all and --due exclude each other",
+            "name the sets to rotate, or say --all or --due"
+            if not any(given)
+            else "SET, --all and --due exclude each other",
             hint="keyvault rotate --due",
         )
     if force != (reason is not None):
@@ -80,7 +84,9 @@ def rotate(
 
 
 def revoke(
-    kid: Annotated[str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)],
+    kid: Annotated[
+        str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)
+    ],
     reason: Annotated[
         str, typer.Option("--reason", metavar="REASON", help="compromised, superseded or unspecified.")
     ] = "",
@@ -140,7 +146,9 @@ def plan(
         list[str] | None, typer.Argument(metavar="[SET]...", help="Only these sets.", autocompletion=complete_set)
     ] = None,
     until: Annotated[str, typer.Option("--until", metavar="DURATION", help="How far to look ahead.")] = "1y",
-    ical: Annotated[Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")] = None,
+    ical: Annotated[
+        Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def render(
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to; default is public/ in the vault.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to; default is public/ in the vault.")
+    ] = None,
     ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to render.")] = "HEAD",
     worktree: Annotated[
         bool, typer.Option("--worktree", help="Take templates from the work tree, to try them out.")

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 @tokens.command("sign")
 def sign(
-    name: Annotated[str, typer.Argument(metavar="SET", help="The set whose active key signs.", autocompletion=complete_set)],
+    name: Annotated[
+        str, typer.Argument(metavar="SET", help="The set whose active key signs.", autocompletion=complete_set)
+    ],
     claims: Annotated[str | None, typer.Option("--claims", metavar="FILE|-", help="Claims as a JSON object.")] = None,
     pairs: Annotated[
         list[str] | None, typer.Option("--claim", metavar="NAME=VALUE", help="One claim; JSON where it is JSON.")
@@ -124,9 +126,7 @@ def verify(
                 context = opened
         except GitError as error:
             raise KeyVaultError(error.message, hint="name the URL or file of a JWK Set") from None
-    found = operations.verify(
-        context, _text(token), now=settings.now, source=source, audience=audience, issuer=issuer
-    )
+    found = operations.verify(context, _text(token), now=settings.now, source=source, audience=audience, issuer=issuer)
     if as_json:
         emit_json({"header": found.header, "claims": found.claims})
     else:

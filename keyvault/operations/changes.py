@@ -14,7 +14,7 @@ from dataclasses import replace as dataclass_replace
 import msgspec
 
 from keyvault import config
-from keyvault.core.events import Event
+from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Key, Recipient, VaultState
 from keyvault.core.planning import Amend, Create, Plan
@@ -156,11 +156,13 @@ def amended(key: Key, change: Amend) -> Key:
     """Return *key* with the events of *change*; where they end its life, without its private half."""
     private = msgspec.UNSET if change.drops_private else key.private
     changed = msgspec.structs.replace(key, events=(*key.events, *change.events), private=private)
-    assert changed.life  # folding refuses what no legal command could have made
+    fold(changed.events)  # refuses what no legal command could have made
     return changed
 
 
-def edited_policy(context: Context, state: VaultState, tables: Mapping[str, Mapping[str, object] | None]) -> tuple[VaultState, bytes]:
+def edited_policy(
+    context: Context, state: VaultState, tables: Mapping[str, Mapping[str, object] | None]
+) -> tuple[VaultState, bytes]:
     """
     Return *state* under an edited keyvault.toml, and that file.
 
@@ -172,29 +174,29 @@ def edited_policy(context: Context, state: VaultState, tables: Mapping[str, Mapp
     return dataclass_replace(state, policy=config.read_policy(edited)), edited
 
 
+#: Events that a subject speaks of, with the verb; whether it names sets or counts keys.
+_SUBJECTS = (
+    ("activated", "rotate", True),
+    ("published", "record receipt for", True),
+    ("withdrawn", "withdraw", False),
+    ("lifetime", "record token_lifetime of", True),
+    ("created", "create", False),
+)
+
+
 def describe(plan: Plan) -> str:
     """Return the subject of a commit for *plan*: ``rotate id-token, access-token; withdraw 1 key``."""
-    verbs: dict[str, list[str]] = {}
+    sets_by_event: dict[str, list[str]] = {}
     for change in plan.changes:
         for event in change.events:
-            verbs.setdefault(event.event, []).append(change.set)
-    parts = []
-    for event, verb, always in (
-        ("activated", "rotate", True),
-        ("published", "record receipt for", True),
-        ("withdrawn", "withdraw", False),
-        ("lifetime", "record token_lifetime of", True),
-        ("created", "create", False),
-    ):
-        sets = list(dict.fromkeys(verbs.get(event, ())))
-        if not sets or (event == "created" and parts):
+            sets_by_event.setdefault(event.event, []).append(change.set)
+    parts: list[str] = []
+    for name, verb, names_sets in _SUBJECTS:
+        touched = sets_by_event.get(name, [])
+        sets = list(dict.fromkeys(touched))
+        if not sets or (name == "created" and parts):
             continue
-        if always:
-            shown = ", ".join(sets[:4]) + (f" and {len(sets) - 4} more" if len(sets) > 4 else "")
-            parts.append(f"{verb} {shown}")
-        else:
-            count = len(verbs[event])
-            parts.append(f"{verb} {count} key{'s' if count != 1 else ''} of {', '.join(sets[:3])}{' …' if len(sets) > 3 else ''}")
+        shown = ", ".join(sets[:4]) + (f" and {len(sets) - 4} more" if len(sets) > 4 else "")
+        count = f"{len(touched)} key{'s' if len(touched) != 1 else ''} of "
+        parts.append(f"{verb} {'' if names_sets else count}{shown}")
     return "; ".join(parts) or "nothing to do"
-
-

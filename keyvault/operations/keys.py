@@ -10,7 +10,7 @@ from keyvault.core.jwk import jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Amend, plan_closing, plan_creation
 from keyvault.core.policy import check_set_name
-from keyvault.errors import UsageError
+from keyvault.errors import ConfigError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
 
@@ -30,7 +30,10 @@ def add_set(
         UsageError: There is such a set already.
         ConfigError: The name or the issuer cannot be.
     """
-    check_set_name(name)
+    try:
+        check_set_name(name)
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
     def propose(state: VaultState) -> Proposal:
         if name in state.sets and not state.sets[name].policy.closing:

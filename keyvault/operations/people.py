@@ -104,7 +104,8 @@ def add_recipient(context: Context, recipient: Recipient, *, push: bool = False,
     def edit(recipients: dict[str, Recipient]) -> str:
         if recipient.kid in recipients:
             raise UsageError(
-                f"there is a recipient {recipient.kid!r} already", hint=f"keyvault recipient replace {recipient.kid} FILE"
+                f"there is a recipient {recipient.kid!r} already",
+                hint=f"keyvault recipient replace {recipient.kid} FILE",
             )
         recipients[recipient.kid] = recipient
         return f"add recipient {recipient.kid}"
@@ -144,7 +145,9 @@ def remove_recipient(
 
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
-            raise UsageError(f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list")
+            raise UsageError(
+                f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list"
+            )
         del recipients[kid]
         if not recipients:
             raise UsageError(f"{kid} is the last recipient: nobody could open anything", hint="add another one first")
@@ -176,7 +179,9 @@ def replace_recipient(
 
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
-            raise UsageError(f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list")
+            raise UsageError(
+                f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list"
+            )
         del recipients[kid]
         if recipient.kid in recipients:
             raise UsageError(f"there is a recipient {recipient.kid!r} already")
@@ -257,11 +262,18 @@ def create_identity(
 
     jwk = new_identity(kid, alg=alg, crv=crv)
     path = output or identity_folder(environ) / f"{_file_name(jwk['kid'])}.json"
-    inside = forbidden is not None and forbidden.resolve() in (path.resolve(), *path.resolve().parents)
-    if inside and passphrase is None:
-        raise UsageError(f"{path} lies in the repository: an identity in the clear must not", hint="name a file elsewhere with -o")
+    if passphrase is None and forbidden is not None and _tracked(path, forbidden):
+        raise UsageError(
+            f"{path} lies in the repository: an identity in the clear must not", hint="name a file elsewhere with -o"
+        )
     write_private_file(path, encrypt_identity(jwk, passphrase) if passphrase else pretty(jwk))
     return recipient_of(jwk), path
+
+
+def _tracked(path: Path, root: Path) -> bool:
+    """Whether *path* lies in the work tree at *root*, where git would see it."""
+    path, root = path.resolve(), root.resolve()
+    return path.is_relative_to(root) and path.relative_to(root).parts[0] != ".git"
 
 
 def _file_name(kid: str) -> str:

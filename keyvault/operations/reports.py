@@ -25,6 +25,7 @@ from keyvault.core.planning import (
 )
 from keyvault.operations.changes import Outcome
 
+
 class KeyReport(msgspec.Struct, frozen=True):
     """A key: what it is and where it stands."""
 
@@ -133,7 +134,9 @@ def transition_report(transition: Transition) -> TransitionReport:
     return TransitionReport(transition.at, transition.set, transition.event, transition.kid)
 
 
-def status_report(state: VaultState, now: datetime, *, names: list[str] | None = None, grace: timedelta) -> StatusReport:
+def status_report(
+    state: VaultState, now: datetime, *, names: list[str] | None = None, grace: timedelta
+) -> StatusReport:
     """
     Return how a vault stands at *now*.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from keyvault.core.events import TEXT_MAX, Reason
@@ -100,9 +101,9 @@ def rotate_due(context: Context, *, push: bool = False, dry_run: bool = False) -
     """
 
     def propose(state: VaultState) -> Proposal:
-        live, _problems = _look(context, state, context.now)
+        live, problems = _look(context, state, context.now)
         plan = plan_due(state, context.now, live=live)
-        return Proposal(plan, describe(plan))
+        return Proposal(replace(plan, warnings=(*plan.warnings, *problems)), describe(plan))
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
 

@@ -68,17 +68,19 @@ def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     Return the sets that ``NAME:ALG`` arguments name, or the default two.
 
     Raises:
-        UsageError: One has no algorithm, or a name stands twice.
-        ConfigError: A name or an algorithm cannot be.
+        UsageError: A name or an algorithm cannot be, or a name stands twice.
     """
     sets: dict[str, KeySpec] = {}
     for text in texts or [f"{name}:{alg}" for name, alg in DEFAULT_SETS]:
         name, colon, alg = text.partition(":")
         if not colon:
             raise UsageError(f"--set {printable(text)!r:.100} is not NAME:ALG", hint="--set id-token:RS256")
-        if check_set_name(name) in sets:
+        if name in sets:
             raise UsageError(f"--set names {name} twice")
-        sets[name] = key_spec(alg)
+        try:
+            sets[check_set_name(name)] = key_spec(alg)
+        except ConfigError as error:
+            raise UsageError(error.message, hint=error.hint) from None
     return sets
 
 
@@ -87,7 +89,7 @@ def policy_text(url: str, sets: Mapping[str, KeySpec], *, title: str | None, con
     try:
         url = check_url(url)
     except ValueError as error:
-        raise ConfigError(f"--url: {error}") from None
+        raise UsageError(f"--url: {error}") from None
     lines = [
         "format = 1",
         "",
@@ -149,9 +151,8 @@ def init(
         extra_files: More files for the commit, such as CI workflows.
 
     Raises:
-        UsageError: There is a vault in *folder* already.
+        UsageError: There is a vault in *folder* already, or the url or a set cannot be.
         GitError: Git refused; nothing is left behind in the repository.
-        ConfigError: The url, or a set, cannot be.
     """
     now = now.replace(microsecond=0)
     text = policy_text(url, sets, title=title, confirm=confirm)

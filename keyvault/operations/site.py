@@ -86,7 +86,9 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
 class Preview:
     """The site as it is now: rendered again when the vault's commit or a template of the work tree changes."""
 
-    def __init__(self, context: Context, *, on_render: Callable[[str], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, context: Context, *, on_render: Callable[[str], None], on_error: Callable[[Exception], None]
+    ) -> None:
         """
         Args:
             context: The vault.

@@ -77,7 +77,10 @@ _KEPT_VARIABLES = frozenset(
 
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _HINTS = (
-    ("please tell me who you are", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
+    (
+        "please tell me who you are",
+        'git config --global user.name "Your Name"; git config --global user.email you@example.com',
+    ),
     ("empty ident name", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
     ("dubious ownership", "git config --global --add safe.directory PATH, if you trust this repository"),
     ("failed to sign", "check user.signingkey and that your agent is running; commit.gpgsign is on"),
@@ -162,7 +165,9 @@ class Git:
     def environment(self, settings: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
         """Return the environment of a git process: hardened, and with *settings* above all files."""
         kept = {
-            name: value for name, value in self.environ.items() if not name.startswith("GIT_") or name in _KEPT_VARIABLES
+            name: value
+            for name, value in self.environ.items()
+            if not name.startswith("GIT_") or name in _KEPT_VARIABLES
         }
         kept.pop("KEYVAULT_IDENTITY", None)
         kept.pop("KEYVAULT_PASSPHRASE", None)
@@ -248,7 +253,9 @@ class Git:
         """Return settings that pin every program to the user's own choice."""
         pinned = []
         for name, default in PROGRAMS.items():
-            own = [value for scope, known, value in self._configuration if known == name and scope in ("system", "global")]
+            own = [
+                value for scope, known, value in self._configuration if known == name and scope in ("system", "global")
+            ]
             if name == "credential.helper":
                 # A list: the empty value forgets what any file has said, then the user's own follow.
                 pinned += [(name, ""), *((name, value) for value in own if value)]
@@ -264,7 +271,9 @@ class Git:
             )
         }
         for name in sorted(named):
-            default = "git-upload-pack" if name.endswith(".uploadpack") else "git-receive-pack" if name.endswith("k") else ""
+            default = (
+                "git-upload-pack" if name.endswith(".uploadpack") else "git-receive-pack" if name.endswith("k") else ""
+            )
             pinned.append((name, default))
         return pinned
 
@@ -272,7 +281,9 @@ class Git:
 
     def resolve(self, revision: str) -> str | None:
         """Return the id of the commit that *revision* names, or None."""
-        output = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128))
+        output = self.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128)
+        )
         oid = output.decode().strip()
         return oid if _OID.fullmatch(oid) else None
 
@@ -334,7 +345,9 @@ class Git:
             for oid in wanted:
                 header = stdout.readline().split()
                 if len(header) != 3 or header[1] != b"blob":
-                    raise GitError(f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow")
+                    raise GitError(
+                        f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow"
+                    )
                 data = stdout.read(int(header[2]))
                 stdout.read(1)
                 yield data
@@ -457,7 +470,9 @@ class Git:
             self.run("update-ref", "--create-reflog", "-m", reason, branch, new, expected)
         except GitError as error:
             if self.resolve(branch) != old:
-                raise ConflictError(f"{branch.removeprefix('refs/heads/')} was moved by somebody else", hint="run the command again") from None
+                raise ConflictError(
+                    f"{branch.removeprefix('refs/heads/')} was moved by somebody else", hint="run the command again"
+                ) from None
             raise error
 
 

@@ -34,7 +34,9 @@ def event_commits(git: Git, commit: str) -> dict[str, list[tuple[str, int] | Non
         GitError: History was cut off (a shallow clone).
     """
     if git.shallow:
-        raise GitError("this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)")
+        raise GitError(
+            "this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)"
+        )
     versions = [change for change in git.log_raw(commit, "keys.enc") if change.new and change.path.count("/") == 2]
     found: dict[str, list[tuple[str, int] | None]] = {}
     for version, data in zip(versions, git.blobs(str(change.new) for change in versions), strict=True):

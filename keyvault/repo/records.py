@@ -54,7 +54,9 @@ def decode_key(data: bytes, *, path: str) -> Key:
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
         raise RecordError(f"{printable(path)}: not a key record: {printable(str(error))[:200]}") from None
     if canonical != data:
-        raise RecordError(f"{path}: record is not in its canonical form", hint="git log -p shows who changed it; restore it")
+        raise RecordError(
+            f"{path}: record is not in its canonical form", hint="git log -p shows who changed it; restore it"
+        )
     try:
         _check_key(key, path)
     except RecordError:

@@ -43,9 +43,7 @@ class Remote:
         remote = git.setting(f"branch.{short}.remote") or "origin"
         merge = git.setting(f"branch.{short}.merge") or branch
         if remote.startswith("-") or git.setting(f"remote.{remote}.url") is None:
-            raise GitError(
-                f"there is no remote {printable(remote)!r:.60} to push to", hint="git remote add origin URL"
-            )
+            raise GitError(f"there is no remote {printable(remote)!r:.60} to push to", hint="git remote add origin URL")
         return cls(git, remote, merge, git.programs())
 
     @property
@@ -107,7 +105,13 @@ class Remote:
             summary = printable(info.summary.strip())[:200]
             # "fetch first" and "non-fast-forward" are rejections here; the last two come from the other
             # side, when two pushes meet there.
-            races = ("fetch first", "non-fast-forward", "failed to update ref", "cannot lock ref", "incorrect old value")
+            races = (
+                "fetch first",
+                "non-fast-forward",
+                "failed to update ref",
+                "cannot lock ref",
+                "incorrect old value",
+            )
             if any(race in summary for race in races):
                 raise ConflictError(f"{self.name} has moved: {summary}")
             hint = _refusal_hint(summary + str(results.error or ""))

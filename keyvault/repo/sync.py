@@ -142,7 +142,8 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
         base = theirs
     else:
         raise GitError(
-            f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged", hint=f"git pull --rebase {remote.remote}"
+            f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged",
+            hint=f"git pull --rebase {remote.remote}",
         )
     draft = make(base)
     if draft is None:
@@ -192,13 +193,17 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
         target = _target(git, git.prefix + path)
         present = _hash_file(target, known.get(path)) if target else "a link"
         wanted = None if content is None else _hash(content, known.get(path))
-        if present is not None and present not in (known.get(path), wanted):
-            dirty.append(path)
-        elif staged.get(git.prefix + path, known.get(path)) not in (known.get(path), wanted):
+        in_index = staged.get(git.prefix + path, known.get(path))
+        expected = (known.get(path), wanted)
+        if (present is not None and present not in expected) or in_index not in expected:
             dirty.append(path)
     if dirty:
-        shown = ", ".join(printable(path) for path in dirty[:5]) + (f" and {len(dirty) - 5} more" if len(dirty) > 5 else "")
-        raise GitError(f"there are uncommitted changes in {shown}", hint="commit them, or: git restore --staged --worktree PATH")
+        shown = ", ".join(printable(path) for path in dirty[:5]) + (
+            f" and {len(dirty) - 5} more" if len(dirty) > 5 else ""
+        )
+        raise GitError(
+            f"there are uncommitted changes in {shown}", hint="commit them, or: git restore --staged --worktree PATH"
+        )
 
 
 def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:

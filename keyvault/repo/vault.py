@@ -206,5 +206,3 @@ def commit_message(subject: str, events: Iterable[tuple[Key, Event]] = (), *, bo
     if trailers:
         parts.append("\n".join(trailers))
     return "\n\n".join(parts) + "\n"
-
-

@@ -42,4 +42,5 @@ def calendar(transitions: Iterable[Transition], state: VaultState) -> bytes:
         if transition.kid:
             entry.add("description", f"key {transition.kid}")
         document.add_component(entry)
-    return document.to_ical()
+    data: bytes = document.to_ical()
+    return data

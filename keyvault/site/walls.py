@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
+
 from keyvault.errors import LeakError
 
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv", "encrypted_key", "ciphertext", "private"})

@@ -95,9 +95,7 @@ def revoked(at: datetime) -> Event:
 # --- keys and vaults ------------------------------------------------------------------------------------
 
 
-def make_key(
-    *events: Event, spec: KeySpec | str = "ES256", set_name: str = "id-token", kid: str | None = None
-) -> Key:
+def make_key(*events: Event, spec: KeySpec | str = "ES256", set_name: str = "id-token", kid: str | None = None) -> Key:
     """Return a key with *events*; its private half is sealed unless its life has ended."""
     ended = events[-1].event in ("withdrawn", "revoked") if events else False
     return Key(1, set_name, public_key(spec, kid=kid), tuple(events), msgspec.UNSET if ended else SEALED)

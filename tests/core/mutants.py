@@ -1,0 +1,41 @@
+"""
+Timing rules that are wrong by little, each in a way in which somebody got it wrong before.
+
+Tests put one in the place of the real rule; what judges the sweeps must then find a token that breaks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from keyvault.core.keys import Key, KeySet, promise
+from keyvault.core.policy import SitePolicy
+from tests.core.build import SECOND
+
+
+def counts_from_the_commit(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+    return key.life.created_at
+
+
+def forgets_the_signers(key_set: KeySet, key: Key, at: datetime) -> datetime:
+    return at + promise(key, key_set.policy) + key_set.policy.clock_skew
+
+
+def forgets_the_skew(key_set: KeySet, key: Key, at: datetime) -> datetime:
+    return at + key_set.policy.signer_lag + promise(key, key_set.policy)
+
+
+def removes_at_exactly(key_set: KeySet, key: Key, at: datetime) -> datetime:
+    # Withdrawing strictly after one second less is withdrawing at exactly that instant.
+    policy = key_set.policy
+    return at + policy.signer_lag + promise(key, policy) + policy.clock_skew - SECOND
+
+
+MUTANTS = [
+    pytest.param("first_seen", counts_from_the_commit, id="activation counts from the commit"),
+    pytest.param("keep_until", forgets_the_signers, id="the signers' lag is forgotten"),
+    pytest.param("keep_until", forgets_the_skew, id="the clocks' skew is forgotten"),
+    pytest.param("keep_until", removes_at_exactly, id="removal comes at exactly the last instant"),
+]
