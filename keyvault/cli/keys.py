@@ -1,7 +1,5 @@
 """set and key commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="key")
 
 
-def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
+def _spec(alg: str, crv: str | None, bits: int | None) -> "KeySpec":
     from keyvault.core.algorithms import key_spec
 
     try:

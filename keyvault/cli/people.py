@@ -1,7 +1,5 @@
 """recipient and identity commands."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

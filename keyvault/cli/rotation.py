@@ -1,7 +1,5 @@
 """rotate, revoke, rollback, plan."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -75,11 +73,11 @@ def rotate(
     if due and (force or alg):
         raise UsageError("--due takes neither --force nor --alg", hint="name the set to rotate")
     with settings.open() as context:
-        settings.warn_uncommitted(context)
         if due:
             outcome = rotation.rotate_due(context, push=push, dry_run=dry_run)
         else:
             outcome = rotation.rotate(context, names or [], alg=alg, forced=reason, push=push, dry_run=dry_run)
+        settings.warn_uncommitted(context, outcome.commit or outcome.before.commit)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 

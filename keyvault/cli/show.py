@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from keyvault.cli.output import columns, emit_json, note, paint, say
 from keyvault.core.text import format_instant, printable, relative, when
-from keyvault.operations.changes import Outcome
 from keyvault.operations.reports import (
     ChangeReport,
     EventReport,
@@ -16,6 +16,9 @@ from keyvault.operations.reports import (
     TransitionReport,
     change_report,
 )
+
+if TYPE_CHECKING:
+    from keyvault.operations.changes import Outcome
 
 _VERBS = {
     "created": "created",

@@ -65,10 +65,9 @@ class Settings:
             context.progress = told
             yield context
 
-    def warn_uncommitted(self, context: Context) -> None:
-        """Say so when keyvault.toml in the work tree is not the one that is used."""
-        commit = context.repository.git.resolve("HEAD")
-        if commit and context.repository.uncommitted_config(commit):
+    def warn_uncommitted(self, context: Context, commit: str) -> None:
+        """Say so when keyvault.toml in the work tree is not the one of *commit*, which is what counts."""
+        if context.repository.uncommitted_config(commit):
             output.note("keyvault.toml has uncommitted changes, which do not count yet: git commit")
 
 

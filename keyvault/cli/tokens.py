@@ -1,7 +1,5 @@
 """token commands."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """init, status, demo."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated
@@ -134,7 +132,7 @@ def status(
     with settings.open() as context:
         state = context.state()
         report = status_report(state, settings.now, names=names, grace=allowed)
-        settings.warn_uncommitted(context)
+        settings.warn_uncommitted(context, state.commit)
     if as_json:
         emit_json(report)
     else:

@@ -7,6 +7,7 @@ Documented in docs/json.md; a test compares them. Instants are RFC 3339 in UTC.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,7 +24,9 @@ from keyvault.core.planning import (
     overdue,
     rotation_due_at,
 )
-from keyvault.operations.changes import Outcome
+
+if TYPE_CHECKING:
+    from keyvault.operations.changes import Outcome
 
 
 class KeyReport(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ Source: docs/format.md for the layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Repository:
     """A vault's repository. `folder` is where keyvault.toml lies, or would."""
 
     git: Git
+    _configs: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Repository:
@@ -117,6 +118,7 @@ class Repository:
         folded: dict[str, str] = {}
         for entry, data in zip(wanted, self.git.blobs(entry.oid for entry in wanted), strict=True):
             if entry.path == config.FILE:
+                self._configs = {commit: data}
                 policy = config.read_policy(data)
             elif entry.path == RECIPIENTS:
                 recipients = decode_recipients(data, path=entry.path)
@@ -152,7 +154,7 @@ class Repository:
             data = (self.folder / config.FILE).read_bytes()
         except OSError:
             return False
-        committed = self.files(commit, config.FILE).get(config.FILE)
+        committed = self._configs.get(commit) or self.files(commit, config.FILE).get(config.FILE)
         return data.replace(b"\r\n", b"\n") != committed
 
     def event_commits(self, commit: str) -> dict[str, list[tuple[str, int] | None]]:
