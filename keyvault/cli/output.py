@@ -46,6 +46,14 @@ def note(text: str) -> None:
     print(f"keyvault: {printable(text)}", file=sys.stderr)
 
 
+def notes(lines: Sequence[str], label: str, *, most: int = 10) -> None:
+    """Write *lines* as notes, each behind *label*; of a long list only the first ones and how many there are."""
+    for line in lines[:most]:
+        note(f"{label}: {line}")
+    if len(lines) > most:
+        note(f"{label}: and {len(lines) - most} more; --json has them all")
+
+
 def report_error(message: str, hint: str | None) -> None:
     """Write an error: one line, then a hint that can be typed."""
     label = paint("error", "error", stream=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from keyvault.cli.output import columns, emit_json, note, paint, say
+from keyvault.cli.output import columns, emit_json, notes, paint, say
 from keyvault.core.text import format_instant, printable, relative, when
 from keyvault.operations.reports import (
     ChangeReport,
@@ -46,10 +46,8 @@ def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: boo
         say(paint("would write:" if dry_run else "written:", "dim"))
         columns([_event_row(event, now) for event in report.events], indent="  ")
     _say_commit(report, outcome)
-    for line in report.waiting:
-        note("waiting: " + line)
-    for line in report.warnings:
-        note("warning: " + line)
+    notes(report.waiting, "waiting")
+    notes(report.warnings, "warning")
 
 
 def _say_commit(report: ChangeReport, outcome: Outcome) -> None:
@@ -94,8 +92,7 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
             say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
     if not report.sets:
         say("no sets yet: keyvault set add NAME --alg ES256")
-    for line in report.overdue:
-        note("overdue: " + line)
+    notes(report.overdue, "overdue")
 
 
 def _key_note(key: KeyReport, key_set: SetReport, now: datetime) -> str:

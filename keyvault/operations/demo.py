@@ -131,6 +131,8 @@ def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
         **{name: value for name, value in environ.items() if not name.startswith(("GIT_", "KEYVAULT_"))},
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
+        # A demo inside a work tree, such as our own source tree, is a repository of its own.
+        "GIT_CEILING_DIRECTORIES": str(folder.absolute().parent),
         "GIT_AUTHOR_NAME": "Rotation Bot",
         "GIT_AUTHOR_EMAIL": "bot@keys.example.com",
         "GIT_COMMITTER_NAME": "Rotation Bot",

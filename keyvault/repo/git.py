@@ -75,6 +75,9 @@ _KEPT_VARIABLES = frozenset(
     }
 )
 
+#: How many paths are given to git on a command line.
+_PATHS_MAX = 100
+
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _HINTS = (
     (
@@ -301,13 +304,18 @@ class Git:
 
     def tree(self, commit: str, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit* at or below *paths*, relative to the vault's folder."""
-        wanted = [self.prefix + path for path in paths]
+        # A command line holds only so many paths: beyond that everything is listed and sifted here.
+        few = len(paths) <= _PATHS_MAX
+        wanted = [self.prefix + path for path in paths] if few else [self.prefix] if self.prefix else []
+        chosen = set() if few else set(paths)
         output = self.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
         entries = []
         for line in output.decode(errors="surrogateescape").split("\0")[:-1]:
             meta, _, path = line.partition("\t")
             mode, _kind, oid = meta.split(" ")
-            entries.append(TreeEntry(mode, oid, path[len(self.prefix) :]))
+            path = path[len(self.prefix) :]
+            if few or path in chosen:
+                entries.append(TreeEntry(mode, oid, path))
         return entries
 
     def blobs(self, oids: Iterable[str]) -> Iterator[bytes]:
