@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u_decode
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import JWKError, KeyVaultError, UsageError
@@ -35,9 +36,9 @@ class TokenSigner:
 
         from keyvault.crypto.pairs import check_private_jwk
 
-        if private["use"] != "sig":
-            raise JWKError(f"key {private['kid']} is for encryption: it signs no tokens")
         check_private_jwk(private, alg=private["alg"])
+        if private["use"] != "sig" or ALGORITHMS[private["alg"]].use != "sig":
+            raise JWKError(f"key {private['kid']} is for encryption: it signs no tokens")
         self.kid, self.alg = private["kid"], private["alg"]
         kept = (*REQUIRED[private["kty"]], *PRIVATE_MEMBERS)
         self._key = JWK(**{name: value for name, value in private.items() if name in kept})

@@ -103,8 +103,8 @@ def make_demo(
     Raises:
         UsageError: There is something in *folder* already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / ".git" / _MARKER).is_dir():
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        if folder.is_symlink() or not (folder / ".git" / _MARKER).is_dir():
             raise UsageError(f"{folder} is not empty, and no demo", hint="name another folder")
         if not replace:
             raise UsageError(f"{folder} holds a demo already", hint="--replace makes it anew")
@@ -142,7 +142,10 @@ def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _begin(folder: Path, start: datetime, environ: Mapping[str, str]) -> _World:
-    (folder / ".git" / _MARKER).mkdir(parents=True)
+    try:
+        (folder / ".git" / _MARKER).mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}") from None
     setup.init(
         folder,
         start,

@@ -80,7 +80,7 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
                 context.progress("rendering", done, max(total, done))
             yield item
 
-    return state, write_site(counted(), output, protected=context.repository.git.root)
+    return state, write_site(counted(), output, protected=context.repository.folder)
 
 
 class Preview:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
 
-#: Marks a folder as one that render made, and so may replace.
-MARKER = ".nojekyll"
+#: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
+#: folders of hand-made pages.
+MARKERS = (".nojekyll", "history.json")
 
 
 def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None) -> int:
@@ -52,26 +53,32 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: P
 
 
 def _check_output(output: Path, protected: Path | None) -> None:
-    if protected is not None and (output == protected or output in protected.parents):
+    real = os.path.realpath(output)  # resolve() raises where links go round in circles
+    if protected is not None and protected.resolve().is_relative_to(real):
         raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise UsageError(f"{output} is not a folder")
-    if output.is_dir() and any(output.iterdir()) and not (output / MARKER).exists():
+    if output.is_dir() and any(output.iterdir()) and not all((output / name).is_file() for name in MARKERS):
         raise UsageError(
             f"{output} holds files that are not a rendered site", hint="name an empty folder, or one that render made"
         )
 
 
 def _write(files: Iterable[tuple[str, bytes]], folder: Path) -> int:
-    count, made = 0, {folder}
+    count, folders = 0, {folder}
     for path, data in files:
         target = folder / path
-        if target.parent not in made:
+        if ".." in target.parts or not target.is_relative_to(folder):
+            raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
+        if target.parent not in folders:
             target.parent.mkdir(parents=True, exist_ok=True)
-            made.add(target.parent)
+            folders.update(parent for parent in target.parents if parent.is_relative_to(folder))
         target.write_bytes(data)
+        target.chmod(0o644)
         count += 1
-    folder.chmod(0o755)  # mkdtemp made it for the owner alone; a site is for everybody
+    # A site is for everybody to read, whatever the umask of the job that renders it.
+    for made in folders:
+        made.chmod(0o755)
     return count
 
 

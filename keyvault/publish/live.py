@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import queue
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +32,9 @@ TIMEOUT = 5.0
 BODY_MAX = 256 * 1024
 REDIRECTS_MAX = 3
 KEYS_MAX = 1_000
+
+#: What the ssl module writes around the words of OpenSSL.
+_DECORATION = re.compile(r"^\[[A-Z0-9_: ]*\] | \(_ssl\.c:\d+\)$")
 
 #: Gives what the JWK Set at a URL serves, or raises LiveError.
 Look = Callable[[str], Seen]
@@ -58,9 +63,15 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
     by_host: dict[str, list[str]] = {}
     for url in sorted(set(urls)):
         by_host.setdefault(urlsplit(url).netloc, []).append(url)
-    answers: queue.Queue[dict[str, Seen | str]] = queue.Queue()
+    answers: queue.Queue[dict[str, Seen | str] | Exception] = queue.Queue()
 
     def ask(host_urls: list[str]) -> None:
+        try:
+            answers.put(ask_host(host_urls))
+        except Exception as error:  # a bug: whoever waits for the answer hears of it
+            answers.put(error)
+
+    def ask_host(host_urls: list[str]) -> dict[str, Seen | str]:
         found: dict[str, Seen | str] = {}
         for url in host_urls:
             try:
@@ -70,14 +81,17 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
                 if error.hint == UNREACHABLE:
                     found.update(dict.fromkeys(host_urls[host_urls.index(url) + 1 :], error.message))
                     break
-        answers.put(found)
+        return found
 
     for host_urls in by_host.values():
         threading.Thread(target=ask, args=(host_urls,), daemon=True).start()
     live: dict[str, Seen] = {}
     problems: dict[str, str] = {}
     for _ in by_host:
-        for url, answer in answers.get().items():
+        answered = answers.get()
+        if isinstance(answered, Exception):
+            raise answered
+        for url, answer in answered.items():
             live[url] = None if isinstance(answer, str) else answer
             if isinstance(answer, str):
                 problems[url] = answer
@@ -122,12 +136,12 @@ def fetch(url: str) -> bytes:
     Raises:
         LiveError: Anything else.
     """
-    answers: queue.Queue[bytes | LiveError] = queue.Queue()
+    answers: queue.Queue[bytes | Exception] = queue.Queue()
 
     def run() -> None:
         try:
             answers.put(_fetch(url, time.monotonic() + TIMEOUT))
-        except LiveError as error:
+        except Exception as error:  # LiveError, or a bug: raised again where it is waited for
             answers.put(error)
 
     # A host can trickle its headers for ever, each byte within the socket's timeout: the thread is left behind.
@@ -136,7 +150,7 @@ def fetch(url: str) -> bytes:
         answer = answers.get(timeout=TIMEOUT + 0.5)
     except queue.Empty:
         raise LiveError(f"{url} did not answer within {TIMEOUT:.0f} s", hint=UNREACHABLE) from None
-    if isinstance(answer, LiveError):
+    if isinstance(answer, Exception):
         raise answer
     return answer
 
@@ -152,13 +166,27 @@ def check_address(url: str) -> None:
     host = parts.hostname or ""
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise LiveError(f"{printable(url)[:200]} is not https")
+        raise LiveError(f"{_shown(url)} is not https")
+    address = _address(host)
+    if address is not None and (address.is_link_local or address.is_multicast or address.is_unspecified):
+        raise LiveError(f"{_shown(url)} names an address that is not asked")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that *host* spells, in any way that a resolver takes, or None for a name."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
-        raise LiveError(f"{printable(url)[:200]} names an address that is not asked")
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))  # 2852039166, 0xa9fea9fe, 169.254.43518
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _shown(url: str) -> str:
+    """Return *url* as a message shows it: a host chooses where it redirects to."""
+    return printable(url)[:200]
 
 
 def _fetch(url: str, deadline: float) -> bytes:
@@ -182,18 +210,29 @@ def _fetch(url: str, deadline: float) -> bytes:
                 )
                 target = response.get_redirect_location()
                 if not target:
-                    return _body(url, response, deadline)
+                    return _body(_shown(url), response, deadline)
                 url = urljoin(url, target)
             except (HTTPError, OSError, ValueError) as error:
-                raise LiveError(f"{url} cannot be reached: {_reason(error)}", hint=UNREACHABLE) from None
+                raise LiveError(f"{_shown(url)} cannot be reached: {_reason(error)}", hint=UNREACHABLE) from None
             if urlsplit(url)[:2] != origin:
-                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {printable(url)[:200]}")
-    raise LiveError(f"{url} redirects more than {REDIRECTS_MAX} times")
+                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {_shown(url)}")
+    raise LiveError(f"{_shown(url)} redirects more than {REDIRECTS_MAX} times")
 
 
-def _reason(error: Exception) -> str:
-    root = getattr(error, "reason", None) or error
-    return printable(str(root)).rpartition(": ")[2][:120] or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return why, in the words of the innermost error: urllib3 wraps what the system or TLS says."""
+    from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+
+    causes = (getattr(error, "reason", None), *error.args, error.__cause__)
+    inner = next((cause for cause in causes if isinstance(cause, BaseException)), None)
+    if inner is not None:
+        return _reason(inner)
+    if isinstance(error, IncompleteRead):
+        return "its answer ends too early"
+    if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
+        return "it does not speak HTTP"
+    text = _DECORATION.sub("", getattr(error, "strerror", None) or str(error))
+    return printable(text).rstrip(".")[:120] or type(error).__name__
 
 
 def _body(url: str, response: Any, deadline: float) -> bytes:

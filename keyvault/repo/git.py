@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,20 +35,28 @@ HARDENED: tuple[tuple[str, str], ...] = (
     ("core.alternateRefsCommand", "true"),
     ("core.fsync", "all"),
     ("core.pager", "cat"),
+    ("core.protectHFS", "true"),
+    ("core.protectNTFS", "true"),
     ("protocol.ext.allow", "never"),
     ("submodule.recurse", "false"),
     ("fetch.recurseSubmodules", "false"),
+    ("push.recurseSubmodules", "no"),
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("user.useConfigOnly", "true"),
     ("advice.detachedHead", "false"),
+    # What a commit says does not depend on how somebody likes his logs.
+    ("log.showRoot", "true"),
+    ("diff.relative", "false"),
+    ("diff.orderFile", os.devnull),
+    ("i18n.commitEncoding", "UTF-8"),
+    ("i18n.logOutputEncoding", "UTF-8"),
 )
 
 #: Settings that name a program, with what holds where the user's own configuration says nothing.
 PROGRAMS: dict[str, str] = {
     "core.sshcommand": "ssh",
     "core.askpass": "",
-    "core.gitproxy": "",
     "gpg.program": "gpg",
     "gpg.openpgp.program": "gpg",
     "gpg.x509.program": "gpgsm",
@@ -69,6 +78,7 @@ _KEPT_VARIABLES = frozenset(
         "GIT_SSH",
         "GIT_SSH_COMMAND",
         "GIT_ASKPASS",
+        "GIT_PROXY_COMMAND",
         "GIT_TERMINAL_PROMPT",
         "GIT_CEILING_DIRECTORIES",
         "GIT_EXEC_PATH",
@@ -112,6 +122,16 @@ class RawChange:
     new: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class TreeChange:
+    """One file that differs between two commits: its path from the top, its mode, its old and its new id."""
+
+    path: str
+    mode: str
+    before: str | None
+    after: str | None
+
+
 @dataclass
 class Git:
     """
@@ -126,6 +146,7 @@ class Git:
         root: Top of the work tree, or None.
         prefix: Path of *folder* below the top, with a final slash, or empty.
         environ: The caller's environment.
+        object_format: ``sha1`` or ``sha256``.
     """
 
     folder: Path
@@ -136,6 +157,7 @@ class Git:
     root: Path | None
     prefix: str
     environ: Mapping[str, str] = field(repr=False)
+    object_format: str = "sha1"
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Git:
@@ -146,7 +168,8 @@ class Git:
             GitError: There is none, or git is not installed.
         """
         arguments = (
-            "--absolute-git-dir --git-common-dir --is-bare-repository --is-shallow-repository --show-cdup --show-prefix"
+            "--absolute-git-dir --git-common-dir --is-bare-repository --is-shallow-repository --show-object-format "
+            "--show-cdup --show-prefix"
         )
         git = cls(folder, folder, folder, False, False, None, "", environ)
         try:
@@ -155,13 +178,18 @@ class Git:
             if "not a git repository" in error.message:
                 raise GitError(f"{folder} is not in a git repository", hint="keyvault init makes one") from None
             raise
-        git_dir, common, bare, shallow, up, prefix = (output.split("\n") + [""] * 6)[:6]
+        git_dir, common, bare, shallow, git.object_format, up, prefix = (output.split("\n") + [""] * 7)[:7]
         git.git_dir = Path(git_dir)
         git.common_dir = (folder / common).resolve()
         git.bare, git.shallow = bare == "true", shallow == "true"
         git.root = None if git.bare else (folder / up).resolve()
         git.prefix = prefix
         return git
+
+    @property
+    def no_object(self) -> str:
+        """The id that stands for no object."""
+        return "0" * (64 if self.object_format == "sha256" else 40)
 
     # --- running ----------------------------------------------------------------------------------------
 
@@ -184,6 +212,10 @@ class Git:
             **numbered,
             "GIT_CONFIG_COUNT": str(len(pairs)),
             "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_GRAFT_FILE": os.devnull,
+            # Nothing is fetched on the way, such as objects that a partial clone left out.
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "none",
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_PAGER": "cat",
             "GIT_EDITOR": "false",
@@ -233,18 +265,21 @@ class Git:
 
     @cached_property
     def _configuration(self) -> list[tuple[str, str, str]]:
-        """Every setting as (scope, name in lower case, value)."""
+        """Every setting as (scope, name, value); the name in lower case, but for a subsection in the middle."""
         parts = self.run("config", "--list", "--show-scope", "-z").decode(errors="surrogateescape").split("\0")
         entries = []
         for scope, setting in zip(parts[::2], parts[1::2], strict=False):
             name, _, value = setting.partition("\n")
-            entries.append((scope, name.lower(), value))
+            entries.append((scope, name, value))
         return entries
 
     def setting(self, name: str) -> str | None:
         """Return a setting that names no program, the repository's own included."""
+        section, dot, rest = name.partition(".")
+        middle, _, member = rest.rpartition(".")
+        name = section.lower() + dot + (f"{middle}." if middle else "") + member.lower()
         assert name not in PROGRAMS
-        values = [value for scope, known, value in self._configuration if known == name.lower() and scope != "command"]
+        values = [value for scope, known, value in self._configuration if known == name and scope != "command"]
         return values[-1] if values else None
 
     def flag(self, name: str) -> bool:
@@ -262,23 +297,24 @@ class Git:
             if name == "credential.helper":
                 # A list: the empty value forgets what any file has said, then the user's own follow.
                 pinned += [(name, ""), *((name, value) for value in own if value)]
+            elif name == "core.sshcommand" and not own and self.environ.get("GIT_SSH"):
+                pinned.append((name, shlex.quote(self.environ["GIT_SSH"])))
             else:
                 pinned.append((name, own[-1] if own else default))
-        named = {
-            known
-            for scope, known, _ in self._configuration
-            if scope in ("local", "worktree")
-            and (
-                (known.startswith("credential.") and known.endswith(".helper"))
-                or (known.startswith("remote.") and known.endswith((".uploadpack", ".receivepack", ".vcs")))
-            )
-        }
-        for name in sorted(named):
-            default = (
-                "git-upload-pack" if name.endswith(".uploadpack") else "git-receive-pack" if name.endswith("k") else ""
-            )
-            pinned.append((name, default))
+        pinned += [
+            (name, "")
+            for name in sorted({name for scope, name, _ in self._configuration if scope in ("local", "worktree")})
+            if name.startswith("credential.") and name.endswith(".helper") and name not in PROGRAMS
+        ]
         return pinned
+
+    def proxy(self) -> dict[str, str]:
+        """Return the environment that keeps the repository's own ``core.gitProxy`` from being run."""
+        # Of that setting the first value counts, so ours would come too late.
+        named = ("local", "core.gitproxy"), ("worktree", "core.gitproxy")
+        if any((scope, name) in named for scope, name, _ in self._configuration):
+            return {"GIT_PROXY_COMMAND": self.environ.get("GIT_PROXY_COMMAND", "")}
+        return {}
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -391,22 +427,35 @@ class Git:
                 path = next(fields)[len(self.prefix) :]
                 yield RawChange(commit_id, stamp, path, _present(old), _present(new))
 
-    def changes(self, old: str | None, new: str) -> list[tuple[str, str, str | None, str | None]]:
-        """Return (path from the top, new mode, old id, new id) of every file that differs."""
+    def changes(self, old: str | None, new: str) -> list[TreeChange]:
+        """
+        Return every file that differs between two commits; None stands for no commit yet.
+
+        Raises:
+            GitError: One of them could not be checked out, such as a file in a folder ``.git``.
+        """
         if old is None:
             listing = self.run("ls-tree", "-r", "-z", "--full-tree", new).decode(errors="surrogateescape")
-            found: list[tuple[str, str, str | None, str | None]] = []
+            found = []
             for line in listing.split("\0")[:-1]:
                 meta, _, path = line.partition("\t")
                 mode, _kind, oid = meta.split(" ")
-                found.append((path, mode, None, oid))
-            return found
-        output = self.run("diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-abbrev", old, new)
-        fields = output.decode(errors="surrogateescape").split("\0")[:-1]
-        return [
-            (path, meta.split(" ")[1], _present(meta.split(" ")[2]), _present(meta.split(" ")[3]))
-            for meta, path in zip(fields[::2], fields[1::2], strict=True)
-        ]
+                found.append(TreeChange(path, mode, None, oid))
+        else:
+            output = self.run("diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-abbrev", old, new)
+            fields = output.decode(errors="surrogateescape").split("\0")[:-1]
+            found = []
+            for meta, path in zip(fields[::2], fields[1::2], strict=True):
+                old_mode, mode, before, after, _status = meta.lstrip(":").split(" ")
+                present = _present(after)
+                found.append(TreeChange(path, mode if present else old_mode, _present(before), present))
+        for change in found:
+            if not _can_be_checked_out(change.path):
+                raise GitError(
+                    f"commit {new[:12]} has {printable(change.path)!r:.200}, a path that git does not check out",
+                    hint="git log --all -- PATH shows who wrote it",
+                )
+        return found
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether *old* is *new* or one of its ancestors."""
@@ -434,9 +483,8 @@ class Git:
                 stream.append(b"D " + name + b"\n")
             else:
                 stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
-        zero = "0" * (len(base) if base else 40)
         # The scratch branch exists inside fast-import only: it is gone again before the stream ends.
-        stream.append(f'ls ""\n\nreset refs/keyvault/scratch\nfrom {zero}\n\ndone\n'.encode())
+        stream.append(f'ls ""\n\nreset refs/keyvault/scratch\nfrom {self.no_object}\n\ndone\n'.encode())
         output = self.run("fast-import", "--quiet", "--cat-blob-fd=1", stdin=b"".join(stream)).decode()
         oid = output.partition("\t")[0].rpartition(" ")[2]
         if not _OID.fullmatch(oid):
@@ -473,7 +521,7 @@ class Git:
         Raises:
             ConflictError: Somebody moved the branch first.
         """
-        expected = old or "0" * len(new)
+        expected = old or self.no_object
         try:
             self.run("update-ref", "--create-reflog", "-m", reason, branch, new, expected)
         except GitError as error:
@@ -482,6 +530,22 @@ class Git:
                     f"{branch.removeprefix('refs/heads/')} was moved by somebody else", hint="run the command again"
                 ) from None
             raise error
+
+
+#: Characters that HFS+ ignores in names.
+_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
+
+
+def _can_be_checked_out(path: str) -> bool:
+    """Whether no part of *path* means the git folder, or a folder further up, on any file system."""
+    parts = path.split("/") if os.sep == "/" else re.split(r"[/\\]", path)
+    bare = (part.translate(_IGNORED).casefold().partition(":")[0].rstrip(". ") for part in parts)
+    return not {"", ".", ".."} & set(parts) and not {".git", "git~1"} & set(bare)
+
+
+def is_oid(value: object) -> bool:
+    """Whether *value* is the full id of an object."""
+    return isinstance(value, str) and _OID.fullmatch(value) is not None
 
 
 def _present(oid: str) -> str | None:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UnsetType
 
-from keyvault.core.events import fold
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import check_set_name
@@ -80,7 +79,7 @@ def _check_key(key: Key, path: str) -> None:
     elif public_jwk(msgspec.to_builtins(public), kid=public.kid, alg=public.alg) != public:
         raise RecordError(f"{path}: the public key is not in the published profile")
     try:
-        life = fold(key.events)
+        life = key.life
     except RecordError as error:
         raise RecordError(f"{path}: {error.message}") from None
     if life.state in ("withdrawn", "revoked") and key.sealed:

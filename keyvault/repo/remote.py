@@ -14,6 +14,9 @@ from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.repo.git import Git
 
+#: How a remote may be reached; nothing that starts a program of its url's choice.
+PROTOCOLS = "file:git:http:https:ssh"
+
 
 @dataclass
 class Remote:
@@ -37,14 +40,16 @@ class Remote:
         Return the remote that *branch* follows: the configured one, or ``origin``.
 
         Raises:
-            GitError: There is no such remote.
+            GitError: There is no such remote, or it lies in the repository itself.
         """
         short = branch.removeprefix("refs/heads/")
         remote = git.setting(f"branch.{short}.remote") or "origin"
         merge = git.setting(f"branch.{short}.merge") or branch
         if remote.startswith("-") or git.setting(f"remote.{remote}.url") is None:
             raise GitError(f"there is no remote {printable(remote)!r:.60} to push to", hint="git remote add origin URL")
-        return cls(git, remote, merge, git.programs())
+        found = cls(git, remote, merge, git.programs())
+        found._check_place()
+        return found
 
     @property
     def name(self) -> str:
@@ -53,9 +58,34 @@ class Remote:
     def _open(self) -> Any:
         from git import Repo
 
-        repo = Repo(self.git.git_dir if self.git.bare else self.git.root)
-        repo.git.update_environment(**self.git.environment(self._settings))
+        repo = Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False)
+        repo.git.update_environment(
+            **{
+                **self.git.environment(self._settings),
+                **self.git.proxy(),
+                "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
+                # GitPython adds the environment of this process, in which secrets may stand.
+                "KEYVAULT_IDENTITY": "",
+                "KEYVAULT_PASSPHRASE": "",
+            }
+        )
         return repo
+
+    def _check_place(self) -> None:
+        """Refuse a remote that came with the repository: git runs the hooks that lie in a remote on this machine."""
+        inside = [folder for folder in (self.git.root, self.git.git_dir, self.git.common_dir) if folder]
+        for option in ((), ("--push",)):
+            urls = self.git.run("remote", "get-url", "--all", *option, self.remote).decode(errors="surrogateescape")
+            for url in urls.splitlines():
+                path = url.removeprefix("file://")
+                if path == url and ":" in url.partition("/")[0]:
+                    continue  # https://host, host:path
+                place = (inside[0] / path).resolve()
+                if any(place.is_relative_to(folder.resolve()) for folder in inside):
+                    raise GitError(
+                        f"{printable(url)!r:.200}, the remote {self.remote}, lies in this repository",
+                        hint="a remote lies elsewhere: git remote set-url",
+                    )
 
     def fetch(self) -> str | None:
         """
@@ -65,17 +95,23 @@ class Remote:
             GitError: The remote cannot be reached.
         """
         from git import GitCommandError
+        from git import GitError as AnyGitError
 
         tracking = f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
-        repo = self._open()
         try:
-            with repo:
-                repo.remote(self.remote).fetch(f"+{self.branch}:{tracking}", no_tags=True)
+            with self._open() as repo:
+                repo.remote(self.remote).fetch(
+                    f"+{self.branch}:{tracking}",
+                    no_tags=True,
+                    # It is ours, and the only thing that goes before the repository's own setting.
+                    upload_pack="git-upload-pack",
+                    allow_unsafe_options=True,
+                )
         except GitCommandError as error:
             if "couldn't find remote ref" in str(error.stderr).lower():
                 return None
             raise _failure("fetch", self.name, error) from None
-        except (ValueError, OSError) as error:
+        except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot fetch {self.name}: {printable(str(error))[:200]}") from None
         return self.git.resolve(tracking)
 
@@ -88,14 +124,16 @@ class Remote:
             GitError: The remote refused, or cannot be reached.
         """
         from git import GitCommandError, PushInfo
+        from git import GitError as AnyGitError
 
-        repo = self._open()
         try:
-            with repo:
-                results = repo.remote(self.remote).push(f"{commit}:{self.branch}")
+            with self._open() as repo:
+                results = repo.remote(self.remote).push(
+                    f"{commit}:{self.branch}", receive_pack="git-receive-pack", allow_unsafe_options=True
+                )
         except GitCommandError as error:
             raise _failure("push", self.name, error) from None
-        except (ValueError, OSError) as error:
+        except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot push to {self.name}: {printable(str(error))[:200]}") from None
         if not results and results.error is not None:
             raise _failure("push", self.name, results.error)

@@ -25,7 +25,7 @@ from typing import Any
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
-from keyvault.repo.git import Git
+from keyvault.repo.git import Git, TreeChange, is_oid
 from keyvault.repo.vault import Draft, Repository
 
 LOCK_WAIT = 60.0
@@ -140,6 +140,7 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
         base = local
     elif git.is_ancestor(local, theirs):
         base = theirs
+        git.changes(local, theirs)  # what can't be checked out is refused before anything is written
     else:
         raise GitError(
             f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged",
@@ -171,13 +172,25 @@ def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
 
 def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -> tuple[str, ...]:
     journal = _journal(git)
-    _write_durably(journal, json.dumps({"branch": branch, "old": old, "new": new}).encode())
+    entry = {"branch": branch, "old": old, "new": new}
+    try:
+        _write_durably(journal, json.dumps(entry).encode())
+    except OSError as error:
+        raise GitError(f"cannot write to {git.git_dir}: {error.strerror}") from None
     try:
         git.move_branch(branch, old=old, new=new, reason=reason)
     except GitError:
         journal.unlink(missing_ok=True)
         raise
-    warnings = _follow(git, old, new)
+    try:
+        warnings = _follow(git, old, new)
+    except (GitError, OSError) as error:
+        # The commit stands. The journal stays too, so that the next run brings the work tree along; it says
+        # that this one did not die, so a lock that stands in the way is somebody else's.
+        with contextlib.suppress(OSError):
+            _write_durably(journal, json.dumps({**entry, "ended": True}).encode())
+        why = error.message if isinstance(error, GitError) else f"{error.strerror}"
+        return (f"the commit is made, but index and work tree do not follow yet: {why}",)
     journal.unlink(missing_ok=True)
     return warnings
 
@@ -186,13 +199,15 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
     """Stop when a file that is to be written has changes of the user's, in the work tree or staged."""
     if git.root is None:
         return
+    _wait_for_index(git)
     known = {entry.path: entry.oid for entry in git.tree(base, *files)} if base else {}
     staged = _index(git)
     dirty = []
     for path, content in files.items():
         target = _target(git, git.prefix + path)
-        present = _hash_file(target, known.get(path)) if target else "a link"
-        wanted = None if content is None else _hash(content, known.get(path))
+        plain = target is not None and not target.is_symlink()
+        present = _hash_file(git, target, known.get(path)) if target and plain else "a link"
+        wanted = None if content is None else _hash(git, content)
         in_index = staged.get(git.prefix + path, known.get(path))
         expected = (known.get(path), wanted)
         if (present is not None and present not in expected) or in_index not in expected:
@@ -215,28 +230,26 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
     if git.root is None:
         return ()
     index, updates, skipped = _index(git), [], []
-    pending: list[tuple[str, Path, str]] = []
-    for path, mode, before, after in git.changes(old, new):
-        if index.get(path) in (before, after):
-            if index.get(path) != after:
-                updates.append(f"{mode if after else '0'} {after or '0' * len(new)}\t{path}\0")
-        else:
+    pending: list[tuple[TreeChange, Path]] = []
+    for change in git.changes(old, new):
+        path, before, after = change.path, change.before, change.after
+        if index.get(path) not in (before, after):
             skipped.append(path)
+        elif index.get(path) != after or before == after:
+            updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
+        if change.mode == "160000":
+            continue  # as git does: the index names the submodule's commit, its folder is left alone
         target = _target(git, path)
-        if target is None or mode in ("120000", "160000"):
-            skipped.append(path)
-            continue
-        present = _hash_file(target, before or after)
-        if present == after:
-            continue
-        if present != before:
+        present = _hash_file(git, target, before or after) if target else "behind a link"
+        if target is None or present not in (before, after):
             skipped.append(path)
         elif after is None:
             _remove(git, target)
-        else:
-            pending.append((after, target, mode))
-    for (_, target, mode), data in zip(pending, git.blobs(oid for oid, _, _ in pending), strict=True):
-        _replace(target, data, executable=mode == "100755")
+        elif present != after or before == after:
+            pending.append((change, target))
+    contents = git.blobs(str(change.after) for change, _ in pending)
+    for (change, target), data in zip(pending, contents, strict=True):
+        _replace(target, data, change.mode)
     if updates:
         git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
     names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
@@ -253,42 +266,58 @@ def _index(git: Git) -> dict[str, str]:
 
 
 def _target(git: Git, path: str) -> Path | None:
-    """Return the file of the work tree at *path*, or None when a link stands in its way."""
+    """Return the file of the work tree at *path*, or None when a link stands in the way to it."""
     assert git.root is not None
     folder = git.root
     for part in path.split("/")[:-1]:
         folder = folder / part
         if folder.is_symlink():
             return None
-    target = git.root / path
-    return None if target.is_symlink() else target
+    return git.root / path
 
 
-def _hash(data: bytes, like: str | None) -> str:
+def _hash(git: Git, data: bytes) -> str:
     # Git's own object id; SHA-1 is what the repository's format says, not a choice of ours.
-    algorithm = "sha256" if like and len(like) == 64 else "sha1"
-    return hashlib.new(algorithm, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return hashlib.new(git.object_format, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _hash_file(target: Path, like: str | None) -> str | None:
+def _hash_file(git: Git, target: Path, like: str | None) -> str | None:
     try:
+        if target.is_symlink():
+            return _hash(git, os.fsencode(target.readlink()))
         data = target.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         return "unreadable"
-    found = _hash(data, like)
+    found = _hash(git, data)
     # With core.autocrlf a checkout has CRLF where the blob has LF: that is no change of the user's.
-    return _hash(data.replace(b"\r\n", b"\n"), like) if b"\r\n" in data and found != like else found
+    return _hash(git, data.replace(b"\r\n", b"\n")) if b"\r\n" in data and found != like else found
 
 
-def _replace(target: Path, data: bytes, *, executable: bool) -> None:
+def _replace(target: Path, data: bytes, mode: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name[:100]}.keyvault-new")
-    beside.write_bytes(data)
-    if executable:
-        beside.chmod(0o755)
+    if mode == "120000":
+        beside.unlink(missing_ok=True)
+        try:
+            beside.symlink_to(os.fsdecode(data))
+        except OSError:  # a system without links gets what git writes there: a file that names the target
+            _create(beside, data)
+    else:
+        _create(beside, data, executable=mode == "100755")
     beside.replace(target)
+
+
+def _create(path: Path, data: bytes, *, executable: bool = False, durable: bool = False) -> None:
+    """Write the new file *path*; what a dead run, or somebody else, has left in its place is not written through."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o777 if executable else 0o666), "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _remove(git: Git, target: Path) -> None:
@@ -309,10 +338,7 @@ def _journal(git: Git) -> Path:
 
 def _write_durably(path: Path, data: bytes) -> None:
     beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    _create(beside, data, durable=True)
     beside.replace(path)
 
 
@@ -343,23 +369,47 @@ def _recover(git: Git) -> None:
     try:
         begun = journal.stat().st_mtime
         entry = json.loads(journal.read_bytes())
-        branch, old, new = entry["branch"], entry["old"], entry["new"]
+        branch, old, new, ended = entry["branch"], entry["old"], entry["new"], entry.get("ended", False)
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         journal.unlink(missing_ok=True)  # cut off while it was written: nothing had begun
         return
+    if not (_is_branch(branch) and is_oid(new) and (old is None or is_oid(old))):
+        journal.unlink(missing_ok=True)  # it is not of our making
+        return
     locks = (git.common_dir / f"{branch}.lock", git.git_dir / "HEAD.lock", git.git_dir / "index.lock")
-    for lock in locks:
+    for lock in () if ended else locks:
         _remove_stale(lock, begun)
-    if git.resolve(branch) == new:
+    if git.resolve(branch) == new and git.branch() == branch:
         _follow(git, old, new)
         # A file may have been cut off beside its target.
-        for path, _mode, _before, _after in git.changes(old, new) if git.root else ():
-            target = _target(git, path)
+        for change in git.changes(old, new) if git.root else ():
+            target = _target(git, change.path)
             if target is not None:
                 target.with_name(f".{target.name[:100]}.keyvault-new").unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
+
+
+def _is_branch(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and name.startswith("refs/heads/")
+        and name.isprintable()
+        and not {"", ".", ".."} & set(name.split("/"))
+    )
+
+
+def _wait_for_index(git: Git) -> None:
+    """Stop when somebody else, such as a `git commit` whose editor is open, holds the index."""
+    lock = git.git_dir / "index.lock"
+    deadline = time.monotonic() + STALE_WAIT
+    while lock.exists():
+        if time.monotonic() > deadline:
+            raise GitError(
+                f"another git process is at work here: it holds {lock}", hint="wait for it; if there is none, remove it"
+            )
+        time.sleep(0.05)
 
 
 def _remove_stale(lock: Path, begun: float) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.policy import WELL_KNOWN
+from keyvault.core.text import printable
 from keyvault.errors import RenderError
 from keyvault.site.documents import (
     CONFIGURATION,
@@ -39,17 +40,31 @@ def build(state: VaultState, commits: EventCommits, templates: Mapping[str, byte
         templates: Files of ``site_template/``, with the vault's own in place of ours.
 
     Raises:
-        RenderError: A template is broken, or two things claim one path.
+        RenderError: A template is broken, a path cannot be, or two things claim one path.
         LeakError: A private member was about to be published.
     """
     seen: dict[str, str] = {}
     for path, data in _files(state, commits, templates):
+        check_path(path)
         folded = path.casefold()
         if folded in seen:
             raise RenderError(f"two files of the site claim one path: {seen[folded]} and {path}")
         seen[folded] = path
         inspect(path, data)
         yield path, data
+
+
+def check_path(path: str) -> None:
+    """
+    Refuse a path that does not lie below the site's root on every system.
+
+    Trees of git may hold names that git itself never writes, such as ``..``.
+
+    Raises:
+        RenderError: It is such a path.
+    """
+    if "\\" in path or ":" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
 
 
 def _files(state: VaultState, commits: EventCommits, templates: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:

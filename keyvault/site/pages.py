@@ -102,19 +102,21 @@ class Pages:
         Raises:
             RenderError: A template is not UTF-8.
         """
-        from jinja2 import DictLoader, StrictUndefined
+        from jinja2 import FunctionLoader, StrictUndefined
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        sources = {}
+        sources: dict[str, str] = {}
         for name, data in templates.items():
             if name.endswith(".html"):
                 try:
                     sources[name] = data.decode()
                 except UnicodeDecodeError:
                     raise RenderError(f"template {printable(name)} is not UTF-8") from None
+        self._sources = sources
         self._assets = {name: data for name, data in templates.items() if name.startswith(_ASSETS)}
         self._environment = ImmutableSandboxedEnvironment(
-            loader=DictLoader(sources),
+            # Each template gets its name as its file name, which is what a traceback shows.
+            loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -157,19 +159,21 @@ class Pages:
         except TemplateSyntaxError as error:
             where = f"template {printable(str(error.name))}, line {error.lineno}"
             raise RenderError(f"{where}: {printable(str(error.message))[:200]}") from None
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            where = f"template {name}, line {_line(error, name)}"
-            raise RenderError(f"{where}: {printable(str(error))[:200]}") from None
+        except (
+            TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+            RuntimeError, MemoryError,  # a template that includes itself, or asks for too much
+        ) as error:  # fmt: skip
+            raise RenderError(f"{self._where(error, name)}: {printable(str(error))[:200]}") from None
 
-
-def _line(error: BaseException, name: str) -> str:
-    """Return the line of the template in which *error* was raised: Jinja rewrites tracebacks to show it."""
-    line, trace = "?", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename in ("<template>", name):
-            line = str(trace.tb_lineno)
-        trace = trace.tb_next
-    return line
+    def _where(self, error: BaseException, page: str) -> str:
+        """Return the template and line in which *error* was raised: Jinja rewrites tracebacks to show them."""
+        where, trace = f"template {page}", error.__traceback__
+        while trace is not None:
+            name = trace.tb_frame.f_code.co_filename
+            if name in self._sources:
+                where = f"template {printable(name)}, line {trace.tb_lineno}"
+            trace = trace.tb_next
+        return where
 
 
 def _issuers(state: VaultState, shown: Mapping[str, PageKey]) -> Iterator[dict[str, Any]]:

@@ -97,7 +97,13 @@ DROPPED = "dropped"
 Fate = timedelta | str | None
 
 
-def every_schedule(fates: tuple[Fate, ...], ticks: int, policy: SetPolicy = UNIT) -> Iterator[World]:
+def every_schedule(
+    fates: tuple[Fate, ...],
+    ticks: int,
+    *,
+    policy: SetPolicy = UNIT,
+    first: tuple[timedelta, ...] = (0 * STEP, 2 * STEP),
+) -> Iterator[World]:
     """Yield the world at the end of every way in which *ticks* ticks can go."""
 
     def branch(world: World, left: int) -> Iterator[World]:
@@ -111,7 +117,7 @@ def every_schedule(fates: tuple[Fate, ...], ticks: int, policy: SetPolicy = UNIT
                 after.tick(fate)
             yield from branch(after, left - 1)
 
-    for latency in (0 * STEP, 2 * STEP):
+    for latency in first:
         yield from branch(begin(policy, latency), ticks)
 
 
@@ -126,12 +132,12 @@ def test_every_schedule_of_eight_ticks_keeps_every_token_verifiable() -> None:
 
 @pytest.mark.slow
 def test_a_million_schedules_keep_every_token_verifiable() -> None:
-    """The same with failing deploys and more ticks: a million schedules, counted."""
+    """The same with failing deploys and more ticks: 1,048,576 schedules."""
     worlds = 0
-    for world in every_schedule((DROPPED, None, 0 * STEP, 2 * STEP), 10, UNIT):
+    for world in every_schedule((DROPPED, None, 0 * STEP, 2 * STEP), 10, first=(STEP,)):
         assert world.violations() == []
         worlds += 1
-    assert worlds == 2 * 4**10
+    assert worlds == 4**10
 
 
 # --- rules that are wrong by little ---------------------------------------------------------------------

@@ -1,0 +1,260 @@
+"""Keys, sets of keys, and the state of a vault."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.core.keys import Key, KeySet, promise
+from keyvault.errors import RecordError, UsageError
+from tests.core.build import (
+    DAY,
+    HOUR,
+    SITE,
+    T0,
+    active_key,
+    created,
+    make_key,
+    next_key,
+    only_set,
+    public_key,
+    retiring_key,
+    revoked,
+    set_policy,
+    vault,
+    withdrawn,
+)
+
+# --- one key --------------------------------------------------------------------------------------------
+
+
+def test_a_key_answers_from_its_events() -> None:
+    """State and kid of a record are not stored; they follow."""
+    key = active_key()
+    assert (key.state, key.kid, key.sealed) == ("active", key.public.kid, True)
+    assert key.life is key.life  # folded once
+
+
+def test_a_record_lies_where_its_set_and_kid_say() -> None:
+    """The path is the kid's own name, or a safe one for an awkward kid."""
+    assert make_key(created(), kid="2011-04-29").path == "keys.enc/id-token/2011-04-29.json"
+    assert make_key(created(), kid="..").path == "keys.enc/id-token/kid-5ec1f7e700f37c3d0b2981d04855fc34.json"
+
+
+def test_a_key_that_ended_is_not_sealed() -> None:
+    """A withdrawn key has no private half in the vault."""
+    assert not make_key(created(), withdrawn(T0)).sealed
+
+
+@pytest.mark.parametrize(
+    ("alg", "bits", "expected"), [("RS256", 2048, 2048), ("RS256", 3072, 3072), ("PS512", 4096, 4096)]
+)
+def test_the_length_of_an_rsa_key(alg: str, bits: int, expected: int) -> None:
+    """The length that policy speaks of is read from the modulus."""
+    assert expected == make_key(created(), spec=key_spec(alg, bits=bits)).rsa_bits
+    assert make_key(created(), spec="ES256").rsa_bits is None
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "fits"),
+    [
+        (("ES256", None, None), ("ES256", None, None), True),
+        (("ES256", None, None), ("ES384", None, None), False),
+        (("RS256", None, 2048), ("RS256", None, 2048), True),
+        (("RS256", None, 2048), ("RS256", None, 3072), False),
+        (("RS256", None, 2048), ("PS256", None, 2048), False),
+        (("EdDSA", "Ed25519", None), ("EdDSA", "Ed25519", None), True),
+        (("EdDSA", "Ed25519", None), ("EdDSA", "Ed448", None), False),
+        (("ECDH-ES", "P-256", None), ("ECDH-ES", "X25519", None), False),
+        (("HS256", None, 256), ("HS256", None, 256), True),
+        (("HS256", None, 256), ("HS384", None, 384), False),
+    ],
+)  # fmt: skip
+def test_whether_a_key_is_what_policy_asks_for(
+    made: tuple[str, str | None, int | None], asked: tuple[str, str | None, int | None], fits: bool
+) -> None:
+    """Algorithm, key type, curve and length of an RSA modulus have to agree."""
+    key = make_key(created(), spec=key_spec(made[0], crv=made[1], bits=made[2]))
+    assert fits == key.fits(key_spec(asked[0], crv=asked[1], bits=asked[2]))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "expected"), [(HOUR, HOUR, HOUR), (5 * HOUR, HOUR, 5 * HOUR), (HOUR, 5 * HOUR, 5 * HOUR)]
+)
+def test_a_promise_is_the_longest_one(recorded: timedelta, asked: timedelta, expected: timedelta) -> None:
+    """Lowering token_lifetime never shortens what issued tokens were promised."""
+    assert expected == promise(active_key(lifetime=recorded), set_policy(token_lifetime=asked))
+
+
+# --- a set ----------------------------------------------------------------------------------------------
+
+
+def test_a_jwk_set_has_active_then_next_then_retiring_newest_first() -> None:
+    """A verifier that takes the first key takes the one that signs."""
+    older = retiring_key(T0, T0 + DAY)
+    newer = retiring_key(T0 + HOUR, T0 + DAY)
+    active, coming = active_key(T0 + HOUR), next_key(T0 + HOUR)
+    gone = make_key(created(), withdrawn(T0))
+    bad = make_key(created(), revoked(T0))
+    key_set = only_set(vault([older, gone, coming, newer, bad, active]))
+    assert (active, coming, newer, older) == key_set.published
+    assert len(key_set.keys) == 6  # ended keys stay in the record of the set
+
+
+def test_keys_that_retired_at_one_instant_have_an_order() -> None:
+    """The same vault gives the same bytes, also where instants are equal."""
+    one, two = (retiring_key(T0, T0 + DAY, kid=kid) for kid in "ab")
+    assert only_set(vault([one, two])).retiring == only_set(vault([two, one])).retiring == (two, one)
+
+
+def test_only_the_active_key_of_an_encryption_set_is_published() -> None:
+    """A sender must not encrypt to a key that nobody uses yet, or no longer."""
+    spec = "ECDH-ES+A256KW"
+    active, coming, former = active_key(spec=spec), next_key(spec=spec), retiring_key(T0, T0 + DAY, spec=spec)
+    assert only_set(vault([active, coming, former], set_policy(spec=spec))).published == (active,)
+
+
+def test_symmetric_keys_are_never_published() -> None:
+    """Whoever reads a symmetric key can sign with it: such a set has no place on the site."""
+    state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
+    assert not only_set(state).rendered
+    assert only_set(state).published == ()
+    assert state.issuers == {}
+    assert list(state.issuer_keys(SITE)) == []
+
+
+def test_an_empty_set_has_nothing_to_say() -> None:
+    """A set that is new in keyvault.toml has no keys, and no newest event."""
+    key_set = only_set(vault())
+    assert (key_set.active, key_set.next, key_set.retiring, key_set.published) == (None, None, (), ())
+    assert key_set.newest_at is None
+
+
+@pytest.mark.parametrize("make", [active_key, next_key])
+def test_a_set_never_has_two_keys_of_one_place(make: Callable[[], Key]) -> None:
+    """Two active or two next keys are a contradiction; the message names both."""
+    first, second = make(), make()
+    with pytest.raises(RecordError, match=f"^set id-token has 2 {first.state} keys: {first.kid}, {second.kid}$"):
+        KeySet("id-token", set_policy(), (first, second))
+
+
+def test_the_newest_event_of_a_set() -> None:
+    """Ended keys count too: no later event of the set may be older."""
+    assert only_set(vault([active_key(), make_key(created(), revoked(T0 + DAY))])).newest_at == T0 + DAY
+
+
+# --- a vault --------------------------------------------------------------------------------------------
+
+
+def test_sets_stand_in_the_order_of_the_policy_and_keys_by_age() -> None:
+    """The order of keyvault.toml is the user's; within a set the oldest key stands first."""
+    old, new = active_key(T0, set_name="b"), next_key(T0 + DAY, set_name="b")
+    state = vault([new, old], set_policy("b"), set_policy("a"))
+    assert list(state.sets) == ["b", "a"]
+    assert (old, new) == state.sets["b"].keys
+
+
+def test_a_set_that_left_the_policy_keeps_its_history() -> None:
+    """Ended keys of a former set are shown; they do not get in the way."""
+    gone = [make_key(created(at), withdrawn(T0 + DAY), set_name="old") for at in (T0 + HOUR, T0)]
+    state = vault([*gone, active_key()])
+    assert list(state.sets) == ["id-token"]
+    assert state.former_sets == {"old": (gone[1], gone[0])}
+
+
+@pytest.mark.parametrize(
+    "key", [active_key(set_name="old"), next_key(set_name="old"), retiring_key(T0, T0 + DAY, set_name="old")]
+)
+def test_a_set_cannot_vanish_while_its_keys_live(key: Key) -> None:
+    """Deleting a table from keyvault.toml must not stop its keys from being published: the hint says how to."""
+    state = vault([key, make_key(created(), withdrawn(T0), set_name="old")])
+    with pytest.raises(RecordError, match=r"^set 'old' has live keys but no table in keyvault\.toml$") as caught:
+        _ = state.sets
+    assert caught.value.hint == "put [sets.old] back, then: keyvault set remove old"
+
+
+def test_a_set_is_found_by_its_name() -> None:
+    """A misspelt name gets the nearest one, or the list of all."""
+    state = vault([], set_policy("id-token"), set_policy("access-token"))
+    assert state.find_set("id-token").name == "id-token"
+    with pytest.raises(UsageError, match=r"^no set 'id-tokne' in this vault$") as near:
+        state.find_set("id-tokne")
+    with pytest.raises(UsageError, match=r"^no set 'x' in this vault$") as far:
+        state.find_set("x")
+    with pytest.raises(UsageError) as empty:
+        dataclasses.replace(state, policy=dataclasses.replace(state.policy, sets={})).find_set("x")
+    assert near.value.hint == "did you mean 'id-token'?"
+    assert far.value.hint == "the sets are id-token, access-token"
+    assert empty.value.hint == "the sets are none yet"
+
+
+def test_a_key_is_found_by_the_beginning_of_its_kid() -> None:
+    """As in git: enough of the kid is enough, and an exact kid wins over longer ones."""
+    keys = {
+        kid: make_key(created(T0), withdrawn(T0), kid=kid)
+        for kid in ("abc", "abcd", "abd1", "abd2", "abd3", "abd4", "abd5", "xyz")
+    }
+    state = vault(keys.values())
+    assert keys["abc"] is state.find_key("abc")
+    assert keys["abcd"] is state.find_key("abcd")
+    assert keys["xyz"] is state.find_key("x")
+
+
+def test_a_prefix_of_several_kids_is_refused() -> None:
+    """The message shows some of the kids, and the hint asks for more."""
+    kids = ["abc", "abd1", "abd2", "abd3", "abd4"]
+    state = vault(make_key(created(T0), withdrawn(T0), kid=kid) for kid in kids)
+    with pytest.raises(UsageError, match=r"^'abd' names 4 keys: abd1, abd2, abd3, abd4$") as caught:
+        state.find_key("abd")
+    with pytest.raises(UsageError, match=r"^'ab' names 5 keys: abc, abd1, abd2, abd3, …$"):
+        state.find_key("ab")
+    assert caught.value.hint == "give more of the kid"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hint"),
+    [("abx", "did you mean 'abc'?"), ("zzz", "keyvault key list --all"), ("", "keyvault key list --all")],
+)
+def test_a_kid_that_nobody_has(prefix: str, hint: str) -> None:
+    """Nothing, or something near, is suggested; no prefix at all names no key."""
+    state = vault([make_key(created(T0), withdrawn(T0), kid="abc")])
+    with pytest.raises(UsageError, match=f"^no key '{prefix}' in this vault$") as caught:
+        state.find_key(prefix)
+    assert hint == caught.value.hint
+
+
+def test_issuers_stand_with_the_site_first_and_rsa_before_ec_before_okp() -> None:
+    """Old verifiers stop at the first key that they do not know: the widely known ones stand first."""
+    api = f"{SITE}/api"
+    state = vault(
+        [],
+        set_policy("z-api", "ES256", issuer=api),
+        set_policy("okp", "EdDSA"),
+        set_policy("ec-b", "ES256"),
+        set_policy("ec-a", "ES384"),
+        set_policy("secret", "HS256"),
+        set_policy("rsa", "RS256"),
+    )
+    names = {issuer: [key_set.name for key_set in sets] for issuer, sets in state.issuers.items()}
+    assert list(names.items()) == [(SITE, ["rsa", "ec-a", "ec-b", "okp"]), (api, ["z-api"])]
+
+
+def test_the_keys_of_an_issuer_stand_set_by_set() -> None:
+    """Sets that share an issuer share one JWK Set."""
+    keys = [
+        make(T0, set_name=name, spec=spec)
+        for name, spec in (("b", "RS256"), ("a", "ES256"))
+        for make in (active_key, next_key)
+    ]
+    state = vault(reversed(keys), set_policy("a", "ES256"), set_policy("b", "RS256"))
+    assert keys == list(state.issuer_keys(SITE))
+    assert list(state.issuer_keys("https://elsewhere.example")) == []
+
+
+def test_distinct_fake_keys_have_distinct_kids() -> None:
+    """The builders of these tests never hand out a key twice."""
+    assert len({public_key().kid for _ in range(100)}) == 100

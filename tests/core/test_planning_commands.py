@@ -1,0 +1,279 @@
+"""Revocation, rollback, closing and replacement."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keyvault.core.events import Event
+from keyvault.core.keys import Key
+from keyvault.core.planning import (
+    Amend,
+    Create,
+    Plan,
+    plan_closing,
+    plan_due,
+    plan_replacement,
+    plan_revocation,
+    plan_rollback,
+)
+from keyvault.errors import KeyVaultError, UsageError
+from tests.core.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    activated,
+    active_key,
+    apply,
+    created,
+    deactivated,
+    events_of,
+    make_key,
+    next_key,
+    only_set,
+    public_key,
+    retiring_key,
+    revoked,
+    serving,
+    set_policy,
+    vault,
+    withdrawn,
+)
+
+LEAD = 24 * HOUR
+NOW = T0 + 10 * DAY
+ENC, OCT = "ECDH-ES+A256KW", "HS256"
+#: 24 hours after NOW, as the output says it.
+TOMORROW = "2026-12-04 17:00Z, in 1 day"
+CACHES = f"caches may accept the revoked key until {TOMORROW}; restart verifiers that you own"
+
+
+def revoke(key: Key, *others: Key, now: datetime = NOW, policy: Any = None, **site: str) -> Plan:
+    state = vault([key, *others], policy or set_policy(spec=key.public.alg), **site)
+    return plan_revocation(state, key.kid, now, reason="compromised", note="found in a log")
+
+
+# --- revocation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "forced", "warning"),
+    [
+        pytest.param(NOW - LEAD - SECOND, False, None, id="mature for a second"),
+        pytest.param(NOW - LEAD, False, None, id="just mature"),
+        pytest.param(NOW - LEAD + SECOND, True, "2026-12-03 17:00:01Z, in a moment", id="mature in a second"),
+        pytest.param(NOW - HOUR, True, "2026-12-04 16:00Z, in 23 hours", id="seen an hour ago"),
+        pytest.param(None, True, f"{TOMORROW}, counted from its publication", id="never seen"),
+    ],
+)
+def test_revoking_the_active_key(seen_at: datetime | None, forced: bool, warning: str | None) -> None:
+    """The next key signs at once, mature or not; the output says until when verifiers may miss it."""
+    active, coming = active_key(), next_key(seen_at=seen_at)
+    why = "the active key was revoked as compromised" if forced else None
+    unknown = f"the new active key is not known everywhere: verifiers may miss it until {warning}"
+    expected = Plan(
+        (
+            Amend(
+                "id-token", active.kid, (Event(at=NOW, event="revoked", reason="compromised", note="found in a log"),)
+            ),
+            Amend("id-token", coming.kid, (activated(NOW, forced=why),)),
+            Create("id-token", set_policy().spec, (created(NOW),)),
+        ),
+        warnings=(CACHES, *([unknown] if warning else [])),
+    )
+    assert expected == revoke(active, coming)
+    assert isinstance(expected.changes[0], Amend)
+    assert expected.changes[0].drops_private
+
+
+def test_revoking_the_active_key_where_no_next_key_is() -> None:
+    """A key is made that signs at once: that is worth more than no signatures at all."""
+    active = active_key()
+    plan = revoke(active)
+    assert plan.changes[1:] == (
+        Create(
+            "id-token",
+            set_policy().spec,
+            (created(NOW), activated(NOW, forced="the active key was revoked as compromised")),
+        ),
+        Create("id-token", set_policy().spec, (created(NOW),)),
+    )
+    assert len(plan.warnings) == 2
+
+
+def test_revoking_the_active_key_while_the_algorithm_changes() -> None:
+    """The next key is of the old kind: one of the new kind signs, and the next run replaces the other."""
+    active, coming = active_key(spec="RS256"), next_key(spec="RS256", seen_at=T0)
+    state = vault([active, coming], set_policy(spec="ES256"))
+    plan = plan_revocation(state, active.kid, NOW, reason="superseded")
+    assert events_of(plan) == ["revoked", "created", "activated"]
+    after = apply(plan, state)
+    assert events_of(plan_due(after, NOW, live={})) == ["withdrawn", "created"]
+
+
+def test_revoking_the_next_key() -> None:
+    """It never signed: another one takes its place."""
+    coming = next_key()
+    plan = revoke(coming, active_key())
+    assert events_of(plan) == ["revoked", "created"]
+    assert plan.warnings == (CACHES,)
+
+
+def test_revoking_a_retiring_key() -> None:
+    """It just goes; its tokens stop to verify."""
+    plan = revoke(retiring_key(T0, T0 + 90 * DAY), active_key(), next_key())
+    assert events_of(plan) == ["revoked"]
+    assert plan.warnings == (CACHES,)
+
+
+@pytest.mark.parametrize("make", [active_key, next_key])
+def test_revoking_in_a_closing_set_makes_no_new_key(make: Any) -> None:
+    """What closes does not begin again."""
+    plan = revoke(make(), policy=set_policy(closing=True))
+    assert events_of(plan) == ["revoked"]
+
+
+@pytest.mark.parametrize(("spec", "warnings"), [(ENC, (CACHES,)), (OCT, ())])
+def test_warnings_fit_the_kind_of_set(spec: str, warnings: tuple[str, ...]) -> None:
+    """Senders may use a revoked encryption key from a cache; symmetric keys are in no cache of ours."""
+    assert warnings == revoke(active_key(spec=spec), next_key(spec=spec)).warnings
+
+
+@pytest.mark.parametrize("end", [withdrawn, revoked])
+def test_what_has_ended_cannot_be_revoked(end: Any) -> None:
+    """It is in no JWK Set any more; the message says since what."""
+    key = make_key(created(), end(T0))
+    with pytest.raises(UsageError, match=rf"^key {key.kid} is {key.state} already: it is not in any JWK Set$"):
+        revoke(key, active_key(), next_key())
+
+
+def test_a_prefix_is_enough_to_revoke() -> None:
+    """In an emergency nobody types 43 characters; a prefix that fits two keys is refused."""
+    keys = [make_key(created(), activated(), kid="abc"), make_key(created(), kid="abd")]
+    assert plan_revocation(vault(keys), "abd", NOW, reason="unspecified").changes[0].events[0].reason == "unspecified"
+    with pytest.raises(UsageError, match=r"^'ab' names 2 keys: abc, abd$"):
+        plan_revocation(vault(keys), "ab", NOW, reason="unspecified")
+
+
+# --- rollback -------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_swaps_the_last_two_keys() -> None:
+    """The former key signs again, the present one retires with its own promise; nothing is made."""
+    former, active = retiring_key(T0, NOW + DAY), active_key()
+    plan = plan_rollback(vault([former, active, next_key()]), "id-token", NOW, note="bad release")
+    kept = NOW + 2 * HOUR + 10 * MINUTE
+    assert plan == Plan(
+        (
+            Amend(
+                "id-token", former.kid, (Event(at=NOW, event="reactivated", token_lifetime=3_600, note="bad release"),)
+            ),
+            Amend("id-token", active.kid, (Event(at=NOW, event="deactivated", keep_until=kept, note="bad release"),)),
+        )
+    )
+
+
+def test_a_rollback_takes_the_newest_key_that_is_still_sealed() -> None:
+    """A key whose private half is elsewhere cannot sign here."""
+    older, newer = retiring_key(T0, NOW + DAY), retiring_key(T0 + HOUR, NOW + DAY)
+    public_only = Key(1, "id-token", public_key(), (created(), activated(), deactivated(T0 + 2 * HOUR, NOW + DAY)))
+    plan = plan_rollback(vault([older, newer, public_only, active_key(), next_key()]), "id-token", NOW)
+    assert isinstance(plan.changes[0], Amend)
+    assert plan.changes[0].kid == newer.kid
+
+
+@pytest.mark.parametrize(("after", "there"), [(timedelta(0), True), (SECOND, True), (DAY, True)])
+def test_a_rollback_works_until_the_key_is_withdrawn(after: timedelta, there: bool) -> None:
+    """As long as it stands in the JWK Set it can sign, also when its withdrawal is late."""
+    state = vault([retiring_key(T0, T0 + HOUR), active_key(), next_key()])
+    assert there == bool(plan_rollback(state, "id-token", T0 + HOUR + after))
+
+
+def test_no_rollback_without_a_former_key() -> None:
+    """After the withdrawal there is only the way forward."""
+    state = vault([active_key(), next_key(), make_key(created(), withdrawn(T0))])
+    message = r"^set id-token has no previous key that is still published and sealed$"
+    with pytest.raises(KeyVaultError, match=message) as caught:
+        plan_rollback(state, "id-token", NOW)
+    assert caught.value.hint == "keyvault rotate id-token goes forward instead"
+
+
+@pytest.mark.parametrize(
+    ("keys", "closing"), [([retiring_key(T0, NOW)], False), ([active_key(), retiring_key(T0, NOW)], True)]
+)
+def test_no_rollback_in_a_set_that_closes(keys: list[Key], closing: bool) -> None:
+    """Nothing begins to sign again in it."""
+    with pytest.raises(UsageError, match=r"^set id-token is closing: there is nothing to roll back$"):
+        plan_rollback(vault(keys, set_policy(closing=closing)), "id-token", NOW)
+
+
+def test_a_rollback_is_not_undone_by_the_next_run() -> None:
+    """Its cryptoperiod counts from the rollback, also where the old one was over long ago."""
+    former = make_key(created(T0 - 90 * DAY), activated(T0 - 90 * DAY), deactivated(T0, T0 + DAY))
+    state = vault([former, active_key(), next_key(T0 - 2 * DAY, seen_at=T0 - 2 * DAY)])
+    back = T0 + HOUR
+    state = apply(plan_rollback(state, "id-token", back), state)
+    assert not plan_due(state, back, live=serving(state))
+    assert "activated" not in events_of(plan_due(state, back + 90 * DAY - SECOND, live=serving(state)))
+    assert "activated" in events_of(plan_due(state, back + 90 * DAY, live=serving(state)))
+
+
+def test_a_rollback_can_be_rolled_back() -> None:
+    """To and fro, with the same two keys."""
+    former, active = retiring_key(T0, NOW + DAY), active_key()
+    state = vault([former, active, next_key()])
+    for expected in (former, active, former):
+        state = apply(plan_rollback(state, "id-token", NOW), state)
+        signing = only_set(state).active
+        assert signing
+        assert expected.kid == signing.kid
+
+
+# --- closing --------------------------------------------------------------------------------------------
+
+
+def test_closing_a_set_keeps_its_tokens_verifiable() -> None:
+    """Signing stops, the standby goes, and what was signed verifies until it has expired."""
+    keys = [active_key(), next_key(), retiring_key(T0, T0 + DAY), retiring_key(T0, NOW + DAY)]
+    plan = plan_closing(vault(keys), "id-token", NOW)
+    assert [(change.kid, change.events[0].event) for change in plan.changes if isinstance(change, Amend)] == [
+        (keys[2].kid, "withdrawn"),
+        (keys[0].kid, "deactivated"),
+        (keys[1].kid, "withdrawn"),
+    ]
+    assert plan.changes[1].events[0].keep_until == NOW + 2 * HOUR + 10 * MINUTE
+    assert {event.note for change in plan.changes[1:] for event in change.events} == {"the set is closing"}
+
+
+def test_closing_a_set_by_force_drops_everything() -> None:
+    """Every key leaves the JWK Set at once, and the records say why."""
+    keys = [active_key(), next_key(), retiring_key(T0, NOW + DAY), make_key(created(), withdrawn(T0))]
+    plan = plan_closing(vault(keys), "id-token", NOW, forced="the service is gone")
+    event = Event(at=NOW, event="revoked", reason="superseded", forced="the service is gone")
+    assert plan == Plan(tuple(Amend("id-token", key.kid, (event,)) for key in keys[:3]))
+
+
+def test_closing_an_empty_set_does_nothing() -> None:
+    """There is nothing to close."""
+    assert plan_closing(vault(), "id-token", NOW) == Plan()
+
+
+# --- replacement ----------------------------------------------------------------------------------------
+
+
+def test_next_keys_can_be_replaced() -> None:
+    """Somebody who could read them leaves: they never signed, so others take their places."""
+    coming = next_key(set_name="a")
+    keys = [active_key(set_name="a"), coming, active_key(set_name="b"), next_key(set_name="c")]
+    state = vault(keys, set_policy("a"), set_policy("b"), set_policy("c", closing=True))
+    plan = plan_replacement(state.sets.values(), NOW, note="recipient bob left")
+    assert plan == Plan(
+        (
+            Amend("a", coming.kid, (Event(at=NOW, event="withdrawn", note="recipient bob left"),)),
+            Create("a", set_policy().spec, (created(NOW),)),
+        )
+    )

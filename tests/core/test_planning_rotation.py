@@ -1,0 +1,222 @@
+"""Rotations that somebody asks for: the gate, its words, and all sets or none."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from keyvault.core.events import Event
+from keyvault.core.keys import VaultState
+from keyvault.core.planning import Amend, Create, Live, Plan, plan_rotation
+from keyvault.errors import GateError, KeyVaultError, UsageError
+from tests.core.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    URL,
+    active_key,
+    apply,
+    created,
+    events_of,
+    next_key,
+    only_set,
+    retiring_key,
+    serving,
+    set_policy,
+    vault,
+)
+
+LEAD = 24 * HOUR
+NAMES = ["id-token"]
+OR_FORCE = ', or use --force --reason "…" if the active key has leaked'
+
+
+def ready(**more: object) -> VaultState:
+    """Return a vault whose next key was seen at T0."""
+    return vault([active_key(), next_key(seen_at=T0)], set_policy(**more))  # type: ignore[arg-type]
+
+
+def refusal(state: VaultState, now: timedelta, live: Live) -> tuple[str, str | None]:
+    """Return the words of the gate."""
+    with pytest.raises(GateError, match=r"^rotating id-token now would break verifiers: ") as caught:
+        plan_rotation(state, NAMES, T0 + now, live=live)
+    return caught.value.message.partition("verifiers: ")[2], caught.value.hint
+
+
+def test_a_rotation_is_one_commit() -> None:
+    """next → active, active → retiring, and a fresh next."""
+    state, at = ready(), T0 + 30 * DAY
+    key_set = only_set(state)
+    assert key_set.active
+    assert key_set.next
+    kept = at + HOUR + HOUR + 10 * MINUTE
+    expected = Plan(
+        (
+            Amend("id-token", key_set.next.kid, (Event(at=at, event="activated", token_lifetime=3_600),)),
+            Amend("id-token", key_set.active.kid, (Event(at=at, event="deactivated", keep_until=kept),)),
+            Create("id-token", key_set.policy.spec, (created(at),)),
+        )
+    )
+    assert expected == plan_rotation(state, NAMES, at, live=serving(state))
+
+
+# --- the gate -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("after", "passes"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True)])
+def test_the_gate_opens_when_the_lead_is_over(after: timedelta, passes: bool) -> None:
+    """Not a second earlier; the hint names the instant."""
+    state = ready()
+    if passes:
+        assert plan_rotation(state, NAMES, T0 + LEAD + after, live=serving(state))
+    else:
+        assert refusal(state, LEAD + after, serving(state)) == (
+            "its next key was first seen live 23 hours ago, publication_lead is 1d",
+            "wait until 2026-11-24 17:00Z" + OR_FORCE,
+        )
+
+
+def test_the_gate_is_shut_while_nobody_saw_the_key() -> None:
+    """A commit is no proof: the site has to be published and looked at."""
+    assert refusal(vault([active_key(), next_key()]), 365 * DAY, {}) == (
+        f"its next key was not yet seen at {URL}",
+        "publish the site, then record the receipt with: keyvault rotate --due" + OR_FORCE,
+    )
+
+
+def test_the_gate_names_the_commit_where_that_counts() -> None:
+    """With confirm = "commit" the age of the key is what the message says."""
+    state = vault([active_key(), next_key()], confirm="commit")
+    assert refusal(state, HOUR, {}) == (
+        "its next key was made 1 hour ago, publication_lead is 1d",
+        "wait until 2026-11-24 17:00Z" + OR_FORCE,
+    )
+
+
+def test_the_gate_of_a_symmetric_set_counts_from_the_creation() -> None:
+    """There is no URL to look at; those who verify get the key by hand, and need their time."""
+    state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
+    assert refusal(state, HOUR, {})[0] == "its next key was made 1 hour ago, publication_lead is 1d"
+    assert plan_rotation(state, NAMES, T0 + LEAD, live={})
+
+
+@pytest.mark.parametrize(
+    ("live", "reason", "hint"),
+    [
+        ({}, f"{URL} cannot be asked whether it still serves the next key", "try again later"),
+        ({URL: None}, f"{URL} cannot be asked whether it still serves the next key", "try again later"),
+        ({URL: set()}, f"{URL} no longer serves the next key", "publish the site again, then rotate"),
+    ],
+)
+def test_the_gate_looks_once_more(live: Live, reason: str, hint: str) -> None:
+    """A receipt can go stale: the host is asked in the instant of the rotation."""
+    assert refusal(ready(), LEAD, live) == (reason, hint + OR_FORCE)
+
+
+def test_encryption_keys_pass_the_gate_at_once() -> None:
+    """Senders that still use the old key are served by its retention."""
+    spec = "ECDH-ES+A256KW"
+    state = vault([active_key(spec=spec), next_key(spec=spec)], set_policy(spec=spec))
+    assert events_of(plan_rotation(state, NAMES, T0, live={})) == ["activated", "deactivated", "created"]
+
+
+def test_force_goes_past_the_gate_and_says_why() -> None:
+    """The reason stands on the event for good."""
+    state = vault([active_key(), next_key()])
+    plan = plan_rotation(state, NAMES, T0 + HOUR, live={}, forced="the key has leaked")
+    assert plan.changes[0].events == (
+        Event(at=T0 + HOUR, event="activated", token_lifetime=3_600, forced="the key has leaked"),
+    )
+
+
+def test_force_leaves_no_trace_where_the_gate_is_open() -> None:
+    """An audit shows only what really went past a gate."""
+    state = ready()
+    plan = plan_rotation(state, NAMES, T0 + LEAD, live=serving(state), forced="to be sure")
+    assert plan.changes[0].events[0].forced is None
+
+
+# --- what cannot be rotated -----------------------------------------------------------------------------
+
+
+def test_a_closing_set_is_not_rotated() -> None:
+    """It is a mistake to ask for it."""
+    with pytest.raises(UsageError, match=r"^set id-token is closing: nothing is rotated in it any more$"):
+        plan_rotation(ready(closing=True), NAMES, T0 + LEAD, live={})
+
+
+def test_an_unknown_set_is_not_rotated() -> None:
+    """The nearest name is suggested."""
+    with pytest.raises(UsageError, match=r"^no set 'id-tokne' in this vault$"):
+        plan_rotation(ready(), ["id-tokne"], T0 + LEAD, live={})
+
+
+@pytest.mark.parametrize("state", [vault(), vault([active_key()]), vault([next_key()])])
+def test_a_set_that_lacks_a_key_is_not_rotated(state: VaultState) -> None:
+    """The scheduled job makes what is missing."""
+    with pytest.raises(KeyVaultError, match=r"^set id-token lacks an active or a next key$") as caught:
+        plan_rotation(state, NAMES, T0 + LEAD, live={})
+    assert caught.value.hint == "keyvault rotate --due creates what is missing"
+
+
+def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
+    """A next key of the old kind is replaced; the new one waits for its own receipt and lead."""
+    keys = [active_key(spec="RS256"), next_key(spec="RS256", seen_at=T0)]
+    state = vault(keys, set_policy(spec="EdDSA"))
+    plan = plan_rotation(state, NAMES, T0 + LEAD, live={})
+    assert events_of(plan) == ["withdrawn", "created"]
+    assert plan.waiting == ("id-token: the new EdDSA Ed25519 key waits for its own receipt and publication_lead",)
+    after = apply(plan, state)
+    assert [key.public.alg for key in only_set(after).published] == ["RS256", "EdDSA"]
+
+
+# --- several sets ---------------------------------------------------------------------------------------
+
+
+def three_sets() -> VaultState:
+    """Return a vault in which only set `a` may be rotated."""
+    keys = [
+        make(T0, set_name=name, **({"seen_at": seen} if make is next_key else {}))
+        for name, seen in (("a", T0), ("b", T0 + HOUR), ("c", None))
+        for make in (active_key, next_key)
+    ]
+    return vault(keys, *(set_policy(name) for name in "abc"))
+
+
+def test_all_sets_or_none() -> None:
+    """One refusal refuses all; the message names the first, and the others."""
+    state = three_sets()
+    with pytest.raises(GateError) as caught:
+        plan_rotation(state, ["a", "b", "c"], T0 + LEAD, live=serving(state))
+    assert caught.value.message == (
+        "rotating b now would break verifiers: its next key was first seen live 23 hours ago, "
+        "publication_lead is 1d (and so for c)"
+    )
+    assert caught.value.exit_code == 3
+
+
+def test_force_marks_only_the_sets_that_needed_it() -> None:
+    """In one commit, with a reason where a gate was passed."""
+    state = three_sets()
+    plan = plan_rotation(state, ["a", "b", "c"], T0 + LEAD, live=serving(state), forced="leak")
+    forced = {change.set: change.events[0].forced for change in plan.changes if change.events[0].event == "activated"}
+    assert forced == {"a": None, "b": "leak", "c": "leak"}
+
+
+def test_a_set_that_is_named_twice_is_rotated_once() -> None:
+    """Names are a set of names."""
+    state = ready()
+    once = plan_rotation(state, NAMES, T0 + LEAD, live=serving(state))
+    assert once == plan_rotation(state, NAMES * 2, T0 + LEAD, live=serving(state))
+
+
+def test_retiring_keys_do_not_mind_a_rotation() -> None:
+    """Each keeps the instant that it was promised."""
+    former = retiring_key(T0, T0 + 90 * DAY)
+    state = vault([active_key(), next_key(seen_at=T0), former])
+    after = apply(plan_rotation(state, NAMES, T0 + LEAD, live=serving(state)), state)
+    assert after.keys[former.kid] == former
+    assert len(only_set(after).published) == 4

@@ -1,0 +1,171 @@
+"""Durations, instants and names as people type and read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core.text import (
+    DURATION_MAX,
+    format_duration,
+    format_instant,
+    nearest,
+    parse_duration,
+    printable,
+    relative,
+    when,
+)
+
+NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0s", 0),
+        ("30s", 30),
+        ("10m", 600),
+        ("24h", 86_400),
+        ("90d", 7_776_000),
+        ("2w", 1_209_600),
+        ("1d12h", 129_600),
+        ("1w2d3h4m5s", 788_645),
+        ("36525d", 36_525 * 86_400),
+    ],
+)
+def test_durations_that_are_read(text: str, seconds: int) -> None:
+    """A number and a unit, combinable from large to small."""
+    assert timedelta(seconds=seconds) == parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "24",
+        "h",
+        "-1h",
+        "+1h",
+        "1.5h",
+        "1h ",
+        " 1h",
+        "1h 2m",
+        "12h1d",
+        "1h1h",
+        "1y",
+        "1H",
+        "1000000h",
+        "\u0661h",
+        "1h\n",
+    ],
+)
+def test_what_is_no_duration(text: str) -> None:
+    """Signs, fractions, blanks, other orders, other digits: refused, with an example of what is read."""
+    with pytest.raises(ValueError, match="is not a duration such as 10m, 24h, 90d or 1d12h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["36525d1s", "36526d", "999999w", "999999d"])
+def test_durations_longer_than_a_hundred_years(text: str) -> None:
+    """One second more than a hundred years is refused: sums of instants stay below year 9999."""
+    with pytest.raises(ValueError, match=f"'{text}' is longer than a hundred years"):
+        parse_duration(text)
+
+
+@given(st.integers(0, int(DURATION_MAX.total_seconds())))
+def test_a_duration_is_written_as_it_is_read(seconds: int) -> None:
+    """What is shown can be pasted into keyvault.toml."""
+    duration = timedelta(seconds=seconds)
+    assert duration == parse_duration(format_duration(duration))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0s"), (1, "1s"), (60, "1m"), (3_661, "1h1m1s"), (129_600, "1d12h"), (1_209_600, "14d")],
+)
+def test_durations_as_they_are_shown(seconds: int, expected: str) -> None:
+    """Units that are zero are left out, weeks are shown as days."""
+    assert expected == format_duration(timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("instant", "expected"),
+    [
+        (NOW, "2026-12-01 09:00Z"),
+        (NOW.replace(second=1), "2026-12-01 09:00:01Z"),
+        (NOW.astimezone(timezone(timedelta(hours=14))), "2026-12-01 09:00Z"),
+    ],
+)
+def test_instants_as_they_are_shown(instant: datetime, expected: str) -> None:
+    """Instants are in UTC wherever one reads them, with seconds only where there are any."""
+    assert expected == format_instant(instant)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "now"),
+        (1, "in a moment"),
+        (-1, "a moment ago"),
+        (59, "in a moment"),
+        (60, "in 1 min"),
+        (119, "in 1 min"),
+        (120, "in 2 min"),
+        (3_599, "in 59 min"),
+        (3_600, "in 1 hour"),
+        (-7_200, "2 hours ago"),
+        (86_399, "in 23 hours"),
+        (86_400, "in 1 day"),
+        (-86_400, "1 day ago"),
+        (691_200, "in 8 days"),
+    ],
+)
+def test_how_far_away_an_instant_is(seconds: int, expected: str) -> None:
+    """The largest unit that fits, rounded towards now."""
+    assert expected == relative(NOW + timedelta(seconds=seconds), NOW)
+
+
+def test_an_instant_with_its_distance() -> None:
+    """Both the instant and the hint: one to copy, one to read."""
+    assert when(NOW + timedelta(days=8), NOW) == "2026-12-09 09:00Z, in 8 days"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("id-tokne", "did you mean 'id-token'?"), ("xyzzy", None), ("", None), ("a" * 10_000, None)],
+)
+def test_the_nearest_name(name: str, expected: str | None) -> None:
+    """A misspelt name gets the one that was probably meant; a very long one costs nothing."""
+    assert expected == nearest(name, ["access-token", "id-token"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain text, ünïcode and 鍵", "plain text, ünïcode and 鍵"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("two\nlines\r\ttab", r"two\nlines\r\ttab"),
+        ("\u202eright to left", r"\u202eright to left"),
+        ("\u2066isolate\u2069", r"\u2066isolate\u2069"),
+        ("\u200f\u200e\u061c", r"\u200f\u200e\u061c"),
+        ("\x00\x7f\x9b", r"\x00\x7f\x9b"),
+        ("\u2028line separator", r"\u2028line separator"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0041tag", r"\U000e0041tag"),
+    ],
+)
+def test_text_from_elsewhere_cannot_repaint_a_screen(text: str, expected: str) -> None:
+    """Escape sequences, other lines and changes of direction are shown, not obeyed."""
+    assert expected == printable(text)
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_printable_text_is_one_printable_line(text: str) -> None:
+    """Whatever text it was: one line, nothing that a terminal interprets."""
+    shown = printable(text)
+    assert shown.isprintable()
+    assert printable(shown) == shown

@@ -1,0 +1,648 @@
+"""Sealed private keys: they open for whom they were made, with other tools too, and not once they were touched."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyvault.core.jwk import b64u, b64u_decode
+from keyvault.core.keys import Envelope, Key, Recipient
+from keyvault.crypto.envelope import (
+    PLAINTEXT_MAX,
+    Sealer,
+    check_envelope,
+    check_recipient,
+    envelope_of,
+    open_bytes,
+    parse_private,
+    recipients_of,
+)
+from keyvault.crypto.identities import JWKIdentity
+from keyvault.errors import EnvelopeError, JWKError
+from tests.core.build import T0, activated, created, deactivated, make_key, revoked, withdrawn
+from tests.crypto.keys import changed, identity, private, public, recipient, text, unwrapper
+
+#: kid, algorithm and curve of one recipient of each kind.
+P256 = ("ops", "ECDH-ES+A256KW", "P-256")
+X25519 = ("laptop", "ECDH-ES+A256KW", "X25519")
+RSA = ("awskms:///arn:aws:kms:eu-west-1:1:key/2", "RSA-OAEP-256", None)
+KINDS = [pytest.param(kind, id=str(kind[2] or kind[1])) for kind in (P256, X25519, RSA)]
+Kind = tuple[str, str, str | None]
+
+PLAIN = msgspec.json.encode(private("ES256"))
+PLACE = {"kid": "key-1", "set_name": "id-token"}
+PBES = "PBES2-HS512+A256KW"
+
+
+def seal(*kinds: Kind, plain: bytes = PLAIN) -> Envelope:
+    """Return *plain* sealed to a recipient of each of *kinds*."""
+    return Sealer({kind[0]: recipient(*kind) for kind in kinds}).seal_bytes(plain, **PLACE)
+
+
+def opened(envelope: Envelope, kind: Kind = P256, **place: str) -> bytes:
+    """Open *envelope* as the recipient of *kind*."""
+    return open_bytes(envelope, **{**PLACE, **place}, recipient=kind[0], unwrap=unwrapper(*kind).unwrap)
+
+
+def reread(document: Any) -> Envelope:
+    """Return *document* as it is read from a record."""
+    return msgspec.json.decode(msgspec.json.encode(document), type=Envelope)
+
+
+def refusal(document: Any, kind: Kind = P256) -> str | None:
+    """Return why *document* does not open, or None where it does; whatever opens must be what was sealed."""
+    try:
+        plain = opened(reread(document), kind)
+    except (EnvelopeError, msgspec.ValidationError) as error:
+        return str(error)
+    assert plain == PLAIN
+    return None
+
+
+def document(*kinds: Kind) -> dict[str, Any]:
+    """Return a sealed key as JSON."""
+    return msgspec.to_builtins(seal(*kinds or (P256,)))
+
+
+def header_of(envelope: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(b64u_decode(envelope["protected"], what="protected"))
+
+
+def with_header(envelope: dict[str, Any], header: Any, **how: Any) -> dict[str, Any]:
+    """Return *envelope* with another protected header, written in the canonical way or as *how* says."""
+    how = how or {"separators": (",", ":")}
+    return {**envelope, "protected": b64u(json.dumps(header, **how).encode())}
+
+
+# --- round trips ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_recipient_opens_what_was_sealed(kind: Kind) -> None:
+    """Each kind of recipient, alone; the general form is used all the same."""
+    envelope = seal(kind)
+    assert opened(envelope, kind) == PLAIN
+    assert [kind[0]] == recipients_of(envelope.recipients) == check_envelope(envelope, **PLACE)
+
+
+def test_each_of_three_recipients_opens_what_was_sealed() -> None:
+    """A laptop, a shared key and a KMS: any one of them is enough."""
+    envelope = seal(P256, X25519, RSA)
+    assert [opened(envelope, kind) for kind in (P256, X25519, RSA)] == [PLAIN] * 3
+
+
+@pytest.mark.parametrize("count", [17, 32])
+def test_many_recipients(count: int) -> None:
+    """Up to 32 people; the first, the last and one between them open it."""
+    kinds = [(f"person-{index:02}", "ECDH-ES+A256KW", ("P-256", "X25519")[index % 2]) for index in range(count)]
+    envelope = seal(*reversed(kinds))
+    assert [kind[0] for kind in kinds] == recipients_of(envelope.recipients)
+    for kind in (kinds[0], kinds[count // 2], kinds[-1]):
+        assert opened(envelope, kind) == PLAIN
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_whatever_is_sealed_comes_out(plain: bytes) -> None:
+    """Nothing of the plaintext is parsed or changed on the way."""
+    assert plain == opened(seal(X25519, plain=plain), X25519)
+
+
+def test_a_private_key_is_sealed_as_json() -> None:
+    """`seal` is `seal_bytes` of the JWK."""
+    sealer = Sealer({P256[0]: recipient(*P256)})
+    jwk = private("ES256")
+    envelope = sealer.seal(jwk, **PLACE)
+    assert {**jwk, "kid": jwk["kid"]} == parse_private(opened(envelope), public(jwk))
+
+
+def test_nothing_is_used_twice() -> None:
+    """Content key, IV and ephemeral keys are fresh each time and for each recipient."""
+    envelopes = [seal(P256, X25519, RSA) for _ in range(4)]
+    assert len({envelope.iv for envelope in envelopes}) == 4
+    assert len({envelope.ciphertext for envelope in envelopes}) == 4
+    entries = [entry for envelope in envelopes for entry in envelope.recipients]
+    assert len({entry.encrypted_key for entry in entries}) == 12
+    assert len({entry.header.epk.x for entry in entries if entry.header.epk is not msgspec.UNSET}) == 8
+
+
+def test_the_protected_header_binds_place_and_recipients() -> None:
+    """What a JWE's tag does not cover by itself stands in the header that it covers."""
+    envelope = document(P256, X25519)
+    assert b64u_decode(envelope["protected"], what="protected") == (
+        b'{"cty":"jwk+json","enc":"A256GCM",'
+        b'"kv":{"format":1,"kid":"key-1","recipients":["laptop","ops"],"set":"id-token"}}'
+    )
+    assert list(envelope) == ["protected", "recipients", "iv", "ciphertext", "tag"]
+
+
+@pytest.mark.parametrize(("size", "taken"), [(1, True), (PLAINTEXT_MAX, True), (PLAINTEXT_MAX + 1, False)])
+def test_the_size_of_what_is_sealed(size: int, taken: bool) -> None:
+    """16 KiB, five times the largest private key."""
+    if taken:
+        assert len(opened(seal(P256, plain=b"x" * size))) == size
+    else:
+        message = rf"^private key of {size} bytes is too large: at most {PLAINTEXT_MAX}$"
+        with pytest.raises(EnvelopeError, match=message):
+            seal(P256, plain=b"x" * size)
+
+
+# --- other tools ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jwcrypto_opens_it_without_us(kind: Kind) -> None:
+    """It is a JWE in general JSON form: no lock-in."""
+    from jwcrypto.jwe import JWE
+    from jwcrypto.jwk import JWK
+
+    members = {name: value for name, value in identity(*kind).items() if name not in ("kid", "use", "alg")}
+    token = JWE(algs=["ECDH-ES+A256KW", "RSA-OAEP-256", "A256GCM"])
+    token.deserialize(json.dumps(document(P256, X25519, RSA)), JWK(**members))
+    assert token.payload == PLAIN
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(not shutil.which("jose"), reason="the jose command is not installed")
+@pytest.mark.parametrize("others", [(), (X25519,), (X25519, RSA)])
+def test_the_jose_command_opens_it_without_us(others: tuple[Kind, ...], tmp_path: Path) -> None:
+    """`jose jwe dec -i- -k identity.jwk` prints the private JWK, as docs/format.md promises."""
+    (tmp_path / "identity.jwk").write_text(json.dumps(identity(*P256)))
+    done = subprocess.run(
+        ["jose", "jwe", "dec", "-i-", "-k", str(tmp_path / "identity.jwk")],
+        input=json.dumps(document(P256, *others)).encode(),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == PLAIN
+
+
+# --- whatever is touched --------------------------------------------------------------------------------
+
+
+def nodes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every node of a JSON document but its root."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield (*path, name)
+        yield from nodes(item, (*path, name))
+
+
+def at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for name in path:
+        value = value[name]
+    return value
+
+
+def put(value: Any, path: tuple[str | int, ...], item: Any) -> Any:
+    value = copy.deepcopy(value)
+    at(value, path[:-1])[path[-1]] = item
+    return value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_node_that_is_changed_is_noticed(kind: Kind) -> None:
+    """Each node removed, of another type, empty, longer, or beside a stranger: refused."""
+    envelope = document(kind)
+    accepted = []
+    for path in nodes(envelope):
+        old = at(envelope, path)
+        strangers = [None, 7, 1.5, True, "", "AA", [], {}, [old], {"a": old}]
+        if isinstance(old, str):
+            strangers += [old + "A", old[:-1], old + "=", old + "\n", " " + old, old.swapcase(), old[::-1]]
+        elif isinstance(old, list):
+            strangers += [old + old, [*old, {}]]
+        else:
+            strangers += [{**old, "zip": "DEF"}, {**old, "crit": []}, {**old, "k": "AA"}, {**old, "y": "AA"}]
+        removed = copy.deepcopy(envelope)
+        del at(removed, path[:-1])[path[-1]]
+        mutants = [removed, *(put(envelope, path, stranger) for stranger in strangers if stranger != old)]
+        accepted += [(path, mutant) for mutant in mutants if refusal(mutant, kind) is None]
+    assert accepted == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_octet_that_is_flipped_is_noticed(kind: Kind) -> None:
+    """One bit in any octet of any encoded member, the highest and the lowest one."""
+    envelope = document(kind)
+    accepted = []
+    for path in nodes(envelope):
+        old = at(envelope, path)
+        if not isinstance(old, str) or path[-1] in ("alg", "kid", "kty", "crv"):
+            continue
+        step = 16 if path[-1] == "encrypted_key" and kind == RSA else 1  # each RSA key costs milliseconds
+        for index in range(0, len(b64u_decode(old, what="member")), step):
+            for bits in (0x01, 0x80):
+                mutant = put(envelope, path, changed(old, at=index, bits=bits))
+                if refusal(mutant, kind) is None:
+                    accepted.append((path, index, bits))
+    assert accepted == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_letter_that_is_changed_is_noticed(kind: Kind) -> None:
+    """Names and numbers too: each character of each string, replaced by its neighbour."""
+    envelope = document(kind)
+    accepted = []
+    for path in nodes(envelope):
+        old = at(envelope, path)
+        if isinstance(old, str) and len(old) < 100:
+            for index, letter in enumerate(old):
+                other = old[:index] + chr(ord(letter) ^ 1) + old[index + 1 :]
+                if refusal(put(envelope, path, other), kind) is None:
+                    accepted.append((path, other))
+    assert accepted == []
+
+
+def test_a_mirrored_ephemeral_key_is_no_other_key() -> None:
+    """
+    A point and its mirror image agree on one secret, so the swap opens the same key and nothing else.
+
+    ECDH takes the x coordinate alone; no tag covers the y of an ephemeral key. This is the one change of an
+    envelope that opening cannot notice; the record's history shows it.
+    """
+    envelope = document(P256)
+    path = ("recipients", 0, "header", "epk", "y")
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    mirrored = prime - int.from_bytes(b64u_decode(at(envelope, path), what="y"), "big")
+    assert refusal(put(envelope, path, text(mirrored, 32))) is None
+
+
+# --- what opening refuses, and how it says so -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protected": "*"}, "envelope member 'protected' is not base64url"),
+        ({"protected": "AB"}, "envelope member 'protected' is not canonical base64url"),
+        ({"protected": b64u(b"{}")}, "protected header cannot be read: Object missing required field"),
+        ({"protected": b64u(b"[" * 100_000)}, "protected header cannot be read: "),
+        ({"protected": b64u(b"\xff")}, "protected header cannot be read: "),
+        ({"iv": "AA=="}, "envelope member 'iv' is not canonical base64url"),
+        ({"iv": b64u(bytes(11))}, "envelope member 'iv' must have 12 octets"),
+        ({"iv": b64u(bytes(13))}, "envelope member 'iv' must have 12 octets"),
+        ({"iv": ""}, "envelope member 'iv' must have 12 octets"),
+        ({"tag": b64u(bytes(12))}, "envelope member 'tag' must have 16 octets"),
+        ({"tag": b64u(bytes(17))}, "envelope member 'tag' must have 16 octets"),
+        ({"ciphertext": ""}, f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets"),
+        (
+            {"ciphertext": b64u(bytes(PLAINTEXT_MAX + 1))},
+            f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets",
+        ),
+        ({"ciphertext": "é"}, "envelope member 'ciphertext' is not base64url"),
+        ({"recipients": []}, "envelope has 0 recipients: 1 to 32 can be"),
+        ({"iv": b64u(bytes(12))}, "the envelope of key key-1 was tampered with, or sealed with another key"),
+        ({"tag": b64u(bytes(16))}, "the envelope of key key-1 was tampered with, or sealed with another key"),
+    ],
+)
+def test_members_that_cannot_be(change: dict[str, Any], message: str) -> None:
+    """The member is named, before any cryptography runs where that is possible."""
+    assert str(refusal({**document(), **change})).startswith(message)
+
+
+@pytest.mark.parametrize("member", ["unprotected", "aad", "header", "encrypted_key", "zip", "x"])
+def test_members_that_a_jwe_may_have_and_ours_has_not(member: str) -> None:
+    """They are refused where a record is read: nobody has to know what they would mean."""
+    with pytest.raises(msgspec.ValidationError, match=f"unknown field `{member}`"):
+        reread({**document(), member: "AA"})
+
+
+@pytest.mark.parametrize("member", ["zip", "crit", "alg", "kid", "p2c", "b64"])
+def test_members_that_the_header_has_not(member: str) -> None:
+    """Compression, extensions and second algorithms have no place in the protected header."""
+    envelope = document()
+    header = header_of(envelope)
+    assert str(refusal(with_header(envelope, {**header, member: "DEF"}))).startswith("protected header cannot be read")
+    header["kv"][member] = "DEF" if member != "kid" else 7
+    assert str(refusal(with_header(envelope, header))).startswith("protected header cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cty": "JWK"}, "envelope has cty 'JWK' and enc 'A256GCM': it must be jwk+json, A256GCM"),
+        ({"enc": "A128GCM"}, "envelope has cty 'jwk+json' and enc 'A128GCM': it must be jwk+json, A256GCM"),
+        ({"enc": "x" * 500}, "envelope has cty 'jwk+json' and enc '" + "x" * 39 + ": it must be jwk+json, A256GCM"),
+    ],
+)
+def test_other_contents(change: dict[str, Any], message: str) -> None:
+    """One content type and one cipher are written, and read."""
+    envelope = document()
+    assert message == refusal(with_header(envelope, {**header_of(envelope), **change}))
+
+
+@pytest.mark.parametrize(
+    "how", [{"indent": 1}, {"separators": (", ", ":")}, {"sort_keys": False, "separators": (",", ": ")}]
+)
+def test_another_spelling_of_the_header(how: dict[str, Any]) -> None:
+    """One header has one spelling."""
+    envelope = document()
+    assert refusal(with_header(envelope, header_of(envelope), **how)) == "protected header is not in its canonical form"
+
+
+def test_another_order_of_the_header() -> None:
+    """Members in another order, or twice, are another spelling."""
+    envelope = document()
+    header = header_of(envelope)
+    swapped = dict(reversed(header.items()))
+    twice = json.dumps(header, separators=(",", ":")).replace('{"cty"', '{"cty":"x","cty"').encode()
+    for other in (with_header(envelope, swapped), {**envelope, "protected": b64u(twice)}):
+        assert refusal(other) == "protected header is not in its canonical form"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"kid": "key-2"}, "envelope belongs to key 'key-1' of set 'id-token'"),
+        ({"set_name": "other"}, "envelope belongs to key 'key-1' of set 'id-token'"),
+    ],
+)
+def test_the_envelope_of_another_record(place: dict[str, str], message: str) -> None:
+    """An envelope that was moved to another key or set does not open there."""
+    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+        opened(seal(P256), **place)
+
+
+TAMPERED = "the recipients of the envelope are not those that it was sealed to"
+
+
+def test_recipients_cannot_be_added_removed_or_reordered() -> None:
+    """The list is bound: whoever is on it was on it when the key was sealed."""
+    three = document(P256, X25519, RSA)
+    first, second, third = three["recipients"]
+    stranger = {**first, "header": {**first["header"], "kid": "zed"}}
+    for entries in ([first], [second, third], [second, first, third], [first, second, third, stranger]):
+        assert refusal({**three, "recipients": entries}, P256) == TAMPERED
+
+
+def test_recipients_cannot_be_swapped() -> None:
+    """The content key of one under the name of another does not unwrap."""
+    one, two = ("a", P256[1], P256[2]), ("b", P256[1], P256[2])
+    envelope = document(one, two)
+    first, second = envelope["recipients"]
+    keys = [{**first, "encrypted_key": second["encrypted_key"]}, {**second, "encrypted_key": first["encrypted_key"]}]
+    names = [put(second, ("header", "kid"), "a"), put(first, ("header", "kid"), "b")]
+    for entries in (keys, names):
+        for kind in (one, two):
+            message = refusal({**envelope, "recipients": entries}, kind)
+            assert message == f"identity {kind[0]!r} does not unwrap the content key"
+
+
+@pytest.mark.parametrize("count", [33, 5_000])
+def test_too_many_recipients_cost_nothing(count: int) -> None:
+    """They are counted before anything is computed."""
+    envelope = document()
+    entries = [put(envelope["recipients"][0], ("header", "kid"), f"{index:04}") for index in range(count)]
+    assert refusal({**envelope, "recipients": entries}) == f"envelope has {count} recipients: 1 to 32 can be"
+
+
+def test_a_recipient_that_is_named_twice() -> None:
+    """Which of the two would be meant?"""
+    envelope = document()
+    assert refusal({**envelope, "recipients": envelope["recipients"] * 2}) == "envelope names a recipient twice"
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [("format", 2), ("recipients", ["zed"]), ("recipients", []), ("recipients", ["ops", "zed"])]
+)
+def test_a_binding_to_others(member: str, value: Any) -> None:
+    """Also a header that was written anew has to agree with the list."""
+    envelope = document()
+    header = header_of(envelope)
+    header["kv"][member] = value
+    assert refusal(with_header(envelope, header)) == TAMPERED
+
+
+def entry(kind: Kind, **change: Any) -> dict[str, Any]:
+    """Return an envelope for *kind* with members of its one entry changed."""
+    envelope = document(kind)
+    for name, value in change.items():
+        place = envelope["recipients"][0] if name == "encrypted_key" else envelope["recipients"][0]["header"]
+        place[name] = value
+        if value is None:
+            del place[name]
+    return envelope
+
+
+EPK = {"kty": "EC", "crv": "P-256", "x": text(5, 32), "y": text(5, 32)}
+MALFORMED = "is not a well-formed {} entry"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (P256, {"alg": "RSA1_5"}, "recipient 'ops' has alg 'RSA1_5'"),
+        (P256, {"alg": "dir"}, "recipient 'ops' has alg 'dir'"),
+        (P256, {"alg": PBES}, f"recipient 'ops' has alg '{PBES}'"),
+        (P256, {"alg": "x" * 500}, "recipient 'ops' has alg '" + "x" * 39),
+        (P256, {"encrypted_key": "AB"}, "envelope member 'encrypted_key' is not canonical base64url"),
+        (P256, {"encrypted_key": ""}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
+        (P256, {"encrypted_key": b64u(bytes(39))}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
+        (P256, {"encrypted_key": b64u(bytes(41))}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
+        (P256, {"encrypted_key": b64u(bytes(40))}, "identity 'ops' does not unwrap the content key"),
+        (P256, {"epk": None}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
+        (P256, {"epk": EPK}, "ephemeral key of recipient 'ops': the point is not on P-256"),
+        (P256, {"epk": {**EPK, "x": "AA"}}, "ephemeral key of recipient 'ops': coordinates on P-256 have 32 octets"),
+        (P256, {"epk": {**EPK, "crv": "P-384"}}, "recipient 'ops' has an ephemeral key on 'P-384'"),
+        (P256, {"epk": {**EPK, "crv": "X448"}}, "recipient 'ops' has an ephemeral key on 'X448'"),
+        (P256, {"epk": {**EPK, "kty": "OKP"}}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
+        (
+            P256,
+            {"epk": {"kty": "OKP", "crv": "P-256", "x": text(9, 32)}},
+            "ephemeral key of recipient 'ops': a key of type 'OKP' on 'P-256' does not fit ECDH-ES+A256KW",
+        ),
+        (P256, {"epk": {"kty": "OKP", "crv": "X25519", "x": text(9 << 248, 32)}}, "identity 'ops' does not unwrap"),
+        (
+            X25519,
+            {"epk": {"kty": "OKP", "crv": "X25519", "x": text(0, 32)}},
+            "ephemeral key of recipient 'laptop': the point on X25519 has low order",
+        ),
+        (RSA, {"epk": EPK}, f"recipient '{RSA[0]}' is not a well-formed RSA-OAEP-256 entry"),
+        (RSA, {"encrypted_key": b64u(bytes(255))}, f"recipient '{RSA[0]}' is not a well-formed RSA-OAEP-256 entry"),
+        (RSA, {"encrypted_key": b64u(bytes(256))}, f"identity '{RSA[0]}' does not unwrap the content key"),
+        (RSA, {"encrypted_key": b64u(bytes(512))}, f"identity '{RSA[0]}' does not unwrap the content key"),
+        (RSA, {"encrypted_key": b64u(bytes(513))}, f"recipient '{RSA[0]}' is not a well-formed RSA-OAEP-256 entry"),
+    ],
+)
+def test_entries_that_cannot_be(kind: Kind, change: dict[str, Any], message: str) -> None:
+    """Each entry is what its algorithm makes, for every recipient, whoever opens."""
+    assert str(refusal(entry(kind, **change), kind)).startswith(message)
+
+
+def test_an_envelope_that_is_sealed_to_others() -> None:
+    """An identity that is not on the list is not even tried."""
+    with pytest.raises(EnvelopeError, match=r"^envelope of key key-1 is not sealed to 'laptop'$"):
+        opened(seal(P256), X25519)
+
+
+def test_an_identity_of_another_algorithm() -> None:
+    """A KMS key under the label of a laptop does not guess."""
+    envelope = seal(P256)
+    other = JWKIdentity({**identity(*RSA), "kid": "ops"})
+    with pytest.raises(
+        EnvelopeError, match=r"^identity 'ops' is for RSA-OAEP-256, the envelope wants ECDH-ES\+A256KW$"
+    ):
+        open_bytes(envelope, **PLACE, recipient="ops", unwrap=other.unwrap)
+
+
+def test_an_identity_of_the_same_name() -> None:
+    """Another key under the same label does not unwrap."""
+    other = JWKIdentity({**identity("someone", *P256[1:]), "kid": "ops"})
+    with pytest.raises(EnvelopeError, match=r"^identity 'ops' does not unwrap the content key$"):
+        open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=other.unwrap)
+
+
+@pytest.mark.parametrize(
+    ("cek", "message"),
+    [
+        (b"", "the content key of key-1 has 0 octets instead of 32"),
+        (bytes(16), "the content key of key-1 has 16 octets instead of 32"),
+        (bytes(32), "the envelope of key key-1 was tampered with, or sealed with another key"),
+    ],
+)
+def test_a_provider_that_gives_the_wrong_content_key(cek: bytes, message: str) -> None:
+    """A KMS may answer anything."""
+    unwrap: Callable[[Any], bytes] = lambda entry: cek  # noqa: E731 - shorter than a function that says the same
+    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+        open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=unwrap)
+
+
+# --- what was inside ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        (b"", "what is sealed for key {} is not a JWK"),
+        (b"\xff", "what is sealed for key {} is not a JWK"),
+        (b"[]", "what is sealed for key {} is not a JWK"),
+        (b'{"d":1}', "what is sealed for key {} is not a JWK"),
+        (b"[" * 100_000, "what is sealed for key {} is not a JWK"),
+        (b"{}", "what is sealed for key {} is the private half of another key"),
+        (
+            msgspec.json.encode(private("ES256", number=1)),
+            "what is sealed for key {} is the private half of another key",
+        ),
+        (
+            msgspec.json.encode({**private("ES256"), "kty": "OKP"}),
+            "what is sealed for key {} is the private half of another",
+        ),
+        (
+            msgspec.json.encode({name: value for name, value in private("ES256").items() if name != "d"}),
+            "what is sealed for key {} has no private half",
+        ),
+    ],
+)
+def test_what_is_inside_has_to_be_the_private_half(plain: bytes, message: str) -> None:
+    """Whoever can seal could seal anything: what comes out is compared with the public half."""
+    key = public(private("ES256"))
+    with pytest.raises(EnvelopeError, match="^" + re.escape(message.format(key.kid))):
+        parse_private(plain, key)
+
+
+def test_names_come_from_the_record() -> None:
+    """kid, use and alg of the record hold, whatever was sealed beside the key; imported kids are such a case."""
+    jwk = private("ES256")
+    plain = msgspec.json.encode({**jwk, "kid": "other", "use": "enc", "alg": "none"})
+    assert jwk == parse_private(plain, public(jwk))
+
+
+def test_a_symmetric_key_comes_out_with_its_secret() -> None:
+    """It has no public half to compare."""
+    jwk = private("HS256")
+    assert parse_private(msgspec.json.encode(jwk), public(jwk))["k"] == jwk["k"]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (make_key(created(), withdrawn(T0), kid="a"), "key a is withdrawn: its private half left the vault"),
+        (make_key(created(), revoked(T0), kid="a"), "key a is revoked: its private half left the vault"),
+        (
+            Key(1, "s", make_key(created(), kid="a").public, (created(), activated(), deactivated(T0, T0))),
+            "key a is retiring: its private half lives elsewhere",
+        ),
+    ],
+)
+def test_a_key_without_an_envelope(key: Key, message: str) -> None:
+    """The message says why there is none."""
+    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+        envelope_of(key)
+
+
+def test_a_key_with_an_envelope() -> None:
+    """It is the one in the record."""
+    key = make_key(created())
+    assert envelope_of(key) is key.private
+
+
+# --- recipients -----------------------------------------------------------------------------------------
+
+
+def test_nobody_to_seal_to() -> None:
+    """Sealing to nobody would lose the key."""
+    with pytest.raises(EnvelopeError, match=r"^there is nobody to seal to$") as caught:
+        Sealer({})
+    assert caught.value.hint == "keyvault recipient add FILE"
+
+
+def test_too_many_to_seal_to() -> None:
+    """What cannot be opened is not sealed."""
+    with pytest.raises(EnvelopeError, match=r"^33 recipients are too many: at most 32$"):
+        Sealer(dict.fromkeys(map(str, range(33)), recipient(*P256)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use": "sig"}, "recipient 'ops' has use 'sig' and alg 'ECDH-ES+A256KW'"),
+        ({"alg": "ECDH-ES"}, "recipient 'ops' has use 'enc' and alg 'ECDH-ES'"),
+        ({"alg": "RSA-OAEP"}, "recipient 'ops' has use 'enc' and alg 'RSA-OAEP'"),
+        ({"alg": "A256KW"}, "recipient 'ops' has use 'enc' and alg 'A256KW'"),
+        ({"alg": "RSA-OAEP-256"}, "a key of type 'EC' on 'P-256' does not fit RSA-OAEP-256"),
+        ({"crv": "P-384"}, "recipient 'ops' has curve 'P-384'"),
+        ({"crv": msgspec.UNSET}, "recipient 'ops' has curve UNSET"),
+        ({"crv": "X25519"}, "a key of type 'EC' on 'X25519' does not fit ECDH-ES+A256KW"),
+        ({"x": text(5, 32)}, "the point is not on P-256"),
+        ({"y": msgspec.UNSET}, "member 'y' must be a string of base64url"),
+    ],
+)
+def test_recipients_that_cannot_be(change: dict[str, Any], message: str) -> None:
+    """A key that is weak, or of another kind, is refused before anything is sealed to it."""
+    weak: Recipient = msgspec.structs.replace(recipient(*P256), **change)
+    with pytest.raises(JWKError, match="^" + re.escape(message)):
+        check_recipient(weak)
+    with pytest.raises(JWKError):
+        Sealer({"ops": weak})
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"use": "sig"}, "use is enc, alg is one of ECDH-ES+A256KW, RSA-OAEP-256"),
+        ({"crv": "P-384"}, "crv is P-256 or X25519"),
+    ],
+)
+def test_what_a_recipient_would_be(change: dict[str, Any], hint: str) -> None:
+    """The hint says what can be sealed to."""
+    with pytest.raises(JWKError) as caught:
+        check_recipient(msgspec.structs.replace(recipient(*P256), **change))
+    assert hint == caught.value.hint
+
+
+def test_an_rsa_recipient_of_1024_bits() -> None:
+    """Sealing to it would be publishing."""
+    weak = msgspec.structs.replace(recipient(*RSA), n=text(2**1023 + 1))
+    with pytest.raises(JWKError, match=r"^RSA modulus of 1024 bits"):
+        Sealer({"ops": weak})

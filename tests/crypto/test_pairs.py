@@ -1,0 +1,293 @@
+"""Whether a private half belongs to its public half."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.pem import load_public
+from keyvault.crypto.pairs import check_private_jwk, private_key, private_pem
+from keyvault.crypto.tokens import TokenSigner
+from keyvault.errors import JWKError, WeakKeyError
+from tests.crypto.keys import KINDS, changed, number, private, text
+
+ASYMMETRIC = [(alg, crv) for alg, crv in KINDS if ALGORITHMS[alg].kty != "oct"]
+MISMATCH = "the private half does not belong to the public half"
+CRT = ("p", "q", "dp", "dq", "qi")
+
+
+def spki(jwk: dict[str, str]) -> bytes:
+    return load_public(jwk).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(("alg", "crv"), ASYMMETRIC)
+def test_halves_that_belong_together(alg: str, crv: str | None) -> None:
+    """The key object has the public half that the JWK shows."""
+    jwk = private(alg, crv)
+    loaded = private_key(jwk).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert spki(jwk) == loaded
+
+
+@pytest.mark.parametrize(("alg", "crv"), [kind for kind in ASYMMETRIC if kind != ("RSA-OAEP", None)])
+def test_the_half_of_another_key(alg: str, crv: str | None) -> None:
+    """Each private member in the place of another key's: refused, of every kind."""
+    jwk, other = private(alg, crv), private(alg, crv, number=1)
+    for member in set(jwk) & {"d", *CRT}:
+        with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+            private_key({**jwk, member: other[member]})
+
+
+@pytest.mark.parametrize(("alg", "crv"), [("ES256", None), ("ES512", None), ("EdDSA", "Ed448"), ("ECDH-ES", "X448")])
+def test_a_flipped_bit_in_the_private_half(alg: str, crv: str | None) -> None:
+    """One bit is enough. (X25519 and X448 ignore five bits of d: they are not the highest here.)"""
+    jwk = private(alg, crv)
+    with pytest.raises(JWKError):
+        private_key({**jwk, "d": changed(jwk["d"], at=10)})
+
+
+@pytest.mark.parametrize("crv", ["P-256", "P-384", "P-521", "secp256k1"])
+@pytest.mark.parametrize("length", [-1, 1])
+def test_an_ec_secret_of_the_wrong_length(crv: str, length: int) -> None:
+    """d has the length of the field, as the coordinates have."""
+    jwk = private({"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES256K"}[crv])
+    octets = len(jwk["d"]) * 6 // 8 + length
+    with pytest.raises(JWKError, match=rf"^member 'd' has the wrong length for {crv}$"):
+        private_key({**jwk, "d": text(1, octets)})
+
+
+@pytest.mark.parametrize("value", [0, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 2**256 - 1])
+def test_an_ec_secret_that_is_no_scalar(value: int) -> None:
+    """Zero and the order of the group are no private keys."""
+    with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+        private_key({**private("ES256"), "d": text(value, 32)})
+
+
+@pytest.mark.parametrize("crv", ["Ed25519", "X25519"])
+def test_an_okp_secret_of_the_wrong_length(crv: str) -> None:
+    """The library's own words are not passed on: they may quote what they saw."""
+    jwk = private("EdDSA" if crv == "Ed25519" else "ECDH-ES", crv)
+    for octets in (0, 31, 33):
+        with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$") as caught:
+            private_key({**jwk, "d": b64u(bytes(octets))})
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("jwk", "message"),
+    [
+        ({"kty": "oct", "k": "AA"}, "member 'd' must be a string of base64url"),
+        ({"kty": "oct", "d": "AA"}, "a symmetric key has no halves"),
+        ({**private("EdDSA"), "d": 7}, "member 'd' must be a string of base64url"),
+        ({**private("ES256"), "d": "*"}, "member 'd' is not base64url"),
+        ({"kty": "AKP"}, "unknown key type 'AKP'"),
+    ],
+)
+def test_what_has_no_private_half(jwk: dict[str, Any], message: str) -> None:
+    """A member that is missing or malformed is named."""
+    with pytest.raises(JWKError) as caught:
+        private_key(jwk)
+    assert message == caught.value.message
+
+
+# --- RSA ------------------------------------------------------------------------------------------------
+
+
+def rsa(**members: Any) -> dict[str, Any]:
+    return {**private("RS256"), **members}
+
+
+def without(*names: str) -> dict[str, Any]:
+    return {name: value for name, value in private("RS256").items() if name not in names}
+
+
+def test_an_rsa_key_without_its_factors() -> None:
+    """Some tools write n, e and d alone: the factors are found again."""
+    assert spki(private("RS256")) == private_key(without(*CRT)).public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+@pytest.mark.parametrize("missing", CRT)
+def test_an_rsa_key_with_some_of_its_factors(missing: str) -> None:
+    """All of p, q, dp, dq and qi, or none of them (RFC 7518 6.3.2)."""
+    with pytest.raises(JWKError, match=r"^an RSA key has all of p, q, dp, dq and qi, or none of them$"):
+        private_key(without(missing))
+
+
+def test_an_rsa_key_of_three_primes() -> None:
+    """Nearly nobody can use one."""
+    with pytest.raises(JWKError, match=r"^RSA keys with more than two primes are not taken$"):
+        private_key(rsa(oth=[{"r": "AQ", "d": "AQ", "t": "AQ"}]))
+
+
+def wrong_rsa() -> Iterator[tuple[str, dict[str, Any]]]:
+    jwk = private("RS256")
+    for name in ("d", *CRT):
+        yield f"{name} + 2", rsa(**{name: text(number(jwk, name) + 2)})
+        yield f"{name} = 1", rsa(**{name: "AQ"})
+    yield "p and q swapped, the rest not", rsa(p=jwk["q"], q=jwk["p"])
+    yield "p = n, q = 1", rsa(p=jwk["n"], q="AQ")
+    yield "d = n", rsa(d=jwk["n"])
+    yield "e of another key", rsa(e=text(65_539))
+    for name, octets in (("d", 40_000), ("p", 40_000), ("dp", 40_000)):
+        yield f"{name} of {octets} octets", rsa(**{name: b64u(b"\xff" * octets)})
+    yield "d alone of 40,000 octets", {**without(*CRT), "d": b64u(b"\xff" * 40_000)}
+    yield "d alone, wrong", {**without(*CRT), "d": text(number(jwk, "d") - 2)}
+    yield "d alone, even", {**without(*CRT), "d": text(number(jwk, "d") - 1)}
+
+
+def test_rsa_members_that_contradict_each_other() -> None:
+    """Whatever is wrong with the numbers, the answer is one line, soon, and quotes none of them."""
+    assert dict.fromkeys((name for name, _ in wrong_rsa()), MISMATCH) == {
+        name: refusal(jwk) for name, jwk in wrong_rsa()
+    }
+
+
+def refusal(jwk: dict[str, Any]) -> str | None:
+    """Return why *jwk* is refused, or None."""
+    try:
+        private_key(jwk)
+    except WeakKeyError as error:
+        return error.message
+    return None
+
+
+# --- secrets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("jwk", "alg", "message"),
+    [
+        ({"kty": "oct", "k": b64u(bytes(32))}, "HS256", None),
+        ({"kty": "oct", "k": b64u(bytes(31))}, "HS256", "a secret of 248 bits does not fit HS256"),
+        ({"kty": "oct", "k": b64u(bytes(33))}, "A256KW", "a secret of 264 bits does not fit A256KW"),
+        ({"kty": "oct"}, "HS256", "member 'k' must be a string of base64url"),
+        (private("ES256"), "ES256", None),
+        (private("ES256"), "ES384", "a key of type 'EC' on 'P-256' does not fit ES384"),
+        (private("ES256"), "HS256", "a key of type 'EC' on 'P-256' does not fit HS256"),
+    ],
+)
+def test_what_may_enter_a_vault(jwk: dict[str, Any], alg: str, message: str | None) -> None:
+    """Sound, fit for its algorithm, and whole."""
+    if message is None:
+        check_private_jwk(jwk, alg=alg)
+    else:
+        with pytest.raises(JWKError, match=f"^{message}"):
+            check_private_jwk(jwk, alg=alg)
+
+
+@pytest.mark.parametrize(("alg", "crv"), [("RS256", None), ("ES384", None), ("EdDSA", "Ed448"), ("ECDH-ES", "X25519")])
+def test_a_private_key_as_pem(alg: str, crv: str | None) -> None:
+    """What OpenSSL and most servers read: PKCS#8, and the public half in it is that of the JWK."""
+    jwk = private(alg, crv)
+    pem = private_pem(jwk)
+    assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n")
+    loaded = load_pem_private_key(pem, None).public_key()
+    assert spki(jwk) == loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_a_broken_key_does_not_become_pem() -> None:
+    """It is judged before it is written."""
+    with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+        private_pem({**private("ES256"), "d": private("ES256", number=1)["d"]})
+
+
+# --- keys of others -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "alg"),
+    [
+        ("3_2.ec_private_key", "ES512"),
+        ("3_4.rsa_private_key", "RS256"),
+        ("3_5.symmetric_key_mac_computation", "HS256"),
+        ("3_6.symmetric_key_encryption", "A256KW"),
+    ],
+)
+def test_the_keys_of_rfc_7520(name: str, alg: str, vectors: Path) -> None:
+    """The cookbook's keys are taken, of each type."""
+    check_private_jwk(json.loads((vectors / "rfc7520" / "jwk" / f"{name}.json").read_text()), alg=alg)
+
+
+def test_the_keys_of_rfc_8037(vectors: Path) -> None:
+    """And those of the curves that came later."""
+    folder = vectors / "rfc7520" / "curve25519"
+    check_private_jwk(json.loads((folder / "jws.json").read_text())["input"]["key"], alg="EdDSA")
+
+
+def test_the_example_of_ory(vectors: Path) -> None:
+    """A JWK Set with private members, as another product writes it."""
+    (jwk,) = json.loads((vectors / "ory-example.jwks.json").read_text())["keys"]
+    check_private_jwk(jwk, alg="RS256")
+    assert jwk["kid"] == "ory-example"
+
+
+#: Tests of Wycheproof's json_web_key that are not about one key by itself.
+LEFT_OUT = {
+    1: "a set that mixes symmetric and public keys; a vault never publishes symmetric ones",
+    3: "the signature is wrong, not the key",
+    4: "two keys of one kid; a vault's list of keys refuses that",
+}
+
+
+def test_wycheproof_json_web_key(vectors: Path) -> None:
+    """Every invalid key is refused before it signs; every valid one is taken."""
+    document = json.loads((vectors / "wycheproof" / "json_web_key_test.json").read_text())
+    wrong = []
+    for group in document["testGroups"]:
+        keys = group["private"].get("keys", [group["private"]])
+        for test in group["tests"]:
+            if test["tcId"] not in LEFT_OUT and (test["result"] == "valid") != all(can_sign(key) for key in keys):
+                wrong.append((test["tcId"], test["comment"]))
+    assert wrong == []
+
+
+def can_sign(jwk: dict[str, Any]) -> bool:
+    try:
+        TokenSigner(jwk)
+    except JWKError:
+        return False
+    return True
+
+
+def pseudo_keys(vectors: Path, at_least: int) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield RSA keys, whole and consistent but for one factor, which Wycheproof knows to be composite."""
+    document = json.loads((vectors / "wycheproof" / "primality_test.json").read_text())
+    q = number(private("RS256"), "q")
+    for group in document["testGroups"]:
+        for test in group["tests"]:
+            p = int(test["value"], 16)
+            if test["result"] != "invalid" or not at_least <= p.bit_length() <= 3_000 or test["value"][0] > "7":
+                continue
+            e = next(e for e in range(65_537, 70_000, 2) if math.gcd(e, (p - 1) * (q - 1)) == 1)
+            d = pow(e, -1, math.lcm(p - 1, q - 1))
+            members = {"n": p * q, "e": e, "d": d, "p": p, "q": q, "dp": d % (p - 1), "dq": d % (q - 1)}
+            if math.gcd(p, q) == 1:
+                members["qi"] = pow(q, -1, p)
+                yield test["tcId"], {"kty": "RSA", **{name: text(value) for name, value in members.items()}}
+
+
+def test_wycheproof_primality(vectors: Path) -> None:
+    """A factor that only looks prime is found out, pseudoprimes for fixed bases included."""
+    taken, count = [], 0
+    for tc_id, jwk in pseudo_keys(vectors, 1_000):
+        count += 1
+        if refusal(jwk) is None:
+            taken.append(tc_id)
+    assert taken == []
+    assert count > 50
+
+
+def test_a_private_half_does_not_change_the_thumbprint() -> None:
+    """A key and its public half have one name."""
+    jwk = private("RS256")
+    assert thumbprint(jwk) == thumbprint(without("d", *CRT))
