@@ -48,15 +48,17 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
         ConfigError: The result would not be a policy.
     """
     import tomlkit
-    from tomlkit.items import Table
+    from tomlkit.items import InlineTable
 
     read_policy(data)
     document = tomlkit.parse(data.decode())
     if "sets" not in document:
         document["sets"] = tomlkit.table(is_super_table=True)
     sets = document["sets"]
-    if not isinstance(sets, Table) and not hasattr(sets, "items"):
-        raise ConfigError(f"[sets] in {FILE} must hold one table a set")
+    if isinstance(sets, InlineTable):
+        raise ConfigError(
+            f"sets in {FILE} stand in one line, which is not edited here", hint="write them as [sets.NAME]"
+        )
     tables: Any = sets
     for name, members in changes.items():
         if members is None:

@@ -136,12 +136,6 @@ def test_a_set_can_be_removed() -> None:
 @pytest.mark.parametrize(
     "sets",
     [
-        pytest.param(
-            b'sets = {id-token = {alg = "ES256"}}\n',
-            marks=pytest.mark.xfail(
-                raises=ValueError, reason="an inline [sets] takes no new table: not yet an error of ours"
-            ),
-        ),
         b'sets.id-token.alg = "ES256"\n',
         b'[sets]\nid-token = {alg = "ES256"}\n',
         b'[sets]\n[sets.id-token]\nalg = "ES256"\n',
@@ -155,6 +149,14 @@ def test_other_ways_to_write_tables(sets: bytes) -> None:
     policy = read_policy(edited)
     assert policy.sets["id-token"].spec.alg == "EdDSA"
     assert policy.sets["new"].spec.alg == "PS256"
+
+
+def test_sets_in_one_line_are_not_edited() -> None:
+    """TOML cannot grow such a line by a table: the error says how to write them."""
+    data = b'format = 1\nsite.url = "https://keys.example.com"\nsets = {id-token = {alg = "ES256"}}\n'
+    with pytest.raises(ConfigError, match="stand in one line") as caught:
+        edit_sets(data, {"new": {"alg": "PS256"}})
+    assert caught.value.hint == "write them as [sets.NAME]"
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def _refuse(refusals: list[tuple[str, str, str]]) -> None:
     )
 
 
-def plan_due(state: VaultState, now: datetime, *, live: Live, names: Collection[str] | None = None) -> Plan:
+def plan_due(state: VaultState, now: datetime, *, live: Live) -> Plan:
     """
     Plan everything that is due: receipts, withdrawals, rotations, and the creation of what is missing.
 
@@ -351,16 +351,14 @@ def plan_due(state: VaultState, now: datetime, *, live: Live, names: Collection[
         state: The vault.
         now: The instant of the run.
         live: What the URLs of `urls_to_ask` were seen to serve.
-        names: The sets to look at; default is all.
 
     Raises:
         KeyVaultError: The clock is behind the newest event by more than ``clock_skew``.
     """
     changes: list[Change] = []
     waiting: list[str] = []
-    for name, key_set in state.sets.items():
-        if names is None or name in names:
-            _plan_due_set(key_set, state.policy.site, now, live, changes, waiting)
+    for key_set in state.sets.values():
+        _plan_due_set(key_set, state.policy.site, now, live, changes, waiting)
     return Plan(tuple(changes), tuple(waiting))
 
 
@@ -459,17 +457,17 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     if key.state == "active" and not policy.closing:
         candidate = key_set.next
         why = f"the active key was revoked as {reason}"
-        if candidate is None or not candidate.fits(policy.spec):
+        if candidate is None:
             changes.append(_new_active(key_set, at, forced=why))
             mature = None
         else:
+            # Also one of the algorithm before: that verifiers may hold it is worth more than the change.
             mature = mature_at(key_set, candidate, site)
             immature = mature is None or at < mature
             changes.append(
                 Amend(key_set.name, candidate.kid, (_activated(key_set, at, forced=why if immature else None),))
             )
-        if candidate is None or candidate.fits(policy.spec):
-            changes.append(_new_next(key_set, at))
+        changes.append(_new_next(key_set, at))
         if key_set.rendered and policy.use == "sig" and (mature is None or at < mature):
             bound = mature or at + policy.publication_lead
             warnings.append(

@@ -9,6 +9,7 @@ token).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,8 +54,9 @@ class TokenSigner:
         from jwcrypto.jws import JWS
 
         try:
-            payload = msgspec.json.encode(claims)
-        except (TypeError, ValueError, RecursionError, OverflowError, msgspec.MsgspecError) as error:
+            # Not msgspec: it would write NaN and infinity as null.
+            payload = json.dumps(claims, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise UsageError(f"claims cannot be written as JSON: {error}") from None
         token = JWS(payload)
         token.allowed_algs = [self.alg]

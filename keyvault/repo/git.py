@@ -181,6 +181,11 @@ class Git:
         git_dir, common, bare, shallow, git.object_format, up, prefix = (output.split("\n") + [""] * 7)[:7]
         git.git_dir = Path(git_dir)
         git.common_dir = (folder / common).resolve()
+        if Path(up).is_absolute():
+            raise GitError(
+                f"{folder} lies outside of the work tree of its repository, {printable(up)}",
+                hint="git config --unset core.worktree",
+            )
         git.bare, git.shallow = bare == "true", shallow == "true"
         git.root = None if git.bare else (folder / up).resolve()
         git.prefix = prefix

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UnsetType
 
+from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import check_set_name
@@ -45,47 +46,49 @@ def decode_key(data: bytes, *, path: str) -> Key:
         RecordError: It is malformed, not canonical, lies at the wrong path, or its events contradict each
             other.
     """
+    shown = printable(path)
     if len(data) > RECORD_MAX:
-        raise RecordError(f"{path}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
+        raise RecordError(f"{shown}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
     try:
         key = _records.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
-        raise RecordError(f"{printable(path)}: not a key record: {printable(str(error))[:200]}") from None
+        raise RecordError(f"{shown}: not a key record: {printable(str(error))[:200]}") from None
     if canonical != data:
         raise RecordError(
-            f"{path}: record is not in its canonical form", hint="git log -p shows who changed it; restore it"
+            f"{shown}: record is not in its canonical form", hint="git log -p shows who changed it; restore it"
         )
     try:
         _check_key(key, path)
-    except RecordError:
-        raise
     except KeyVaultError as error:
-        raise RecordError(f"{path}: {error.message}", hint=error.hint) from None
+        raise RecordError(f"{shown}: {error.message}", hint=error.hint) from None
     return key
 
 
 def _check_key(key: Key, path: str) -> None:
     if key.format != 1:
-        raise RecordError(f"{path}: record has format {key.format}, this version reads format 1")
+        raise RecordError(f"record has format {key.format}, this version reads format 1")
     check_set_name(key.set)
     check_kid(key.kid)
     if key.path != path:
-        raise RecordError(f"{path}: record belongs at {key.path}")
+        raise RecordError(f"record belongs at {key.path}")
     public = key.public
     if public.kty == "oct":
-        if public != PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg):
-            raise RecordError(f"{path}: a symmetric key has no public members")
+        _check_symmetric(public)
     elif public_jwk(msgspec.to_builtins(public), kid=public.kid, alg=public.alg) != public:
-        raise RecordError(f"{path}: the public key is not in the published profile")
-    try:
-        life = key.life
-    except RecordError as error:
-        raise RecordError(f"{path}: {error.message}") from None
-    if life.state in ("withdrawn", "revoked") and key.sealed:
-        raise RecordError(f"{path}: key is {life.state} and still has a sealed private half")
+        raise RecordError("the public key is not in the published profile")
+    if key.state in ("withdrawn", "revoked") and key.sealed:
+        raise RecordError(f"key is {key.state} and still has a sealed private half")
     if not isinstance(key.private, UnsetType) and not 1 <= len(key.private.recipients) <= 32:
-        raise RecordError(f"{path}: envelope has {len(key.private.recipients)} recipients: 1 to 32 can be")
+        raise RecordError(f"envelope has {len(key.private.recipients)} recipients: 1 to 32 can be")
+
+
+def _check_symmetric(public: PublicJWK) -> None:
+    algorithm = ALGORITHMS.get(public.alg)
+    if algorithm is None or algorithm.kty != "oct" or public.use != algorithm.use:
+        raise RecordError(f"a symmetric key has alg {public.alg!r:.40} and use {public.use!r:.40}")
+    if public != PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg):
+        raise RecordError("a symmetric key has no public members")
 
 
 def encode_recipients(recipients: Mapping[str, Recipient]) -> bytes:
@@ -102,6 +105,8 @@ def decode_recipients(data: bytes, *, path: str) -> dict[str, Recipient]:
     Raises:
         RecordError: The list is malformed, not canonical, empty, or names a kid twice.
     """
+    if len(data) > RECORD_MAX:
+        raise RecordError(f"{path}: list of {len(data)} bytes is too large: at most {RECORD_MAX}")
     try:
         listed = _recipients.decode(data).keys
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

@@ -63,6 +63,8 @@ class Remote:
             **{
                 **self.git.environment(self._settings),
                 **self.git.proxy(),
+                # GitPython expands variables in the folder that it runs git in: it must not be the folder that decides.
+                "GIT_DIR": str(self.git.git_dir),
                 "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
                 # GitPython adds the environment of this process, in which secrets may stand.
                 "KEYVAULT_IDENTITY": "",

@@ -498,13 +498,6 @@ def test_one_plan_holds_what_all_sets_need() -> None:
     ]
 
 
-def test_a_run_can_be_about_some_sets() -> None:
-    """The others are left alone."""
-    state = several()
-    plan = plan_due(state, T0 + PERIOD, live=serving(state), names=["quiet", "late"])
-    assert {change.set for change in plan.changes} == {"quiet", "late"}
-
-
 @pytest.mark.parametrize("policy", [set_policy(), set_policy(spec=ENC), set_policy(spec=OCT), set_policy(closing=True)])
 @pytest.mark.parametrize("spec", ["ES256", ENC, OCT])
 @pytest.mark.parametrize("age", [timedelta(0), HOUR, PERIOD - SECOND, PERIOD, 2 * PERIOD])

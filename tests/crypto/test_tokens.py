@@ -334,3 +334,10 @@ def test_issuers() -> None:
         verify(sign(), issuer="https://keys.example.com/")
     with pytest.raises(VerificationError, match=r"^token has issuer None instead of 'x'$"):
         verify(sign({}), issuer="x")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_have_are_refused(value: float) -> None:
+    """They would be signed as null, which says something else."""
+    with pytest.raises(UsageError, match="claims cannot be written as JSON"):
+        TokenSigner(private("ES256")).sign({"level": value})
