@@ -110,10 +110,11 @@ class Preview:
         try:
             mark = self._mark()
             if mark != self._seen:
+                self._seen = mark  # what cannot be rendered is told once, not at each request
                 state, files = site_files(self._context, worktree=True)
-                self._files, self._seen = dict(files), mark
+                self._files = dict(files)
                 self._on_render(state.commit)
-        except KeyVaultError as error:
+        except (KeyVaultError, OSError) as error:  # an editor may be replacing a template right now
             self._on_error(error)
         return self._files
 

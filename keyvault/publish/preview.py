@@ -6,6 +6,7 @@ For looking at it, and for tests: no TLS, no access from other machines.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +17,13 @@ from keyvault.errors import UsageError
 #: The site at this moment, by path.
 Site = Callable[[], Mapping[str, bytes]]
 Headers = Callable[[str], Mapping[str, str]]
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left in the middle of an answer; anything else is a bug of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> ThreadingHTTPServer:
@@ -45,7 +53,7 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
         def _answer(self, *, with_body: bool) -> None:
             files = site()
             path = unquote(urlsplit(self.path).path)
-            name = path.removeprefix(base).lstrip("/") if path.startswith(base) else "?"
+            name = path.removeprefix(base).lstrip("/") if f"{path}/".startswith(f"{base}/") else "?"
             if name in ("", "index.html") or name.endswith("/"):
                 name = name.removesuffix("index.html") + "index.html"
             status = 200 if name in files else 404
@@ -63,6 +71,6 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
             """Say nothing: the request line is not ours to print on a terminal."""
 
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        return _Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None

@@ -231,7 +231,8 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         return ()
     index, updates, skipped = _index(git), [], []
     pending: list[tuple[TreeChange, Path]] = []
-    for change in git.changes(old, new):
+    # What leaves goes first: a folder may become a file, a link a folder.
+    for change in sorted(git.changes(old, new), key=lambda change: change.after is not None):
         path, before, after = change.path, change.before, change.after
         if index.get(path) not in (before, after):
             skipped.append(path)
