@@ -38,10 +38,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return *duration* as `parse_duration` reads it, weeks as days: ``1d12h``."""
+    """Return *duration* as `parse_duration` reads it, in days from two days on: ``24h``, ``36h``, ``2d12h``."""
     seconds = int(duration.total_seconds())
     parts = []
-    for unit in ("d", "h", "m", "s"):
+    for unit in ("d", "h", "m", "s") if seconds >= 2 * _UNITS["d"] else ("h", "m", "s"):
         count, seconds = divmod(seconds, _UNITS[unit])
         if count:
             parts.append(f"{count}{unit}")
