@@ -103,7 +103,7 @@ def with_pyjwt(host: Host, signed: list[str]) -> list[bool]:
 
 
 def with_joserfc(host: Host, signed: list[str]) -> list[bool]:
-    with urllib.request.urlopen(host.jwks) as response:
+    with urllib.request.urlopen(host.jwks) as response:  # noqa: S310 - http, on this machine
         keys = KeySet.import_key_set(json.load(response))
     verdicts = []
     for token in signed:
