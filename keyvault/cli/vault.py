@@ -173,3 +173,5 @@ def demo(
     say(f"  {program} --vault {made.vault} serve     then open the address that it prints")
     say(f"  {program} --vault {made.vault} status    what is there, and what comes when")
     say(f"  git -C {made.vault} log --oneline")
+    say("sign:")
+    say(f"  {program} --vault {made.vault} --identity {made.identity} token sign id-token --claim sub=alice")

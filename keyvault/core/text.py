@@ -74,7 +74,9 @@ def when(instant: datetime, now: datetime) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean 'x'?`` for the nearest of *known*, or None when none is near."""
-    matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    names = list(known)
+    same = [one for one in names if one.casefold() == name.casefold()]
+    matches = same or difflib.get_close_matches(name[:100], names, n=1, cutoff=0.6)
     return f"did you mean {matches[0]!r}?" if matches else None
 
 

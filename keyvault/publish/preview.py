@@ -6,6 +6,8 @@ For looking at it, and for tests: no TLS, no access from other machines.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +22,31 @@ Headers = Callable[[str], Mapping[str, str]]
 
 
 class _Server(ThreadingHTTPServer):
+    """Ends with all its threads: one that still reads or prints while Python shuts down aborts the process."""
+
+    daemon_threads = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that left in the middle of an answer; anything else is a bug of ours."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        """Say nothing of a connection that broke; anything else is a bug of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 

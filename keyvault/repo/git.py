@@ -324,6 +324,8 @@ class Git:
 
     def resolve(self, revision: str) -> str | None:
         """Return the id of the commit that *revision* names, or None."""
+        if "\0" in revision:
+            return None
         output = self.run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128)
         )
