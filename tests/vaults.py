@@ -39,7 +39,7 @@ import sys
 from datetime import datetime
 from keyvault.cli import main
 main.clock = lambda: datetime.fromisoformat(sys.argv[1])
-sys.exit(main.run(sys.argv[2:]))
+main.main(sys.argv[2:])
 """
 
 

@@ -195,8 +195,11 @@ def new_identity(
         secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase(kid or "new")
         if not secret:
             raise UsageError("--passphrase needs a passphrase", hint="set KEYVAULT_PASSPHRASE")
+    place = output.resolve() if output else Path.cwd()
+    while not place.is_dir():  # folders that are missing will be made
+        place = place.parent
     try:
-        forbidden = Git.open((output or Path()).absolute().parent if output else Path.cwd(), os.environ).root
+        forbidden = Git.open(place, os.environ).root
     except GitError:
         forbidden = None
     recipient, path = people.create_identity(

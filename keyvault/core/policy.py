@@ -34,7 +34,21 @@ _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 _WEB_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 
 #: Paths that the site itself uses; an extra path of a JWK Set must not stand on one of them.
-_SITE_PATHS = frozenset({"/index.html", "/404.html", "/history.json", "/robots.txt", "/feed.atom", "/upcoming.ics"})
+_SITE_PATHS = frozenset(
+    {
+        "/index.html",
+        "/404.html",
+        "/history.json",
+        "/robots.txt",
+        "/feed.atom",
+        "/upcoming.ics",
+        "/_headers",
+        "/.nojekyll",
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration.json",
+    }
+)
+_SITE_FOLDERS = frozenset({"keys", "sets", "assets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +210,7 @@ def _paths(value: object) -> tuple[str, ...]:
     for path in value:
         if not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")) or len(path) > 200:
             raise ValueError(f"{path!r} must begin with / and be plain path segments")
-        if path in _SITE_PATHS or path.split("/")[1] in ("keys", "sets", "assets"):
+        if path in _SITE_PATHS or path.split("/")[1] in _SITE_FOLDERS:
             raise ValueError(f"{path!r} is a place that the site itself uses")
     return tuple(value)
 
@@ -363,6 +377,8 @@ def _set_policy(name: str, values: dict[str, Any], site: SitePolicy) -> SetPolic
     policy = SetPolicy(name=name, spec=spec, issuer=values.pop("issuer", site.url), **values)
     if policy.issuer != site.url and not policy.issuer.startswith(site.url + "/"):
         raise ConfigError(f"issuer {policy.issuer} of {where} does not lie under the site's url {site.url}")
+    if policy.issuer[len(site.url) + 1 :].partition("/")[0] in _SITE_FOLDERS:
+        raise ConfigError(f"issuer {policy.issuer} of {where} lies in a folder that the site itself uses")
     _check_timing(where, policy, allow_short_lead=short)
     return policy
 

@@ -198,8 +198,11 @@ _SUBJECTS = (
 def describe(plan: Plan) -> str:
     """Return the subject of a commit for *plan*: ``rotate id-token, access-token; withdraw 1 key``."""
     sets_by_event: dict[str, list[str]] = {}
+    replaced = {change.set for change in plan.changes for event in change.events if event.event == "deactivated"}
     for change in plan.changes:
         for event in change.events:
+            if event.event == "activated" and isinstance(change, Create) and change.set not in replaced:
+                continue  # the first key of a set takes over from nobody
             sets_by_event.setdefault(event.event, []).append(change.set)
     parts: list[str] = []
     for name, verb, names_sets in _SUBJECTS:

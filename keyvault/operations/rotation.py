@@ -19,7 +19,7 @@ from keyvault.core.planning import (
     urls_to_ask,
 )
 from keyvault.core.text import printable
-from keyvault.errors import ConfigError, UsageError
+from keyvault.errors import ConfigError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
 from keyvault.operations.context import Context
 
@@ -29,13 +29,20 @@ def check_text(text: str | None, option: str) -> str | None:
     Return what somebody wrote as a reason or note, without surrounding blanks.
 
     Raises:
-        UsageError: It is empty, too long, or holds control characters.
+        UsageError: It is empty, too long, holds control characters, or what looks like a private key.
     """
     if text is None:
         return None
     text = text.strip()
     if not text or len(text) > TEXT_MAX or printable(text) != text:
         raise UsageError(f"{option} takes one line of 1 to {TEXT_MAX} printable characters")
+    from keyvault.site.walls import inspect
+
+    try:
+        # A record only ever grows: what the second wall would stop must not get into one.
+        inspect(option, text.encode())
+    except LeakError:
+        raise UsageError(f"{option} holds what looks like a private key", hint="describe it in words") from None
     return text
 
 

@@ -6,6 +6,7 @@ The first commit holds policy, recipients, both keys of every set, and what keep
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from keyvault.core.keys import Recipient, VaultState
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name, check_url
 from keyvault.core.text import printable
-from keyvault.errors import ConfigError, GitError, UsageError
+from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.operations.changes import realize
 from keyvault.operations.context import Context
 from keyvault.operations.people import create_identity, vault_identity_path
@@ -180,17 +181,22 @@ def init(
         if passphrase:
             # It was written into the work tree under its passphrase: the commit takes it along.
             files[vault_identity_path(recipient.kid)] = identity.read_bytes()
-    state = VaultState("", policy, {}, chosen)
-    plan = Plan(tuple(change for key_set in state.sets.values() for change in plan_creation(key_set, now).changes))
-    keys, events = realize(context, state, plan, chosen)
-    files |= {config.FILE: text, RECIPIENTS: encode_recipients(chosen), **record_files(keys)}
-    files |= _companions(repository, folder)
-    message = commit_message(f"make a vault with {', '.join(sets) or 'no sets'}", events)
-    applied = apply(repository, lambda head: Draft(files, message, now))
-    assert applied.commit is not None
+    try:
+        state = VaultState("", policy, {}, chosen)
+        plan = Plan(tuple(change for key_set in state.sets.values() for change in plan_creation(key_set, now).changes))
+        keys, events = realize(context, state, plan, chosen)
+        files |= {config.FILE: text, RECIPIENTS: encode_recipients(chosen), **record_files(keys)}
+        files |= _companions(repository, folder)
+        message = commit_message(f"make a vault with {', '.join(sets) or 'no sets'}", events)
+        commit = apply(repository, lambda head: Draft(files, message, now)).commit
+    except KeyVaultError:
+        if not _committed(repository, config.FILE):
+            _undo(repository, identity, created)
+        raise
+    assert commit is not None
     return Made(
         folder,
-        applied.commit,
+        commit,
         tuple((name, str(spec)) for name, spec in sets.items()),
         tuple(sorted(chosen)),
         identity,
@@ -240,6 +246,18 @@ def _require_user(git: Git, created: bool) -> None:
             "git does not know who you are: user.name and user.email are not set",
             hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
         ) from error
+
+
+def _undo(repository: Repository, identity: Path | None, created: bool) -> None:
+    """Remove what was made for a vault that could not be committed: an identity that opens nothing, a repository."""
+    if identity is not None:
+        identity.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that holds something stays
+            for folder in (identity.parent, identity.parent.parent):
+                if folder.is_relative_to(repository.folder):
+                    folder.rmdir()
+    if created:
+        _remove_empty_repository(repository.git)
 
 
 def _remove_empty_repository(git: Git) -> None:

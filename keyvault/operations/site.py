@@ -61,7 +61,7 @@ def site_files(
     state = context.state(revision)
     commits = context.repository.event_commits(state.commit)
     templates = _templates(context, state.commit, worktree=worktree)
-    return state, build(state, commits, templates)
+    return state, build(state, commits, templates, trusted=templates == default_templates())
 
 
 def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[VaultState, int]:

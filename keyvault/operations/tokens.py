@@ -20,6 +20,7 @@ from keyvault.operations.context import Context
 from keyvault.operations.keys import open_key
 
 FILE_MAX = 1024 * 1024
+TYP_MAX = 100
 
 
 def sign(
@@ -31,10 +32,12 @@ def sign(
     ``iss``, ``iat``, ``exp`` and ``jti`` are set where *claims* does not have them.
 
     Raises:
-        UsageError: There is no such set, or its keys sign no tokens.
+        UsageError: There is no such set, its keys sign no tokens, or *typ* cannot be.
         KeyVaultError: *ttl* is longer than the ``token_lifetime`` that the old keys are kept for.
         IdentityError: No identity opens the key.
     """
+    if not (typ.isascii() and typ.isprintable() and 1 <= len(typ) <= TYP_MAX):
+        raise UsageError(f"--typ takes 1 to {TYP_MAX} printable ASCII characters", hint="--typ at+jwt")
     key_set = context.state().find_set(set_name)
     if key_set.policy.use != "sig":
         raise UsageError(f"set {set_name} is for encryption: it signs no tokens")
@@ -194,6 +197,8 @@ def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> di
             raise UsageError(f"--claim {pair!r:.80} is not NAME=VALUE", hint="--claim sub=alice")
         try:
             claims[name] = msgspec.json.decode(value.encode())
+        except UnicodeEncodeError:
+            raise UsageError(f"--claim {pair!r:.80} is not text in UTF-8") from None
         except (msgspec.MsgspecError, RecursionError):
             claims[name] = value
     return claims

@@ -67,9 +67,9 @@ def _check_output(output: Path, protected: Path | None) -> None:
 def _write(files: Iterable[tuple[str, bytes]], folder: Path) -> int:
     count, folders = 0, {folder}
     for path, data in files:
-        target = folder / path
-        if ".." in target.parts or not target.is_relative_to(folder):
+        if path.startswith("/") or ".." in path.split("/") or Path(path).anchor:
             raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
+        target = folder / path
         if target.parent not in folders:
             target.parent.mkdir(parents=True, exist_ok=True)
             folders.update(parent for parent in target.parents if parent.is_relative_to(folder))

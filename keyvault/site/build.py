@@ -30,7 +30,9 @@ from keyvault.site.pages import Pages
 from keyvault.site.walls import inspect
 
 
-def build(state: VaultState, commits: EventCommits, templates: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def build(
+    state: VaultState, commits: EventCommits, templates: Mapping[str, bytes], *, trusted: bool = False
+) -> Iterator[tuple[str, bytes]]:
     """
     Yield every file of the site as (path, bytes), JWK Sets first.
 
@@ -38,13 +40,14 @@ def build(state: VaultState, commits: EventCommits, templates: Mapping[str, byte
         state: The vault.
         commits: Which commit wrote each event, by record path.
         templates: Files of ``site_template/``, with the vault's own in place of ours.
+        trusted: Whether none of them is the vault's own.
 
     Raises:
         RenderError: A template is broken, a path cannot be, or two things claim one path.
         LeakError: A private member was about to be published.
     """
     seen: dict[str, str] = {}
-    for path, data in _files(state, commits, templates):
+    for path, data in _files(state, commits, templates, trusted=trusted):
         check_path(path)
         folded = path.casefold()
         if folded in seen:
@@ -67,7 +70,9 @@ def check_path(path: str) -> None:
         raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
 
 
-def _files(state: VaultState, commits: EventCommits, templates: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _files(
+    state: VaultState, commits: EventCommits, templates: Mapping[str, bytes], *, trusted: bool
+) -> Iterator[tuple[str, bytes]]:
     extensionless = []
     for path, data in jwk_sets(state):
         yield path, data
@@ -76,8 +81,8 @@ def _files(state: VaultState, commits: EventCommits, templates: Mapping[str, byt
     if state.policy.site.discovery:
         for issuer in state.issuers:
             keys = [key.public for key in state.issuer_keys(issuer)]
-            if not keys:
-                continue
+            if not any(key.use == "sig" for key in keys):
+                continue  # nobody signs in under such an issuer
             document = discovery_document(state.policy, issuer, keys)
             place = _place(state, issuer) + CONFIGURATION
             yield place.lstrip("/"), document
@@ -90,7 +95,7 @@ def _files(state: VaultState, commits: EventCommits, templates: Mapping[str, byt
         yield f"keys/{stem}.pem", public_pem(key.public)
         history.append(history_key(key, stem, commits))
     yield "history.json", history_document(state, history)
-    pages = Pages(templates)
+    pages = Pages(templates, trusted=trusted)
     yield from pages.assets()
     yield from pages.render(state, history)
     yield ".nojekyll", b""

@@ -24,7 +24,7 @@ _TYPES = {
     ".xml": "application/xml",
 }
 
-#: No request to another host, no script, no frame: the page shows text.
+#: No request to another host, nothing inline, no frame.
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

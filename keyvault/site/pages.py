@@ -1,9 +1,9 @@
 """
 Pages for people: templates and their context.
 
-Templates come from ``site_template/``; a vault overrides single ones. They run in Jinja's sandbox with
-autoescaping and strict undefined names, so text from a vault is never markup and a template of a vault never
-runs code. `PageKey` and `PageSet` are the documented context.
+Templates come from ``site_template/``; a vault overrides single ones, and then all run in Jinja's sandbox. With
+autoescaping and strict undefined names text from a vault is never markup, and a template of a vault never runs
+code. `PageKey` and `PageSet` are the documented context.
 """
 
 from __future__ import annotations
@@ -94,15 +94,16 @@ def _page_key(key: HistoryKey) -> PageKey:
 class Pages:
     """The templates of a site, parsed once."""
 
-    def __init__(self, templates: Mapping[str, bytes]) -> None:
+    def __init__(self, templates: Mapping[str, bytes], *, trusted: bool = False) -> None:
         """
         Args:
             templates: Files by path below ``site_template/``.
+            trusted: Whether all of them are ours: only then they run outside the sandbox.
 
         Raises:
             RenderError: A template is not UTF-8.
         """
-        from jinja2 import FunctionLoader, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         sources: dict[str, str] = {}
@@ -114,7 +115,8 @@ class Pages:
                     raise RenderError(f"template {printable(name)} is not UTF-8") from None
         self._sources = sources
         self._assets = {name: data for name, data in templates.items() if name.startswith(_ASSETS)}
-        self._environment = ImmutableSandboxedEnvironment(
+        kind = Environment if trusted else ImmutableSandboxedEnvironment
+        self._environment = kind(
             # Each template gets its name as its file name, which is what a traceback shows.
             loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
             autoescape=True,

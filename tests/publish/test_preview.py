@@ -232,7 +232,7 @@ class Told:
         self.rendered: list[str] = []
         self.errors: list[Exception] = []
         self.clock = 1_000.0
-        monkeypatch.setattr(operations.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr("keyvault.operations.site.time.monotonic", lambda: self.clock)
         self.preview = operations.Preview(lab.context(), on_render=self.rendered.append, on_error=self.errors.append)
 
     def after(self, seconds: float) -> Mapping[str, bytes]:
@@ -320,9 +320,11 @@ def test_serve_prints_its_address_and_stops_at_ctrl_c(vault: Lab) -> None:
     """The address stands alone on stdout; Ctrl-C ends with exit code 0, an open connection or not."""
     with Serving(vault) as serving:
         assert ask(serving.url, "/.well-known/jwks.json").body == vault.site()[".well-known/jwks.json"]
-        idle = socket.create_connection(("127.0.0.1", int(serving.url.split(":")[2].strip("/"))))
-        assert serving.interrupt() == 0
-        idle.close()
+        port = int(serving.url.split(":")[2].strip("/"))
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+        assert serving.interrupt() == 0, serving.errors
+        for connection in idle:
+            connection.close()
         assert serving.errors == [f"keyvault: rendered commit {vault.head[:12]}\n", "keyvault: stopped\n"]
 
 

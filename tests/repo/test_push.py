@@ -76,14 +76,15 @@ def test_behind(vault: Vault, origin: Path) -> None:
 
 
 def test_what_a_colleague_did_is_not_done_again(vault: Vault, origin: Path) -> None:
-    """A transition that is on the remote already is not made a second time."""
+    """A transition that is on the remote already is not made a second time; the local branch catches up."""
     colleague = vault.clone("colleague", source=origin)
     rotation.rotate_due(colleague.context(), push=True)
 
     outcome = rotation.rotate_due(vault.context(), push=True)
 
     assert (outcome.commit, outcome.pushed) == (None, False)
-    assert tip(origin, vault) == colleague.head
+    assert vault.head == tip(origin, vault) == colleague.head
+    assert vault.status == []
 
 
 def test_files_of_every_kind_come_along(vault: Vault, origin: Path) -> None:

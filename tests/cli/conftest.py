@@ -1,0 +1,44 @@
+"""Fixtures of the tests of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.vaults import Vault, copy_vault, make_vault
+
+
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    return make_vault(tmp_path_factory.mktemp("template"), confirm="commit")
+
+
+@pytest.fixture(scope="session")
+def _live_template(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    return make_vault(tmp_path_factory.mktemp("live-template"))
+
+
+@pytest.fixture
+def vault(_template: Vault, tmp_path: Path) -> Vault:
+    """A vault of the test's own that needs no host: its commits count as published."""
+    return copy_vault(_template, tmp_path)
+
+
+@pytest.fixture
+def keyvault(vault: Vault) -> Terminal:
+    """A terminal in the vault."""
+    return Terminal.of(vault)
+
+
+@pytest.fixture
+def live_vault(_live_template: Vault, tmp_path: Path) -> Vault:
+    """A vault whose keys wait until the public URL was seen serving them."""
+    return copy_vault(_live_template, tmp_path)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Terminal:
+    """A terminal in an empty folder, for somebody without a past."""
+    return Terminal.in_folder(tmp_path)

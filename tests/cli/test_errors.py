@@ -1,0 +1,526 @@
+"""Errors: one line that says what and why, a hint that can be typed, an exit code that scripts can use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.core.events import Event
+from keyvault.core.jwk import public_jwk
+from keyvault.core.keys import Key
+from keyvault.crypto.envelope import Sealer
+from keyvault.crypto.generate import generate
+from keyvault.errors import KeyVaultError
+from keyvault.operations import keys, rotation
+from keyvault.repo.git import Git
+from keyvault.repo.records import encode_key
+from tests.cli.terminal import Terminal
+from tests.vaults import CLOCKED, DAY, MINUTE, PROJECT, Vault
+
+# --- exit codes and texts -------------------------------------------------------------------------------
+
+
+def test_the_gate(live_vault: Vault) -> None:
+    """
+    A rotation that would break verifiers ends with 3.
+
+    The message names what was seen and when, the hint the instant from which it is safe.
+    """
+    keyvault = Terminal.of(live_vault)
+    keyvault.served = live_vault.state()
+    live_vault.wait(20 * MINUTE)
+    keyvault.ok("rotate", "--due")
+    live_vault.wait(40 * MINUTE)
+    before = live_vault.head
+
+    result = keyvault("rotate", "id-token")
+
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        "keyvault: error: rotating id-token now would break verifiers: its next key was first seen live 40 min ago, "
+        "publication_lead is 24h\n"
+        'keyvault: hint: wait until 2026-11-24 17:20Z, or use --force --reason "…" if the active key has leaked\n'
+    )
+    assert live_vault.head == before
+    live_vault.wait(23 * 60 * MINUTE + 19 * MINUTE)
+    assert keyvault("rotate", "id-token").code == 3
+    live_vault.wait(MINUTE)
+    assert keyvault("rotate", "id-token").code == 0
+
+
+def test_the_gate_of_several_sets(keyvault: Terminal, vault: Vault) -> None:
+    """All sets or none: the message names the first in the way and the others after it."""
+    result = keyvault("rotate", "--all")
+
+    assert result.code == 3
+    assert result.error == (
+        "rotating id-token now would break verifiers: its next key was made now, publication_lead is 24h "
+        "(and so for access-token)"
+    )
+    assert vault.log == ["make a vault with id-token, access-token"]
+
+
+def test_the_gate_before_a_receipt(live_vault: Vault) -> None:
+    """Without a receipt the hint says how to get one; a host that serves old keys, or none, does not open the gate."""
+    keyvault = Terminal.of(live_vault)
+    keyvault.served = live_vault.state()
+    first = live_vault.state()
+    assert keyvault("rotate", "id-token").error.endswith(
+        "its next key was not yet seen at https://keys.example.com/.well-known/jwks.json"
+    )
+    keyvault.ok("rotate", "--due")
+    live_vault.wait(DAY)
+    keyvault.ok("rotate", "--all")
+    keyvault.served = live_vault.state()
+    keyvault.ok("rotate", "--due")
+    live_vault.wait(DAY)
+
+    keyvault.served = first
+    result = keyvault("rotate", "id-token")
+
+    assert result.code == 3
+    assert "https://keys.example.com/.well-known/jwks.json no longer serves the next key" in result.error
+    assert str(result.hint).startswith("publish the site again, then rotate")
+
+
+def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
+    """--force --reason goes past the gate, and the reason is recorded."""
+    keyvault.ok("rotate", "id-token", "--force", "--reason", "laptop stolen")
+
+    assert vault.active().events[-1].forced == "laptop stolen"
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "hint"),
+    [
+        (("rotat",), "no such command 'rotat'. Did you mean 'rotate'?", "keyvault --help"),
+        (("set", "lst"), "no such command 'lst'. Did you mean 'list'?", "keyvault set --help"),
+        (("--quite", "status"), "no such option: --quite (Possible options: --quiet)", "keyvault --help"),
+        (
+            ("revoke", "abc", "--reasn", "x"),
+            "no such option: --reasn (Possible options: --json, --reason)",
+            "keyvault revoke --help",
+        ),
+        (("rotate", "id-tokn"), "no set 'id-tokn' in this vault", "did you mean 'id-token'?"),
+        (("status", "xyz"), "no set 'xyz' in this vault", "the sets are id-token, access-token"),
+        (("rotate",), "name the sets to rotate, or say --all or --due", "keyvault rotate --due"),
+        (("rotate", "id-token", "--all"), "SET, --all and --due exclude each other", "keyvault rotate --due"),
+        (("rotate", "--due", "--force", "--reason", "x"), "--due takes neither --force nor --alg", None),
+        (("rotate", "--all", "--force"), "--force and --reason go together", '--force --reason "what happened"'),
+        (("rotate", "--all", "--reason", "x"), "--force and --reason go together", '--force --reason "what happened"'),
+        (("rotate", "--all", "--alg", "ES256"), "--alg goes with one set", "keyvault rotate SET --alg ES256"),
+        (("rotate", "id-token", "--alg", "ES265"), "unknown algorithm 'ES265'", "did you mean 'ES256'?"),
+        (("revoke", "abc"), "revoke needs a reason", "--reason compromised, superseded or unspecified"),
+        (("revoke", "abc", "--reason", "stolen"), "--reason 'stolen' is not known", None),
+        (("revoke", "zzz", "--reason", "compromised"), "no key 'zzz' in this vault", "keyvault key list --all"),
+        (("revoke", "", "--reason", "compromised"), "no key '' in this vault", "keyvault key list --all"),
+        (("plan", "--until", "soon"), "--until: 'soon' is not a duration such as 10m, 24h, 90d or 1d12h", None),
+        (("status", "--grace", "1 day"), "--grace: '1 day' is not a duration such as 10m, 24h, 90d or 1d12h", None),
+        (("token", "sign", "id-token", "--ttl", "x"), "--ttl: 'x' is not a duration such as 10m, 24h, 90d or 1d12h", None),
+        (("token", "sign", "id-token", "--claim", "sub"), "--claim 'sub' is not NAME=VALUE", "--claim sub=alice"),
+        (("token", "inspect", "abc"), "not a token: a signed token is three base64url parts with dots between them", None),
+        (("set", "add", "id-token"), "there is a set id-token already", "keyvault rotate id-token"),
+        (("set", "add", "Capital"), "set name 'Capital' cannot be used", None),
+        (("set", "add", "x", "--alg", "HS265"), "unknown algorithm 'HS265'", "did you mean 'HS256'?"),
+        (("set", "add", "x", "--alg", "RS256", "--bits", "1024"), None, None),
+        (("set", "remove", "nope"), "no set 'nope' in this vault", None),
+        (("recipient", "remove", "nobody"), "no recipient 'nobody'", "keyvault recipient list"),
+        (("recipient", "add", "missing.json"), "identity file missing.json cannot be read: No such file or directory", None),
+        (("key", "export", "id-token"), "id-token has 2 keys, a JWK is one", "--active, a kid, or --format jwks"),
+        (("key", "export", "id-token", "--format", "der"), "--format 'der' is not known", "one of jwk, jwks, pem"),
+        (("identity", "new", "--alg", "none"), None, None),
+        (("render", "-o", "."), None, "render -o public"),
+        (("serve", "--port", "70000"), "invalid value for '--port': 70000 is not in the range 0<=x<=65535", None),
+        (("plan", "--ical", "/nowhere/x.ics"), "/nowhere/x.ics cannot be written: No such file or directory", None),
+        (("init", "."), "init needs the URL at which the site will be served", "--url https://keys.example.com"),
+        (("init", ".", "--url", "https://x.example.com"), None, "keyvault set add NAME --alg ALG adds a set"),
+        (("key", "export"), "missing argument 'SET|KID'", "keyvault key export --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_wrong_usage(
+    keyvault: Terminal, vault: Vault, command: tuple[str, ...], message: str | None, hint: str | None
+) -> None:
+    """What cannot be asked for ends with 2 and a line that says why; the nearest known word is offered."""
+    before = (vault.head, vault.files())
+
+    result = keyvault(*command)
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("keyvault: error: ")
+    assert message is None or result.error == message
+    assert hint is None or result.hint == hint
+    assert not result.error.endswith(".")
+    assert (vault.head, vault.files()) == before
+
+
+def test_a_misspelt_kid(keyvault: Terminal, vault: Vault) -> None:
+    """A kid with a slip of the pen is answered with the nearest one."""
+    kid = vault.active().kid
+    wrong = kid[:-2] + ("AA" if kid[-2:] != "AA" else "BB")
+
+    for command in (("key", "show", wrong), ("revoke", wrong, "--reason", "compromised"), ("key", "export", wrong)):
+        result = keyvault(*command)
+        assert (result.code, result.hint) == (2, f"did you mean {kid!r}?")
+
+
+def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
+    """A beginning that several keys share is refused, and names them."""
+    kids = [f"abc-{number}" for number in range(6)]
+    for number, kid in enumerate(kids):
+        plant_key(vault, kid, f"set-{number}")
+
+    result = keyvault("key", "show", "abc")
+
+    assert result.code == 2
+    assert result.error == "'abc' names 6 keys: abc-0, abc-1, abc-2, abc-3, …"
+    assert result.hint == "give more of the kid"
+    assert keyvault.ok("key", "show", "abc-3").lines[0] == "abc-3"
+
+
+def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
+    """What cannot be done ends with 1, and says why."""
+    result = keyvault("rollback", "id-token")
+    assert (result.code, result.error) == (1, "set id-token has no previous key that is still published and sealed")
+    assert result.hint == "keyvault rotate id-token goes forward instead"
+
+    result = keyvault("rotate", "--due", "--push")
+    assert (result.code, result.error) == (1, "there is no remote 'origin' to push to")
+
+    vault.now -= DAY
+    result = keyvault("rotate", "--due")
+    assert result.code == 1
+    assert result.error == "the clock says 2026-11-22 17:00Z, but set id-token has an event at 2026-11-23 17:00Z"
+    assert result.hint == "set the clock of this machine; clock_skew is 10m"
+
+
+def test_no_identity(keyvault: Terminal, vault: Vault) -> None:
+    """Without an identity nothing is opened: the error lists where it was looked, the hint who could."""
+    (vault.top / "config").rename(vault.top / "elsewhere")
+    (me,) = vault.state().recipients
+
+    for command in (("token", "sign", "id-token"), ("key", "export", "id-token", "--active", "--private")):
+        result = keyvault(*command)
+        assert (result.code, result.out) == (1, "")
+        assert result.error == (
+            f"no identity opens this: looked at {vault.top / 'config' / 'identities'}; "
+            "keys.enc/identities of the vault"
+        )
+        assert result.hint == f"it is sealed to {me}; give one with --identity FILE"
+
+
+def test_an_identity_that_was_named_must_be_there(keyvault: Terminal, vault: Vault) -> None:
+    """An identity file that somebody names and that is missing is an error, also where none would be needed."""
+    missing = vault.top / "missing.json"
+
+    result = keyvault("--identity", missing, "recipient", "check")
+    assert (result.code, result.error) == (1, f"identity file {missing} cannot be read: No such file or directory")
+    result = keyvault("recipient", "check", KEYVAULT_IDENTITY_FILE=str(missing))
+    assert result.code == 1
+
+
+def test_outside_of_a_vault(fresh: Terminal) -> None:
+    """Every command that needs a vault says that there is none, and how to make one."""
+    for command in ("status", "plan", "render", "serve", "set list", "key list", "recipient list", "identity list"):
+        result = fresh(*command.split())
+        assert (result.code, result.out) == (1, "")
+        assert result.error == f"there is no keyvault.toml in {fresh.folder} or above it"
+        assert result.hint == "keyvault init DIR --url https://keys.example.com"
+
+
+def test_another_folder(keyvault: Terminal, vault: Vault, fresh: Terminal) -> None:
+    """--vault or KEYVAULT_DIR names the vault from anywhere; a folder that is none is an error."""
+    elsewhere = Terminal(vault.top, vault.environ)
+
+    assert elsewhere.ok("--vault", vault.folder, "status").out == keyvault.ok("status").out
+    assert elsewhere.ok("status", KEYVAULT_DIR="vault/keys.enc").out == keyvault.ok("status").out
+    assert elsewhere("--vault", "nowhere", "status").code == 1
+
+
+# --- what nobody foresaw --------------------------------------------------------------------------------
+
+
+def plant_key(vault: Vault, kid: str, set_name: str) -> None:
+    """Commit a set with one key of a foreign kid."""
+    private = {**generate(key_spec("ES256")), "kid": kid}
+    events = (Event(at=vault.now, event="created"), Event(at=vault.now, event="activated", token_lifetime=3600))
+    sealed = Sealer(vault.state().recipients).seal(private, kid=kid, set_name=set_name)
+    key = Key(1, set_name, public_jwk(private, kid=kid, alg="ES256"), events, sealed)
+    policy = (vault.folder / "keyvault.toml").read_text()
+    vault.commit({"keyvault.toml": f'{policy}[sets.{set_name}]\nalg = "ES256"\n', key.path: encode_key(key)})
+
+
+@pytest.mark.parametrize("kid", ["-abcdefgh-ijkl", "-h", "-oABC", "-vvq", "--", "--json", "--abc", "-", "_x", "~a~"])
+def test_kids_that_look_like_options(keyvault: Terminal, vault: Vault, kid: str) -> None:
+    """A foreign kid may begin with dashes: it is typed as it is, or behind `--` where it means an option."""
+    plant_key(vault, kid, "foreign")
+    ambiguous = kid in ("-h", "-oABC") or kid.startswith("--")
+
+    def typed(*words: str) -> list[str]:
+        return [*words, "--", kid] if ambiguous else [*words[:-1], kid, *words[-1:]]
+
+    if not ambiguous:
+        assert keyvault.ok("key", "show", kid, "--json").json["key"]["kid"] == kid
+        assert keyvault.ok("key", "export", kid, "--format", "jwks").json["keys"][0]["kid"] == kid
+    assert keyvault.ok("key", "show", "--json", "--", kid).json["key"]["kid"] == kid
+    assert keyvault.ok("key", "export", "--", kid).json["kid"] == kid
+    report = keyvault.ok(*(["revoke", kid] if not ambiguous else ["revoke"]), "--reason", "compromised",
+                         "--note", "-n", "--json", *(["--", kid] if ambiguous else [])).json  # fmt: skip
+
+    assert report["events"][0] | {"at": None} == {
+        "set": "foreign", "kid": kid, "event": "revoked", "at": None, "reason": "compromised", "note": "-n"
+    }  # fmt: skip
+
+
+SECRET = "d-is-canary-5up3rs3cr3t"
+
+
+def test_unforeseen_errors_show_no_secret(keyvault: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw is one line with its kind: its text could hold anything."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(rotation, "rotate_due", broken)
+
+    result = keyvault("rotate", "--due")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "keyvault: error: unexpected ValueError\nkeyvault: hint: please report it, with the output of: keyvault -vv …\n"
+    )
+    assert "Traceback" in keyvault("-vv", "rotate", "--due").err
+    assert "Traceback" not in keyvault("-v", "rotate", "--due").err
+
+
+def test_very_verbose_keeps_the_exit_code(keyvault: Terminal) -> None:
+    """-vv adds a traceback, and changes neither the line nor the exit code."""
+    plain, verbose = keyvault("rotate", "--all"), keyvault("-vv", "rotate", "--all")
+
+    assert (plain.code, verbose.code) == (3, 3)
+    assert verbose.err.startswith("Traceback")
+    assert verbose.err.endswith(plain.err)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device"), "no space left on device"),
+        (PermissionError(13, "Permission denied", "/etc/x"), "permission denied: /etc/x"),
+        (MemoryError(), "unexpected MemoryError"),
+        (RecursionError("maximum"), "unexpected RecursionError"),
+        (KeyVaultError("a\x1b[31mb\u202ec\nd"), "a\\x1b[31mb\\u202ec\\nd"),
+    ],
+)
+def test_errors_of_the_machine(
+    keyvault: Terminal, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    """A full disk or a missing right is said in plain words; control characters never reach the terminal."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(keys, "add_set", broken)
+
+    result = keyvault("set", "add", "x")
+
+    assert (result.code, result.error) == (1, line)
+
+
+def test_interrupted(keyvault: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends with 130 and one line."""
+
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Git, "commit_tree", interrupt)
+
+    result = keyvault("set", "add", "x")
+
+    assert (result.code, result.out, result.err) == (130, "", "keyvault: error: interrupted\n")
+
+
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (LONG,),
+        ("--" + LONG,),
+        ("--vault", LONG, "status"),
+        ("--identity", LONG, "recipient", "check"),
+        ("status", LONG),
+        ("status", "--grace", LONG),
+        ("rotate", LONG),
+        ("rotate", "--all", "--force", "--reason", LONG),
+        ("rotate", "id-token", "--alg", LONG),
+        ("revoke", LONG, "--reason", "compromised"),
+        ("revoke", "abc", "--reason", LONG),
+        ("rollback", LONG),
+        ("rollback", "id-token", "--note", LONG),
+        ("plan", "--until", "9" * 1_000_000),
+        ("plan", "--ical", LONG),
+        ("render", "--ref", LONG),
+        ("render", "-o", LONG),
+        ("set", "add", LONG),
+        ("set", "add", "x", "--issuer", "https://keys.example.com/" + LONG),
+        ("key", "show", LONG),
+        ("key", "generate", "--kid", LONG),
+        ("key", "generate", "-o", LONG),
+        ("key", "export", LONG),
+        ("recipient", "add", LONG),
+        ("recipient", "remove", LONG),
+        ("identity", "new", "--kid", LONG),
+        ("identity", "new", "-o", LONG),
+        ("token", "sign", "id-token", "--claim", LONG),
+        ("token", "sign", "id-token", "--claims", LONG),
+        ("token", "inspect", LONG),
+        ("token", "inspect", f"e30.e30.{LONG}"),
+        ("token", "verify", LONG),
+        ("token", "verify", "a.b.c", LONG),
+        ("init", "x", "--url", LONG),
+        ("init", "x", "--url", "https://x.example.com", "--set", LONG),
+        ("init", "x", "--url", "https://x.example.com", "--title", LONG),
+        ("init", "x", "--url", "https://x.example.com", "--recipient", LONG),
+        ("init", LONG, "--url", "https://x.example.com"),
+        ("demo", LONG),
+    ],
+    ids=lambda command: " ".join(word[:20] for word in command),
+)
+def test_arguments_of_a_megabyte(keyvault: Terminal, vault: Vault, command: tuple[str, ...]) -> None:
+    """An argument of a megabyte is refused in a few lines, whichever it is."""
+    result = keyvault(*command)
+
+    assert result.code in (1, 2)
+    assert result.out == ""
+    assert len(result.err) < 2_000
+    assert "unexpected" not in result.err
+    assert vault.status == []
+
+
+@pytest.mark.parametrize("text", ["\udcff", "\x1b[31m", "\u202e", "", " ", "\n", "ключ", "a" * 300])
+def test_odd_arguments(keyvault: Terminal, vault: Vault, text: str) -> None:
+    """Bytes that are no text, control characters, nothing at all: every argument takes or refuses them in words."""
+    for command in (
+        ("status", text),
+        ("rotate", "--all", "--force", "--reason", text),
+        ("rollback", "id-token", "--note", text),
+        ("revoke", text, "--reason", "compromised"),
+        ("plan", "--until", text),
+        ("render", "--ref", text),
+        ("set", "add", text),
+        ("set", "add", "x", "--issuer", text),
+        ("set", "add", "x", "--crv", text),
+        ("key", "show", text),
+        ("key", "generate", "--kid", text),
+        ("recipient", "remove", text),
+        ("recipient", "add", text),
+        ("identity", "new", "--kid", text),
+        ("token", "sign", "id-token", "--claim", text),
+        ("token", "sign", "id-token", "--claim", f"x={text}"),
+        ("token", "sign", "id-token", "--claims", text),
+        ("token", "sign", "id-token", "--typ", text),
+        ("token", "inspect", text),
+        ("token", "verify", "a.b.c", text),
+        ("init", "x", "--url", text),
+        ("init", "x", "--url", "https://x.example.com", "--title", text, "--set", "BAD"),
+        ("init", "x", "--url", "https://x.example.com", "--set", text),
+        ("--vault", text, "status"),
+        ("--identity", text, "recipient", "check"),
+    ):
+        result = keyvault(*command)
+        assert "unexpected" not in result.err, command
+        assert "\x1b" not in result.err
+        assert "\u202e" not in result.err
+
+
+# --- real processes -------------------------------------------------------------------------------------
+
+
+def shell(vault: Vault, script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which $KEYVAULT is the command."""
+    command = " ".join(f"'{word}'" for word in [sys.executable, "-c", CLOCKED, vault.now.isoformat()])
+    return subprocess.run(
+        ["bash", "-c", script.replace("$KEYVAULT", command)],
+        cwd=vault.folder,
+        env=vault.environ | {"PYTHONPATH": str(PROJECT)} | environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_whoever_reads_has_left(vault: Vault) -> None:
+    """A pipe that is closed early (`| head`) ends the command without a word."""
+    for command in ("plan --until 50y", "key list", "--help"):
+        done = shell(vault, f"$KEYVAULT {command} | head -c 1 > /dev/null; echo ${{PIPESTATUS[0]}}")
+        assert done.stderr == ""
+        assert done.stdout in ("0\n", "1\n")
+    done = shell(vault, "(sleep 0.5; $KEYVAULT plan --until 50y; echo $? >&2) | true")
+    assert done.stderr == "1\n"
+
+
+@pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams(vault: Vault, streams: str) -> None:
+    """With stdin, stdout or stderr closed commands still do their work, and write into no file by mistake."""
+    done = shell(vault, f"$KEYVAULT set add reports {streams}; echo $?")
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("0", "")
+    done = shell(vault, f"$KEYVAULT token verify - {streams}; echo $?")
+    assert done.stdout.splitlines()[-1] == "2"
+
+    assert "reports" in vault.state().sets
+    assert vault.status == []
+    vault.git("fsck", "--strict")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written(vault: Vault) -> None:
+    """When the disk that the output goes to is full, the command says so and ends with 1."""
+    done = shell(vault, "$KEYVAULT status > /dev/full; echo $?")
+
+    assert done.stdout == "1\n"
+    assert done.stderr == "keyvault: error: no space left on device\n"
+
+
+def test_a_terminal_that_lacks_letters(vault: Vault) -> None:
+    """Where stdout takes ASCII only, what it lacks is shown as escapes: nothing fails."""
+    vault.wait(DAY)
+    for command in ("rotate --help", "--help", "rotate --all --force --reason ключ"):
+        done = shell(vault, f"$KEYVAULT {command}", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_as_a_module(vault: Vault) -> None:
+    """`python -m keyvault` is the command line."""
+    environ = vault.environ | {"PYTHONPATH": str(PROJECT)}
+    for arguments, code in ((["--version"], 0), (["key", "list", "--all"], 0), (["status", "nowhere"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "keyvault", *arguments],
+            cwd=vault.folder, env=environ, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+
+
+def test_the_real_clock_is_read(tmp_path: Path) -> None:
+    """Without a clock of the test's own a vault is made now: it has nothing to do at once."""
+    terminal = Terminal.in_folder(tmp_path)
+    vault = Vault(terminal.folder, terminal.environ)
+    for arguments in (
+        ["init", "--url", "https://keys.example.com", "--set", "a:ES256", "--confirm", "commit"],
+        ["status", "--check", "--grace", "0s"],
+        ["rotate", "--due"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "keyvault", *arguments],
+            cwd=vault.folder, env=vault.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"nothing to do\n"

@@ -1,0 +1,381 @@
+"""`init`: a vault in an empty folder, in a repository that is in use, or in place in a copy of the project's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from keyvault import config
+from tests.cli.terminal import Terminal
+from tests.vaults import DAY, PROJECT, T0, Vault, run_git
+
+URL = ("--url", "https://keys.example.com")
+
+
+def vault_in(terminal: Terminal, folder: Path | None = None) -> Vault:
+    return Vault(folder or terminal.folder, terminal.environ)
+
+
+def identities(terminal: Terminal) -> list[Path]:
+    return sorted(Path(terminal.environ["KEYVAULT_CONFIG_DIR"]).rglob("*.json"))
+
+
+def test_an_empty_folder(fresh: Terminal) -> None:
+    """`init` makes a repository with one commit and says what to do next; the work tree is clean."""
+    result = fresh.ok("init", *URL)
+
+    vault = vault_in(fresh)
+    (identity,) = identities(fresh)
+    assert vault.log == ["make a vault with id-token, access-token"]
+    assert vault.status == []
+    assert vault.git("symbolic-ref", "HEAD") == "refs/heads/main"
+    state = vault.state()
+    assert [(name, str(one.policy.spec)) for name, one in state.sets.items()] == [
+        ("id-token", "RS256 2048"),
+        ("access-token", "ES256"),
+    ]
+    assert all(one.active and one.next for one in state.sets.values())
+    assert result.err == ""
+    assert result.lines == [
+        f"made a vault in {'.'}, commit {vault.head[:12]}",
+        "  id-token  RS256 2048  one active and one next key",
+        "  access-token  ES256  one active and one next key",
+        f"identity {identity.stem} is in {identity}",
+        "  it opens every private key: back it up, and give it to signers only",
+        "next:",
+        "  keyvault status        what is there, and what comes when",
+        "  keyvault render        the site, in public/",
+        "  publish public/ at the URL above, and run on a schedule:  keyvault rotate --due --push",
+    ]
+
+
+def test_what_it_says_comes_next_works(fresh: Terminal) -> None:
+    """The commands that `init` prints can be typed as they stand."""
+    fresh.ok("init", "my-keys", *URL, "--set", "a:ES256", "--confirm", "commit")
+
+    inside = Terminal(fresh.folder / "my-keys", fresh.environ)
+    for line in ("status", "render", "rotate --due", "recipient check", "token sign a"):
+        inside.ok(*line.split())
+    assert vault_in(inside).status == []  # public/ is ignored
+
+
+def test_files_of_the_first_commit(fresh: Terminal) -> None:
+    """The first commit holds policy, recipients, keys, their README, and what keeps git from touching their bytes."""
+    fresh.ok("init", *URL, "--set", "a:ES256")
+
+    vault = vault_in(fresh)
+    paths = vault.git("ls-files").splitlines()
+    kids = sorted(vault.state().keys)
+    assert paths == sorted(
+        [
+            ".gitattributes", ".gitignore", "keyvault.toml", "keys.enc/README.md", "keys.enc/recipients.json",
+            *(f"keys.enc/a/{kid}.json" for kid in kids),
+        ]
+    )  # fmt: skip
+    files = vault.files()
+    assert files[".gitattributes"] == b"keys.enc/** -text\nkeyvault.toml text eol=lf\n"
+    assert files[".gitignore"] == b"/public/\n"
+    config.read_policy(files["keyvault.toml"])
+
+
+def test_the_identity(fresh: Terminal) -> None:
+    """The identity lies outside of the repository, readable by its owner alone, whatever the umask."""
+    fresh.ok("init", *URL, "--set", "a:ES256")
+
+    (identity,) = identities(fresh)
+    assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+    assert stat.S_IMODE(identity.parent.stat().st_mode) & 0o077 == 0
+    private = json.loads(identity.read_bytes())
+    assert identity.stem == private["kid"]
+    for data in vault_in(fresh).files().values():
+        assert private["d"].encode() not in data
+
+
+def test_no_identity_in_the_clear_in_a_repository(fresh: Terminal) -> None:
+    """Where the folder for settings lies in the repository, no identity is written there in the clear."""
+    fresh.environ["KEYVAULT_CONFIG_DIR"] = str(fresh.folder / "settings")
+
+    result = fresh("init", *URL, "--set", "a:ES256")
+
+    assert result.code == 2
+    assert "lies in the repository: an identity in the clear must not" in result.error
+    assert identities(fresh) == []
+    assert not (fresh.folder / "keyvault.toml").exists()
+
+
+def test_a_repository_in_use(fresh: Terminal) -> None:
+    """In a repository with commits and work under way, the vault is one more commit; all else stays as it is."""
+    vault = vault_in(fresh)
+    vault.git("init", "--quiet", "--initial-branch=trunk")
+    for name in ("main.py", "staged.py", ".gitignore", ".gitattributes"):
+        vault.write(name, f"# {name}\n")
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "an app")
+    vault.write("main.py", "# edited\n")
+    vault.write("staged.py", "# edited\n")
+    vault.git("add", "staged.py")
+    vault.write("untracked.py", "# new\n")
+    status = vault.status
+
+    fresh.ok("init", *URL, "--set", "a:ES256")
+
+    assert vault.status == status
+    assert vault.log == ["make a vault with a", "an app"]
+    assert vault.git("symbolic-ref", "HEAD") == "refs/heads/trunk"
+    changed = set(vault.git("show", "--format=", "--name-only", "HEAD").splitlines())
+    assert not changed & {"main.py", "staged.py", "untracked.py"}
+    files = vault.files()
+    assert files[".gitignore"] == b"# .gitignore\n/public/\n"
+    assert files[".gitattributes"] == b"# .gitattributes\nkeys.enc/** -text\nkeyvault.toml text eol=lf\n"
+
+
+def test_a_repository_whose_companions_are_being_edited(fresh: Terminal) -> None:
+    """A .gitignore or .gitattributes that the user is editing is left alone."""
+    vault = vault_in(fresh)
+    vault.git("init", "--quiet")
+    vault.write(".gitignore", "old\n")
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "old")
+    vault.write(".gitignore", "edited\n")
+    vault.write(".gitattributes", "* text=auto\n")
+
+    fresh.ok("init", *URL, "--set", "a:ES256")
+
+    assert vault.status == [" M .gitignore", "?? .gitattributes"]
+    assert vault.files()[".gitignore"] == b"edited\n"
+
+
+def test_in_a_subfolder(fresh: Terminal) -> None:
+    """A vault can be made in a folder of a larger repository."""
+    vault = vault_in(fresh)
+    vault.git("init", "--quiet")
+
+    fresh.ok("init", "security/keys", *URL, "--set", "a:ES256")
+
+    assert not (fresh.folder / "security" / "keys" / ".git").exists()
+    assert all(path.startswith("security/keys/") for path in vault.git("ls-files").splitlines())
+    Terminal(fresh.folder / "security" / "keys", fresh.environ).ok("status")
+
+
+@pytest.fixture
+def project(fresh: Terminal) -> Vault:
+    """A copy of the project's own repository, as one gets it by "Use this template"."""
+    vault = vault_in(fresh)
+    for name in ("keyvault", "site_template", "keys.enc", ".gitattributes", ".gitignore", "README.md", "pyproject.toml"):
+        source, target = PROJECT / name, fresh.folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, target)
+    vault.write("keys.enc/README.md", "# The project's own words\n")
+    vault.git("init", "--quiet", "--initial-branch=main")
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "Initial commit")
+    return vault
+
+
+def test_in_place_in_a_copy_of_the_project(fresh: Terminal, project: Vault) -> None:
+    """The project's own repository is a template: `init` in a copy of it makes it a vault, code and pages kept."""
+    before = project.files()
+
+    fresh.ok("init", *URL, "--set", "a:ES256", "--confirm", "commit")
+
+    after = project.files()
+    kept = {path for path in before if path not in (".gitattributes", ".gitignore")}
+    assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+    assert project.status == []
+    assert project.log == ["make a vault with a", "Initial commit"]
+    fresh.ok("render")
+    project.now += DAY
+    Terminal.of(project).ok("rotate", "--all")
+    assert project.status == []
+
+
+def test_twice(fresh: Terminal) -> None:
+    """A second `init` is refused, and changes nothing; so it is when the file is committed and gone from disk."""
+    fresh.ok("init", *URL, "--set", "a:ES256")
+    vault = vault_in(fresh)
+    before, people_before = vault.head, identities(fresh)
+
+    result = fresh("init", *URL)
+    assert (result.code, result.error) == (2, "there is a vault in . already")
+    assert result.hint == "keyvault set add NAME --alg ALG adds a set"
+    (fresh.folder / "keyvault.toml").unlink()
+    assert fresh("init", *URL).code == 2
+
+    assert (vault.head, identities(fresh)) == (before, people_before)
+
+
+def test_with_recipients(fresh: Terminal) -> None:
+    """With --recipient keys are sealed to people who have their identity elsewhere: none is made here."""
+    files = []
+    for name in ("bea", "carl"):
+        file = fresh.folder.parent / f"{name}.pub.json"
+        file.write_text(fresh.ok("identity", "new", "--kid", name, "-o", f"../{name}.json").out)
+        files += ["--recipient", str(file)]
+
+    made = fresh.ok("init", "vault", *URL, "--set", "a:ES256", *files, "--json").json
+
+    assert (made["recipients"], made["identity"]) == (["bea", "carl"], None)
+    assert identities(fresh) == []
+    inside = Terminal(fresh.folder / "vault", fresh.environ)
+    for name in ("bea", "carl"):
+        assert inside.ok("--identity", f"../../{name}.json", "recipient", "check").out == "2 sealed keys, 2 opened\n"
+    assert inside("token", "sign", "a").code == 1
+
+
+def test_a_recipient_that_is_none(fresh: Terminal) -> None:
+    """A file that holds no key to seal to is refused before anything is made."""
+    for text in ("", "{}", "[]", '{"kty": "oct", "k": "AAAA", "kid": "x"}', '{"kty": "EC"}', "\x00"):
+        (fresh.folder.parent / "bad.json").write_text(text)
+        result = fresh("init", "vault", *URL, "--recipient", "../bad.json")
+        assert result.code in (1, 2)
+        assert "unexpected" not in result.err
+    assert not (fresh.folder / "vault").exists()
+
+
+def test_with_a_passphrase(fresh: Terminal) -> None:
+    """With --passphrase the identity lies in the vault, encrypted; KEYVAULT_PASSPHRASE opens it, wherever it is cloned."""
+    secret = {"KEYVAULT_PASSPHRASE": "correct horse battery"}
+
+    made = fresh.ok("init", *URL, "--set", "a:ES256", "--passphrase", "--json", **secret).json
+
+    vault = vault_in(fresh)
+    path = f"keys.enc/identities/{made['recipients'][0]}.json"
+    stored = json.loads(vault.git("show", f"HEAD:{path}"))
+    assert set(stored) == {"protected", "encrypted_key", "iv", "ciphertext", "tag"}
+    assert identities(fresh) == []
+    assert vault.status == []
+    clone = Terminal(vault.clone("clone").folder, fresh.environ)
+    clone.ok("token", "sign", "a", **secret)
+    assert clone.ok("identity", "list").out == f"{made['recipients'][0]}  opens this vault, under a passphrase  {path}\n"
+
+    wrong = clone("token", "sign", "a", KEYVAULT_PASSPHRASE="wrong horse battery")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "wrong passphrase for identity" in wrong.error
+    assert "wrong horse" not in wrong.err
+    missing = clone("token", "sign", "a")
+    assert (missing.code, missing.hint) == (1, "set KEYVAULT_PASSPHRASE")
+    assert clone("recipient", "check", KEYVAULT_PASSPHRASE="wrong horse battery").code == 1
+
+
+@pytest.mark.parametrize("secret", [{}, {"KEYVAULT_PASSPHRASE": ""}, {"KEYVAULT_PASSPHRASE": "short"}])
+def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> None:
+    """Without a passphrase of some length nothing is made."""
+    result = fresh("init", *URL, "--passphrase", **secret)
+
+    assert result.code == 2
+    assert list(fresh.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--url", "http://keys.example.com"), "must begin with https://"),
+        (("--url", "https://keys.example.com/?x=1"), "no query"),
+        (("--url", "keys.example.com"), "must begin with https://"),
+        (("--url", 'https://x.example.com/"\n[sets.x]'), "--url: "),
+        (("--url", "https://user:pw@keys.example.com"), "no query, fragment or user"),
+        ((*URL, "--set", "id-token"), "is not NAME:ALG"),
+        ((*URL, "--set", "a:ES265"), "unknown algorithm 'ES265'"),
+        ((*URL, "--set", "A:ES256"), "set name 'A' cannot be used"),
+        ((*URL, "--set", "../x:ES256"), "set name '../x' cannot be used"),
+        ((*URL, "--set", "identities:ES256"), "set name 'identities' cannot be used"),
+        ((*URL, "--set", "a:ES256", "--set", "a:RS256"), "--set names a twice"),
+        ((*URL, "--title", "two\nlines"), "--title takes one line of 1 to 200 printable characters"),
+        ((*URL, "--title", ""), "--title takes one line of 1 to 200 printable characters"),
+        ((*URL, "--confirm", "maybe"), "--confirm 'maybe' is neither live nor commit"),
+    ],
+)
+def test_bad_words(fresh: Terminal, options: tuple[str, ...], message: str) -> None:
+    """A url, set, title or confirmation that cannot be is refused before anything is made."""
+    result = fresh("init", "vault", *options)
+
+    assert (result.code, result.out) == (2, "")
+    assert message in result.error
+    assert not (fresh.folder / "vault").exists()
+    assert identities(fresh) == []
+
+
+def test_a_title_in_any_script(fresh: Terminal) -> None:
+    """A title may hold quotes, backslashes, braces and letters of any script: it is text."""
+    title = "Ключи \\ \"x\" '' {{7*7}} <script> ${{ github.token }} #"
+
+    fresh.ok("init", *URL, "--set", "a:ES256", "--title", title)
+
+    assert vault_in(fresh).state().policy.site.title == title
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_place_that_cannot_be(fresh: Terminal, place: str) -> None:
+    """A file where the folder would be is an error that names it."""
+    (fresh.folder / "file").write_text("")
+
+    result = fresh("init", place, *URL)
+
+    assert result.code == 2
+    assert result.error.startswith(place)
+
+
+def test_a_detached_head(fresh: Terminal) -> None:
+    """A repository with a detached HEAD is refused before an identity is made."""
+    vault = vault_in(fresh)
+    vault.git("init", "--quiet")
+    vault.git("commit", "--quiet", "--allow-empty", "-m", "x")
+    vault.git("checkout", "--quiet", "--detach")
+
+    result = fresh("init", *URL)
+
+    assert (result.code, result.hint) == (1, "git switch BRANCH")
+    assert identities(fresh) == []
+    assert list(vault.files()) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--passphrase",)])
+def test_it_can_be_tried_again(fresh: Terminal, options: tuple[str, ...]) -> None:
+    """When the commit fails, here for a signature, nothing is in the way of a second try on the same day."""
+    vault = vault_in(fresh)
+    settings = fresh.folder.parent / "gitconfig"
+    settings.write_text("[commit]\n\tgpgsign = true\n[gpg]\n\tformat = ssh\n[user]\n\tsigningkey = /nowhere\n")
+    secret = {"KEYVAULT_PASSPHRASE": "correct horse battery"}
+
+    failed = fresh("init", *URL, "--set", "a:ES256", *options, GIT_CONFIG_GLOBAL=str(settings), **secret)
+    assert (failed.code, failed.out) == (1, "")
+    assert list(fresh.folder.iterdir()) == []
+    assert identities(fresh) == []
+
+    fresh.ok("init", *URL, "--set", "a:ES256", *options, **secret)
+    assert vault.status == []
+
+
+def test_files_of_the_user_are_not_overwritten(fresh: Terminal) -> None:
+    """A file of the user's where the vault would put one is named, and nothing is made."""
+    vault = vault_in(fresh)
+    vault.git("init", "--quiet")
+    vault.write("keys.enc/recipients.json", "mine\n")
+
+    result = fresh("init", *URL, "--set", "a:ES256")
+
+    assert (result.code, result.error) == (1, "there are uncommitted changes in keys.enc/recipients.json")
+    assert vault.files() == {"keys.enc/recipients.json": b"mine\n"}
+    assert identities(fresh) == []
+
+
+def test_templates_of_the_machine_do_not_count(fresh: Terminal) -> None:
+    """Hooks that the machine's template folder would put into new repositories are not in a new vault."""
+    hooks = fresh.folder.parent / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "post-commit").write_text("#!/bin/sh\ntouch ran\n")
+    (hooks / "post-commit").chmod(0o755)
+    settings = fresh.folder.parent / "gitconfig"
+    settings.write_text(f"[init]\n\ttemplateDir = {hooks.parent}\n\tdefaultBranch = other\n")
+
+    fresh.ok("init", *URL, "--set", "a:ES256", GIT_CONFIG_GLOBAL=str(settings))
+
+    assert not (fresh.folder / ".git" / "hooks").exists()
+    assert run_git(fresh.folder, fresh.environ, "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert T0 == fresh.now

@@ -1,0 +1,515 @@
+"""A run that died leaves the old state or the new one; the next run goes on by itself, and harms no living one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from keyvault.errors import GitError
+from keyvault.operations import rotation
+from keyvault.repo import sync
+from keyvault.repo.git import Git
+from tests.vaults import DAY, HOUR, Vault, copy_vault, make_vault, run_git
+
+
+class Died(BaseException):
+    """Stands for the end of a process: nothing catches it."""
+
+
+def dies(*args: object, **kwargs: object) -> None:
+    raise Died
+
+
+def rotate(vault: Vault) -> str | None:
+    return rotation.rotate(vault.context(), [], forced="a drill").commit
+
+
+def leftovers(vault: Vault) -> list[str]:
+    """Return what no run leaves behind: locks, journals, half-written files."""
+    names = ("*.lock", "keyvault.journal", "keyvault.new", "*.keyvault-new")
+    found = [path for name in names for path in vault.folder.rglob(name)]
+    return sorted(str(path.relative_to(vault.folder)) for path in found if path.name != "keyvault.lock")
+
+
+@pytest.fixture
+def crash(monkeypatch: pytest.MonkeyPatch) -> Callable[[Vault, object, str], None]:
+    """Rotate, and die in the function of that name."""
+
+    def crash(vault: Vault, owner: object, name: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dies)
+            with pytest.raises(Died):
+                rotate(vault)
+
+    return crash
+
+
+# --- what a dead run left is finished -------------------------------------------------------------------
+
+
+def test_death_before_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:
+    """Nothing has happened: the next run starts over, and nothing is left of the dead one."""
+    before = vault.state()
+    crash(vault, Git, "move_branch")
+
+    assert (vault.state(), vault.status) == (before, [])
+    rotate(vault)
+    assert vault.status == []
+    assert len(vault.log) == 2
+    assert leftovers(vault) == []
+
+
+def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:
+    """The commit stands: the next run brings index and work tree along, then does its own work."""
+    crash(vault, sync, "_follow")
+    assert len(vault.log) == 2
+    assert vault.status != []
+
+    rotate(vault)
+
+    assert vault.status == []
+    assert len(vault.log) == 3
+    assert leftovers(vault) == []
+
+
+def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files were written and the index was not: it is written by the next run."""
+    run = Git.run
+
+    def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
+        if arguments[0] == "update-index":
+            raise Died
+        return run(self, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "run", dies_there)
+        with pytest.raises(Died):
+            rotate(vault)
+
+    rotate(vault)
+
+    assert vault.status == []
+
+
+def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some files were written, one is cut off beside its place: the next run writes them all."""
+    replace, done = sync._replace, []
+
+    def dies_there(target: Path, data: bytes, mode: str) -> None:
+        if done:
+            target.with_name(f".{target.name[:100]}.keyvault-new").write_bytes(data[:10])
+            raise Died
+        done.append(target)
+        replace(target, data, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "_replace", dies_there)
+        with pytest.raises(Died):
+            rotate(vault)
+    assert leftovers(vault) != []
+
+    rotate(vault)
+
+    assert vault.status == []
+    assert leftovers(vault) == []
+
+
+def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
+    """A run that dies while it clears up after another leaves that to the next one."""
+    crash(vault, sync, "_follow")
+    crash(vault, sync, "_follow")
+
+    rotate(vault)
+
+    assert vault.status == []
+    assert len(vault.log) == 3
+
+
+def test_work_of_the_user_after_a_crash_stays(vault: Vault, crash: Callable[..., None]) -> None:
+    """What the user changed since the crash is not overwritten by the recovery."""
+    path = vault.next().path
+    crash(vault, sync, "_follow")
+    vault.write(path, "mine\n")
+    vault.write("mine.txt", "mine\n")
+
+    with pytest.raises(GitError, match="uncommitted changes"):
+        rotate(vault)
+
+    assert vault.files()[path] == b"mine\n"
+    assert vault.files()["mine.txt"] == b"mine\n"
+    vault.git("checkout", "HEAD", "--", path)
+    rotate(vault)
+    assert vault.status == ["?? mine.txt"]
+
+
+def test_the_branch_went_on_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
+    """When somebody committed since, the journal is out of date and is dropped."""
+    crash(vault, sync, "_follow")
+    vault.git("reset", "--quiet", "--hard")
+    vault.git("commit", "--quiet", "--allow-empty", "-m", "since")
+
+    rotate(vault)
+
+    assert vault.status == []
+    assert vault.log[1] == "since"
+
+
+def test_another_branch_is_checked_out_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
+    """A journal of one branch does not reach the files of another."""
+    vault.git("branch", "side")
+    crash(vault, sync, "_follow")
+    vault.git("reset", "--quiet", "--hard")
+    vault.git("checkout", "--quiet", "side")
+
+    rotate(vault)
+
+    assert vault.status == []
+    assert len(vault.log) == 2
+    vault.git("checkout", "--quiet", "main")
+    assert vault.status == []
+
+
+@pytest.mark.parametrize("name", ["refs/heads/main.lock", "HEAD.lock", "index.lock"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_locks_of_a_dead_run(vault: Vault, crash: Callable[..., None], name: str, moved: bool) -> None:
+    """Locks that git left when it was killed under us are removed: they would block every later commit."""
+    crash(vault, *((sync, "_follow") if moved else (Git, "move_branch")))
+    (vault.git_dir / name).write_text("")
+
+    rotate(vault)
+
+    assert leftovers(vault) == []
+    assert vault.status == []
+    assert len(vault.log) == (3 if moved else 2)
+    vault.git("commit", "--quiet", "--allow-empty", "-m", "git works too")
+
+
+def test_a_lock_that_is_older_than_the_dead_run(vault: Vault, crash: Callable[..., None]) -> None:
+    """A lock that was there before the dead run began is not ours to remove."""
+    crash(vault, Git, "move_branch")
+    lock = vault.git_dir / "index.lock"
+    lock.write_text("")
+    old = (vault.git_dir / "keyvault.journal").stat().st_mtime - 60
+    os.utime(lock, (old, old))
+
+    with pytest.raises(GitError, match="another git process is at work here"):
+        rotate(vault)
+
+    assert lock.exists()
+
+
+def test_a_lock_that_comes_when_the_branch_has_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When somebody takes the index just after the branch moved, the commit stands and a warning says so.
+
+    Their lock is not removed, then or later; once it is gone the next run brings the work tree along.
+    """
+    lock = vault.git_dir / "index.lock"
+    move = Git.move_branch
+
+    def taken(self: Git, branch: str, *, old: str | None, new: str, reason: str) -> None:
+        move(self, branch, old=old, new=new, reason=reason)
+        lock.write_text("")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "move_branch", taken)
+        outcome = rotation.rotate(vault.context(), [], forced="a drill")
+
+    assert outcome.commit == vault.head
+    assert len(outcome.warnings) == 1
+    assert outcome.warnings[0].startswith("the commit is made, but index and work tree do not follow yet: ")
+    with pytest.raises(GitError):
+        rotate(vault)
+    assert lock.exists()
+    assert vault.head == outcome.commit
+
+    lock.unlink()
+    rotate(vault)
+    assert vault.status == []
+    assert len(vault.log) == 3
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 60, -1])
+def test_a_journal_that_was_cut_off(vault: Vault, crash: Callable[..., None], cut: int) -> None:
+    """A journal that was cut off says that nothing had begun: it is dropped."""
+    crash(vault, Git, "move_branch")
+    journal = vault.git_dir / "keyvault.journal"
+    journal.write_bytes(journal.read_bytes()[:cut])
+
+    rotate(vault)
+
+    assert leftovers(vault) == []
+    assert len(vault.log) == 2
+
+
+def test_looking_does_not_need_recovery(vault: Vault, crash: Callable[..., None]) -> None:
+    """After a crash the state can be read at once: it is the new one."""
+    crash(vault, sync, "_follow")
+    journal = vault.git_dir / "keyvault.journal"
+
+    assert vault.state().commit == vault.head
+    assert journal.exists()
+
+
+# --- one at a time --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def holding(vault: Vault) -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the lock of the clone."""
+    script = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()\nprint('held', flush=True)\ninput()\n"
+    command = [sys.executable, "-c", script, str(vault.git_dir / "keyvault.lock")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_another_keyvault_is_at_work(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second command waits for the first; when that takes too long it says so, and has written nothing."""
+    monkeypatch.setattr(sync, "LOCK_WAIT", 0.1)
+    before = vault.head
+
+    with holding(vault), pytest.raises(GitError) as caught:
+        rotate(vault)
+
+    assert caught.value.message.startswith("another keyvault has been at work in this clone for ")
+    assert caught.value.hint == "wait for it, or end it"
+    assert vault.head == before
+
+
+def test_the_holder_of_the_lock_is_killed(vault: Vault) -> None:
+    """The lock of a process that was killed holds nobody up."""
+    with holding(vault) as process:
+        process.kill()
+        process.wait()
+
+        assert rotate(vault) == vault.head
+
+
+def test_reading_waits_for_nobody(vault: Vault) -> None:
+    """While somebody holds the lock the vault can be read."""
+    with holding(vault):
+        assert vault.state().commit == vault.head
+
+
+# --- crashes of real processes --------------------------------------------------------------------------
+
+WRAPPER = """#!/bin/sh
+# Kills the process group it runs in at one call of git: before it, after it, or in the middle of it.
+number=$(($(cat "{count}") + 1))
+echo $number > "{count}"
+if [ $number -eq {at} ]; then
+    case {how} in
+    before) kill -9 0 ;;
+    after) {git} "$@"; kill -9 0 ;;
+    during) exec 3<&0; {git} "$@" <&3 & sleep {delay}; kill -9 0 ;;
+    esac
+fi
+exec {git} "$@"
+"""
+
+
+def killed(vault: Vault, at: int, how: str, *arguments: str, delay: float = 0.002) -> bool:
+    """Run a command that is killed at its call number *at* of git; return whether there were so many."""
+    folder = vault.top / "bin"
+    folder.mkdir(exist_ok=True)
+    count, wrapper = folder / "count", folder / "git"
+    count.write_text("0\n")
+    git = shutil.which("git", path=vault.environ["PATH"])
+    wrapper.write_text(WRAPPER.format(count=count, at=at, how=how, git=git, delay=delay))
+    wrapper.chmod(0o755)
+    process = vault.start(*arguments, environ={"PATH": f"{folder}{os.pathsep}{vault.environ['PATH']}"})
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGKILL), (output, errors)
+    return int(count.read_text()) >= at
+
+
+def check(vault: Vault, base: int, most: int) -> None:
+    """Check that a vault is whole: old state or new, nothing broken, nothing doubled."""
+    vault.git("fsck", "--strict", "--no-dangling")
+    state = vault.state()  # refuses two active or two next keys
+    for key_set in state.sets.values():
+        assert key_set.active is not None
+        assert key_set.next is not None
+    assert base <= len(vault.log) <= most
+
+
+def due_vault(top: Path) -> Vault:
+    """Return a vault that needs no host, in which two sets are due."""
+    return make_vault(top, confirm="commit").wait(90 * DAY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["before", "after", "during"])
+@pytest.mark.parametrize("push", [False, True], ids=["local", "push"])
+def test_killed_at_every_call_of_git(tmp_path: Path, how: str, push: bool) -> None:
+    """
+    kill -9 of everything at any call of git: old state or new one, and a rerun equals one run.
+
+    The scheduled job is killed at its first call, its second and so on, until it comes through.
+    """
+    template = due_vault(tmp_path / "template")
+    if push:
+        template.publish_to()
+    command = ["rotate", "--due", *(["--push"] if push else [])]
+    for at in range(1, 100):
+        vault = copy_vault(template, tmp_path / f"{at}")
+        if push:
+            vault.git("remote", "set-url", "origin", str(vault.top / "origin.git"))
+        came_through = not killed(vault, at, how, *command, delay=0.001 * (at % 7))
+        check(vault, 1, 2)
+
+        done = vault.run(*command)
+
+        assert (done.returncode, done.stderr) == (0, ""), (at, done.stderr)
+        check(vault, 2, 2)
+        assert vault.log[0] == "rotate id-token, access-token"
+        assert (vault.status, leftovers(vault)) == ([], []), at
+        if push:
+            assert run_git(vault.top / "origin.git", vault.environ, "rev-parse", "main") == vault.head
+        shutil.rmtree(vault.top)
+        if came_through:
+            assert at > 8
+            return
+    raise AssertionError("a rotation takes a hundred calls of git")
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant(tmp_path: Path) -> None:
+    """kill -9 after 0 to 400 ms, fifty times in one clone: no run is blocked by the one before it."""
+    vault = due_vault(tmp_path)
+    commits = 1
+    for number in range(50):
+        vault.wait(HOUR)
+        process = vault.start("rotate", "--all", "--force", "--reason", "a drill")
+        time.sleep(number * 0.008)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        check(vault, commits, commits + 1)
+        commits = len(vault.log)
+
+    done = vault.wait(HOUR).run("rotate", "--all", "--force", "--reason", "the last")
+
+    assert done.returncode == 0, done.stderr
+    assert vault.log[0] == "rotate id-token, access-token"
+    assert (vault.status, leftovers(vault)) == ([], [])
+
+
+@pytest.mark.slow
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C at any instant: exit code 130 and one line, or the work is done; the next run goes on."""
+    vault = due_vault(tmp_path)
+    for number in range(20):
+        vault.wait(HOUR)
+        process = vault.start("rotate", "--all", "--force", "--reason", "a drill")
+        time.sleep(0.15 + number * 0.015)
+        os.killpg(process.pid, signal.SIGINT)
+        _output, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, 130, -signal.SIGINT), errors
+        if process.returncode == 130:
+            assert errors.decode() == "keyvault: error: interrupted\n"
+
+    assert vault.wait(HOUR).run("rotate", "--all", "--force", "--reason", "the last").returncode == 0
+    assert (vault.status, leftovers(vault)) == ([], [])
+
+
+# --- races of real processes ----------------------------------------------------------------------------
+
+
+def finish(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
+    done = []
+    for process in processes:
+        _output, errors = process.communicate(timeout=300)
+        done.append((process.returncode, errors.decode()))
+    return done
+
+
+@pytest.mark.slow
+def test_many_clones_push_at_once(tmp_path: Path) -> None:
+    """
+    Six clones, four jobs in each, one due instant: one rotation, and every job ends well.
+
+    Whoever is slower plans again on the new head, and finds nothing left to do.
+    """
+    vault = due_vault(tmp_path)
+    bare = vault.publish_to()
+    clones = [vault.clone(f"clone-{number}", source=bare) for number in range(6)]
+
+    results = finish([clone.start("rotate", "--due", "--push") for clone in clones for _ in range(4)])
+
+    assert {code for code, _ in results} == {0}, results
+    log = run_git(bare, vault.environ, "log", "--format=%s", "main").splitlines()
+    assert log == ["rotate id-token, access-token", "make a vault with id-token, access-token"]
+    for clone in clones:
+        clone.git("pull", "--quiet", "--ff-only")
+        assert (clone.log, clone.status) == (log, [])
+
+
+@pytest.mark.slow
+def test_many_clones_push_different_things(tmp_path: Path) -> None:
+    """Four clones that each push three new sets at once: all of it lands, nothing is lost."""
+    vault = due_vault(tmp_path)
+    bare = vault.publish_to()
+    clones = [vault.clone(f"clone-{number}", source=bare) for number in range(4)]
+    names = [f"set-{clone}-{number}" for clone in range(4) for number in range(3)]
+
+    results = finish(
+        [clones[int(name.split("-")[1])].start("set", "add", name, "--push") for name in names]
+    )
+
+    assert {code for code, _ in results} == {0}, results
+    vault.git("pull", "--quiet")
+    assert set(vault.state().sets) == {"id-token", "access-token", *names}
+
+
+@pytest.mark.slow
+def test_many_processes_in_one_clone(tmp_path: Path) -> None:
+    """Ten commands at once in one clone come one after the other: each makes its commit, none takes another's files."""
+    vault = due_vault(tmp_path)
+    names = [f"set-{number}" for number in range(10)]
+
+    results = finish([vault.start("set", "add", name) for name in names])
+
+    assert {code for code, _ in results} == {0}, results
+    assert set(vault.state().sets) == {"id-token", "access-token", *names}
+    assert len(vault.log) == 11
+    assert vault.status == []
+
+
+@pytest.mark.slow
+def test_beside_plain_git(tmp_path: Path) -> None:
+    """While somebody commits with plain git in the same clone, no commit of either is lost or mixed up."""
+    vault = due_vault(tmp_path)
+    loop = "for i in $(seq 40); do git commit --quiet --allow-empty -m \"plain $i\" && echo $i; done"
+    plain = subprocess.Popen(
+        ["sh", "-c", loop], cwd=vault.folder, env=vault.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    ours = []
+    for number in range(8):
+        done = vault.run("set", "add", f"set-{number}", "--json")
+        assert done.returncode in (0, 1), done.stderr
+        if done.returncode == 0:
+            ours.append(json.loads(done.stdout)["commit"])
+    output, _ = plain.communicate(timeout=120)
+
+    history = vault.git("rev-list", "HEAD").split()
+    assert set(ours) <= set(history)
+    assert len(history) == 1 + len(ours) + len(output.split())
+    assert vault.status == []
+
+
