@@ -207,8 +207,7 @@ def test_no_identity(keyvault: Terminal, vault: Vault) -> None:
         result = keyvault(*command)
         assert (result.code, result.out) == (1, "")
         assert result.error == (
-            f"no identity opens this: looked at {vault.top / 'config' / 'identities'}; "
-            "keys.enc/identities of the vault"
+            f"no identity opens this: looked at {vault.top / 'config' / 'identities'}; keys.enc/identities of the vault"
         )
         assert result.hint == f"it is sealed to {me}; give one with --identity FILE"
 

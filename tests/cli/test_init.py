@@ -165,7 +165,15 @@ def test_in_a_subfolder(fresh: Terminal) -> None:
 def project(fresh: Terminal) -> Vault:
     """A copy of the project's own repository, as one gets it by "Use this template"."""
     vault = vault_in(fresh)
-    for name in ("keyvault", "site_template", "keys.enc", ".gitattributes", ".gitignore", "README.md", "pyproject.toml"):
+    for name in (
+        "keyvault",
+        "site_template",
+        "keys.enc",
+        ".gitattributes",
+        ".gitignore",
+        "README.md",
+        "pyproject.toml",
+    ):
         source, target = PROJECT / name, fresh.folder / name
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -252,7 +260,9 @@ def test_with_a_passphrase(fresh: Terminal) -> None:
     assert vault.status == []
     clone = Terminal(vault.clone("clone").folder, fresh.environ)
     clone.ok("token", "sign", "a", **secret)
-    assert clone.ok("identity", "list").out == f"{made['recipients'][0]}  opens this vault, under a passphrase  {path}\n"
+    assert (
+        clone.ok("identity", "list").out == f"{made['recipients'][0]}  opens this vault, under a passphrase  {path}\n"
+    )
 
     wrong = clone("token", "sign", "a", KEYVAULT_PASSPHRASE="wrong horse battery")
     assert (wrong.code, wrong.out) == (1, "")

@@ -27,7 +27,9 @@ def test_receipts_are_recorded_once(live_vault: Vault) -> None:
 
     assert [event.event for _, event in outcome.events] == ["published", "published"]
     for name in ("id-token", "access-token"):
-        assert live_vault.next(name).life.published == {"https://keys.example.com/.well-known/jwks.json": live_vault.now}
+        assert live_vault.next(name).life.published == {
+            "https://keys.example.com/.well-known/jwks.json": live_vault.now
+        }
     assert rotation.rotate_due(live_vault.context(look=nowhere)).commit is None
 
 
@@ -55,9 +57,7 @@ def test_what_is_not_served_has_no_receipt(live_vault: Vault) -> None:
     failed = rotation.rotate_due(live_vault.context(look=unreachable))
     assert failed.commit is None
     assert "could not be asked, so there is no receipt yet" in failed.plan.waiting[0]
-    assert failed.warnings == (
-        "https://keys.example.com/.well-known/jwks.json cannot be reached: connection refused",
-    )
+    assert failed.warnings == ("https://keys.example.com/.well-known/jwks.json cannot be reached: connection refused",)
 
 
 def test_a_kid_with_another_key_is_no_receipt(live_vault: Vault) -> None:

@@ -265,7 +265,9 @@ def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> N
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("place", ["me.json", "keys.enc/me.json", "new/folder/me.json", "./x/../me.json", "link/me.json"])
+@pytest.mark.parametrize(
+    "place", ["me.json", "keys.enc/me.json", "new/folder/me.json", "./x/../me.json", "link/me.json"]
+)
 def test_no_identity_in_the_clear_in_the_repository(keyvault: Terminal, vault: Vault, place: str) -> None:
     """No identity is written in the clear where git would see it, in folders that do not exist yet neither."""
     (vault.top / "link").symlink_to(vault.folder)
@@ -282,7 +284,9 @@ def test_no_identity_in_the_clear_in_the_repository(keyvault: Terminal, vault: V
 def test_an_encrypted_identity_may_lie_in_the_repository(keyvault: Terminal, vault: Vault) -> None:
     """Under a passphrase it may; with the passphrase it opens keys from a file, a variable or the vault."""
     secret = {"KEYVAULT_PASSPHRASE": "correct horse battery"}
-    public = keyvault.ok("identity", "new", "--kid", "ci", "--passphrase", "-o", "keys.enc/identities/ci.json", **secret)
+    public = keyvault.ok(
+        "identity", "new", "--kid", "ci", "--passphrase", "-o", "keys.enc/identities/ci.json", **secret
+    )
     (vault.top / "ci.pub").write_text(public.out)
     keyvault.ok("recipient", "add", vault.top / "ci.pub")
     vault.git("add", "keys.enc/identities/ci.json")

@@ -188,9 +188,7 @@ def test_lists(keyvault: Terminal, vault: Vault) -> None:
     ]
     assert shown(keyvault, "recipient", "list") == "<me>  ECDH-ES+A256KW  P-256  opens 4 keys\n"
     identity = vault.top / "config" / "identities" / f"{next(iter(vault.state().recipients))}.json"
-    assert keyvault.ok("identity", "list").out == (
-        f"{identity.stem}  opens this vault  {identity}\n"
-    )
+    assert keyvault.ok("identity", "list").out == (f"{identity.stem}  opens this vault  {identity}\n")
 
 
 def test_key_show(keyvault: Terminal, vault: Vault) -> None:

@@ -19,7 +19,7 @@ def test_an_issuer_in_a_folder_of_the_site(folder: str) -> None:
     """Its JWK Set would stand among the site's own files."""
     with pytest.raises(ConfigError, match="lies in a folder that the site itself uses"):
         policy_with(issuer=f"{URL}/{folder}")
-    policy_with(issuer=f"{URL}/{folder}-of-mine")
+    policy_with(issuer=f"{URL}/my-{folder}")
 
 
 @pytest.mark.parametrize(

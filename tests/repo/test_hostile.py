@@ -25,7 +25,32 @@ from keyvault.operations import people, rotation, site
 from keyvault.operations.reports import status_report
 from tests.vaults import DAY, HOUR, Vault, copy_vault, run_git, tree
 
-HOOKS = ["applypatch-msg", "pre-applypatch", "post-applypatch", "pre-commit", "pre-merge-commit", "prepare-commit-msg", "commit-msg", "post-commit", "pre-rebase", "post-checkout", "post-merge", "pre-push", "pre-receive", "update", "proc-receive", "post-receive", "post-update", "reference-transaction", "push-to-checkout", "pre-auto-gc", "post-rewrite", "sendemail-validate", "fsmonitor-watchman", "post-index-change"]
+HOOKS = [
+    "applypatch-msg",
+    "pre-applypatch",
+    "post-applypatch",
+    "pre-commit",
+    "pre-merge-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "pre-rebase",
+    "post-checkout",
+    "post-merge",
+    "pre-push",
+    "pre-receive",
+    "update",
+    "proc-receive",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "push-to-checkout",
+    "pre-auto-gc",
+    "post-rewrite",
+    "sendemail-validate",
+    "fsmonitor-watchman",
+    "post-index-change",
+]
 
 COMMIT = ("commit", "--quiet", "--allow-empty", "-m", "x")
 PUSH = ("push", "--quiet", "origin", "main")
@@ -55,7 +80,12 @@ class Trap:
         """Write settings of the repository: NAME=VALUE, with @ for the canary and % for the remote."""
         for pair in pairs:
             name, _, value = pair.partition("=")
-            self.vault.git("config", "--add", name, value.replace("@", self.script()).replace("%", str(self.vault.top / "origin.git")))
+            self.vault.git(
+                "config",
+                "--add",
+                name,
+                value.replace("@", self.script()).replace("%", str(self.vault.top / "origin.git")),
+            )
 
     def remote(self, url: str) -> None:
         """Point origin somewhere else."""
@@ -143,9 +173,7 @@ def _ext(trap: Trap) -> None:
 
 
 def _ext_by_rewriting(trap: Trap) -> None:
-    trap.config(
-        f"url.ext::{trap.script()} .insteadOf=https://example.com/", "protocol.ext.allow=always"
-    )
+    trap.config(f"url.ext::{trap.script()} .insteadOf=https://example.com/", "protocol.ext.allow=always")
     trap.remote("https://example.com/%S")
 
 
@@ -559,7 +587,9 @@ def evil_tree(vault: Vault, path: str, content: str, *, mode: str = "100644") ->
         inner = vault.git("mktree", "-z", "--missing", stdin=entry.encode())
         entry = f"040000 tree {inner}\t{part}\0"
     listing = "".join(line + "\0" for line in vault.git("ls-tree", "-z", "HEAD").split("\0") if line)
-    root = vault.git("hash-object", "-t", "tree", "-w", "--literally", "--stdin", stdin=_raw_tree(vault, listing + entry))
+    root = vault.git(
+        "hash-object", "-t", "tree", "-w", "--literally", "--stdin", stdin=_raw_tree(vault, listing + entry)
+    )
     return vault.git("commit-tree", root, "-p", "HEAD", "-m", "evil")
 
 

@@ -337,7 +337,10 @@ def test_the_remote_is_gone(vault: Vault, origin: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "hint"),
     [
-        ("echo 'rejected: too late in the day' >&2\nexit 1\n", "a hook of the remote declined it; its messages say why"),
+        (
+            "echo 'rejected: too late in the day' >&2\nexit 1\n",
+            "a hook of the remote declined it; its messages say why",
+        ),
         (
             "echo 'error: GH006: Protected branch update failed for refs/heads/main.' >&2\nexit 1\n",
             "the branch is protected: let this user bypass the rule, or rotate on a branch and merge it",
@@ -411,9 +414,7 @@ def test_a_lost_race_is_planned_again(vault: Vault, origin: Path) -> None:
     assert vault.status == []
 
 
-def test_a_race_that_is_lost_every_time(
-    vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_race_that_is_lost_every_time(vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A remote that moves all the time ends in an error; the local branch is as it was."""
     monkeypatch.setattr(sync, "PUSH_TRIES", 3)
     before = untouched(vault)

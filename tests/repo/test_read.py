@@ -56,7 +56,9 @@ def test_an_old_commit_can_be_read(vault: Vault) -> None:
     assert vault.state(before.commit[:10]) == before
 
 
-@pytest.mark.parametrize("revision", ["nowhere", "--output=x", "-1", "HEAD:keyvault.toml", "HEAD^{tree}", "", "main..x"])
+@pytest.mark.parametrize(
+    "revision", ["nowhere", "--output=x", "-1", "HEAD:keyvault.toml", "HEAD^{tree}", "", "main..x"]
+)
 def test_what_is_no_commit_is_refused(vault: Vault, revision: str) -> None:
     """A revision that names no commit is an error that shows it; it is never taken for an option."""
     before = vault.files()

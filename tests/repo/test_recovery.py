@@ -468,9 +468,7 @@ def test_many_clones_push_different_things(tmp_path: Path) -> None:
     clones = [vault.clone(f"clone-{number}", source=bare) for number in range(4)]
     names = [f"set-{clone}-{number}" for clone in range(4) for number in range(3)]
 
-    results = finish(
-        [clones[int(name.split("-")[1])].start("set", "add", name, "--push") for name in names]
-    )
+    results = finish([clones[int(name.split("-")[1])].start("set", "add", name, "--push") for name in names])
 
     assert {code for code, _ in results} == {0}, results
     vault.git("pull", "--quiet")
@@ -495,7 +493,7 @@ def test_many_processes_in_one_clone(tmp_path: Path) -> None:
 def test_beside_plain_git(tmp_path: Path) -> None:
     """While somebody commits with plain git in the same clone, no commit of either is lost or mixed up."""
     vault = due_vault(tmp_path)
-    loop = "for i in $(seq 40); do git commit --quiet --allow-empty -m \"plain $i\" && echo $i; done"
+    loop = 'for i in $(seq 40); do git commit --quiet --allow-empty -m "plain $i" && echo $i; done'
     plain = subprocess.Popen(
         ["sh", "-c", loop], cwd=vault.folder, env=vault.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -511,5 +509,3 @@ def test_beside_plain_git(tmp_path: Path) -> None:
     assert set(ours) <= set(history)
     assert len(history) == 1 + len(ours) + len(output.split())
     assert vault.status == []
-
-
