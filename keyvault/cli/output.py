@@ -76,10 +76,13 @@ def emit_json(value: Any) -> None:
 
 def say_document(value: Any) -> None:
     """Write *value*, which may come from anybody, as JSON that a terminal can take."""
+    import json
+
     from keyvault.core.jwk import pretty
 
     for line in pretty(value).decode().rstrip("\n").split("\n"):
-        say(printable(line))
+        # Escaped as JSON does it, so that it is still the same JSON.
+        say("".join(char if printable(char) == char else json.dumps(char)[1:-1] for char in line))
 
 
 def emit_bytes(data: bytes) -> None:

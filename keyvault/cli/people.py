@@ -100,6 +100,7 @@ def remove_recipient(
       keyvault recipient remove alice --rotate --push
     """
     from keyvault.cli.show import show_outcome
+    from keyvault.core.text import printable
     from keyvault.operations import people
 
     with settings.open() as context:
@@ -107,7 +108,7 @@ def remove_recipient(
     if as_json or settings.quiet:
         show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
         return
-    say(f"{'would remove' if dry_run else 'removed'} recipient {kid}")
+    say(f"{'would remove' if dry_run else 'removed'} recipient {printable(kid)}")
     if readable.by_set:
         say("it could read, and may have kept:")
         columns([[name, *[" ".join(kids)]] for name, kids in readable.by_set.items()], indent="  ")
@@ -132,13 +133,14 @@ def replace_recipient(
       keyvault recipient replace ops-2025 ops-2026.pub.json
     """
     from keyvault.cli.show import show_outcome
+    from keyvault.core.text import printable
     from keyvault.operations import people
 
     with settings.open() as context:
         recipient = people.read_recipient(file, kid=label)
         outcome = people.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
     if not as_json and not settings.quiet:
-        say(f"{'would replace' if dry_run else 'replaced'} recipient {kid} by {recipient.kid}")
+        say(f"{'would replace' if dry_run else 'replaced'} recipient {printable(kid)} by {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 

@@ -388,4 +388,4 @@ def test_templates_of_the_machine_do_not_count(fresh: Terminal) -> None:
 
     assert not (fresh.folder / ".git" / "hooks").exists()
     assert run_git(fresh.folder, fresh.environ, "symbolic-ref", "HEAD") == "refs/heads/main"
-    assert T0 == fresh.now
+    assert fresh.now == T0

@@ -278,7 +278,7 @@ def test_many_dirty_files_are_counted(vault: Vault) -> None:
         _modified(vault, key.path)
     recipient, _path = people.create_identity(vault.environ, kid="bea", output=vault.top / "bea.json")
 
-    with pytest.raises(GitError, match="and 7 more$"):
+    with pytest.raises(GitError, match=r"and 7 more$"):
         people.add_recipient(vault.context(), recipient)
 
 
