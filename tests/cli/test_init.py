@@ -11,7 +11,7 @@ import pytest
 
 from keyvault import config
 from tests.cli.terminal import Terminal
-from tests.vaults import DAY, PROJECT, T0, Vault, run_git
+from tests.vaults import DAY, PROJECT, Vault, run_git
 
 URL = ("--url", "https://keys.example.com")
 
@@ -388,4 +388,32 @@ def test_templates_of_the_machine_do_not_count(fresh: Terminal) -> None:
 
     assert not (fresh.folder / ".git" / "hooks").exists()
     assert run_git(fresh.folder, fresh.environ, "symbolic-ref", "HEAD") == "refs/heads/main"
-    assert fresh.now == T0
+
+
+@pytest.mark.slow
+def test_demo(fresh: Terminal) -> None:
+    """`demo` makes a rendered vault with two years of history, prints what to type, and touches nothing else."""
+    before = Path.cwd()
+
+    result = fresh.ok("demo")
+
+    vault = vault_in(fresh, fresh.folder / "keyvault-demo")
+    assert vault.status == []
+    assert len(vault.log) > 20
+    assert (vault.folder / "public" / "index.html").exists()
+    assert result.err.startswith("keyvault: two years of rotations")
+    inside = Terminal(fresh.folder, fresh.environ)
+    for line in result.lines:
+        if "keyvault --vault" in line and " serve" not in line:
+            words = line.split("     ")[0].split("    what")[0].split()
+            assert inside(*words[1:]).code == 0, line
+    assert identities(fresh) == []
+    refused = fresh("demo")
+    assert refused.code == 2
+    assert refused.err.endswith("keyvault: hint: --replace makes it anew\n")
+    again = fresh.ok("-q", "demo", "--replace")
+    assert again.lines == [vault.head]
+    (fresh.folder / "mine").mkdir()
+    (fresh.folder / "mine" / "precious").write_text("x")
+    assert fresh("demo", "mine", "--replace").code == 2
+    assert Path.cwd() == before

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keyvault.core.planning import Seen
 from keyvault.errors import LiveError
 from keyvault.operations import rotation, site
 from keyvault.publish import live
@@ -36,9 +37,12 @@ def test_receipts_are_recorded_once(live_vault: Vault) -> None:
 def test_a_url_is_asked_once_for_all_its_sets(live_vault: Vault) -> None:
     """Sets that share a JWK Set are looked up by one request."""
     asked: list[str] = []
-    look = serving(live_vault.state())
 
-    rotation.rotate_due(live_vault.context(look=lambda url: asked.append(url) or look(url)))
+    def look(url: str) -> Seen:
+        asked.append(url)
+        return serving(live_vault.state())(url)
+
+    rotation.rotate_due(live_vault.context(look=look))
 
     assert asked == ["https://keys.example.com/.well-known/jwks.json"]
 

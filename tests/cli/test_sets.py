@@ -290,7 +290,7 @@ def test_due_twice_is_once(keyvault: Terminal, commented: Vault) -> None:
         assert keyvault.ok("rotate", "--due").out == "nothing to do\n"
         assert len(commented.log) == commits
     counts = {"active": 2, "next": 2, "retiring": 2, "withdrawn": 22}
-    found = [key.state for key in commented.state().keys.values()]
+    found = [str(key.state) for key in commented.state().keys.values()]
     assert {state: found.count(state) for state in counts} == counts
 
 

@@ -103,7 +103,8 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
 
 def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some files were written, one is cut off beside its place: the next run writes them all."""
-    replace, done = sync._replace, []
+    replace = sync._replace
+    done: list[Path] = []
 
     def dies_there(target: Path, data: bytes, mode: str) -> None:
         if done:
