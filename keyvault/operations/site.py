@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import VaultState
 from keyvault.errors import RenderError
 from keyvault.operations.context import Context
+
+if TYPE_CHECKING:
+    from keyvault.site.pages import Templates
 
 TEMPLATES = "site_template"
 
@@ -28,14 +32,18 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _templates(context: Context, commit: str, *, worktree: bool) -> dict[str, bytes]:
+def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
+    from keyvault.site.pages import Templates
+
     templates = default_templates()
     if worktree:
         folder = context.repository.folder / TEMPLATES
-        own = {f"{TEMPLATES}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)}
+        own = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
     else:
-        own = context.repository.files(commit, TEMPLATES)
-    return {**templates, **{path.removeprefix(TEMPLATES + "/"): data for path, data in own.items()}}
+        files = context.repository.files(commit, TEMPLATES)
+        own = {path.removeprefix(TEMPLATES + "/"): data for path, data in files.items()}
+    merged = {**templates, **own}
+    return Templates(merged, trusted=merged == templates)
 
 
 def site_files(
