@@ -121,8 +121,8 @@ def make_demo(
                 action(world)
     context = Context(world.repository, now, own)
     output = folder / "public"
-    state, files = site.render(context, output)
-    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), files)
+    state, written = site.render(context, output)
+    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files)
 
 
 def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from keyvault.errors import RenderError
 from keyvault.operations.context import Context
 
 if TYPE_CHECKING:
+    from keyvault.publish.folder import Written
     from keyvault.site.pages import Templates
 
 TEMPLATES = "site_template"
@@ -71,9 +72,11 @@ def site_files(
     return state, build(state, commits, templates)
 
 
-def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[VaultState, int]:
+def render(
+    context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False
+) -> tuple[VaultState, Written]:
     """
-    Write the site of *revision* to the folder *output*, and return its state and how many files it has.
+    Write the site of *revision* to the folder *output*, and return its state and what became of it.
 
     The folder is swapped in when it is complete; errors as `site_files` and `write_site`.
     """
