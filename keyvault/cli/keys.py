@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import columns, emit_bytes, emit_json, note, say
-from keyvault.cli.rotation import DASHED, DryRun, Push
+from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.errors import ConfigError, UsageError
 
@@ -160,7 +161,7 @@ def list_keys(
         show_keys(shown, now=settings.now)
 
 
-@keys.command("show", context_settings=DASHED)
+@keys.command("show", cls=DashedCommand)
 def show_key(
     kid: Annotated[
         str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)
@@ -175,7 +176,7 @@ def show_key(
       keyvault key show Xk3f
     """
     from keyvault.core.jwk import pretty
-    from keyvault.core.text import format_instant
+    from keyvault.core.text import format_instant, printable
     from keyvault.operations.reports import key_detail
 
     with settings.open() as context:
@@ -185,7 +186,8 @@ def show_key(
         return
     say(f"{detail.key.kid}")
     say(f"  set {detail.key.set}, {detail.key.state}, {detail.key.alg}")
-    say("  sealed to " + ", ".join(detail.recipients) if detail.recipients else "  no private half in the vault")
+    sealed_to = printable(", ".join(detail.recipients))
+    say(f"  sealed to {sealed_to}" if sealed_to else "  no private half in the vault")
     rows = []
     for event in detail.events:
         words = [event.reason, event.note, event.url, f"forced: {event.forced}" if event.forced else None]
@@ -228,7 +230,7 @@ def generate_key(
         emit_bytes(operations.public_half(private, form))
 
 
-@keys.command("export", context_settings=DASHED)
+@keys.command("export", cls=DashedCommand)
 def export_key(
     name: Annotated[str, typer.Argument(metavar="SET|KID", help="A set, or a key.", autocompletion=complete_set)],
     private: Annotated[bool, typer.Option("--private", help="Open the private halves; needs an identity.")] = False,

@@ -7,6 +7,10 @@ have to evaluate every annotation again from its text, at each start.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 4 overdue, 5 findings.
 """
 
+import contextlib
+import gc
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +21,9 @@ from keyvault.cli import keys, people, rotation, site, tokens, vault
 from keyvault.cli.output import report_error
 from keyvault.cli.state import clock, settings
 from keyvault.errors import KeyVaultError
+
+#: What a shell reports for a process that Ctrl-C ended; Typer returns it too.
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="keyvault",
@@ -32,9 +39,12 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"keyvault {version('jwks-keyvault')}")
+        try:
+            print(f"keyvault {version('jwks-keyvault')}")
+        except PackageNotFoundError:
+            print("keyvault, from a source tree that is not installed")
         raise typer.Exit
 
 
@@ -63,36 +73,64 @@ for room in (vault, rotation, site, keys, people, tokens):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by the caller: the next file that is opened must not take its place.
+            stream = Path(os.devnull).open("r+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every deliberate error becomes one line here."""
     settings.verbose = 0
+    # Ten thousand records are made of a million small values that all stay: looking through them for cycles
+    # again and again costs a fifth of the run and finds none.
+    gc.set_threshold(50_000, 20, 50)
     try:
         code = app(args=arguments, prog_name="keyvault", standalone_mode=False)
         sys.stdout.flush()
     except KeyVaultError as error:
-        if settings.verbose > 1:
-            raise
+        _trace()
         report_error(error.message, error.hint)
         return error.exit_code
     except typer.TyperException as error:
         return _usage(error)
     except (typer.Abort, KeyboardInterrupt):
-        report_error("interrupted", None)
-        return 130
+        code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads our output has left. Python would complain once more when it closes stdout.
-        sys.stderr.close()
+        _silence()  # whoever reads our output has left
+        return 1
+    except OSError as error:
+        _trace()
+        _silence()
+        where = f": {error.filename}" if isinstance(error.filename, str) else ""
+        report_error(f"{error.strerror or type(error).__name__}".lower() + where, None)
         return 1
     except Exception as error:
-        if settings.verbose > 1:
-            raise
+        _trace()
         # The text of an unforeseen error may hold anything, so only its kind is shown.
         report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
         return 1
+    if code == INTERRUPTED:
+        report_error("interrupted", None)
     return code if isinstance(code, int) else 0
+
+
+def _trace() -> None:
+    """Show where the present error came from, with ``-vv``."""
+    if settings.verbose > 1:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _silence() -> None:
+    """Lead stdout nowhere: what could not be written would be tried, and complained about, once more at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: typer.TyperException) -> int:

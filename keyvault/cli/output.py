@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from keyvault.core.text import printable
 
+MESSAGE_MAX = 1_000
+
 _COLOURS = {
     "active": "32",
     "next": "36",
@@ -56,6 +58,8 @@ def notes(lines: Sequence[str], label: str, *, most: int = 10) -> None:
 
 def report_error(message: str, hint: str | None) -> None:
     """Write an error: one line, then a hint that can be typed."""
+    if len(message) > MESSAGE_MAX:  # somebody's argument of a megabyte
+        message = f"{message[: MESSAGE_MAX - 200]} … {message[-200:]}"
     label = paint("error", "error", stream=sys.stderr)
     print(f"keyvault: {label}: {printable(message)}", file=sys.stderr)
     if hint:
@@ -70,8 +74,17 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(pretty(value).decode())
 
 
+def say_document(value: Any) -> None:
+    """Write *value*, which may come from anybody, as JSON that a terminal can take."""
+    from keyvault.core.jwk import pretty
+
+    for line in pretty(value).decode().rstrip("\n").split("\n"):
+        say(printable(line))
+
+
 def emit_bytes(data: bytes) -> None:
     """Write *data* as it is."""
+    sys.stdout.flush()  # what was said before stands before it
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 

@@ -37,6 +37,7 @@ def list_recipients(as_json: JSON = False) -> None:
     Examples:
       keyvault recipient list
     """
+    from keyvault.core.text import printable
     from keyvault.operations.people import readable_by
 
     with settings.open() as context:
@@ -45,7 +46,7 @@ def list_recipients(as_json: JSON = False) -> None:
         emit_json([state.recipients[kid] for kid in sorted(state.recipients)])
     elif settings.quiet:
         for kid in sorted(state.recipients):
-            say(kid)
+            say(printable(kid))
     else:
         rows = []
         for kid in sorted(state.recipients):

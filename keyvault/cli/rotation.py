@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import emit_json, say
 from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.errors import UsageError
@@ -16,14 +17,11 @@ Push = Annotated[bool, typer.Option("--push", help="Push the commit; plan again 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What readers of the history should know.")]
 
-#: A kid may begin with a dash, as one foreign thumbprint in 64 does.
-DASHED = {"ignore_unknown_options": True}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("rotate")(rotate)
-    app.command("revoke", context_settings=DASHED)(revoke)
+    app.command("revoke", cls=DashedCommand)(revoke)
     app.command("rollback")(rollback)
     app.command("plan")(plan)
 

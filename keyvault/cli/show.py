@@ -55,7 +55,7 @@ def _say_commit(report: ChangeReport, outcome: Outcome) -> None:
         say(f"commit {report.commit[:12]}" + (", pushed" if report.pushed else ""))
     elif report.pushed:
         say("pushed earlier commits")
-    elif not report.dry_run or not outcome.plan:
+    elif not report.changed:
         say("nothing to do")
 
 

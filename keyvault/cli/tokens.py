@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.output import emit_json, note, say
+from keyvault.cli.output import emit_json, note, say, say_document
 from keyvault.cli.state import complete_set, settings
 from keyvault.errors import GitError, KeyVaultError, UsageError
 
@@ -67,7 +67,6 @@ def inspect(token: TokenText, as_json: JSON = False) -> None:
     Examples:
       keyvault token inspect eyJhbGciOi…
     """
-    from keyvault.core.jwk import pretty
     from keyvault.operations import tokens as operations
     from keyvault.operations.reports import key_report
 
@@ -86,8 +85,7 @@ def inspect(token: TokenText, as_json: JSON = False) -> None:
         return
     from keyvault.core.text import printable
 
-    document = pretty({"header": found.token.header, "claims": found.token.claims}).decode().rstrip("\n")
-    say("\n".join(printable(line) for line in document.splitlines()))
+    say_document({"header": found.token.header, "claims": found.token.claims})
     if found.key:
         say(f"key {found.key.kid} of {found.key.set}, {found.key.state}")
     else:
@@ -129,4 +127,4 @@ def verify(
         emit_json({"header": found.header, "claims": found.claims})
     else:
         note("the token verifies")
-        emit_json(found.claims)
+        say_document(found.claims)

@@ -1,6 +1,8 @@
 """init, status, demo."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -165,7 +167,11 @@ def demo(
     say(f"vault   {made.vault}")
     say(f"        {made.commits} commits, {made.keys} keys in {made.sets} sets, rendered into {made.files} files")
     say(f"site    {made.site / 'index.html'}")
+    # From `make demo` the program is not on the PATH: what is printed must work when it is typed.
+    program = "keyvault" if shutil.which("keyvault") else sys.argv[0]
     say("look:")
-    say(f"  keyvault --vault {made.vault} serve     then open the address that it prints")
-    say(f"  keyvault --vault {made.vault} status    what is there, and what comes when")
+    say(f"  {program} --vault {made.vault} serve     then open the address that it prints")
+    say(f"  {program} --vault {made.vault} status    what is there, and what comes when")
     say(f"  git -C {made.vault} log --oneline")
+    say("sign:")
+    say(f"  {program} --vault {made.vault} --identity {made.identity} token sign id-token --claim sub=alice")

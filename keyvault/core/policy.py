@@ -408,7 +408,7 @@ def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> N
             hint="raise it, or say allow_short_lead = true where you know every verifier",
         )
     if policy.clock_skew > timedelta(days=1):
-        raise ConfigError(f"{where}: clock_skew {format_duration(policy.clock_skew)} must be at most 1d")
+        raise ConfigError(f"{where}: clock_skew {format_duration(policy.clock_skew)} must be at most 24h")
 
 
 def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:

@@ -38,10 +38,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return *duration* as `parse_duration` reads it, weeks as days: ``1d12h``."""
+    """Return *duration* as `parse_duration` reads it, in days from two days on: ``24h``, ``36h``, ``2d12h``."""
     seconds = int(duration.total_seconds())
     parts = []
-    for unit in ("d", "h", "m", "s"):
+    for unit in ("d", "h", "m", "s") if seconds >= 2 * _UNITS["d"] else ("h", "m", "s"):
         count, seconds = divmod(seconds, _UNITS[unit])
         if count:
             parts.append(f"{count}{unit}")
@@ -74,7 +74,9 @@ def when(instant: datetime, now: datetime) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean 'x'?`` for the nearest of *known*, or None when none is near."""
-    matches = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    names = list(known)
+    same = [one for one in names if one.casefold() == name.casefold()]
+    matches = same or difflib.get_close_matches(name[:100], names, n=1, cutoff=0.6)
     return f"did you mean {matches[0]!r}?" if matches else None
 
 

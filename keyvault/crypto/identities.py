@@ -135,7 +135,8 @@ class Keyring:
         for kid in kids:
             if kid in self._found:
                 return self._found[kid]
-        problems = []
+        problems: list[str] = []
+        hint = f"it is sealed to {', '.join(kids) or 'nobody'}; give one with --identity FILE"
         for source in self.sources:
             documents = self._documents.get(source.where)
             if documents is None:
@@ -145,6 +146,7 @@ class Keyring:
                     identity = self._load(name, data, kids)
                 except (JWKError, IdentityError, UsageError) as error:
                     problems.append(f"{name}: {error.message}")
+                    hint = error.hint or hint
                     continue
                 if identity is not None:
                     self._found[identity.kid] = identity
@@ -153,7 +155,7 @@ class Keyring:
         tail = f" ({'; '.join(problems)})" if problems else ""
         raise IdentityError(
             f"no identity opens this: looked at {looked}{tail}",
-            hint=f"it is sealed to {', '.join(kids) or 'nobody'}; give one with --identity FILE",
+            hint=hint,
         )
 
     def _load(self, name: str, data: bytes, kids: Sequence[str]) -> Identity | None:
@@ -310,6 +312,17 @@ def _pbes2_header(document: Mapping[str, Any]) -> dict[str, Any]:
     return header
 
 
+def check_passphrase(passphrase: str) -> None:
+    """
+    Refuse a passphrase that is too short.
+
+    Raises:
+        UsageError: It has less than 8 characters.
+    """
+    if len(passphrase) < PASSPHRASE_MIN:
+        raise UsageError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
+
+
 def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
     """
     Return *jwk* as a JWE (flattened JSON) under *passphrase*.
@@ -320,8 +333,7 @@ def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
     from jwcrypto.jwe import JWE
     from jwcrypto.jwk import JWK
 
-    if len(passphrase) < PASSPHRASE_MIN:
-        raise UsageError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
+    check_passphrase(passphrase)
     _raise_pbkdf2_cap()
     header = {
         "alg": PBES2,

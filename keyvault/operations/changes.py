@@ -7,7 +7,7 @@ made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
 
@@ -57,6 +57,7 @@ class Outcome:
         events: Each new event, with the key that it belongs to as it is now; for a dry run of a key that is
             not made yet, the key is None.
         warnings: What the user should know.
+        files: Paths of other files that changed, or would.
     """
 
     plan: Plan
@@ -65,6 +66,7 @@ class Outcome:
     pushed: bool = False
     events: tuple[tuple[Key, Event], ...] = ()
     warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 Propose = Callable[[VaultState], Proposal]
@@ -87,7 +89,7 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
     if dry_run:
         state = context.state()
         proposal = propose(state)
-        return Outcome(proposal.plan, state, warnings=proposal.plan.warnings)
+        return Outcome(proposal.plan, state, warnings=proposal.plan.warnings, files=tuple(proposal.files))
     made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
 
     def make(head: str | None) -> Draft | None:
@@ -98,6 +100,7 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
             return None
         recipients = state.recipients if proposal.recipients is None else proposal.recipients
         keys, events = realize(context, state, proposal.plan, recipients)
+        _check_result(state, proposal, keys)
         made.append((proposal, state, events))
         files = {**record_files(keys), **proposal.files}
         at = max([context.now, *(event.at for _, event in events)])
@@ -106,7 +109,15 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
     applied = apply(repository, make, push=push)
     proposal, state, events = made[-1]
     warnings = (*proposal.plan.warnings, *applied.warnings)
-    return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings)
+    return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings, tuple(proposal.files))
+
+
+def _check_result(state: VaultState, proposal: Proposal, keys: Iterable[Key]) -> None:
+    """Refuse to commit what could not be read again, whatever a planner was led to."""
+    data = proposal.files.get(config.FILE)
+    policy = config.read_policy(data) if data else state.policy
+    after = dataclass_replace(state, policy=policy, keys={**state.keys, **{key.kid: key for key in keys}})
+    _ = after.sets  # raises where a set would have two active keys, or live keys without a table
 
 
 def realize(

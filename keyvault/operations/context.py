@@ -66,6 +66,12 @@ class Context:
         return self.repository.read(self.repository.head(revision))
 
     @property
+    def named_identity(self) -> bool:
+        """Whether somebody named an identity, or gave a passphrase, for this command."""
+        names = ("KEYVAULT_IDENTITY", "KEYVAULT_IDENTITY_FILE", "KEYVAULT_PASSPHRASE")
+        return self.identity_file is not None or any(self.environ.get(name) for name in names)
+
+    @property
     def keyring(self) -> Keyring:
         """The identities that can be reached; each place is read when it is first needed."""
         from keyvault.crypto.identities import Keyring, Source, file_source, folder_source, text_source

@@ -18,7 +18,7 @@ from keyvault.core.keys import VaultState
 from keyvault.core.planning import Seen, plan_due, urls_to_ask
 from keyvault.errors import UsageError
 from keyvault.operations import keys, people, rotation, setup, site
-from keyvault.operations.context import Context, Progress
+from keyvault.operations.context import Context, Progress, identity_folder
 from keyvault.repo.vault import Repository
 
 _MARKER = "keyvault-demo"
@@ -40,6 +40,7 @@ class Demo:
         keys: How many keys there ever were.
         sets: How many sets there are.
         files: How many files the site has.
+        identity: The identity that opens its keys; it lies where git does not look.
     """
 
     vault: Path
@@ -49,6 +50,7 @@ class Demo:
     keys: int
     sets: int
     files: int
+    identity: Path
 
 
 @dataclass
@@ -122,7 +124,8 @@ def make_demo(
     context = Context(world.repository, now, own)
     output = folder / "public"
     state, written = site.render(context, output)
-    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files)
+    identity = next(identity_folder(own).glob("*.json"))
+    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
 
 
 def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.jwk import jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.planning import Amend, plan_closing, plan_creation
-from keyvault.core.policy import check_set_name
+from keyvault.core.planning import Amend, Plan, plan_closing, plan_creation, plan_due
+from keyvault.core.policy import Policy, check_set_name, check_url
 from keyvault.errors import ConfigError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
@@ -27,13 +28,16 @@ def add_set(
     Add a set to keyvault.toml and make its active and its next key, in one commit.
 
     Raises:
-        UsageError: There is such a set already.
-        ConfigError: The name or the issuer cannot be.
+        UsageError: There is such a set already, or the name or the issuer cannot be.
+        ConfigError: The issuer does not fit in with the others.
     """
     try:
         check_set_name(name)
+        issuer = None if issuer is None else check_url(issuer)
     except ConfigError as error:
         raise UsageError(error.message, hint=error.hint) from None
+    except ValueError as error:
+        raise UsageError(f"--issuer: {error}") from None
 
     def propose(state: VaultState) -> Proposal:
         if name in state.sets and not state.sets[name].policy.closing:
@@ -47,10 +51,20 @@ def add_set(
             "closing": None,
         }
         state, data = edited_policy(context, state, {name: members})
-        plan = plan_creation(state.find_set(name), context.now)
+        plan = _plan_opening(state, name, context.now)
         return Proposal(plan, f"add set {name} ({spec})", files={"keyvault.toml": data})
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def _plan_opening(state: VaultState, name: str, now: datetime) -> Plan:
+    """Plan both keys of a new set; of one that was closing, what it lacks."""
+    key_set = state.find_set(name)
+    if key_set.active is None and key_set.next is None:
+        return plan_creation(key_set, now)
+    alone = Policy(state.policy.site, {name: key_set.policy})
+    keys = {key.kid: key for key in key_set.keys}
+    return plan_due(VaultState(state.commit, alone, keys), now, live={})
 
 
 def remove_set(

@@ -208,7 +208,12 @@ class SealReport:
 
 
 def check_recipients(context: Context) -> SealReport:
-    """Check that every sealed key is well formed, is sealed to exactly the present recipients, and opens."""
+    """
+    Check that every sealed key is well formed, is sealed to exactly the present recipients, and opens.
+
+    Raises:
+        IdentityError: An identity was named, and it does not open a key.
+    """
     from keyvault.crypto.envelope import check_envelope, envelope_of, parse_private
 
     state = context.state()
@@ -224,6 +229,8 @@ def check_recipients(context: Context) -> SealReport:
                 parse_private(open_sealed(context, key), key.public)
                 opened += 1
         except IdentityError:
+            if context.named_identity:
+                raise
             reachable = False
         except EnvelopeError as error:
             problems.append(f"key {key.kid}: {error.message}")

@@ -187,7 +187,7 @@ def change_report(outcome: Outcome, *, dry_run: bool) -> ChangeReport:
     if dry_run:
         events = _planned(outcome.plan)
     return ChangeReport(
-        changed=bool(outcome.commit) or (dry_run and bool(outcome.plan)),
+        changed=bool(outcome.commit) or (dry_run and bool(outcome.plan or outcome.files)),
         dry_run=dry_run,
         commit=outcome.commit,
         pushed=outcome.pushed,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from keyvault.core.algorithms import key_spec
 from keyvault.core.events import TEXT_MAX, Reason
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import (
@@ -18,7 +19,7 @@ from keyvault.core.planning import (
     urls_to_ask,
 )
 from keyvault.core.text import printable
-from keyvault.errors import UsageError
+from keyvault.errors import ConfigError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
 from keyvault.operations.context import Context
 
@@ -76,9 +77,16 @@ def rotate(
     forced = check_text(forced, "--reason")
     if alg is not None and len(names) != 1:
         raise UsageError("--alg goes with one set", hint="keyvault rotate SET --alg ES256")
+    if alg is not None:
+        try:
+            key_spec(alg)
+        except ConfigError as error:
+            raise UsageError(error.message, hint=error.hint) from None
 
     def propose(state: VaultState) -> Proposal:
-        chosen = [state.find_set(name).name for name in names] or list(state.sets)
+        chosen = [state.find_set(name).name for name in names] or [
+            name for name, key_set in state.sets.items() if not key_set.policy.closing
+        ]
         if not chosen:
             raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
         files = {}

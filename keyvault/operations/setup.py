@@ -30,6 +30,8 @@ from keyvault.repo.vault import KEYS, README, RECIPIENTS, Draft, Repository, com
 
 DEFAULT_SETS = (("id-token", "RS256"), ("access-token", "ES256"))
 
+TITLE_MAX = 200
+
 _README = b"""\
 # keys.enc
 
@@ -90,6 +92,8 @@ def policy_text(url: str, sets: Mapping[str, KeySpec], *, title: str | None, con
         url = check_url(url)
     except ValueError as error:
         raise UsageError(f"--url: {error}") from None
+    if title is not None and (not title.strip() or len(title) > TITLE_MAX or printable(title) != title):
+        raise UsageError(f"--title takes one line of 1 to {TITLE_MAX} printable characters")
     lines = [
         "format = 1",
         "",
@@ -155,6 +159,10 @@ def init(
         GitError: Git refused; nothing is left behind in the repository.
     """
     now = now.replace(microsecond=0)
+    if passphrase is not None:
+        from keyvault.crypto.identities import check_passphrase
+
+        check_passphrase(passphrase)
     text = policy_text(url, sets, title=title, confirm=confirm)
     policy = config.read_policy(text)
     repository, created = _repository(folder, environ, branch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -121,10 +122,11 @@ class Preview:
         try:
             mark = self._mark()
             if mark != self._seen:
+                self._seen = mark  # what cannot be rendered is told once, not at each request
                 state, files = site_files(self._context, worktree=True)
-                self._files, self._seen = dict(files), mark
+                self._files = dict(files)
                 self._on_render(state.commit)
-        except KeyVaultError as error:
+        except (KeyVaultError, OSError) as error:  # an editor may be replacing a template right now
             self._on_error(error)
         return self._files
 
@@ -159,8 +161,15 @@ def serve(
     base = urlsplit(policy.site.url).path
     server = make_server(preview, lambda path: headers(path, max_age=policy.site.max_age), port=port, base=base)
     preview()
-    on_ready(f"http://127.0.0.1:{server.server_address[1]}{base}/")
+    # Ctrl-C reaches the main thread while it sleeps, and none in the middle of its work. It does not join: a
+    # join that is interrupted takes a running thread for a stopped one.
+    loop = threading.Thread(target=server.serve_forever, daemon=True)
     try:
-        server.serve_forever()
+        loop.start()
+        on_ready(f"http://127.0.0.1:{server.server_address[1]}{base}/")
+        while loop.is_alive():
+            time.sleep(0.2)
     finally:
+        if loop.is_alive():
+            server.shutdown()
         server.server_close()

@@ -6,6 +6,9 @@ For looking at it, and for tests: no TLS, no access from other machines.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,6 +19,35 @@ from keyvault.errors import UsageError
 #: The site at this moment, by path.
 Site = Callable[[], Mapping[str, bytes]]
 Headers = Callable[[str], Mapping[str, str]]
+
+
+class _Server(ThreadingHTTPServer):
+    """Ends with all its threads: one that still reads or prints while Python shuts down aborts the process."""
+
+    daemon_threads = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that broke; anything else is a bug of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> ThreadingHTTPServer:
@@ -45,7 +77,7 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
         def _answer(self, *, with_body: bool) -> None:
             files = site()
             path = unquote(urlsplit(self.path).path)
-            name = path.removeprefix(base).lstrip("/") if path.startswith(base) else "?"
+            name = path.removeprefix(base).lstrip("/") if f"{path}/".startswith(f"{base}/") else "?"
             if name in ("", "index.html") or name.endswith("/"):
                 name = name.removesuffix("index.html") + "index.html"
             status = 200 if name in files else 404
@@ -63,6 +95,6 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
             """Say nothing: the request line is not ours to print on a terminal."""
 
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        return _Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None

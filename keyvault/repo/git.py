@@ -88,6 +88,7 @@ _KEPT_VARIABLES = frozenset(
 #: How many paths are given to git on a command line.
 _PATHS_MAX = 100
 
+_SIGNING_HINT = "check user.signingkey and that your agent is running; commit.gpgsign is on"
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _HINTS = (
     (
@@ -96,8 +97,6 @@ _HINTS = (
     ),
     ("empty ident name", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
     ("dubious ownership", "git config --global --add safe.directory PATH, if you trust this repository"),
-    ("failed to sign", "check user.signingkey and that your agent is running; commit.gpgsign is on"),
-    ("gpg failed", "check user.signingkey and that your agent is running; commit.gpgsign is on"),
     (".lock': file exists", "another git process is at work here; if none is, remove that file"),
 )
 
@@ -274,8 +273,8 @@ class Git:
         parts = self.run("config", "--list", "--show-scope", "-z").decode(errors="surrogateescape").split("\0")
         entries = []
         for scope, setting in zip(parts[::2], parts[1::2], strict=False):
-            name, _, value = setting.partition("\n")
-            entries.append((scope, name, value))
+            name, newline, value = setting.partition("\n")
+            entries.append((scope, name, value if newline else "true"))
         return entries
 
     def setting(self, name: str) -> str | None:
@@ -290,7 +289,7 @@ class Git:
     def flag(self, name: str) -> bool:
         """Return a boolean setting, false where it is not set."""
         value = self.setting(name)
-        return value is not None and value.lower() in ("", "true", "yes", "on", "1")
+        return value is not None and value.lower() in ("true", "yes", "on", "1")
 
     def programs(self) -> list[tuple[str, str]]:
         """Return settings that pin every program to the user's own choice."""
@@ -325,6 +324,8 @@ class Git:
 
     def resolve(self, revision: str) -> str | None:
         """Return the id of the commit that *revision* names, or None."""
+        if "\0" in revision:
+            return None
         output = self.run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128)
         )
@@ -509,14 +510,20 @@ class Git:
         arguments = ["commit-tree", tree]
         for parent in parents:
             arguments += ["-p", parent]
-        if self.flag("commit.gpgsign"):
+        signing = self.flag("commit.gpgsign")
+        if signing:
             arguments.append("-S")
-        output = self.run(
-            *arguments,
-            stdin=message.encode(),
-            settings=self.programs(),
-            extra={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
-        )
+        try:
+            output = self.run(
+                *arguments,
+                stdin=message.encode(),
+                settings=self.programs(),
+                extra={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+            )
+        except GitError as error:
+            if signing and error.hint is None:
+                raise GitError(error.message, hint=_SIGNING_HINT) from None
+            raise
         return output.decode().strip()
 
     def move_branch(self, branch: str, *, old: str | None, new: str, reason: str) -> None:

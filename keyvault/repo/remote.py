@@ -1,14 +1,15 @@
 """
 Fetch from and push to the remote of a branch, through GitPython.
 
-GitPython gives typed results of a push and progress; the processes that it starts get the same hardened
-environment as all others. Source: GitPython's reference, docs/adr/0009.
+The processes that it starts get the same hardened environment as all others. Its own ``fetch`` and ``push`` are
+not used: they lose what git says about a push of a commit by its id, and most of what the other side says.
+
+Sources: git-fetch(1), git-push(1) for the porcelain format, GitPython's reference, docs/adr/0009.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
@@ -16,6 +17,10 @@ from keyvault.repo.git import Git
 
 #: How a remote may be reached; nothing that starts a program of its url's choice.
 PROTOCOLS = "file:git:http:https:ssh"
+
+#: What git says when somebody else pushed first. The last three come from the other side, when two pushes
+#: meet there.
+RACES = ("fetch first", "non-fast-forward", "failed to update ref", "cannot lock ref", "incorrect old value")
 
 
 @dataclass
@@ -55,23 +60,31 @@ class Remote:
     def name(self) -> str:
         return f"{self.remote}/{self.branch.removeprefix('refs/heads/')}"
 
-    def _open(self) -> Any:
+    def _call(self, verb: str, *arguments: str) -> tuple[int, str, str]:
+        """Run ``git fetch`` or ``git push``, and return its exit code and what it wrote to stdout and stderr."""
+        from git import GitError as AnyGitError
         from git import Repo
 
-        repo = Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False)
-        repo.git.update_environment(
-            **{
-                **self.git.environment(self._settings),
-                **self.git.proxy(),
-                # GitPython expands variables in the folder that it runs git in: it must not be the folder that decides.
-                "GIT_DIR": str(self.git.git_dir),
-                "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
-                # GitPython adds the environment of this process, in which secrets may stand.
-                "KEYVAULT_IDENTITY": "",
-                "KEYVAULT_PASSPHRASE": "",
-            }
-        )
-        return repo
+        environment = {
+            **self.git.environment(self._settings),
+            **self.git.proxy(),
+            "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
+            # GitPython adds the environment of this process, in which secrets may stand, and expands variables in
+            # the path of the folder that it runs git in: neither may decide where git works.
+            "GIT_DIR": str(self.git.git_dir),
+            "GIT_OBJECT_DIRECTORY": str(self.git.common_dir / "objects"),
+            "KEYVAULT_IDENTITY": "",
+            "KEYVAULT_PASSPHRASE": "",
+        }
+        try:
+            with Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False) as repo:
+                repo.git.update_environment(**environment)
+                code, output, errors = repo.git.execute(
+                    ["git", verb, *arguments], with_extended_output=True, with_exceptions=False
+                )
+        except (AnyGitError, ValueError, OSError) as error:
+            raise GitError(f"cannot {verb} {self.name}: {printable(str(error))[:200]}") from None
+        return int(code), str(output), str(errors)
 
     def _check_place(self) -> None:
         """Refuse a remote that came with the repository: git runs the hooks that lie in a remote on this machine."""
@@ -96,25 +109,21 @@ class Remote:
         Raises:
             GitError: The remote cannot be reached.
         """
-        from git import GitCommandError
-        from git import GitError as AnyGitError
-
         tracking = f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
-        try:
-            with self._open() as repo:
-                repo.remote(self.remote).fetch(
-                    f"+{self.branch}:{tracking}",
-                    no_tags=True,
-                    # It is ours, and the only thing that goes before the repository's own setting.
-                    upload_pack="git-upload-pack",
-                    allow_unsafe_options=True,
-                )
-        except GitCommandError as error:
-            if "couldn't find remote ref" in str(error.stderr).lower():
-                return None
-            raise _failure("fetch", self.name, error) from None
-        except (AnyGitError, ValueError, OSError) as error:
-            raise GitError(f"cannot fetch {self.name}: {printable(str(error))[:200]}") from None
+        code, _output, errors = self._call(
+            "fetch",
+            "--no-tags",
+            "--no-write-fetch-head",
+            # An option is the only thing that goes before the repository's own setting.
+            "--upload-pack=git-upload-pack",
+            "--",
+            self.remote,
+            f"+{self.branch}:{tracking}",
+        )
+        if code and "couldn't find remote ref" in errors.lower():
+            return None
+        if code:
+            raise _failure("fetch", self.name, errors)
         return self.git.resolve(tracking)
 
     def push(self, commit: str) -> None:
@@ -125,37 +134,20 @@ class Remote:
             ConflictError: Somebody pushed first.
             GitError: The remote refused, or cannot be reached.
         """
-        from git import GitCommandError, PushInfo
-        from git import GitError as AnyGitError
-
-        try:
-            with self._open() as repo:
-                results = repo.remote(self.remote).push(
-                    f"{commit}:{self.branch}", receive_pack="git-receive-pack", allow_unsafe_options=True
-                )
-        except GitCommandError as error:
-            raise _failure("push", self.name, error) from None
-        except (AnyGitError, ValueError, OSError) as error:
-            raise GitError(f"cannot push to {self.name}: {printable(str(error))[:200]}") from None
-        if not results and results.error is not None:
-            raise _failure("push", self.name, results.error)
-        for info in results:
-            if not info.flags & PushInfo.ERROR:
-                continue
-            summary = printable(info.summary.strip())[:200]
-            # "fetch first" and "non-fast-forward" are rejections here; the last two come from the other
-            # side, when two pushes meet there.
-            races = (
-                "fetch first",
-                "non-fast-forward",
-                "failed to update ref",
-                "cannot lock ref",
-                "incorrect old value",
-            )
-            if any(race in summary for race in races):
-                raise ConflictError(f"{self.name} has moved: {summary}")
-            hint = _refusal_hint(summary + str(results.error or ""))
-            raise GitError(f"{self.name} refused the push: {summary}", hint=hint)
+        code, output, errors = self._call(
+            "push", "--porcelain", "--receive-pack=git-receive-pack", "--", self.remote, f"{commit}:{self.branch}"
+        )
+        if not code:
+            return
+        # The line of a branch that was refused: `!`, from and to, and why.
+        why = next((line.split("\t")[-1] for line in output.splitlines() if line.startswith("!\t")), None)
+        if why is None:
+            raise _failure("push", self.name, errors)
+        if any(race in why for race in RACES):
+            raise ConflictError(f"{self.name} has moved: {printable(why)[:200]}")
+        said = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
+        told = next((f": {line}" for line in said if line), "")
+        raise GitError(f"{self.name} refused the push: {printable(why + told)[:300]}", hint=_refusal_hint(why + errors))
 
 
 def _refusal_hint(text: str) -> str | None:
@@ -167,13 +159,12 @@ def _refusal_hint(text: str) -> str | None:
     return None
 
 
-def _failure(verb: str, name: str, error: Any) -> GitError:
-    text = str(getattr(error, "stderr", "") or error)
-    lines = [line.strip(" '") for line in text.splitlines() if line.strip(" '")]
+def _failure(verb: str, name: str, errors: str) -> GitError:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
     telling = [line for line in lines if "fatal:" in line or "error:" in line] or lines or ["no reason given"]
-    line = telling[0].replace("stderr: '", "").removeprefix("fatal: ").removeprefix("error: ").strip(" '.")
-    if "could not read Username" in text or "Authentication failed" in text or "Permission denied" in text:
+    line = telling[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+    if "could not read Username" in errors or "Authentication failed" in errors or "Permission denied" in errors:
         hint = "check your credentials for the remote"
     else:
-        hint = _refusal_hint(text) or "check the remote: git remote -v"
+        hint = _refusal_hint(errors) or "check the remote: git remote -v"
     return GitError(f"cannot {verb} {name}: {printable(line)[:250]}", hint=hint)

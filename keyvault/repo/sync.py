@@ -148,10 +148,16 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
         )
     draft = make(base)
     if draft is None:
-        if base is None or base == theirs:
+        if base is None:
             return Applied(None)
-        remote.push(base)  # earlier commits that were not pushed yet
-        return Applied(None, pushed=True)
+        if base != theirs:
+            remote.push(base)  # earlier commits that were not pushed yet
+            return Applied(None, pushed=True)
+        if base == local:
+            return Applied(None)
+        # What a run that died after its push had still to do, or somebody else's work.
+        _wait_for_index(git)
+        return Applied(None, warnings=_advance(git, branch, old=local, new=base, reason=f"keyvault: {remote.name}"))
     _check_clean(git, local, draft.files)
     commit = _write(git, base, draft) if base == local else _write_on_remote(git, base, draft)
     remote.push(commit)
@@ -231,7 +237,8 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         return ()
     index, updates, skipped = _index(git), [], []
     pending: list[tuple[TreeChange, Path]] = []
-    for change in git.changes(old, new):
+    # What leaves goes first: a folder may become a file, a link a folder.
+    for change in sorted(git.changes(old, new), key=lambda change: change.after is not None):
         path, before, after = change.path, change.before, change.after
         if index.get(path) not in (before, after):
             skipped.append(path)

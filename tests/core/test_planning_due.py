@@ -267,7 +267,7 @@ def test_a_rotation_waits_for_the_lead(after: timedelta, rotates: bool) -> None:
         assert plan == Plan(
             waiting=(
                 "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was first seen live "
-                "23 hours ago, publication_lead is 1d",
+                "23 hours ago, publication_lead is 24h",
             )
         )
 
@@ -310,7 +310,7 @@ def test_a_receipt_comes_even_when_the_rotation_is_overdue() -> None:
         (Amend("id-token", keys[1].kid, (published(T0 + PERIOD),)),),
         waiting=(
             "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was first seen live now, "
-            "publication_lead is 1d",
+            "publication_lead is 24h",
         ),
     )
 
@@ -333,7 +333,7 @@ def test_where_the_commit_counts_nobody_is_asked() -> None:
     fresh = vault([active_key(), next_key(T0 + PERIOD - HOUR)], confirm="commit")
     assert plan_due(fresh, T0 + PERIOD, live={}).waiting == (
         "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was made 1 hour ago, "
-        "publication_lead is 1d",
+        "publication_lead is 24h",
     )
 
 

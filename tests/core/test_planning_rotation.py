@@ -74,7 +74,7 @@ def test_the_gate_opens_when_the_lead_is_over(after: timedelta, passes: bool) ->
         assert plan_rotation(state, NAMES, T0 + LEAD + after, live=serving(state))
     else:
         assert refusal(state, LEAD + after, serving(state)) == (
-            "its next key was first seen live 23 hours ago, publication_lead is 1d",
+            "its next key was first seen live 23 hours ago, publication_lead is 24h",
             "wait until 2026-11-24 17:00Z" + OR_FORCE,
         )
 
@@ -91,7 +91,7 @@ def test_the_gate_names_the_commit_where_that_counts() -> None:
     """With confirm = "commit" the age of the key is what the message says."""
     state = vault([active_key(), next_key()], confirm="commit")
     assert refusal(state, HOUR, {}) == (
-        "its next key was made 1 hour ago, publication_lead is 1d",
+        "its next key was made 1 hour ago, publication_lead is 24h",
         "wait until 2026-11-24 17:00Z" + OR_FORCE,
     )
 
@@ -99,7 +99,7 @@ def test_the_gate_names_the_commit_where_that_counts() -> None:
 def test_the_gate_of_a_symmetric_set_counts_from_the_creation() -> None:
     """There is no URL to look at; those who verify get the key by hand, and need their time."""
     state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
-    assert refusal(state, HOUR, {})[0] == "its next key was made 1 hour ago, publication_lead is 1d"
+    assert refusal(state, HOUR, {})[0] == "its next key was made 1 hour ago, publication_lead is 24h"
     assert plan_rotation(state, NAMES, T0 + LEAD, live={})
 
 
@@ -193,7 +193,7 @@ def test_all_sets_or_none() -> None:
         plan_rotation(state, ["a", "b", "c"], T0 + LEAD, live=serving(state))
     assert caught.value.message == (
         "rotating b now would break verifiers: its next key was first seen live 23 hours ago, "
-        "publication_lead is 1d (and so for c)"
+        "publication_lead is 24h (and so for c)"
     )
     assert caught.value.exit_code == 3
 

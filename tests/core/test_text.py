@@ -85,7 +85,7 @@ def test_a_duration_is_written_as_it_is_read(seconds: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0, "0s"), (1, "1s"), (60, "1m"), (3_661, "1h1m1s"), (129_600, "1d12h"), (1_209_600, "14d")],
+    [(0, "0s"), (1, "1s"), (60, "1m"), (3_661, "1h1m1s"), (129_600, "36h"), (172_799, "47h59m59s"), (172_800, "2d"), (216_000, "2d12h"), (1_209_600, "14d")],
 )
 def test_durations_as_they_are_shown(seconds: int, expected: str) -> None:
     """Units that are zero are left out, weeks are shown as days."""

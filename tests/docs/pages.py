@@ -1,0 +1,50 @@
+"""The pages of the documentation, taken apart: fenced blocks, headings, sections, tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def read(path: str) -> str:
+    """Return the page at *path* below the top of the repository."""
+    return (REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def pages() -> list[Path]:
+    """Return every page that somebody may read."""
+    top = ("README.md", "SECURITY.md", "CHANGELOG.md", "keys.enc/README.md")
+    return [*(REPOSITORY / path for path in top), *sorted(DOCS.rglob("*.md"))]
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """Return the contents of every fenced block of *language*."""
+    return [body for _, name, body in _FENCE.findall(text) if name == language]
+
+
+def prose(text: str) -> str:
+    """Return *text* without its fenced blocks."""
+    return _FENCE.sub("", text)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of the headings of a page, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the text below each heading of a page, up to the next heading of any level."""
+    parts = re.split(r"^#+ (.+)$\n", prose(text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def first_column(section: str) -> list[str]:
+    """Return the first cell of each row of the one table of *section*, without its head."""
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [re.split(r"(?<!\\)\|", row)[1].strip() for row in rows[2:]]

@@ -1,0 +1,83 @@
+"""docs/json.md names the members that ``--json`` prints, in their order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from keyvault.operations import reports
+from tests.docs.pages import first_column, read, sections
+from tests.docs.terminal import Terminal
+from tests.docs.test_cli_page import COMMANDS, options
+
+SECTIONS = sections(read("docs/json.md"))
+
+STRUCTS = {
+    "Change": reports.ChangeReport,
+    "Event": reports.EventReport,
+    "Status": reports.StatusReport,
+    "Set": reports.SetReport,
+    "Key": reports.KeyReport,
+    "Key with its life": reports.KeyDetail,
+    "Transition": reports.TransitionReport,
+}
+
+
+def members(section: str) -> list[str]:
+    """Return the members that the table of *section* names."""
+    return [cell.strip("`") for cell in first_column(SECTIONS[section])]
+
+
+def test_every_report_has_a_section() -> None:
+    """A struct that is added to the reports is noticed here."""
+    defined = {
+        value
+        for value in vars(reports).values()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == reports.__name__
+    }
+
+    assert set(STRUCTS.values()) == defined
+
+
+@pytest.mark.parametrize("section", STRUCTS)
+def test_members_of_a_report(section: str) -> None:
+    """Names and order are those of the struct."""
+    assert members(section) == list(STRUCTS[section].__struct_fields__)
+
+
+def test_every_command_with_json_is_listed() -> None:
+    """The table at the top has each of them."""
+    listed = {name for cell in first_column(SECTIONS["JSON output"]) for name in cell.replace("`", "").split(", ")}
+
+    assert listed == {name for name, command in COMMANDS.items() if "--json" in options(command)}
+
+
+def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shapes that are not structs, seen in what the commands print."""
+    terminal = Terminal(tmp_path, monkeypatch)
+
+    def ask(line: str) -> Any:
+        terminal.run(f"keyvault {line} > answer")
+        return json.loads(Path("answer").read_text())
+
+    assert list(ask("init my-keys --url https://keys.example.com --json")) == members("init")
+    terminal.run("cd my-keys")
+    assert list(ask("render --json")) == members("render")
+    assert list(ask("recipient check --json")) == members("recipient check")
+    assert [list(one) for one in ask("identity list --json")] == [members("identity list")]
+    terminal.run("keyvault token sign id-token > token")
+    token = Path("token").read_text().strip()
+    assert list(ask(f"token inspect {token} --json")) == members("token inspect")
+    assert list(ask(f"token verify {token} --json")) == members("token verify")
+    assert list(ask("status --json")) == members("Status")
+    assert list(ask("set list --json")[0]) == members("Set")
+    assert list(ask("key list --json")[0]) == members("Key")
+    assert list(ask("plan --json")[0]) == members("Transition")
+    changed = ask('rotate id-token --force --reason "as a test" --json')
+    assert list(changed) == members("Change")
+    assert set(changed["events"][0]) <= set(members("Event"))
+    assert list(ask(f"key show {changed['events'][0]['kid']} --json")) == members("Key with its life")

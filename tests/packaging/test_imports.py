@@ -1,0 +1,114 @@
+"""Imports point downwards only, and what is heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.site.vaults import DemoLab, environment
+
+PACKAGE = Path(__file__).parent.parent.parent / "keyvault"
+
+#: Rooms of the package, and the rooms that each may import from.
+ALLOWED = {
+    "errors": set(),
+    "core": {"errors", "core"},
+    "config": {"errors", "core"},
+    "crypto": {"errors", "core", "crypto"},
+    "repo": {"errors", "core", "config", "repo"},
+    "site": {"errors", "core", "site"},
+    "publish": {"errors", "core", "publish"},
+    "operations": {"errors", "core", "config", "crypto", "repo", "site", "publish", "operations"},
+    "api": {"errors", "core", "crypto", "operations"},
+}
+ALLOWED["cli"] = {*ALLOWED, "cli"}
+ALLOWED["__init__"] = {"errors", "api"}
+ALLOWED["__main__"] = {"cli"}
+
+
+def modules() -> Iterator[tuple[str, str, ast.Module]]:
+    """Yield (room, path, syntax tree) of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        yield relative.parts[0].removesuffix(".py"), str(relative), ast.parse(path.read_text())
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the full name of every module that is imported, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_imports_point_downwards_only() -> None:
+    """The core knows nothing of git, the site nothing of private keys, and nobody below it of the command line."""
+    for room, path, tree in modules():
+        for name in imported(tree):
+            if name.startswith("keyvault."):
+                assert name.split(".")[1] in ALLOWED[room], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("names", "rooms"),
+    [
+        ({"subprocess"}, {"repo"}),
+        ({"git"}, {"repo"}),
+        ({"socket", "http", "urllib.request", "urllib3", "http.server"}, {"publish"}),
+        ({"jwcrypto", "secrets"}, {"crypto", "operations"}),
+        ({"typer", "rich"}, {"cli"}),
+    ],
+)
+def test_doors_to_the_world_are_few(names: set[str], rooms: set[str]) -> None:
+    """Processes, sockets, key material and terminals are each touched in one place."""
+    for room, path, tree in modules():
+        for name in imported(tree):
+            if name in names or name.split(".")[0] in names:
+                assert room in rooms, f"{path} imports {name}"
+
+
+def test_nothing_below_operations_reads_clock_environment_or_prints() -> None:
+    """`now` and the environment are parameters."""
+    below = {"core", "config", "crypto", "site"}
+    for room, path, tree in modules():
+        if room not in below:
+            continue
+        found = re.findall(
+            r"\b(?:datetime\.now|time\.time|date\.today|os\.environ|os\.getenv|print\()", ast.unparse(tree)
+        )
+        assert not found, f"{path} has {found}"
+
+
+HEAVY = ("git", "jwcrypto", "jinja2", "rich", "urllib3", "cryptography", "tomlkit", "icalendar")
+
+
+def loaded_by(*arguments: str, folder: Path) -> set[str]:
+    """Return the modules that a command has loaded when it ends."""
+    code = (
+        "import sys\nfrom keyvault.cli.main import run\n"
+        f"run({list(arguments)!r})\n"
+        "print('\\n' + ' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    own = {**environment(folder.parent), "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Help comes at once."""
+    assert not loaded_by(*arguments, folder=tmp_path) & {*HEAVY, "msgspec"}
+
+
+def test_status_loads_nothing_heavy(demo: DemoLab) -> None:
+    """A look at the vault needs git's processes and our own rules, no library for keys or pages."""
+    assert not loaded_by("status", folder=demo.folder) & set(HEAVY)

@@ -1,0 +1,363 @@
+"""Writing a site to a folder: whole or not at all, and never over something that is no site."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keyvault.errors import RenderError, UsageError
+from keyvault.operations import site as operations
+from keyvault.publish import folder as module
+from keyvault.publish.folder import MARKERS, write_site
+from tests.site.vaults import Lab, new_lab
+
+MARKED = dict.fromkeys(MARKERS, b"")
+OLD = {**MARKED, "index.html": b"old", "keys/a.json": b"{}", "gone/soon.txt": b"old"}
+NEW = {**MARKED, "index.html": b"new", "keys/b.json": b"{}", ".well-known/jwks.json": b"{}"}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A folder that holds an older site."""
+    folder = tmp_path / "www"
+    assert write_site(OLD.items(), folder) == len(OLD)
+    assert tree(folder) == OLD
+    return folder
+
+
+def mark(folder: Path) -> None:
+    """Make *folder* look like one that render made."""
+    for name in MARKERS:
+        (folder / name).touch()
+
+
+def left_behind(output: Path) -> list[str]:
+    return [path.name for path in output.parent.iterdir() if path != output]
+
+
+def test_site_replaces_the_older_one(output: Path) -> None:
+    """The folder holds exactly the new site: files that it no longer has are gone."""
+    assert write_site(NEW.items(), output) == len(NEW)
+
+    assert tree(output) == NEW
+    assert not (output / "gone").exists()
+    assert left_behind(output) == []
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    """The first rendering needs no mkdir before it."""
+    write_site(NEW.items(), tmp_path / "a" / "b" / "c")
+
+    assert tree(tmp_path / "a" / "b" / "c") == NEW
+
+
+def test_empty_folder_is_taken(tmp_path: Path) -> None:
+    """A folder that somebody made beforehand is as good as none."""
+    (tmp_path / "www").mkdir()
+    write_site(NEW.items(), tmp_path / "www")
+
+    assert tree(tmp_path / "www") == NEW
+    assert left_behind(tmp_path / "www") == []
+
+
+def test_relative_folder_is_below_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative name means what it means in a shell, ``..`` included."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_site(NEW.items(), Path("../www"))
+
+    assert tree(tmp_path / "www") == NEW
+
+
+# --- failures -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", range(len(NEW) + 1))
+@pytest.mark.parametrize("error", [RenderError("template broken"), KeyboardInterrupt(), ValueError("a bug")], ids=repr)
+def test_failure_leaves_the_old_site(output: Path, error: BaseException, after: int) -> None:
+    """Wherever the rendering breaks off, the old site is served on, and nothing lies about."""
+
+    def broken() -> Iterator[tuple[str, bytes]]:
+        yield from list(NEW.items())[:after]
+        raise error
+
+    with pytest.raises(type(error)):
+        write_site(broken(), output)
+    assert tree(output) == OLD
+    assert left_behind(output) == []
+
+
+def test_failure_makes_no_folder(tmp_path: Path) -> None:
+    """Where there was no site, there is none after a failure either."""
+
+    def broken() -> Iterator[tuple[str, bytes]]:
+        yield "index.html", b""
+        raise RenderError("template broken")
+
+    with pytest.raises(RenderError):
+        write_site(broken(), tmp_path / "www")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """If the new folder cannot be put in place, the old one stands again where it stood."""
+    real, calls = Path.rename, 0
+
+    def rename(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(RenderError, match="www cannot be written: No space left on device"):
+        write_site(NEW.items(), output)
+    assert tree(output) == OLD
+    assert left_behind(output) == []
+
+
+def test_full_disk_is_one_clear_error(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up while writing is named, and the old site is whole."""
+
+    def write_bytes(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(RenderError, match=f"^{output} cannot be written: No space left on device$"):
+        write_site(NEW.items(), output)
+    assert tree(output) == OLD
+    assert left_behind(output) == []
+
+
+def test_parent_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    """An output below a file cannot be made, and says so."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(RenderError, match=r"cannot be written: (Not a directory|File exists)"):
+        write_site(NEW.items(), tmp_path / "file" / "www")
+
+
+def test_reader_never_sees_half_a_site(output: Path) -> None:
+    """While sites are swapped a hundred times, whoever lists the folder sees one of them whole."""
+    names = [{f"keys/{version}-{number}.json": b"" for number in range(20)} | MARKED for version in "ab"]
+    write_site(names[0].items(), output)
+    wrong: list[set[str]] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                # One open folder is one site, whatever is swapped meanwhile.
+                handle = os.open(output / "keys", os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # between the two renames there is no folder for an instant
+            try:
+                seen = {f"keys/{name}" for name in os.listdir(handle)} | set(MARKED)  # noqa: PTH208 - an open folder
+            finally:
+                os.close(handle)
+            if seen not in (set(MARKED), set(names[0]), set(names[1])) and not left(seen):
+                wrong.append(seen)
+
+    def left(seen: set[str]) -> bool:
+        # A folder that was swapped out is being removed: what is left of it is of one site.
+        return seen < set(names[0]) or seen < set(names[1])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for turn in range(100):
+            write_site(names[turn % 2].items(), output)
+    finally:
+        stop.set()
+        reader.join()
+    assert wrong == []
+
+
+# --- what is refused ------------------------------------------------------------------------------------
+
+
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    """A folder that holds something else is never replaced, a single hidden file in it is enough."""
+    for name in ("thesis.txt", ".hidden"):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).write_text("years of work")
+
+        with pytest.raises(UsageError, match="holds files that are not a rendered site") as caught:
+            write_site(NEW.items(), folder)
+        assert caught.value.hint == "name an empty folder, or one that render made"
+        assert tree(folder) == {name: b"years of work"}
+
+
+@pytest.mark.parametrize("name", MARKERS)
+def test_hand_made_pages_are_refused(tmp_path: Path, name: str) -> None:
+    """A folder of hand-made pages is no site of ours, though it may hold a file that our sites hold too."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / name).touch()
+    (tmp_path / "docs" / "index.html").write_text("by hand")
+
+    with pytest.raises(UsageError, match="holds files that are not a rendered site"):
+        write_site(NEW.items(), tmp_path / "docs")
+    assert (tmp_path / "docs" / "index.html").read_text() == "by hand"
+
+
+def test_file_is_refused(tmp_path: Path) -> None:
+    """A file of that name is not replaced by a folder."""
+    (tmp_path / "www").write_text("a file")
+
+    with pytest.raises(UsageError, match="www is not a folder"):
+        write_site(NEW.items(), tmp_path / "www")
+    assert (tmp_path / "www").read_text() == "a file"
+
+
+@pytest.mark.parametrize("target", ["site", "nowhere", "file", "www"])
+def test_link_is_refused(tmp_path: Path, target: str) -> None:
+    """A symbolic link in the place of the folder is neither followed nor replaced, nor is one that leads to itself."""
+    write_site(OLD.items(), tmp_path / "site")
+    (tmp_path / "file").write_text("a file")
+    link = tmp_path / "www"
+    link.symlink_to(tmp_path / target)
+
+    with pytest.raises(UsageError, match="www is not a folder"):
+        write_site(NEW.items(), link, protected=tmp_path / "vault")
+    assert link.is_symlink()
+    assert tree(tmp_path / "site") == OLD
+
+
+def test_special_file_is_refused(tmp_path: Path) -> None:
+    """A pipe is no folder."""
+    os.mkfifo(tmp_path / "www")
+
+    with pytest.raises(UsageError, match="www is not a folder"):
+        write_site(NEW.items(), tmp_path / "www")
+    assert stat.S_ISFIFO((tmp_path / "www").stat().st_mode)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_vault_is_never_written_over(vault: Lab, marked: bool) -> None:
+    """Neither the vault, nor a folder above it, nor / is an output, not even with the marker of a site in it."""
+    if marked:
+        mark(vault.folder)
+        mark(vault.folder.parent)
+    before = vault.git("status", "--porcelain"), vault.head
+
+    for output in (vault.folder, vault.folder / "public" / "..", vault.folder.parent, Path("/")):
+        with pytest.raises(UsageError, match="holds the vault itself: a site is not written over it") as caught:
+            operations.render(vault.context(), output)
+        assert caught.value.hint == "render -o public"
+    assert (vault.git("status", "--porcelain"), vault.head) == before
+    assert vault.state.sets
+
+
+def test_vault_is_not_written_over_through_a_link(vault: Lab) -> None:
+    """A path that leads to the vault through a linked folder is the vault all the same."""
+    mark(vault.folder)
+    link = vault.folder.parent / "link"
+    link.symlink_to(vault.folder.parent)
+
+    with pytest.raises(UsageError, match="holds the vault itself"):
+        operations.render(vault.context(), link / "vault")
+    assert (vault.folder / "keyvault.toml").is_file()
+
+
+def test_vault_in_a_subfolder_is_never_written_over(vault: Lab) -> None:
+    """A vault that is a folder of a larger repository is protected, and so is that repository."""
+    lab = new_lab(vault.folder / "vaults" / "second", environ=vault.environ)
+    for folder in (lab.folder, lab.folder.parent, vault.folder):
+        mark(folder)
+        with pytest.raises(UsageError, match="holds the vault itself"):
+            operations.render(lab.context(), folder)
+    operations.render(lab.context(), vault.folder / "public")
+
+
+def test_bare_repository_is_never_written_over(vault: Lab) -> None:
+    """A bare repository is protected as a work tree is."""
+    bare = vault.folder.parent / "bare.git"
+    vault.git("clone", "--quiet", "--bare", str(vault.folder), str(bare))
+    mark(bare)
+
+    with pytest.raises(UsageError, match="holds the vault itself"):
+        operations.render(Lab(bare, vault.environ).context(), bare)
+    assert (bare / "HEAD").is_file()
+
+
+@pytest.mark.parametrize("folder", ["keys.enc", ".git", ".git/objects", "keys.enc/id-token"])
+def test_folders_of_the_vault_are_refused(vault: Lab, folder: str) -> None:
+    """What git or the vault needs inside is no output either."""
+    with pytest.raises(UsageError, match="holds files that are not a rendered site"):
+        operations.render(vault.context(), vault.folder / folder)
+    assert vault.git("fsck", "--no-dangling") == ""
+    assert vault.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("path", ["../escaped.txt", "a/../../escaped.txt", "/tmp/escaped-from-site.txt", "..", "a/.."])  # noqa: S108
+def test_path_outside_the_folder_is_refused(output: Path, path: str) -> None:
+    """A path that climbs out of the site, or is absolute, is written nowhere."""
+    with pytest.raises(RenderError, match="does not lie in the site: nothing was written"):
+        write_site([*MARKED.items(), (path, b"escaped")], output)
+
+    assert tree(output) == OLD
+    assert left_behind(output) == []
+    assert not Path("/tmp/escaped-from-site.txt").exists()  # noqa: S108
+
+
+# --- what lands on disk ---------------------------------------------------------------------------------
+
+
+def test_modes_are_those_of_a_public_site(output: Path) -> None:
+    """Every folder is 0755 and every file 0644: the web server runs as somebody else."""
+    write_site(NEW.items(), output)
+
+    found = {path.relative_to(output).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in output.rglob("*")}
+    assert stat.S_IMODE(output.stat().st_mode) == 0o755
+    assert {mode for path, mode in found.items() if (output / path).is_dir()} == {0o755}
+    assert {mode for path, mode in found.items() if (output / path).is_file()} == {0o644}
+
+
+def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the moment of the swap the new folder holds every file, beside the old one on the same file system."""
+    seen: list[dict[str, bytes]] = []
+    real = module._swap
+
+    def swap(beside: Path, target: Path) -> None:
+        assert beside.parent == target.parent
+        seen.append(tree(beside))
+        assert tree(target) == OLD
+        real(beside, target)
+
+    monkeypatch.setattr(module, "_swap", swap)
+    write_site(NEW.items(), output)
+    assert seen == [NEW]
+
+
+def test_rendering_a_vault_reports_what_it_wrote(vault: Lab) -> None:
+    """The count that is printed is the number of files in the folder."""
+    state, count = operations.render(vault.context(), vault.folder / "public")
+
+    assert state.commit == vault.head
+    assert tree(vault.folder / "public") == vault.site()
+    assert count == len(vault.site())
+    assert vault.git("status", "--porcelain") == "", "public/ is ignored by git"
+
+
+def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever renders thousands of keys hears how far it is, and never more than all."""
+    monkeypatch.setattr(operations, "site_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(1_200))))
+    told: list[tuple[str, int, int]] = []
+    context = vault.context()
+    context.progress = lambda label, done, total: told.append((label, done, total))
+    operations.render(context, vault.folder / "public")
+
+    assert [(label, done) for label, done, _ in told] == [("rendering", 500), ("rendering", 1_000)]
+    assert all(done <= total for _, done, total in told)

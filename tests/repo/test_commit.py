@@ -1,0 +1,472 @@
+"""A plan becomes one commit; index and work tree follow it, and work of the user's is never touched."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.errors import GitError
+from keyvault.operations import keys, people, rotation
+from keyvault.repo.sync import apply
+from keyvault.repo.vault import Draft
+from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault
+
+
+def seen(vault: Vault) -> Vault:
+    """Let the next keys be seen live, and wait until they may sign."""
+    rotation.rotate_due(vault.context())
+    return vault.wait(DAY)
+
+
+def changed(vault: Vault, revision: str = "HEAD") -> set[str]:
+    """Return the paths that a commit changed."""
+    return set(vault.git("show", "--format=", "--name-only", revision).splitlines())
+
+
+def staged(vault: Vault) -> list[str]:
+    return vault.git("ls-files", "--stage").splitlines()
+
+
+# --- what a commit is -----------------------------------------------------------------------------------
+
+
+def test_one_commit_for_all_sets(vault: Vault) -> None:
+    """Whatever is due in however many sets is one commit, and the work tree is clean after it."""
+    seen(vault).wait(89 * DAY)
+    before = vault.head
+
+    outcome = rotation.rotate_due(vault.context())
+
+    assert vault.git("rev-list", "--parents", "-1", "HEAD").split() == [outcome.commit, before]
+    assert changed(vault) == {key.path for key, _ in outcome.events}
+    assert len({event.event for _, event in outcome.events}) > 2
+    assert vault.status == []
+
+
+def test_nothing_to_do_is_no_commit(vault: Vault) -> None:
+    """A run that finds nothing to do leaves no trace in history; twice is once."""
+    first = rotation.rotate_due(vault.context())
+
+    second = rotation.rotate_due(vault.context())
+
+    assert (second.commit, vault.head) == (None, first.commit)
+    assert not (vault.git_dir / "keyvault.journal").exists()
+
+
+def test_the_work_tree_holds_what_the_commit_holds(vault: Vault) -> None:
+    """After a commit every file of the vault on disk is the committed one, byte for byte."""
+    seen(vault)
+    rotation.rotate(vault.context(), [])
+
+    for path, data in vault.files().items():
+        assert vault.git("hash-object", "--stdin", "--no-filters", stdin=data) == vault.git("rev-parse", f"HEAD:{path}")
+
+
+def test_dates_are_the_instant_of_the_command(vault: Vault) -> None:
+    """Author and committer date are the instant of the command in UTC, wherever the machine stands."""
+    vault.environ["TZ"] = "Pacific/Kiritimati"
+    vault.environ["GIT_AUTHOR_DATE"] = vault.environ["GIT_COMMITTER_DATE"] = "2001-01-01T00:00:00+05:00"
+    vault.wait(HOUR)
+
+    rotation.rotate_due(vault.context())
+
+    expected = vault.now.strftime("%Y-%m-%dT%H:%M:%S+00:00").replace("+00:00", "Z")
+    dates = vault.git("log", "-1", "--format=%aI %cI").replace("+00:00", "Z").split()
+    assert dates == [expected, expected]
+
+
+def test_a_clock_that_is_a_little_behind(vault: Vault) -> None:
+    """Within clock_skew a commit carries the newest instant of the vault: history never runs backwards."""
+    newest = vault.now
+    seen(vault)
+    vault.now = newest - 5 * MINUTE
+
+    rotation.revoke(vault.context(), vault.next().kid, reason="unspecified")
+
+    stamp = int(vault.git("log", "-1", "--format=%ct"))
+    assert datetime.fromtimestamp(stamp, UTC) == newest
+
+
+def test_who_committed(vault: Vault) -> None:
+    """Author and committer are who git says they are."""
+    rotation.rotate_due(vault.context())
+
+    assert vault.git("log", "-1", "--format=%an <%ae>, %cn <%ce>") == (
+        "Ada Author <ada@example.com>, Carl Committer <carl@example.com>"
+    )
+
+
+def trailers(vault: Vault) -> list[str]:
+    return vault.git("log", "-1", "--format=%(trailers:key=Keyvault-Event,valueonly)").split("\n")
+
+
+def test_a_trailer_for_each_event(vault: Vault) -> None:
+    """Each event of a commit is a trailer, so that `git log` can be searched for a key or a kind of event."""
+    seen(vault)
+    active, following = vault.active(), vault.next()
+
+    outcome = rotation.rotate(vault.context(), ["id-token"])
+
+    fresh = vault.next()
+    assert [line for line in trailers(vault) if line] == [
+        f"activated id-token/{following.kid}",
+        f"deactivated id-token/{active.kid}",
+        f"created id-token/{fresh.kid}",
+    ]
+    assert len(outcome.events) == 3
+    assert vault.log[0] == "rotate id-token"
+
+
+def test_reasons_stand_in_the_message(vault: Vault) -> None:
+    """What somebody gave as a reason is in the body, and a trailer says that a gate was passed."""
+    rotation.rotate(vault.context(), ["id-token"], forced="laptop stolen: Keyvault-Event: revoked x/y")
+
+    assert vault.git("log", "-1", "--format=%b").startswith("laptop stolen: Keyvault-Event: revoked x/y\n")
+    assert f"activated id-token/{vault.active().kid} (forced)" in trailers(vault)
+    assert not any(line.startswith("revoked") for line in trailers(vault))
+
+
+def test_a_revocation_names_its_reason(vault: Vault) -> None:
+    """The log of a revocation says which key, of which set, and why."""
+    kid = vault.active().kid
+    rotation.revoke(vault.context(), kid, reason="compromised", note="found in a debug log")
+
+    assert vault.log[0] == f"revoke {kid[:12]} of id-token: compromised"
+    assert f"revoked id-token/{kid} compromised" in trailers(vault)
+    assert "found in a debug log" in vault.git("log", "-1", "--format=%b")
+
+
+def test_the_reflog_names_the_tool(vault: Vault) -> None:
+    """`git reflog` shows which steps keyvault took, for HEAD and for the branch."""
+    rotation.rotate_due(vault.context())
+
+    for ref in ("HEAD", "main"):
+        assert vault.git("reflog", "-1", "--format=%gs", ref) == "keyvault: record receipt for id-token, access-token"
+
+
+def test_no_reflog_is_kept(vault: Vault) -> None:
+    """A repository that keeps no reflogs still gets one for our commits: they can be found again."""
+    vault.git("config", "core.logAllRefUpdates", "false")
+
+    assert rotation.rotate_due(vault.context()).commit == vault.head
+
+
+def test_text_in_many_scripts(vault: Vault) -> None:
+    """Notes may be in any script, whatever the locale, and an encoding that the repository names changes nothing."""
+    vault.git("config", "i18n.commitEncoding", "ISO-8859-1")
+    vault.environ |= {"LANG": "C", "LC_ALL": "C"}
+
+    rotation.revoke(vault.context(), vault.next().kid, reason="superseded", note="ключ — 鍵 — مفتاح")
+
+    assert "ключ — 鍵 — مفتاح" in vault.git("cat-file", "commit", "HEAD")
+    assert "encoding" not in vault.git("cat-file", "commit", "HEAD").partition("\n\n")[0]
+
+
+# --- the user's own work --------------------------------------------------------------------------------
+
+
+def test_other_work_of_the_user_stays(vault: Vault) -> None:
+    """Modified, staged, deleted and untracked files of the user's stay exactly as they are, out of the commit."""
+    for name in ("modified", "staged", "both", "deleted", "unstaged-new"):
+        vault.write(f"docs/{name}.txt", "old\n")
+    vault.git("add", "docs")
+    vault.git("commit", "--quiet", "-m", "docs")
+    vault.git("rm", "--quiet", "--cached", "docs/unstaged-new.txt")
+    vault.write("docs/modified.txt", "new\n")
+    vault.write("docs/staged.txt", "new\n")
+    vault.write("docs/both.txt", "staged\n")
+    vault.git("add", "docs/staged.txt", "docs/both.txt")
+    vault.write("docs/both.txt", "newer\n")
+    vault.git("rm", "--quiet", "docs/deleted.txt")
+    vault.write("untracked.txt", "new\n")
+    vault.write("intended.txt", "new\n")
+    vault.git("add", "--intent-to-add", "intended.txt")
+    status, index = vault.status, staged(vault)
+
+    outcome = rotation.rotate_due(vault.context())
+
+    assert vault.status == status
+    assert [line for line in staged(vault) if "keys.enc" not in line] == [
+        line for line in index if "keys.enc" not in line
+    ]
+    assert changed(vault) == {key.path for key, _ in outcome.events}
+    assert vault.files()["docs/both.txt"] == b"newer\n"
+
+
+def test_a_merge_in_progress_stays(vault: Vault) -> None:
+    """Files in conflict are the user's to resolve: a rotation leaves them so, and does not end the merge."""
+    vault.write("doc.txt", "base\n")
+    vault.git("add", "doc.txt")
+    vault.git("commit", "--quiet", "-m", "base")
+    for branch in ("left", "right"):
+        vault.git("checkout", "--quiet", "-b", branch, "main")
+        vault.write("doc.txt", branch + "\n")
+        vault.git("commit", "--quiet", "-am", branch)
+    with pytest.raises(AssertionError):
+        vault.git("merge", "left")
+    status = vault.status
+    assert "AA doc.txt" in status or "UU doc.txt" in status
+
+    rotation.rotate_due(vault.context())
+
+    assert vault.status == status
+    assert (vault.git_dir / "MERGE_HEAD").exists()
+
+
+def _modified(vault: Vault, path: str) -> None:
+    vault.write(path, (vault.folder / path).read_bytes() + b"\n")
+
+
+def _staged(vault: Vault, path: str) -> None:
+    content = (vault.folder / path).read_bytes()
+    _modified(vault, path)
+    vault.git("add", path)
+    vault.write(path, content)
+
+
+def _linked(vault: Vault, path: str) -> None:
+    target = vault.folder / path
+    target.rename(vault.top / "moved")
+    target.symlink_to(vault.top / "moved")
+
+
+def _folder(vault: Vault, path: str) -> None:
+    (vault.folder / path).unlink()
+    (vault.folder / path).mkdir()
+
+
+@pytest.mark.parametrize("dirty", [_modified, _staged, _linked, _folder])
+def test_uncommitted_changes_of_a_record_stop_the_command(vault: Vault, dirty: object) -> None:
+    """A record with changes of the user's is named, and nothing at all is written."""
+    assert callable(dirty)
+    path = vault.next().path
+    dirty(vault, path)
+    before = (vault.head, vault.status, staged(vault), vault.files())
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context())
+
+    assert caught.value.message == f"there are uncommitted changes in {path}"
+    assert caught.value.hint == "commit them, or: git restore --staged --worktree PATH"
+    assert (vault.head, vault.status, staged(vault), vault.files()) == before
+
+
+@pytest.mark.parametrize("dirty", [_modified, _staged])
+def test_uncommitted_changes_of_the_policy_stop_commands_that_edit_it(vault: Vault, dirty: object) -> None:
+    """An edit of keyvault.toml would swallow the user's own edit: the command stops and names the file."""
+    assert callable(dirty)
+    dirty(vault, "keyvault.toml")
+    before = (vault.head, vault.status, staged(vault), vault.files())
+
+    with pytest.raises(GitError) as caught:
+        keys.add_set(vault.context(), "reports", spec=key_spec("ES256"))
+
+    assert caught.value.message == "there are uncommitted changes in keyvault.toml"
+    assert (vault.head, vault.status, staged(vault), vault.files()) == before
+
+
+def test_many_dirty_files_are_counted(vault: Vault) -> None:
+    """Of many files in the way the first five are named."""
+    for number in range(4):
+        keys.add_set(vault.context(), f"set-{number}", spec=key_spec("ES256"))
+    for key in vault.state().keys.values():
+        _modified(vault, key.path)
+    recipient, _path = people.create_identity(vault.environ, kid="bea", output=vault.top / "bea.json")
+
+    with pytest.raises(GitError, match="and 7 more$"):
+        people.add_recipient(vault.context(), recipient)
+
+
+def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:
+    """A file of the user's where one of the commit would go is named, and not overwritten."""
+    vault.write("keys.enc/README.md", "committed\n")
+    vault.git("commit", "--quiet", "-am", "readme")
+    vault.write("notes.txt", "mine\n")
+
+    with pytest.raises(GitError, match=r"^there are uncommitted changes in notes\.txt$"):
+        apply(vault.repository, lambda head: Draft({"notes.txt": b"theirs\n"}, "notes\n", vault.now))
+
+    assert vault.files()["notes.txt"] == b"mine\n"
+
+
+def test_deleted_files_are_not_brought_back(vault: Vault) -> None:
+    """A record that the user removed from the work tree stays removed there; the commit has it all the same."""
+    path = vault.next().path
+    (vault.folder / path).unlink()
+
+    outcome = rotation.rotate_due(vault.context())
+
+    assert outcome.commit == vault.head
+    assert vault.status == [f" D {path}"]
+    assert any(path in warning for warning in outcome.warnings)
+
+
+def test_the_last_record_of_a_set_leaves_no_empty_folder(vault: Vault) -> None:
+    """A folder that the last file left goes too, as with git."""
+    vault.commit({"notes/deep/one.txt": "1"})
+    assert (vault.folder / "notes" / "deep" / "one.txt").exists()
+
+    vault.commit({"notes/deep/one.txt": None})
+
+    assert not (vault.folder / "notes").exists()
+    assert vault.status == []
+
+
+def test_somebody_else_holds_the_index(vault: Vault) -> None:
+    """While a `git commit` has its editor open nothing is written: the error says who is in the way."""
+    lock = vault.git_dir / "index.lock"
+    lock.write_text("")
+    before = vault.head
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context())
+
+    assert caught.value.message == f"another git process is at work here: it holds {lock}"
+    assert (vault.head, lock.exists()) == (before, True)
+
+
+# --- line ends, modes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["true", "input"])
+def test_autocrlf(tmp_path: Path, value: str) -> None:
+    """With core.autocrlf, on or only for input, a vault is made, cloned and rotated, and stays clean."""
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f"[core]\n\tautocrlf = {value}\n")
+    vault = make_vault(tmp_path, environ={"GIT_CONFIG_GLOBAL": str(settings)})
+    clone = vault.clone("clone")
+
+    for each in (vault, clone):
+        seen(each)
+        rotation.rotate(each.context(), [])
+        keys.add_set(each.context(), "reports", spec=key_spec("ES256"))
+        assert each.status == []
+
+
+def test_autocrlf_without_attributes(vault: Vault) -> None:
+    """Where .gitattributes was lost and a checkout has CRLF, that alone counts as no change of the user's."""
+    vault.commit({".gitattributes": None})
+    vault.git("config", "core.autocrlf", "true")
+    for path in vault.git("ls-files").splitlines():
+        (vault.folder / path).unlink()
+    vault.git("checkout", "--quiet", "--force", "HEAD")
+    vault.git("checkout", "--quiet", "--", ".")
+    assert b"\r\n" in (vault.folder / vault.next().path).read_bytes()
+
+    seen(vault)
+    rotation.rotate(vault.context(), [])
+
+    assert vault.status == []
+    assert vault.active().path
+
+
+def test_an_umask_does_not_reach_the_commit(vault: Vault) -> None:
+    """Files of a commit are plain 100644 ones, whatever the umask."""
+    rotation.rotate(vault.context(), [], forced="a drill")
+
+    assert {line.split()[0] for line in vault.git("ls-tree", "-r", "HEAD").splitlines()} == {"100644"}
+
+
+# --- signatures -----------------------------------------------------------------------------------------
+
+
+def ssh_signer(top: Path, *, sign: str = "commit.gpgsign=true") -> dict[str, str]:
+    """Make an SSH key, and return an environment in which the user's git signs commits with it."""
+    key = top / "home" / "signer"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    allowed = top / "home" / "allowed_signers"
+    allowed.write_text(f"carl@example.com {key.with_suffix('.pub').read_text()}")
+    settings = top / "gitconfig"
+    name, _, value = sign.partition("=")
+    section, _, member = name.partition(".")
+    settings.write_text(
+        f"[gpg]\n\tformat = ssh\n[user]\n\tsigningkey = {key}\n[{section}]\n\t{member} = {value}\n"
+        f'[gpg "ssh"]\n\tallowedSignersFile = {allowed}\n'
+    )
+    return {"GIT_CONFIG_GLOBAL": str(settings)}
+
+
+needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen on the PATH")
+
+
+@needs_ssh_keygen
+def test_commits_are_signed(tmp_path: Path) -> None:
+    """Who signs commits gets signed ones, from the first commit of a vault on; `git verify-commit` says so."""
+    vault = make_vault(tmp_path, environ=ssh_signer(tmp_path))
+    rotation.rotate_due(vault.context())
+
+    for commit in vault.git("rev-list", "HEAD").split():
+        vault.git("verify-commit", commit)
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("setting", ["commit.gpgsign=false", "commit.gpgsign=", "commit.other=true"])
+def test_commits_are_not_signed_unasked(tmp_path: Path, setting: str) -> None:
+    """Who does not sign commits gets plain ones."""
+    vault = make_vault(tmp_path, environ=ssh_signer(tmp_path, sign=setting))
+
+    assert "gpgsig" not in vault.git("cat-file", "commit", "HEAD")
+
+
+@needs_ssh_keygen
+def test_signing_fails(vault: Vault) -> None:
+    """When the signature cannot be made, nothing is written, and the error says which settings to look at."""
+    vault.environ |= ssh_signer(vault.top)
+    vault.publish_to()
+    (vault.top / "home" / "signer").unlink()
+    before = (vault.head, vault.status, staged(vault), vault.files(), vault.git("ls-remote", "origin"))
+
+    for push in (False, True):
+        with pytest.raises(GitError) as caught:
+            rotation.rotate_due(vault.context(), push=push)
+
+        assert "\n" not in caught.value.message
+        assert caught.value.hint == "check user.signingkey and that your agent is running; commit.gpgsign is on"
+    assert (vault.head, vault.status, staged(vault), vault.files(), vault.git("ls-remote", "origin")) == before
+    assert not (vault.git_dir / "keyvault.journal").exists()
+
+
+# --- somebody is faster ---------------------------------------------------------------------------------
+
+
+def racing(vault: Vault, times: int) -> list[str | None]:
+    """Commit while somebody else is faster *times* times; return the heads that were planned on."""
+    heads: list[str | None] = []
+
+    def make(head: str | None) -> Draft:
+        heads.append(head)
+        if len(heads) <= times:
+            vault.git("commit", "--quiet", "--allow-empty", "-m", f"faster {len(heads)}")
+        return Draft({"mine.txt": b"%d\n" % len(heads)}, "mine\n", vault.now)
+
+    apply(vault.repository, make)
+    return heads
+
+
+def test_a_lost_race_is_planned_again(vault: Vault) -> None:
+    """When somebody commits between plan and commit, the plan is made again on the new head: nothing is lost."""
+    first = vault.head
+
+    heads = racing(vault, 2)
+
+    assert heads[0] == first
+    assert len(set(heads)) == 3
+    assert vault.log[:3] == ["mine", "faster 2", "faster 1"]
+    assert (vault.files()["mine.txt"], vault.status) == (b"3\n", [])
+
+
+def test_a_race_that_is_lost_every_time(vault: Vault) -> None:
+    """After five lost races the command gives up, and has written nothing."""
+    with pytest.raises(GitError) as caught:
+        racing(vault, 5)
+
+    assert (caught.value.message, caught.value.hint) == ("main was moved by somebody else", "run the command again")
+    assert vault.log[0] == "faster 5"
+    assert vault.status == []
+    assert not (vault.git_dir / "keyvault.journal").exists()

@@ -1,0 +1,442 @@
+"""`--push`: the commit goes to the remote first, and the local branch follows; who is slower plans again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.errors import ConflictError, GitError
+from keyvault.operations import keys, rotation
+from keyvault.repo import sync
+from keyvault.repo.vault import Draft
+from tests.vaults import DAY, Vault, make_vault, run_git
+
+
+@pytest.fixture
+def origin(vault: Vault) -> Path:
+    """The bare repository that the vault is pushed to."""
+    return vault.publish_to()
+
+
+def tip(bare: Path, vault: Vault, branch: str = "main") -> str:
+    return run_git(bare, vault.environ, "rev-parse", f"refs/heads/{branch}")
+
+
+def untouched(vault: Vault) -> tuple[object, ...]:
+    return vault.head, vault.git("ls-files", "--stage"), vault.status, vault.files()
+
+
+def hook(bare: Path, name: str, script: str) -> None:
+    path = bare / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+
+
+# --- the usual cases ------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_pushed(vault: Vault, origin: Path) -> None:
+    """The commit is on the remote, on the local branch and on the remote-tracking branch."""
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert outcome.pushed
+    assert outcome.commit == vault.head == tip(origin, vault) == vault.git("rev-parse", "origin/main")
+    assert vault.git("status", "--short", "--branch") == "## main...origin/main"
+
+
+def test_nothing_to_do_pushes_nothing(vault: Vault, origin: Path) -> None:
+    """A run that finds nothing to do leaves the remote alone."""
+    rotation.rotate_due(vault.context(), push=True)
+    hook(origin, "pre-receive", "exit 1\n")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert (outcome.commit, outcome.pushed) == (None, False)
+
+
+def test_behind(vault: Vault, origin: Path) -> None:
+    """Where a colleague pushed first, the commit is made on top of theirs, and their work comes along."""
+    colleague = vault.clone("colleague", source=origin)
+    keys.add_set(colleague.context(), "reports", spec=key_spec("ES256"), push=True)
+    colleague.commit({"docs/readme.txt": "hello\n", ".gitignore": None})
+    colleague.git("push", "--quiet")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert outcome.commit == vault.head == tip(origin, vault)
+    assert vault.git("rev-parse", "HEAD~1") == colleague.head
+    assert set(vault.state().sets) == {"id-token", "access-token", "reports"}
+    assert {key.set for key, _ in outcome.events} == {"id-token", "access-token"}
+    assert vault.status == []
+    assert outcome.warnings == ()
+
+
+def test_what_a_colleague_did_is_not_done_again(vault: Vault, origin: Path) -> None:
+    """A transition that is on the remote already is not made a second time."""
+    colleague = vault.clone("colleague", source=origin)
+    rotation.rotate_due(colleague.context(), push=True)
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert (outcome.commit, outcome.pushed) == (None, False)
+    assert tip(origin, vault) == colleague.head
+
+
+def test_files_of_every_kind_come_along(vault: Vault, origin: Path) -> None:
+    """Links, executables, submodules and files that became folders follow as they do with `git pull`."""
+    vault.commit({"a": "a\n", "tool": "#!/bin/sh\n", "folder/x": "x\n", "was-a-link": "1\n", "gone": "1\n"})
+    vault.git("push", "--quiet")
+    colleague = vault.clone("colleague", source=origin)
+    work = colleague.folder
+    (work / "link").symlink_to("keyvault.toml")
+    (work / "nowhere").symlink_to("/nonexistent/ключ")
+    (work / "tool").chmod(0o755)
+    (work / "new-tool").write_text("#!/bin/sh\n")
+    (work / "new-tool").chmod(0o755)
+    shutil.rmtree(work / "folder")
+    (work / "folder").write_text("now a file\n")
+    (work / "a").unlink()
+    (work / "a").mkdir()
+    (work / "a" / "b").write_text("now in a folder\n")
+    (work / "was-a-link").unlink()
+    (work / "was-a-link").symlink_to("a")
+    (work / "gone").unlink()
+    (work / "Ünï cödé \t\"'").write_text("odd name\n")
+    colleague.git("add", "--all")
+    colleague.git("update-index", "--add", "--cacheinfo", f"160000,{colleague.head},module")
+    colleague.git("commit", "--quiet", "-m", "all kinds")
+    colleague.git("push", "--quiet")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert outcome.warnings == ()
+    assert [line for line in vault.status if "module" not in line] == []
+    assert (vault.folder / "link").readlink() == Path("keyvault.toml")
+    assert (vault.folder / "was-a-link").is_symlink()
+    assert (vault.folder / "tool").stat().st_mode & 0o111
+    assert (vault.folder / "new-tool").stat().st_mode & 0o111
+    assert not (vault.folder / "gone").exists()
+    assert (vault.folder / "a" / "b").read_text() == "now in a folder\n"
+
+    # And back again.
+    for name in ("link", "was-a-link", "tool", "new-tool"):
+        (work / name).unlink(missing_ok=True)
+        (work / name).write_text("plain\n")
+    colleague.git("pull", "--quiet")
+    colleague.git("commit", "--quiet", "-am", "plain files")
+    colleague.git("push", "--quiet")
+    rotation.rotate(vault.wait(DAY).context(), [], push=True)
+
+    assert [line for line in vault.status if "module" not in line] == []
+
+
+def test_changes_of_the_user_stay_when_a_colleague_changed_the_same_file(vault: Vault, origin: Path) -> None:
+    """A file that both changed is left as the user has it, and a warning names it."""
+    vault.commit({"doc.txt": "old\n"})
+    vault.git("push", "--quiet")
+    colleague = vault.clone("colleague", source=origin)
+    colleague.commit({"doc.txt": "theirs\n"})
+    colleague.git("push", "--quiet")
+    vault.write("doc.txt", "mine\n")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert vault.files()["doc.txt"] == b"mine\n"
+    assert vault.status == [" M doc.txt"]
+    assert outcome.warnings == ("left as it is in the work tree, since it was changed there: doc.txt",)
+
+
+def test_ahead(vault: Vault, origin: Path) -> None:
+    """Commits that were made without --push go along with the next one."""
+    rotation.rotate_due(vault.context())
+    keys.add_set(vault.context(), "reports", spec=key_spec("ES256"), push=True)
+
+    assert tip(origin, vault) == vault.head
+    assert len(vault.log) == 3
+
+
+def test_ahead_and_nothing_to_do(vault: Vault, origin: Path) -> None:
+    """So they do when there is nothing new to commit."""
+    rotation.rotate_due(vault.context())
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert (outcome.commit, outcome.pushed) == (None, True)
+    assert tip(origin, vault) == vault.head
+
+
+def test_diverged(vault: Vault, origin: Path) -> None:
+    """Two histories are for a person to join: the error says how, and nothing is written on either side."""
+    colleague = vault.clone("colleague", source=origin)
+    keys.add_set(colleague.context(), "reports", spec=key_spec("ES256"), push=True)
+    rotation.rotate_due(vault.context())
+    before = untouched(vault)
+
+    with pytest.raises(GitError) as caught:
+        keys.add_set(vault.context(), "mail", spec=key_spec("ES256"), push=True)
+
+    assert (caught.value.message, caught.value.hint) == (
+        "main and origin/main have diverged",
+        "git pull --rebase origin",
+    )
+    assert untouched(vault) == before
+    assert tip(origin, vault) == colleague.head
+
+
+def test_the_remote_is_empty(vault: Vault) -> None:
+    """The first push makes the branch on the remote."""
+    bare = vault.top / "empty.git"
+    run_git(vault.top, vault.environ, "init", "--quiet", "--bare", str(bare))
+    vault.git("remote", "add", "origin", str(bare))
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert outcome.pushed
+    assert tip(bare, vault) == vault.head
+    assert len(run_git(bare, vault.environ, "rev-list", "main").splitlines()) == 2
+
+
+def test_another_branch(vault: Vault, origin: Path) -> None:
+    """Commits go where the branch says: another remote, another name there, capitals and slashes in both."""
+    other = vault.add_remote("Other", vault.top / "other.git")
+    vault.git("checkout", "--quiet", "-b", "Feature/Keys")
+    vault.git("config", "branch.Feature/Keys.remote", "Other")
+    vault.git("config", "branch.Feature/Keys.merge", "refs/heads/Trunk/Keys")
+    vault.git("config", "branch.feature/keys.remote", "origin")
+    vault.git("config", "branch.feature/keys.merge", "refs/heads/elsewhere")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert tip(other, vault, "Trunk/Keys") == outcome.commit == vault.head
+    assert run_git(origin, vault.environ, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+
+
+def test_from_a_linked_worktree(vault: Vault, origin: Path) -> None:
+    """Pushing works from a linked worktree."""
+    other = Vault(vault.top / "other", vault.environ, vault.now)
+    vault.git("worktree", "add", "--quiet", "-b", "side", str(other.folder))
+
+    outcome = rotation.rotate_due(other.context(), push=True)
+
+    assert tip(origin, vault, "side") == outcome.commit == other.head
+    assert other.status == []
+
+
+def test_from_a_bare_clone(vault: Vault, origin: Path) -> None:
+    """Pushing works from a bare clone, as a server may have one."""
+    bare = vault.clone("bare.git", "--bare", source=origin)
+
+    outcome = rotation.rotate_due(bare.context(), push=True)
+
+    assert tip(origin, vault) == outcome.commit == bare.head
+
+
+def test_from_a_shallow_clone(vault: Vault, origin: Path) -> None:
+    """Rotating needs no history: a scheduled job may work in a clone of depth one."""
+    rotation.rotate_due(vault.context(), push=True)
+    shallow = vault.clone("shallow", "--depth=1", source=f"file://{origin}")
+
+    outcome = rotation.rotate(shallow.wait(DAY).context(), [], push=True)
+
+    assert tip(origin, vault) == outcome.commit == shallow.head
+
+
+def test_from_a_shallow_clone_that_is_behind(vault: Vault, origin: Path) -> None:
+    """A shallow clone that others got ahead of catches up."""
+    rotation.rotate_due(vault.context(), push=True)
+    shallow = vault.clone("shallow", "--depth=1", source=f"file://{origin}")
+    keys.add_set(vault.context(), "reports", spec=key_spec("ES256"), push=True)
+
+    outcome = rotation.rotate(shallow.wait(DAY).context(), ["id-token"], push=True)
+
+    assert tip(origin, vault) == outcome.commit == shallow.head
+    assert shallow.status == []
+
+
+def test_sha256(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Pushing works between SHA-256 repositories."""
+    folder = tmp_path / "vault"
+    run_git(tmp_path, environ, "init", "--quiet", "--object-format=sha256", "--initial-branch=main", str(folder))
+    vault = make_vault(tmp_path, environ=environ)
+    bare = vault.publish_to("origin.git", "--object-format=sha256")
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    assert tip(bare, vault) == outcome.commit == vault.head
+
+
+def test_inside_of_a_git_hook(vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables by which git tells its hooks where they run do not lead into another repository."""
+    other = make_vault(vault.top / "another")
+    for name, value in {
+        "GIT_DIR": str(other.git_dir),
+        "GIT_WORK_TREE": str(other.folder),
+        "GIT_INDEX_FILE": str(other.git_dir / "index"),
+        "GIT_OBJECT_DIRECTORY": str(other.git_dir / "objects"),
+    }.items():
+        monkeypatch.setenv(name, value)
+        vault.environ[name] = value
+    before = untouched(other)
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+        del vault.environ[name]
+    assert tip(origin, vault) == outcome.commit == vault.head
+    assert untouched(other) == before
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+
+
+def test_no_remote(vault: Vault) -> None:
+    """Without a remote the error says how to name one, and nothing is written."""
+    before = untouched(vault)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert (caught.value.message, caught.value.hint) == (
+        "there is no remote 'origin' to push to",
+        "git remote add origin URL",
+    )
+    assert untouched(vault) == before
+
+
+@pytest.mark.parametrize("name", ["-evil", "--upload-pack=evil", "nowhere", "ключ\x1b[31m"])
+def test_a_remote_that_is_no_name(vault: Vault, origin: Path, name: str) -> None:
+    """A branch that follows something that is no remote is refused by name, in printable letters."""
+    vault.git("config", "branch.main.remote", name)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert caught.value.message.startswith("there is no remote '")
+    assert "\x1b" not in caught.value.message
+
+
+def test_the_remote_is_gone(vault: Vault, origin: Path) -> None:
+    """A remote that cannot be reached is one line with a hint, and nothing is written."""
+    shutil.rmtree(origin)
+    before = untouched(vault)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert caught.value.message.startswith("cannot fetch origin/main: ")
+    assert "\n" not in caught.value.message
+    assert caught.value.hint == "check the remote: git remote -v"
+    assert untouched(vault) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        ("echo 'rejected: too late in the day' >&2\nexit 1\n", "a hook of the remote declined it; its messages say why"),
+        (
+            "echo 'error: GH006: Protected branch update failed for refs/heads/main.' >&2\nexit 1\n",
+            "the branch is protected: let this user bypass the rule, or rotate on a branch and merge it",
+        ),
+        ("printf '\\033[31mred\\007\\n' >&2\nexit 1\n", "a hook of the remote declined it; its messages say why"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pre-receive", "update"])
+def test_the_remote_declines(vault: Vault, origin: Path, name: str, script: str, hint: str) -> None:
+    """When a hook or a rule of the remote declines, both sides are as they were, and the hint fits."""
+    hook(origin, name, script)
+    before, there = untouched(vault), tip(origin, vault)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert caught.value.message.startswith("origin/main refused the push: ")
+    assert caught.value.message.isprintable()
+    assert caught.value.hint == hint
+    assert not isinstance(caught.value, ConflictError)
+    assert (untouched(vault), tip(origin, vault)) == (before, there)
+
+
+def test_a_dirty_record_stops_before_the_push(vault: Vault, origin: Path) -> None:
+    """Uncommitted changes of a record stop a push as they stop a commit: the remote gets nothing."""
+    path = vault.next().path
+    vault.write(path, "mine\n")
+    there = tip(origin, vault)
+
+    with pytest.raises(GitError, match="there are uncommitted changes in"):
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert tip(origin, vault) == there
+    assert vault.files()[path] == b"mine\n"
+
+
+def test_a_detached_head_is_not_pushed(vault: Vault, origin: Path) -> None:
+    """A detached HEAD belongs to no branch: nothing is pushed from there."""
+    vault.git("checkout", "--quiet", "--detach")
+
+    with pytest.raises(GitError, match="HEAD is detached"):
+        rotation.rotate_due(vault.context(), push=True)
+
+
+# --- somebody is faster ---------------------------------------------------------------------------------
+
+
+def race(vault: Vault, origin: Path, times: int) -> list[str | None]:
+    """Push while a colleague is faster *times* times; return the heads that were planned on."""
+    colleague = vault.clone("colleague", source=origin)
+    bases: list[str | None] = []
+
+    def make(head: str | None) -> Draft:
+        bases.append(head)
+        if len(bases) <= times:
+            colleague.commit({f"faster-{len(bases)}.txt": "x\n"}, f"faster {len(bases)}")
+            colleague.git("push", "--quiet")
+        return Draft({"mine.txt": b"%d\n" % len(bases)}, "mine\n", vault.now)
+
+    sync.apply(vault.repository, make, push=True)
+    return bases
+
+
+def test_a_lost_race_is_planned_again(vault: Vault, origin: Path) -> None:
+    """When a colleague pushes between fetch and push, the plan is made again on theirs; nothing is left over."""
+    bases = race(vault, origin, 3)
+
+    assert len(set(bases)) == 4
+    assert vault.log[:4] == ["mine", "faster 3", "faster 2", "faster 1"]
+    assert tip(origin, vault) == vault.head
+    assert vault.status == []
+
+
+def test_a_race_that_is_lost_every_time(
+    vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote that moves all the time ends in an error; the local branch is as it was."""
+    monkeypatch.setattr(sync, "PUSH_TRIES", 3)
+    before = untouched(vault)
+
+    with pytest.raises(ConflictError) as caught:
+        race(vault, origin, 3)
+
+    assert caught.value.message == "origin/main moved 3 times while this commit was pushed"
+    assert caught.value.hint == "run the command again"
+    assert untouched(vault) == before
+
+
+def test_the_local_branch_moves_during_the_push(vault: Vault, origin: Path) -> None:
+    """When somebody commits locally while the push is under way, the commit is on the remote, and a warning says so."""
+    bases = []
+
+    def make(head: str | None) -> Draft:
+        bases.append(head)
+        vault.git("commit", "--quiet", "--allow-empty", "-m", "meanwhile")
+        return Draft({"mine.txt": b"1\n"}, "mine\n", vault.now)
+
+    applied = sync.apply(vault.repository, make, push=True)
+
+    assert applied.pushed
+    assert applied.warnings == ("the commit is on origin/main, but the local branch moved meanwhile: git pull",)
+    assert tip(origin, vault) == applied.commit
+    assert vault.log[0] == "meanwhile"

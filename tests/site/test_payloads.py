@@ -1,0 +1,179 @@
+"""Text that people write into a vault is text on the page: it changes no element, no attribute and no script."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from keyvault.core.keys import Key
+from keyvault.errors import ConfigError, UsageError
+from keyvault.operations import keys, rotation
+from keyvault.operations.site import default_templates
+from keyvault.site.build import build
+from keyvault.site.headers import CSP
+from tests.site.vaults import EC_SETS, HOUR, Lab, MakeVault, new_lab
+
+BENIGN = "harmless"
+PAYLOADS = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '"><img src=x onerror=alert(1)>',
+    "single quote": "' onmouseover='alert(1)",
+    "end of style and title": "</title></style></textarea><svg onload=alert(1)>",
+    "comment": "<!--",
+    "end of comment": "--><b>",
+    "cdata": "<![CDATA[<b>",
+    "expression": "{{7*7}}",
+    "statement": "{% for x in range(9) %}x{% endfor %}",
+    "template comment": "{# gone #}",
+    "workflow": "${{ github.token }}",
+    "entity": "&lt;script&gt;&#60;b&#62;",
+    "meta": '<meta http-equiv="refresh" content="0;url=https://evil.example">',
+    "base": '<base href="https://evil.example/">',
+    "link": '<a href="javascript:alert(1)">x</a>',
+    "script URL": "javascript:alert(1)",
+}
+RIGHT_TO_LEFT = "see \u202egnp.exe"
+
+
+class Structure(HTMLParser):
+    """What a browser builds elements from, and the text in between."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.decode())
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs)
+        self.parts.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.parts.append(("/" + tag, {}))
+
+    def handle_comment(self, data: str) -> None:
+        self.parts.append(("comment", {"data": data}))
+
+    def unknown_decl(self, data: str) -> None:
+        self.parts.append(("declaration", {"data": data}))
+
+    def handle_pi(self, data: str) -> None:
+        self.parts.append(("instruction", {"data": data}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def told(lab: Lab, text: str) -> None:
+    """Write *text* into every field that takes text and reaches a page."""
+    lab.edit_policy('title = "Published keys"', f"title = {json.dumps(text)}")
+    lab.rotate("id-token")
+    lab.wait(HOUR)
+    rotation.rollback(lab.context(), "id-token", note=text)
+    lab.wait(HOUR)
+    rotation.rotate(lab.context(), ["access-token"], forced=text)
+    rotation.revoke(lab.context(), lab.key("access-token", "retiring").kid, reason="compromised", note=text)
+    keys.remove_set(lab.context(), "access-token", forced=text)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A vault whose fields all say something harmless."""
+    lab = new_lab(tmp_path_factory.mktemp("story") / "vault", *EC_SETS)
+    told(lab, BENIGN)
+    return lab
+
+
+def with_text(story: Lab, text: str) -> dict[str, bytes]:
+    """Return the site of *story*, with *text* wherever it says something harmless."""
+    state = story.state
+    site = dataclasses.replace(state.policy.site, title=text)
+
+    def changed(key: Key) -> Key:
+        data = msgspec.json.encode(key).replace(json.dumps(BENIGN).encode(), msgspec.json.encode(text))
+        return msgspec.json.decode(data, type=Key)
+
+    state = dataclasses.replace(
+        state,
+        policy=dataclasses.replace(state.policy, site=site),
+        keys={kid: changed(key) for kid, key in state.keys.items()},
+    )
+    return dict(build(state, story.repository.event_commits(state.commit), default_templates()))
+
+
+@pytest.mark.parametrize("page", ["index.html", "404.html"])
+@pytest.mark.parametrize("payload", [*PAYLOADS.values(), RIGHT_TO_LEFT], ids=[*PAYLOADS, "right to left"])
+def test_text_changes_no_element_and_no_attribute(story: Lab, payload: str, page: str) -> None:
+    """The page has the same elements and attributes as that of a benign vault, and shows the text as it is."""
+    benign, hostile = Structure(story.site()[page]), Structure(with_text(story, payload)[page])
+
+    assert hostile.parts == benign.parts
+    assert hostile.text == benign.text.replace(BENIGN, payload)
+    assert BENIGN in benign.text
+
+
+def test_every_field_reaches_the_page(story: Lab) -> None:
+    """The comparison above means something: title, two notes, a revocation's note and two reasons are shown."""
+    shown = Structure(story.site()["index.html"]).text
+
+    assert shown.count(BENIGN) >= 6
+    for words in ("reactivated — harmless", "compromised — harmless", "forced: harmless"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_text_is_itself_in_history_json(story: Lab, payload: str) -> None:
+    """Machines read the text as it was written: escaping is a matter of the page."""
+    found = json.loads(with_text(story, payload)["history.json"])
+
+    assert found["title"] == payload
+    notes = {event.get("note") for key in found["keys"] for event in key["events"]}
+    assert notes == {None, payload}
+
+
+def test_commands_take_payloads_as_text(make_vault: MakeVault) -> None:
+    """A payload that goes all the way, through commands and commits, ends as text on the page."""
+    lab = make_vault()
+    told(lab, PAYLOADS["attribute"])
+    page = Structure(lab.site()["index.html"])
+
+    assert not [part for part in page.parts if part[0] in ("img", "script", "svg")]
+    assert page.text.count(PAYLOADS["attribute"]) >= 6
+
+
+def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
+    """Text that would make a page read backwards is refused by commands and by policy."""
+    kid = vault.key("id-token", "next").kid
+    with pytest.raises(UsageError, match="--note takes one line of 1 to 500 printable characters"):
+        rotation.revoke(vault.context(), kid, reason="compromised", note=RIGHT_TO_LEFT)
+
+    vault.edit_policy('title = "Published keys"', f'title = "{RIGHT_TO_LEFT}"')
+    with pytest.raises(ConfigError, match=r"title in \[site\] of keyvault.toml must be one line"):
+        vault.site()
+
+
+def test_pages_have_no_inline_script_or_style(story: Lab) -> None:
+    """Our own pages live under their strict CSP: no script, no style attribute, no handler, no other host."""
+    site = story.site()
+    for page in ("index.html", "404.html"):
+        structure = Structure(site[page])
+        for tag, attributes in structure.parts:
+            assert tag not in ("script", "style", "iframe", "object", "embed", "base", "form")
+            assert not [name for name in attributes if name.startswith("on") or name == "style"]
+            if tag in ("link", "img"):
+                assert str(attributes.get("href", attributes.get("src"))).startswith("assets/")
+
+
+def test_meta_policy_says_what_the_header_says(story: Lab) -> None:
+    """A host that sends no headers is no hole: the page carries the policy itself."""
+    structure = Structure(story.site()["index.html"])
+    metas = [attributes for tag, attributes in structure.parts if tag == "meta"]
+    (policy,) = [str(meta["content"]) for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]
+
+    assert "default-src 'none'" in policy
+    assert CSP.startswith(policy)

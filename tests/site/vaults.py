@@ -1,0 +1,242 @@
+"""
+Vaults in temporary folders, made by the real code, and the steps that tests take with them.
+
+A `Lab` is a vault with an environment and a clock of its own and a host that serves what was last deployed.
+Everything goes through the operations that commands use; plain git is for what people do by hand. A vault of
+the same make is copied, not made again: making keys is what takes time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.planning import Seen
+from keyvault.errors import LiveError
+from keyvault.operations import rotation, setup
+from keyvault.operations import site as site_operations
+from keyvault.operations.context import Context
+from keyvault.operations.demo import make_demo
+from keyvault.repo.records import encode_key
+from keyvault.repo.vault import Repository
+
+MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (60, 3_600, 86_400))
+
+#: The instant at which every vault begins.
+T0 = datetime(2026, 11, 23, 17, tzinfo=UTC)
+SITE = "https://keys.example.com"
+#: EC keys take a millisecond each, RSA keys a hundred.
+EC_SETS = ("id-token:ES256", "access-token:ES384")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return an environment that holds nothing of the user who runs the tests; *folder* is its home."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.com",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.com",
+        "KEYVAULT_CONFIG_DIR": str(folder / "config"),
+    }
+
+
+@dataclass
+class Lab:
+    """
+    A vault and the world around it.
+
+    Attributes:
+        folder: The vault.
+        environ: The environment of every command.
+        now: The instant of the next command.
+        deployed: What the host serves, None for a host that cannot be asked.
+        live: Whether commands really ask the URL, over HTTP, instead of the host in memory.
+    """
+
+    folder: Path
+    environ: dict[str, str]
+    now: datetime = T0
+    deployed: VaultState | None = None
+    live: bool = False
+    _repository: Repository | None = field(default=None, repr=False)
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    @property
+    def repository(self) -> Repository:
+        if self._repository is None:
+            self._repository = Repository.open(self.folder, self.environ)
+        return self._repository
+
+    def context(self) -> Context:
+        """Return a fresh context, as each command has one."""
+        return Context(self.repository, self.now, self.environ, look=None if self.live else self.look)
+
+    @property
+    def state(self) -> VaultState:
+        return self.context().state()
+
+    @property
+    def head(self) -> str:
+        return self.repository.head()
+
+    def key(self, set_name: str, state: str) -> Key:
+        """Return the newest key of *set_name* in *state*."""
+        return [key for key in self.state.sets[set_name].keys if key.state == state][-1]
+
+    def site(self, revision: str = "HEAD", *, worktree: bool = False) -> dict[str, bytes]:
+        """Return the rendered site by path."""
+        _, files = site_operations.site_files(self.context(), revision=revision, worktree=worktree)
+        return dict(files)
+
+    def kids(self, path: str = ".well-known/jwks.json") -> list[str]:
+        """Return the kids of the JWK Set at *path* of the site, in order."""
+        return [jwk["kid"] for jwk in json.loads(self.site()[path])["keys"]]
+
+    # --- time and the host ------------------------------------------------------------------------------
+
+    def look(self, url: str) -> Seen:
+        """Return what the host in memory serves at *url*."""
+        if self.deployed is None:
+            raise LiveError(f"{url} cannot be reached")
+        issuer = url.removesuffix("/.well-known/jwks.json")
+        return frozenset((key.kid, key.public.thumbprint) for key in self.deployed.issuer_keys(issuer))
+
+    def wait(self, span: timedelta) -> None:
+        self.now += span
+
+    def deploy(self) -> None:
+        """Let the host serve the newest commit."""
+        self.deployed = self.state
+
+    def mature(self) -> None:
+        """Deploy, record the receipt of every next key, and wait until it may sign."""
+        self.deploy()
+        rotation.rotate_due(self.context())
+        self.wait(24 * HOUR)
+
+    def rotate(self, *names: str) -> None:
+        """Rotate *names* in the regular way: receipt, lead, rotation."""
+        self.mature()
+        rotation.rotate(self.context(), names)
+
+    # --- what people do by hand -------------------------------------------------------------------------
+
+    def git(self, *arguments: str, stdin: bytes | None = None) -> str:
+        """Run git in the vault at the present instant and return what it prints."""
+        dates = {"GIT_AUTHOR_DATE": self.now.isoformat(), "GIT_COMMITTER_DATE": self.now.isoformat()}
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env={**self.environ, **dates}, input=stdin, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def commit(self, files: Mapping[str, str | bytes | None], message: str = "by hand") -> str:
+        """Write *files*, None for one that goes, commit them with plain git and return the commit."""
+        for path, content in files.items():
+            target = self.folder / path
+            if content is None:
+                target.unlink()
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.git("add", "--all", "--force", "--", *files)
+        self.git("commit", "--quiet", "--allow-empty", "-m", message)
+        return self.head
+
+    def commit_key(self, key: Key) -> str:
+        """Commit the record *key* as somebody would who forges one."""
+        return self.commit({key.path: encode_key(key)})
+
+    def edit_policy(self, old: str, new: str) -> None:
+        """Replace *old* in keyvault.toml by *new*, and commit."""
+        text = (self.folder / "keyvault.toml").read_text()
+        assert old in text
+        self.commit({"keyvault.toml": text.replace(old, new, 1)})
+
+    def append_policy(self, text: str) -> None:
+        """Append *text* to keyvault.toml, and commit."""
+        self.commit({"keyvault.toml": (self.folder / "keyvault.toml").read_text() + text})
+
+
+#: Makes a vault: sets as NAME:ALG, and more arguments of `setup.init`.
+MakeVault = Callable[..., Lab]
+
+
+def new_lab(folder: Path, *sets: str, url: str = SITE, environ: Mapping[str, str] | None = None, **more: Any) -> Lab:
+    """Make a vault in *folder*, its identity beside it."""
+    own = environment(folder.parent) | dict(environ or {})
+    specs = setup.parse_sets(sets) if sets else {}
+    setup.init(folder, T0, own, url=url, sets=specs, **more)
+    return Lab(folder, own)
+
+
+@pytest.fixture(scope="session")
+def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...], str], Lab]:
+    made: dict[tuple[tuple[str, ...], str], Lab] = {}
+
+    def prepare(sets: tuple[str, ...], url: str) -> Lab:
+        if (sets, url) not in made:
+            made[sets, url] = new_lab(tmp_path_factory.mktemp("prepared") / "vault", *sets, url=url)
+        return made[sets, url]
+
+    return prepare
+
+
+@pytest.fixture
+def make_vault(_prepared: Callable[[tuple[str, ...], str], Lab], tmp_path: Path) -> MakeVault:
+    """Give a function that makes a vault, by default with two EC sets; each call makes another one."""
+    count = 0
+
+    def make(*sets: str, url: str = SITE, empty: bool = False) -> Lab:
+        nonlocal count
+        count += 1
+        pattern = _prepared(() if empty else sets or EC_SETS, url)
+        home = tmp_path / f"home-{count}"
+        shutil.copytree(pattern.folder.parent, home)
+        return Lab(home / "vault", environment(home))
+
+    return make
+
+
+@pytest.fixture
+def vault(make_vault: MakeVault) -> Lab:
+    """A fresh vault with two EC sets."""
+    return make_vault()
+
+
+@dataclass(frozen=True)
+class DemoLab:
+    """The demo, made once for all tests: they only read it."""
+
+    lab: Lab
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> DemoLab:
+    """The demo at a fixed instant; workers that run in parallel share it."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "demo-home"
+    own = environment(home)
+    folder = home / "demo"
+    with FileLock(str(home) + ".lock"):
+        if not (home / "done").exists():
+            make_demo(folder, T0 + 17 * MINUTE, own, progress=lambda label, done, total: None)
+            (home / "done").touch()
+    return DemoLab(Lab(folder, own, now=T0 + 17 * MINUTE), folder)

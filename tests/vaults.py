@@ -1,0 +1,286 @@
+"""
+Vaults in temporary folders, for tests that go through git or the command line.
+
+The clock is the test's own: operations get `now` as a parameter, the command line gets it put in the place
+of its clock. Nothing of the machine is seen: no settings of git, no identities, no home folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.planning import Seen
+from keyvault.operations import setup
+from keyvault.operations.context import Context
+from keyvault.repo.sync import apply
+from keyvault.repo.vault import Draft, Repository
+
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (1, 60, 3_600, 86_400))
+
+#: The instant at which vaults are made.
+T0 = datetime(2026, 11, 23, 17, tzinfo=UTC)
+SITE = "https://keys.example.com"
+SETS = ("id-token:ES256", "access-token:EdDSA")
+PROJECT = Path(__file__).parent.parent
+
+#: Runs the command line under a clock that its first argument sets.
+CLOCKED = """
+import sys
+from datetime import datetime
+from keyvault.cli import main
+main.clock = lambda: datetime.fromisoformat(sys.argv[1])
+sys.exit(main.run(sys.argv[2:]))
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of somebody without a past: all that programs read or leave lies in *folder*."""
+    for name in ("home", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "LANG": "C.UTF-8",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Ada Author",
+        "GIT_AUTHOR_EMAIL": "ada@example.com",
+        "GIT_COMMITTER_NAME": "Carl Committer",
+        "GIT_COMMITTER_EMAIL": "carl@example.com",
+        "KEYVAULT_CONFIG_DIR": str(folder / "config"),
+    }
+
+
+def run_git(folder: Path, environ: Mapping[str, str], *arguments: str | Path, stdin: bytes | None = None) -> str:
+    """Run git as a user would, and return what it prints, without the final line break."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environ, input=stdin or b"", capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, f"git {arguments}: {done.stderr.decode(errors='replace')}"
+    return done.stdout.decode(errors="surrogateescape").rstrip("\n")
+
+
+def serving(state: VaultState) -> Callable[[str], Seen]:
+    """Return a look at a host that serves the site of *state*."""
+
+    def look(url: str) -> Seen:
+        issuer = url.removesuffix("/.well-known/jwks.json")
+        return frozenset((key.kid, key.public.thumbprint) for key in state.issuer_keys(issuer))
+
+    return look
+
+
+def nowhere(url: str) -> Collection[tuple[str, str]]:
+    """Fail: the test says that nothing is to be looked at."""
+    raise AssertionError(f"{url} was looked at")
+
+
+@dataclass
+class Vault:
+    """
+    A vault, and whoever works on it.
+
+    Attributes:
+        folder: Where keyvault.toml lies.
+        environ: The environment of everything that is run.
+        now: The clock.
+    """
+
+    folder: Path
+    environ: dict[str, str]
+    now: datetime = T0
+    _served: VaultState | None = field(default=None, repr=False)
+
+    @cached_property
+    def top(self) -> Path:
+        """The folder that everything of the test lies in."""
+        return Path(self.environ["HOME"]).parent
+
+    @property
+    def git_dir(self) -> Path:
+        return Path(self.git("rev-parse", "--absolute-git-dir"))
+
+    def git(self, *arguments: str | Path, stdin: bytes | None = None) -> str:
+        """Run git in the vault, as a user would."""
+        return run_git(self.folder, self.environ, *arguments, stdin=stdin)
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    @property
+    def status(self) -> list[str]:
+        """What ``git status`` has to say, a line a file."""
+        return self.git("status", "--porcelain", "--untracked-files=all").splitlines()
+
+    @property
+    def log(self) -> list[str]:
+        """The subjects of all commits, newest first."""
+        return self.git("log", "--format=%s").splitlines()
+
+    @property
+    def repository(self) -> Repository:
+        return Repository.open(self.folder, self.environ)
+
+    def context(self, *, look: Callable[[str], Seen] | None = None) -> Context:
+        """Return what an operation gets, at the present instant; by default the host serves every commit."""
+        context = Context.find(self.folder, self.now, self.environ)
+        context.look = look or serving(context.state())
+        return context
+
+    def state(self, revision: str = "HEAD") -> VaultState:
+        return Context.find(self.folder, self.now, self.environ).state(revision)
+
+    def set(self, name: str = "id-token") -> KeySet:
+        return self.state().sets[name]
+
+    def active(self, name: str = "id-token") -> Key:
+        """Return the active key of a set."""
+        key = self.set(name).active
+        assert key is not None
+        return key
+
+    def next(self, name: str = "id-token") -> Key:
+        """Return the next key of a set."""
+        key = self.set(name).next
+        assert key is not None
+        return key
+
+    def wait(self, duration: timedelta) -> Vault:
+        """Let time pass."""
+        self.now += duration
+        return self
+
+    def write(self, path: str, content: str | bytes) -> Path:
+        """Write a file of the work tree."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        return target
+
+    def commit(self, files: Mapping[str, bytes | str | None], message: str = "by hand") -> str:
+        """Commit *files* past every check, as somebody with other tools could; None removes one."""
+        contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+        applied = apply(self.repository, lambda head: Draft(contents, message + "\n", self.now))
+        assert applied.commit is not None
+        return applied.commit
+
+    def plant(self, path: str, content: bytes | str, *, mode: str = "100644") -> str:
+        """Commit one entry of any mode by plain git, the work tree left as it is; return the commit."""
+        if mode == "160000":
+            oid = str(content)
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            oid = self.git("hash-object", "-w", "--stdin", stdin=data)
+        environ = self.environ | {"GIT_INDEX_FILE": str(self.top / "planting.index")}
+        run_git(self.folder, environ, "read-tree", "HEAD")
+        run_git(self.folder, environ, "update-index", "--add", "--cacheinfo", f"{mode},{oid},{path}")
+        written = run_git(self.folder, environ, "write-tree")
+        commit = self.git("commit-tree", written, "-p", "HEAD", "-m", f"plant {path}")
+        self.git("update-ref", "HEAD", commit)
+        return commit
+
+    def edit_policy(self, old: str, new: str) -> None:
+        """Replace *old* by *new* in keyvault.toml, and commit that."""
+        text = (self.folder / "keyvault.toml").read_text()
+        assert old in text
+        self.commit({"keyvault.toml": text.replace(old, new)}, "edit the policy")
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file of the work tree, by path."""
+        return dict(tree(self.folder))
+
+    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own, at the present instant."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ | {"PYTHONPATH": str(PROJECT)} | environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start the command line in a process group of its own, at the present instant."""
+        environ = self.environ | {"PYTHONPATH": str(PROJECT)} | options.pop("environ", {})
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **options,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that runs keyvault at the present instant."""
+        return [sys.executable, "-c", CLOCKED, self.now.isoformat(), *arguments]
+
+    def clone(self, name: str, *arguments: str, source: Path | str | None = None) -> Vault:
+        """Clone the vault, or *source*, beside it; the same person works there."""
+        target = self.top / name
+        run_git(self.top, self.environ, "clone", "--quiet", *arguments, "--", str(source or self.folder), str(target))
+        return replace(self, folder=target)
+
+    def publish_to(self, name: str = "origin.git", *options: str) -> Path:
+        """Make a bare repository that the vault is pushed to, and set it up as its remote."""
+        bare = self.add_remote("origin", self.top / name, *options)
+        self.git("push", "--quiet", "--set-upstream", "origin", "main")
+        return bare
+
+    def add_remote(self, name: str, bare: Path, *options: str) -> Path:
+        """Make a bare repository, and give the vault a remote that names it."""
+        run_git(self.top, self.environ, "init", "--quiet", "--bare", "--initial-branch=main", *options, str(bare))
+        self.git("remote", "add", name, str(bare))
+        return bare
+
+
+def tree(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the path and bytes of every file below *folder*, outside of git's own."""
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if relative.parts[0] != ".git" and path.is_file():
+            yield relative.as_posix(), path.read_bytes()
+
+
+def make_vault(
+    top: Path,
+    *,
+    sets: Sequence[str] = SETS,
+    url: str = SITE,
+    confirm: str = "live",
+    folder: str = "vault",
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Vault:
+    """Make a vault in *top*, with an identity beside it."""
+    own = environment(top) | dict(environ or {})
+    target = top / folder
+    setup.init(target, T0, own, url=url, sets=setup.parse_sets(sets), confirm=confirm, **options)
+    return Vault(target, own)
+
+
+def copy_vault(vault: Vault, top: Path) -> Vault:
+    """Return a copy of *vault*, its identities and its environment in *top*."""
+    shutil.copytree(vault.top, top, symlinks=True, dirs_exist_ok=True)
+    moved = {
+        name: value.replace(str(vault.top), str(top)) if name != "PATH" else value
+        for name, value in vault.environ.items()
+    }
+    return Vault(top / vault.folder.relative_to(vault.top), moved, vault.now)
