@@ -6,16 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import VaultState
 from keyvault.errors import RenderError
 from keyvault.operations.context import Context
-
-if TYPE_CHECKING:
-    from keyvault.publish.folder import Written
-    from keyvault.site.pages import Templates
 
 TEMPLATES = "site_template"
 
@@ -34,18 +29,14 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
-    from keyvault.site.pages import Templates
-
+def _templates(context: Context, commit: str, *, worktree: bool) -> dict[str, bytes]:
     templates = default_templates()
     if worktree:
         folder = context.repository.folder / TEMPLATES
-        own = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
+        own = {f"{TEMPLATES}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)}
     else:
-        files = context.repository.files(commit, TEMPLATES)
-        own = {path.removeprefix(TEMPLATES + "/"): data for path, data in files.items()}
-    merged = {**templates, **own}
-    return Templates(merged, trusted=merged == templates)
+        own = context.repository.files(commit, TEMPLATES)
+    return {**templates, **{path.removeprefix(TEMPLATES + "/"): data for path, data in own.items()}}
 
 
 def site_files(
@@ -73,11 +64,9 @@ def site_files(
     return state, build(state, commits, templates, trusted=templates == default_templates())
 
 
-def render(
-    context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False
-) -> tuple[VaultState, Written]:
+def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[VaultState, int]:
     """
-    Write the site of *revision* to the folder *output*, and return its state and what became of it.
+    Write the site of *revision* to the folder *output*, and return its state and how many files it has.
 
     The folder is swapped in when it is complete; errors as `site_files` and `write_site`.
     """
