@@ -77,6 +77,9 @@ def _check_key(key: Key, path: str) -> None:
         _check_symmetric(public)
     elif public_jwk(msgspec.to_builtins(public), kid=public.kid, alg=public.alg) != public:
         raise RecordError("the public key is not in the published profile")
+    elif public.thumbprint != key.kid and not (key.events and key.events[0].imported):
+        # A changed public key is seen without an identity; only imported keys may have a kid of their own.
+        raise RecordError("the public key is not the one that its kid is the thumbprint of")
     if key.state in ("withdrawn", "revoked") and key.sealed:
         raise RecordError(f"key is {key.state} and still has a sealed private half")
     if not isinstance(key.private, UnsetType) and not 1 <= len(key.private.recipients) <= 32:

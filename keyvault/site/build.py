@@ -15,7 +15,7 @@ from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.policy import WELL_KNOWN
 from keyvault.core.text import printable
-from keyvault.errors import RenderError
+from keyvault.errors import JWKError, RenderError
 from keyvault.site.documents import (
     CONFIGURATION,
     EventCommits,
@@ -92,7 +92,11 @@ def _files(
     for key in rendered_keys(state):
         stem = file_stem(key.kid)
         yield f"keys/{stem}.json", pretty(key.public)
-        yield f"keys/{stem}.pem", public_pem(key.public)
+        try:
+            pem = public_pem(key.public)
+        except JWKError as error:
+            raise RenderError(f"{key.path}: {error.message}") from None
+        yield f"keys/{stem}.pem", pem
         history.append(history_key(key, stem, commits))
     yield "history.json", history_document(state, history)
     pages = Pages(templates, trusted=trusted)

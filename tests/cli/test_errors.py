@@ -246,7 +246,8 @@ def test_another_folder(keyvault: Terminal, vault: Vault, fresh: Terminal) -> No
 def plant_key(vault: Vault, kid: str, set_name: str) -> None:
     """Commit a set with one key of a foreign kid."""
     private = {**generate(key_spec("ES256")), "kid": kid}
-    events = (Event(at=vault.now, event="created"), Event(at=vault.now, event="activated", token_lifetime=3600))
+    created = Event(at=vault.now, event="created", imported=True)
+    events = (created, Event(at=vault.now, event="activated", token_lifetime=3600))
     sealed = Sealer(vault.state().recipients).seal(private, kid=kid, set_name=set_name)
     key = Key(1, set_name, public_jwk(private, kid=kid, alg="ES256"), events, sealed)
     policy = (vault.folder / "keyvault.toml").read_text()

@@ -312,9 +312,18 @@ def test_a_path_cannot_repaint_a_screen(data: bytes) -> None:
 
 def test_an_awkward_kid_has_its_safe_path() -> None:
     """A kid that is no file name lies under the hash of it."""
-    key = make_key(created(), kid="..")
+    key = make_key(created(imported=True), kid="..")
     assert re.fullmatch(r"keys\.enc/id-token/kid-[0-9a-f]{32}\.json", key.path)
     assert key == decode_key(encode_key(key), path=key.path)
+
+
+def test_a_changed_public_key_is_seen_without_an_identity() -> None:
+    """The kid of a key that was made here is its thumbprint: somebody else's public key under it is refused."""
+    key, other = make_key(created()), make_key(created())
+    assert key == decode_key(encode_key(key), path=key.path)
+    swapped = msgspec.structs.replace(key, public=msgspec.structs.replace(other.public, kid=key.kid))
+    wrong = "the public key is not the one that its kid is the thumbprint of"
+    assert refusal(encode_key(swapped), path=key.path) == wrong
 
 
 def test_many_recipients_are_read() -> None:

@@ -149,7 +149,10 @@ def test_documents_are_json_with_a_final_newline(every_kind: Lab) -> None:
 def test_kid_that_is_no_file_name_gets_a_safe_one(vault: Lab) -> None:
     """An imported kid such as ``-x`` or ``CON`` is served under a safe name, which history.json and the page link."""
     key = vault.key("id-token", "next")
-    events = (key.events[0], msgspec.structs.replace(key.events[0], event="withdrawn"))
+    events = (
+        msgspec.structs.replace(key.events[0], imported=True),
+        msgspec.structs.replace(key.events[0], event="withdrawn"),
+    )
     for kid in ("CON", "-rf", "a..", "index"):
         forged = msgspec.structs.replace(
             key, public=msgspec.structs.replace(key.public, kid=kid), events=events, private=msgspec.UNSET

@@ -353,7 +353,8 @@ def test_kids_that_differ_only_by_case_are_refused_in_a_commit(vault: Lab) -> No
     key = vault.key("id-token", "next")
     for kid in ("Imported", "imported"):
         public = msgspec.structs.replace(key.public, kid=kid)
-        events = (*key.events, msgspec.structs.replace(key.events[0], event="withdrawn"))
+        created = msgspec.structs.replace(key.events[0], imported=True)
+        events = (created, msgspec.structs.replace(key.events[0], event="withdrawn"))
         forged = msgspec.structs.replace(key, public=public, events=events, private=msgspec.UNSET)
         vault.commit_key(forged)
 
