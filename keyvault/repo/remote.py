@@ -165,6 +165,8 @@ def _failure(verb: str, name: str, errors: str) -> GitError:
     line = telling[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
     if "could not read Username" in errors or "Authentication failed" in errors or "Permission denied" in errors:
         hint = "check your credentials for the remote"
+    elif line.startswith("transport ") and line.endswith("not allowed"):
+        hint = f"GIT_ALLOW_PROTOCOL={PROTOCOLS}:NAME lets it through, where you trust the url"
     else:
         hint = _refusal_hint(errors) or "check the remote: git remote -v"
     return GitError(f"cannot {verb} {name}: {printable(line)[:250]}", hint=hint)

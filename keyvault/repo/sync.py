@@ -258,6 +258,7 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
     for (change, target), data in zip(pending, contents, strict=True):
         _replace(target, data, change.mode)
     if updates:
+        _wait_for_index(git)
         git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
     names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
     return (f"left as it is in the work tree, since it was changed there: {names}",) if skipped else ()

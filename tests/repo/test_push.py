@@ -334,6 +334,18 @@ def test_the_remote_is_gone(vault: Vault, origin: Path) -> None:
     assert untouched(vault) == before
 
 
+def test_a_transport_that_starts_programs(vault: Vault, origin: Path) -> None:
+    """A url that names a program of its own is refused, whatever the repository allows; the user may let it through."""
+    vault.git("config", "remote.origin.url", f"ext::git %S {origin}")
+    vault.git("config", "protocol.ext.allow", "always")
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert caught.value.message == "cannot fetch origin/main: transport 'ext' not allowed"
+    assert str(caught.value.hint).startswith("GIT_ALLOW_PROTOCOL=file:git:http:https:ssh:NAME lets it through")
+
+
 @pytest.mark.parametrize(
     ("script", "hint"),
     [
