@@ -39,13 +39,14 @@ def render(
 
     with settings.open() as context:
         target = output if output is not None else context.repository.folder / "public"
-        state, count = site.render(context, target, revision=ref, worktree=worktree)
+        state, written = site.render(context, target, revision=ref, worktree=worktree)
     if as_json:
-        emit_json({"commit": state.commit, "folder": str(target), "files": count})
+        emit_json({"commit": state.commit, "folder": str(target), "files": written.files, "changed": written.changed})
     elif settings.quiet:
         say(state.commit)
     else:
-        say(f"rendered commit {state.commit[:12]} into {target}: {count} files")
+        kept = "" if written.changed == written.files else f", {written.changed} changed"
+        say(f"rendered commit {state.commit[:12]} into {target}: {written.files} files{kept}")
 
 
 def serve(

@@ -63,6 +63,7 @@ class SitePolicy:
         confirm: ``live``: activation waits for a receipt from the public URL; ``commit``: the commit counts.
         discovery: Whether openid-configuration is rendered.
         metadata: Extra members of the discovery document.
+        repo_url: Where people read the repository, or None; see `commit_url`.
     """
 
     url: str
@@ -71,6 +72,22 @@ class SitePolicy:
     confirm: Literal["live", "commit"] = "live"
     discovery: bool = True
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    repo_url: str | None = None
+
+    def commit_url(self, commit: str) -> str | None:
+        """
+        Return where people read *commit*, or None without a ``repo_url``.
+
+        GitHub and Forgejo have it under ``/commit/``, GitLab under ``/-/commit/``; a ``repo_url`` that holds
+        ``{commit}`` says it itself.
+        """
+        if self.repo_url is None:
+            return None
+        if "{commit}" in self.repo_url:
+            return self.repo_url.replace("{commit}", commit)
+        host = urlsplit(self.repo_url).hostname or ""
+        form = "/-/commit/" if host.startswith("gitlab.") or ".gitlab." in host else "/commit/"
+        return self.repo_url + form + commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +221,11 @@ def check_url(value: object) -> str:
     return value.rstrip("/")
 
 
+def _repo_url(value: object) -> str:
+    plain = check_url(value.replace("{commit}", "commit") if isinstance(value, str) else value)
+    return str(value).rstrip("/") if plain else ""
+
+
 def _paths(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
         raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
@@ -260,6 +282,7 @@ _SITE = {
     "max_age": _Member(_duration, _DURATION_SCHEMA, "what the host sends as Cache-Control for JWK Sets: 5m to 1h"),
     "confirm": _Member(_confirm, {"enum": ["live", "commit"]}, "what counts as proof of publication"),
     "discovery": _Member(_flag, {"type": "boolean"}, "render openid-configuration"),
+    "repo_url": _Member(_repo_url, _STRING, "where people read the repository; makes links of commits"),
     "metadata": _Member(_metadata, {"type": "object"}, "extra members of the discovery document"),
 }
 _TIMING = {

@@ -123,9 +123,9 @@ def make_demo(
                 action(world)
     context = Context(world.repository, now, own)
     output = folder / "public"
-    state, files = site.render(context, output)
+    state, written = site.render(context, output)
     identity = next(identity_folder(own).glob("*.json"))
-    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), files, identity)
+    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
 
 
 def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -6,11 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import VaultState
 from keyvault.errors import RenderError
 from keyvault.operations.context import Context
+
+if TYPE_CHECKING:
+    from keyvault.publish.folder import Written
+    from keyvault.site.pages import Templates
 
 TEMPLATES = "site_template"
 
@@ -29,14 +34,18 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _templates(context: Context, commit: str, *, worktree: bool) -> dict[str, bytes]:
+def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
+    from keyvault.site.pages import Templates
+
     templates = default_templates()
     if worktree:
         folder = context.repository.folder / TEMPLATES
-        own = {f"{TEMPLATES}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)}
+        own = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
     else:
-        own = context.repository.files(commit, TEMPLATES)
-    return {**templates, **{path.removeprefix(TEMPLATES + "/"): data for path, data in own.items()}}
+        files = context.repository.files(commit, TEMPLATES)
+        own = {path.removeprefix(TEMPLATES + "/"): data for path, data in files.items()}
+    merged = {**templates, **own}
+    return Templates(merged, trusted=merged == templates)
 
 
 def site_files(
@@ -61,12 +70,14 @@ def site_files(
     state = context.state(revision)
     commits = context.repository.event_commits(state.commit)
     templates = _templates(context, state.commit, worktree=worktree)
-    return state, build(state, commits, templates, trusted=templates == default_templates())
+    return state, build(state, commits, templates)
 
 
-def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[VaultState, int]:
+def render(
+    context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False
+) -> tuple[VaultState, Written]:
     """
-    Write the site of *revision* to the folder *output*, and return its state and how many files it has.
+    Write the site of *revision* to the folder *output*, and return its state and what became of it.
 
     The folder is swapped in when it is complete; errors as `site_files` and `write_site`.
     """

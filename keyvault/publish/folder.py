@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
@@ -19,17 +21,30 @@ from keyvault.errors import RenderError, UsageError
 MARKERS = (".nojekyll", "history.json")
 
 
-def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    What became of a site.
+
+    Attributes:
+        files: How many files it has.
+        changed: How many of them are new or differ from what was there.
+    """
+
+    files: int
+    changed: int
+
+
+def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
+
+    A file that is there already, byte for byte, is taken along as it is; where all are, nothing is touched.
 
     Args:
         files: The site, as (path, bytes).
         output: The folder; made where it is missing.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
-
-    Returns:
-        How many files were written.
 
     Raises:
         UsageError: *output* is not a folder of ours.
@@ -37,19 +52,45 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: P
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
     _check_output(output, protected)
+    beside: _Beside | None = None
+    same: list[str] = []
+    count = changed = 0
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".keyvault-new", dir=output.parent))
-    except OSError as error:
-        raise RenderError(f"{output} cannot be written: {error.strerror}") from None
-    try:
-        count = _write(files, beside)
-        _swap(beside, output)
+        for path, data in files:
+            _check_path(path)
+            count += 1
+            if _holds(output / path, data):
+                same.append(path)
+                continue
+            beside = beside or _Beside(output)
+            beside.write(path, data)
+            changed += 1
+        if beside is None and count == sum(len(names) for _, _, names in os.walk(output)):
+            return Written(count, 0)
+        beside = beside or _Beside(output)
+        for path in same:
+            beside.take(path)
+        beside.swap()
     except OSError as error:
         raise RenderError(f"{output} cannot be written: {error.strerror}") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return count
+        if beside is not None:
+            shutil.rmtree(beside.folder, ignore_errors=True)
+    return Written(count, changed)
+
+
+def _check_path(path: str) -> None:
+    if not path or path.startswith("/") or ".." in path.split("/") or os.path.isabs(path):  # noqa: PTH117 - a string
+        raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
+
+
+def _holds(target: Path, data: bytes) -> bool:
+    """Whether *target* is a plain file with just these bytes."""
+    try:
+        found = target.lstat()
+        return stat.S_ISREG(found.st_mode) and found.st_size == len(data) and target.read_bytes() == data
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _check_output(output: Path, protected: Path | None) -> None:
@@ -64,33 +105,54 @@ def _check_output(output: Path, protected: Path | None) -> None:
         )
 
 
-def _write(files: Iterable[tuple[str, bytes]], folder: Path) -> int:
-    count, folders = 0, {folder}
-    for path, data in files:
-        if path.startswith("/") or ".." in path.split("/") or Path(path).anchor:
-            raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
-        target = folder / path
-        if target.parent not in folders:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folders.update(parent for parent in target.parents if parent.is_relative_to(folder))
+class _Beside:
+    """A folder beside *output* in which the new site is put together."""
+
+    def __init__(self, output: Path) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self._output = output
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".keyvault-new", dir=output.parent))
+        # A site is for everybody to read, whatever the umask of the job that renders it.
+        self.folder.chmod(0o755)
+        self._folders = {self.folder}
+
+    def _target(self, path: str) -> Path:
+        target = self.folder / path
+        missing = []
+        parent = target.parent
+        while parent not in self._folders:
+            missing.append(parent)
+            parent = parent.parent
+        for folder in reversed(missing):
+            folder.mkdir()
+            folder.chmod(0o755)
+            self._folders.add(folder)
+        return target
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file that is new or has changed."""
+        target = self._target(path)
         target.write_bytes(data)
         target.chmod(0o644)
-        count += 1
-    # A site is for everybody to read, whatever the umask of the job that renders it.
-    for made in folders:
-        made.chmod(0o755)
-    return count
 
+    def take(self, path: str) -> None:
+        """Take a file of the old site along: it keeps its times, so that what syncs by them sees no change."""
+        target = self._target(path)
+        try:
+            target.hardlink_to(self._output / path)
+        except OSError:  # a file system without hard links
+            shutil.copy2(self._output / path, target)
 
-def _swap(beside: Path, output: Path) -> None:
-    if not output.exists():
-        beside.rename(output)
-        return
-    old = beside.with_suffix(".keyvault-old")
-    output.rename(old)
-    try:
-        beside.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    def swap(self) -> None:
+        """Put the new folder in the place of the old one."""
+        if not self._output.exists():
+            self.folder.rename(self._output)
+            return
+        old = self.folder.with_suffix(".keyvault-old")
+        self._output.rename(old)
+        try:
+            self.folder.rename(self._output)
+        except OSError:
+            old.rename(self._output)
+            raise
+        shutil.rmtree(old, ignore_errors=True)

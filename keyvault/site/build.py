@@ -9,30 +9,32 @@ Source: docs/format.md for the paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.policy import WELL_KNOWN
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
+from keyvault.site.calendar import calendar
 from keyvault.site.documents import (
     CONFIGURATION,
     EventCommits,
     discovery_document,
     history_document,
     history_key,
+    history_schema,
     public_pem,
     rendered_keys,
 )
+from keyvault.site.feeds import atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
-from keyvault.site.pages import Pages
+from keyvault.site.pages import Pages, Renderer, Templates
+from keyvault.site.views import newest_instant
 from keyvault.site.walls import inspect
 
 
-def build(
-    state: VaultState, commits: EventCommits, templates: Mapping[str, bytes], *, trusted: bool = False
-) -> Iterator[tuple[str, bytes]]:
+def build(state: VaultState, commits: EventCommits, templates: Templates) -> Iterator[tuple[str, bytes]]:
     """
     Yield every file of the site as (path, bytes), JWK Sets first.
 
@@ -40,14 +42,13 @@ def build(
         state: The vault.
         commits: Which commit wrote each event, by record path.
         templates: Files of ``site_template/``, with the vault's own in place of ours.
-        trusted: Whether none of them is the vault's own.
 
     Raises:
         RenderError: A template is broken, a path cannot be, or two things claim one path.
         LeakError: A private member was about to be published.
     """
     seen: dict[str, str] = {}
-    for path, data in _files(state, commits, templates, trusted=trusted):
+    for path, data in _files(state, commits, templates):
         check_path(path)
         folded = path.casefold()
         if folded in seen:
@@ -70,9 +71,7 @@ def check_path(path: str) -> None:
         raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
 
 
-def _files(
-    state: VaultState, commits: EventCommits, templates: Mapping[str, bytes], *, trusted: bool
-) -> Iterator[tuple[str, bytes]]:
+def _files(state: VaultState, commits: EventCommits, templates: Templates) -> Iterator[tuple[str, bytes]]:
     extensionless = []
     for path, data in jwk_sets(state):
         yield path, data
@@ -99,11 +98,20 @@ def _files(
         yield f"keys/{stem}.pem", pem
         history.append(history_key(key, stem, commits))
     yield "history.json", history_document(state, history)
-    pages = Pages(templates, trusted=trusted)
-    yield from pages.assets()
-    yield from pages.render(state, history)
+    yield "history.schema.json", history_schema()
+    yield "feed.atom", atom_feed(state, history)
+    yield "upcoming.ics", calendar(upcoming(state, newest_instant(state)), state)
+    del history
+    renderer = Renderer(templates)
+    yield from renderer.assets.items()
+    urls = []
+    for path, data in Pages(state, commits, renderer):
+        if path != "404.html":
+            urls.append(f"{state.policy.site.url}/{path.removesuffix('index.html')}")
+        yield path, data
+    yield "sitemap.xml", sitemap(urls)
     yield ".nojekyll", b""
-    yield "robots.txt", b"User-agent: *\nAllow: /\n"
+    yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {state.policy.site.url}/sitemap.xml\n".encode()
     yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless)
 
 

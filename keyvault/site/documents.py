@@ -7,6 +7,7 @@ Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -135,6 +136,12 @@ def history_document(state: VaultState, keys: list[HistoryKey]) -> bytes:
     return pretty(History(1, site.title, site.url, state.commit, sets, keys))
 
 
+def history_schema() -> bytes:
+    """Return the JSON Schema of history.json."""
+    schema = msgspec.json.schema(History)
+    return pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "history.json", **schema})
+
+
 def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -> bytes:
     """
     Return the discovery document of *issuer*.
@@ -158,9 +165,16 @@ def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -
 
 def public_pem(public: PublicJWK) -> bytes:
     """Return *public* as SubjectPublicKeyInfo in PEM (RFC 7468 section 13)."""
+    body = base64.b64encode(public_der(public)).decode()
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""]).encode()
+
+
+def public_der(public: PublicJWK) -> bytes:
+    """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1)."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from keyvault.core.pem import load_public
 
     key = load_public(msgspec.to_builtins(public))
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

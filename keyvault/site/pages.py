@@ -1,105 +1,53 @@
 """
-Pages for people: templates and their context.
+Pages for people: which there are, and the templates that make them.
 
-Templates come from ``site_template/``; a vault overrides single ones, and then all run in Jinja's sandbox. With
-autoescaping and strict undefined names text from a vault is never markup, and a template of a vault never runs
-code. `PageKey` and `PageSet` are the documented context.
+Templates come from ``site_template/``; a vault overrides single ones. Text from a vault is escaped and never
+markup; templates of a vault run in Jinja's sandbox and never run code. The context of each is in
+docs/templates.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
-from keyvault.core.policy import WELL_KNOWN
-from keyvault.core.text import format_duration, printable
+from keyvault.core.text import printable
 from keyvault.errors import RenderError
-from keyvault.site.documents import CONFIGURATION, HistoryKey
+from keyvault.site.documents import EventCommits
 from keyvault.site.headers import CSP_META
+from keyvault.site.timeline import LANES_MAX, timeline
+from keyvault.site.views import KeyView, by_age, issuer_view, key_page_view, key_view, newest_instant, set_view
 
-_PAGES = ("index.html", "404.html")
 _ASSETS = "assets/"
+#: A page lists so many sets, and leads on to the next.
+SETS_PER_PAGE = 200
+#: With more keys than this the history is on the pages of the sets alone.
+HISTORY_MAX = 600
 
 
-@dataclass(frozen=True, slots=True)
-class PageKey:
+@dataclass(frozen=True)
+class Templates:
     """
-    A key as a page shows it.
+    The files of ``site_template/``.
 
     Attributes:
-        kid: Its kid.
-        stem: Name of its files under ``keys/``.
-        alg: Its algorithm.
-        state: next, active, retiring, withdrawn or revoked.
-        since: Since when it is in that state, ``2026-12-01 09:00Z``.
-        note: Why it was revoked, until when it is kept, or empty.
+        files: By path; a vault's own in place of ours.
+        trusted: Whether all are ours: only then they run outside the sandbox.
     """
 
-    kid: str
-    stem: str
-    alg: str
-    state: str
-    since: str
-    note: str
+    files: Mapping[str, bytes]
+    trusted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PageSet:
-    """
-    A set as a page shows it.
-
-    Attributes:
-        name: Its name.
-        alg: The algorithm that policy asks for.
-        use: sig or enc.
-        issuer: Its issuer.
-        jwks_uri: URL of the JWK Set that its keys stand in.
-        cryptoperiod: How long a key signs, ``90d``.
-        keys: The published ones, in the order of the JWK Set.
-    """
-
-    name: str
-    alg: str
-    use: str
-    issuer: str
-    jwks_uri: str
-    cryptoperiod: str
-    keys: tuple[PageKey, ...]
-
-
-def _stamp(instant: str) -> str:
-    """Return ``2026-12-01 09:00Z`` for ``2026-12-01T09:00:00Z``."""
-    return f"{instant[:10]} {instant[11:16]}Z"
-
-
-def _page_key(key: HistoryKey) -> PageKey:
-    last = key.events[-1]
-    since = next(
-        event.at
-        for event in reversed(key.events)
-        if event.event in ("created", "activated", "reactivated", "deactivated", "withdrawn", "revoked")
-    )
-    note = ""
-    if key.state == "revoked":
-        note = f"revoked: {last.reason}" + (f" ({last.note})" if last.note else "")
-    elif key.state == "retiring":
-        kept = next((event.keep_until for event in reversed(key.events) if event.keep_until), None)
-        note = f"kept until {_stamp(kept)}" if kept else ""
-    stem = str(key.jwk).removeprefix("keys/").removesuffix(".json")
-    return PageKey(key.kid, stem, key.alg, key.state, _stamp(since), note)
-
-
-class Pages:
+class Renderer:
     """The templates of a site, parsed once."""
 
-    def __init__(self, templates: Mapping[str, bytes], *, trusted: bool = False) -> None:
+    def __init__(self, templates: Templates) -> None:
         """
-        Args:
-            templates: Files by path below ``site_template/``.
-            trusted: Whether all of them are ours: only then they run outside the sandbox.
-
         Raises:
             RenderError: A template is not UTF-8.
         """
@@ -107,15 +55,17 @@ class Pages:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         sources: dict[str, str] = {}
-        for name, data in templates.items():
+        for name, data in templates.files.items():
             if name.endswith(".html"):
                 try:
                     sources[name] = data.decode()
                 except UnicodeDecodeError:
                     raise RenderError(f"template {printable(name)} is not UTF-8") from None
         self._sources = sources
-        self._assets = {name: data for name, data in templates.items() if name.startswith(_ASSETS)}
-        kind = Environment if trusted else ImmutableSandboxedEnvironment
+        self.assets = {
+            _hashed(name, data): data for name, data in sorted(templates.files.items()) if name.startswith(_ASSETS)
+        }
+        kind = Environment if templates.trusted else ImmutableSandboxedEnvironment
         self._environment = kind(
             # Each template gets its name as its file name, which is what a traceback shows.
             loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
@@ -125,33 +75,19 @@ class Pages:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._environment.globals["assets"] = {
+            name.removeprefix(_ASSETS): _hashed(name, data)
+            for name, data in templates.files.items()
+            if name.startswith(_ASSETS)
+        }
 
-    def assets(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the files that are published as they are."""
-        yield from sorted(self._assets.items())
-
-    def render(self, state: VaultState, history: list[HistoryKey]) -> Iterator[tuple[str, bytes]]:
+    def __call__(self, name: str, context: Mapping[str, Any]) -> bytes:
         """
-        Yield the pages.
+        Return the page that template *name* makes of *context*.
 
         Raises:
             RenderError: A template is missing or broken; the message names it and the line.
         """
-        shown = {key.kid: _page_key(key) for key in history}
-        context = {
-            "title": state.policy.site.title,
-            "url": state.policy.site.url,
-            "commit": state.commit,
-            "csp": CSP_META,
-            "issuers": list(_issuers(state, shown)),
-            "history": history,
-            "keys": shown,
-            "stamp": _stamp,
-        }
-        for page in _PAGES:
-            yield page, self._one(page, context)
-
-    def _one(self, name: str, context: Mapping[str, Any]) -> bytes:
         from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 
         try:
@@ -178,24 +114,103 @@ class Pages:
         return where
 
 
-def _issuers(state: VaultState, shown: Mapping[str, PageKey]) -> Iterator[dict[str, Any]]:
-    for issuer, key_sets in state.issuers.items():
-        yield {
-            "url": issuer,
-            "jwks_uri": issuer + WELL_KNOWN,
-            "configuration": issuer + CONFIGURATION if state.policy.site.discovery else None,
-            "sets": [_page_set(key_set, key_set.published, shown) for key_set in key_sets],
+def _hashed(name: str, data: bytes) -> str:
+    """Return *name* with a hash of its content in it, so that hosts may let it be cached for ever."""
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem or name}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{extension if stem else ''}"
+
+
+class Pages:
+    """All pages of one state of a vault, made one after the other."""
+
+    def __init__(self, state: VaultState, commits: EventCommits, renderer: Renderer) -> None:
+        self._state, self._commits, self._render = state, commits, renderer
+        self._site = state.policy.site
+        self._newest = newest_instant(state)
+        shown = (key for key in state.keys.values() if key.public.kty != "oct")
+        self._shown = {key.kid: key_view(key, commits, self._site) for key in shown}
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (path, bytes) of every page."""
+        issuers = self._state.issuers or {self._site.url: ()}
+        views = [issuer_view(self._state, issuer, key_sets) for issuer, key_sets in issuers.items()]
+        if all(view.place for view in views):
+            # No set has the site's own issuer: the front page lists the others.
+            yield self._page("index.html", "front.html", issuers=views)
+        for view, key_sets in zip(views, issuers.values(), strict=True):
+            yield from self._issuer(view, key_sets, [other for other in views if other is not view])
+        for key_set in self._state.sets.values():
+            if key_set.rendered:
+                yield self._set(key_set)
+        for name, keys in self._state.former_sets.items():
+            yield self._former(name, keys)
+        for kid, shown in self._shown.items():
+            yield self._key(self._state.keys[kid], shown)
+        yield self._page("404.html", "404.html", root=self._site.url + "/")
+
+    def _page(self, path: str, template: str, *, root: str | None = None, **context: Any) -> tuple[str, bytes]:
+        """Return *path* and what *template* makes of *context* and of what every page has."""
+        canonical = path.removesuffix("index.html")
+        common = {
+            "title": self._site.title,
+            "url": self._site.url,
+            "canonical": f"{self._site.url}/{canonical}",
+            "root": "../" * path.count("/") if root is None else root,
+            "commit": self._state.commit,
+            "commit_url": self._site.commit_url(self._state.commit) or "",
+            "as_of": "" if self._newest is None else f"{self._newest:%Y-%m-%d %H:%M}",
+            "csp": CSP_META,
         }
+        return path, self._render(template, {**common, **context})
 
+    def _issuer(self, view: Any, key_sets: Sequence[KeySet], others: list[Any]) -> Iterator[tuple[str, bytes]]:
+        keys = [key for key_set in key_sets for key in key_set.keys]
+        if not view.place:
+            keys += [key for former in self._state.former_sets.values() for key in former if key.kid in self._shown]
+        few = len(keys) <= HISTORY_MAX
+        count = max(1, -(-len(key_sets) // SETS_PER_PAGE))
+        for number in range(count):
+            part = key_sets[number * SETS_PER_PAGE : (number + 1) * SETS_PER_PAGE]
+            folder = view.place + (f"page/{number + 1}/" if number else "")
+            yield self._page(
+                folder + "index.html",
+                "issuer.html",
+                issuer=view,
+                others=others if number == 0 else [],
+                sets=[set_view(key_set, self._shown, self._site) for key_set in part],
+                timeline=self._timeline(part) if len(part) <= LANES_MAX else "",
+                history=self._views(keys) if few and number == 0 else [],
+                total=len(keys),
+                pages=count,
+                number=number + 1,
+            )
 
-def _page_set(key_set: KeySet, keys: Iterable[Key], shown: Mapping[str, PageKey]) -> PageSet:
-    policy = key_set.policy
-    return PageSet(
-        name=key_set.name,
-        alg=str(policy.spec),
-        use=policy.use,
-        issuer=policy.issuer,
-        jwks_uri=policy.url,
-        cryptoperiod=format_duration(policy.cryptoperiod),
-        keys=tuple(shown[key.kid] for key in keys),
-    )
+    def _set(self, key_set: KeySet) -> tuple[str, bytes]:
+        return self._page(
+            f"sets/{key_set.name}/index.html",
+            "set.html",
+            name=key_set.name,
+            set=set_view(key_set, self._shown, self._site),
+            timeline=self._timeline([key_set]),
+            history=self._views(key_set.keys),
+        )
+
+    def _former(self, name: str, keys: Sequence[Key]) -> tuple[str, bytes]:
+        shown = [key for key in keys if key.kid in self._shown]
+        return self._page(
+            f"sets/{name}/index.html", "set.html", name=name, set=None, timeline="", history=self._views(shown)
+        )
+
+    def _key(self, key: Key, view: KeyView) -> tuple[str, bytes]:
+        page = key_page_view(key, view, self._commits, self._state)
+        return self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", page=page)
+
+    def _views(self, keys: Iterable[Key]) -> list[KeyView]:
+        return [self._shown[key.kid] for key in by_age(keys)]
+
+    def _timeline(self, key_sets: Sequence[KeySet]) -> str:
+        from markupsafe import Markup
+
+        if self._newest is None:
+            return ""
+        return Markup(timeline([(key_set.name, key_set.keys) for key_set in key_sets], self._newest))  # noqa: S704 - made of numbers and escaped names

@@ -1,0 +1,82 @@
+"""
+Feeds and maps: feed.atom, upcoming.ics, sitemap.xml.
+
+Sources: RFC 4287 (Atom), RFC 4151 (tag URIs), sitemaps.org protocol 0.9.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from keyvault.core.keys import VaultState
+from keyvault.core.planning import Transition, outlook
+from keyvault.core.text import printable
+from keyvault.site.documents import HistoryKey
+
+#: What a feed reader is given; history.json has everything.
+ENTRIES_MAX = 200
+UPCOMING_MAX = 500
+UPCOMING_SPAN = timedelta(days=365)
+#: The protocol's own bound.
+SITEMAP_MAX = 50_000
+
+_ATOM = "http://www.w3.org/2005/Atom"
+_SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
+
+
+def atom_feed(state: VaultState, history: Iterable[HistoryKey]) -> bytes:
+    """Return the newest events as an Atom feed, one entry an event, newest first."""
+    site = state.policy.site
+    events = heapq.nlargest(
+        ENTRIES_MAX,
+        ((event.at, key.set, key.kid, index, key) for key in history for index, event in enumerate(key.events)),
+        key=lambda item: item[:4],
+    )
+    host = urlsplit(site.url).hostname or "localhost"
+    feed = Element("feed", xmlns=_ATOM)
+    _text(feed, "title", site.title)
+    _text(feed, "id", f"{site.url}/feed.atom")
+    _text(feed, "updated", events[0][0] if events else "1970-01-01T00:00:00Z")
+    SubElement(feed, "link", rel="self", type="application/atom+xml", href=f"{site.url}/feed.atom")
+    SubElement(feed, "link", rel="alternate", type="text/html", href=f"{site.url}/")
+    _text(SubElement(feed, "author"), "name", site.title)
+    for at, set_name, kid, index, key in events:
+        event = key.events[index]
+        entry = SubElement(feed, "entry")
+        _text(entry, "title", f"{set_name}: {event.event} {kid[:16]}")
+        _text(entry, "id", f"tag:{host},{key.events[0].at[:10]}:{kid}/{index}")
+        _text(entry, "updated", at)
+        SubElement(entry, "link", rel="alternate", type="text/html", href=f"{site.url}/{str(key.jwk)[:-5]}/index.html")
+        words = [f"Key {kid} of {set_name} ({key.alg}): {event.event}", event.reason, event.note, event.forced]
+        _text(entry, "summary", "; ".join(word for word in words if word))
+    return _document(feed)
+
+
+def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
+    """Return the transitions of the year after *newest*, the newest instant on record; at most 500."""
+    if newest is None:
+        return []
+    coming = outlook(state, newest, until=newest + UPCOMING_SPAN)
+    return coming[:UPCOMING_MAX]
+
+
+def sitemap(urls: Sequence[str]) -> bytes:
+    """Return a sitemap of *urls*; those beyond the protocol's bound are left out."""
+    root = Element("urlset", xmlns=_SITEMAP)
+    for url in urls[:SITEMAP_MAX]:
+        _text(SubElement(root, "url"), "loc", url)
+    return _document(root)
+
+
+def _text(parent: Element, name: str, text: str) -> None:
+    SubElement(parent, name).text = printable(text)
+
+
+def _document(root: Element) -> bytes:
+    indent(root, space=" ")
+    body: bytes = tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + body + b"\n"

@@ -1,0 +1,319 @@
+"""
+What pages show, as values: the context of the templates.
+
+Text is formatted here, once; templates place it. Instants stand as ``2026-12-01 09:00`` in UTC. Nothing depends
+on the time of rendering: "now" on a page is the newest event of the vault. Documented in docs/templates.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from keyvault.core.events import Event
+from keyvault.core.jwk import file_stem, pretty
+from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.planning import mature_at, rotation_due_at
+from keyvault.core.policy import WELL_KNOWN, SitePolicy
+from keyvault.core.text import format_duration, printable
+from keyvault.site.documents import CONFIGURATION, EventCommits, public_der, public_pem
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """
+    An event of a key.
+
+    Attributes:
+        at: When, ``2026-12-01 09:00``.
+        iso: When, for machines.
+        name: created, published, activated, lifetime, deactivated, reactivated, withdrawn or revoked.
+        label: What that means, in words.
+        detail: URL of a receipt, date until which a key is kept, lifetime; or empty.
+        reason: Why it was revoked, or empty.
+        note: What somebody wrote, or empty.
+        forced: Why it went past a gate, or empty.
+        commit: Id of the commit that wrote it, or empty.
+        commit_url: Where to read that commit, or empty.
+    """
+
+    at: str
+    iso: str
+    name: str
+    label: str
+    detail: str
+    reason: str
+    note: str
+    forced: str
+    commit: str
+    commit_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """
+    A key, as tables show it.
+
+    Attributes:
+        kid: Its kid.
+        stem: Name of its files and its page under ``keys/``.
+        set: Its set.
+        alg: Its algorithm.
+        state: next, active, retiring, withdrawn or revoked.
+        created, seen, activated, retired, ended: When, or empty.
+        note: Until when it is kept, why it was revoked, or empty.
+        commit: The commit that made it, or empty.
+        commit_url: Where to read that commit, or empty.
+    """
+
+    kid: str
+    stem: str
+    set: str
+    alg: str
+    state: str
+    created: str
+    seen: str
+    activated: str
+    retired: str
+    ended: str
+    note: str
+    commit: str
+    commit_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPageView:
+    """
+    A key, as its own page shows it.
+
+    Attributes:
+        key: What tables show.
+        kty: Key type, with curve or length.
+        use: sig or enc.
+        events: Its life, oldest first.
+        jwk: Its public JWK, as published.
+        pem: Its public key in PEM.
+        thumbprint: RFC 7638, SHA-256.
+        thumbprint_uri: RFC 9278.
+        der_sha256: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal pairs.
+        jwks_uri: The JWK Set that it stands in, or stood in; empty for a set that is gone.
+    """
+
+    key: KeyView
+    kty: str
+    use: str
+    events: tuple[EventView, ...]
+    jwk: str
+    pem: str
+    thumbprint: str
+    thumbprint_uri: str
+    der_sha256: str
+    jwks_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetView:
+    """
+    A set, as pages show it.
+
+    Attributes:
+        name: Its name.
+        alg: What its keys are.
+        use: sig or enc.
+        issuer: Its issuer.
+        jwks_uri: The JWK Set of its issuer.
+        cryptoperiod: How long a key signs, ``90d``.
+        lead: How long a key must have been seen live before it signs.
+        keys: The live ones, in the order of the JWK Set.
+        upcoming: What comes next and when, in words; or empty.
+    """
+
+    name: str
+    alg: str
+    use: str
+    issuer: str
+    jwks_uri: str
+    cryptoperiod: str
+    lead: str
+    keys: tuple[KeyView, ...]
+    upcoming: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerView:
+    """
+    An issuer.
+
+    Attributes:
+        url: The issuer.
+        place: Its path below the site's root, with a final slash; empty for the site's own.
+        jwks_uri: Its JWK Set.
+        configuration: Its discovery document, or empty.
+        algs: The algorithms of its published signing keys.
+        sets: How many sets it has.
+    """
+
+    url: str
+    place: str
+    jwks_uri: str
+    configuration: str
+    algs: tuple[str, ...]
+    sets: int
+
+
+_LABELS = {
+    "created": "Created",
+    "published": "First seen live",
+    "activated": "Began to sign",
+    "lifetime": "Longer tokens announced",
+    "deactivated": "Stopped signing",
+    "reactivated": "Signs again",
+    "withdrawn": "Withdrawn",
+    "revoked": "Revoked",
+}
+
+
+def stamp(instant: datetime | None) -> str:
+    """Return *instant* to the minute, ``2026-12-01 09:00``; empty for None."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
+
+
+def newest_instant(state: VaultState) -> datetime | None:
+    """Return the newest instant on record, which stands for "now" on the site; None for a vault without keys."""
+    return max((key.life.newest_at for key in state.keys.values()), default=None)
+
+
+def key_view(key: Key, commits: EventCommits, site: SitePolicy) -> KeyView:
+    """Return *key* as tables show it."""
+    life = key.life
+    first = next(iter(commits.get(key.path, ())), None)
+    commit = first[0] if first else ""
+    seen = min(life.published.values(), default=None)
+    activated = next((event.at for event in key.events if event.event == "activated"), None)
+    return KeyView(
+        kid=key.kid,
+        stem=file_stem(key.kid),
+        set=key.set,
+        alg=key.public.alg,
+        state=key.state,
+        created=stamp(life.created_at),
+        seen=stamp(seen),
+        activated=stamp(activated),
+        retired=stamp(life.deactivated_at),
+        ended=stamp(life.ended_at),
+        note=_note(key),
+        commit=commit,
+        commit_url=(site.commit_url(commit) or "") if commit else "",
+    )
+
+
+def _note(key: Key) -> str:
+    last = key.events[-1]
+    if key.state == "revoked":
+        return f"{last.reason}" + (f": {printable(last.note)}" if last.note else "")
+    if key.state == "retiring":
+        return f"kept until {stamp(key.life.keep_until)}"
+    return printable(last.note) if last.event == "withdrawn" and last.note else ""
+
+
+def set_view(key_set: KeySet, shown: Mapping[str, KeyView], site: SitePolicy) -> SetView:
+    """Return *key_set* as pages show it."""
+    policy = key_set.policy
+    live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
+    return SetView(
+        name=key_set.name,
+        alg=str(policy.spec),
+        use=policy.use,
+        issuer=policy.issuer,
+        jwks_uri=policy.url,
+        cryptoperiod=format_duration(policy.cryptoperiod),
+        lead=format_duration(policy.publication_lead),
+        keys=tuple(shown[key.kid] for key in live),
+        upcoming=_upcoming(key_set, site),
+    )
+
+
+def _upcoming(key_set: KeySet, site: SitePolicy) -> str:
+    if key_set.policy.closing:
+        return "This set is being closed: nothing new is signed with it."
+    due, candidate = rotation_due_at(key_set), key_set.next
+    if due is None or candidate is None:
+        return ""
+    mature = mature_at(key_set, candidate, site)
+    if mature is None:
+        return f"The next key takes over on {stamp(due)} UTC at the earliest, once it was seen live long enough."
+    return f"The next key takes over on {stamp(max(due, mature))} UTC or at the first scheduled run after."
+
+
+def issuer_view(state: VaultState, issuer: str, key_sets: Sequence[KeySet]) -> IssuerView:
+    """Return *issuer* as pages show it."""
+    place = issuer[len(state.policy.site.url) :].lstrip("/")
+    algs = dict.fromkeys(key.public.alg for key_set in key_sets for key in key_set.published if key.public.use == "sig")
+    return IssuerView(
+        url=issuer,
+        place=place + "/" if place else "",
+        jwks_uri=issuer + WELL_KNOWN,
+        configuration=issuer + CONFIGURATION if state.policy.site.discovery else "",
+        algs=tuple(algs),
+        sets=len(key_sets),
+    )
+
+
+def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -> EventView:
+    """Return *event* as pages show it."""
+    oid = commit[0] if commit else ""
+    detail = ""
+    if event.url:
+        detail = f"at {event.url}"
+    elif event.keep_until:
+        detail = f"kept until {stamp(event.keep_until)} UTC"
+    elif event.token_lifetime:
+        from datetime import timedelta
+
+        detail = f"tokens live up to {format_duration(timedelta(seconds=event.token_lifetime))}"
+    elif event.imported:
+        detail = "imported from outside"
+    return EventView(
+        at=stamp(event.at),
+        iso=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+        name=event.event,
+        label=_LABELS[event.event],
+        detail=printable(detail),
+        reason=event.reason or "",
+        note=printable(event.note or ""),
+        forced=printable(event.forced or ""),
+        commit=oid,
+        commit_url=(site.commit_url(oid) or "") if oid else "",
+    )
+
+
+def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultState) -> KeyPageView:
+    """Return *key* as its own page shows it."""
+    import hashlib
+
+    public = key.public
+    written = commits.get(key.path, ())
+    policy = state.policy.sets.get(key.set)
+    shape = f"{key.rsa_bits} bits" if key.rsa_bits else str(public.crv)
+    digest = hashlib.sha256(public_der(public)).hexdigest()
+    return KeyPageView(
+        key=shown,
+        kty=f"{public.kty}, {shape}",
+        use=public.use,
+        events=tuple(
+            event_view(event, written[index] if index < len(written) else None, state.policy.site)
+            for index, event in enumerate(key.events)
+        ),
+        jwk=pretty(public).decode(),
+        pem=public_pem(public).decode(),
+        thumbprint=public.thumbprint,
+        thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{public.thumbprint}",
+        der_sha256=":".join(digest[index : index + 2] for index in range(0, 64, 2)),
+        jwks_uri=policy.url if policy else "",
+    )
+
+
+def by_age(keys: Iterable[Key]) -> list[Key]:
+    """Return *keys*, newest first."""
+    return sorted(keys, key=lambda key: (key.life.created_at, key.kid), reverse=True)
