@@ -489,8 +489,9 @@ class Git:
                 stream.append(b"D " + name + b"\n")
             else:
                 stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
-        # The scratch branch exists inside fast-import only: it is gone again before the stream ends.
-        stream.append(f'ls ""\n\nreset refs/keyvault/scratch\nfrom {self.no_object}\n\ndone\n'.encode())
+        # The scratch branch exists inside fast-import only. A reset that names no commit takes it back without
+        # a look at the references of the repository, so that no lock of theirs is left when git is killed.
+        stream.append(b'ls ""\n\nreset refs/keyvault/scratch\n\ndone\n')
         output = self.run("fast-import", "--quiet", "--cat-blob-fd=1", stdin=b"".join(stream)).decode()
         oid = output.partition("\t")[0].rpartition(" ")[2]
         if not _OID.fullmatch(oid):
