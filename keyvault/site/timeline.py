@@ -1,10 +1,12 @@
 """
 The timeline of keys, as inline SVG.
 
-One lane a set, as many rows in it as keys overlap; a bar a phase: published ahead, active, retiring, and a mark
-where a key was revoked. The window is the last eighteen months on record and what follows. It is decoration for
-the eye: the history table says the same in words, so the drawing is hidden from assistive technology. Styled by
-classes alone, since the page allows no inline style.
+One lane a set, as many rows in it as keys overlap; a bar a phase: published ahead, active, retiring, paler where
+it is only planned, and a mark where a key was revoked. The window is what matters now: the last few
+cryptoperiods and what policy has planned. Its text alternative says the same in words; `site.js` adds a line for
+today. Styled by classes alone, since the page allows no inline style.
+
+Source: SVG 2; the SVG Accessibility API Mappings for the roles.
 """
 
 from __future__ import annotations
@@ -14,144 +16,212 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from keyvault.core.keys import Key
+from keyvault.core.keys import Key, KeySet
+from keyvault.core.planning import rotation_due_at
 
 WIDTH = 1000
-ROW = 14
-BAR = 8
+_ROW = 14
+_BAR = 8
 _TOP = 26
 _LABEL = 22
+#: The past that is drawn: so many cryptoperiods of the slowest set, and no more than eighteen months.
+_PERIODS = 8
 _SPAN = timedelta(days=548)
+#: A key for decryption may be kept for years: what lies so far ahead, against the past, is cut off.
+_AHEAD = 0.35
 #: More lanes than this are left to the pages of the sets.
 LANES_MAX = 24
 #: With more keys than this a bar has no tooltip of its own, and all bars of one kind are one path.
-TOOLTIPS_MAX = 80
+_TOOLTIPS_MAX = 80
+
+_PHASES = {"activated": "active", "reactivated": "active", "deactivated": "retiring"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
+    """A phase of a key: next, active or retiring; a planned one has not begun to be on record."""
+
     kind: str
     start: datetime
     end: datetime
-    title: str
+    planned: bool = False
 
 
-def _bars(key: Key, newest: datetime) -> Iterator[_Bar]:
-    """Yield the phases of *key* that can be seen."""
-    phase, since = "next", key.life.created_at
-    for event in key.events:
-        changed = {"activated": "active", "reactivated": "active", "deactivated": "retiring"}.get(event.event)
-        ended = event.event in ("withdrawn", "revoked")
-        if changed or ended:
-            yield _Bar(phase, since, event.at, key.kid)
-            phase, since = changed or "", event.at
-    if phase:
-        end = newest
-        if phase == "retiring" and key.life.keep_until:
-            end = max(newest, key.life.keep_until)
-        yield _Bar(phase, since, end, key.kid)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A key and its phases, oldest first."""
+
+    key: Key
+    bars: tuple[_Bar, ...]
 
 
-def _pack(keys: Iterable[Key], newest: datetime) -> list[list[Key]]:
-    """Return *keys* in as few rows as fit without overlap."""
-    rows: list[list[Key]] = []
-    ends: list[datetime] = []
-    for key in keys:
-        bars = list(_bars(key, newest))
-        start, end = bars[0].start, bars[-1].end
-        for index, free_from in enumerate(ends):
-            if free_from <= start:
-                rows[index].append(key)
-                ends[index] = end
-                break
-        else:
-            rows.append([key])
-            ends.append(end)
-    return rows
-
-
-def timeline(lanes: Sequence[tuple[str, Sequence[Key]]], newest: datetime) -> str:
+def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
     """
-    Return the SVG of *lanes*, (name, keys oldest first), or an empty string where there is nothing to draw.
+    Return the SVG of *key_sets*, one lane each, or an empty string where there is nothing to draw.
 
     Args:
-        lanes: The sets, in the order in which they are drawn.
-        newest: The newest instant on record: phases that go on end there.
+        key_sets: What is drawn, in this order; at most `LANES_MAX`.
+        title: What the drawing is called by assistive technology.
     """
-    lanes = [(name, keys) for name, keys in lanes if keys][:LANES_MAX]
-    if not lanes:
+    key_sets = [key_set for key_set in key_sets if key_set.keys][:LANES_MAX]
+    if not key_sets:
         return ""
-    oldest = min(key.life.created_at for _, keys in lanes for key in keys)
-    start = max(oldest, newest - _SPAN)
-    latest = max((bar.end for _, keys in lanes for key in keys for bar in _bars(key, newest)), default=newest)
-    # A key for decryption may be kept for a year: what lies far ahead is cut off, not drawn to scale.
-    end = min(latest, newest + timedelta(days=60)) + (newest - start) * 0.02 + timedelta(hours=6)
+    newest = max(key.life.newest_at for key_set in key_sets for key in key_set.keys)
+    lanes = [(key_set, [_Row(key, tuple(_bars(key, key_set, newest))) for key in key_set.keys]) for key_set in key_sets]
+    start, end = _window(lanes, newest)
     scale = WIDTH / (end - start).total_seconds()
 
     def x(instant: datetime) -> int:
         return round(max(0.0, min(WIDTH, (instant - start).total_seconds() * scale)))
 
+    canvas = _Canvas(x, tooltips=sum(len(rows) for _, rows in lanes) <= _TOOLTIPS_MAX)
     parts: list[str] = []
     y = _TOP
-    many = sum(len(keys) for _, keys in lanes) > TOOLTIPS_MAX
-    for name, keys in lanes:
-        visible = [key for key in keys if list(_bars(key, newest))[-1].end >= start]
-        parts.append(f'<text class="lane" x="0" y="{y + 12}">{html.escape(name)}</text>')
+    for key_set, rows in lanes:
+        parts.append(f'<text class="lane" x="0" y="{y + 12}">{html.escape(key_set.name)}</text>')
         y += _LABEL
-        rows = _pack(visible, newest)
-        parts += _draw(rows, y, newest, x, one_path=many)
-        y += max(len(rows), 1) * ROW + 10
-    axis = "".join(_axis(start, end, x, y))
+        packed = _pack(row for row in rows if row.bars and row.bars[-1].end >= start)
+        parts += canvas.draw(packed, y)
+        y += max(len(packed), 1) * _ROW + 10
+    words = " ".join(_words(key_set) for key_set, _ in lanes)
     return (
-        f'<svg class="timeline" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" '
-        'aria-hidden="true" focusable="false">'
-        f"{axis}{''.join(parts)}</svg>"
+        f'<svg class="timeline" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
+        f'aria-labelledby="timeline-title" aria-describedby="timeline-text" '
+        f'data-start="{start:%Y-%m-%dT%H:%M:%SZ}" data-end="{end:%Y-%m-%dT%H:%M:%SZ}">'
+        f'<title id="timeline-title">{html.escape(title)}</title><desc id="timeline-text">{html.escape(words)}</desc>'
+        f"{''.join(_axis(start, end, x, y))}{''.join(parts)}</svg>"
     )
 
 
-def _draw(rows: list[list[Key]], top: int, newest: datetime, x: object, *, one_path: bool) -> list[str]:
-    assert callable(x)
-    rects: list[str] = []
-    paths: dict[str, list[str]] = {}
-    marks: list[str] = []
-    for index, row in enumerate(rows):
-        y = top + index * ROW
-        for key in row:
-            for bar in _bars(key, newest):
-                left, right = x(bar.start), x(bar.end)
-                if right <= 0 and left <= 0:
-                    continue
-                width = max(right - left, 2)
-                if one_path:
-                    paths.setdefault(bar.kind, []).append(f"M{left} {y}h{width}v{BAR}h-{width}z")
-                else:
-                    title = html.escape(f"{bar.title[:12]} {bar.kind} {bar.start:%Y-%m-%d} to {bar.end:%Y-%m-%d}")
-                    rects.append(
-                        f'<rect class="bar-{bar.kind}" x="{left}" y="{y}" width="{width}" height="{BAR}" rx="1.5">'
-                        f"<title>{title}</title></rect>"
-                    )
-            if key.state == "revoked" and key.life.ended_at and x(key.life.ended_at) > 0:
-                at = x(key.life.ended_at)
-                marks.append(f"M{at - 4} {y}l8 8m0-8l-8 8")
-    drawn = rects + [f'<path class="bar-{kind}" d="{"".join(shapes)}"/>' for kind, shapes in sorted(paths.items())]
-    if marks:
-        drawn.append(f'<path class="mark" d="{"".join(marks)}"/>')
-    return drawn
+def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
+    """Yield the phases of *key*: those on record, and what is planned for the one that goes on."""
+    phase, since = "next", key.life.created_at
+    for event in key.events:
+        following = _PHASES.get(event.event, "")
+        if following or event.event in ("withdrawn", "revoked"):
+            yield _Bar(phase, since, event.at)
+            phase, since = following, event.at
+    if not phase:
+        return
+    yield _Bar(phase, since, newest)
+    planned = key.life.keep_until if phase == "retiring" else rotation_due_at(key_set)
+    if planned is not None and planned > newest and not (key_set.policy.closing and phase != "retiring"):
+        yield _Bar(phase, newest, planned, planned=True)
+
+
+def _window(lanes: Sequence[tuple[KeySet, Sequence[_Row]]], newest: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when is drawn."""
+    oldest = min(row.key.life.created_at for _, rows in lanes for row in rows)
+    slowest = max(key_set.policy.cryptoperiod for key_set, _ in lanes)
+    start = max(oldest, newest - min(_SPAN, _PERIODS * slowest))
+    past = newest - start
+    latest = max((bar.end for _, rows in lanes for row in rows for bar in row.bars), default=newest)
+    # A vault made a moment ago has hardly a past: then all that is planned is drawn.
+    ahead = min(latest - newest, max(past * _AHEAD, slowest if past < slowest else timedelta(0)))
+    span = max(past + ahead, timedelta(hours=1))
+    return start, start + span * 1.02
+
+
+def _pack(rows: Iterable[_Row]) -> list[list[_Row]]:
+    """Return *rows* in as few lines as fit without overlap."""
+    lines: list[list[_Row]] = []
+    ends: list[datetime] = []
+    for row in rows:
+        start, end = row.bars[0].start, row.bars[-1].end
+        for index, free_from in enumerate(ends):
+            if free_from <= start:
+                lines[index].append(row)
+                ends[index] = end
+                break
+        else:
+            lines.append([row])
+            ends.append(end)
+    return lines
+
+
+class _Canvas:
+    """What draws bars: with a tooltip each, or all of one kind as one path."""
+
+    def __init__(self, x: object, *, tooltips: bool) -> None:
+        assert callable(x)
+        self._x, self._tooltips = x, tooltips
+
+    def draw(self, lines: Sequence[Sequence[_Row]], top: int) -> list[str]:
+        """Return the shapes of a lane whose first line has its upper edge at *top*."""
+        rects: list[str] = []
+        paths: dict[str, list[str]] = {}
+        marks: list[str] = []
+        for index, line in enumerate(lines):
+            y = top + index * _ROW
+            for row in line:
+                for bar in row.bars:
+                    left, right = self._x(bar.start), self._x(bar.end)
+                    if right <= 0 or left >= WIDTH:
+                        continue
+                    width = max(right - left, 2)
+                    kind = f"bar-{bar.kind} planned" if bar.planned else f"bar-{bar.kind}"
+                    if self._tooltips:
+                        rects.append(
+                            f'<rect class="{kind}" x="{left}" y="{y}" width="{width}" height="{_BAR}">'
+                            f"<title>{html.escape(_tooltip(row.key, bar))}</title></rect>"
+                        )
+                    else:
+                        paths.setdefault(kind, []).append(f"M{left} {y}h{width}v{_BAR}h-{width}z")
+                ended_at = row.key.life.ended_at
+                if row.key.state == "revoked" and ended_at and self._x(ended_at) > 0:
+                    marks.append(f"M{self._x(ended_at) - 4} {y}l8 8m0-8l-8 8")
+        shapes = rects + [f'<path class="{kind}" d="{"".join(paths[kind])}"/>' for kind in sorted(paths)]
+        if marks:
+            shapes.append(f'<path class="mark" d="{"".join(marks)}"/>')
+        return shapes
+
+
+def _tooltip(key: Key, bar: _Bar) -> str:
+    verb = "planned" if bar.planned else bar.kind
+    return f"{key.kid[:12]}… {verb}, {bar.start:%Y-%m-%d} to {bar.end:%Y-%m-%d}"
+
+
+def _words(key_set: KeySet) -> str:
+    """Return what the lane of *key_set* shows, in a sentence or two."""
+    count = len(key_set.keys)
+    words = f"{key_set.name}: {count} {'key' if count == 1 else 'keys'}"
+    active, due = key_set.active, rotation_due_at(key_set)
+    if active is not None and active.life.activated_at is not None:
+        words += f", active since {active.life.activated_at:%Y-%m-%d}"
+        if due is not None and key_set.next is not None and not key_set.policy.closing:
+            words += f", the next one is due on {due:%Y-%m-%d}"
+    revoked = sum(key.state == "revoked" for key in key_set.keys)
+    return words + (f", {revoked} revoked" if revoked else "") + "."
+
+
+_MONTH = timedelta(days=30.4)
+#: Steps of the axis: (most that the window may span, months, hours, form of a label).
+_STEPS = (
+    (timedelta(hours=14), 0, 1, "%H:%M"),
+    (timedelta(hours=72), 0, 6, "%d %b %H:%M"),
+    (timedelta(days=12), 0, 24, "%d %b"),
+    (timedelta(days=80), 0, 168, "%d %b"),
+    (_MONTH * 10, 1, 0, "%b"),
+    (_MONTH * 30, 3, 0, "%b %Y"),
+    (_MONTH * 60, 6, 0, "%b %Y"),
+)
 
 
 def _axis(start: datetime, end: datetime, x: object, bottom: int) -> Iterator[str]:
-    """Yield a line and a label for each month, or each quarter where months would stand too close."""
+    """Yield a line and a label for each step."""
     assert callable(x)
-    months = (end - start).days / 30.4
-    step = 1 if months <= 9 else 3 if months <= 26 else 6
+    months, hours, form = next(
+        ((months, hours, form) for most, months, hours, form in _STEPS if end - start <= most), (12, 0, "%Y")
+    )
     moment = datetime(start.year, start.month, 1, tzinfo=UTC)
     while moment <= end:
-        if moment >= start and (moment.month - 1) % step == 0:
+        if moment >= start and (not months or (moment.month - 1) % months == 0):
             at = x(moment)
-            label = (
-                f"{moment:%Y}" if moment.month == 1 and step > 1 else f"{moment:%b %Y}" if step > 1 else f"{moment:%b}"
-            )
             yield f'<path class="tick" d="M{at} 16V{bottom}"/>'
-            if at < WIDTH - 50:
-                yield f'<text class="when" x="{at + 3}" y="11">{label}</text>'
-        moment = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
+            if at < WIDTH - 60:
+                year = form == "%b" and moment.month == 1
+                yield f'<text class="when" x="{at + 3}" y="11">{moment:{"%Y" if year else form}}</text>'
+        if months:
+            moment = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
+        else:
+            moment += timedelta(hours=hours)

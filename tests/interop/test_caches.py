@@ -64,7 +64,7 @@ def test_npm_jose_needs_no_request_for_a_key_that_was_published_before(
 ) -> None:
     """A Node.js process that started before the rotation goes on through it, on its one fetch."""
     if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
-        pytest.skip("Node.js, or the npm package jose in tests/interop/node, is not installed")
+        pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
     lab, host = world
     host.files = files = Counting(host.files)
     process = subprocess.Popen(

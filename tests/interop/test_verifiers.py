@@ -31,7 +31,7 @@ pytestmark = pytest.mark.interop
 
 SETS = {alg.lower(): alg for alg in ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")}
 AUDIENCE = "app"
-NODE = Path(__file__).parent / "node"
+NODE = Path(__file__).parents[1] / "node"
 
 
 @dataclass
@@ -121,7 +121,7 @@ def with_joserfc(host: Host, signed: list[str]) -> list[bool]:
 
 def with_npm_jose(host: Host, signed: list[str]) -> list[bool]:
     if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
-        pytest.skip("Node.js, or the npm package jose in tests/interop/node, is not installed")
+        pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
     done = subprocess.run(
         ["node", str(NODE / "verify.mjs"), host.jwks, host.url, AUDIENCE],
         input="\n".join(signed) + "\n",
