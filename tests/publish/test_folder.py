@@ -13,7 +13,7 @@ import pytest
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations import rotation
 from keyvault.operations import site as operations
-from keyvault.publish import folder
+from keyvault.publish import folder as module
 from keyvault.publish.folder import MARKERS, Written, write_site
 from tests.site.vaults import Lab, new_lab
 
@@ -134,7 +134,7 @@ def test_full_disk_is_one_clear_error(output: Path, monkeypatch: pytest.MonkeyPa
     def full(path: str, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder, "open", full, raising=False)
+    monkeypatch.setattr(module, "open", full, raising=False)
     with pytest.raises(RenderError, match=f"^{output} cannot be written: No space left on device$"):
         write_site(NEW.items(), output)
     assert tree(output) == OLD
