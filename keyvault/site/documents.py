@@ -96,12 +96,17 @@ def history_event(event: Event, commit: tuple[str, int] | None) -> HistoryEvent:
     )
 
 
+def is_shown(key: Key) -> bool:
+    """Whether the site shows *key*: all but symmetric ones."""
+    return key.public.kty != "oct"
+
+
 def rendered_keys(state: VaultState) -> Iterator[Key]:
-    """Yield every key that the site shows: all but symmetric ones, by set and age."""
+    """Yield every key that the site shows, by set and age."""
     for key_set in state.sets.values():
-        yield from (key for key in key_set.keys if key.public.kty != "oct")
+        yield from filter(is_shown, key_set.keys)
     for keys in state.former_sets.values():
-        yield from (key for key in keys if key.public.kty != "oct")
+        yield from filter(is_shown, keys)
 
 
 def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:

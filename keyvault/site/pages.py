@@ -11,20 +11,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.text import printable
 from keyvault.errors import RenderError
-from keyvault.site.documents import EventCommits
+from keyvault.site.documents import EventCommits, is_shown
 from keyvault.site.headers import CSP_META
 from keyvault.site.timeline import LANES_MAX, timeline
-from keyvault.site.views import KeyView, by_age, issuer_view, key_page_view, key_view, newest_instant, set_view
+from keyvault.site.views import (
+    IssuerView,
+    KeyView,
+    by_age,
+    change_view,
+    issuer_view,
+    key_page_view,
+    key_view,
+    set_view,
+)
+
+Item = TypeVar("Item")
 
 _ASSETS = "assets/"
-#: A page lists so many sets, and leads on to the next.
-SETS_PER_PAGE = 200
+#: A page lists so many sets, or issuers, and leads on to the next.
+LISTED_PER_PAGE = 200
 #: With more keys than this the history is on the pages of the sets alone.
 HISTORY_MAX = 600
 
@@ -120,97 +131,133 @@ def _hashed(name: str, data: bytes) -> str:
     return f"{stem or name}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{extension if stem else ''}"
 
 
+def _pages(*listed: Sequence[Any]) -> int:
+    """Return how many pages it takes to list the longest of *listed*."""
+    return max(1, *(-(-len(items) // LISTED_PER_PAGE) for items in listed))
+
+
+def _slice(items: Sequence[Item], number: int) -> Sequence[Item]:
+    """Return what page *number* lists of *items*; the first is 1."""
+    return items[(number - 1) * LISTED_PER_PAGE : number * LISTED_PER_PAGE]
+
+
+def _place(place: str, number: int) -> str:
+    """Return the path of page *number* of what lies at *place*."""
+    return place + (f"page/{number}/" if number > 1 else "") + "index.html"
+
+
 class Pages:
     """All pages of one state of a vault, made one after the other."""
 
     def __init__(self, state: VaultState, commits: EventCommits, renderer: Renderer) -> None:
         self._state, self._commits, self._render = state, commits, renderer
         self._site = state.policy.site
-        self._newest = newest_instant(state)
-        shown = (key for key in state.keys.values() if key.public.kty != "oct")
-        self._shown = {key.kid: key_view(key, commits, self._site) for key in shown}
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Yield (path, bytes) of every page."""
         issuers = self._state.issuers or {self._site.url: ()}
         views = [issuer_view(self._state, issuer, key_sets) for issuer, key_sets in issuers.items()]
-        if all(view.place for view in views):
+        others = [view for view in views if view.place]
+        if len(others) == len(views):
             # No set has the site's own issuer: the front page lists the others.
-            yield self._page("index.html", "front.html", issuers=views)
+            yield from self._front(others)
         for view, key_sets in zip(views, issuers.values(), strict=True):
-            yield from self._issuer(view, key_sets, [other for other in views if other is not view])
+            yield from self._issuer(view, key_sets, [] if view.place else others)
         for key_set in self._state.sets.values():
             if key_set.rendered:
-                yield self._set(key_set)
+                yield self._set(key_set.name, key_set.keys, key_set)
         for name, keys in self._state.former_sets.items():
-            yield self._former(name, keys)
-        for kid, shown in self._shown.items():
-            yield self._key(self._state.keys[kid], shown)
-        yield self._page("404.html", "404.html", root=self._site.url + "/")
+            if shown := [key for key in keys if is_shown(key)]:
+                yield self._set(name, shown, None)
+        for key in self._state.keys.values():
+            if is_shown(key):
+                yield self._key(key)
+        yield self._page("404.html", "404.html", (), root=self._site.url + "/")
 
-    def _page(self, path: str, template: str, *, root: str | None = None, **context: Any) -> tuple[str, bytes]:
-        """Return *path* and what *template* makes of *context* and of what every page has."""
-        canonical = path.removesuffix("index.html")
+    def _page(
+        self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
+    ) -> tuple[str, bytes]:
+        """Return *path* and what *template* makes of *context* and of what every page has; *keys* are shown on it."""
         common = {
             "title": self._site.title,
             "url": self._site.url,
-            "canonical": f"{self._site.url}/{canonical}",
+            "canonical": f"{self._site.url}/{path.removesuffix('index.html')}",
             "root": "../" * path.count("/") if root is None else root,
-            "commit": self._state.commit,
-            "commit_url": self._site.commit_url(self._state.commit) or "",
-            "as_of": "" if self._newest is None else f"{self._newest:%Y-%m-%d %H:%M}",
+            # Only the first page changes with every commit.
+            "rendered": self._rendered if path == "index.html" else None,
+            "changed": change_view(keys, self._commits, self._site),
             "csp": CSP_META,
         }
         return path, self._render(template, {**common, **context})
 
-    def _issuer(self, view: Any, key_sets: Sequence[KeySet], others: list[Any]) -> Iterator[tuple[str, bytes]]:
-        keys = [key for key_set in key_sets for key in key_set.keys]
-        if not view.place:
-            keys += [key for former in self._state.former_sets.values() for key in former if key.kid in self._shown]
-        few = len(keys) <= HISTORY_MAX
-        count = max(1, -(-len(key_sets) // SETS_PER_PAGE))
-        for number in range(count):
-            part = key_sets[number * SETS_PER_PAGE : (number + 1) * SETS_PER_PAGE]
-            folder = view.place + (f"page/{number + 1}/" if number else "")
+    @property
+    def _rendered(self) -> dict[str, str]:
+        commit = self._state.commit
+        return {"commit": commit, "commit_url": self._site.commit_url(commit) or ""}
+
+    def _front(self, issuers: Sequence[IssuerView]) -> Iterator[tuple[str, bytes]]:
+        count = _pages(issuers)
+        for number in range(1, count + 1):
             yield self._page(
-                folder + "index.html",
-                "issuer.html",
-                issuer=view,
-                others=others if number == 0 else [],
-                sets=[set_view(key_set, self._shown, self._site) for key_set in part],
-                timeline=self._timeline(part) if len(part) <= LANES_MAX else "",
-                history=self._views(keys) if few and number == 0 else [],
-                total=len(keys),
+                _place("", number),
+                "front.html",
+                self._state.keys.values() if number == 1 else (),
+                issuers=_slice(issuers, number),
+                former=self._former if number == 1 else [],
+                place="",
                 pages=count,
-                number=number + 1,
+                number=number,
             )
 
-    def _set(self, key_set: KeySet) -> tuple[str, bytes]:
+    def _issuer(
+        self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]
+    ) -> Iterator[tuple[str, bytes]]:
+        keys = [key for key_set in key_sets for key in key_set.keys]
+        former = [] if view.place else self._former
+        keys += [key for name in former for key in self._state.former_sets[name] if is_shown(key)]
+        count = _pages(key_sets, others)
+        for number in range(1, count + 1):
+            first, part = number == 1, _slice(key_sets, number)
+            yield self._page(
+                _place(view.place, number),
+                "issuer.html",
+                keys if first else [key for key_set in part for key in key_set.keys],
+                issuer=view,
+                others=_slice(others, number),
+                former=former if first else [],
+                sets=[set_view(key_set, self._commits, self._site) for key_set in part],
+                timeline=self._timeline(part, "Timeline of the keys") if len(part) <= LANES_MAX else "",
+                history=self._views(keys) if first and len(keys) <= HISTORY_MAX else [],
+                total=len(keys),
+                place=view.place,
+                pages=count,
+                number=number,
+            )
+
+    @property
+    def _former(self) -> list[str]:
+        return [name for name, keys in self._state.former_sets.items() if any(map(is_shown, keys))]
+
+    def _set(self, name: str, keys: Sequence[Key], key_set: KeySet | None) -> tuple[str, bytes]:
         return self._page(
-            f"sets/{key_set.name}/index.html",
+            f"sets/{name}/index.html",
             "set.html",
-            name=key_set.name,
-            set=set_view(key_set, self._shown, self._site),
-            timeline=self._timeline([key_set]),
-            history=self._views(key_set.keys),
+            keys,
+            name=name,
+            set=set_view(key_set, self._commits, self._site) if key_set else None,
+            timeline=self._timeline([key_set], f"Timeline of the keys of {name}") if key_set else "",
+            history=self._views(keys),
         )
 
-    def _former(self, name: str, keys: Sequence[Key]) -> tuple[str, bytes]:
-        shown = [key for key in keys if key.kid in self._shown]
-        return self._page(
-            f"sets/{name}/index.html", "set.html", name=name, set=None, timeline="", history=self._views(shown)
-        )
-
-    def _key(self, key: Key, view: KeyView) -> tuple[str, bytes]:
-        page = key_page_view(key, view, self._commits, self._state)
-        return self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", page=page)
+    def _key(self, key: Key) -> tuple[str, bytes]:
+        page = key_page_view(key, self._commits, self._state)
+        return self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", (key,), page=page)
 
     def _views(self, keys: Iterable[Key]) -> list[KeyView]:
-        return [self._shown[key.kid] for key in by_age(keys)]
+        return [key_view(key, self._commits, self._site) for key in by_age(keys)]
 
-    def _timeline(self, key_sets: Sequence[KeySet]) -> str:
+    @staticmethod
+    def _timeline(key_sets: Sequence[KeySet], title: str) -> str:
         from markupsafe import Markup
 
-        if self._newest is None:
-            return ""
-        return Markup(timeline([(key_set.name, key_set.keys) for key_set in key_sets], self._newest))  # noqa: S704 - made of numbers and escaped names
+        return Markup(timeline(key_sets, title=title))  # noqa: S704 - made of numbers and escaped names

@@ -12,7 +12,7 @@ Source: SVG 2; the SVG Accessibility API Mappings for the roles.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,9 @@ _AHEAD = 0.35
 LANES_MAX = 24
 #: With more keys than this a bar has no tooltip of its own, and all bars of one kind are one path.
 _TOOLTIPS_MAX = 80
+
+#: Where an instant stands, in units of the drawing.
+Scale = Callable[[datetime], int]
 
 _PHASES = {"activated": "active", "reactivated": "active", "deactivated": "retiring"}
 
@@ -142,8 +145,7 @@ def _pack(rows: Iterable[_Row]) -> list[list[_Row]]:
 class _Canvas:
     """What draws bars: with a tooltip each, or all of one kind as one path."""
 
-    def __init__(self, x: object, *, tooltips: bool) -> None:
-        assert callable(x)
+    def __init__(self, x: Scale, *, tooltips: bool) -> None:
         self._x, self._tooltips = x, tooltips
 
     def draw(self, lines: Sequence[Sequence[_Row]], top: int) -> list[str]:
@@ -194,34 +196,37 @@ def _words(key_set: KeySet) -> str:
     return words + (f", {revoked} revoked" if revoked else "") + "."
 
 
-_MONTH = timedelta(days=30.4)
-#: Steps of the axis: (most that the window may span, months, hours, form of a label).
+# strftime would name them in the language of whoever renders.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+#: Steps of the axis: the most that a window may span, and months or hours from one line to the next.
 _STEPS = (
-    (timedelta(hours=14), 0, 1, "%H:%M"),
-    (timedelta(hours=72), 0, 6, "%d %b %H:%M"),
-    (timedelta(days=12), 0, 24, "%d %b"),
-    (timedelta(days=80), 0, 168, "%d %b"),
-    (_MONTH * 10, 1, 0, "%b"),
-    (_MONTH * 30, 3, 0, "%b %Y"),
-    (_MONTH * 60, 6, 0, "%b %Y"),
+    (timedelta(hours=14), 0, 1),
+    (timedelta(hours=72), 0, 6),
+    (timedelta(days=14), 0, 24),
+    (timedelta(days=80), 0, 168),
+    (timedelta(days=300), 1, 0),
+    (timedelta(days=900), 3, 0),
 )
 
 
-def _axis(start: datetime, end: datetime, x: object, bottom: int) -> Iterator[str]:
+def _axis(start: datetime, end: datetime, x: Scale, bottom: int) -> Iterator[str]:
     """Yield a line and a label for each step."""
-    assert callable(x)
-    months, hours, form = next(
-        ((months, hours, form) for most, months, hours, form in _STEPS if end - start <= most), (12, 0, "%Y")
-    )
+    months, hours = next(((months, hours) for most, months, hours in _STEPS if end - start <= most), (12, 0))
     moment = datetime(start.year, start.month, 1, tzinfo=UTC)
     while moment <= end:
         if moment >= start and (not months or (moment.month - 1) % months == 0):
             at = x(moment)
             yield f'<path class="tick" d="M{at} 16V{bottom}"/>'
             if at < WIDTH - 60:
-                year = form == "%b" and moment.month == 1
-                yield f'<text class="when" x="{at + 3}" y="11">{moment:{"%Y" if year else form}}</text>'
+                yield f'<text class="when" x="{at + 3}" y="11">{_label(moment, months, hours)}</text>'
         if months:
             moment = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
         else:
             moment += timedelta(hours=hours)
+
+
+def _label(moment: datetime, months: int, hours: int) -> str:
+    month = _MONTHS[moment.month - 1]
+    if not months:
+        return f"{moment:%H:%M}" if moment.hour and hours < 24 else f"{moment.day} {month}"
+    return f"{moment.year}" if moment.month == 1 else month if months == 1 else f"{month} {moment.year}"

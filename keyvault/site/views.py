@@ -2,14 +2,16 @@
 What pages show, as values: the context of the templates.
 
 Text is formatted here, once; templates place it. Instants stand as ``2026-12-01 09:00`` in UTC. Nothing depends
-on the time of rendering: "now" on a page is the newest event of the vault. Documented in docs/templates.md.
+on the time of rendering, and what is shown of a key or a set depends on that key or set alone: a rotation
+changes the pages that show it and no others. Documented in docs/templates.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
@@ -60,6 +62,7 @@ class KeyView:
         stem: Name of its files and its page under ``keys/``.
         set: Its set.
         alg: Its algorithm.
+        thumbprint: RFC 7638, SHA-256; most often the kid itself.
         state: next, active, retiring, withdrawn or revoked.
         created, seen, activated, retired, ended: When, or empty.
         note: Until when it is kept, why it was revoked, or empty.
@@ -71,6 +74,7 @@ class KeyView:
     stem: str
     set: str
     alg: str
+    thumbprint: str
     state: str
     created: str
     seen: str
@@ -78,6 +82,22 @@ class KeyView:
     retired: str
     ended: str
     note: str
+    commit: str
+    commit_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """
+    The newest change of what a page shows.
+
+    Attributes:
+        at: When.
+        commit: Id of the commit that made it, or empty.
+        commit_url: Where to read that commit, or empty.
+    """
+
+    at: str
     commit: str
     commit_url: str
 
@@ -94,7 +114,6 @@ class KeyPageView:
         events: Its life, oldest first.
         jwk: Its public JWK, as published.
         pem: Its public key in PEM.
-        thumbprint: RFC 7638, SHA-256.
         thumbprint_uri: RFC 9278.
         der_sha256: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal pairs.
         jwks_uri: The JWK Set that it stands in, or stood in; empty for a set that is gone.
@@ -106,7 +125,6 @@ class KeyPageView:
     events: tuple[EventView, ...]
     jwk: str
     pem: str
-    thumbprint: str
     thumbprint_uri: str
     der_sha256: str
     jwks_uri: str
@@ -196,6 +214,7 @@ def key_view(key: Key, commits: EventCommits, site: SitePolicy) -> KeyView:
         stem=file_stem(key.kid),
         set=key.set,
         alg=key.public.alg,
+        thumbprint=key.public.thumbprint,
         state=key.state,
         created=stamp(life.created_at),
         seen=stamp(seen),
@@ -217,7 +236,17 @@ def _note(key: Key) -> str:
     return printable(last.note) if last.event == "withdrawn" and last.note else ""
 
 
-def set_view(key_set: KeySet, shown: Mapping[str, KeyView], site: SitePolicy) -> SetView:
+def change_view(keys: Iterable[Key], commits: EventCommits, site: SitePolicy) -> ChangeView | None:
+    """Return the newest change of *keys*, or None without a key."""
+    key = max(keys, key=lambda key: (key.life.newest_at, key.kid), default=None)
+    if key is None:
+        return None
+    last = next(reversed(commits.get(key.path, ())), None)
+    commit = last[0] if last else ""
+    return ChangeView(stamp(key.life.newest_at), commit, (site.commit_url(commit) or "") if commit else "")
+
+
+def set_view(key_set: KeySet, commits: EventCommits, site: SitePolicy) -> SetView:
     """Return *key_set* as pages show it."""
     policy = key_set.policy
     live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
@@ -229,7 +258,7 @@ def set_view(key_set: KeySet, shown: Mapping[str, KeyView], site: SitePolicy) ->
         jwks_uri=policy.url,
         cryptoperiod=format_duration(policy.cryptoperiod),
         lead=format_duration(policy.publication_lead),
-        keys=tuple(shown[key.kid] for key in live),
+        keys=tuple(key_view(key, commits, site) for key in live),
         upcoming=_upcoming(key_set, site),
     )
 
@@ -269,8 +298,6 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
     elif event.keep_until:
         detail = f"kept until {stamp(event.keep_until)} UTC"
     elif event.token_lifetime:
-        from datetime import timedelta
-
         detail = f"tokens live up to {format_duration(timedelta(seconds=event.token_lifetime))}"
     elif event.imported:
         detail = "imported from outside"
@@ -288,17 +315,15 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
     )
 
 
-def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultState) -> KeyPageView:
+def key_page_view(key: Key, commits: EventCommits, state: VaultState) -> KeyPageView:
     """Return *key* as its own page shows it."""
-    import hashlib
-
     public = key.public
     written = commits.get(key.path, ())
     policy = state.policy.sets.get(key.set)
     shape = f"{key.rsa_bits} bits" if key.rsa_bits else str(public.crv)
     digest = hashlib.sha256(public_der(public)).hexdigest()
     return KeyPageView(
-        key=shown,
+        key=key_view(key, commits, state.policy.site),
         kty=f"{public.kty}, {shape}",
         use=public.use,
         events=tuple(
@@ -307,7 +332,6 @@ def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultS
         ),
         jwk=pretty(public).decode(),
         pem=public_pem(public).decode(),
-        thumbprint=public.thumbprint,
         thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{public.thumbprint}",
         der_sha256=":".join(digest[index : index + 2] for index in range(0, 64, 2)),
         jwks_uri=policy.url if policy else "",

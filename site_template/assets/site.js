@@ -11,6 +11,19 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
+for (const drawing of document.querySelectorAll("svg.timeline")) {
+  const [start, end] = [drawing.dataset.start, drawing.dataset.end].map(Date.parse);
+  const { width, height } = drawing.viewBox.baseVal;
+  const at = Math.round(((Date.now() - start) / (end - start)) * width);
+  // On a narrow screen the newest part is what counts.
+  drawing.parentElement.scrollLeft = drawing.parentElement.scrollWidth;
+  if (at < 0 || at > width) continue;
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("class", "now");
+  line.setAttribute("d", `M${at} 16V${height}`);
+  drawing.append(line);
+}
+
 for (const table of document.querySelectorAll("table.history")) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
