@@ -129,9 +129,19 @@ class Visit:
             self.complaints.append(f"status {response.status}: {response.url}")
 
 
-def start_visit(context: BrowserContext, address: str) -> Visit:
-    """Open an empty page in *context* that notes every complaint from its first document on."""
+def new_context(browser: Browser, **more: Any) -> BrowserContext:
+    """Return a profile of *browser* without a past, in which the console tells what the policy for content forbade."""
+    context = browser.new_context(**more)
+    context.set_default_timeout(10_000)
     context.add_init_script(_REPORT_VIOLATIONS)
-    visit = Visit(context.new_page(), address)
+    return context
+
+
+def start_visit(context: BrowserContext, address: str, *, width: int, theme: str, height: int = HEIGHT) -> Visit:
+    """Open an empty page in *context* that notes every complaint from its first document on."""
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    visit = Visit(page, address)
     visit.listen()
     return visit

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.site.browser.browsing import CHROMIUM, HEIGHT, Visit, chromium, page_path, serving, start_visit
+from tests.site.browser.browsing import CHROMIUM, Visit, chromium, new_context, page_path, serving, start_visit
 from tests.site.sites import Rendered, RenderedSite
 
 
@@ -35,24 +35,35 @@ def address(demo_site: RenderedSite) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="package")
+def contexts(browser: Browser) -> Callable[..., BrowserContext]:
+    """Give a function that returns a profile of the browser; one of the same settings is made once."""
+    made: dict[str, BrowserContext] = {}
+
+    def get(**more: Any) -> BrowserContext:
+        settings = repr(sorted(more.items()))
+        if settings not in made:
+            made[settings] = new_context(browser, **more)
+        return made[settings]
+
+    return get
+
+
 #: Opens a page of the demo by its name, or an empty one; more arguments are those of a context of playwright.
 Open = Callable[..., Visit]
 
 
 @pytest.fixture
-def visit(browser: Browser, demo_site: RenderedSite, address: str) -> Iterator[Open]:
-    """Give a function that opens a page of the demo in a browser without a past."""
-    contexts: list[BrowserContext] = []
+def visit(contexts: Callable[..., BrowserContext], demo_site: RenderedSite, address: str) -> Iterator[Open]:
+    """Give a function that opens a page of the demo in a tab of its own."""
+    begun: list[Visit] = []
 
     def start(name: str | None, *, width: int = 1440, theme: str = "light", at: str = address, **more: Any) -> Visit:
-        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=theme, **more)
-        contexts.append(context)
-        context.set_default_timeout(10_000)
-        begun = start_visit(context, at)
+        begun.append(start_visit(contexts(**more), at, width=width, theme=theme))
         if name is not None:
-            begun.open(page_path(demo_site, name))
-        return begun
+            begun[-1].open(page_path(demo_site, name))
+        return begun[-1]
 
     yield start
-    for context in contexts:
-        context.close()
+    for one in begun:
+        one.page.close()
