@@ -10,7 +10,8 @@ from tests.site.browser.browsing import NODE_MODULES, PAGES, THEMES, Visit
 from tests.site.browser.conftest import Open
 
 AXE = NODE_MODULES / "axe-core" / "axe.min.js"
-RUN = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations.map(
+# The style sheets are of the page's own host, and so can be read as they are.
+RUN = """async () => (await axe.run(document, { resultTypes: ["violations"], preload: false })).violations.map(
   ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 100)).slice(0, 3).join(" | ")}`)"""
 
 pytestmark = pytest.mark.skipif(not AXE.is_file(), reason="the npm package axe-core in tests/node is not installed")
@@ -23,16 +24,17 @@ def axe_source() -> str:
 
 def violations(visit: Visit) -> list[str]:
     """Return the rules that axe-core finds broken, and by what."""
-    visit.page.evaluate(axe_source())
+    if not visit.page.evaluate("'axe' in window"):
+        visit.page.evaluate(axe_source())
     return visit.page.evaluate(RUN)
 
 
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(visit: Open, name: str, theme: str, width: int) -> None:
+def test_axe_finds_nothing(kept: Open, name: str, theme: str, width: int) -> None:
     """axe-core, with all its rules, finds no violation: contrast, names, roles, headings, landmarks."""
-    assert violations(visit(name, theme=theme, width=width, bypass_csp=True)) == []
+    assert violations(kept(name, theme=theme, width=width, bypass_csp=True)) == []
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -50,7 +52,7 @@ def test_axe_finds_nothing_while_the_table_is_used(visit: Open, theme: str) -> N
     [
         ("document.documentElement.removeAttribute('lang')", "html-has-lang"),
         (
-            "document.querySelector('h1').style.color = getComputedStyle(document.body).backgroundColor",
+            "document.querySelector('h1').style.color = '#ccc'",
             "color-contrast",
         ),
         ("document.querySelector('a.home').replaceChildren()", "link-name"),
