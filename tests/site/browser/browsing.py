@@ -104,6 +104,11 @@ class Visit:
         self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
         self.page.on("response", self._response)
 
+    def show(self, *, width: int, theme: str, height: int = HEIGHT) -> None:
+        """Show the page at this width and height, in this theme."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+
     def open(self, path: str) -> None:
         """Go to *path* of the site."""
         self.response = self.page.goto(self.address + path, wait_until="load")
@@ -139,9 +144,7 @@ def new_context(browser: Browser, **more: Any) -> BrowserContext:
 
 def start_visit(context: BrowserContext, address: str, *, width: int, theme: str, height: int = HEIGHT) -> Visit:
     """Open an empty page in *context* that notes every complaint from its first document on."""
-    page = context.new_page()
-    page.set_viewport_size({"width": width, "height": height})
-    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-    visit = Visit(page, address)
+    visit = Visit(context.new_page(), address)
+    visit.show(width=width, theme=theme, height=height)
     visit.listen()
     return visit

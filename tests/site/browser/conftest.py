@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.site.browser.browsing import CHROMIUM, HEIGHT, Visit, chromium, new_context, page_path, serving, start_visit
+from tests.site.browser.browsing import CHROMIUM, Visit, chromium, new_context, page_path, serving, start_visit
 from tests.site.sites import Rendered, RenderedSite
 
 
@@ -71,15 +71,15 @@ def visit(contexts: Callable[..., BrowserContext], demo_site: RenderedSite, addr
 
 @pytest.fixture(scope="module")
 def kept(contexts: Callable[..., BrowserContext], demo_site: RenderedSite, address: str) -> Iterator[Open]:
-    """Give what `visit` gives, but a page once opened is given again, at another width: for tests that only look."""
+    """Give what `visit` gives, but a page once opened is given again, at another width, in another theme."""
     tabs: dict[str, Visit] = {}
 
     def get(name: str, *, width: int, theme: str, **more: Any) -> Visit:
-        wanted = repr((name, theme, sorted(more.items())))
+        wanted = repr((name, sorted(more.items())))
         if wanted not in tabs:
             tabs[wanted] = start_visit(contexts(**more), address, width=width, theme=theme)
             tabs[wanted].open(page_path(demo_site, name))
-        tabs[wanted].page.set_viewport_size({"width": width, "height": HEIGHT})
+        tabs[wanted].show(width=width, theme=theme)
         return tabs[wanted]
 
     yield get

@@ -42,10 +42,16 @@ def test_themes_differ(kept: Open, name: str) -> None:
     """The page follows the theme of the system: dark text on light paper, or the reverse."""
     paper = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
     ink = "getComputedStyle(document.body).color.match(/\\d+/g).slice(0, 3).map(Number)"
-    light, dark = (kept(name, width=1440, theme=theme, java_script_enabled=True).page for theme in THEMES)
+    colours = {
+        theme: [
+            sum(kept(name, width=1440, theme=theme, java_script_enabled=True).page.evaluate(what))
+            for what in (ink, paper)
+        ]
+        for theme in THEMES
+    }
 
-    assert sum(light.evaluate(paper)) > 600 > 200 > sum(light.evaluate(ink))
-    assert sum(dark.evaluate(paper)) < 200 < 600 < sum(dark.evaluate(ink))
+    assert colours["light"][0] < 200 < 600 < colours["light"][1]
+    assert colours["dark"][1] < 200 < 600 < colours["dark"][0]
 
 
 @pytest.mark.parametrize(
