@@ -163,6 +163,13 @@ def rows(world: World) -> list[Row]:
             memory=400,
         ),
         Row(
+            "render",
+            f"render {size.large:,} sets of three keys, against writing the same files",
+            partial(_render, world),
+            size.runs,
+            bound=4,
+        ),
+        Row(
             "open",
             f"{size.opened:,} keys under a passphrase: one key derivation",
             partial(_open, world),
@@ -262,6 +269,23 @@ def _grown(world: World, command: str, name: str, sets: int) -> Side:
         return Side(label, call, work)
     site = world.folder / f"site-{name}"
     return Side(label, (*call, "--output", str(site)), work, after=partial(world.put_aside, site))
+
+
+def _render(world: World) -> tuple[Side, Side]:
+    ours = _grown(world, "render", "large", world.size.large)
+    site, packed, written = world.folder / "site-large", world.folder / "site.pickle", world.folder / "written"
+    run(ours.command, folder=ours.folder, environ=world.environ)
+    run((*WORKLOADS, "pack", str(site), str(packed)), folder=ours.folder, environ=world.environ)
+    world.put_aside(site)
+    return (
+        ours,
+        Side(
+            "writing the same files from Python",
+            (*WORKLOADS, "unpack", str(packed), str(written)),
+            ours.folder,
+            after=partial(world.put_aside, written),
+        ),
+    )
 
 
 def _open(world: World) -> tuple[Side, Side]:

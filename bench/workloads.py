@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,25 @@ def open_sealed(folder: Path, count: int) -> None:
     print(json.dumps({"keys": opened, "derivations": derivations}))
 
 
+def pack(site: Path, file: Path) -> None:
+    """Write all files of *site* into one, for `unpack`."""
+    files = [(str(path.relative_to(site)), path.read_bytes()) for path in sorted(site.rglob("*")) if path.is_file()]
+    file.write_bytes(pickle.dumps(files))
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Write what `pack` took, file by file, as plainly as Python can."""
+    made = set()
+    for path, data in pickle.loads(file.read_bytes()):  # noqa: S301 - written by the same run
+        target = os.path.join(folder, path)  # noqa: PTH118 - the plainest way is the one to compare with
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+            made.add(parent)
+        with open(target, "wb") as out:  # noqa: PTH123
+            out.write(data)
+
+
 def main() -> None:
     """Do what the arguments say."""
     parser = argparse.ArgumentParser(description="Workloads of the benchmark.")
@@ -92,12 +112,20 @@ def main() -> None:
     opening = commands.add_parser("open")
     opening.add_argument("folder", type=Path)
     opening.add_argument("count", type=int)
+    for name in ("pack", "unpack"):
+        copying = commands.add_parser(name)
+        copying.add_argument("source", type=Path)
+        copying.add_argument("target", type=Path)
     chosen = parser.parse_args()
     if chosen.command == "vault":
         secret = os.environ["KEYVAULT_PASSPHRASE"] if chosen.passphrase else None
         make_vault(chosen.folder, sets=chosen.sets, alg=chosen.alg, rotated=chosen.rotated, passphrase=secret)
     elif chosen.command == "generate":
         generate(chosen.count, one_at_a_time=chosen.one_at_a_time)
+    elif chosen.command == "pack":
+        pack(chosen.source, chosen.target)
+    elif chosen.command == "unpack":
+        unpack(chosen.source, chosen.target)
     else:
         open_sealed(chosen.folder, chosen.count)
 

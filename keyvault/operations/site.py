@@ -37,15 +37,13 @@ def _files(folder: Path) -> Iterator[Path]:
 def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
     from keyvault.site.pages import Templates
 
-    templates = default_templates()
     if worktree:
         folder = context.repository.folder / TEMPLATES
         own = {path.relative_to(folder).as_posix(): path.read_bytes() for path in _files(folder)}
     else:
         files = context.repository.files(commit, TEMPLATES)
         own = {path.removeprefix(TEMPLATES + "/"): data for path, data in files.items()}
-    merged = {**templates, **own}
-    return Templates(merged, trusted=merged == templates)
+    return Templates(default_templates(), own)
 
 
 def site_files(

@@ -112,7 +112,7 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates) -> It
     yield "sitemap.xml", sitemap(urls)
     yield ".nojekyll", b""
     yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {state.policy.site.url}/sitemap.xml\n".encode()
-    yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless)
+    yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless, assets=renderer.assets)
 
 
 def _place(state: VaultState, issuer: str) -> str:

@@ -144,6 +144,8 @@ def history_document(state: VaultState, keys: list[HistoryKey]) -> bytes:
 def history_schema() -> bytes:
     """Return the JSON Schema of history.json."""
     schema = msgspec.json.schema(History)
+    for definition in schema["$defs"].values():
+        definition.pop("description", None)  # a docstring, which optimised Python does not have
     return pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "history.json", **schema})
 
 

@@ -57,11 +57,11 @@ def atom_feed(state: VaultState, history: Iterable[HistoryKey]) -> bytes:
 
 
 def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
-    """Return the transitions of the year after *newest*, the newest instant on record; at most 500."""
+    """Return the transitions that the site shows of the year after *newest*, the newest instant; at most 500."""
     if newest is None:
         return []
-    coming = outlook(state, newest, until=newest + UPCOMING_SPAN)
-    return coming[:UPCOMING_MAX]
+    shown = [name for name, key_set in state.sets.items() if key_set.rendered]
+    return outlook(state, newest, until=newest + UPCOMING_SPAN, names=shown)[:UPCOMING_MAX]
 
 
 def sitemap(urls: Sequence[str]) -> bytes:

@@ -7,6 +7,8 @@ hosts that read one. Source: docs/publishing.md.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 _TYPES = {
@@ -33,6 +35,11 @@ CSP = (
 CSP_META = CSP.rpartition(";")[0]
 
 
+#: For names that change with their content: a year.
+IMMUTABLE = "max-age=31536000, immutable"
+_HASHED = re.compile(r"^assets/.*-[0-9a-f]{10}(\.[a-z0-9]+)?$")
+
+
 def content_type(path: str) -> str:
     """Return the media type of *path*; what has no known extension is JSON (openid-configuration, JWK Sets)."""
     name = path.rpartition("/")[2]
@@ -45,9 +52,10 @@ def content_type(path: str) -> str:
 def headers(path: str, *, max_age: timedelta) -> dict[str, str]:
     """Return the headers for *path*, relative to the site's root; JWK Sets may be cached for *max_age*."""
     kind = content_type(path)
+    age = f"max-age={int(max_age.total_seconds())}"
     found = {
         "Content-Type": kind,
-        "Cache-Control": f"public, max-age={int(max_age.total_seconds())}",
+        "Cache-Control": f"public, {IMMUTABLE if _HASHED.search(path) else age}",
         "Access-Control-Allow-Origin": "*",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
@@ -57,16 +65,21 @@ def headers(path: str, *, max_age: timedelta) -> dict[str, str]:
     return found
 
 
-def headers_file(*, max_age: timedelta, json_paths: list[str]) -> bytes:
+def headers_file(*, max_age: timedelta, json_paths: list[str], assets: Iterable[str] = ()) -> bytes:
     """
     Return the ``_headers`` file that Cloudflare Pages and Netlify read.
 
     Args:
         max_age: How long JWK Sets may be cached.
         json_paths: Paths without an extension that are JSON all the same.
+        assets: Paths of assets; those whose names change with their content may be kept for ever.
     """
     common = headers("index.html", max_age=max_age)
     lines = ["/*", *(f"  {name}: {value}" for name, value in common.items() if name != "Content-Type")]
     for path in json_paths:
         lines += [f"/{path}", "  Content-Type: application/json"]
+    for path in assets:
+        if _HASHED.search(path):
+            # Hosts join what several rules say of one header: the general one has to be taken back first.
+            lines += [f"/{path}", "  ! Cache-Control", f"  Cache-Control: public, {IMMUTABLE}"]
     return ("\n".join(lines) + "\n").encode()

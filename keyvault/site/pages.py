@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from keyvault.core.jwk import file_stem
@@ -43,15 +43,39 @@ HISTORY_MAX = 600
 @dataclass(frozen=True)
 class Templates:
     """
-    The files of ``site_template/``.
+    The files of ``site_template/``, by path.
 
     Attributes:
-        files: By path; a vault's own in place of ours.
-        trusted: Whether all are ours: only then they run outside the sandbox.
+        ours: Those that ship with the package.
+        own: Those of the vault, in place of ours or beside them.
     """
 
-    files: Mapping[str, bytes]
-    trusted: bool = False
+    ours: Mapping[str, bytes]
+    own: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """All of them."""
+        return {**self.ours, **self.own}
+
+    @property
+    def trusted(self) -> bool:
+        """Whether all are ours: only then they run outside the sandbox."""
+        return self.files == self.ours
+
+    @property
+    def assets(self) -> dict[str, str]:
+        """
+        Under which path each asset is published, by its name.
+
+        Ours, and what replaces them, have a hash in their names. What a vault adds keeps its name: a
+        stylesheet may ask for it.
+        """
+        return {
+            name.removeprefix(_ASSETS): _hashed(name, data) if name in self.ours else name
+            for name, data in sorted(self.files.items())
+            if name.startswith(_ASSETS)
+        }
 
 
 class Renderer:
@@ -66,16 +90,15 @@ class Renderer:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         sources: dict[str, str] = {}
-        for name, data in templates.files.items():
+        files = templates.files
+        for name, data in files.items():
             if name.endswith(".html"):
                 try:
                     sources[name] = data.decode()
                 except UnicodeDecodeError:
                     raise RenderError(f"template {printable(name)} is not UTF-8") from None
         self._sources = sources
-        self.assets = {
-            _hashed(name, data): data for name, data in sorted(templates.files.items()) if name.startswith(_ASSETS)
-        }
+        self.assets = {path: files[_ASSETS + name] for name, path in templates.assets.items()}
         kind = Environment if templates.trusted else ImmutableSandboxedEnvironment
         self._environment = kind(
             # Each template gets its name as its file name, which is what a traceback shows.
@@ -86,11 +109,7 @@ class Renderer:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.globals["assets"] = {
-            name.removeprefix(_ASSETS): _hashed(name, data)
-            for name, data in templates.files.items()
-            if name.startswith(_ASSETS)
-        }
+        self._environment.globals["assets"] = templates.assets
 
     def __call__(self, name: str, context: Mapping[str, Any]) -> bytes:
         """
@@ -179,7 +198,7 @@ class Pages:
     ) -> tuple[str, bytes]:
         """Return *path* and what *template* makes of *context* and of what every page has; *keys* are shown on it."""
         common = {
-            "title": self._site.title,
+            "title": printable(self._site.title),
             "url": self._site.url,
             "canonical": f"{self._site.url}/{path.removesuffix('index.html')}",
             "root": "../" * path.count("/") if root is None else root,

@@ -116,7 +116,7 @@ class KeyPageView:
         pem: Its public key in PEM.
         thumbprint_uri: RFC 9278.
         der_sha256: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal pairs.
-        jwks_uri: The JWK Set that it stands in, or stood in; empty for a set that is gone.
+        jwks_uri: The JWK Set that it stands in, or stood in; empty where there is none any more.
     """
 
     key: KeyView
@@ -140,7 +140,7 @@ class SetView:
         alg: What its keys are.
         use: sig or enc.
         issuer: Its issuer.
-        jwks_uri: The JWK Set of its issuer.
+        jwks_uri: The JWK Set of its issuer; empty as long as none of its keys is published.
         cryptoperiod: How long a key signs, ``90d``.
         lead: How long a key must have been seen live before it signs.
         keys: The live ones, in the order of the JWK Set.
@@ -166,7 +166,7 @@ class IssuerView:
     Attributes:
         url: The issuer.
         place: Its path below the site's root, with a final slash; empty for the site's own.
-        jwks_uri: Its JWK Set.
+        jwks_uri: Its JWK Set; empty as long as no key is published.
         configuration: Its discovery document, or empty.
         algs: The algorithms of its published signing keys.
         sets: How many sets it has.
@@ -255,7 +255,7 @@ def set_view(key_set: KeySet, commits: EventCommits, site: SitePolicy) -> SetVie
         alg=str(policy.spec),
         use=policy.use,
         issuer=policy.issuer,
-        jwks_uri=policy.url,
+        jwks_uri=policy.url if key_set.published else "",
         cryptoperiod=format_duration(policy.cryptoperiod),
         lead=format_duration(policy.publication_lead),
         keys=tuple(key_view(key, commits, site) for key in live),
@@ -278,12 +278,13 @@ def _upcoming(key_set: KeySet, site: SitePolicy) -> str:
 def issuer_view(state: VaultState, issuer: str, key_sets: Sequence[KeySet]) -> IssuerView:
     """Return *issuer* as pages show it."""
     place = issuer[len(state.policy.site.url) :].lstrip("/")
-    algs = dict.fromkeys(key.public.alg for key_set in key_sets for key in key_set.published if key.public.use == "sig")
+    published = [key.public for key_set in key_sets for key in key_set.published]
+    algs = dict.fromkeys(key.alg for key in published if key.use == "sig")
     return IssuerView(
         url=issuer,
         place=place + "/" if place else "",
-        jwks_uri=issuer + WELL_KNOWN,
-        configuration=issuer + CONFIGURATION if state.policy.site.discovery else "",
+        jwks_uri=issuer + WELL_KNOWN if published else "",
+        configuration=issuer + CONFIGURATION if algs and state.policy.site.discovery else "",
         algs=tuple(algs),
         sets=len(key_sets),
     )
@@ -319,7 +320,7 @@ def key_page_view(key: Key, commits: EventCommits, state: VaultState) -> KeyPage
     """Return *key* as its own page shows it."""
     public = key.public
     written = commits.get(key.path, ())
-    policy = state.policy.sets.get(key.set)
+    key_set = state.sets.get(key.set)
     shape = f"{key.rsa_bits} bits" if key.rsa_bits else str(public.crv)
     digest = hashlib.sha256(public_der(public)).hexdigest()
     return KeyPageView(
@@ -334,7 +335,7 @@ def key_page_view(key: Key, commits: EventCommits, state: VaultState) -> KeyPage
         pem=public_pem(public).decode(),
         thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{public.thumbprint}",
         der_sha256=":".join(digest[index : index + 2] for index in range(0, 64, 2)),
-        jwks_uri=policy.url if policy else "",
+        jwks_uri=key_set.policy.url if key_set and key_set.published else "",
     )
 
 

@@ -56,12 +56,13 @@ class Host:
 
 
 @contextmanager
-def hosting() -> Iterator[Host]:
+def hosting(base: str = "") -> Iterator[Host]:
+    """Give a host that serves a site under the path *base*."""
     host = Host("", {})
-    server = make_server(lambda: host.files, lambda path: headers(path, max_age=10 * MINUTE), port=0)
+    server = make_server(lambda: host.files, lambda path: headers(path, max_age=10 * MINUTE), port=0, base=base)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    host.url = f"http://localhost:{server.server_address[1]}"
+    host.url = f"http://localhost:{server.server_address[1]}{base}"
     try:
         yield host
     finally:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from keyvault.errors import RenderError, UsageError
+from keyvault.operations import rotation
 from keyvault.operations import site as operations
-from keyvault.publish import folder as module
-from keyvault.publish.folder import MARKERS, write_site
+from keyvault.publish.folder import MARKERS, Written, write_site
 from tests.site.vaults import Lab, new_lab
 
 MARKED = dict.fromkeys(MARKERS, b"")
@@ -29,7 +29,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def output(tmp_path: Path) -> Path:
     """A folder that holds an older site."""
     folder = tmp_path / "www"
-    assert write_site(OLD.items(), folder) == len(OLD)
+    assert write_site(OLD.items(), folder) == Written(len(OLD), changed=len(OLD))
     assert tree(folder) == OLD
     return folder
 
@@ -46,7 +46,7 @@ def left_behind(output: Path) -> list[str]:
 
 def test_site_replaces_the_older_one(output: Path) -> None:
     """The folder holds exactly the new site: files that it no longer has are gone."""
-    assert write_site(NEW.items(), output) == len(NEW)
+    assert write_site(NEW.items(), output) == Written(len(NEW), changed=3)
 
     assert tree(output) == NEW
     assert not (output / "gone").exists()
@@ -328,27 +328,73 @@ def test_modes_are_those_of_a_public_site(output: Path) -> None:
 def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of the swap the new folder holds every file, beside the old one on the same file system."""
     seen: list[dict[str, bytes]] = []
-    real = module._swap
+    real = Path.rename
 
-    def swap(beside: Path, target: Path) -> None:
-        assert beside.parent == target.parent
-        seen.append(tree(beside))
-        assert tree(target) == OLD
-        real(beside, target)
+    def rename(self: Path, target: Path) -> Path:
+        if self == output:
+            (beside,) = (path for path in output.parent.iterdir() if path != output)
+            seen.append(tree(beside))
+            assert tree(output) == OLD
+        return real(self, target)
 
-    monkeypatch.setattr(module, "_swap", swap)
+    monkeypatch.setattr(Path, "rename", rename)
     write_site(NEW.items(), output)
     assert seen == [NEW]
 
 
 def test_rendering_a_vault_reports_what_it_wrote(vault: Lab) -> None:
     """The count that is printed is the number of files in the folder."""
-    state, count = operations.render(vault.context(), vault.folder / "public")
+    state, written = operations.render(vault.context(), vault.folder / "public")
 
     assert state.commit == vault.head
     assert tree(vault.folder / "public") == vault.site()
-    assert count == len(vault.site())
+    assert written.files == written.changed == len(vault.site())
     assert vault.git("status", "--porcelain") == "", "public/ is ignored by git"
+
+
+def stats(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the inode and the time of change of everything in *folder*."""
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")]}
+
+
+def test_same_commit_twice_touches_no_file(vault: Lab) -> None:
+    """Rendering what is there already writes nothing: no file, no folder, no time of change."""
+    output = vault.folder / "public"
+    operations.render(vault.context(), output)
+    before = stats(output)
+    _state, written = operations.render(vault.context(), output)
+
+    assert stats(output) == before
+    assert written == Written(len(vault.site()), changed=0)
+
+
+def test_a_rotation_changes_only_what_shows_its_set(vault: Lab) -> None:
+    """What shows other sets keeps its file, with its times: whoever copies the site on by time copies little."""
+    output = vault.folder / "public"
+    operations.render(vault.context(), output)
+    before = stats(output)
+    others = [key.kid for key in vault.state.sets["access-token"].keys]
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    _, written = operations.render(vault.context(), output)
+    after = stats(output)
+
+    kept = {"sets/access-token/index.html", "404.html", *(f"keys/{kid}/index.html" for kid in others)}
+    assert {path for path in kept if before[f"{output}/{path}"] != after[f"{output}/{path}"]} == set()
+    assert tree(output) == vault.site()
+    assert 0 < written.changed < written.files
+
+
+def test_files_that_somebody_put_in_are_gone_again(output: Path) -> None:
+    """A site that is the same but for a stray file, a changed file or a link is made whole."""
+    (output / "stray.txt").write_text("by hand")
+    assert write_site(OLD.items(), output) == Written(len(OLD), changed=0)
+    assert tree(output) == OLD
+
+    (output / "index.html").unlink()
+    (output / "index.html").symlink_to(output / "keys" / "a.json")
+    assert write_site(OLD.items(), output) == Written(len(OLD), changed=1)
+    assert tree(output) == OLD
+    assert not (output / "index.html").is_symlink()
 
 
 def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,12 +269,12 @@ def test_preview_goes_on_with_the_last_good_site(vault: Lab, monkeypatch: pytest
     """While a template is broken the last good site is served and the mistake is told; mended, it renders again."""
     told = Told(vault, monkeypatch)
     good = told.after(0)
-    template = vault.folder / "site_template" / "index.html"
+    template = vault.folder / "site_template" / "issuer.html"
     template.parent.mkdir()
     template.write_text("{{ titel }}")
 
     assert told.after(1) is good
-    assert [str(error) for error in told.errors] == ["template index.html, line 1: 'titel' is undefined"]
+    assert [str(error) for error in told.errors] == ["template issuer.html, line 1: 'titel' is undefined"]
     told.after(60)
     assert len(told.errors) == 1, "one mistake is told once"
 

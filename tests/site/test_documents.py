@@ -164,5 +164,7 @@ def test_kid_that_is_no_file_name_gets_a_safe_one(vault: Lab) -> None:
         assert json.loads(site[f"keys/{stem}.json"])["kid"] == kid
         shown = {entry["kid"]: entry for entry in json.loads(site["history.json"])["keys"]}
         assert shown[kid]["jwk"] == f"keys/{stem}.json"
-        assert f'href="keys/{stem}.json"' in site["index.html"].decode()
-        assert f'href="keys/{stem}.pem"' in site["index.html"].decode()
+        assert f'href="keys/{stem}/index.html"' in site["index.html"].decode()
+        page = site[f"keys/{stem}/index.html"].decode()
+        assert f'href="../{stem}.json"' in page
+        assert f'href="../{stem}.pem"' in page

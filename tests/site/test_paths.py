@@ -15,15 +15,19 @@ from keyvault.errors import ConfigError, RecordError, RenderError
 from keyvault.operations import keys, rotation
 from keyvault.operations.site import default_templates
 from keyvault.site.build import build
+from keyvault.site.pages import Templates
 from tests.site.vaults import DAY, HOUR, MINUTE, SITE, Lab, MakeVault
 
 #: What every site has, whatever is in the vault.
 FIXED = {
+    *Templates(default_templates()).assets.values(),
     "history.json",
     "index.html",
     "404.html",
-    "assets/style.css",
-    "assets/favicon.svg",
+    "feed.atom",
+    "history.schema.json",
+    "sitemap.xml",
+    "upcoming.ics",
     ".nojekyll",
     "robots.txt",
     "_headers",
@@ -43,7 +47,13 @@ def of_issuer(place: str) -> set[str]:
 
 def key_files(state: VaultState, *, without: str = "") -> set[str]:
     """Return the paths of single keys, those of the set *without* left out."""
-    return {f"keys/{key.kid}.{form}" for key in state.keys.values() if key.set != without for form in ("json", "pem")}
+    kids = [key.kid for key in state.keys.values() if key.set != without]
+    return {f"keys/{kid}{form}" for kid in kids for form in (".json", ".pem", "/index.html")}
+
+
+def set_files(*names: str) -> set[str]:
+    """Return the paths of single sets."""
+    return {f"sets/{name}/{file}" for name in names for file in ("jwks.json", "index.html")}
 
 
 def document(site: dict[str, bytes], path: str) -> Any:
@@ -56,10 +66,10 @@ def kids(site: dict[str, bytes], path: str) -> list[str]:
 
 def test_fresh_vault_has_exactly_the_documented_paths(vault: Lab) -> None:
     """A vault just made is ready to be served: JWK Sets, discovery, pages, single keys and host files."""
-    expected = FIXED | ROOT | {"sets/id-token/jwks.json", "sets/access-token/jwks.json"} | key_files(vault.state)
+    expected = FIXED | ROOT | set_files("id-token", "access-token") | key_files(vault.state)
 
     assert set(vault.site()) == expected
-    assert len(key_files(vault.state)) == 8
+    assert len(key_files(vault.state)) == 12
 
 
 def test_both_names_of_a_jwk_set_serve_the_same_bytes(vault: Lab) -> None:
@@ -101,7 +111,7 @@ def test_host_files_say_how_to_serve(vault: Lab) -> None:
     lines = site["_headers"].decode().splitlines()
 
     assert site[".nojekyll"] == b""
-    assert site["robots.txt"] == b"User-agent: *\nAllow: /\n"
+    assert site["robots.txt"] == b"User-agent: *\nAllow: /\nSitemap: https://keys.example.com/sitemap.xml\n"
     assert lines[0] == "/*"
     assert "  Cache-Control: public, max-age=600" in lines
     assert "  Access-Control-Allow-Origin: *" in lines
@@ -126,7 +136,7 @@ def test_issuers_have_own_paths_and_own_sets(vault: Lab) -> None:
         keys.add_set(vault.context(), name.replace("/", "-"), spec=key_spec("ES256"), issuer=f"{SITE}/{name}")
     site, state = vault.site(), vault.state
 
-    sets = {f"sets/{name}/jwks.json" for name in state.sets}
+    sets = set_files(*state.sets) | {"api/index.html", "deep/er/index.html"}
     assert set(site) == FIXED | ROOT | of_issuer("api") | of_issuer("deep/er") | sets | key_files(state)
     assert kids(site, "api/jwks.json") == [key.kid for key in state.sets["api"].published]
     assert not set(kids(site, "jwks.json")) & set(kids(site, "api/jwks.json"))
@@ -165,7 +175,7 @@ def test_site_below_a_path_keeps_paths_relative(make_vault: MakeVault) -> None:
     keys.add_set(lab.context(), "api", spec=key_spec("ES256"), issuer=f"{base}/api")
     site = lab.site()
 
-    sets = {f"sets/{name}/jwks.json" for name in lab.state.sets}
+    sets = set_files(*lab.state.sets) | {"api/index.html"}
     assert set(site) == FIXED | ROOT | of_issuer("api") | sets | key_files(lab.state)
     found = document(site, "api/.well-known/openid-configuration")
     assert found["issuer"] == f"{base}/api"
@@ -207,9 +217,7 @@ def test_symmetric_set_is_nowhere_on_the_site(vault: Lab) -> None:
 
     secret = [key.kid for key in state.sets["cookie-secret"].keys]
     assert len(secret) == 3
-    assert set(site) == FIXED | ROOT | {"sets/id-token/jwks.json", "sets/access-token/jwks.json"} | key_files(
-        state, without="cookie-secret"
-    )
+    assert set(site) == FIXED | ROOT | set_files("id-token", "access-token") | key_files(state, without="cookie-secret")
     everything = b"".join(site.values())
     for text in (*secret, "cookie-secret", '"oct"', "HS256"):
         assert text.encode() not in everything
@@ -330,8 +338,9 @@ def test_set_without_keys_has_no_jwk_set(vault: Lab) -> None:
     vault.append_policy(f'\n[sets.fresh]\nalg = "ES256"\nissuer = "{SITE}/fresh"\n')
     site = vault.site()
 
-    assert not [path for path in site if "fresh" in path]
-    assert b"No key is published." in site["index.html"]
+    assert [path for path in site if "fresh" in path] == ["fresh/index.html", "sets/fresh/index.html"]
+    assert b"No key is published yet." in site["fresh/index.html"]
+    assert b"jwks.json" not in site["fresh/index.html"] + site["sets/fresh/index.html"]
 
     rotation.rotate_due(vault.context())
     assert len(kids(vault.site(), "fresh/jwks.json")) == 2
@@ -373,7 +382,7 @@ def test_two_things_for_one_path_are_refused(vault: Lab) -> None:
     both = VaultState(state.commit, state.policy, {**state.keys, other.kid: other}, state.recipients)
 
     with pytest.raises(RenderError, match="two files of the site claim one path") as caught:
-        list(build(both, {}, default_templates()))
+        list(build(both, {}, Templates(default_templates())))
     assert key.kid in caught.value.message
     assert other.kid in caught.value.message
 

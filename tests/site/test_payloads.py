@@ -10,12 +10,14 @@ import msgspec
 import pytest
 
 from keyvault.core.keys import Key
+from keyvault.core.text import printable
 from keyvault.errors import ConfigError, UsageError
 from keyvault.operations import keys, rotation
 from keyvault.operations.site import default_templates
 from keyvault.site.build import build
 from keyvault.site.headers import CSP
-from tests.site.vaults import EC_SETS, HOUR, Lab, MakeVault, new_lab
+from keyvault.site.pages import Templates
+from tests.site.vaults import EC_SETS, HOUR, SITE, Lab, MakeVault, new_lab
 
 BENIGN = "harmless"
 PAYLOADS = {
@@ -103,27 +105,56 @@ def with_text(story: Lab, text: str) -> dict[str, bytes]:
         policy=dataclasses.replace(state.policy, site=site),
         keys={kid: changed(key) for kid, key in state.keys.items()},
     )
-    return dict(build(state, story.repository.event_commits(state.commit), default_templates()))
+    return dict(build(state, story.repository.event_commits(state.commit), Templates(default_templates())))
 
 
-@pytest.mark.parametrize("page", ["index.html", "404.html"])
+def pages_of(site: dict[str, bytes]) -> list[str]:
+    """Return the paths of all pages."""
+    return [path for path in site if path.endswith(".html")]
+
+
 @pytest.mark.parametrize("payload", [*PAYLOADS.values(), RIGHT_TO_LEFT], ids=[*PAYLOADS, "right to left"])
-def test_text_changes_no_element_and_no_attribute(story: Lab, payload: str, page: str) -> None:
-    """The page has the same elements and attributes as that of a benign vault, and shows the text as it is."""
-    benign, hostile = Structure(story.site()[page]), Structure(with_text(story, payload)[page])
+def test_text_changes_no_element_and_no_attribute(story: Lab, payload: str) -> None:
+    """Every page has the elements and attributes of a benign vault's, and shows the text as it is."""
+    benign_site, hostile_site = story.site(), with_text(story, payload)
+    shown = 0
+    assert set(benign_site) == set(hostile_site)
+    for page in pages_of(benign_site):
+        benign, hostile = Structure(benign_site[page]), Structure(hostile_site[page])
 
-    assert hostile.parts == benign.parts
-    assert hostile.text == benign.text.replace(BENIGN, payload)
-    assert BENIGN in benign.text
+        expected = [
+            (tag, {name: value and value.replace(BENIGN, printable(payload)) for name, value in attributes.items()})
+            for tag, attributes in benign.parts
+        ]
+        assert hostile.parts == expected, page
+        assert hostile.text == benign.text.replace(BENIGN, printable(payload)), page
+        shown += benign.text.count(BENIGN)
+    assert shown > len(pages_of(benign_site))
 
 
-def test_every_field_reaches_the_page(story: Lab) -> None:
+def test_text_stands_only_in_attributes_that_hold_text(story: Lab) -> None:
+    """Text of a vault is in the summary that chat programs show, and in no link, class or handler."""
+    found = {
+        (tag, name)
+        for page in pages_of(story.site())
+        for tag, attributes in Structure(story.site()[page]).parts
+        for name, value in attributes.items()
+        if value and BENIGN in value
+    }
+
+    assert found == {("meta", "content")}
+
+
+def test_every_field_reaches_a_page(story: Lab) -> None:
     """The comparison above means something: title, two notes, a revocation's note and two reasons are shown."""
-    shown = Structure(story.site()["index.html"]).text
+    site = story.site()
+    shown = [Structure(site[page]).text for page in pages_of(site)]
 
-    assert shown.count(BENIGN) >= 6
-    for words in ("reactivated — harmless", "compromised — harmless", "forced: harmless"):
-        assert words in shown
+    assert all(BENIGN in text for text in shown), "the title"
+    for words in ("Signs again\n", "Revoked: compromised", "Went past a safety gate: harmless"):
+        assert any(words.strip() in text for text in shown), words
+    rolled_back = Structure(site[f"keys/{story.key('id-token', 'active').kid}/index.html"]).text
+    assert rolled_back.count(BENIGN) == 3, "twice the title, and its event"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
@@ -140,10 +171,12 @@ def test_commands_take_payloads_as_text(make_vault: MakeVault) -> None:
     """A payload that goes all the way, through commands and commits, ends as text on the page."""
     lab = make_vault()
     told(lab, PAYLOADS["attribute"])
-    page = Structure(lab.site()["index.html"])
+    site = lab.site()
+    structures = [Structure(site[page]) for page in pages_of(site)]
 
-    assert not [part for part in page.parts if part[0] in ("img", "script", "svg")]
-    assert page.text.count(PAYLOADS["attribute"]) >= 6
+    assert not [part for page in structures for part in page.parts if part[0] in ("img", "iframe", "object")]
+    assert all(part[1].get("src") for page in structures for part in page.parts if part[0] == "script")
+    assert sum(page.text.count(PAYLOADS["attribute"]) for page in structures) >= 6
 
 
 def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
@@ -160,13 +193,14 @@ def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
 def test_pages_have_no_inline_script_or_style(story: Lab) -> None:
     """Our own pages live under their strict CSP: no script, no style attribute, no handler, no other host."""
     site = story.site()
-    for page in ("index.html", "404.html"):
+    for page in pages_of(site):
         structure = Structure(site[page])
+        root = f"{SITE}/" if page == "404.html" else "../" * page.count("/")
         for tag, attributes in structure.parts:
-            assert tag not in ("script", "style", "iframe", "object", "embed", "base", "form")
+            assert tag not in ("style", "iframe", "object", "embed", "base", "form")
             assert not [name for name in attributes if name.startswith("on") or name == "style"]
-            if tag in ("link", "img"):
-                assert str(attributes.get("href", attributes.get("src"))).startswith("assets/")
+            if tag in ("script", "img") or (tag == "link" and attributes["rel"] in ("icon", "stylesheet")):
+                assert str(attributes.get("href", attributes.get("src"))).startswith(root + "assets/")
 
 
 def test_meta_policy_says_what_the_header_says(story: Lab) -> None:

@@ -201,8 +201,8 @@ def leak_into_page(lab: Lab, monkeypatch: pytest.MonkeyPatch, secret: str) -> No
     """Break the first wall: the page shows the private half as JSON."""
 
     class Leaking(pages.Pages):
-        def render(self, state: Any, history: Any) -> Iterator[tuple[str, bytes]]:
-            for path, data in super().render(state, history):
+        def __iter__(self) -> Iterator[tuple[str, bytes]]:
+            for path, data in super().__iter__():
                 yield path, data + html.escape(json.dumps({"d": secret})).encode()
 
     monkeypatch.setattr(build_module, "Pages", Leaking)

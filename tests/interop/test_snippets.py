@@ -1,0 +1,382 @@
+"""
+The snippets of a page do what it says: each is copied out of the page into a project of its language and run.
+
+Tokens carry instants that are past and future on any clock, so that no verifier depends on today.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import html
+
+from keyvault.crypto.tokens import TokenSigner
+from keyvault.operations import keys, tokens
+from tests.interop.test_verifiers import AUDIENCE, NODE, SETS, Host, hosting
+from tests.site.vaults import MINUTE, SITE, Lab, MakeVault, new_lab
+
+pytestmark = pytest.mark.interop
+
+GO = Path(__file__).parent / "go"
+JAVA = Path(__file__).parent / "java"
+
+LANGUAGES = ("curl", "pyjwt", "jose", "go", "java")
+#: Nimbus makes a verifier from a Java key, which it cannot make from an Edwards one; the page says so.
+UNKNOWN = {"java": {"EdDSA"}}
+
+PAST, FUTURE = 1_700_000_000, 4_102_444_800
+
+
+def snippets(page: bytes) -> dict[str, str]:
+    """Return the text of each snippet of *page*, as a reader copies it."""
+    found = html.fromstring(page.decode()).xpath("//code[@data-snippet]")
+    return {code.get("data-snippet"): code.text_content() for code in found}
+
+
+# --- the site -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """
+    A site with two issuers, under a path of its host, and somebody else's vault that claims the same URL.
+
+    Attributes:
+        host: Serves the site.
+        lab: Its vault.
+        foreign: The vault of somebody else.
+        sets: The set of each algorithm, by issuer.
+        pages: The page of each issuer.
+    """
+
+    host: Host
+    lab: Lab
+    foreign: Lab
+    sets: dict[str, dict[str, str]]
+    pages: dict[str, str]
+
+    def snippets(self, issuer: str) -> dict[str, str]:
+        with urllib.request.urlopen(self.pages[issuer]) as response:  # noqa: S310 - http, on this machine
+            return snippets(response.read())
+
+
+TENANT = {"tenant": "ES256", "tenant-rsa": "RS256"}
+#: Verifiers meet keys in the JWK Set that verify nothing.
+ENCRYPTION = "mail:ECDH-ES+A256KW"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A site whose own issuer has a set of each algorithm and one for encryption; a second issuer has two sets."""
+    folder = tmp_path_factory.mktemp("snippets")
+    specs = [f"{name}:{alg}" for name, alg in {**SETS, **TENANT}.items()]
+    with hosting("/keys") as host:
+        lab = new_lab(folder / "home" / "vault", *specs, ENCRYPTION, url=host.url)
+        tenant = f"{host.url}/tenants/acme.one"
+        for name in TENANT:
+            lab.edit_policy(f"[sets.{name}]\n", f'[sets.{name}]\nissuer = "{tenant}"\n')
+        host.deploy(lab)
+        yield World(
+            host,
+            lab,
+            new_lab(folder / "foreign" / "vault", *(f"{name}:{alg}" for name, alg in SETS.items()), url=host.url),
+            {host.url: {alg: name for name, alg in SETS.items()}, tenant: {alg: name for name, alg in TENANT.items()}},
+            {host.url: f"{host.url}/index.html", tenant: f"{tenant}/index.html"},
+        )
+
+
+def at(world: World, place: str) -> str:
+    """Return the issuer that a test calls ``own`` or ``tenant``."""
+    own, tenant = world.sets
+    return own if place == "own" else tenant
+
+
+# --- tokens ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A token, and what a verifier for ``AUDIENCE`` must say of it.
+
+    Attributes:
+        token: The token.
+        claims: What it must give, None where it must be refused.
+    """
+
+    token: str
+    claims: dict[str, Any] | None = None
+
+
+def cases(world: World, issuer: str) -> dict[str, Case]:
+    """Return tokens of every algorithm, good ones before and after those that must be refused."""
+    good, bad, last = {}, {}, {}
+    for alg, name in world.sets[issuer].items():
+        key = world.lab.key(name, "active")
+        signer = TokenSigner(keys.open_key(world.lab.context(), key))
+        claims = {"iss": issuer, "sub": "alice", "aud": AUDIENCE, "iat": PAST, "exp": FUTURE}
+
+        regular, _ = tokens.sign(world.lab.context(), name, {**claims, "jti": alg}, ttl=10 * MINUTE)
+        good[f"{alg} regular"] = Case(regular, {**claims, "jti": alg})
+        several = {**claims, "aud": ["other", AUDIENCE], "name": 'Zoë "<&>" 😀'}
+        good[f"{alg} several audiences"] = Case(signer.sign(several), several)
+        last[f"{alg} after refusals"] = Case(regular, {**claims, "jti": alg})
+
+        for label, changed in {
+            "other audience": {"aud": "other"},
+            "no audience": {"aud": None},
+            "expired": {"exp": PAST + 600},
+            "no expiry": {"exp": None},
+            "not yet valid": {"nbf": FUTURE - 600},
+            "other issuer": {"iss": f"{issuer}/other"},
+            "issuer with a slash": {"iss": f"{issuer}/"},
+            "no issuer": {"iss": None},
+        }.items():
+            merged = {member: value for member, value in {**claims, **changed}.items() if value is not None}
+            bad[f"{alg} {label}"] = Case(signer.sign(merged))
+
+        header, payload, signature = regular.split(".")
+        bad[f"{alg} tampered"] = Case(
+            ".".join((header, payload, signature[:40] + other(signature[40]) + signature[41:]))
+        )
+        bad[f"{alg} exchanged claims"] = Case(".".join((header, b64u({**claims, "sub": "mallory"}), signature)))
+        bad[f"{alg} unsigned"] = Case(f"{b64u({'alg': 'none', 'kid': key.kid})}.{payload}.")
+        # The public key as the secret of an HMAC: works on verifiers that take the algorithm from the token.
+        signed = f"{b64u({'alg': 'HS256', 'kid': key.kid})}.{payload}"
+        pem = world.host.files[f"keys/{key.kid}.pem"]
+        bad[f"{alg} public key as secret"] = Case(f"{signed}.{b64u(hmac.digest(pem, signed.encode(), hashlib.sha256))}")
+
+        # Both know the algorithm and the claims; one has a kid of its own, the other the kid of our key.
+        private = keys.open_key(world.foreign.context(), world.foreign.key(alg.lower(), "active"))
+        bad[f"{alg} foreign"] = Case(TokenSigner(private).sign(claims))
+        bad[f"{alg} foreign with our kid"] = Case(TokenSigner({**private, "kid": key.kid}).sign(claims))
+    elsewhere = next(other for other in world.sets if other != issuer)
+    for alg, name in world.sets[elsewhere].items():
+        claims = {"iss": issuer, "sub": "alice", "aud": AUDIENCE}
+        token, _ = tokens.sign(world.lab.context(), name, {**claims, "exp": FUTURE}, ttl=10 * MINUTE)
+        bad[f"{alg} key of another issuer of the site"] = Case(token)
+    return {**good, **bad, **last}
+
+
+def b64u(value: object) -> str:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def other(character: str) -> str:
+    return "B" if character == "A" else "A"
+
+
+# --- projects: the text of a snippet and tokens in, what its program prints for each token out ----------------
+
+
+def run(command: list[str], project: Path, signed: list[str], **environ: str) -> list[str]:
+    """Run *command* in *project* and return a line for each of *signed*: claims in JSON, or why it was refused."""
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**os.environ, **environ},
+        input="".join(f"{AUDIENCE} {token}\n" for token in signed),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(signed), done.stdout + done.stderr
+    return lines
+
+
+def build(command: list[str], project: Path, **environ: str) -> None:
+    """Run *command*, which checks or compiles *project* and has nothing to print."""
+    done = subprocess.run(command, cwd=project, env={**os.environ, **environ}, capture_output=True, text=True)
+    # On standard error a Java virtual machine may tell which options it picked up.
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+_PYTHON = """
+import json, sys
+import jwt
+from verify import verify
+for line in sys.stdin:
+    audience, token = line.split()
+    try:
+        print(json.dumps(verify(token, audience)))
+    except jwt.PyJWTError as error:
+        print("refused:", error)
+"""
+
+
+def with_pyjwt(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    (project / "verify.py").write_text(snippet)
+    return run([sys.executable, "-c", _PYTHON], project, signed)
+
+
+_JAVASCRIPT = """
+import { webcrypto } from "node:crypto";
+import { createInterface } from "node:readline";
+// Node.js 18 has no global for Web Crypto, which jose looks for.
+globalThis.crypto ??= webcrypto;
+const { verify } = await import("./verify.mjs");
+for await (const line of createInterface({ input: process.stdin })) {
+  const [audience, token] = line.split(" ");
+  try {
+    console.log(JSON.stringify(await verify(token, audience)));
+  } catch (error) {
+    if (!error.code?.startsWith("ERR_J")) throw error;
+    console.log(`refused: ${error.message}`);
+  }
+}
+"""
+
+
+def with_jose(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
+        pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
+    (project / "verify.mjs").write_text(snippet)
+    (project / "node_modules").symlink_to(NODE / "node_modules")
+    return run(["node", "--input-type=module", "--eval", _JAVASCRIPT], project, signed)
+
+
+def with_go(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    if not shutil.which("go"):
+        pytest.skip("Go is not installed")
+    # No test fetches anything, neither modules nor a newer Go.
+    offline = {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
+    shutil.copytree(GO, project, dirs_exist_ok=True)
+    needed = re.search(r"^go (\S+)$", (project / "go.mod").read_text(), re.MULTILINE)
+    there = subprocess.run(["go", "version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    assert needed is not None
+    if numbers(there) < numbers(needed[1]):
+        pytest.skip(f"Go {there.removeprefix('go')} is too old: go-oidc needs {needed[1]}")
+    fetched = subprocess.run(["go", "mod", "download"], cwd=project, env={**os.environ, **offline}, capture_output=True)
+    if fetched.returncode:
+        pytest.skip("the Go modules of tests/interop/go are not fetched: make prepare")
+    (project / "verify").mkdir()
+    (project / "verify" / "verify.go").write_text(snippet)
+    build(["gofmt", "-l", "."], project)
+    build(["go", "build", "-o", "snippet", "."], project, **offline)
+    return run([str(project / "snippet")], project, signed)
+
+
+def numbers(version: str) -> list[int]:
+    """Return the numbers of a version of Go; a release candidate counts as its release."""
+    return [int(number) for number in re.findall(r"\d+", re.split("rc|beta", version)[0])]
+
+
+def with_java(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    if not shutil.which("javac") or not shutil.which("java"):
+        pytest.skip("the Java development kit is not installed")
+    if not (JAVA / "target" / "complete").exists():
+        pytest.skip("the Maven dependencies of tests/interop/java are not fetched: make prepare")
+    (project / "Verifier.java").write_text(snippet, encoding="utf-8")
+    shutil.copy(JAVA / "Main.java", project)
+    libraries = str(JAVA / "target" / "lib" / "*")
+    # Compilers of the JVM run for a second: the optimising one would only get in their way.
+    build(
+        ["javac", "-J-XX:TieredStopAtLevel=1", "-Xlint:all", "-Werror", "-cp", libraries, "Main.java", "Verifier.java"],
+        project,
+    )
+    classes = os.pathsep.join((".", libraries))
+    return run(["java", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-cp", classes, "Main"], project, signed)
+
+
+Program = Callable[[str, Path, list[str]], list[str]]
+PROGRAMS: dict[str, Program] = {"pyjwt": with_pyjwt, "jose": with_jose, "go": with_go, "java": with_java}
+
+
+@pytest.mark.parametrize("place", ["own", "tenant"])
+@pytest.mark.parametrize(
+    "language",
+    ["pyjwt", "jose", pytest.param("go", marks=pytest.mark.slow), pytest.param("java", marks=pytest.mark.slow)],
+)
+def test_snippet_verifies_and_refuses(world: World, tmp_path: Path, language: str, place: str) -> None:
+    """Verbatim, it gives the claims of good tokens of each algorithm and refuses every other, on each issuer's page."""
+    issuer = at(world, place)
+    expected = cases(world, issuer)
+    lines = PROGRAMS[language](world.snippets(issuer)[language], tmp_path, [case.token for case in expected.values()])
+
+    unknown = UNKNOWN.get(language, set())
+    verdicts = dict(zip(expected, lines, strict=True))
+    for label, case in expected.items():
+        line = verdicts[label]
+        if case.claims is None or label.split()[0] in unknown:
+            assert line.startswith("refused:"), f"{label}: {line}"
+        else:
+            assert not line.startswith("refused:"), f"{label}: {line}"
+            given = json.loads(line)
+            # One audience may come as text or as a list: RFC 7519 says that they are the same.
+            assert listed(given) == listed(case.claims), label
+
+
+def listed(claims: dict[str, Any]) -> dict[str, Any]:
+    audience = claims["aud"]
+    return {**claims, "aud": audience if isinstance(audience, list) else [audience]}
+
+
+@pytest.mark.parametrize("place", ["own", "tenant"])
+def test_curl_prints_the_jwk_set(world: World, place: str) -> None:
+    """The command, pasted into a shell, prints the issuer's JWK Set and nothing else."""
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    issuer = at(world, place)
+    done = subprocess.run(["sh", "-c", world.snippets(issuer)["curl"]], capture_output=True, check=True)
+
+    path = issuer.removeprefix(world.host.url).lstrip("/")
+    assert done.stdout == world.host.files[f"{path}/.well-known/jwks.json".lstrip("/")]
+    assert done.stderr == b""
+    kids = {jwk["kid"] for jwk in json.loads(done.stdout)["keys"]}
+    assert {world.lab.key(name, "active").kid for name in world.sets[issuer].values()} <= kids
+
+
+# --- the text of the page ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", [SITE, f"{SITE}/some/path"])
+def test_each_page_names_its_own_issuer(make_vault: MakeVault, url: str) -> None:
+    """Snippets of each issuer hold its URL, its JWK Set and the algorithms of its own sets, and no other's."""
+    lab = make_vault(url=url)
+    lab.edit_policy("[sets.access-token]\n", f'[sets.access-token]\nissuer = "{url}/tenants/a"\n')
+    site = lab.site()
+
+    for issuer, alg, page in ((url, "ES256", "index.html"), (f"{url}/tenants/a", "ES384", "tenants/a/index.html")):
+        texts = snippets(site[page])
+        assert tuple(texts) == LANGUAGES
+        for language, text in texts.items():
+            assert text.count(f"{issuer}/.well-known/jwks.json") == 1, language
+            assert re.findall(r"\b(?:[REP]S\d+|EdDSA)\b", text) == ([] if language == "curl" else [alg])
+            named = {f"{issuer}/.well-known/jwks.json"} | (set() if language == "curl" else {issuer})
+            assert set(re.findall(r"https://[^\s\"]+", text)) == named
+
+
+def test_no_snippets_without_a_key_that_signs(make_vault: MakeVault) -> None:
+    """An issuer whose keys are for encryption, or that has none, has nothing to verify: its page has no section."""
+    assert snippets(make_vault().site()["index.html"])
+
+    for lab in (make_vault("mail:ECDH-ES+A256KW"), make_vault("cookies:HS256"), make_vault(empty=True)):
+        page = lab.site()["index.html"]
+        assert snippets(page) == {}
+        assert b"How to verify" not in page
+
+
+@pytest.mark.parametrize(("alg", "warned"), [("ES256", False), ("EdDSA", True), ("Ed25519", True)])
+def test_page_says_what_nimbus_refuses(make_vault: MakeVault, alg: str, warned: bool) -> None:
+    """Where a set signs with an Edwards curve, whoever reads the Java snippet learns that it cannot verify that."""
+    page = make_vault(f"id-token:{alg}").site()["index.html"]
+
+    assert (b"it refuses tokens signed with EdDSA" in page) is warned
