@@ -7,6 +7,8 @@ JOBS ?= auto
 SLOW_JOBS ?= 0
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
+# `make screenshots README=--readme` also takes the one in the README.
+README ?=
 
 VENV := .venv
 DEMO := .venv-demo
@@ -21,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast lint bench lock clean help prepare
+.PHONY: demo test test-fast lint bench screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -43,6 +45,9 @@ lint: $(VENV)/installed  ## Check style, format and types
 bench: $(VENV)/installed  ## Measure what docs and design promise
 	$(BIN)/python bench/run.py
 
+screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to build/screenshots
+	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
+
 lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements.lock,pyproject.toml)
 	$(call compile,requirements-dev.lock,pyproject.toml --group dev --constraints requirements.lock)
@@ -54,7 +59,7 @@ clean:  ## Remove everything that make made
 	find $(wildcard bench keyvault tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 prepare:  # Install the foreign programs that some tests run, where that is possible
 	PYTHON='$(PYTHON)' .ci/prepare

@@ -1,5 +1,6 @@
-"""Fixtures of this folder: vaults in temporary folders."""
+"""Fixtures of this folder: vaults in temporary folders, and the sites of some."""
 
+from tests.site.sites import rendered, site
 from tests.site.vaults import _prepared, demo, make_vault, vault
 
-__all__ = ["_prepared", "demo", "make_vault", "vault"]
+__all__ = ["_prepared", "demo", "make_vault", "rendered", "site", "vault"]

@@ -1,0 +1,121 @@
+"""The pages in a browser: they load, fit, and break no rule, at every width, in both themes, with and without script."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Route
+
+from tests.site.browser.browsing import PAGES, THEMES, WIDTHS, serving
+from tests.site.browser.conftest import Open
+from tests.site.sites import Rendered, RenderedSite
+
+#: How far the page is wider than its window, in pixels, and what sticks out.
+OVERFLOW = """() => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  const wide = [...document.body.querySelectorAll("*")].filter(
+    (element) => element.getBoundingClientRect().right > clientWidth);
+  return [`${scrollWidth} > ${clientWidth}`, ...wide.slice(0, 5).map((element) => element.outerHTML.slice(0, 120))];
+}"""
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_page_loads_without_a_complaint_and_fits(kept: Open, name: str, width: int, theme: str, script: bool) -> None:
+    """
+    No error, no warning, no request to another host, nothing the policy for content forbids, and no scrolling sideways.
+
+    A missing page is answered with 404, every other with 200.
+    """
+    shown = kept(name, width=width, theme=theme, java_script_enabled=script)
+
+    assert shown.status == (404 if name == "missing" else 200)
+    assert shown.complaints == []
+    assert shown.page.evaluate(OVERFLOW) == []
+    assert shown.page.locator("h1").is_visible()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_themes_differ(kept: Open, name: str) -> None:
+    """The page follows the theme of the system: dark text on light paper, or the reverse."""
+    paper = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    ink = "getComputedStyle(document.body).color.match(/\\d+/g).slice(0, 3).map(Number)"
+    colours = {
+        theme: [
+            sum(kept(name, width=1440, theme=theme, java_script_enabled=True).page.evaluate(what))
+            for what in (ink, paper)
+        ]
+        for theme in THEMES
+    }
+
+    assert colours["light"][0] < 200 < 600 < colours["light"][1]
+    assert colours["dark"][1] < 200 < 600 < colours["dark"][0]
+
+
+@pytest.mark.parametrize(
+    ("markup", "complaint"),
+    [
+        ("<script>1</script>", "forbidden by policy: script-src-elem inline"),
+        ('<p style="color: red">red</p>', "forbidden by policy: style-src-attr inline"),
+        ('<img src="https://example.com/pixel.png" alt="">', "forbidden by policy: img-src https://example.com"),
+        ('<img src="nothing.svg" alt="">', "status 404"),
+        ('<iframe src="index.html" title="frame"></iframe>', "forbidden by policy: frame-src"),
+    ],
+)
+def test_what_is_forbidden_would_be_noticed(visit: Open, demo_site: RenderedSite, markup: str, complaint: str) -> None:
+    """A page with something inline, foreign or missing in it is complained of: the tests above are not blind."""
+    shown = visit(None)
+
+    def doctor(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("</main>", f"{markup}</main>"))
+
+    shown.page.route(shown.address, doctor)
+    shown.open("")
+
+    assert complaint in "\n".join(shown.complaints)
+
+
+@pytest.mark.parametrize("path", ["nothing", "keys/nothing/", "a/b/c/d/nothing.html?q=1"])
+@pytest.mark.parametrize("kind", ["demo", "below-a-path"])
+def test_page_for_what_is_missing_works_at_any_depth(visit: Open, rendered: Rendered, kind: str, path: str) -> None:
+    """However deep the missing path is, the page has its style, and leads to the first page of the site."""
+    with serving(rendered(kind)) as address:
+        shown = visit(None, at=address)
+        shown.open(path)
+
+        assert shown.status == 404
+        assert shown.complaints == []
+        assert shown.page.evaluate("[...document.styleSheets].map((sheet) => sheet.cssRules.length > 10)") == [True]
+        with shown.page.expect_navigation() as navigation:
+            shown.page.locator("main a").first.click()
+        assert navigation.value.status == 200
+        assert navigation.value.url == f"{address}index.html"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_keyboard_reaches_the_content_first(visit: Open, name: str) -> None:
+    """The first thing that the tab key reaches is a link past the head of the page, and one sees it."""
+    page = visit(name).page
+    page.keyboard.press("Tab")
+    focus = page.locator(":focus")
+
+    assert focus.get_attribute("href") == "#main"
+    box = focus.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+
+
+@pytest.mark.parametrize("name", ["index", "set"])
+def test_wide_parts_scroll_by_themselves(visit: Open, name: str) -> None:
+    """On a narrow screen the table of keys scrolls in a box of its own, which the keyboard reaches."""
+    page = visit(name, width=360).page
+    boxes = page.evaluate("""[...document.querySelectorAll("table.history, svg.timeline")].map((wide) => {
+      for (let box = wide; box; box = box.parentElement)
+        if (/auto|scroll/.test(getComputedStyle(box).overflowX)) return box.tabIndex;
+      return null;
+    })""")
+
+    assert boxes == [0, 0]

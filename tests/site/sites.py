@@ -1,0 +1,120 @@
+"""Whole sites of several kinds of vaults, rendered once for all tests: they only read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.operations import keys
+from tests.site.vaults import EC_SETS, SITE, Lab, new_lab
+
+
+@dataclass(frozen=True)
+class RenderedSite:
+    """
+    A site and the vault that it shows.
+
+    Attributes:
+        lab: The vault.
+        files: The site, by path.
+        url: Where it is to be published.
+    """
+
+    lab: Lab
+    files: dict[str, bytes]
+    url: str
+
+    @property
+    def base(self) -> str:
+        """The path below which the site lies on its host, without a final slash."""
+        return urlsplit(self.url).path
+
+    @property
+    def pages(self) -> dict[str, bytes]:
+        """Every page for people, by path."""
+        return {path: data for path, data in self.files.items() if path.endswith(".html")}
+
+    def file(self, url: str) -> str | None:
+        """Return the path of the file that a host serves at *url*, None where that is not on the site."""
+        url = url.partition("#")[0]
+        if not url.startswith(f"{self.url}/"):
+            return None
+        path = url[len(self.url) + 1 :]
+        path += "index.html" if not path or path.endswith("/") else ""
+        return path if path in self.files else None
+
+
+def _fresh(folder: Path) -> Lab:
+    """A vault made a moment ago."""
+    return new_lab(folder, *EC_SETS)
+
+
+def _empty(folder: Path) -> Lab:
+    """A vault without a set."""
+    return new_lab(folder)
+
+
+def _many_issuers(folder: Path) -> Lab:
+    """A vault whose sets all have issuers of their own, none the site's; one issuer has keys for encryption only."""
+    lab = new_lab(folder)
+    for name, place, alg in (
+        ("north", "north", "ES256"),
+        ("south", "south", "ES384"),
+        ("letters", "south", "ECDH-ES+A256KW"),
+        ("mail", "post", "ECDH-ES"),
+    ):
+        keys.add_set(lab.context(), name, spec=key_spec(alg), issuer=f"{SITE}/tenants/{place}")
+    return lab
+
+
+def _keyless(folder: Path) -> Lab:
+    """A vault with a set that was written into policy by hand and got no key yet."""
+    lab = new_lab(folder)
+    lab.append_policy('\n[sets.later]\nalg = "ES256"\n')
+    return lab
+
+
+def _below_a_path(folder: Path) -> Lab:
+    """A vault whose site is a folder of a host, as project pages are."""
+    return new_lab(folder, *EC_SETS, url="https://example.github.io/keys")
+
+
+_MAKERS: dict[str, Callable[[Path], Lab]] = {
+    "fresh": _fresh,
+    "empty": _empty,
+    "keyless": _keyless,
+    "many-issuers": _many_issuers,
+    "below-a-path": _below_a_path,
+}
+#: What `rendered` can be asked for.
+KINDS = ("demo", *_MAKERS)
+
+Rendered = Callable[[str], RenderedSite]
+
+
+@pytest.fixture(scope="session")
+def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Give a function that returns the site of a kind of vault: the demo's, or one of a vault made for it."""
+    made: dict[str, RenderedSite] = {}
+
+    def get(kind: str) -> RenderedSite:
+        if kind not in made:
+            if kind == "demo":
+                lab = request.getfixturevalue("demo").lab
+            else:
+                lab = _MAKERS[kind](tmp_path_factory.mktemp(kind) / "vault")
+            made[kind] = RenderedSite(lab, lab.site(), lab.state.policy.site.url)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(params=KINDS)
+def site(request: pytest.FixtureRequest, rendered: Rendered) -> RenderedSite:
+    """The site of each kind of vault, one after the other."""
+    return rendered(request.param)
