@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
@@ -191,7 +192,7 @@ class Pages:
         for name, keys in self._state.former_sets.items():
             if shown := [key for key in keys if is_shown(key)]:
                 yield from self._set(name, shown, None)
-        yield self._page("404.html", "404.html", (), root=self._site.url + "/")
+        yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
 
     def _page(
         self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
