@@ -114,6 +114,11 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         return self.private is not UNSET
 
     @property
+    def thumbprint(self) -> str:
+        """The RFC 7638 thumbprint. It is the kid, which reading a record checks, unless the key was imported."""
+        return self.public.thumbprint if self.events[0].imported else self.kid
+
+    @property
     def path(self) -> str:
         """The path of the record in the vault."""
         return f"keys.enc/{self.set}/{file_stem(self.kid)}.json"

@@ -87,6 +87,8 @@ def printable(text: str) -> str:
     Control characters, ANSI escapes and bidirectional overrides are shown as escapes: text from a vault
     or a host must not be able to repaint somebody's screen.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() and char not in "\u061c\u200e\u200f" else char.encode("unicode_escape").decode()
         for char in text

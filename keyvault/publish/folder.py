@@ -55,11 +55,12 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: P
     beside: _Beside | None = None
     same: list[str] = []
     count = changed = 0
+    old = output.is_dir()
     try:
         for path, data in files:
             _check_path(path)
             count += 1
-            if _holds(output / path, data):
+            if old and _holds(output / path, data):
                 same.append(path)
                 continue
             beside = beside or _Beside(output)
@@ -105,6 +106,13 @@ def _check_output(output: Path, protected: Path | None) -> None:
         )
 
 
+def _opener(path: str, flags: int) -> int:
+    handle = os.open(path, flags, 0o644)
+    if os.fstat(handle).st_mode & 0o777 != 0o644:
+        os.chmod(path, 0o644)  # noqa: PTH101 - a site is for everybody to read, whatever the umask
+    return handle
+
+
 class _Beside:
     """A folder beside *output* in which the new site is put together."""
 
@@ -114,32 +122,33 @@ class _Beside:
         self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".keyvault-new", dir=output.parent))
         # A site is for everybody to read, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
-        self._folders = {self.folder}
+        self._folders = {""}
 
-    def _target(self, path: str) -> Path:
-        target = self.folder / path
+    def _target(self, path: str) -> str:
+        # Strings, since a site may have a hundred thousand files and a Path takes as long as writing one.
+        folder = path.rpartition("/")[0]
         missing = []
-        parent = target.parent
-        while parent not in self._folders:
-            missing.append(parent)
-            parent = parent.parent
+        while folder not in self._folders:
+            missing.append(folder)
+            folder = folder.rpartition("/")[0]
         for folder in reversed(missing):
-            folder.mkdir()
-            folder.chmod(0o755)
+            made = f"{self.folder}/{folder}"
+            os.mkdir(made)  # noqa: PTH102 - see above
+            os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
             self._folders.add(folder)
-        return target
+        return f"{self.folder}/{path}"
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file that is new or has changed."""
         target = self._target(path)
-        target.write_bytes(data)
-        target.chmod(0o644)
+        with open(target, "wb", opener=_opener) as file:
+            file.write(data)
 
     def take(self, path: str) -> None:
         """Take a file of the old site along: it keeps its times, so that what syncs by them sees no change."""
         target = self._target(path)
         try:
-            target.hardlink_to(self._output / path)
+            os.link(self._output / path, target)
         except OSError:  # a file system without hard links
             shutil.copy2(self._output / path, target)
 

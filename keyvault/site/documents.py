@@ -77,7 +77,7 @@ class History(msgspec.Struct, frozen=True):
 
 def iso(instant: Any) -> str:
     """Return *instant* as RFC 3339 in UTC and whole seconds."""
-    return str(instant.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return f"{instant.isoformat(timespec='seconds')[:19]}Z"
 
 
 def history_event(event: Event, commit: tuple[str, int] | None) -> HistoryEvent:
@@ -120,7 +120,7 @@ def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:
         kty=public.kty,
         use=public.use,
         alg=public.alg,
-        thumbprint=public.thumbprint,
+        thumbprint=key.thumbprint,
         events=[
             history_event(event, written[index] if index < len(written) else None)
             for index, event in enumerate(key.events)
@@ -172,7 +172,12 @@ def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -
 
 def public_pem(public: PublicJWK) -> bytes:
     """Return *public* as SubjectPublicKeyInfo in PEM (RFC 7468 section 13)."""
-    body = base64.b64encode(public_der(public)).decode()
+    return pem(public_der(public))
+
+
+def pem(der: bytes) -> bytes:
+    """Return the SubjectPublicKeyInfo *der* in PEM."""
+    body = base64.b64encode(der).decode()
     lines = [body[start : start + 64] for start in range(0, len(body), 64)]
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""]).encode()
 

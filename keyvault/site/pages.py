@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
@@ -171,6 +173,8 @@ class Pages:
     def __init__(self, state: VaultState, commits: EventCommits, renderer: Renderer) -> None:
         self._state, self._commits, self._render = state, commits, renderer
         self._site = state.policy.site
+        # A key stands on the pages of its issuer, of its set, and on its own, which follow soon after.
+        self._view = lru_cache(1_000)(lambda kid: key_view(state.keys[kid], commits, state.policy.site))
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Yield (path, bytes) of every page."""
@@ -184,14 +188,11 @@ class Pages:
             yield from self._issuer(view, key_sets, [] if view.place else others)
         for key_set in self._state.sets.values():
             if key_set.rendered:
-                yield self._set(key_set.name, key_set.keys, key_set)
+                yield from self._set(key_set.name, key_set.keys, key_set)
         for name, keys in self._state.former_sets.items():
             if shown := [key for key in keys if is_shown(key)]:
-                yield self._set(name, shown, None)
-        for key in self._state.keys.values():
-            if is_shown(key):
-                yield self._key(key)
-        yield self._page("404.html", "404.html", (), root=self._site.url + "/")
+                yield from self._set(name, shown, None)
+        yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
 
     def _page(
         self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
@@ -244,7 +245,7 @@ class Pages:
                 issuer=view,
                 others=_slice(others, number),
                 former=former if first else [],
-                sets=[set_view(key_set, self._commits, self._site) for key_set in part],
+                sets=[set_view(key_set, self._view, self._site) for key_set in part],
                 timeline=self._timeline(part, "Timeline of the keys") if len(part) <= LANES_MAX else "",
                 history=self._views(keys) if first and len(keys) <= HISTORY_MAX else [],
                 total=len(keys),
@@ -257,23 +258,25 @@ class Pages:
     def _former(self) -> list[str]:
         return [name for name, keys in self._state.former_sets.items() if any(map(is_shown, keys))]
 
-    def _set(self, name: str, keys: Sequence[Key], key_set: KeySet | None) -> tuple[str, bytes]:
-        return self._page(
+    def _set(self, name: str, keys: Sequence[Key], key_set: KeySet | None) -> Iterator[tuple[str, bytes]]:
+        yield self._page(
             f"sets/{name}/index.html",
             "set.html",
             keys,
             name=name,
-            set=set_view(key_set, self._commits, self._site) if key_set else None,
+            set=set_view(key_set, self._view, self._site) if key_set else None,
             timeline=self._timeline([key_set], f"Timeline of the keys of {name}") if key_set else "",
             history=self._views(keys),
         )
+        for key in keys:
+            yield self._key(key)
 
     def _key(self, key: Key) -> tuple[str, bytes]:
-        page = key_page_view(key, self._commits, self._state)
+        page = key_page_view(key, self._view(key.kid), self._commits, self._state)
         return self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", (key,), page=page)
 
     def _views(self, keys: Iterable[Key]) -> list[KeyView]:
-        return [key_view(key, self._commits, self._site) for key in by_age(keys)]
+        return [self._view(key.kid) for key in by_age(keys)]
 
     @staticmethod
     def _timeline(key_sets: Sequence[KeySet], title: str) -> str:

@@ -9,7 +9,7 @@ changes the pages that show it and no others. Documented in docs/templates.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import mature_at, rotation_due_at
 from keyvault.core.policy import WELL_KNOWN, SitePolicy
 from keyvault.core.text import format_duration, printable
-from keyvault.site.documents import CONFIGURATION, EventCommits, public_der, public_pem
+from keyvault.site.documents import CONFIGURATION, EventCommits, iso, pem, public_der
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ _LABELS = {
 
 def stamp(instant: datetime | None) -> str:
     """Return *instant* to the minute, ``2026-12-01 09:00``; empty for None."""
-    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
+    return "" if instant is None else instant.isoformat(" ", "minutes")[:16]
 
 
 def newest_instant(state: VaultState) -> datetime | None:
@@ -214,7 +214,7 @@ def key_view(key: Key, commits: EventCommits, site: SitePolicy) -> KeyView:
         stem=file_stem(key.kid),
         set=key.set,
         alg=key.public.alg,
-        thumbprint=key.public.thumbprint,
+        thumbprint=key.thumbprint,
         state=key.state,
         created=stamp(life.created_at),
         seen=stamp(seen),
@@ -246,8 +246,8 @@ def change_view(keys: Iterable[Key], commits: EventCommits, site: SitePolicy) ->
     return ChangeView(stamp(key.life.newest_at), commit, (site.commit_url(commit) or "") if commit else "")
 
 
-def set_view(key_set: KeySet, commits: EventCommits, site: SitePolicy) -> SetView:
-    """Return *key_set* as pages show it."""
+def set_view(key_set: KeySet, shown: Callable[[str], KeyView], site: SitePolicy) -> SetView:
+    """Return *key_set* as pages show it; *shown* gives the view of a key."""
     policy = key_set.policy
     live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
     return SetView(
@@ -258,7 +258,7 @@ def set_view(key_set: KeySet, commits: EventCommits, site: SitePolicy) -> SetVie
         jwks_uri=policy.url if key_set.published else "",
         cryptoperiod=format_duration(policy.cryptoperiod),
         lead=format_duration(policy.publication_lead),
-        keys=tuple(key_view(key, commits, site) for key in live),
+        keys=tuple(shown(key.kid) for key in live),
         upcoming=_upcoming(key_set, site),
     )
 
@@ -304,7 +304,7 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
         detail = "imported from outside"
     return EventView(
         at=stamp(event.at),
-        iso=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+        iso=iso(event.at),
         name=event.event,
         label=_LABELS[event.event],
         detail=printable(detail),
@@ -316,15 +316,16 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
     )
 
 
-def key_page_view(key: Key, commits: EventCommits, state: VaultState) -> KeyPageView:
+def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultState) -> KeyPageView:
     """Return *key* as its own page shows it."""
     public = key.public
     written = commits.get(key.path, ())
     key_set = state.sets.get(key.set)
     shape = f"{key.rsa_bits} bits" if key.rsa_bits else str(public.crv)
-    digest = hashlib.sha256(public_der(public)).hexdigest()
+    der = public_der(public)
+    digest = hashlib.sha256(der).hexdigest()
     return KeyPageView(
-        key=key_view(key, commits, state.policy.site),
+        key=shown,
         kty=f"{public.kty}, {shape}",
         use=public.use,
         events=tuple(
@@ -332,8 +333,8 @@ def key_page_view(key: Key, commits: EventCommits, state: VaultState) -> KeyPage
             for index, event in enumerate(key.events)
         ),
         jwk=pretty(public).decode(),
-        pem=public_pem(public).decode(),
-        thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{public.thumbprint}",
+        pem=pem(der).decode(),
+        thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{key.thumbprint}",
         der_sha256=":".join(digest[index : index + 2] for index in range(0, 64, 2)),
         jwks_uri=key_set.policy.url if key_set and key_set.published else "",
     )

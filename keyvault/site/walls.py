@@ -21,7 +21,9 @@ _MEMBER = re.compile(r'"(?:d|p|q|dp|dq|qi|k|priv|encrypted_key)"\s*:\s*"[A-Za-z0
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 # JSON in a string of JSON, however deep: no member name and no key material has a backslash of its own.
 _BACKSLASHES = re.compile(r'\\+(["nrt])')
-_AGE = re.compile(r"AGE-SECRET-KEY-1|openssh-key-v1")
+_MARKS = ("AGE-SECRET-KEY-1", "openssh-key-v1")
+#: What our own pages escape. Undone by hand first: the library's way takes as long as rendering does.
+_ESCAPED = (("&#34;", '"'), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 
 def inspect(path: str, data: bytes) -> None:
@@ -38,7 +40,12 @@ def inspect(path: str, data: bytes) -> None:
     text = data.decode(errors="replace")
     _inspect_text(path, text, "private key material")
     if "&" in text or "\\" in text:
-        plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), html.unescape(text))
+        plain = text
+        for escaped, char in _ESCAPED:
+            plain = plain.replace(escaped, char)
+        if "&" in plain:
+            plain = html.unescape(plain)
+        plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
         plain = _BACKSLASHES.sub(lambda match: match[1] if match[1] == '"' else " ", plain)
         _inspect_text(path, plain, "escaped private key material")
     named = path.endswith((".json", "openid-configuration"))
@@ -50,7 +57,7 @@ def _inspect_text(path: str, text: str, what: str) -> None:
     for label in _PEM_LABEL.findall(text):
         if label not in _PEM_ALLOWED:
             raise LeakError(f"{path} holds a PEM block {label!r:.60}: nothing was written")
-    if _AGE.search(text) or _MEMBER.search(text):
+    if any(mark in text for mark in _MARKS) or _MEMBER.search(text):
         raise LeakError(f"{path} holds {what}: nothing was written")
 
 

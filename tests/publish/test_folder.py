@@ -13,6 +13,7 @@ import pytest
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations import rotation
 from keyvault.operations import site as operations
+from keyvault.publish import folder as module
 from keyvault.publish.folder import MARKERS, Written, write_site
 from tests.site.vaults import Lab, new_lab
 
@@ -130,10 +131,10 @@ def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.M
 def test_full_disk_is_one_clear_error(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up while writing is named, and the old site is whole."""
 
-    def write_bytes(self: Path, data: bytes) -> int:
+    def full(path: str, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setattr(module, "open", full, raising=False)
     with pytest.raises(RenderError, match=f"^{output} cannot be written: No space left on device$"):
         write_site(NEW.items(), output)
     assert tree(output) == OLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,13 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.site.browser.browsing import CHROMIUM, Visit, chromium, new_context, page_path, serving, start_visit
 from tests.site.sites import Rendered, RenderedSite
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the browser to the slow part: one of them is enough, and it wants a core for itself."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="package")
