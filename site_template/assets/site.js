@@ -15,8 +15,15 @@ for (const drawing of document.querySelectorAll("svg.timeline")) {
   const [start, end] = [drawing.dataset.start, drawing.dataset.end].map(Date.parse);
   const { width, height } = drawing.viewBox.baseVal;
   const at = Math.round(((Date.now() - start) / (end - start)) * width);
-  // On a narrow screen the newest part is what counts.
-  drawing.parentElement.scrollLeft = drawing.parentElement.scrollWidth;
+  // On a narrow screen the newest part is what counts; the names of the lanes go along.
+  const box = drawing.parentElement;
+  const follow = () => {
+    const x = Math.round((box.scrollLeft / box.scrollWidth) * width);
+    for (const name of drawing.querySelectorAll(".lane")) name.setAttribute("x", x);
+  };
+  box.addEventListener("scroll", follow, { passive: true });
+  box.scrollLeft = box.scrollWidth;
+  follow();
   if (at < 0 || at > width) continue;
   const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
   line.setAttribute("class", "now");
