@@ -396,7 +396,7 @@ def test_json_of_what_was_done(keyvault: Terminal, vault: Vault) -> None:
 
 def test_json_of_the_others(keyvault: Terminal, vault: Vault) -> None:
     """The smaller reports have the members that docs/json.md names."""
-    assert set(keyvault.ok("render", "--json").json) == {"commit", "folder", "files"}
+    assert set(keyvault.ok("render", "--json").json) == {"commit", "folder", "files", "changed"}
     assert keyvault.ok("recipient", "check", "--json").json == {"keys": 4, "opened": 4, "problems": []}
     (identity,) = keyvault.ok("identity", "list", "--json").json
     assert identity | {"place": ""} == {

