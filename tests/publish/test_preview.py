@@ -403,9 +403,9 @@ def test_browser_opens_the_demo_without_a_complaint(demo: DemoLab, tmp_path: Pat
         assert serving.interrupt() == 0
 
     assert browsed.console == []
-    assert browsed.asked == {"/", "/assets/style.css", "/assets/favicon.svg"}
+    assert browsed.asked == {"/", *(path for path in ("/" + name for name in demo.lab.site()) if "/assets/" in path)}
     assert "Example Corp signing keys" in browsed.dom
-    assert browsed.dom.count('<span class="state active">active</span>') == 8, "each of four sets, twice"
+    assert browsed.dom.count('<span class="pill active">active</span>') == 6, "each of three sets, twice"
 
 
 @pytest.mark.slow
@@ -413,7 +413,7 @@ def test_browser_blocks_what_a_template_tries(vault: Lab, tmp_path: Path) -> Non
     """Markup that a template lets in by mistake loads nothing from elsewhere and runs nothing."""
     vault.commit(
         {
-            "site_template/index.html": "<!doctype html><title>{{ title }}</title><h1>quiet</h1>"
+            "site_template/issuer.html": "<!doctype html><title>{{ title }}</title><h1>quiet</h1>"
             "<script>document.querySelector('h1').textContent = 'loud'</script>"
             "<img src='https://evil.example/pixel.png' onerror=\"document.title = 'loud'\">"
             "<link rel=stylesheet href='https://evil.example/style.css'>"
