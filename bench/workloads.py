@@ -88,11 +88,11 @@ def unpack(file: Path, folder: Path) -> None:
     made = set()
     for path, data in pickle.loads(file.read_bytes()):  # noqa: S301 - written by the same run
         target = os.path.join(folder, path)  # noqa: PTH118 - the plainest way is the one to compare with
-        parent = os.path.dirname(target)  # noqa: PTH120
+        parent = os.path.dirname(target)  # noqa: PTH120 - the same
         if parent not in made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - the same
             made.add(parent)
-        with open(target, "wb") as out:  # noqa: PTH123
+        with open(target, "wb") as out:  # noqa: PTH123 - the same
             out.write(data)
 
 

@@ -184,10 +184,9 @@ class KeySet:
         """The keys of the set's JWK Set: active, next, retiring; for encryption only the active one."""
         if not self.rendered:
             return ()
-        head = [key for key in (self.active,) if key]
-        if self.policy.use == "enc":
-            return tuple(head)
-        return (*head, *(key for key in (self.next,) if key), *self.retiring)
+        order = (self.active,) if self.policy.use == "enc" else (self.active, self.next, *self.retiring)
+        # A set that was symmetric once has keys without a public half.
+        return tuple(key for key in order if key is not None and key.public.kty != "oct")
 
     @property
     def rendered(self) -> bool:

@@ -133,7 +133,7 @@ class _Beside:
             folder = folder.rpartition("/")[0]
         for folder in reversed(missing):
             made = f"{self.folder}/{folder}"
-            os.mkdir(made)  # noqa: PTH102 - see above
+            os.mkdir(made)  # noqa: PTH102 - a string, as said above
             os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
             self._folders.add(folder)
         return f"{self.folder}/{path}"

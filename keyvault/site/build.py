@@ -10,6 +10,7 @@ Source: docs/format.md for the paths.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
@@ -24,6 +25,7 @@ from keyvault.site.documents import (
     history_document,
     history_key,
     history_schema,
+    is_shown,
     public_pem,
     rendered_keys,
 )
@@ -87,6 +89,9 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates) -> It
             yield place.lstrip("/"), document
             yield place.lstrip("/") + ".json", document
             extensionless.append(place.lstrip("/"))
+    coming = upcoming(state, newest_instant(state))
+    # A set that was symmetric once has keys that stand on no page, in no drawing and in no feed.
+    state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
     history = []
     for key in rendered_keys(state):
         stem = file_stem(key.kid)
@@ -100,7 +105,7 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates) -> It
     yield "history.json", history_document(state, history)
     yield "history.schema.json", history_schema()
     yield "feed.atom", atom_feed(state, history)
-    yield "upcoming.ics", calendar(upcoming(state, newest_instant(state)), state)
+    yield "upcoming.ics", calendar(coming, state)
     del history
     renderer = Renderer(templates)
     yield from renderer.assets.items()

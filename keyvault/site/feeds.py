@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import Transition, outlook
 from keyvault.core.text import printable
-from keyvault.site.documents import HistoryKey
+from keyvault.site.documents import HistoryKey, is_shown
 
 #: What a feed reader is given; history.json has everything.
 ENTRIES_MAX = 200
@@ -61,7 +61,8 @@ def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
     if newest is None:
         return []
     shown = [name for name, key_set in state.sets.items() if key_set.rendered]
-    return outlook(state, newest, until=newest + UPCOMING_SPAN, names=shown)[:UPCOMING_MAX]
+    coming = outlook(state, newest, until=newest + UPCOMING_SPAN, names=shown)
+    return [one for one in coming if one.kid is None or is_shown(state.keys[one.kid])][:UPCOMING_MAX]
 
 
 def sitemap(urls: Sequence[str]) -> bytes:

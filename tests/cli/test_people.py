@@ -154,7 +154,7 @@ def test_remove_and_rotate(keyvault: Terminal, vault: Vault) -> None:
     assert "hint: the active keys sign on until the new next ones are mature" in result.err
     for name in ("id-token", "access-token"):
         assert vault.next(name).kid not in known
-        old = vault.state().keys[before.sets[name].next.kid]  # type: ignore[union-attr]
+        old = vault.state().keys[before.sets[name].next.kid]  # type: ignore[union-attr]  # every set of this vault has a next key
         assert (old.state, old.sealed) == ("withdrawn", False)
         assert old.events[-1].note == "recipient bea was removed"
     assert not any(opens(bea, key) for key in all_sealed(vault))

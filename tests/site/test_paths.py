@@ -394,3 +394,19 @@ def test_extra_path_on_a_file_of_the_site_is_refused(vault: Lab, path: str) -> N
 
     with pytest.raises((RenderError, ConfigError), match=path.strip("/").replace(".", r"\.")):
         vault.site()
+
+
+def test_a_set_that_was_symmetric_once_shows_only_what_came_after(make_vault: MakeVault) -> None:
+    """Moved from HS256 to ES256, a set publishes its new keys and no byte of the old ones, at every step."""
+    lab = make_vault("cookie:HS256")
+    secret = [key.kid for key in lab.state.keys.values()]
+    rotation.rotate(lab.context(), ["cookie"], alg="ES256")
+    for _ in range(3):
+        site = lab.site()
+        public = [key.kid for key in lab.state.sets["cookie"].keys if key.kid not in secret]
+
+        assert set(kids(site, "jwks.json")) <= set(public)
+        assert f"keys/{public[0]}/index.html" in site
+        assert not [kid for kid in secret if kid.encode() in b"".join(site.values())]
+        lab.wait(HOUR)
+        rotation.rotate(lab.context(), ["cookie"], forced="a drill")
