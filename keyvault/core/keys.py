@@ -233,7 +233,7 @@ class VaultState:
             name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age))) for name, keys in by_set.items()
         }
 
-    @property
+    @cached_property
     def former_sets(self) -> dict[str, tuple[Key, ...]]:
         """Sets that left keyvault.toml, with the keys that their history shows."""
         former: dict[str, list[Key]] = {}

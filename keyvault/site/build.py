@@ -9,11 +9,13 @@ Source: docs/format.md for the paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
+from keyvault.core.planning import Transition
 from keyvault.core.policy import WELL_KNOWN
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
@@ -27,11 +29,11 @@ from keyvault.site.documents import (
     history_schema,
     is_shown,
     public_pem,
-    rendered_keys,
 )
 from keyvault.site.feeds import atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
 from keyvault.site.pages import Pages, Renderer, Templates
+from keyvault.site.spread import spread
 from keyvault.site.views import newest_instant
 from keyvault.site.walls import inspect
 
@@ -56,6 +58,12 @@ def build(state: VaultState, commits: EventCommits, templates: Templates) -> Ite
         if folded in seen:
             raise RenderError(f"two files of the site claim one path: {seen[folded]} and {path}")
         seen[folded] = path
+        yield path, data
+
+
+def _inspected(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield *files*, each after it has passed the second wall."""
+    for path, data in files:
         inspect(path, data)
         yield path, data
 
@@ -74,26 +82,39 @@ def check_path(path: str) -> None:
 
 
 def _files(state: VaultState, commits: EventCommits, templates: Templates) -> Iterator[tuple[str, bytes]]:
+    """Yield every file, inspected."""
+    coming = upcoming(state, newest_instant(state))
     extensionless = []
-    for path, data in jwk_sets(state):
+    for path, data in _inspected(jwk_sets(state)):
         yield path, data
         if "." not in path.rpartition("/")[2]:
             extensionless.append(path)
-    if state.policy.site.discovery:
-        for issuer in state.issuers:
-            keys = [key.public for key in state.issuer_keys(issuer)]
-            if not any(key.use == "sig" for key in keys):
-                continue  # nobody signs in under such an issuer
-            document = discovery_document(state.policy, issuer, keys)
-            place = _place(state, issuer) + CONFIGURATION
-            yield place.lstrip("/"), document
-            yield place.lstrip("/") + ".json", document
-            extensionless.append(place.lstrip("/"))
-    coming = upcoming(state, newest_instant(state))
+    for path, data in _inspected(_discovery(state)):
+        yield path, data
+        if not path.endswith(".json"):
+            extensionless.append(path)
     # A set that was symmetric once has keys that stand on no page, in no drawing and in no feed.
     state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
-    history = []
-    for key in rendered_keys(state):
+    renderer = Renderer(templates)
+    pages = Pages(state, commits, renderer)
+
+    def of_set(name: str) -> list[tuple[str, bytes]]:
+        # Inspected where it is made: the wall takes its share of all cores, too.
+        return list(_inspected(chain(_key_files(pages.sets[name]), pages.of_set(name))))
+
+    urls = []
+    for path, data in chain(_inspected(pages), chain.from_iterable(spread(of_set, list(pages.sets)))):
+        if path.endswith("index.html"):
+            urls.append(f"{state.policy.site.url}/{path.removesuffix('index.html')}")
+        yield path, data
+    yield from _inspected(
+        _rest(state, commits, renderer, chain.from_iterable(pages.sets.values()), coming, urls, extensionless)
+    )
+
+
+def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files to download of each of *keys*."""
+    for key in keys:
         stem = file_stem(key.kid)
         yield f"keys/{stem}.json", pretty(key.public)
         try:
@@ -101,23 +122,42 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates) -> It
         except JWKError as error:
             raise RenderError(f"{key.path}: {error.message}") from None
         yield f"keys/{stem}.pem", pem
-        history.append(history_key(key, stem, commits))
+
+
+def _rest(
+    state: VaultState,
+    commits: EventCommits,
+    renderer: Renderer,
+    keys: Iterable[Key],
+    coming: Sequence[Transition],
+    urls: Sequence[str],
+    extensionless: Sequence[str],
+) -> Iterator[tuple[str, bytes]]:
+    """Yield what lists all keys or all pages, and what hosts and robots read."""
+    history = [history_key(key, file_stem(key.kid), commits) for key in keys]
     yield "history.json", history_document(state, history)
     yield "history.schema.json", history_schema()
     yield "feed.atom", atom_feed(state, history)
     yield "upcoming.ics", calendar(coming, state)
-    del history
-    renderer = Renderer(templates)
     yield from renderer.assets.items()
-    urls = []
-    for path, data in Pages(state, commits, renderer):
-        if path != "404.html":
-            urls.append(f"{state.policy.site.url}/{path.removesuffix('index.html')}")
-        yield path, data
     yield "sitemap.xml", sitemap(urls)
     yield ".nojekyll", b""
     yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {state.policy.site.url}/sitemap.xml\n".encode()
     yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless, assets=renderer.assets)
+
+
+def _discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
+    """Yield the discovery document of each issuer, at both of its paths."""
+    if not state.policy.site.discovery:
+        return
+    for issuer in state.issuers:
+        keys = [key.public for key in state.issuer_keys(issuer)]
+        if not any(key.use == "sig" for key in keys):
+            continue  # nobody signs in under such an issuer
+        document = discovery_document(state.policy, issuer, keys)
+        place = (_place(state, issuer) + CONFIGURATION).lstrip("/")
+        yield place, document
+        yield place + ".json", document
 
 
 def _place(state: VaultState, issuer: str) -> str:

@@ -8,7 +8,7 @@ Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -101,12 +101,11 @@ def is_shown(key: Key) -> bool:
     return key.public.kty != "oct"
 
 
-def rendered_keys(state: VaultState) -> Iterator[Key]:
-    """Yield every key that the site shows, by set and age."""
-    for key_set in state.sets.values():
-        yield from filter(is_shown, key_set.keys)
-    for keys in state.former_sets.values():
-        yield from filter(is_shown, keys)
+def shown_sets(state: VaultState) -> dict[str, tuple[Key, ...]]:
+    """Return the sets that the site shows, those in use and then former ones, with the keys that it shows."""
+    every = {name: key_set.keys for name, key_set in state.sets.items()} | state.former_sets
+    shown = {name: tuple(filter(is_shown, keys)) for name, keys in every.items()}
+    return {name: keys for name, keys in shown.items() if keys or (name in state.sets and state.sets[name].rendered)}
 
 
 def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:

@@ -8,7 +8,7 @@ hosts that read one. Source: docs/publishing.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 _TYPES = {
@@ -65,7 +65,7 @@ def headers(path: str, *, max_age: timedelta) -> dict[str, str]:
     return found
 
 
-def headers_file(*, max_age: timedelta, json_paths: list[str], assets: Iterable[str] = ()) -> bytes:
+def headers_file(*, max_age: timedelta, json_paths: Sequence[str], assets: Iterable[str] = ()) -> bytes:
     """
     Return the ``_headers`` file that Cloudflare Pages and Netlify read.
 

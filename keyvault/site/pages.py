@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.text import printable
 from keyvault.errors import RenderError
-from keyvault.site.documents import EventCommits, is_shown
+from keyvault.site.documents import EventCommits, shown_sets
 from keyvault.site.headers import CSP_META
 from keyvault.site.timeline import LANES_MAX, timeline
 from keyvault.site.views import (
@@ -168,16 +169,22 @@ def _place(place: str, number: int) -> str:
 
 
 class Pages:
-    """All pages of one state of a vault, made one after the other."""
+    """The pages of one state of a vault: those of its issuers, and `of_set` those of a set and its keys.
+
+    Attributes:
+        sets: The sets that have a page, with the keys on it.
+    """
 
     def __init__(self, state: VaultState, commits: EventCommits, renderer: Renderer) -> None:
         self._state, self._commits, self._render = state, commits, renderer
         self._site = state.policy.site
+        self.sets = shown_sets(state)
+        self._former = {name: keys for name, keys in self.sets.items() if name not in state.sets}
         # A key stands on the pages of its issuer, of its set, and on its own, which follow soon after.
         self._view = lru_cache(1_000)(lambda kid: key_view(state.keys[kid], commits, state.policy.site))
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (path, bytes) of every page."""
+        """Yield (path, bytes) of every page but those of sets and keys."""
         issuers = self._state.issuers or {self._site.url: ()}
         views = [issuer_view(self._state, issuer, key_sets) for issuer, key_sets in issuers.items()]
         others = [view for view in views if view.place]
@@ -186,13 +193,26 @@ class Pages:
             yield from self._front(others)
         for view, key_sets in zip(views, issuers.values(), strict=True):
             yield from self._issuer(view, key_sets, [] if view.place else others)
-        for key_set in self._state.sets.values():
-            if key_set.rendered:
-                yield from self._set(key_set.name, key_set.keys, key_set)
-        for name, keys in self._state.former_sets.items():
-            if shown := [key for key in keys if is_shown(key)]:
-                yield from self._set(name, shown, None)
         yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
+
+    def of_set(self, name: str) -> Iterator[tuple[str, bytes]]:
+        """Yield (path, bytes) of the page of a set, one of `sets`, and of the pages of its keys."""
+        keys = self.sets[name]
+        key_set = self._state.sets.get(name)
+        if key_set is not None and not key_set.rendered:
+            key_set = None
+        yield self._page(
+            f"sets/{name}/index.html",
+            "set.html",
+            keys,
+            name=name,
+            set=set_view(key_set, self._view, self._site) if key_set else None,
+            timeline=self._timeline([key_set], f"Timeline of the keys of {name}") if key_set else "",
+            history=self._views(keys),
+        )
+        for key in keys:
+            page = key_page_view(key, self._view(key.kid), self._commits, self._state)
+            yield self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", (key,), page=page)
 
     def _page(
         self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
@@ -223,7 +243,7 @@ class Pages:
                 "front.html",
                 self._state.keys.values() if number == 1 else (),
                 issuers=_slice(issuers, number),
-                former=self._former if number == 1 else [],
+                former=list(self._former) if number == 1 else [],
                 place="",
                 pages=count,
                 number=number,
@@ -233,8 +253,8 @@ class Pages:
         self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]
     ) -> Iterator[tuple[str, bytes]]:
         keys = [key for key_set in key_sets for key in key_set.keys]
-        former = [] if view.place else self._former
-        keys += [key for name in former for key in self._state.former_sets[name] if is_shown(key)]
+        former = {} if view.place else self._former
+        keys += chain.from_iterable(former.values())
         count = _pages(key_sets, others)
         for number in range(1, count + 1):
             first, part = number == 1, _slice(key_sets, number)
@@ -244,7 +264,7 @@ class Pages:
                 keys if first else [key for key_set in part for key in key_set.keys],
                 issuer=view,
                 others=_slice(others, number),
-                former=former if first else [],
+                former=list(former) if first else [],
                 sets=[set_view(key_set, self._view, self._site) for key_set in part],
                 timeline=self._timeline(part, "Timeline of the keys") if len(part) <= LANES_MAX else "",
                 history=self._views(keys) if first and len(keys) <= HISTORY_MAX else [],
@@ -253,27 +273,6 @@ class Pages:
                 pages=count,
                 number=number,
             )
-
-    @property
-    def _former(self) -> list[str]:
-        return [name for name, keys in self._state.former_sets.items() if any(map(is_shown, keys))]
-
-    def _set(self, name: str, keys: Sequence[Key], key_set: KeySet | None) -> Iterator[tuple[str, bytes]]:
-        yield self._page(
-            f"sets/{name}/index.html",
-            "set.html",
-            keys,
-            name=name,
-            set=set_view(key_set, self._view, self._site) if key_set else None,
-            timeline=self._timeline([key_set], f"Timeline of the keys of {name}") if key_set else "",
-            history=self._views(keys),
-        )
-        for key in keys:
-            yield self._key(key)
-
-    def _key(self, key: Key) -> tuple[str, bytes]:
-        page = key_page_view(key, self._view(key.kid), self._commits, self._state)
-        return self._page(f"keys/{file_stem(key.kid)}/index.html", "key.html", (key,), page=page)
 
     def _views(self, keys: Iterable[Key]) -> list[KeyView]:
         return [self._view(key.kid) for key in by_age(keys)]

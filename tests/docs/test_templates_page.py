@@ -49,7 +49,10 @@ def test_names_that_a_page_is_given(vault: Lab) -> None:
         given.setdefault(template.removesuffix(".html"), set()).update(context)
         return b""
 
-    list(Pages(vault.state, {}, renderer))  # type: ignore[arg-type]  # a renderer that only listens
+    pages = Pages(vault.state, {}, renderer)  # type: ignore[arg-type]  # a renderer that only listens
+    list(pages)
+    for name in pages.sets:
+        list(pages.of_set(name))
     every, single = read(PAGE).split("## What every page is given")[1].split("## What single pages are given")
     common = {name for row in re.findall(r"^\| (`.*?) \|", every, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     listed: dict[str, set[str]] = {name: common - {"assets"} for name in ("issuer", "front", "set", "key", "404")}
