@@ -192,14 +192,15 @@ def main() -> int:
             if name not in names:
                 parser.error(f"no row {name!r}: one of {', '.join(names)}")
         results = [measure(row, world) for row in known if not chosen.only or row.name in chosen.only]
+        about = machine()
+        print(", ".join(f"{name} {value}" if name != "system" else value for name, value in about.items()))
+        # Shown before the folder is removed, which takes minutes where it held a million files.
+        show(results)
     except FailedError as error:
         tell(str(error))
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    about = machine()
-    print(", ".join(f"{name} {value}" if name != "system" else value for name, value in about.items()))
-    show(results)
     if chosen.json:
         document = {"quick": chosen.quick, "machine": about, "rows": [asdict(result) for result in results]}
         chosen.json.write_text(json.dumps(document, indent=2) + "\n")

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from keyvault.errors import RenderError
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -36,7 +38,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
 
     Raises:
         Exception: What *work* raised.
-        ChildProcessError: A worker was killed.
+        RenderError: A worker was killed.
     """
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     count = min(_cores(), len(chunks))
@@ -63,7 +65,9 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
             try:
                 results, error = readers[number % count].recv()
             except EOFError:
-                raise ChildProcessError("a worker was killed") from None
+                raise RenderError(
+                    "a worker was killed before it was done", hint="is there too little memory? Render again"
+                ) from None
             yield from results
             if error is not None:
                 raise error
