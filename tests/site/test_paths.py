@@ -410,3 +410,18 @@ def test_a_set_that_was_symmetric_once_shows_only_what_came_after(make_vault: Ma
         assert not [kid for kid in secret if kid.encode() in b"".join(site.values())]
         lab.wait(HOUR)
         rotation.rotate(lab.context(), ["cookie"], forced="a drill")
+
+
+def test_a_set_that_became_symmetric_keeps_the_pages_of_its_public_keys(make_vault: MakeVault) -> None:
+    """Moved from ES256 to HS256, a set leaves the JWK Set; pages of keys are kept for ever, and so is its own."""
+    lab = make_vault("cookie:ES256")
+    public = [key.kid for key in lab.state.keys.values()]
+    for _ in range(3):
+        rotation.rotate(lab.context(), ["cookie"], alg="HS256", forced="a drill")
+        lab.wait(HOUR)
+    site = lab.site()
+
+    assert not lab.state.sets["cookie"].rendered
+    assert b"no longer in use" in site["sets/cookie/index.html"]
+    assert all(f"keys/{kid}/index.html" in site and f"keys/{kid}.json" in site for kid in public)
+    assert not [kid for kid in lab.state.keys if kid not in public and kid.encode() in b"".join(site.values())]
