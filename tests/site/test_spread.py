@@ -85,7 +85,8 @@ def test_a_worker_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_who_stops_early_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A render that fails halfway, or is interrupted, ends its workers."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
-    results = spread(lambda item: item, MANY)
+    # More than a pipe holds: neither worker can be done before its results are read.
+    results = spread(lambda _: bytes(20_000), MANY)
     next(results)
     assert len(multiprocessing.active_children()) == 2
     results.close()  # type: ignore[attr-defined]  # a generator, called an iterator
