@@ -49,8 +49,8 @@ screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to
 	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
 
 lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
-	$(call compile,requirements.lock,pyproject.toml)
-	$(call compile,requirements-dev.lock,pyproject.toml --group dev --constraints requirements.lock)
+	$(call compile,requirements.lock,pyproject.toml --extra stores)
+	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
 
 clean:  ## Remove everything that make made
