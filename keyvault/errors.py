@@ -16,7 +16,8 @@ Every deliberate error of keyvault, and the exit code it ends with.
     │   └── ConflictError    1  somebody else moved the branch first
     ├── RenderError          1  the site cannot be rendered
     │   └── LeakError        1  a private member was about to be published
-    └── LiveError            1  the live site cannot be asked
+    ├── LiveError            1  the live site cannot be asked
+    └── ExposedError         5  private keys stand in the clear where they must not
 
 Messages are lower case, without a full stop, and never hold key material. A hint is something that
 can be typed or done next.
@@ -97,3 +98,9 @@ class LeakError(RenderError):
 
 class LiveError(KeyVaultError):
     """The live site cannot be asked."""
+
+
+class ExposedError(KeyVaultError):
+    """Private keys stand in the clear where they must not."""
+
+    exit_code = 5

@@ -463,6 +463,35 @@ class Git:
                 )
         return found
 
+    def staged(self) -> list[tuple[str, str]]:
+        """Return (path, id) of every file that the index holds and HEAD does not hold so."""
+        # A hook of git is told which index the commit is made from.
+        index = self.environ.get("GIT_INDEX_FILE")
+        base = self.resolve("HEAD") or self.run("hash-object", "-t", "tree", "--stdin").decode().strip()
+        output = self.run(
+            "diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=d",
+            "--ignore-submodules", base,
+            extra={"GIT_INDEX_FILE": index} if index else None,
+        )  # fmt: skip
+        fields = output.decode(errors="surrogateescape").split("\0")[:-1]
+        return [(path, meta.split(" ")[3]) for meta, path in zip(fields[::2], fields[1::2], strict=True)]
+
+    def new_blobs(self, revisions: Sequence[str]) -> list[tuple[str, str]]:
+        """
+        Return (path, id) of every file that commits brought, in each of its versions, merges included.
+
+        Args:
+            revisions: As git names them, such as ``origin/main..HEAD``.
+
+        Raises:
+            GitError: There is no such revision, or history was cut off.
+        """
+        if self.shallow:
+            raise GitError("history was cut off", hint="git fetch --unshallow")
+        output = self.run("rev-list", "--objects", "--filter=object:type=blob", "--end-of-options", *revisions, "--")
+        lines = (line.partition(" ") for line in output.decode(errors="surrogateescape").split("\n"))
+        return [(path, oid) for oid, space, path in lines if space and path]
+
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether *old* is *new* or one of its ancestors."""
         if old == new:

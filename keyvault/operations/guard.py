@@ -1,0 +1,136 @@
+"""Look for private keys in the clear: in what is staged, in commits, in files and folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyvault.core.exposure import find_private
+from keyvault.core.text import printable
+from keyvault.errors import UsageError
+from keyvault.repo.git import Git
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    A private key in the clear.
+
+    Attributes:
+        path: The file that holds it.
+        what: What it is, in words.
+        blob: The git object, or empty for a file of a folder.
+    """
+
+    path: str
+    what: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    What a look found.
+
+    Attributes:
+        files: How many files, or versions of files, were looked at.
+        findings: What was found.
+    """
+
+    files: int
+    findings: tuple[Finding, ...]
+
+
+def guard_staged(folder: Path, environ: Mapping[str, str], *, exclude: Sequence[str] = ()) -> Look:
+    """Look at what ``git commit`` would add in the repository of *folder*."""
+    git = Git.open(folder, environ)
+    return _look(_blobs(git, git.staged(), exclude))
+
+
+def guard_commits(
+    folder: Path,
+    environ: Mapping[str, str],
+    revisions: Sequence[str],
+    *,
+    exclude: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+) -> Look:
+    """
+    Look at every version of every file that commits brought.
+
+    Args:
+        folder: A folder in the repository.
+        environ: The caller's environment.
+        revisions: As git names them: ``HEAD`` for all of its history, ``origin/main..HEAD`` for what is new.
+        exclude: Patterns of paths that are not looked at.
+        progress: Told how far it is.
+
+    Raises:
+        GitError: There is no such revision, or history was cut off.
+    """
+    git = Git.open(folder, environ)
+    files = [(path, oid) for path, oid in git.new_blobs(revisions)]
+
+    def counted() -> Iterator[tuple[str, str, bytes]]:
+        for done, item in enumerate(_blobs(git, files, exclude), 1):
+            progress("looking", done, len(files))
+            yield item
+
+    return _look(counted())
+
+
+def guard_paths(paths: Iterable[Path], *, exclude: Sequence[str] = ()) -> Look:
+    """
+    Look at files, and at every file below folders. Links are not followed, and ``.git`` is left out.
+
+    Raises:
+        UsageError: One of *paths* is not there, or cannot be read.
+    """
+    return _look(_files(paths, exclude))
+
+
+def _look(files: Iterable[tuple[str, str, bytes]]) -> Look:
+    count, findings = 0, []
+    for path, oid, data in files:
+        count += 1
+        if what := find_private(data):
+            findings.append(Finding(printable(path), what, oid))
+    return Look(count, tuple(findings))
+
+
+def _blobs(git: Git, files: Iterable[tuple[str, str]], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    chosen = [(path, oid) for path, oid in files if not _is_excluded(path, exclude)]
+    for (path, oid), data in zip(chosen, git.blobs(oid for _, oid in chosen), strict=True):
+        yield path, oid, data
+
+
+def _files(paths: Iterable[Path], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} is not there")
+        for file in sorted(_below(path)):
+            if not _is_excluded(file.as_posix(), exclude):
+                try:
+                    yield str(file), "", file.read_bytes()
+                except OSError as error:
+                    raise UsageError(f"{printable(str(file))} cannot be read: {error.strerror}") from None
+
+
+def _below(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        if ".git" in folders:
+            folders.remove(".git")
+        for name in names:
+            file = Path(folder, name)
+            if file.is_file() and not file.is_symlink():
+                yield file
+
+
+def _is_excluded(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
