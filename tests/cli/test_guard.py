@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -194,7 +193,7 @@ def test_git_runs_it_as_a_hook(terminal: Terminal) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m keyvault guard\n')
     hook.chmod(hook.stat().st_mode | stat.S_IXUSR)
-    environ = terminal.environ | {"PYTHONPATH": os.getcwd()}
+    environ = terminal.environ | {"PYTHONPATH": str(Path.cwd())}
 
     def commit(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
