@@ -87,7 +87,8 @@ class SitePolicy:
             return self.repo_url.replace("{commit}", commit)
         host = urlsplit(self.repo_url).hostname or ""
         form = "/-/commit/" if host.startswith("gitlab.") or ".gitlab." in host else "/commit/"
-        return self.repo_url + form + commit
+        # People copy what git clones from; no page lies below that.
+        return self.repo_url.removesuffix(".git") + form + commit
 
 
 @dataclass(frozen=True, slots=True)

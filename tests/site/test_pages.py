@@ -21,6 +21,7 @@ from tests.core.build import DAY, HOUR, SITE, T0
 
 COMMIT = "c" * 40
 FORMS = {
+    "https://github.com/example/keys.git": f"https://github.com/example/keys/commit/{COMMIT}",
     "https://github.com/example/keys": f"https://github.com/example/keys/commit/{COMMIT}",
     "https://gitlab.com/example/keys": f"https://gitlab.com/example/keys/-/commit/{COMMIT}",
     "https://gitlab.example.com/group/sub/keys": f"https://gitlab.example.com/group/sub/keys/-/commit/{COMMIT}",
