@@ -75,6 +75,11 @@ def test_what_is_forbidden_would_be_noticed(visit: Open, demo_site: RenderedSite
     shown.page.route(shown.address, doctor)
     shown.open("")
 
+    # The event that tells of what was forbidden comes as a task of its own, which may be after the load.
+    for _ in range(100):
+        if complaint in "\n".join(shown.complaints):
+            break
+        shown.page.wait_for_timeout(50)
     assert complaint in "\n".join(shown.complaints)
 
 
