@@ -17,6 +17,7 @@ Every deliberate error of keyvault, and the exit code it ends with.
     ├── RenderError          1  the site cannot be rendered
     │   └── LeakError        1  a private member was about to be published
     ├── LiveError            1  the live site cannot be asked
+    ├── PublishError         1  the place to publish to cannot be read or written
     └── ExposedError         5  private keys stand in the clear where they must not
 
 Messages are lower case, without a full stop, and never hold key material. A hint is something that
@@ -97,7 +98,21 @@ class LeakError(RenderError):
 
 
 class LiveError(KeyVaultError):
-    """The live site cannot be asked."""
+    """
+    The live site cannot be asked.
+
+    Attributes:
+        code: What kind of problem: ``unreachable``, ``tls``, ``refused``, ``redirect``, ``status``,
+            ``compressed``, ``too-large``, ``not-json`` or ``not-jwks``.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class PublishError(KeyVaultError):
+    """The place to publish to cannot be read or written."""
 
 
 class ExposedError(KeyVaultError):

@@ -1,12 +1,13 @@
-"""render, serve."""
+"""render, serve, publish."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keyvault.cli.output import emit_json, note, say
+from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.state import settings
+from keyvault.core.text import printable
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -15,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("render")(render)
     app.command("serve")(serve)
+    app.command("publish")(publish)
 
 
 def render(
@@ -81,3 +83,56 @@ def serve(
             )
         except KeyboardInterrupt:
             note("stopped")
+
+
+def publish(
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="DIR, s3://BUCKET, gs://BUCKET, az://CONTAINER or branch:NAME.")
+    ],
+    ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to publish.")] = "HEAD",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go back behind the commit that is live.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="GLOB", help="Leave such paths of others there; may be given again."),
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """
+    Bring the site of a commit to a folder, an object store, or a branch.
+
+    Uploads what differs, by content, and deletes what is not of the site. Refuses to go back behind the commit
+    that is live. Object stores may have a prefix (s3://BUCKET/PREFIX); their credentials come from the environment.
+
+    \b
+    Examples:
+      keyvault publish s3://keys-example-com --dry-run
+      keyvault publish branch:gh-pages
+      keyvault publish /srv/www --keep google1234.html
+    """
+    from keyvault.operations.publish import publish as operation
+
+    with settings.open() as context:
+        done = operation(context, destination, revision=ref, dry_run=dry_run, force=force, keep=keep or [])
+    if as_json:
+        emit_json(
+            {
+                "commit": done.commit,
+                "previous": done.previous,
+                "destination": destination,
+                "dry_run": dry_run,
+                "files": done.files,
+                "uploaded": done.uploaded,
+                "deleted": done.deleted,
+            }
+        )
+    elif settings.quiet:
+        say(done.commit)
+    else:
+        if dry_run:
+            columns([("upload", path) for path in done.uploaded] + [("delete", path) for path in done.deleted])
+        counts = f"{done.files} files, {len(done.uploaded)} uploaded, {len(done.deleted)} deleted"
+        if dry_run:
+            counts = f"{done.files} files, {len(done.uploaded)} to upload, {len(done.deleted)} to delete"
+        verb = "would publish" if dry_run else "published"
+        say(f"{verb} commit {done.commit[:12]} to {printable(destination)}: {counts}")

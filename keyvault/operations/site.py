@@ -83,14 +83,16 @@ def render(
 
     state, files = site_files(context, revision=revision, worktree=worktree)
 
-    def counted() -> Iterator[tuple[str, bytes]]:
-        total = 2 * len(state.keys) + 2 * len(state.sets) + 10
-        for done, item in enumerate(files, 1):
-            if done % 500 == 0:
-                context.progress("rendering", done, max(total, done))
-            yield item
+    return state, write_site(counted(context, state, files), output, protected=context.repository.folder)
 
-    return state, write_site(counted(), output, protected=context.repository.folder)
+
+def counted(context: Context, state: VaultState, files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield *files*, the site of *state*, and tell how far it is."""
+    total = 2 * len(state.keys) + 2 * len(state.sets) + 10
+    for done, item in enumerate(files, 1):
+        if done % 500 == 0:
+            context.progress("rendering", done, max(total, done))
+        yield item
 
 
 class Preview:

@@ -10,8 +10,9 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
@@ -35,7 +36,9 @@ class Written:
     changed: int
 
 
-def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None) -> Written:
+def write_site(
+    files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None, keep: Sequence[str] = ()
+) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
 
@@ -45,31 +48,35 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: P
         files: The site, as (path, bytes).
         output: The folder; made where it is missing.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
+        keep: Patterns of paths that stay, though the site does not have them.
 
     Raises:
         UsageError: *output* is not a folder of ours.
         RenderError: It cannot be written. The old site is as it was.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
-    _check_output(output, protected)
+    check_output(output, protected)
     beside: _Beside | None = None
     same: list[str] = []
-    count = changed = 0
+    changed = 0
+    paths: set[str] = set()
     old = output.is_dir()
     try:
         for path, data in files:
             _check_path(path)
-            count += 1
-            if old and _holds(output / path, data):
+            paths.add(path)
+            if old and holds(output / path, data):
                 same.append(path)
                 continue
             beside = beside or _Beside(output)
             beside.write(path, data)
             changed += 1
-        if beside is None and count == sum(len(names) for _, _, names in os.walk(output)):
-            return Written(count, 0)
+        others = [path for path in paths_below(output) if path not in paths]
+        kept = [path for path in others if is_kept(path, keep)]
+        if beside is None and old and len(kept) == len(others):
+            return Written(len(paths), 0)
         beside = beside or _Beside(output)
-        for path in same:
+        for path in (*same, *kept):
             beside.take(path)
         beside.swap()
     except OSError as error:
@@ -77,7 +84,19 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path, *, protected: P
     finally:
         if beside is not None:
             shutil.rmtree(beside.folder, ignore_errors=True)
-    return Written(count, changed)
+    return Written(len(paths), changed)
+
+
+def paths_below(folder: Path) -> Iterator[str]:
+    """Yield the path of each file below *folder*, relative to it; none where there is no such folder."""
+    for place, _, names in os.walk(folder):
+        below = "" if place == str(folder) else Path(place).relative_to(folder).as_posix() + "/"
+        yield from (below + name for name in names)
+
+
+def is_kept(path: str, keep: Sequence[str]) -> bool:
+    """Whether one of the patterns *keep* is that of *path*, or of a folder that it lies in."""
+    return any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*") for pattern in keep)
 
 
 def _check_path(path: str) -> None:
@@ -85,7 +104,7 @@ def _check_path(path: str) -> None:
         raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
 
 
-def _holds(target: Path, data: bytes) -> bool:
+def holds(target: Path, data: bytes) -> bool:
     """Whether *target* is a plain file with just these bytes."""
     try:
         found = target.lstat()
@@ -94,7 +113,13 @@ def _holds(target: Path, data: bytes) -> bool:
         return False
 
 
-def _check_output(output: Path, protected: Path | None) -> None:
+def check_output(output: Path, protected: Path | None) -> None:
+    """
+    Refuse a folder that a site is not written to.
+
+    Raises:
+        UsageError: It holds *protected*, is no folder, or holds files that are no site.
+    """
     real = os.path.realpath(output)  # resolve() raises where links go round in circles
     if protected is not None and protected.resolve().is_relative_to(real):
         raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")

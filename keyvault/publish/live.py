@@ -1,9 +1,8 @@
 """
 Look at a live JWK Set, with bounds on everything that a host could do.
 
-One request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, compressed bodies are not
-taken, and link-local addresses are not asked. What comes back is data: keys are compared by kid and
-thumbprint, nothing else is used.
+One request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, bodies are never
+decompressed, and link-local addresses are not asked. What comes back is data.
 
 Sources: docs/publishing.md; RFC 9110 sections 12.5.3 and 15.4.
 """
@@ -14,10 +13,12 @@ import ipaddress
 import queue
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -78,7 +79,7 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
                 found[url] = look(url)
             except LiveError as error:
                 found[url] = error.message
-                if error.hint == UNREACHABLE:
+                if error.code in ("unreachable", "tls"):
                     found.update(dict.fromkeys(host_urls[host_urls.index(url) + 1 :], error.message))
                     break
         return found
@@ -98,8 +99,28 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
     return Looked(live, problems)
 
 
-#: The hint of an error that means: the host as a whole does not answer.
-UNREACHABLE = "check the host, then run again"
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What a host answered.
+
+    Attributes:
+        url: What was asked.
+        status: The status of the last response.
+        headers: Its headers, by lower-case names.
+        body: Its body as it was sent.
+        complete: Whether that is all of the body.
+        redirects: Where the host sent to, in order.
+        expires: The end of its certificate; None without TLS.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    complete: bool
+    redirects: tuple[str, ...]
+    expires: datetime | None
 
 
 def look(url: str) -> Seen:
@@ -113,10 +134,10 @@ def look(url: str) -> Seen:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise LiveError(f"{url} does not serve JSON") from None
+        raise LiveError(f"{url} does not serve JSON", code="not-json") from None
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or len(keys) > KEYS_MAX:
-        raise LiveError(f"{url} does not serve a JWK Set")
+        raise LiveError(f"{url} does not serve a JWK Set", code="not-jwks")
     return frozenset(_identities(keys))
 
 
@@ -131,16 +152,33 @@ def _identities(keys: list[Any]) -> Iterable[tuple[str, str]]:
 
 def fetch(url: str) -> bytes:
     """
-    Return the body at *url*: status 200, at most 256 KiB, within 5 s in all.
+    Return the body at *url*: status 200, plain, at most 256 KiB, within 5 s in all.
 
     Raises:
         LiveError: Anything else.
     """
-    answers: queue.Queue[bytes | Exception] = queue.Queue()
+    answer = ask(url)
+    if answer.status != 200:
+        raise LiveError(f"{_shown(url)} answers with status {answer.status}", code="status")
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise LiveError(f"{_shown(url)} sends a compressed body that was not asked for", code="compressed")
+    if not answer.complete:
+        raise LiveError(f"{_shown(url)} serves more than {BODY_MAX // 1024} KiB", code="too-large")
+    return answer.body
+
+
+def ask(url: str, *, most: int = BODY_MAX) -> Answer:
+    """
+    Return what the host answers to a GET of *url*, within 5 s in all; of the body at most *most* bytes.
+
+    Raises:
+        LiveError: It does not answer, or redirects to another host or without end, or is not one to be asked.
+    """
+    answers: queue.Queue[Answer | Exception] = queue.Queue()
 
     def run() -> None:
         try:
-            answers.put(_fetch(url, time.monotonic() + TIMEOUT))
+            answers.put(_ask(url, most, time.monotonic() + TIMEOUT))
         except Exception as error:  # LiveError, or a bug: raised again where it is waited for
             answers.put(error)
 
@@ -149,10 +187,14 @@ def fetch(url: str) -> bytes:
     try:
         answer = answers.get(timeout=TIMEOUT + 0.5)
     except queue.Empty:
-        raise LiveError(f"{url} did not answer within {TIMEOUT:.0f} s", hint=UNREACHABLE) from None
+        raise _unreachable(f"{_shown(url)} did not answer within {TIMEOUT:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _unreachable(message: str, code: str = "unreachable") -> LiveError:
+    return LiveError(message, code=code, hint="check the host, then run again")
 
 
 def check_address(url: str) -> None:
@@ -166,10 +208,10 @@ def check_address(url: str) -> None:
     host = parts.hostname or ""
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise LiveError(f"{_shown(url)} is not https")
+        raise LiveError(f"{_shown(url)} is not https", code="refused")
     address = _address(host)
     if address is not None and (address.is_link_local or address.is_multicast or address.is_unspecified):
-        raise LiveError(f"{_shown(url)} names an address that is not asked")
+        raise LiveError(f"{_shown(url)} names an address that is not asked", code="refused")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -189,13 +231,14 @@ def _shown(url: str) -> str:
     return printable(url)[:200]
 
 
-def _fetch(url: str, deadline: float) -> bytes:
+def _ask(url: str, most: int, deadline: float) -> Answer:
     import urllib3
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, SSLError
 
-    origin = urlsplit(url)[:2]
+    asked, origin = url, urlsplit(url)[:2]
+    redirects: list[str] = []
     with urllib3.PoolManager(retries=False) as pool:
-        for _ in range(REDIRECTS_MAX + 1):
+        while True:
             check_address(url)
             remaining = deadline - time.monotonic()
             try:
@@ -210,13 +253,27 @@ def _fetch(url: str, deadline: float) -> bytes:
                 )
                 target = response.get_redirect_location()
                 if not target:
-                    return _body(_shown(url), response, deadline)
+                    expires = _expires(response.connection)
+                    body, complete = _body(_shown(url), response, most, deadline)
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    return Answer(asked, response.status, headers, body, complete, tuple(redirects), expires)
                 url = urljoin(url, target)
+            except SSLError as error:
+                raise _unreachable(f"{_shown(url)} cannot be reached: {_reason(error)}", "tls") from None
             except (HTTPError, OSError, ValueError) as error:
-                raise LiveError(f"{_shown(url)} cannot be reached: {_reason(error)}", hint=UNREACHABLE) from None
+                raise _unreachable(f"{_shown(url)} cannot be reached: {_reason(error)}") from None
             if urlsplit(url)[:2] != origin:
-                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {_shown(url)}")
-    raise LiveError(f"{_shown(url)} redirects more than {REDIRECTS_MAX} times")
+                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {_shown(url)}", code="redirect")
+            redirects.append(url)
+            if len(redirects) > REDIRECTS_MAX:
+                raise LiveError(f"{_shown(url)} redirects more than {REDIRECTS_MAX} times", code="redirect")
+
+
+def _expires(connection: Any) -> datetime | None:
+    """Return the end of the certificate of *connection*; its chain was verified already."""
+    certificate: dict[str, Any] = getattr(getattr(connection, "sock", None), "getpeercert", dict)() or {}
+    end = certificate.get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if end else None
 
 
 def _reason(error: BaseException) -> str:
@@ -235,16 +292,11 @@ def _reason(error: BaseException) -> str:
     return printable(text).rstrip(".")[:120] or type(error).__name__
 
 
-def _body(url: str, response: Any, deadline: float) -> bytes:
-    if response.status != 200:
-        raise LiveError(f"{url} answers with status {response.status}")
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise LiveError(f"{url} sends a compressed body that was not asked for")
+def _body(url: str, response: Any, most: int, deadline: float) -> tuple[bytes, bool]:
+    """Return at most *most* bytes of the body, and whether that is all."""
     body = bytearray()
-    while chunk := response.read1(16_384):
+    while len(body) <= most and (chunk := response.read1(16_384)):
         body += chunk
-        if len(body) > BODY_MAX:
-            raise LiveError(f"{url} serves more than {BODY_MAX // 1024} KiB")
         if time.monotonic() > deadline:
-            raise LiveError(f"{url} did not finish within {TIMEOUT:.0f} s", hint=UNREACHABLE)
-    return bytes(body)
+            raise _unreachable(f"{url} did not finish within {TIMEOUT:.0f} s")
+    return bytes(body[:most]), len(body) <= most

@@ -20,7 +20,14 @@ PROTOCOLS = "file:git:http:https:ssh"
 
 #: What git says when somebody else pushed first. The last three come from the other side, when two pushes
 #: meet there.
-RACES = ("fetch first", "non-fast-forward", "failed to update ref", "cannot lock ref", "incorrect old value")
+RACES = (
+    "fetch first",
+    "non-fast-forward",
+    "stale info",
+    "failed to update ref",
+    "cannot lock ref",
+    "incorrect old value",
+)
 
 
 @dataclass
@@ -134,8 +141,25 @@ class Remote:
             ConflictError: Somebody pushed first.
             GitError: The remote refused, or cannot be reached.
         """
+        self._push(commit)
+
+    def replace(self, commit: str, *, old: str | None) -> None:
+        """
+        Put *commit* in the place of *old*, or of nothing, whatever its history; errors as for `push`.
+
+        Nothing is replaced that somebody else has put there since.
+        """
+        self._push(commit, f"--force-with-lease={self.branch}:{old or ''}")
+
+    def _push(self, commit: str, *options: str) -> None:
         code, output, errors = self._call(
-            "push", "--porcelain", "--receive-pack=git-receive-pack", "--", self.remote, f"{commit}:{self.branch}"
+            "push",
+            "--porcelain",
+            "--receive-pack=git-receive-pack",
+            *options,
+            "--",
+            self.remote,
+            f"{commit}:{self.branch}",
         )
         if not code:
             return

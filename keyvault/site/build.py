@@ -89,7 +89,7 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates) -> It
         yield path, data
         if "." not in path.rpartition("/")[2]:
             extensionless.append(path)
-    for path, data in _inspected(_discovery(state)):
+    for path, data in _inspected(discovery(state)):
         yield path, data
         if not path.endswith(".json"):
             extensionless.append(path)
@@ -146,7 +146,7 @@ def _rest(
     yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless, assets=renderer.assets)
 
 
-def _discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
+def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield the discovery document of each issuer, at both of its paths."""
     if not state.policy.site.discovery:
         return

@@ -56,7 +56,7 @@ def test_what_is_not_served_has_no_receipt(live_vault: Vault) -> None:
     )
 
     def unreachable(url: str) -> None:
-        raise LiveError(f"{url} cannot be reached: connection refused", hint=live.UNREACHABLE)
+        raise LiveError(f"{url} cannot be reached: connection refused", code="unreachable")
 
     failed = rotation.rotate_due(live_vault.context(look=unreachable))
     assert failed.commit is None

@@ -58,7 +58,7 @@ class Terminal:
         """Return what the host serves at *url*."""
         path = self._host / urlsplit(url).path.lstrip("/")
         if not path.is_file():
-            raise LiveError(f"{url} answers with status 404")
+            raise LiveError(f"{url} answers with status 404", code="status")
         return path.read_bytes()
 
     def run(self, line: str) -> str:

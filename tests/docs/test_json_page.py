@@ -67,6 +67,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(ask("init my-keys --url https://keys.example.com --json")) == members("init")
     terminal.run("cd my-keys")
     assert list(ask("render --json")) == members("render")
+    assert list(ask("publish www --json")) == members("publish")
     assert list(ask("guard --json")) == members("guard")
     assert list(ask("recipient check --json")) == members("recipient check")
     assert [list(one) for one in ask("identity list --json")] == [members("identity list")]

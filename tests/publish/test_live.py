@@ -415,7 +415,7 @@ def test_bug_while_looking_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(TypeError, match="a bug"):
         bounded(lambda: look_at_all(["https://keys.example.com/a", "https://example.com/b"], broken))
-    monkeypatch.setattr(live, "_fetch", broken)
+    monkeypatch.setattr(live, "_ask", broken)
     with pytest.raises(TypeError, match="a bug"):
         bounded(lambda: fetch("https://keys.example.com/a"))
 

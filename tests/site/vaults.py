@@ -113,7 +113,7 @@ class Lab:
     def look(self, url: str) -> Seen:
         """Return what the host in memory serves at *url*."""
         if self.deployed is None:
-            raise LiveError(f"{url} cannot be reached")
+            raise LiveError(f"{url} cannot be reached", code="unreachable")
         issuer = url.removesuffix("/.well-known/jwks.json")
         return frozenset((key.kid, key.public.thumbprint) for key in self.deployed.issuer_keys(issuer))
 
