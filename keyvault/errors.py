@@ -17,6 +17,7 @@ Every deliberate error of keyvault, and the exit code it ends with.
     ├── RenderError          1  the site cannot be rendered
     │   └── LeakError        1  a private member was about to be published
     ├── LiveError            1  the live site cannot be asked
+    ├── DriftError           4  what is served differs from the commit
     ├── PublishError         1  the place to publish to cannot be read or written
     └── ExposedError         5  private keys stand in the clear where they must not
 
@@ -109,6 +110,12 @@ class LiveError(KeyVaultError):
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class DriftError(KeyVaultError):
+    """What is served differs from the commit."""
+
+    exit_code = 4
 
 
 class PublishError(KeyVaultError):

@@ -1,4 +1,4 @@
-"""guard."""
+"""check, guard."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,74 @@ from keyvault.cli.state import settings
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
+    app.command("check")(check)
     app.command("guard")(guard)
+
+
+def check(
+    url: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="Where to look; default is the site's own url.")
+    ] = None,
+    ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to compare with.")] = "HEAD",
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="DURATION", help="How long to look again while something differs.")
+    ] = "0s",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """
+    Compare the live site with a commit: keys, headers, discovery, certificate, and what is overdue.
+
+    Exits with 4 when something differs.
+
+    \b
+    Examples:
+      keyvault check
+      keyvault check --wait 10m
+      keyvault check https://keys.example.com/tenants/a --json
+    """
+    from keyvault.core.text import parse_duration
+    from keyvault.errors import DriftError, UsageError
+    from keyvault.operations import check as operation
+
+    try:
+        patience = parse_duration(wait)
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from None
+
+    def waiting(seen: operation.Checked, pause: float) -> None:
+        one = seen.findings[0]
+        more = f", and {len(seen.findings) - 1} more" if len(seen.findings) > 1 else ""
+        note(f"{one.code}: {one.url or ''} {one.message}{more}; looking again in {pause:.0f} s")
+
+    with settings.open() as context:
+        seen = operation.check(
+            context, url, revision=ref, wait=patience, on_wait=(lambda *_: None) if settings.quiet else waiting
+        )
+    if as_json:
+        emit_json(
+            {
+                "commit": seen.commit,
+                "live": seen.live,
+                "url": seen.url,
+                "documents": seen.documents,
+                "findings": [
+                    {"code": one.code, "message": one.message, "url": one.url, "kid": one.kid} for one in seen.findings
+                ],
+            }
+        )
+    elif settings.quiet:
+        for code in dict.fromkeys(one.code for one in seen.findings):
+            say(code)
+    elif seen.findings:
+        columns([(one.code, one.url or "the vault", one.message) for one in seen.findings])
+    else:
+        say(f"{seen.url} serves commit {seen.commit[:12]}: {seen.documents} documents compared, nothing differs")
+    if seen.findings:
+        count = len(seen.findings)
+        raise DriftError(
+            f"{seen.url} differs from commit {seen.commit[:12]}: {count} {'finding' if count == 1 else 'findings'}",
+            hint="docs/check.md says what each means, and what to do",
+        )
 
 
 def guard(

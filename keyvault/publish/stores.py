@@ -31,6 +31,7 @@ SCHEMES = ("s3", "gs", "az")
 PARALLEL = 16
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_STATUS = re.compile(r"status code: (\d{3}) ([A-Za-z ]+)")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -75,6 +76,7 @@ class ObjectStore:
                 f"{printable(destination)[:200]} names no bucket", hint=f"write {parts.scheme}://BUCKET/PREFIX"
             )
         try:
+            from obstore.exceptions import BaseError
             from obstore.store import AzureStore, GCSStore, S3Store
         except ImportError:
             raise UsageError(
@@ -102,14 +104,19 @@ class ObjectStore:
                 store = GCSStore(parts.netloc, **arguments)
             else:
                 store = AzureStore(parts.netloc, **arguments)
-        except Exception as error:
+        except (BaseError, OSError, ValueError) as error:
             raise self._failure(error) from None
         self._store = store
 
     def _failure(self, error: Exception) -> PublishError:
-        """Return what *error*, of obstore, says in its first line: the rest are Rust's own structures."""
+        """Return what *error*, of obstore, says in short: the rest are Rust's own structures and the body."""
         text = re.split(r"\n|\s*Debug source:", str(error))[0]
-        denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
+        status = _STATUS.search(text)
+        if status:
+            text = f"the store answers {status[1]} {status[2]}"
+        denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError") or (
+            status is not None and status[1] in ("401", "403")
+        )
         hint = "check the credentials, and what they may do: list, read, write, delete" if denied else None
         return PublishError(f"{self.name}: {printable(text).strip().rstrip('.')[:300]}", hint=hint)
 
@@ -177,7 +184,8 @@ class ObjectStore:
             if self._scheme == "gs" and over.version is None:  # a listing there does not tell the generation
                 found = self.read(path)
                 over = found.stored if found else over
-            mode = {"e_tag": over.e_tag, "version": over.version}
+            named = {"e_tag": over.e_tag, "version": over.version}
+            mode = {name: value for name, value in named.items() if value is not None}
         attributes: Any = {name: value for name, value in headers.items() if name in ("Content-Type", "Cache-Control")}
         try:
             obstore.put(self._store, path, data, attributes=attributes, mode=mode, use_multipart=False)

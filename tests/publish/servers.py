@@ -218,7 +218,7 @@ class AzureStore(Store):
     def names(self, prefix: str) -> set[str]:
         import re
 
-        data, _ = self.client.request("GET", f"/{BUCKET}?comp=list&prefix={prefix}&restype=container")
+        data, _ = self.client.request("GET", f"/{BUCKET}?comp=list&prefix={prefix}/&restype=container")
         return {name.removeprefix(f"{prefix}/") for name in re.findall(r"<Name>([^<]*)</Name>", data.decode())}
 
     def get(self, prefix: str, path: str) -> tuple[bytes, dict[str, str]]:
@@ -239,7 +239,7 @@ def azurite(folder: Path) -> Iterator[Store]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [node, str(program), "--silent", "--inMemoryPersistence", "--skipApiVersionCheck"]
-    command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+    command += ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
     with running(command, url, folder):
         client = _Blobs(url)
         client.request("PUT", f"/{BUCKET}?restype=container")
@@ -311,7 +311,7 @@ def cutting(target: str) -> Iterator[Cutting]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = forward  # noqa: N815 - names that http.server looks for
+        do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = forward
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""

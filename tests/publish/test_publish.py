@@ -303,7 +303,7 @@ def test_a_site_that_cannot_be_rendered_is_not_published(vault: Lab, tmp_path: P
     place = tmp_path / "www"
     publish(vault.context(), str(place))
     before = tree(place)
-    vault.commit({"site_template/index.html": "{{ nowhere.to.be.found }}"})
+    vault.commit({"site_template/key.html": '{% include "nowhere" %}{{'})
     with pytest.raises(KeyVaultError):
         publish(vault.context(), str(place))
     assert tree(place) == before

@@ -1,0 +1,241 @@
+"""
+How what a host serves differs from what a commit says. Pure: documents and headers in, findings out.
+
+What a host serves is data from a stranger: it is compared and described, never used.
+
+Sources: docs/check.md; RFC 7517 section 5; RFC 9111 section 5.2; RFC 8414 section 3.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from keyvault.core.jwk import PRIVATE_MEMBERS, thumbprint
+from keyvault.core.keys import VaultState
+from keyvault.core.text import format_duration, printable
+from keyvault.errors import JWKError
+
+#: Every kind of drift, and what it means. docs/check.md has what to do.
+CODES = {
+    "unreachable": "the host does not answer",
+    "tls": "the certificate is not one to be trusted",
+    "tls-expiring": "the certificate ends within two weeks",
+    "refused": "the URL is not one that may be asked",
+    "status": "the answer is not 200",
+    "redirect": "the URL redirects",
+    "too-large": "the answer is larger than verifiers take",
+    "compressed": "the answer is compressed although that was not asked for",
+    "not-json": "the answer is not JSON",
+    "not-jwks": "the answer is no JWK Set",
+    "content-type": "the media type is not that of JSON",
+    "cache-control": "caches keep it for longer than policy says, or not at all",
+    "cache-age": "a cache before the host serves an answer that is too old",
+    "cors": "pages of other origins may not read it",
+    "empty": "the JWK Set has no keys",
+    "active-missing": "a key that signs is not served",
+    "next-missing": "the key that will sign next is not served",
+    "retiring-missing": "a key of tokens that are still valid is not served",
+    "revoked-served": "a revoked key is served",
+    "withdrawn-served": "a withdrawn key is served",
+    "misplaced-served": "a key of the vault is served where it does not belong",
+    "unknown-served": "a key that the vault does not know is served",
+    "key-differs": "a key has another content than in the vault",
+    "private-member": "private key material is served",
+    "duplicate-kid": "two keys have the same kid",
+    "order": "the keys stand in another order: the active one comes first",
+    "discovery-issuer": "the discovery document names another issuer",
+    "discovery-jwks-uri": "the discovery document names another jwks_uri",
+    "discovery-differs": "the discovery document differs in other members",
+    "stale": "the site is that of an older commit",
+    "ahead": "the site is that of a newer commit than the one compared with",
+    "commit-unknown": "the site is that of a commit that is not in this clone",
+    "page-missing": "a page is not there",
+    "overdue": "something should have happened long ago",
+}
+
+#: How long before its end a certificate is a finding: most are renewed a month ahead.
+EXPIRY = timedelta(days=14)
+#: No cache is exact to the second.
+SLACK = timedelta(minutes=1)
+
+_MAX_AGE = re.compile(r'max-age\s*=\s*"?(\d{1,12})"?', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """
+    One difference.
+
+    Attributes:
+        code: One of `CODES`.
+        message: What differs, in words.
+        url: Where, or None for the vault itself.
+        kid: The key that it is about, if it is about one.
+    """
+
+    code: str
+    message: str
+    url: str | None = None
+    kid: str | None = None
+
+
+def response_drift(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    status: int,
+    redirects: tuple[str, ...],
+    complete: bool,
+    expires: datetime | None,
+    now: datetime,
+    max_age: timedelta,
+) -> Iterator[Drift]:
+    """
+    Yield what is wrong with a response, apart from its body.
+
+    Args:
+        url: What was asked.
+        headers: By lower-case names.
+        status: Of the last response.
+        redirects: Where it sent to.
+        complete: Whether the body came to an end within bounds.
+        expires: The end of the certificate, if there is one.
+        now: The instant.
+        max_age: How long policy says that it may be cached.
+    """
+    if expires is not None and expires - now < EXPIRY:
+        yield Drift("tls-expiring", f"the certificate ends at {expires:%Y-%m-%d %H:%M} UTC", url)
+    if redirects:
+        target = printable(redirects[-1])[:200]
+        yield Drift("redirect", f"sends to {target}: several verifiers do not follow", url)
+    if status != 200:
+        yield Drift("status", f"answers with status {status}", url)
+        return
+    if not complete:
+        yield Drift("too-large", "serves more than 256 KiB", url)
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        yield Drift("compressed", f"is sent as {printable(encoding)[:40]}, which was not asked for", url)
+    yield from _type_drift(url, headers.get("content-type", ""))
+    yield from _cache_drift(url, headers, max_age)
+    if headers.get("access-control-allow-origin") != "*":
+        yield Drift("cors", "has no Access-Control-Allow-Origin: *", url)
+
+
+def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
+    kind = content_type.partition(";")[0].strip().lower()
+    subtype = kind.removeprefix("application/")
+    # Hosts that go by the extension have none to go by; verifiers take it.
+    plain = "." not in url.rpartition("/")[2] and kind in ("application/octet-stream", "binary/octet-stream")
+    if not plain and (subtype == kind or (subtype != "json" and not subtype.endswith("+json"))):
+        yield Drift("content-type", f"is sent as {printable(kind)[:60] or 'nothing in particular'}", url)
+
+
+def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> Iterator[Drift]:
+    control = headers.get("cache-control", "")
+    match = _MAX_AGE.search(control)
+    allowed = format_duration(max_age)
+    if re.search(r"\bno-(?:store|cache)\b", control, re.IGNORECASE):
+        yield Drift("cache-control", "may not be cached: AWS STS and others then fail", url)
+    elif match is None:
+        yield Drift("cache-control", "does not say how long it may be cached", url)
+    elif timedelta(seconds=int(match[1])) > max_age:
+        yield Drift("cache-control", f"may be cached for {match[1]} s, policy's max_age is {allowed}", url)
+    age = headers.get("age", "")
+    if re.fullmatch(r"\d{1,12}", age) and timedelta(seconds=int(age)) > max_age + SLACK:
+        yield Drift("cache-age", f"comes from a cache that has had it for {age} s, max_age is {allowed}", url)
+
+
+def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterator[Drift]:
+    """
+    Yield how the JWK Set *body* differs from *wanted*, which *state* publishes there.
+
+    Every key is named with what the vault knows of it.
+    """
+    try:
+        served = _decode(body)
+    except ValueError:
+        yield Drift("not-json", "does not serve JSON", url)
+        return
+    keys = served.get("keys") if isinstance(served, dict) else None
+    if not isinstance(keys, list):
+        yield Drift("not-jwks", "does not serve a JWK Set", url)
+        return
+    if not keys:
+        yield Drift("empty", "serves a JWK Set without keys", url)
+    expected: dict[str, dict[str, Any]] = {jwk["kid"]: jwk for jwk in _decode(wanted)["keys"]}
+    found: dict[str, dict[str, Any]] = {}
+    for place, jwk in enumerate(keys):
+        kid = jwk.get("kid") if isinstance(jwk, dict) else None
+        if not isinstance(kid, str):
+            yield Drift("unknown-served", f"serves a key without kid at place {place}", url)
+            continue
+        name = printable(kid)[:128]
+        if set(jwk) & PRIVATE_MEMBERS:
+            yield Drift("private-member", f"serves private members of {name}: revoke it", url, name)
+        if kid in found:
+            yield Drift("duplicate-kid", f"serves kid {name} twice", url, name)
+            continue
+        found[kid] = jwk
+        if kid not in expected:
+            yield _foreign(url, state, kid, name)
+        elif jwk != expected[kid]:
+            what = "another key" if _thumbprint(jwk) != _thumbprint(expected[kid]) else "other members"
+            yield Drift("key-differs", f"serves {what} as {name}", url, name)
+    for kid in expected:
+        if kid not in found:
+            key = state.keys[kid]
+            yield Drift(f"{key.state}-missing", f"does not serve {kid}, the {key.state} key of {key.set}", url, kid)
+    common = [kid for kid in found if kid in expected]
+    if common != [kid for kid in expected if kid in found]:
+        yield Drift("order", "serves its keys in another order", url)
+
+
+def _foreign(url: str, state: VaultState, kid: str, name: str) -> Drift:
+    key = state.keys.get(kid)
+    if key is None:
+        return Drift("unknown-served", f"serves {name}, which the vault does not know", url, name)
+    if key.state in ("revoked", "withdrawn"):
+        return Drift(f"{key.state}-served", f"serves {kid} of {key.set}, which is {key.state}", url, kid)
+    return Drift("misplaced-served", f"serves {kid}, which is a key of {key.set}", url, kid)
+
+
+def _thumbprint(jwk: Mapping[str, Any]) -> str | None:
+    try:
+        return thumbprint(jwk)
+    except JWKError:
+        return None
+
+
+def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
+    """Yield how the discovery document *body* differs from *wanted*."""
+    try:
+        served = _decode(body)
+    except ValueError:
+        served = None
+    if not isinstance(served, dict):
+        yield Drift("not-json", "does not serve a JSON object", url)
+        return
+    expected = _decode(wanted)
+    for member, code in (("issuer", "discovery-issuer"), ("jwks_uri", "discovery-jwks-uri")):
+        if served.get(member) != expected[member]:
+            shown = printable(str(served.get(member)))[:200]
+            yield Drift(code, f"names {member} {shown}, not {expected[member]}", url)
+    named = {"issuer", "jwks_uri"}
+    others = sorted(member for member in {*served, *expected} - named if served.get(member) != expected.get(member))
+    if others:
+        yield Drift("discovery-differs", f"differs in {printable(', '.join(others))[:200]}", url)
+
+
+def _decode(data: bytes) -> Any:
+    """Return the JSON in *data*; raises ValueError for anything else."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError from error

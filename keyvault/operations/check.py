@@ -1,0 +1,195 @@
+"""
+Compare the live site with a commit.
+
+Source: docs/check.md.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from keyvault.core.drift import Drift, discovery_drift, response_drift, set_drift
+from keyvault.core.keys import VaultState
+from keyvault.core.planning import overdue
+from keyvault.errors import LiveError
+from keyvault.operations.context import Context
+from keyvault.operations.publish import HISTORY
+from keyvault.publish import live
+from keyvault.site.build import discovery, jwk_sets
+
+#: How many requests are under way at once: a host is looked at, not tried.
+PARALLEL = 8
+#: Seconds between two looks while waiting; each is longer than the one before.
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 20.0
+
+_COMMIT = re.compile(rb'^  "commit": "([0-9a-f]{40}(?:[0-9a-f]{24})?)"', re.MULTILINE)
+#: The commit stands at the beginning of history.json, behind title and url.
+_HISTORY_MOST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """
+    What a check saw.
+
+    Attributes:
+        commit: What was compared with.
+        live: The commit that the site says it shows, or None.
+        url: Where the site was looked at.
+        documents: How many JWK Sets and discovery documents were compared.
+        findings: Every difference.
+    """
+
+    commit: str
+    live: str | None
+    url: str
+    documents: int
+    findings: list[Drift]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A document that should be served: its URL, what it should be, and how to compare."""
+
+    url: str
+    wanted: bytes
+    is_set: bool
+
+
+def check(
+    context: Context,
+    url: str | None = None,
+    *,
+    revision: str = "HEAD",
+    wait: timedelta = timedelta(0),
+    grace: timedelta = timedelta(days=2),
+    on_wait: Callable[[Checked, float], None] = lambda checked, pause: None,
+) -> Checked:
+    """
+    Compare what is served at *url* with the site of *revision*.
+
+    Args:
+        context: The vault.
+        url: Below the site's own url: only what lies there. Elsewhere: where the whole site is looked for.
+        revision: What to compare with.
+        wait: How long to look again while something differs.
+        grace: How late something may be before it counts as overdue.
+        on_wait: Told before each pause what was seen, and how many seconds the pause takes.
+    """
+    state = context.state(revision)
+    base, places = _places(state, url)
+    deadline, pause = time.monotonic() + wait.total_seconds(), FIRST_PAUSE
+    while True:
+        commit, findings = _look(context, state, base, places)
+        late = [Drift("overdue", line) for line in overdue(state, context.now, grace=grace)]
+        checked = Checked(state.commit, commit, base, len(places), [*findings, *late])
+        remaining = deadline - time.monotonic()
+        # What is overdue is so because of the vault: no deploy mends it.
+        if not findings or remaining <= 0:
+            return checked
+        pause = min(pause, remaining)
+        on_wait(checked, pause)
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _places(state: VaultState, url: str | None) -> tuple[str, list[_Place]]:
+    """Return where the site is looked at, and every document there."""
+    own = state.policy.site.url
+    wanted = (url or own).rstrip("/")
+    base = own if (wanted + "/").startswith(own + "/") else wanted
+    documents = [(path, data, True) for path, data in jwk_sets(state)]
+    documents += [(path, data, False) for path, data in discovery(state)]
+    places = [_Place(f"{base}/{path}", data, is_set) for path, data, is_set in documents]
+    narrowed = [place for place in places if place.url == wanted or place.url.startswith(wanted + "/")]
+    if not narrowed and places:
+        raise LiveError(
+            f"nothing is published below {wanted}", code="refused", hint="one of " + ", ".join(list(state.issuers)[:5])
+        )
+    return base, narrowed
+
+
+def _look(context: Context, state: VaultState, base: str, places: list[_Place]) -> tuple[str | None, list[Drift]]:
+    """Return the live commit, and all that differs."""
+    commit, findings, answers = None, [], True
+    try:
+        commit, found = _history(context, state, f"{base}/{HISTORY}")
+        findings += found
+        findings += _page(f"{base}/")
+    except LiveError as error:
+        findings.append(Drift(error.code, error.message, f"{base}/{HISTORY}"))
+        answers = error.code not in ("unreachable", "tls", "refused")
+    if answers:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            compared = pool.map(lambda place: list(_compare(context, state, place)), places)
+            for done, some in enumerate(compared, 1):
+                context.progress("looking", done, len(places))
+                findings += some
+    return commit, _once(findings)
+
+
+def _once(findings: list[Drift]) -> list[Drift]:
+    """Return *findings*; what is of the host as a whole is said once."""
+    said: set[str] = set()
+    kept = []
+    for one in findings:
+        if one.code in ("unreachable", "tls", "tls-expiring"):
+            if one.code in said:
+                continue
+            said.add(one.code)
+        kept.append(one)
+    return kept
+
+
+def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Drift]:
+    try:
+        answer = live.ask(place.url)
+    except LiveError as error:
+        yield Drift(error.code, error.message, place.url)
+        return
+    yield from response_drift(
+        place.url,
+        answer.headers,
+        status=answer.status,
+        redirects=answer.redirects,
+        complete=answer.complete,
+        expires=answer.expires,
+        now=context.now,
+        max_age=state.policy.site.max_age,
+    )
+    if answer.status != 200 or not answer.complete or "content-encoding" in answer.headers:
+        return
+    if place.is_set:
+        yield from set_drift(place.url, state, place.wanted, answer.body)
+    else:
+        yield from discovery_drift(place.url, place.wanted, answer.body)
+
+
+def _history(context: Context, state: VaultState, url: str) -> tuple[str | None, list[Drift]]:
+    """Return the commit that history.json names, and what that says."""
+    answer = live.ask(url, most=_HISTORY_MOST)
+    match = _COMMIT.search(answer.body) if answer.status == 200 else None
+    if match is None:
+        said = f"answers with status {answer.status}" if answer.status != 200 else "names no commit"
+        return None, [Drift("page-missing", said, url)]
+    commit, git = match[1].decode(), context.repository.git
+    if commit == state.commit:
+        return commit, []
+    short, own = commit[:12], state.commit[:12]
+    if git.resolve(commit) is None:
+        return commit, [Drift("commit-unknown", f"shows commit {short}, which is not in this clone: git fetch", url)]
+    if git.is_ancestor(commit, state.commit):
+        return commit, [Drift("stale", f"shows commit {short}, not {own} yet", url)]
+    return commit, [Drift("ahead", f"shows commit {short}, which does not lead to {own}: git pull", url)]
+
+
+def _page(url: str) -> list[Drift]:
+    answer = live.ask(url)
+    if answer.status != 200:
+        return [Drift("page-missing", f"answers with status {answer.status}", url)]
+    return []
