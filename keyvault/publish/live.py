@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -28,6 +28,9 @@ from keyvault.core.jwk import thumbprint
 from keyvault.core.planning import Seen
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, LiveError
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
 
 TIMEOUT = 5.0
 BODY_MAX = 256 * 1024
@@ -232,12 +235,12 @@ def _shown(url: str) -> str:
 
 
 def _ask(url: str, most: int, deadline: float) -> Answer:
-    import urllib3
+    from urllib3 import Timeout
     from urllib3.exceptions import HTTPError, SSLError
 
     asked, origin = url, urlsplit(url)[:2]
     redirects: list[str] = []
-    with urllib3.PoolManager(retries=False) as pool:
+    with _pool() as pool:
         while True:
             check_address(url)
             remaining = deadline - time.monotonic()
@@ -246,7 +249,7 @@ def _ask(url: str, most: int, deadline: float) -> Answer:
                     "GET",
                     url,
                     headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "keyvault"},
-                    timeout=urllib3.Timeout(total=max(remaining, 0.1)),
+                    timeout=Timeout(total=max(remaining, 0.1)),
                     redirect=False,
                     preload_content=False,
                     decode_content=False,
@@ -269,10 +272,30 @@ def _ask(url: str, most: int, deadline: float) -> Answer:
                 raise LiveError(f"{_shown(url)} redirects more than {REDIRECTS_MAX} times", code="redirect")
 
 
+def _pool() -> PoolManager:
+    """Return a pool whose connections keep the certificate: the socket is gone when a host closes early."""
+    from urllib3 import HTTPSConnectionPool, PoolManager
+    from urllib3.connection import HTTPSConnection
+
+    class Connection(HTTPSConnection):
+        certificate: Mapping[str, Any] | None = None
+
+        def connect(self) -> None:
+            super().connect()
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.certificate = self.sock.getpeercert()
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    pool = PoolManager(retries=False)
+    pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": Pool}
+    return pool
+
+
 def _expires(connection: Any) -> datetime | None:
     """Return the end of the certificate of *connection*; its chain was verified already."""
-    certificate: dict[str, Any] = getattr(getattr(connection, "sock", None), "getpeercert", dict)() or {}
-    end = certificate.get("notAfter")
+    end = (getattr(connection, "certificate", None) or {}).get("notAfter")
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if end else None
 
 

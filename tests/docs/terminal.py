@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from keyvault.cli import main
-from keyvault.errors import LiveError
 from keyvault.publish import live
 
 START = datetime(2026, 11, 23, 17, tzinfo=UTC)
@@ -51,15 +50,22 @@ class Terminal:
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(main, "clock", lambda: self.now)
-        monkeypatch.setattr(live, "fetch", self._fetch)
+        monkeypatch.setattr(live, "ask", self._ask)
         monkeypatch.chdir(self._home)
 
-    def _fetch(self, url: str) -> bytes:
-        """Return what the host serves at *url*."""
+    def _ask(self, url: str, *, most: int = live.BODY_MAX) -> live.Answer:
+        """Return what the host answers at *url*, with the headers of GitHub Pages."""
         path = self._host / urlsplit(url).path.lstrip("/")
-        if not path.is_file():
-            raise LiveError(f"{url} answers with status 404", code="status")
-        return path.read_bytes()
+        path = path / "index.html" if path.is_dir() else path
+        kinds = {".json": "application/json", ".html": "text/html"}
+        headers = {
+            "content-type": kinds.get(path.suffix, "application/octet-stream"),
+            "cache-control": "max-age=600",
+            "access-control-allow-origin": "*",
+        }
+        found = path.is_file()
+        body = path.read_bytes() if found else b""
+        return live.Answer(url, 200 if found else 404, headers, body[:most], len(body) <= most, (), None)
 
     def run(self, line: str) -> str:
         """Return what the command *line* prints, with the folder of this test replaced by a home folder."""

@@ -68,6 +68,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     terminal.run("cd my-keys")
     assert list(ask("render --json")) == members("render")
     assert list(ask("publish www --json")) == members("publish")
+    assert list(ask("check --json")) == members("check")
     assert list(ask("guard --json")) == members("guard")
     assert list(ask("recipient check --json")) == members("recipient check")
     assert [list(one) for one in ask("identity list --json")] == [members("identity list")]
