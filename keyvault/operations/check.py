@@ -122,7 +122,7 @@ def _look(context: Context, state: VaultState, base: str, places: list[_Place]) 
         findings += found
         findings += _page(f"{base}/")
     except LiveError as error:
-        findings.append(Drift(error.code, error.message, f"{base}/{HISTORY}"))
+        findings.append(_failure(error, f"{base}/{HISTORY}"))
         answers = error.code not in ("unreachable", "tls", "refused")
     if answers:
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -146,11 +146,15 @@ def _once(findings: list[Drift]) -> list[Drift]:
     return kept
 
 
+def _failure(error: LiveError, url: str) -> Drift:
+    return Drift(error.code, error.message.removeprefix(f"{url} "), url)
+
+
 def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Drift]:
     try:
         answer = live.ask(place.url)
     except LiveError as error:
-        yield Drift(error.code, error.message, place.url)
+        yield _failure(error, place.url)
         return
     yield from response_drift(
         place.url,
