@@ -85,6 +85,6 @@ $(DEMO)/locked: requirements.lock requirements-build.lock
 
 # No index, host or path of the machine that resolved may end up in a lock file.
 define compile
-$(UV) pip compile $(2) --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+$(UV) pip compile $(2) --universal --no-strip-extras --python-version 3.11 --generate-hashes $(UPGRADE) \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --output-file $(1)
 endef
