@@ -1,0 +1,83 @@
+"""
+As much of ``gh`` as the workflows use, on issues in a file.
+
+The file is named by ``FAKE_GH``; it holds {"issues": [{number, title, body, labels, state, comments}], "labels": []}.
+A call that this one does not know ends with an error, as does one without ``GH_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command."""
+    place = Path(os.environ["FAKE_GH"])
+    if not os.environ.get("GH_TOKEN"):
+        print("gh: set the GH_TOKEN environment variable", file=sys.stderr)
+        return 4
+    known: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {"issues": [], "labels": []}
+    parser = argparse.ArgumentParser(prog="gh", allow_abbrev=False)
+    group, action = arguments[:2]
+    for name in ("--label", "--title", "--body", "--body-file", "--state", "--json", "--jq", "--comment", "--reason"):
+        parser.add_argument(name)
+    for name in ("--color", "--description", "--limit", "--repo", "--search"):
+        parser.add_argument(name)
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("what", nargs="?")
+    given = parser.parse_args(arguments[2:])
+    body = Path(given.body_file).read_text() if given.body_file not in (None, "-") else given.body
+    if given.body_file == "-":
+        body = sys.stdin.read()
+    issues: list[dict[str, Any]] = known["issues"]
+    if (group, action) == ("label", "create"):
+        if given.what in known["labels"] and not given.force:
+            print("label already exists", file=sys.stderr)
+            return 1
+        known["labels"] = sorted({*known["labels"], given.what})
+    elif (group, action) == ("issue", "list"):
+        wanted = (given.state or "open").upper()
+        found = [
+            {"number": one["number"], "title": one["title"], "state": one["state"], "body": one["body"]}
+            for one in reversed(issues)
+            if wanted in ("ALL", one["state"]) and (given.label is None or given.label in one["labels"])
+        ]
+        chosen = [{name: one[name] for name in given.json.split(",")} for one in found]
+        text = json.dumps(chosen)
+        if given.jq:
+            text = subprocess.run(["jq", "-r", given.jq], input=text, capture_output=True, text=True, check=True).stdout
+        print(text.strip())
+    elif (group, action) == ("issue", "create"):
+        if given.label and given.label not in known["labels"]:
+            print(f"could not add label: {given.label!r} not found", file=sys.stderr)
+            return 1
+        number = len(issues) + 1
+        labels = [given.label] if given.label else []
+        issues.append(
+            {"number": number, "title": given.title, "body": body, "labels": labels, "state": "OPEN", "comments": []}
+        )
+        print(f"https://github.com/example/keys/issues/{number}")
+    elif (group, action) in (("issue", "comment"), ("issue", "close"), ("issue", "reopen"), ("issue", "edit")):
+        issue = next(one for one in issues if str(one["number"]) == given.what)
+        text = body if action == "comment" else given.comment
+        if action == "edit":
+            issue["body"] = body or issue["body"]
+        elif text:
+            issue["comments"].append(text)
+        if action in ("close", "reopen"):
+            issue["state"] = "CLOSED" if action == "close" else "OPEN"
+    else:
+        print(f"gh: {group} {action} is not known here", file=sys.stderr)
+        return 2
+    place.write_text(json.dumps(known))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
