@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import jwt
+import jwt.api_jwk
 import jwt.jwk_set_cache
 import jwt.jwks_client
 import pytest
@@ -42,9 +43,8 @@ class Verifiers:
         if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
             pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
         self.clock = Clock(now)
-        for module in (jwt.jwk_set_cache, jwt.jwks_client):
-            if hasattr(module, "time"):
-                patch.setattr(module, "time", self.clock)
+        for module in (jwt.api_jwk, jwt.jwk_set_cache, jwt.jwks_client):
+            patch.setattr(module, "time", self.clock)
         self._issuer, self._audience = issuer, audience
         self._client = jwt.PyJWKClient(jwks_uri)
         self._node = subprocess.Popen(
