@@ -1,0 +1,350 @@
+"""
+Half a year of the workflow's own steps: a bare remote, a web server, an S3 server, ticks that are late or dropped,
+deploys that fail. Services that verify tokens run all the while and never start again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyvault.operations import setup
+from tests.ci.forked import command
+from tests.ci.player import Handler, Job, Player, StepFailure
+from tests.ci.verifiers import Verifiers
+from tests.publish.servers import BUCKET, Store, seaweedfs
+from tests.publish.test_check import Host, _serving
+from tests.vaults import T0, environment, run_git
+
+WORKFLOW = Path(__file__).parent.parent.parent / ".github" / "workflows" / "rotate-and-publish.yml"
+AUDIENCE = "app"
+PREFIX = "site"
+
+
+class _Objects(dict[str, Any]):
+    """What a host in front of a bucket serves: files, or the headers of files."""
+
+    def __init__(self, store: Store, part: int) -> None:
+        super().__init__()
+        self._store, self._part = store, part
+
+    def get(self, path: str, default: Any = None) -> Any:
+        name = path.lstrip("/")
+        try:
+            return self._store.get(PREFIX, name)[self._part]
+        except self._store.client.exceptions.NoSuchKey:
+            return default
+
+
+@dataclass
+class Forge:
+    """
+    A forge, a host and a team.
+
+    Attributes:
+        top: The folder of it all.
+        bare: The repository.
+        host: What serves the site.
+        store: The S3 server.
+        clock: The file of the clock.
+        now: The present instant.
+        deploys_fail: Whether the next deploy fails.
+    """
+
+    top: Path
+    host: Host
+    store: Store
+    clock: Path
+    commands: Path
+    now: datetime = T0
+    deploys_fail: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+    artifact: bytes | None = None
+
+    @property
+    def bare(self) -> Path:
+        return self.top / "origin.git"
+
+    @property
+    def team(self) -> Path:
+        return self.top / "team"
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        place = self.top / "issues.json"
+        return list(json.loads(place.read_text())["issues"]) if place.exists() else []
+
+    def at(self, now: datetime) -> None:
+        self.now = now
+        self.clock.write_text(now.isoformat())
+
+    def player(self) -> Player:
+        programs = self.top / "programs"
+        if not programs.exists():
+            programs.mkdir()
+            (programs / "gh").write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "gh.py"}" "$@"\n'
+            )
+            (programs / "gh").chmod(0o755)
+        home = self.top / "runner"
+        home.mkdir(exist_ok=True)
+        environ = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "FAKE_GH": str(self.top / "issues.json"),
+        }
+        handlers: dict[str, Handler] = {
+            "actions/checkout": self._checkout,
+            "./.github/actions/keyvault": self._install,
+            "actions/upload-pages-artifact": self._upload,
+            "actions/deploy-pages": self._deploy,
+            "aws-actions/configure-aws-credentials": self._assume_role,
+        }
+        secrets = {"UNRELATED": "a-secret-of-the-repository"}
+        return Player(WORKFLOW, self.top / "job", environ, handlers, self.variables, secrets)
+
+    def _checkout(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        depth = int(given.get("fetch-depth", "1"))
+        options = ["--depth", str(depth)] if depth else []
+        run_git(job.folder, job.environ, "clone", "--quiet", *options, f"file://{self.bare}", ".")
+        if given.get("persist-credentials", "true") != "true" or job.permissions.get("contents") != "write":
+            run_git(job.folder, job.environ, "remote", "set-url", "--push", "origin", str(self.top / "not-allowed"))
+        return {}
+
+    def _install(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        job.environ["PATH"] = f"{self.commands}:{job.environ['PATH']}"
+        return {}
+
+    def _upload(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        hidden = given.get("include-hidden-files") == "true"
+        place = job.temp / "artifact.tar"
+        with tarfile.open(place, "w") as tar:
+            for path in sorted(Path(given["path"]).rglob("*")):
+                name = path.relative_to(given["path"])
+                if path.is_file() and (hidden or not any(part.startswith(".") for part in name.parts)):
+                    tar.add(path, f"./{name.as_posix()}")
+        self.artifact = place.read_bytes()
+        return {}
+
+    def _deploy(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        assert job.permissions == {"pages": "write", "id-token": "write"}
+        if self.deploys_fail:
+            raise StepFailure("Deployment failed, try again later.")
+        assert self.artifact is not None
+        import io
+
+        files = {}
+        with tarfile.open(fileobj=io.BytesIO(self.artifact)) as tar:
+            for member in tar:
+                found = tar.extractfile(member)
+                assert found is not None
+                files[member.name.removeprefix(".")] = found.read()
+        self.host.files = files
+        return {"page_url": self.host.url}
+
+    def _assume_role(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        assert job.permissions.get("id-token") == "write"
+        assert given == {"role-to-assume": "arn:aws:iam::123456789012:role/keys", "aws-region": "us-east-1"}
+        if self.deploys_fail:
+            raise StepFailure("Could not assume role with OIDC")
+        job.environ |= dict(self.store.environ)
+        return {}
+
+    def move_to_s3(self) -> None:
+        """Publish to S3 from now on; what stands in front of it has the address of before."""
+        self.variables |= {
+            "KEYVAULT_DEPLOY": f"s3://{BUCKET}/{PREFIX}",
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/keys",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def serve_s3(self) -> None:
+        self.host.files, self.host.own = _Objects(self.store, 0), _Objects(self.store, 1)
+        self.host.headers = {"Access-Control-Allow-Origin": "*"}
+
+    def keyvault(self, folder: Path, *arguments: str) -> str:
+        """Run a command as the team does, on its own machine."""
+        environ = environment(self.top) | {"PATH": f"{self.commands}:{os.environ['PATH']}"}
+        done = subprocess.run(["keyvault", *arguments], cwd=folder, env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, (arguments, done.stderr)
+        return done.stdout
+
+    def signer_pulls(self) -> None:
+        run_git(self.team, environment(self.top), "pull", "--quiet", "--ff-only")
+
+    def sign(self, name: str) -> str:
+        return self.keyvault(self.team, "token", "sign", name, "--claim", f"aud={AUDIENCE}", "--ttl", "1h").strip()
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Forge]:
+    """A repository with a vault that has just been pushed."""
+    made = Host(headers={"Cache-Control": "max-age=600", "Access-Control-Allow-Origin": "*"})
+    (tmp_path / "s3").mkdir()
+    clock = tmp_path / "clock"
+    clock.write_text(T0.isoformat())
+    with seaweedfs(tmp_path / "s3") as store, command(clock) as commands:
+        for host in _serving(made):
+            yield _set_up(Forge(tmp_path, host, store, clock, commands))
+
+
+def _set_up(forge: Forge) -> Forge:
+    environ = environment(forge.top)
+    sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
+    setup.init(forge.team, T0, environ, url=forge.host.url, sets=sets)
+    text = (forge.team / "keyvault.toml").read_text()
+    (forge.team / "keyvault.toml").write_text(text.replace('cryptoperiod = "90d"', 'cryptoperiod = "30d"'))
+    assert text.count('cryptoperiod = "90d"') >= 1
+    run_git(forge.top, environ, "init", "--quiet", "--bare", "--initial-branch=main", str(forge.bare))
+    run_git(forge.team, environ, "add", "keyvault.toml")
+    run_git(forge.team, environ, "commit", "--quiet", "-m", "keys sign for 30 days")
+    run_git(forge.team, environ, "remote", "add", "origin", str(forge.bare))
+    run_git(forge.team, environ, "push", "--quiet", "--set-upstream", "origin", "main")
+    return forge
+
+
+def results(jobs: dict[str, Job]) -> dict[str, str]:
+    return {name: job.result for name, job in jobs.items()}
+
+
+def logs(jobs: dict[str, Job]) -> str:
+    return "\n".join(f"===== {name}: {job.result}\n{job.log}" for name, job in jobs.items())
+
+
+def test_without_a_vault_it_ends_green_and_says_so(forge: Forge) -> None:
+    """As in a repository that was made from the template."""
+    environ = environment(forge.top)
+    run_git(forge.team, environ, "rm", "--quiet", "keyvault.toml")
+    run_git(forge.team, environ, "commit", "--quiet", "-m", "no vault")
+    run_git(forge.team, environ, "push", "--quiet")
+    jobs = forge.player().play("push")
+    assert set(results(jobs).values()) == {"success", "skipped"}
+    assert "no vault here yet" in jobs["look"].summary
+
+
+def test_one_run_by_hand(forge: Forge) -> None:
+    """A set is rotated by force, with its reason; without force the gate holds and nothing else breaks."""
+    first = forge.player().play("push")
+    assert results(first) == {
+        "look": "success", "rotate": "success", "audit": "success", "render": "success", "deploy-pages": "success",
+        "deploy-store": "skipped", "check": "success", "watchdog": "success",
+    }, logs(first)  # fmt: skip
+    forge.at(forge.now + timedelta(hours=1))
+    refused = forge.player().play("workflow_dispatch", {"set": "id-token", "force": False, "reason": ""})
+    assert refused["rotate"].result == "failure"
+    assert refused["check"].result == "success", logs(refused)
+    assert [issue["state"] for issue in forge.issues] == ["OPEN"]
+    hostile = "lost; $(touch pwned) `id` \" ' \\"
+    forced = forge.player().play("workflow_dispatch", {"set": "id-token", "force": True, "reason": hostile})
+    assert set(results(forced).values()) == {"success", "skipped"}, logs(forced)
+    assert [issue["state"] for issue in forge.issues] == ["CLOSED"]
+    forge.signer_pulls()
+    assert hostile in json.dumps(
+        [
+            json.loads(path.read_text())["events"]
+            for path in forge.team.glob("keys.enc/**/*.json")
+            if "events" in path.read_text()
+        ],
+    ).encode().decode("unicode_escape").replace('\\"', '"').replace("\\\\", "\\") or hostile in run_git(
+        forge.team, environment(forge.top), "log", "-1", "--format=%B"
+    )
+    assert not list(forge.top.rglob("pwned"))
+
+
+@pytest.mark.slow
+def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys rotate, receipts come, and every token verifies with every service at every step."""
+    chance = random.Random(20261124)
+    seen: Counter[str] = Counter()
+    names = ("id-token", "access-token")
+    forge.player().play("push")
+    jwks_uri = f"{forge.host.url}/.well-known/jwks.json"
+    rotating_environments: list[dict[str, str]] = []
+    valid: list[tuple[datetime, str]] = []
+    with Verifiers(jwks_uri, forge.host.url, AUDIENCE, forge.now, monkeypatch) as verifiers:
+
+        def services() -> None:
+            """Sign with what the signer has, and let both services verify that and what is still valid."""
+            verifiers.clock.now = forge.now
+            valid[:] = [(until, token) for until, token in valid if until > forge.now]
+            valid.extend((forge.now + timedelta(minutes=59), forge.sign(name)) for name in names)
+            for _, token in valid:
+                verdict = verifiers.verify(token)
+                assert not any(verdict.values()), (forge.now, verdict)
+                seen["verified"] += 1
+
+        moved = False
+        for day in range(180):
+            for hour in (3, 9, 15, 21):
+                planned = T0.replace(hour=0, minute=17) + timedelta(days=day + 1, hours=hour)
+                if chance.random() < 0.7:  # dropped
+                    seen["dropped"] += 1
+                    continue
+                late = timedelta(minutes=chance.choice([0, 3, 20, 90, 240]))
+                forge.at(max(planned + late, forge.now + timedelta(minutes=5)))
+                forge.signer_pulls()
+                services()
+                forge.deploys_fail = chance.random() < 0.2
+                if day >= 90 and not moved:
+                    forge.move_to_s3()
+                    forge.deploys_fail = False
+                    # The bucket is filled before the name leads to it.
+                    jobs = forge.player().play()
+                    assert jobs["deploy-store"].result == "success", logs(jobs)
+                    forge.serve_s3()
+                    moved = True
+                jobs = forge.player().play()
+                seen["ticks"] += 1
+                rotating_environments += jobs["rotate"].environments
+                deployed = jobs["deploy-pages"].result == "success" or jobs["deploy-store"].result == "success"
+                assert deployed is not forge.deploys_fail, logs(jobs)
+                assert jobs["rotate"].result == "success", logs(jobs)
+                if deployed:
+                    assert jobs["check"].result == "success", logs(jobs)
+                    assert not [issue for issue in forge.issues if issue["state"] == "OPEN"], logs(jobs)
+                else:
+                    seen["failed deploys"] += 1
+                    assert [issue["state"] for issue in forge.issues].count("OPEN") == 1, logs(jobs)
+                forge.at(forge.now + timedelta(minutes=chance.choice([1, 10, 30])))
+                services()  # the signer has not pulled yet
+                forge.signer_pulls()
+                services()
+    log = run_git(forge.team, environment(forge.top), "log", "--format=%B")
+    keys = json.loads(forge.keyvault(forge.team, "key", "list", "--all", "--json"))
+    for name in names:
+        lived = [key for key in keys if key["set"] == name and key["activated_at"]]
+        seen[f"{name} active"] = len(lived)
+        assert len(lived) >= 6  # at the start, and after each of five periods of thirty days
+    assert "receipt" in log or "published" in log
+    assert seen["ticks"] > 180
+    assert seen["failed deploys"] > 20
+    assert seen["verified"] > 1_000
+    assert {issue["state"] for issue in forge.issues} == {"CLOSED"}
+    _no_secret_in(rotating_environments, forge)
+    print(dict(seen))
+
+
+def _no_secret_in(environments: list[dict[str, str]], forge: Forge) -> None:
+    secrets = {"a-secret-of-the-repository", "ghs_of_a_test", *forge.store.environ.values()}
+    assert environments
+    for environ in environments:
+        assert not secrets & set(environ.values())
+        allowed = {"KEYVAULT_DIR", "SET", "FORCE", "REASON", "PATH", "HOME", "LANG", "CI", "RUNNER_TEMP", "FAKE_GH"}
+        assert {name for name in environ if not name.startswith("GITHUB_")} == allowed
+    runner = forge.top / "runner"
+    assert not [path for path in runner.rglob("*") if "identit" in path.name]
+    shutil.rmtree(runner)

@@ -1,0 +1,97 @@
+"""The workflows themselves: pinned, without secrets, the same here and in what is shipped, and without a complaint."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import keyvault
+
+PROJECT = Path(__file__).parent.parent.parent
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
+ACTIONS = sorted((PROJECT / ".github" / "actions").glob("*/action.yml"))
+SHIPPED = Path(keyvault.__file__).parent / "ci" / "github"
+MAIN = PROJECT / ".github" / "workflows" / "rotate-and-publish.yml"
+
+
+def load(path: Path) -> dict[Any, Any]:
+    return dict(yaml.safe_load(path.read_text()))
+
+
+def test_what_is_shipped_is_what_runs_here() -> None:
+    """There is one workflow, and one action."""
+    assert (SHIPPED / "rotate-and-publish.yml").read_bytes() == MAIN.read_bytes()
+    assert (SHIPPED / "action.yml").read_bytes() == (PROJECT / ".github/actions/keyvault/action.yml").read_bytes()
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: path.parent.name + "-" + path.stem)
+def test_actions_are_pinned_by_commit(path: Path) -> None:
+    """A tag can be moved; a commit cannot. The version stands beside it for people."""
+    for line in path.read_text().splitlines():
+        match = re.match(r"\s*(?:- )?uses: (\S+)(.*)", line)
+        if match and not match[1].startswith("./"):
+            assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", match[1]), line
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", match[2]), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_permissions_are_given_one_by_one(path: Path) -> None:
+    """Nothing on top; each job says what it needs, and why."""
+    workflow = load(path)
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert isinstance(job["permissions"], dict)
+    for line in path.read_text().splitlines():
+        if re.match(r"\s+[a-z-]+: (?:read|write)\b", line):
+            assert " # " in line, line
+
+
+def test_the_job_that_rotates_has_no_secret() -> None:
+    """It may push, and nothing else; no job has a secret at all."""
+    workflow = load(MAIN)
+    assert workflow["jobs"]["rotate"]["permissions"] == {"contents": "write"}
+    writing = {name for name, job in workflow["jobs"].items() if job["permissions"].get("contents") == "write"}
+    assert writing == {"rotate"}
+    assert "secrets." not in MAIN.read_text()
+    # Only what deploys proves who it is, and it runs nothing of the repository before.
+    proving = {name for name, job in workflow["jobs"].items() if "id-token" in job["permissions"]}
+    assert proving == {"deploy-pages", "deploy-store"}
+
+
+def test_nothing_foreign_is_put_into_a_script() -> None:
+    """Expressions stand in `env:`, `if:` and `with:`: what they give is data."""
+    for path in (*WORKFLOWS, *ACTIONS):
+        document = load(path)
+        jobs = document.get("jobs", {"action": document.get("runs", {})})
+        for job in jobs.values():
+            for step in job["steps"]:
+                assert "${{" not in step.get("run", ""), (path.name, step.get("name"))
+
+
+def test_every_checkout_leaves_no_credentials_but_the_one_that_pushes() -> None:
+    """And all of those that read the vault have its whole history."""
+    for name, job in load(MAIN)["jobs"].items():
+        for step in job["steps"]:
+            if "actions/checkout@" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is (name == "rotate"), name
+                assert name == "look" or step["with"]["fetch-depth"] == 0, name
+
+
+def test_zizmor_has_no_complaint() -> None:
+    """At its strictest."""
+    program = shutil.which("zizmor", path=str(Path(sys.executable).parent))
+    assert program is not None
+    done = subprocess.run(
+        [program, "--persona", "pedantic", "--offline", "--no-progress", str(PROJECT / ".github")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
