@@ -1,0 +1,259 @@
+"""
+Rules about whole documents: their bytes, the JWK Set in them, and the discovery document that leads to it.
+
+`read` takes bytes of anybody; `lint_jwk_set` and `lint_discovery` say what is wrong. Nothing is asked for here.
+
+Sources: RFC 8259 section 8.1 (UTF-8, no byte order mark), RFC 7517 section 5, OpenID Connect Discovery 1.0
+sections 3 and 4, OpenID Connect Core 1.0 section 15.1 (RS256).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keyvault.core.lint.keys import Object, lint_keys, signing_algs
+from keyvault.core.lint.rules import Consumer, Finding, finding, judge, shown
+from keyvault.core.lint.transport import Response, is_preview, lint_address, lint_response, split
+
+BODY_MAX = 256 * 1024
+#: Nimbus, and with it Spring Security, reads no more than this.
+NIMBUS_MAX = 50 * 1024
+LARGE = 32 * 1024
+
+CONFIGURATION = "/.well-known/openid-configuration"
+
+#: Members that OpenID Connect Discovery requires, beside issuer and jwks_uri, and whether each is a list.
+_REQUIRED = {
+    "authorization_endpoint": False,
+    "response_types_supported": True,
+    "subject_types_supported": True,
+    "id_token_signing_alg_values_supported": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """
+    A document to look at.
+
+    Attributes:
+        name: What findings call it: a path, or a URL.
+        data: Its bytes, at most `BODY_MAX` and one more of them.
+        url: Where the world reads it, or None for a file.
+        response: How a host sent it, or None where no host was asked.
+    """
+
+    name: str
+    data: bytes
+    url: str | None = None
+    response: Response | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here, and can be read."""
+        if len(self.data) > BODY_MAX:
+            return False
+        return self.response is None or (self.response.complete and self.response.encoding == "identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    What bytes say.
+
+    Attributes:
+        value: The JSON document; None where it is none.
+        problems: What is wrong with the bytes.
+    """
+
+    value: object
+    problems: tuple[Finding, ...]
+
+    @property
+    def kind(self) -> Literal["jwks", "discovery"] | None:
+        """What the document looks like."""
+        if not isinstance(self.value, dict):
+            return None
+        if isinstance(self.value.get("keys"), list):
+            return "jwks"
+        return "discovery" if "jwks_uri" in self.value else None
+
+    @property
+    def keys(self) -> list[object] | None:
+        """The keys of a JWK Set, or None."""
+        keys = self.value.get("keys") if isinstance(self.value, dict) else None
+        return keys if isinstance(keys, list) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Object:
+    made = Object(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        made.duplicates = tuple(name for name in made if names.count(name) > 1)
+    return made
+
+
+def _integer(digits: str) -> int:
+    # Python refuses to convert thousands of digits, and no rule needs their value.
+    return int(digits) if len(digits) < 100 else 0
+
+
+def read(data: bytes) -> Reading:
+    """Return what *data* says, as a lenient reader takes it, and what strict ones say to it. Never raises."""
+    problems = []
+    encoding = json.detect_encoding(data)
+    if encoding == "utf-8-sig":
+        problems.append(finding("byte-order-mark", "begins with a byte order mark"))
+    elif encoding != "utf-8":
+        problems.append(finding("utf-16", f"is {encoding.upper()}, not UTF-8"))
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding in ("utf-8", "utf-8-sig"):
+            problems.append(finding("not-utf-8", "is not UTF-8"))
+        text = data.decode(encoding, errors="replace")
+    numbers: list[str] = []
+
+    def constant(name: str) -> float:
+        numbers.append(name)
+        return 0.0
+
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=constant)
+    except (ValueError, RecursionError):
+        return Reading(None, (*problems, finding("not-json", "is not JSON")))
+    if numbers:
+        problems.append(finding("not-a-number", f"holds {numbers[0]}, which JSON does not have"))
+    for name in getattr(value, "duplicates", ()):
+        problems.append(finding("duplicate-top-member", f"the member {shown(name)!r} stands twice"))
+    return Reading(value, tuple(problems))
+
+
+def lint_jwk_set(source: Source, consumers: Sequence[Consumer] = ()) -> list[Finding]:
+    """Return what is wrong with the JWK Set *source*."""
+    return list(judge(_jwk_set(source, consumers), consumers, document=source.name))
+
+
+def _jwk_set(source: Source, consumers: Sequence[Consumer]) -> Iterator[Finding]:
+    yield from _sent(source)
+    if not source.is_whole:
+        return
+    reading = read(source.data)
+    yield from reading.problems
+    if reading.value is None and reading.problems:
+        return
+    if not isinstance(reading.value, dict):
+        yield finding("not-object", f"is no JSON object but {shown(reading.value)}")
+    elif reading.keys is None:
+        single = ", but those of a single JWK: put it into an array" if "kty" in reading.value else ""
+        yield finding("no-keys", f"has no array keys{single}")
+    elif not reading.keys:
+        yield finding("empty-set", "has no key: verifiers that fetch it forget all that they knew")
+    else:
+        yield from lint_keys(reading.keys, consumers)
+
+
+def _sent(source: Source) -> Iterator[Finding]:
+    """Yield what is wrong with the address, the response and the size."""
+    if source.url is not None:
+        yield from lint_address(source.url)
+    if source.response is not None:
+        yield from lint_response(source.response, source.url or "")
+    size = len(source.data)
+    if size > BODY_MAX or (source.response is not None and not source.response.complete):
+        yield finding("too-large", f"has more than {BODY_MAX // 1024} KiB: it was not looked at further")
+    elif size > NIMBUS_MAX:
+        yield finding("over-50-kib", f"has {size} octets: readers exist that stop at {NIMBUS_MAX}")
+    elif size > LARGE:
+        yield finding("over-32-kib", f"has {size} octets, on the way to what readers refuse")
+
+
+def lint_discovery(
+    source: Source, keys: Sequence[object] | None = None, consumers: Sequence[Consumer] = ()
+) -> list[Finding]:
+    """
+    Return what is wrong with the discovery document *source*.
+
+    Args:
+        source: The document.
+        keys: The keys of the JWK Set that it leads to, or None where that was not read.
+        consumers: Whom it is for.
+    """
+    return list(judge(_discovery(source, keys), consumers, document=source.name))
+
+
+def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Finding]:
+    yield from _sent(source)
+    if not source.is_whole:
+        return
+    reading = read(source.data)
+    yield from reading.problems
+    document = reading.value
+    if not isinstance(document, dict):
+        if document is not None or not reading.problems:
+            yield finding("not-object", f"is no JSON object but {shown(document)}")
+        return
+    yield from _issuer(document.get("issuer"), source.url)
+    yield from _jwks_uri(document.get("jwks_uri"), source.url)
+    for name, is_list in _REQUIRED.items():
+        value = document.get(name)
+        if name not in document:
+            yield finding("discovery-incomplete", f"{name} is missing, which the standard requires", name)
+        elif not (isinstance(value, list) if is_list else isinstance(value, str)):
+            yield finding("discovery-incomplete", f"{name} is {shown(value)}, which cannot be", name)
+    yield from _algs(document.get("id_token_signing_alg_values_supported"), keys)
+
+
+def issuer_of(url: str) -> str | None:
+    """Return the issuer whose discovery document stands at *url*, or None for another place."""
+    for ending in (CONFIGURATION, f"{CONFIGURATION}.json"):
+        if url.endswith(ending):
+            return url.removesuffix(ending)
+    return None
+
+
+def _issuer(issuer: object, url: str | None) -> Iterator[Finding]:
+    if not isinstance(issuer, str):
+        yield finding("issuer-mismatch", "no issuer", "issuer")
+        return
+    yield from lint_address(issuer, "issuer")
+    expected = None if url is None else issuer_of(url)
+    # From the address alone nobody can tell whether the issuer ends with a slash.
+    if expected is not None and issuer not in (expected, f"{expected}/"):
+        yield finding("issuer-mismatch", f"issuer is {shown(issuer)}, not {shown(expected)}", "issuer")
+
+
+def _jwks_uri(uri: object, url: str | None) -> Iterator[Finding]:
+    if not isinstance(uri, str) or split(uri) is None:
+        yield finding("no-jwks-uri", "no jwks_uri that is a URL", "jwks_uri")
+        return
+    if url is None:
+        yield from lint_address(uri, "jwks_uri")
+        return
+    if is_preview(uri) and not is_preview(url):
+        yield finding("jwks-uri-local", f"jwks_uri {shown(uri)} is on the reader's own machine", "jwks_uri")
+        return
+    yield from lint_address(uri, "jwks_uri")
+    ours, theirs = split(url), split(uri)
+    if ours is not None and theirs is not None and ours.netloc != theirs.netloc:
+        yield finding("jwks-uri-other-host", f"the keys are on another host: {shown(theirs.netloc)}", "jwks_uri")
+
+
+def _algs(listed: object, keys: Sequence[object] | None) -> Iterator[Finding]:
+    where = "id_token_signing_alg_values_supported"
+    if not isinstance(listed, list):
+        return
+    algs = [alg for alg in listed if isinstance(alg, str)]
+    if "RS256" not in algs:
+        yield finding("no-rs256", "RS256 is not listed, which the standard requires", where)
+    if keys is None:
+        return
+    used = signing_algs(keys)
+    for alg in sorted(used - set(algs)):
+        yield finding("alg-not-listed", f"keys with alg {shown(alg)} are published, and it is not listed", where)
+    for alg in sorted(set(algs) - used - {"none"}):
+        if not alg.startswith("HS"):
+            yield finding("alg-without-key", f"{shown(alg)} is listed, and no key has it", where)

@@ -1,0 +1,287 @@
+"""
+The one table of lint's rules: the level of each, and whom it hurts.
+
+A text such as ``PyJWT 2.15`` means that this version was fed the breaking document and choked on it; tests repeat
+that for the verifiers that they can run, and fail when a version no longer does. Older versions are named as such.
+What clouds do is taken from their documentation.
+
+Levels:
+
+* error: a current verifier reads no key of the document at all, or a secret stands in the open;
+* warning: a current verifier loses a key, an older one the document, or a new key arrives late;
+* note: nothing fails, unless the one consumer that it names reads the document: ``--for`` makes it a warning.
+
+Source: docs/lint.md explains every code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from keyvault.core.text import nearest, printable
+from keyvault.errors import UsageError
+
+Level = Literal["error", "warning", "note"]
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+#: How much of a foreign text a message shows.
+TEXT_MAX = 80
+
+PYJWT = "PyJWT 2.15"
+JOSE = "jose 6"
+JWKS_RSA = "jwks-rsa 4"
+GO_OIDC = "go-oidc 3.21"
+GO_JOSE = "go-jose 4.1"
+JWX = "jwx 3.3"
+KEYFUNC = "keyfunc 3.9"
+JOSERFC = "joserfc 1.8"
+AUTHLIB = "Authlib 1.9"
+JWCRYPTO = "jwcrypto 1.6"
+NIMBUS = "Nimbus 10.10"
+RUST = "jsonwebtoken 11 (Rust)"
+PYTHON_JOSE = "python-jose 3.5"
+#: kube-apiserver reads tokens with go-oidc 2, and go-jose 2 below it.
+KUBERNETES = "Kubernetes (go-oidc 2)"
+AWS_IAM = "AWS IAM"
+AWS_STS = "AWS STS"
+GCP = "GCP"
+ENTRA = "Entra"
+
+#: What takes a set in one piece: one key that it does not know, and it has none.
+_STRICT = (GO_JOSE, JWX, KUBERNETES)
+#: What asks for a set itself.
+_CLIENTS = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, NIMBUS, KUBERNETES)
+_ALL = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    One rule.
+
+    Attributes:
+        level: How bad it is.
+        hurts: Verifiers and clouds, with their versions; empty where none fails.
+    """
+
+    level: Level
+    hurts: tuple[str, ...] = ()
+
+
+RULES: dict[str, Rule] = {
+    # --- the address, and how it answers
+    "not-https": Rule("error", (AWS_IAM, GCP, ENTRA, KUBERNETES)),
+    "url-port": Rule("note", (AWS_IAM,)),
+    "url-query": Rule("note", (AWS_IAM,)),
+    "status": Rule("error", _CLIENTS),
+    "status-not-200": Rule("error", (JOSE, GO_OIDC, JWX, KEYFUNC, KUBERNETES)),
+    "redirect": Rule("error", (PYJWT, "PyJWT from 2.14", JOSE, JWKS_RSA)),
+    "redirect-not-followed": Rule("error", (PYJWT, "PyJWT from 2.14", JOSE, JWKS_RSA)),
+    "compressed": Rule("error", (PYJWT, JWKS_RSA, NIMBUS, "jose 5")),
+    "cache-forbidden": Rule("warning", (AWS_STS,)),
+    "cache-unsaid": Rule("warning", ("CloudFront",)),
+    "cache-short": Rule("note"),
+    "cache-long": Rule("warning", (JWX, KUBERNETES, "CloudFront")),
+    "content-type": Rule("warning"),
+    "content-type-octets": Rule("note"),
+    "no-cors": Rule("note", ("verifiers in browsers",)),
+    # --- the bytes
+    "too-large": Rule("error", (NIMBUS,)),
+    "over-50-kib": Rule("error", (NIMBUS,)),
+    "over-32-kib": Rule("note"),
+    "byte-order-mark": Rule("error", (JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, RUST, KUBERNETES)),
+    "utf-16": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES)),
+    "not-utf-8": Rule("error", (PYJWT, RUST)),
+    "not-json": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, NIMBUS, RUST, KUBERNETES)),
+    "not-a-number": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES)),
+    "duplicate-member": Rule("error", (GO_OIDC, GO_JOSE, RUST, KUBERNETES)),
+    "duplicate-top-member": Rule("error", (NIMBUS, RUST)),
+    # --- the set
+    "not-object": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST)),
+    "no-keys": Rule("error", _ALL),
+    "empty-set": Rule("error", _ALL),
+    "key-not-object": Rule(
+        "error", (JOSE, GO_OIDC, GO_JOSE, JWX, NIMBUS, AUTHLIB, JWCRYPTO, RUST, "PyJWT before 2.15")
+    ),
+    "over-8-keys": Rule("note", (GCP,)),
+    "over-100-keys": Rule("note", (AWS_IAM,)),
+    "over-1000-keys": Rule("error", (JWX, NIMBUS)),
+    # --- which keys
+    "private-key": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE)),
+    "symmetric-key": Rule("error"),
+    "symmetric-key-without-k": Rule("error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
+    "missing-kty": Rule("error", (PYJWT, JOSE, GO_OIDC, *_STRICT, JOSERFC, AUTHLIB, NIMBUS)),
+    "unknown-kty": Rule("error", (*_STRICT, AUTHLIB, "go-oidc before 3.21")),
+    "unknown-ec-curve": Rule(
+        "error", (*_STRICT, JOSERFC, NIMBUS, "go-oidc 3.21 with go-jose before 4.1.9", "go-oidc before 3.20")
+    ),
+    "unknown-okp-curve": Rule("error", (*_STRICT, JOSERFC, NIMBUS, "go-oidc before 3.21")),
+    "secp256k1": Rule("error", (JOSE, GO_OIDC, *_STRICT, JWKS_RSA, KEYFUNC, NIMBUS, RUST, "go-oidc before 3.20")),
+    "ed448": Rule("error", (JOSE, GO_OIDC, *_STRICT, KEYFUNC, NIMBUS, RUST, "go-oidc before 3.21")),
+    "x25519": Rule("error", (GO_JOSE, KUBERNETES, "go-oidc before 3.20")),
+    "uncommon-keys": Rule("note"),
+    "eddsa": Rule("note", (NIMBUS, JWKS_RSA, KUBERNETES)),
+    "rfc-9864-alg": Rule("warning", (PYJWT, GO_OIDC, GO_JOSE, AUTHLIB, JWCRYPTO, KEYFUNC, NIMBUS, JWKS_RSA, RUST)),
+    # --- what a key says about itself
+    "kid-not-text": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
+    "member-not-text": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
+    "null-member": Rule("error", (JOSE, JOSERFC)),
+    "missing-kid": Rule("warning", (PYJWT, GO_JOSE, JWX, JWKS_RSA, RUST, AWS_STS, GCP)),
+    "null-kid": Rule("error", (PYJWT, GO_JOSE, JWX, JWKS_RSA, RUST, JOSERFC, AWS_STS, GCP)),
+    "empty-kid": Rule("warning", (PYJWT, GO_JOSE, JWKS_RSA)),
+    "duplicate-kid": Rule("error", (PYJWT, JOSE, GO_JOSE, JWX, KEYFUNC, JWKS_RSA, JOSERFC, AUTHLIB, RUST)),
+    "duplicate-kid-across-types": Rule("error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JWKS_RSA, AUTHLIB, RUST)),
+    "repeated-key": Rule("error", (JOSE,)),
+    "kid-with-two-algs": Rule("warning", (PYJWT,)),
+    "same-key-twice": Rule("warning"),
+    "missing-alg": Rule("warning", (JWX, "libjwt 3.0 to 3.3.2")),
+    "unknown-alg": Rule("error", (PYJWT, JOSE, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS, JWKS_RSA)),
+    "hmac-alg": Rule("error", (PYJWT, JOSE, GO_OIDC)),
+    "alg-mismatch": Rule("warning", (PYJWT, JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, JWKS_RSA)),
+    "missing-use": Rule("note"),
+    "unknown-use": Rule("error", (PYJWT, JOSE, JOSERFC, KEYFUNC, JWKS_RSA, JWX, AUTHLIB, JWCRYPTO, NIMBUS)),
+    "use-enc-alg-sig": Rule("warning", (PYJWT, JOSE, JOSERFC, JWKS_RSA, JWX, AUTHLIB, JWCRYPTO, NIMBUS)),
+    "use-sig-alg-enc": Rule("warning", (PYJWT, JOSE, GO_OIDC, JOSERFC, JWX, KEYFUNC, NIMBUS)),
+    "key-ops": Rule("note", (AWS_STS,)),
+    "key-ops-not-verify": Rule("warning", (JOSE, JWKS_RSA, JOSERFC, AUTHLIB, JWCRYPTO)),
+    "key-ops-type": Rule("error", (JOSE, JWKS_RSA, JOSERFC, JWX, KEYFUNC, NIMBUS, JWCRYPTO, RUST)),
+    "x5c": Rule("note", (GCP,)),
+    "x5t": Rule("note", (GCP,)),
+    "x5c-mismatch": Rule("error", (GO_OIDC, GO_JOSE, KEYFUNC, NIMBUS, KUBERNETES)),
+    "x5t-mismatch": Rule("error", (GO_OIDC, GO_JOSE, KUBERNETES)),
+    "x5-type": Rule("error", (GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
+    "x5u": Rule("warning", (KUBERNETES,)),
+    "jku": Rule("warning"),
+    "lifetime-member": Rule("note"),
+    "lifetime-member-type": Rule("error", (NIMBUS,)),
+    # --- the key itself
+    "malformed-key": Rule(
+        "error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, KUBERNETES)
+    ),
+    "not-base64url": Rule("error", (GO_OIDC, GO_JOSE, JOSERFC, RUST, KUBERNETES)),
+    "leading-zero": Rule("warning", (RUST,)),
+    "short-rsa-key": Rule("error", (JOSE, JWX, RUST)),
+    "long-rsa-key": Rule("warning", ("go-jose from 4.1.6",)),
+    "weak-key": Rule("error"),
+    # --- the discovery document
+    "no-jwks-uri": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
+    "jwks-uri-other-host": Rule("note"),
+    "jwks-uri-local": Rule("error", _CLIENTS),
+    "issuer-mismatch": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
+    "discovery-incomplete": Rule("warning"),
+    "no-rs256": Rule("note", (ENTRA,)),
+    "alg-not-listed": Rule("warning", (GO_OIDC,)),
+    "alg-without-key": Rule("note"),
+    # --- only with --for
+    "algorithm-refused": Rule("warning"),
+    "mixed-key-types": Rule("warning", (PYTHON_JOSE,)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that breaks verifiers.
+
+    Attributes:
+        code: Its rule, in `RULES`.
+        level: How bad it is.
+        message: What is wrong, in one printable line without key material.
+        where: The kid or place of a key, or a member; empty for the whole document.
+        hurts: Whom it hurts, with versions.
+        document: The document: a path or a URL.
+    """
+
+    code: str
+    level: Level
+    message: str
+    where: str = ""
+    hurts: tuple[str, ...] = ()
+    document: str = ""
+
+
+def finding(code: str, message: str, where: str = "", *, hurts: tuple[str, ...] | None = None) -> Finding:
+    """Return a finding of the rule *code*; what it shows is made printable."""
+    rule = RULES[code]
+    return Finding(code, rule.level, printable(message), where, rule.hurts if hurts is None else hurts)
+
+
+def shown(value: object) -> str:
+    """Return a foreign *value* as a message shows it: short, on one line."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return printable(text[: TEXT_MAX - 1] + "…" if len(text) > TEXT_MAX else text)
+
+
+# --- whom a document is for -----------------------------------------------------------------------------
+
+_RS, _PS, _ES = (tuple(f"{family}{size}" for size in (256, 384, 512)) for family in ("RS", "PS", "ES"))
+_RFC_7518 = (*_RS, *_PS, *_ES)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """
+    A verifier or cloud that ``--for`` names.
+
+    Attributes:
+        label: Its name as findings have it, with its version.
+        algs: The signature algorithms that it takes.
+    """
+
+    label: str
+    algs: tuple[str, ...]
+
+    def is_hurt_by(self, found: Finding) -> bool:
+        """Whether *found* names it, in any of its versions."""
+        name = self.label.split()[0]
+        return any(text.split()[0] == name for text in found.hurts)
+
+
+#: By the name that ``--for`` takes. Algorithms of libraries were seen in them, those of clouds in their documentation.
+CONSUMERS = {
+    "aws": Consumer(AWS_IAM, (*_RS, *_ES)),
+    "gcp": Consumer(GCP, ("RS256", "ES256")),
+    "entra": Consumer(ENTRA, ("RS256",)),
+    "kubernetes": Consumer(KUBERNETES, _RFC_7518),
+    "authlib": Consumer(AUTHLIB, (*_RFC_7518, "ES256K", "EdDSA")),
+    "go-jose": Consumer(GO_JOSE, (*_RFC_7518, "EdDSA")),
+    "go-oidc": Consumer(GO_OIDC, (*_RFC_7518, "EdDSA")),
+    "jose": Consumer(JOSE, (*_RFC_7518, "EdDSA", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")),
+    "joserfc": Consumer(JOSERFC, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448")),
+    "jsonwebtoken": Consumer(RUST, (*_RS, *_PS, "ES256", "ES384", "EdDSA")),
+    "jwcrypto": Consumer(JWCRYPTO, (*_RFC_7518, "ES256K", "EdDSA")),
+    "jwks-rsa": Consumer(JWKS_RSA, _RFC_7518),
+    "jwx": Consumer(JWX, (*_RFC_7518, "EdDSA", "Ed25519")),
+    "keyfunc": Consumer(KEYFUNC, (*_RFC_7518, "EdDSA")),
+    "nimbus": Consumer(NIMBUS, _RFC_7518),
+    "pyjwt": Consumer(PYJWT, (*_RFC_7518, "ES256K", "EdDSA")),
+    "python-jose": Consumer(PYTHON_JOSE, (*_RS, *_ES)),
+}
+
+
+def find_consumers(names: Iterable[str]) -> tuple[Consumer, ...]:
+    """
+    Return the consumers called *names*.
+
+    Raises:
+        UsageError: One is not known; the hint lists all.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        consumer = CONSUMERS.get(name.lower())
+        if consumer is None:
+            known = "one of " + ", ".join(CONSUMERS)
+            near = nearest(name, CONSUMERS)
+            raise UsageError(f"--for {name!r:.80} is not known", hint=f"{near}\n{known}" if near else known)
+        found.append(consumer)
+    return tuple(found)
+
+
+def judge(findings: Iterable[Finding], consumers: Sequence[Consumer], *, document: str) -> Iterator[Finding]:
+    """Yield *findings* about *document*; what hurts one of *consumers* is at least a warning."""
+    for found in findings:
+        hurt = found.level == "note" and any(consumer.is_hurt_by(found) for consumer in consumers)
+        yield replace(found, level="warning" if hurt else found.level, document=document)
