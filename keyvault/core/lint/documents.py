@@ -10,12 +10,13 @@ sections 3 and 4, OpenID Connect Core 1.0 section 15.1 (RS256).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from keyvault.core.lint.keys import Object, lint_keys, signing_algs
-from keyvault.core.lint.rules import Consumer, Finding, finding, judge, shown
+from keyvault.core.lint.rules import Consumer, Finding, few, finding, judge, shown
 from keyvault.core.lint.transport import Response, is_preview, lint_address, lint_response, split
 
 BODY_MAX = 256 * 1024
@@ -91,8 +92,7 @@ class Reading:
 def _object(pairs: list[tuple[str, Any]]) -> Object:
     made = Object(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        made.duplicates = tuple(name for name in made if names.count(name) > 1)
+        made.duplicates = tuple(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
     return made
 
 
@@ -127,8 +127,8 @@ def read(data: bytes) -> Reading:
         return Reading(None, (*problems, finding("not-json", "is not JSON")))
     if numbers:
         problems.append(finding("not-a-number", f"holds {numbers[0]}, which JSON does not have"))
-    for name in getattr(value, "duplicates", ()):
-        problems.append(finding("duplicate-top-member", f"the member {shown(name)!r} stands twice"))
+    if names := getattr(value, "duplicates", ()):
+        problems.append(finding("duplicate-top-member", f"{few(names)}: more than once in one object"))
     return Reading(value, tuple(problems))
 
 
@@ -252,8 +252,7 @@ def _algs(listed: object, keys: Sequence[object] | None) -> Iterator[Finding]:
     if keys is None:
         return
     used = signing_algs(keys)
-    for alg in sorted(used - set(algs)):
-        yield finding("alg-not-listed", f"keys with alg {shown(alg)} are published, and it is not listed", where)
-    for alg in sorted(set(algs) - used - {"none"}):
-        if not alg.startswith("HS"):
-            yield finding("alg-without-key", f"{shown(alg)} is listed, and no key has it", where)
+    if missing := sorted(used - set(algs)):
+        yield finding("alg-not-listed", f"keys have alg {few(missing)}, which is not listed", where)
+    if unused := sorted(alg for alg in set(algs) - used if alg != "none" and not alg.startswith("HS")):
+        yield finding("alg-without-key", f"{few(unused)}: listed, and no key has it", where)

@@ -20,7 +20,7 @@ from typing import Any
 
 from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, RSA_BITS_MAX, RSA_BITS_MIN
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, thumbprint
-from keyvault.core.lint.rules import Consumer, Finding, finding, shown
+from keyvault.core.lint.rules import Consumer, Finding, few, finding, shown
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -142,8 +142,8 @@ Rule = Callable[[Key], Iterator[tuple[str, str]]]
 
 
 def _members(key: Key) -> Iterator[tuple[str, str]]:
-    for name in getattr(key.jwk, "duplicates", ()):
-        yield "duplicate-member", f"the member {shown(name)!r} stands twice"
+    if names := getattr(key.jwk, "duplicates", ()):
+        yield "duplicate-member", f"{few(names)}: more than once in one object"
     for name in _TEXT_MEMBERS:
         value = key.jwk.get(name, "")
         if value is None and name in ("alg", "use"):
@@ -199,7 +199,7 @@ def _alg(key: Key) -> Iterator[tuple[str, str]]:
         yield "unknown-alg", f"alg {shown(alg)} is none that is registered"
     elif kty in REQUIRED and kty != "oct" and algorithm is not None and algorithm.kty == "oct":
         yield "hmac-alg", f"alg {alg} on a public key: it must never be a secret of HMAC"
-    elif algorithm is not None and (kty in ("RSA", "EC") or (kty == "OKP" and crv in CURVE_KTY)):
+    elif algorithm is not None and (kty == "RSA" or (kty in ("EC", "OKP") and crv in CURVE_KTY)):
         fits = crv in algorithm.curves and CURVE_KTY[crv or ""] == kty if algorithm.curves else kty == algorithm.kty
         if not fits:
             yield "alg-mismatch", f"alg {alg} does not fit a key of type {kty}{f' on {shown(crv)}' if crv else ''}"
@@ -282,7 +282,7 @@ def _check_chain(jwk: Mapping[str, Any], chain: Sequence[bytes]) -> None:
     from keyvault.core.pem import load_public
 
     try:
-        certified = [load_der_x509_certificate(der).public_key() for der in chain][0]
+        certified, *_ = [load_der_x509_certificate(der).public_key() for der in chain]
         held = load_public(jwk)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("x5c holds something that is no certificate") from None
@@ -407,5 +407,4 @@ def _material(keys: Sequence[Key]) -> Iterator[Finding]:
     for same in by_thumbprint.values():
         places = list(dict.fromkeys(key.place for key in same))
         if len(places) > 1:
-            others = ", ".join(places[1:4]) + (", …" if len(places) > 4 else "")
-            yield finding("same-key-twice", f"the same key stands under {others}, too", places[0])
+            yield finding("same-key-twice", f"the same key stands under {few(places[1:])}, too", places[0])

@@ -50,8 +50,6 @@ AWS_STS = "AWS STS"
 GCP = "GCP"
 ENTRA = "Entra"
 
-#: What takes a set in one piece: one key that it does not know, and it has none.
-_STRICT = (GO_JOSE, JWX, KUBERNETES)
 #: What asks for a set itself.
 _CLIENTS = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, NIMBUS, KUBERNETES)
 _ALL = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
@@ -73,13 +71,13 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     # --- the address, and how it answers
-    "not-https": Rule("error", (AWS_IAM, GCP, ENTRA, KUBERNETES)),
+    "not-https": Rule("error", (KUBERNETES, AWS_IAM, GCP, ENTRA)),
     "url-port": Rule("note", (AWS_IAM,)),
     "url-query": Rule("note", (AWS_IAM,)),
     "status": Rule("error", _CLIENTS),
     "status-not-200": Rule("error", (JOSE, GO_OIDC, JWX, KEYFUNC, KUBERNETES)),
-    "redirect": Rule("error", (PYJWT, "PyJWT from 2.14", JOSE, JWKS_RSA)),
-    "redirect-not-followed": Rule("error", (PYJWT, "PyJWT from 2.14", JOSE, JWKS_RSA)),
+    "redirect": Rule("error", (PYJWT, JOSE, JWKS_RSA, "PyJWT from 2.14")),
+    "redirect-not-followed": Rule("error", (PYJWT, JOSE, JWKS_RSA, "PyJWT from 2.14")),
     "compressed": Rule("error", (PYJWT, JWKS_RSA, NIMBUS, "jose 5")),
     "cache-forbidden": Rule("warning", (AWS_STS,)),
     "cache-unsaid": Rule("warning", ("CloudFront",)),
@@ -92,62 +90,81 @@ RULES: dict[str, Rule] = {
     "too-large": Rule("error", (NIMBUS,)),
     "over-50-kib": Rule("error", (NIMBUS,)),
     "over-32-kib": Rule("note"),
-    "byte-order-mark": Rule("error", (JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, RUST, KUBERNETES)),
-    "utf-16": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES)),
-    "not-utf-8": Rule("error", (PYJWT, RUST)),
-    "not-json": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, NIMBUS, RUST, KUBERNETES)),
+    "byte-order-mark": Rule("error", (JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JWCRYPTO, RUST, KUBERNETES)),
+    "utf-16": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JWCRYPTO, NIMBUS, RUST, KUBERNETES)),
+    "not-utf-8": Rule("error", (PYJWT, JWCRYPTO, RUST)),
+    "not-json": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, JWCRYPTO, NIMBUS, RUST, KUBERNETES)),
     "not-a-number": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES)),
     "duplicate-member": Rule("error", (GO_OIDC, GO_JOSE, RUST, KUBERNETES)),
     "duplicate-top-member": Rule("error", (NIMBUS, RUST)),
     # --- the set
-    "not-object": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST)),
+    "not-object": Rule(
+        "error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
+    ),
     "no-keys": Rule("error", _ALL),
     "empty-set": Rule("error", _ALL),
     "key-not-object": Rule(
-        "error", (JOSE, GO_OIDC, GO_JOSE, JWX, NIMBUS, AUTHLIB, JWCRYPTO, RUST, "PyJWT before 2.15")
+        "error", (JOSE, GO_OIDC, GO_JOSE, JWX, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES, "PyJWT before 2.15")
     ),
     "over-8-keys": Rule("note", (GCP,)),
     "over-100-keys": Rule("note", (AWS_IAM,)),
-    "over-1000-keys": Rule("error", (JWX, NIMBUS)),
+    "over-1000-keys": Rule("error", (JWX,)),
     # --- which keys
-    "private-key": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE)),
+    "private-key": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, KUBERNETES)),
     "symmetric-key": Rule("error"),
-    "symmetric-key-without-k": Rule("error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
-    "missing-kty": Rule("error", (PYJWT, JOSE, GO_OIDC, *_STRICT, JOSERFC, AUTHLIB, NIMBUS)),
-    "unknown-kty": Rule("error", (*_STRICT, AUTHLIB, "go-oidc before 3.21")),
-    "unknown-ec-curve": Rule(
-        "error", (*_STRICT, JOSERFC, NIMBUS, "go-oidc 3.21 with go-jose before 4.1.9", "go-oidc before 3.20")
+    "symmetric-key-without-k": Rule(
+        "error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, KUBERNETES, "go-oidc before 3.20")
     ),
-    "unknown-okp-curve": Rule("error", (*_STRICT, JOSERFC, NIMBUS, "go-oidc before 3.21")),
-    "secp256k1": Rule("error", (JOSE, GO_OIDC, *_STRICT, JWKS_RSA, KEYFUNC, NIMBUS, RUST, "go-oidc before 3.20")),
-    "ed448": Rule("error", (JOSE, GO_OIDC, *_STRICT, KEYFUNC, NIMBUS, RUST, "go-oidc before 3.21")),
+    "missing-kty": Rule(
+        "error",
+        (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES),
+    ),
+    "unknown-kty": Rule("error", (GO_JOSE, JWX, AUTHLIB, KUBERNETES, "go-oidc before 3.21")),
+    "unknown-ec-curve": Rule(
+        "error",
+        (GO_JOSE, JWX, JOSERFC, NIMBUS, KUBERNETES, "go-oidc 3.21 with go-jose before 4.1.9", "go-oidc before 3.20"),
+    ),
+    "unknown-okp-curve": Rule("error", (GO_JOSE, JWX, JOSERFC, NIMBUS, KUBERNETES, "go-oidc before 3.21")),
+    "secp256k1": Rule(
+        "error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES, "go-oidc before 3.20")
+    ),
+    "ed448": Rule(
+        "error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES, "go-oidc before 3.21")
+    ),
     "x25519": Rule("error", (GO_JOSE, KUBERNETES, "go-oidc before 3.20")),
     "uncommon-keys": Rule("note"),
-    "eddsa": Rule("note", (NIMBUS, JWKS_RSA, KUBERNETES)),
-    "rfc-9864-alg": Rule("warning", (PYJWT, GO_OIDC, GO_JOSE, AUTHLIB, JWCRYPTO, KEYFUNC, NIMBUS, JWKS_RSA, RUST)),
+    "eddsa": Rule("note", (JWKS_RSA, NIMBUS, KUBERNETES)),
+    "rfc-9864-alg": Rule(
+        "warning", (PYJWT, JWKS_RSA, GO_OIDC, GO_JOSE, KEYFUNC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
+    ),
     # --- what a key says about itself
-    "kid-not-text": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
-    "member-not-text": Rule("error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
+    "kid-not-text": Rule(
+        "error",
+        (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES),
+    ),
+    "member-not-text": Rule(
+        "error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)
+    ),
     "null-member": Rule("error", (JOSE, JOSERFC)),
-    "missing-kid": Rule("warning", (PYJWT, GO_JOSE, JWX, JWKS_RSA, RUST, AWS_STS, GCP)),
-    "null-kid": Rule("error", (PYJWT, GO_JOSE, JWX, JWKS_RSA, RUST, JOSERFC, AWS_STS, GCP)),
-    "empty-kid": Rule("warning", (PYJWT, GO_JOSE, JWKS_RSA)),
-    "duplicate-kid": Rule("error", (PYJWT, JOSE, GO_JOSE, JWX, KEYFUNC, JWKS_RSA, JOSERFC, AUTHLIB, RUST)),
-    "duplicate-kid-across-types": Rule("error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JWKS_RSA, AUTHLIB, RUST)),
+    "missing-kid": Rule("warning", (PYJWT, JWKS_RSA, GO_JOSE, JWX, JOSERFC, RUST, AWS_STS, GCP)),
+    "null-kid": Rule("error", (PYJWT, JWKS_RSA, GO_JOSE, JWX, JOSERFC, RUST, AWS_STS, GCP)),
+    "empty-kid": Rule("warning", (PYJWT, JWKS_RSA, GO_JOSE)),
+    "duplicate-kid": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, RUST)),
+    "duplicate-kid-across-types": Rule("error", (PYJWT, JWKS_RSA, GO_JOSE, JWX, KEYFUNC, AUTHLIB, RUST)),
     "repeated-key": Rule("error", (JOSE,)),
-    "kid-with-two-algs": Rule("warning", (PYJWT,)),
+    "kid-with-two-algs": Rule("warning", (PYJWT, JWX, KEYFUNC)),
     "same-key-twice": Rule("warning"),
     "missing-alg": Rule("warning", (JWX, "libjwt 3.0 to 3.3.2")),
-    "unknown-alg": Rule("error", (PYJWT, JOSE, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS, JWKS_RSA)),
-    "hmac-alg": Rule("error", (PYJWT, JOSE, GO_OIDC)),
-    "alg-mismatch": Rule("warning", (PYJWT, JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, JWKS_RSA)),
+    "unknown-alg": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
+    "hmac-alg": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
+    "alg-mismatch": Rule("warning", (PYJWT, JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, NIMBUS)),
     "missing-use": Rule("note"),
-    "unknown-use": Rule("error", (PYJWT, JOSE, JOSERFC, KEYFUNC, JWKS_RSA, JWX, AUTHLIB, JWCRYPTO, NIMBUS)),
-    "use-enc-alg-sig": Rule("warning", (PYJWT, JOSE, JOSERFC, JWKS_RSA, JWX, AUTHLIB, JWCRYPTO, NIMBUS)),
-    "use-sig-alg-enc": Rule("warning", (PYJWT, JOSE, GO_OIDC, JOSERFC, JWX, KEYFUNC, NIMBUS)),
+    "unknown-use": Rule("error", (PYJWT, JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
+    "use-enc-alg-sig": Rule("warning", (PYJWT, JOSE, JWKS_RSA, JWX, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
+    "use-sig-alg-enc": Rule("warning", (PYJWT, JOSE, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
     "key-ops": Rule("note", (AWS_STS,)),
     "key-ops-not-verify": Rule("warning", (JOSE, JWKS_RSA, JOSERFC, AUTHLIB, JWCRYPTO)),
-    "key-ops-type": Rule("error", (JOSE, JWKS_RSA, JOSERFC, JWX, KEYFUNC, NIMBUS, JWCRYPTO, RUST)),
+    "key-ops-type": Rule("error", (JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, RUST)),
     "x5c": Rule("note", (GCP,)),
     "x5t": Rule("note", (GCP,)),
     "x5c-mismatch": Rule("error", (GO_OIDC, GO_JOSE, KEYFUNC, NIMBUS, KUBERNETES)),
@@ -159,7 +176,8 @@ RULES: dict[str, Rule] = {
     "lifetime-member-type": Rule("error", (NIMBUS,)),
     # --- the key itself
     "malformed-key": Rule(
-        "error", (PYJWT, JOSE, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, KUBERNETES)
+        "error",
+        (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES),
     ),
     "not-base64url": Rule("error", (GO_OIDC, GO_JOSE, JOSERFC, RUST, KUBERNETES)),
     "leading-zero": Rule("warning", (RUST,)),
@@ -213,6 +231,11 @@ def shown(value: object) -> str:
     """Return a foreign *value* as a message shows it: short, on one line."""
     text = value if isinstance(value, str) else type(value).__name__
     return printable(text[: TEXT_MAX - 1] + "…" if len(text) > TEXT_MAX else text)
+
+
+def few(texts: Sequence[str], most: int = 3) -> str:
+    """Return the first of *texts*, which are foreign, as a message lists them."""
+    return ", ".join(shown(text) for text in texts[:most]) + (", …" if len(texts) > most else "")
 
 
 # --- whom a document is for -----------------------------------------------------------------------------
