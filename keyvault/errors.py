@@ -19,7 +19,8 @@ Every deliberate error of keyvault, and the exit code it ends with.
     ├── LiveError            1  the live site cannot be asked
     ├── DriftError           4  what is served differs from the commit
     ├── PublishError         1  the place to publish to cannot be read or written
-    └── ExposedError         5  private keys stand in the clear where they must not
+    ├── ExposedError         5  private keys stand in the clear where they must not
+    └── LintError            5  what was looked at breaks verifiers
 
 Messages are lower case, without a full stop, and never hold key material. A hint is something that
 can be typed or done next.
@@ -124,5 +125,11 @@ class PublishError(KeyVaultError):
 
 class ExposedError(KeyVaultError):
     """Private keys stand in the clear where they must not."""
+
+    exit_code = 5
+
+
+class LintError(KeyVaultError):
+    """What was looked at breaks verifiers."""
 
     exit_code = 5

@@ -1,20 +1,31 @@
-"""check, guard."""
+"""check, guard, lint."""
 
 import os
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keyvault.cli import output
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.state import settings
+from keyvault.errors import GitError, KeyVaultError
+
+if TYPE_CHECKING:
+    from keyvault.operations.lint import Report
+
+#: How many findings of one code are shown of a document, and how many of those whom one hurts.
+SHOWN_MAX = 10
+HURT_MAX = 4
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("check")(check)
     app.command("guard")(guard)
+    app.command("lint")(lint)
 
 
 def check(
@@ -139,3 +150,112 @@ def guard(
             f"private keys stand in the clear in {places} {'file' if places == 1 else 'files'}",
             hint="take them out of the commit; one that was pushed is known to others: revoke it",
         )
+
+
+def lint(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[URL|FILE]", help="A JWK Set, discovery document or issuer; - is stdin."),
+    ] = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", metavar="REV", help="The commit to look at; default is HEAD.")
+    ] = None,
+    consumers: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="NAME", help="Whom it is for: aws, gcp, pyjwt, …; may be given again."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """
+    Say what breaks verifiers, and which: in what a commit would publish, in a file, or at a URL.
+
+    A URL may be that of a JWK Set, of a discovery document, whose keys are then looked at too, or an issuer. A file
+    or a URL needs no vault. Exits with 5 on errors and warnings; notes are for those whom --for names.
+
+    \b
+    Examples:
+      keyvault lint
+      keyvault lint --for aws --for kubernetes
+      keyvault lint https://keys.example.com
+      keyvault lint jwks.json --json
+    """
+    from keyvault.core.lint.documents import BODY_MAX
+    from keyvault.core.lint.rules import LEVELS, find_consumers
+    from keyvault.errors import LintError, UsageError
+    from keyvault.operations import lint as operation
+
+    named = find_consumers(consumers or [])
+    if target is not None and ref is not None:
+        raise UsageError("a URL or file and --ref exclude each other")
+    if target is None:
+        try:
+            with settings.open() as opened:
+                context = opened
+        except GitError as error:
+            raise KeyVaultError(error.message, hint="name a URL or a file") from None
+        report = operation.lint_commit(context, named, revision=ref or "HEAD")
+    elif target == "-":
+        report = operation.lint_bytes(sys.stdin.buffer.read(BODY_MAX + 1), named, name="stdin")
+    elif target.lower().startswith(("https://", "http://")):
+        report = operation.lint_url(target, named)
+    else:
+        report = operation.lint_file(Path(target), named)
+    if as_json:
+        emit_json(
+            {
+                "target": report.target,
+                "documents": [
+                    {"name": one.name, "kind": one.kind, "octets": one.octets, "keys": one.keys}
+                    for one in report.documents
+                ],
+                "findings": [
+                    {
+                        "code": one.code,
+                        "level": one.level,
+                        "message": one.message,
+                        "document": one.document,
+                        "where": one.where,
+                        "hurts": one.hurts,
+                    }
+                    for one in report.findings
+                ],
+            }
+        )
+    elif settings.quiet:
+        for code in dict.fromkeys(one.code for one in report.findings):
+            say(code)
+    else:
+        _show(report)
+    counts = Counter(one.level for one in report.findings)
+    if counts["error"] or counts["warning"]:
+        counted = ", ".join(
+            f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS if counts[level]
+        )
+        where = report.target if target is not None else f"what commit {report.target[:12]} would publish"
+        raise LintError(f"{counted} in {where}", hint="docs/lint.md says what to do about each code")
+
+
+def _show(report: "Report") -> None:
+    """Write what was found, by document; of one code only the first findings."""
+    from keyvault.core.lint.rules import LEVELS
+
+    for document in report.documents:
+        found = [one for one in report.findings if one.document == document.name]
+        found.sort(key=lambda one: LEVELS.index(one.level))
+        shown: Counter[str] = Counter()
+        rows = []
+        for one in found:
+            shown[one.code] += 1
+            if shown[one.code] <= SHOWN_MAX:
+                more = f", and {len(one.hurts) - HURT_MAX} more" if len(one.hurts) > HURT_MAX else ""
+                hurts = f" (hurts {', '.join(one.hurts[:HURT_MAX])}{more})" if one.hurts else ""
+                rows.append((one.level, one.code, one.where, one.message + hurts))
+        if rows:
+            say(document.name)
+            columns(rows, indent="  ")
+        for code, count in shown.items():
+            if count > SHOWN_MAX:
+                note(f"{code}: and {count - SHOWN_MAX} more; --json has them all")
+    if not any(one.level != "note" for one in report.findings):
+        count = len(report.documents)
+        note(f"{count} document{'' if count == 1 else 's'} looked at, nothing breaks verifiers")

@@ -24,6 +24,8 @@ _COLOURS = {
     "withdrawn": "2",
     "revoked": "31",
     "error": "1;31",
+    "warning": "33",
+    "note": "2",
     "dim": "2",
 }
 

@@ -23,6 +23,7 @@ from keyvault.errors import ConfigError
 
 FORMAT = 1
 WELL_KNOWN = "/.well-known/jwks.json"
+CONFIGURATION = "/.well-known/openid-configuration"
 
 #: Verifiers exist that keep a JWK Set for 2 h (AWS API Gateway) and, with skew and the host's TTL, need 3 h.
 LEAD_MIN = timedelta(hours=3)

@@ -16,12 +16,11 @@ from itertools import chain
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Transition
-from keyvault.core.policy import WELL_KNOWN
+from keyvault.core.policy import CONFIGURATION, WELL_KNOWN
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
 from keyvault.site.documents import (
-    CONFIGURATION,
     EventCommits,
     discovery_document,
     history_document,

@@ -21,8 +21,6 @@ from keyvault.core.policy import WELL_KNOWN, Policy
 #: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
 EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
 
-CONFIGURATION = "/.well-known/openid-configuration"
-
 
 class HistoryEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event of a key, with the commit that wrote it."""

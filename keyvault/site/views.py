@@ -17,9 +17,9 @@ from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import mature_at, rotation_due_at
-from keyvault.core.policy import WELL_KNOWN, SitePolicy
+from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, SitePolicy
 from keyvault.core.text import format_duration, printable
-from keyvault.site.documents import CONFIGURATION, EventCommits, iso, pem, public_der
+from keyvault.site.documents import EventCommits, iso, pem, public_der
 
 
 @dataclass(frozen=True, slots=True)

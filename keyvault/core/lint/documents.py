@@ -17,14 +17,13 @@ from typing import Any, Literal
 
 from keyvault.core.lint.keys import Object, lint_keys, signing_algs
 from keyvault.core.lint.rules import Consumer, Finding, few, finding, judge, shown
-from keyvault.core.lint.transport import Response, is_preview, lint_address, lint_response, split
+from keyvault.core.lint.transport import Response, is_local, lint_address, lint_response, split
+from keyvault.core.policy import CONFIGURATION
 
 BODY_MAX = 256 * 1024
 #: Nimbus, and with it Spring Security, reads no more than this.
 NIMBUS_MAX = 50 * 1024
 LARGE = 32 * 1024
-
-CONFIGURATION = "/.well-known/openid-configuration"
 
 #: Members that OpenID Connect Discovery requires, beside issuer and jwks_uri, and whether each is a list.
 _REQUIRED = {
@@ -233,7 +232,7 @@ def _jwks_uri(uri: object, url: str | None) -> Iterator[Finding]:
     if url is None:
         yield from lint_address(uri, "jwks_uri")
         return
-    if is_preview(uri) and not is_preview(url):
+    if is_local(uri) and not is_local(url):
         yield finding("jwks-uri-local", f"jwks_uri {shown(uri)} is on the reader's own machine", "jwks_uri")
         return
     yield from lint_address(uri, "jwks_uri")

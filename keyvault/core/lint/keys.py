@@ -124,7 +124,7 @@ def lint_keys(members: Sequence[object], consumers: Sequence[Consumer]) -> Itera
         for consumer in consumers:
             alg = key.text("alg")
             if alg is not None and key.signs and alg not in consumer.algs:
-                message = f"{consumer.label} takes no {shown(alg)}: it refuses tokens of this key"
+                message = f"tokens of this key are refused: {shown(alg)} is not taken"
                 yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
     if keys and not mixed:
         yield finding("uncommon-keys", "no key of a common type: every verifier must be known to support these")

@@ -18,6 +18,7 @@ from keyvault.core.policy import MAX_AGE_MAX, MAX_AGE_MIN
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.ASCII | re.IGNORECASE)
 _FORBIDDEN = re.compile(r"(?:^|[,\s])(no-cache|no-store)(?:$|[,\s=])", re.ASCII | re.IGNORECASE)
+_ODD_ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 _JSON_TYPES = ("application/json", "application/jwk-set+json")
 _OCTETS = "application/octet-stream"
 
@@ -55,19 +56,22 @@ def split(url: str) -> SplitResult | None:
     return parts if parts.scheme and parts.hostname else None
 
 
-def is_preview(url: str) -> bool:
-    """Whether *url* is on the machine itself, where no verifier of others reads it."""
+def is_local(url: str) -> bool:
+    """Whether *url* is on the machine that asks, in any spelling: no verifier of others reads it there."""
     parts = split(url)
     host = (parts and parts.hostname) or ""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        # No name ends in a number: resolvers take 2130706433, 0x7f.1 and the like for addresses.
+        return host == "localhost" or host.endswith(".localhost") or _ODD_ADDRESS.fullmatch(host) is not None
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def lint_address(url: str, where: str = "") -> Iterator[Finding]:
     """Yield what is wrong with the *url* of a document, or with an issuer."""
-    if is_preview(url):
+    if is_local(url):
         return
     parts = split(url)
     if parts is None or parts.scheme.lower() != "https":

@@ -1,0 +1,191 @@
+"""Look for what breaks verifiers: in what a commit would publish, in a file, at a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
+from keyvault.core.lint.rules import Consumer, Finding, finding, judge, shown
+from keyvault.core.lint.transport import Response, is_local, lint_address, split
+from keyvault.core.policy import CONFIGURATION
+from keyvault.core.text import printable
+from keyvault.errors import LiveError, UsageError
+from keyvault.operations.context import Context
+
+Kind = Literal["jwks", "discovery"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """
+    A document that was looked at.
+
+    Attributes:
+        name: Its path on the site, its file or its URL.
+        kind: What it is taken for.
+        octets: How long it is.
+        keys: How many keys it has, None for what has none to count.
+    """
+
+    name: str
+    kind: Kind
+    octets: int
+    keys: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    What a look found.
+
+    Attributes:
+        target: What was looked at.
+        documents: Its documents.
+        findings: What is wrong with them.
+    """
+
+    target: str
+    documents: tuple[Document, ...]
+    findings: tuple[Finding, ...]
+
+
+def _document(source: Source, kind: Kind) -> Document:
+    keys = read(source.data).keys if kind == "jwks" and source.is_whole else None
+    return Document(source.name, kind, len(source.data), None if keys is None else len(keys))
+
+
+# --- what a commit would publish ------------------------------------------------------------------------
+
+
+def lint_commit(context: Context, consumers: Sequence[Consumer] = (), *, revision: str = "HEAD") -> Report:
+    """
+    Look at the JWK Sets and discovery documents of the site of *revision*.
+
+    What stands at several paths is looked at once, under the first of them.
+
+    Raises:
+        GitError: There is no such commit.
+    """
+    from keyvault.site.build import discovery, jwk_sets
+
+    state = context.state(revision)
+    site = state.policy.site.url
+    sets = [Source(path, data, f"{site}/{path}") for path, data in jwk_sets(state)]
+    by_url = {source.url: source for source in sets}
+    seen: set[bytes] = set()
+    documents, findings = [], []
+    for source in sets:
+        documents.append(_document(source, "jwks"))
+        if source.data not in seen:
+            findings += lint_jwk_set(source, consumers)
+        seen.add(source.data)
+    for path, data in discovery(state):
+        source = Source(path, data, f"{site}/{path}")
+        documents.append(_document(source, "discovery"))
+        if data not in seen:
+            linked = by_url.get(_jwks_uri(source))
+            findings += lint_discovery(source, None if linked is None else read(linked.data).keys, consumers)
+        seen.add(data)
+    return Report(state.commit, tuple(documents), tuple(findings))
+
+
+# --- a file ---------------------------------------------------------------------------------------------
+
+
+def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
+    """
+    Look at the JWK Set or discovery document in the file *path*.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(BODY_MAX + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{printable(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
+        ) from None
+    return lint_bytes(data, consumers, name=printable(str(path)))
+
+
+def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> Report:
+    """Look at *data*, a JWK Set or a discovery document of unknown origin that is called *name*."""
+    source = Source(name, data)
+    kind = (source.is_whole and read(data).kind) or "jwks"
+    lint = lint_jwk_set if kind == "jwks" else lint_discovery
+    return Report(name, (_document(source, kind),), tuple(lint(source, consumers=consumers)))
+
+
+# --- a URL ----------------------------------------------------------------------------------------------
+
+
+def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
+    """
+    Look at a JWK Set, at a discovery document and the JWK Set that it names, or at those of an issuer.
+
+    Raises:
+        LiveError: A host cannot be asked.
+    """
+    source, found = _ask(url)
+    kind = _kind(source)
+    if kind is None:
+        # Whatever an issuer has on its front page, its documents stand at one place.
+        try:
+            configuration, _ = _ask(url.rstrip("/") + CONFIGURATION)
+        except LiveError:
+            pass
+        else:
+            if configuration.is_whole and read(configuration.data).kind == "discovery":
+                source, found, kind = configuration, [], "discovery"
+    documents = [_document(source, kind or "jwks")]
+    if kind != "discovery":
+        findings = [*found, *(lint_jwk_set(source, consumers) if not found else ())]
+        return Report(printable(url), tuple(documents), tuple(findings))
+    keys = None
+    linked: list[Finding] = []
+    uri = _jwks_uri(source)
+    if uri is not None and _may_follow(uri, url):
+        jwks, moved = _ask(uri)
+        documents.append(_document(jwks, "jwks"))
+        linked = moved or lint_jwk_set(jwks, consumers)
+        keys = read(jwks.data).keys if jwks.is_whole else None
+    findings = [*found, *(lint_discovery(source, keys, consumers) if not found else ()), *linked]
+    return Report(printable(url), tuple(documents), tuple(findings))
+
+
+def _ask(url: str) -> tuple[Source, list[Finding]]:
+    """Return what stands at *url*; where nobody must ask, or the host sends away, nothing, and why."""
+    from keyvault.publish import live
+
+    if not is_local(url) and (insecure := [one for one in lint_address(url) if one.level == "error"]):
+        return Source(shown(url), b"", url), list(judge(insecure, (), document=shown(url)))
+    try:
+        answer = live.ask(url, most=BODY_MAX)
+    except LiveError as error:
+        if error.code != "redirect":
+            raise
+        moved = finding("redirect-not-followed", error.message)
+        return Source(shown(url), b"", url), list(judge([moved], (), document=shown(url)))
+    response = Response(answer.status, answer.headers, answer.complete, answer.redirects)
+    return Source(printable(url), answer.body, url, response), []
+
+
+def _kind(source: Source) -> Kind | None:
+    kind = read(source.data).kind if source.is_whole else None
+    return kind or ("discovery" if issuer_of(source.url or "") is not None else None)
+
+
+def _jwks_uri(source: Source) -> str | None:
+    value = read(source.data).value if source.is_whole else None
+    uri = value.get("jwks_uri") if isinstance(value, dict) else None
+    return uri if isinstance(uri, str) else None
+
+
+def _may_follow(uri: str, url: str) -> bool:
+    """Whether a document at *url* may send us to *uri*: not to our own machine, unless it is there itself."""
+    parts = split(uri)
+    return parts is not None and (is_local(url) if is_local(uri) else parts.scheme == "https")
