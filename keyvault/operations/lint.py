@@ -128,8 +128,11 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     Look at a JWK Set, at a discovery document and the JWK Set that it names, or at those of an issuer.
 
     Raises:
+        UsageError: It is no URL.
         LiveError: A host cannot be asked.
     """
+    if split(url) is None:
+        raise UsageError(f"{shown(url)} is no URL", hint="https://keys.example.com")
     source, found = _ask(url)
     kind = _kind(source)
     if kind is None:

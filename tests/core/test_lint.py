@@ -393,28 +393,17 @@ def test_unknown_consumer() -> None:
 # --- data of anybody ------------------------------------------------------------------------------------
 
 _MEMBERS = st.sampled_from(
-    ["kty", "kid", "use", "alg", "crv", "x", "y", "n", "e", "d", "k", "x5c", "x5t", "x5t#S256", "x5u", "jku", "key_ops"]
-    + ["nbf", "exp", "revoked", "issuer", "jwks_uri", "id_token_signing_alg_values_supported", "keys"]
+    [
+        *("kty", "kid", "use", "alg", "crv", "x", "y", "n", "e", "d", "k", "key_ops", "nbf", "exp", "revoked"),
+        *("x5c", "x5t", "x5t#S256", "x5u", "jku"),
+        *("keys", "issuer", "jwks_uri", "id_token_signing_alg_values_supported"),
+    ]
 )
 _WORDS = st.sampled_from(
     [
-        "RSA",
-        "EC",
-        "OKP",
-        "oct",
-        "P-256",
-        "Ed25519",
-        "X448",
-        "RS256",
-        "ES256",
-        "EdDSA",
-        "HS256",
-        "sig",
-        "enc",
-        "AQAB",
-        "AA",
+        *("RSA", "EC", "OKP", "oct", "P-256", "Ed25519", "X448", "RS256", "ES256", "EdDSA", "HS256", "sig", "enc"),
+        *("AQAB", "AA", "https://[::1", "https://a:b/", "http://localhost", "\ud800", "\x1b[31m", ""),
     ]
-    + ["https://[::1", "https://a:b/", "http://localhost", "\ud800", "\x1b[31m", ""]
 )
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | _WORDS,

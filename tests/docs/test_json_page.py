@@ -70,6 +70,11 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(ask("publish www --json")) == members("publish")
     assert list(ask("check --json")) == members("check")
     assert list(ask("guard --json")) == members("guard")
+    linted = ask("lint --for entra --json")
+    assert list(linted) == members("lint")
+    for name, rows in (("documents", linted["documents"]), ("findings", linted["findings"])):
+        row = next(line for line in SECTIONS["lint"].splitlines() if line.startswith(f"| `{name}`"))
+        assert [member for member in rows[0] if f"`{member}`" not in row] == []
     assert list(ask("recipient check --json")) == members("recipient check")
     assert [list(one) for one in ask("identity list --json")] == [members("identity list")]
     terminal.run("keyvault token sign id-token > token")

@@ -254,6 +254,16 @@ def with_jose(snippet: str, project: Path, signed: list[str]) -> list[str]:
 
 
 def with_go(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    offline = go_environment(project)
+    (project / "verify").mkdir()
+    (project / "verify" / "verify.go").write_text(snippet)
+    build(["gofmt", "-l", "."], project)
+    build(["go", "build", "-o", "snippet", "."], project, **offline)
+    return run([str(project / "snippet")], project, signed)
+
+
+def go_environment(project: Path) -> dict[str, str]:
+    """Copy the Go module of the tests to *project*, and return what its builds need; skip where there is no Go."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     # No test fetches anything, neither modules nor a newer Go.
@@ -267,11 +277,7 @@ def with_go(snippet: str, project: Path, signed: list[str]) -> list[str]:
     fetched = subprocess.run(["go", "mod", "download"], cwd=project, env={**os.environ, **offline}, capture_output=True)
     if fetched.returncode:
         pytest.skip("the Go modules of tests/interop/go are not fetched: make prepare")
-    (project / "verify").mkdir()
-    (project / "verify" / "verify.go").write_text(snippet)
-    build(["gofmt", "-l", "."], project)
-    build(["go", "build", "-o", "snippet", "."], project, **offline)
-    return run([str(project / "snippet")], project, signed)
+    return offline
 
 
 def numbers(version: str) -> list[int]:

@@ -1,0 +1,495 @@
+"""`lint`: of what a commit would publish, of files, of URLs that answer in every way."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyvault.core.text import printable
+from keyvault.errors import LiveError
+from keyvault.operations.demo import make_demo
+from keyvault.publish import live
+from keyvault.publish.live import Answer
+from keyvault.publish.preview import make_server
+from keyvault.site.headers import headers
+from tests.cli.terminal import Result, Terminal
+from tests.core.lint_cases import HEADERS, document, jwk, private, sound
+from tests.publish.hostile import BEHAVIOURS, HostileHost
+from tests.vaults import MINUTE, SITE, T0, Vault, environment, make_vault
+
+CLEAN = "looked at, nothing breaks verifiers"
+
+
+@pytest.fixture
+def keyvault(tmp_path: Path) -> Terminal:
+    """A terminal in a folder without a vault: lint of files and URLs needs none."""
+    return Terminal.in_folder(tmp_path)
+
+
+def codes(result: Result) -> list[str]:
+    """Return the codes that a quiet run printed."""
+    return result.lines
+
+
+def put(keyvault: Terminal, *keys: Any, name: str = "jwks.json") -> Path:
+    path = keyvault.folder / name
+    path.write_bytes(document(*keys))
+    return path
+
+
+# --- what a commit would publish ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sets", "notes"),
+    [
+        (("id-token:RS256", "access-token:ES256"), set()),
+        (("a:PS512", "b:ES384", "c:ES512"), {"no-rs256"}),
+        (("a:EdDSA", "b:RS256"), {"eddsa"}),
+        (("a:RS256", "mail:RSA-OAEP-256", "post:ECDH-ES+A256KW", "cookies:HS256"), set()),
+        (("a:ES256K",), {"uncommon-keys", "no-rs256"}),
+        (("cookies:HS256",), set()),
+    ],
+)
+def test_a_fresh_vault_is_clean(tmp_path: Path, sets: tuple[str, ...], notes: set[str]) -> None:
+    """Whatever its algorithms are, as long as few know them stay among themselves: notes at most."""
+    keyvault = Terminal.of(make_vault(tmp_path, sets=sets))
+
+    result = keyvault.ok("-q", "lint")
+
+    assert set(codes(result)) == notes
+    assert CLEAN in keyvault.ok("lint").err
+
+
+@pytest.mark.parametrize(
+    ("sets", "found"),
+    [
+        (("a:RS256", "b:ES256K"), {"secp256k1", "uncommon-keys"}),
+        (("a:RS256", "b:Ed448"), {"ed448", "rfc-9864-alg", "uncommon-keys"}),
+        (("a:RS256", "b:Ed25519"), {"rfc-9864-alg"}),
+    ],
+)
+def test_what_few_know_among_common_keys(tmp_path: Path, sets: tuple[str, ...], found: set[str]) -> None:
+    """It is found before it is published, and gone with an issuer of its own."""
+    vault = make_vault(tmp_path, sets=sets)
+    keyvault = Terminal.of(vault)
+
+    result = keyvault("-q", "lint")
+
+    assert (result.code, set(codes(result))) == (5, found)
+    assert result.error.endswith(f"in what commit {vault.head[:12]} would publish")
+
+    policy = vault.folder / "keyvault.toml"
+    policy.write_text(policy.read_text().replace("[sets.b]\n", f'[sets.b]\nissuer = "{SITE}/b"\n'))
+    vault.git("commit", "-qam", "an issuer of its own")
+    assert set(codes(keyvault("-q", "lint"))) <= {"uncommon-keys", "no-rs256", "rfc-9864-alg"}
+    assert set(codes(keyvault("-q", "lint", "--ref", "HEAD~1"))) == found
+
+
+def test_the_demo_is_clean(tmp_path: Path) -> None:
+    """Its sets have issuers of their own where they need one."""
+    environ = environment(tmp_path)
+    make_demo(tmp_path / "demo", T0 + 17 * MINUTE, environ, progress=lambda label, done, total: None)
+
+    result = Terminal(tmp_path / "demo", environ).ok("lint")
+
+    assert CLEAN in result.err
+
+
+def test_what_stands_at_several_paths_is_told_once(vault: Vault) -> None:
+    """The documents are all listed; a finding names the first."""
+    keyvault = Terminal.of(vault)
+    report = keyvault("lint", "--for", "entra", "--json").json
+
+    assert report["target"] == vault.head
+    assert [one["name"] for one in report["documents"]] == [
+        *(".well-known/jwks.json", "jwks.json", "sets/id-token/jwks.json", "sets/access-token/jwks.json"),
+        *(".well-known/openid-configuration", ".well-known/openid-configuration.json"),
+    ]
+    assert "jwks.json" not in {one["document"] for one in report["findings"]}
+
+
+def test_discovery_is_compared_with_its_keys(vault: Vault) -> None:
+    """What [site.metadata] says of algorithms is held against the keys."""
+    policy = vault.folder / "keyvault.toml"
+    listed = '\n[site.metadata]\nid_token_signing_alg_values_supported = ["RS256"]\n'
+    policy.write_text(policy.read_text() + listed)
+    vault.git("commit", "-qam", "metadata")
+
+    result = Terminal.of(vault)("-q", "lint")
+
+    assert (result.code, set(codes(result))) == (5, {"eddsa", "alg-not-listed", "alg-without-key"})
+
+
+def test_for(vault: Vault) -> None:
+    """Whom it is for decides about notes, and adds rules."""
+    keyvault = Terminal.of(vault)
+
+    assert keyvault("lint").code == 0
+    assert keyvault("lint", "--for", "pyjwt", "--for", "jose").code == 0
+    result = keyvault("lint", "--for", "kubernetes")
+    assert result.code == 5
+    assert [line.split()[:2] for line in result.lines if "refused" in line] == [["warning", "algorithm-refused"]] * 4
+    assert "(hurts Kubernetes (go-oidc 2))" in result.out
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def test_a_file(keyvault: Terminal) -> None:
+    """A JWK Set or a discovery document; what it names is not asked for."""
+    put(keyvault)
+    assert keyvault.ok("lint", "jwks.json").err == f"keyvault: 1 document {CLEAN}\n"
+
+    put(keyvault, jwk(private("RSA", "own"), use="tls"))
+    result = keyvault("lint", "jwks.json")
+    assert result.code == 5
+    assert result.lines == [
+        "jwks.json",
+        "  error  unknown-use  own  use is 'tls', neither sig nor enc "
+        "(hurts PyJWT 2.15, jose 6, jwks-rsa 4, jwx 3.3, and 5 more)",
+    ]
+    assert (result.error, result.hint) == (
+        "1 error in jwks.json",
+        "docs/lint.md says what to do about each code",
+    )
+
+    discovery = {"issuer": SITE, "jwks_uri": "https://keys.invalid/jwks.json"}
+    (keyvault.folder / "discovery.json").write_text(json.dumps(discovery))
+    assert codes(keyvault("-q", "lint", "discovery.json")) == ["discovery-incomplete"]
+
+
+def test_stdin(keyvault: Terminal) -> None:
+    """As other commands read it."""
+    assert keyvault("lint", "-", stdin=document().decode()).code == 0
+    assert codes(keyvault("-q", "lint", "-", stdin='{"keys": []}')) == ["empty-set"]
+    assert codes(keyvault("-q", "lint", "-", stdin=" " * 400_000)) == ["too-large"]
+
+
+def test_json(keyvault: Terminal) -> None:
+    """All findings, each with whom it hurts."""
+    put(keyvault, jwk(private("P-384", "own"), kid=None))
+
+    result = keyvault("lint", "jwks.json", "--json")
+
+    assert result.code == 5
+    size = (keyvault.folder / "jwks.json").stat().st_size
+    assert result.json["documents"] == [{"name": "jwks.json", "kind": "jwks", "octets": size, "keys": 3}]
+    [finding] = result.json["findings"]
+    assert {**finding, "hurts": finding["hurts"][:2]} == {
+        "code": "missing-kid",
+        "level": "warning",
+        "message": "no kid: tokens cannot name the key",
+        "document": "jwks.json",
+        "where": "keys[2]",
+        "hurts": ["PyJWT 2.15", "jwks-rsa 4"],
+    }
+
+
+def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
+    """The text shows ten and says how many there are; the worst stand first; --json has all."""
+    put(keyvault, *({"kty": "AKP", "kid": f"key {index}", "use": "sig"} for index in range(30)))
+
+    result = keyvault("lint", "jwks.json")
+
+    assert [line.split()[0] for line in result.lines] == ["jwks.json", *["error"] * 10, *["warning"] * 10, "note"]
+    assert "keyvault: unknown-kty: and 20 more; --json has them all\n" in result.err
+    assert "30 errors, 30 warnings, 1 note in jwks.json" in result.err
+    assert len(keyvault("lint", "jwks.json", "--json").json["findings"]) == 61
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("lint", "nowhere.json"), 2, "nowhere.json cannot be read: No such file or directory"),
+        (("lint", "."), 2, ". cannot be read: Is a directory"),
+        (("lint", "x" * 5_000), 2, "cannot be read"),
+        (("lint", "ftp://keys.example.com/jwks.json"), 2, "cannot be read"),
+        (("lint", "jwks.json", "--ref", "HEAD"), 2, "a URL or file and --ref exclude each other"),
+        (("lint", "--for", "nobody"), 2, "--for 'nobody' is not known"),
+        (("lint",), 1, "there is no keyvault.toml in"),
+        (("lint", "https://"), 2, "https:// is no URL"),
+        (("lint", "https://[::1/jwks.json"), 2, "https://[::1/jwks.json is no URL"),
+        (("lint", "https://localhost:1/jwks.json"), 1, "https://localhost:1/jwks.json cannot be reached"),
+        (("lint", "https://169.254.169.254/"), 1, "names an address that is not asked"),
+        (("lint", "http://2852039166/"), 1, "is not https"),
+    ],
+)
+def test_bad_input(keyvault: Terminal, arguments: tuple[str, ...], code: int, message: str) -> None:
+    """One clear line, the documented exit code."""
+    result = keyvault(*arguments)
+
+    assert message in result.error
+    assert result.code == code
+    assert "unexpected" not in result.err
+
+
+def test_no_such_commit(vault: Vault) -> None:
+    """As for every command that takes a revision."""
+    result = Terminal.of(vault)("lint", "--ref", "no-such-branch")
+
+    assert (result.code, "no-such-branch" in result.error) == (1, True)
+
+
+def test_foreign_text_cannot_paint(keyvault: Terminal) -> None:
+    """Escapes and overrides in what somebody serves are shown, not obeyed."""
+    hostile = "\x1b[31m\u202e\n\ud800"
+    keys = [*sound(), {"kty": hostile, "kid": hostile, "use": hostile, "alg": hostile, hostile: 1}]
+    (keyvault.folder / "jwks.json").write_text(json.dumps({"keys": keys}))
+
+    for result in (keyvault("lint", "jwks.json"), keyvault("lint", "jwks.json", "--json")):
+        assert result.code == 5
+        assert all(line == printable(line) for line in (result.out + result.err).splitlines())
+
+
+# --- URLs -----------------------------------------------------------------------------------------------
+
+
+class Web:
+    """Hosts of the whole world, by URL; what is not there answers with 404."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, bytes | Answer | LiveError] = {}
+        self.asked: list[str] = []
+
+    def ask(self, url: str, *, most: int) -> Answer:
+        self.asked.append(url)
+        page = self.pages.get(url)
+        if isinstance(page, LiveError):
+            raise page
+        if isinstance(page, Answer):
+            return page
+        status, body = (404, b"<!doctype html>") if page is None else (200, page)
+        return Answer(url, status, HEADERS, body[:most], len(body) <= most, (), None)
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Web:
+    """A world without sockets."""
+    made = Web()
+    monkeypatch.setattr(live, "ask", made.ask)
+    return made
+
+
+ISSUER = "https://issuer.example"
+JWKS = f"{ISSUER}/keys"
+CONFIGURATION = f"{ISSUER}/.well-known/openid-configuration"
+
+
+def discovery(**changes: Any) -> bytes:
+    members = {
+        "issuer": ISSUER,
+        "jwks_uri": JWKS,
+        "authorization_endpoint": f"{ISSUER}/authorize",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256", "RS256"],
+        **changes,
+    }
+    return json.dumps(members).encode()
+
+
+def names(result: Result) -> list[tuple[str, str]]:
+    return [(one["kind"], one["name"]) for one in result.json["documents"]]
+
+
+@pytest.mark.parametrize("target", [ISSUER, f"{ISSUER}/", CONFIGURATION])
+def test_an_issuer_or_its_discovery_document(keyvault: Terminal, web: Web, target: str) -> None:
+    """Both documents are looked at, wherever one begins."""
+    web.pages = {ISSUER: b"<!doctype html>", CONFIGURATION: discovery(), JWKS: document()}
+
+    result = keyvault("lint", target, "--json")
+
+    assert (result.code, result.json["findings"]) == (0, [])
+    assert names(result) == [("discovery", CONFIGURATION), ("jwks", JWKS)]
+    assert result.json["target"] == target
+
+
+def test_a_jwk_set_is_asked_once(keyvault: Terminal, web: Web) -> None:
+    """What answers as a JWK Set needs no discovery."""
+    web.pages = {JWKS: document()}
+
+    assert names(keyvault("lint", JWKS, "--json")) == [("jwks", JWKS)]
+    assert web.asked == [JWKS]
+
+
+def test_findings_of_both_documents(keyvault: Terminal, web: Web) -> None:
+    """Each under its own name, and what one says of the other."""
+    web.pages = {CONFIGURATION: discovery(id_token_signing_alg_values_supported=["RS256"]), JWKS: document({})}
+
+    findings = keyvault("lint", ISSUER, "--json").json["findings"]
+
+    found = {(one["document"], one["code"]) for one in findings}
+    assert (CONFIGURATION, "alg-not-listed") in found
+    assert (JWKS, "missing-kty") in found
+
+
+def test_neither_a_set_nor_an_issuer(keyvault: Terminal, web: Web) -> None:
+    """What is told is about the URL that was named."""
+    result = keyvault("lint", f"{ISSUER}/nothing", "--json")
+
+    assert web.asked == [f"{ISSUER}/nothing", f"{ISSUER}/nothing/.well-known/openid-configuration"]
+    assert (result.code, [one["code"] for one in result.json["findings"]]) == (5, ["status", "not-json"])
+    assert names(result) == [("jwks", f"{ISSUER}/nothing")]
+
+    web.pages[f"{ISSUER}/nothing/.well-known/openid-configuration"] = LiveError("down", code="unreachable")
+    assert keyvault("lint", f"{ISSUER}/nothing").code == 5
+
+
+def test_a_discovery_document_that_is_none(keyvault: Terminal, web: Web) -> None:
+    """At its place nothing else is looked for."""
+    result = keyvault("lint", CONFIGURATION, "--json")
+
+    assert web.asked == [CONFIGURATION]
+    assert [one["code"] for one in result.json["findings"]] == ["status", "not-json"]
+    assert names(result) == [("discovery", CONFIGURATION)]
+
+
+def test_redirects(keyvault: Terminal, web: Web) -> None:
+    """On the same host they are followed and told; to another host they are told."""
+    web.pages[JWKS] = Answer(JWKS, 200, HEADERS, document(), True, (f"{JWKS}/",), None)
+    assert codes(keyvault("-q", "lint", JWKS)) == ["redirect"]
+
+    web.pages[JWKS] = LiveError(f"{ISSUER} redirects to another host: https://evil.example/", code="redirect")
+    result = keyvault("lint", JWKS)
+    assert (result.code, result.lines[1].split()[:2]) == (5, ["error", "redirect-not-followed"])
+    assert "redirects to another host: https://evil.example/" in result.out
+
+    # Front pages are sent elsewhere all the time; an issuer is what it serves at its well-known place.
+    web.pages = {ISSUER: web.pages[JWKS], CONFIGURATION: discovery(), JWKS: document()}
+    assert codes(keyvault("-q", "lint", ISSUER)) == []
+    web.pages[JWKS] = web.pages[ISSUER]
+    assert codes(keyvault("-q", "lint", ISSUER)) == ["redirect-not-followed"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("http://127.0.0.1:8080/admin", "jwks-uri-local"),
+        ("https://localhost/jwks.json", "jwks-uri-local"),
+        ("https://2130706433/jwks.json", "jwks-uri-local"),
+        ("http://keys.example.com/jwks.json", "not-https"),
+        ("file:///etc/passwd", "no-jwks-uri"),
+        ("ftp://keys.example.com/jwks.json", "not-https"),
+        ("//keys.example.com/jwks.json", "no-jwks-uri"),
+        ("https://[::1/", "no-jwks-uri"),
+        (["https://keys.example.com"], "no-jwks-uri"),
+        (None, "no-jwks-uri"),
+    ],
+)
+def test_jwks_uri_that_is_not_followed(keyvault: Terminal, web: Web, uri: Any, code: str) -> None:
+    """A document of anybody sends nobody to the machine that looks at it, nor anywhere without https."""
+    web.pages[CONFIGURATION] = discovery(jwks_uri=uri)
+
+    result = keyvault("-q", "lint", CONFIGURATION)
+
+    assert web.asked == [CONFIGURATION]
+    assert result.code == 5
+    assert set(codes(result)) - {"jwks-uri-other-host"} == {code}
+
+
+def test_keys_that_cannot_be_asked_for(keyvault: Terminal, web: Web) -> None:
+    """A host that is down says nothing about verifiers."""
+    web.pages = {CONFIGURATION: discovery(), JWKS: LiveError(f"{JWKS} cannot be reached", code="unreachable")}
+
+    result = keyvault("lint", ISSUER)
+
+    assert (result.code, result.error) == (1, f"{JWKS} cannot be reached")
+
+
+def test_plain_http_is_not_asked(keyvault: Terminal, web: Web) -> None:
+    """No verifier should either."""
+    result = keyvault("-q", "lint", "http://keys.example.com/jwks.json")
+
+    assert (result.code, codes(result), web.asked) == (5, ["not-https"], [])
+
+
+def test_a_target_of_anybody(keyvault: Terminal, web: Web) -> None:
+    """A URL from a script may be anything."""
+    for target in ("https://keys.example.com/\x1b[31m", "HTTPS://KEYS.EXAMPLE.COM/jwks.json?" + "x" * 3_000):
+        result = keyvault("lint", target)
+        assert result.code == 5
+        assert "\x1b" not in result.out + result.err
+
+
+# --- a real host ----------------------------------------------------------------------------------------
+
+
+def test_the_preview_is_clean(tmp_path: Path) -> None:
+    """The site with the headers that a host should send, over real HTTP, as an issuer and by each URL."""
+    files: dict[str, bytes] = {}
+    server = make_server(lambda: files, lambda path: headers(path, max_age=10 * MINUTE), port=0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://localhost:{server.server_address[1]}"
+        vault = make_vault(tmp_path, sets=("id-token:RS256", "access-token:ES256"), url=url)
+        keyvault = Terminal.of(vault)
+        keyvault.ok("render")
+        public = vault.folder / "public"
+        files |= {str(path.relative_to(public)): path.read_bytes() for path in public.rglob("*") if path.is_file()}
+
+        for target in (url, f"{url}/.well-known/jwks.json", f"{url}/.well-known/openid-configuration.json"):
+            result = keyvault("lint", target, "--json")
+            assert (result.code, result.json["findings"]) == (0, []), target
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[HostileHost]:
+    """A host that misbehaves as its path says."""
+    with HostileHost() as host:
+        yield host
+
+
+#: What ends because nothing of use came back at all.
+UNREACHABLE = {
+    *("silent", "slow-headers", "slow-body", "endless-continue", "long-header", "many-headers", "redirect-garbage"),
+    *("closes-at-once", "resets", "closes-in-headers", "closes-in-chunk", "bad-chunk", "no-http", "old-http"),
+    *("bad-status", "length-too-long", "length-negative", "length-garbage"),
+}
+
+
+@pytest.mark.parametrize("behaviour", sorted(BEHAVIOURS))
+def test_hostile_hosts(
+    keyvault: Terminal, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str
+) -> None:
+    """Whatever a host does, it ends soon, with findings or with one clear error."""
+    monkeypatch.setattr(live, "TIMEOUT", 0.3)
+    before = time.monotonic()
+    result = keyvault("lint", f"{hostile.url}/{behaviour}/.well-known/jwks.json", "--json")
+
+    # Two questions at most, each given up after the timeout and half a second; the rest is a machine at work.
+    assert time.monotonic() - before < 60
+    assert "unexpected" not in result.err
+    assert all(line == printable(line) for line in result.err.splitlines())
+    if result.code == 1:
+        assert behaviour in UNREACHABLE
+        assert len(result.err.splitlines()) <= 2
+    else:
+        assert result.code == 5
+        levels = {one["level"] for one in result.json["findings"]}
+        assert levels & {"error", "warning"}
+
+
+def test_hostile_headers(keyvault: Terminal, web: Web) -> None:
+    """Headers are foreign text, too."""
+    odd: Mapping[str, str] = {
+        "content-type": "\x1b[31mtext",
+        "cache-control": "max-age=" + "9" * 5_000,
+        "content-encoding": "",
+    }
+    web.pages[JWKS] = Answer(JWKS, 200, odd, document(), True, (), None)
+
+    result = keyvault("lint", JWKS)
+
+    assert result.code == 5
+    assert "\x1b" not in result.out
+    assert set(codes(keyvault("-q", "lint", JWKS))) == {"content-type", "cache-long", "no-cors"}

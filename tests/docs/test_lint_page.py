@@ -1,0 +1,58 @@
+"""docs/lint.md has every rule with its level and whom it hurts, and no others."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from keyvault.core.lint.rules import ALL, CLIENTS, CONSUMERS, LEVELS, RULES
+from tests.docs.pages import read, sections
+
+SECTIONS = sections(read("docs/lint.md"))
+
+
+def rows(section: str) -> list[list[str]]:
+    """Return the cells of each row of the table of *section*, without its head."""
+    lines = [line for line in SECTIONS[section].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+#: The rows of each rule, by its code.
+ROWS = {
+    cells[0].strip("`"): cells
+    for section in list(SECTIONS)[list(SECTIONS).index("Codes") + 1 :]
+    for cells in rows(section)
+}
+
+
+def test_every_rule_has_a_row() -> None:
+    """In the order of the code, once."""
+    assert list(ROWS) == list(RULES)
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_row_of_a_rule(code: str) -> None:
+    """Level and whom it hurts are those of the code; what it means and what to do is said."""
+    rule = RULES[code]
+    _, level, means, hurts, advice = ROWS[code]
+
+    named = {ALL: "all", CLIENTS: "all that fetch", (): "nobody"}
+    assert level == rule.level
+    assert hurts == named.get(rule.hurts, ", ".join(rule.hurts))
+    assert means
+    assert advice
+
+
+def test_levels() -> None:
+    """Errors and warnings end with 5."""
+    assert [(cells[0], cells[-1]) for cells in rows("Levels")] == [
+        (level, "0" if level == "note" else "5") for level in LEVELS
+    ]
+
+
+def test_consumers() -> None:
+    """Each name that --for takes, what findings call it, and the algorithms it takes."""
+    assert [(name.strip("`"), label, algs) for name, label, algs in rows("Where this comes from")] == [
+        (name, consumer.label, " ".join(consumer.algs)) for name, consumer in CONSUMERS.items()
+    ]
