@@ -171,7 +171,7 @@ def _ask(url: str) -> tuple[Source, list[Finding]]:
     except LiveError as error:
         if error.code != "redirect":
             raise
-        moved = finding("redirect-not-followed", error.message)
+        moved = finding("redirect-not-followed", error.message, hurts=None if issuer_of(url) is None else ())
         return Source(shown(url), b"", url), list(judge([moved], (), document=shown(url)))
     response = Response(answer.status, answer.headers, answer.complete, answer.redirects)
     return Source(printable(url), answer.body, url, response), []

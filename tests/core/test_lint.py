@@ -83,7 +83,7 @@ def test_a_case_has_its_findings_and_no_other(name: str) -> None:
 ELSEWHERE = {
     *("not-https", "url-port", "url-query", "redirect-not-followed"),
     *("no-jwks-uri", "jwks-uri-other-host", "jwks-uri-local", "issuer-mismatch"),
-    *("discovery-incomplete", "no-rs256", "alg-not-listed", "alg-without-key"),
+    *("discovery-redirect", "discovery-incomplete", "no-rs256", "alg-not-listed", "alg-without-key"),
     *("algorithm-refused", "mixed-key-types"),
 }
 
@@ -101,6 +101,27 @@ def test_a_finding_says_which_key() -> None:
     assert {one.where for one in keys(*sound(), jwk(own, kid=None))} == {"keys[2]"}
     assert {one.where for one in keys(*sound(), jwk(own, kid=7))} == {"keys[2]"}
     assert {one.where for one in keys(*sound(), None)} == {"keys[2]"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "alg", "use", "found"),
+    [
+        ("RSA", "dir", "enc", {"alg-mismatch"}),
+        ("RSA", "A128KW", "enc", {"alg-mismatch"}),
+        ("RSA", "RSA1_5", "enc", set()),
+        ("RSA", "RSA1_5", "sig", {"use-sig-alg-enc"}),
+        ("RSA", "ML-DSA-44", "sig", {"alg-mismatch"}),
+        ("RSA", "ML-DSA-44", "enc", {"alg-mismatch", "use-enc-alg-sig"}),
+        ("P-256", "RSA-OAEP-512", "enc", {"alg-mismatch"}),
+        ("P-256", "ECDH-ES+A128KW", "enc", set()),
+        ("P-256", "none", "sig", {"unknown-alg"}),
+        ("Ed25519", "ECDH-ES", "enc", {"alg-mismatch"}),
+        ("Ed25519", "HS512", "sig", {"hmac-alg"}),
+    ],
+)
+def test_registered_algorithms(kind: str, alg: str, use: str, found: set[str]) -> None:
+    """All of the registry are known, those that no vault makes, too."""
+    assert codes(keys(*sound(), jwk(private(kind, "own"), alg=alg, use=use))) == found
 
 
 def test_no_key_material_in_findings() -> None:
@@ -324,6 +345,20 @@ def test_no_discovery_document(data: bytes, found: set[str]) -> None:
     assert codes(lint_discovery(Source("it", data, CONFIGURATION, Response(404, HEADERS)))) == {"status", *found}
 
 
+def test_discovery_names_only_who_reads_it() -> None:
+    """A redirect is for them to follow, and PyJWT never sees the document."""
+    data = json.dumps(DISCOVERY).encode()
+    found = lint_discovery(
+        Source("it", b"\xef\xbb\xbf" + data, CONFIGURATION, Response(200, HEADERS, redirects=(URL,)))
+    )
+
+    assert {one.code: (one.level, one.hurts) for one in found} == {
+        "discovery-redirect": ("note", ()),
+        "byte-order-mark": ("error", ("go-oidc 3.21", "Kubernetes (go-oidc 2)")),
+    }
+    assert lint_discovery(Source("it", b"[]", CONFIGURATION))[0].hurts == ("go-oidc 3.21", "Kubernetes (go-oidc 2)")
+
+
 # --- whom a document is for -----------------------------------------------------------------------------
 
 
@@ -454,7 +489,7 @@ def test_any_bytes(data: bytes) -> None:
         (b"{" + b",".join([b'"a": 1'] * 30_000) + b"}", "duplicate-top-member"),
         (b'{"keys": [{' + b",".join([b'"a": 1'] * 30_000) + b"}]}", "duplicate-member"),
         (b"\x00" * 1_000, "utf-16"),
-        (b"\xff\xfe" + b"\xd8\x00" * 3, "utf-16"),
+        (b"\xff\xfe" + b"\x00\xd8" * 3, "utf-16"),
         (b"\xef\xbb\xbf\xff", "not-utf-8"),
     ],
 )

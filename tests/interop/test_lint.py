@@ -243,6 +243,7 @@ def test_lint_is_right_about_go(host: Host, go: list[str]) -> None:
     ("changes", "code"),
     [
         ({}, None),
+        ({}, "byte-order-mark"),
         ({"issuer": "https://other.example"}, "issuer-mismatch"),
         ({"jwks_uri": None}, "no-jwks-uri"),
         ({"id_token_signing_alg_values_supported": ["RS256"]}, "alg-not-listed"),
@@ -266,6 +267,8 @@ def test_lint_is_right_about_go_oidc_and_discovery(
         **changes,
     }
     body = json.dumps({member: value for member, value in members.items() if value is not None}).encode()
+    if code == "byte-order-mark":
+        body = b"\xef\xbb\xbf" + body
     host.documents[f"{code or 'good'}{name}"] = body
     lines = [json.dumps({"issuer": issuer, "token": token}) for token in (rs_token(), es_token())]
     refused = any(answer["go-oidc"] for answer in answers(go, lines))

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from keyvault.core.lint.keys import Object, lint_keys, signing_algs
-from keyvault.core.lint.rules import Consumer, Finding, few, finding, judge, shown
+from keyvault.core.lint.rules import DISCOVERERS, GO_OIDC, KUBERNETES, Consumer, Finding, few, finding, judge, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, lint_response, split
 from keyvault.core.policy import CONFIGURATION
 
@@ -185,15 +185,18 @@ def lint_discovery(
 
 
 def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Finding]:
-    yield from _sent(source)
-    if not source.is_whole:
+    reading = read(source.data) if source.is_whole else None
+    for found in (*_sent(source), *(() if reading is None else reading.problems)):
+        if found.code == "redirect":
+            yield finding("discovery-redirect", found.message)
+        else:
+            yield replace(found, hurts=tuple(text for text in found.hurts if text in DISCOVERERS))
+    if reading is None:
         return
-    reading = read(source.data)
-    yield from reading.problems
     document = reading.value
     if not isinstance(document, dict):
         if document is not None or not reading.problems:
-            yield finding("not-object", f"is no JSON object but {shown(document)}")
+            yield finding("not-object", f"is no JSON object but {shown(document)}", hurts=(GO_OIDC, KUBERNETES))
         return
     yield from _issuer(document.get("issuer"), source.url)
     yield from _jwks_uri(document.get("jwks_uri"), source.url)

@@ -28,17 +28,22 @@ KEYS_MAX = 1_000
 GCP_KEYS_MAX = 8
 AWS_KEYS_MAX = 100
 
-_ENCRYPTION = frozenset(
+#: Key types of registered algorithms that no set of a vault can have.
+_OTHER_ALGS = {
+    **dict.fromkeys(("RSA1_5", "RSA-OAEP-384", "RSA-OAEP-512"), "RSA"),
+    **dict.fromkeys((f"A{size}GCMKW" for size in (128, 192, 256)), "oct"),
+    **dict.fromkeys(("dir", "PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW"), "oct"),
+    **dict.fromkeys(("A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512"), "oct"),
+    **dict.fromkeys(("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"), "AKP"),
+}
+_REGISTERED = _OTHER_ALGS.keys() | ALGORITHMS.keys()
+_SIGNATURES = frozenset(
     {
-        *(name for name, algorithm in ALGORITHMS.items() if algorithm.use == "enc"),
-        *("RSA1_5", "RSA-OAEP-384", "RSA-OAEP-512", "dir"),
-        *(f"A{size}GCMKW" for size in (128, 192, 256)),
-        *("PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW"),
-        *("A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512"),
+        *(name for name, algorithm in ALGORITHMS.items() if algorithm.use == "sig"),
+        *(name for name, kty in _OTHER_ALGS.items() if kty == "AKP"),
     }
 )
-_POST_QUANTUM = frozenset({"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"})
-_REGISTERED = _ENCRYPTION | _POST_QUANTUM | ALGORITHMS.keys()
+_ENCRYPTION = _REGISTERED - _SIGNATURES
 _RFC_9864 = ("Ed25519", "Ed448")
 
 _TEXT_MEMBERS = ("kty", "use", "alg", "crv", "x", "y", "n", "e")
@@ -194,19 +199,27 @@ def _alg(key: Key) -> Iterator[tuple[str, str]]:
         yield "missing-alg", "no alg: a verifier may take the key for another algorithm"
     if alg is None:
         return
-    algorithm = ALGORITHMS.get(alg)
     if alg not in _REGISTERED:
         yield "unknown-alg", f"alg {shown(alg)} is none that is registered"
-    elif kty in REQUIRED and kty != "oct" and algorithm is not None and algorithm.kty == "oct":
-        yield "hmac-alg", f"alg {alg} on a public key: it must never be a secret of HMAC"
-    elif algorithm is not None and (kty == "RSA" or (kty in ("EC", "OKP") and crv in CURVE_KTY)):
-        fits = crv in algorithm.curves and CURVE_KTY[crv or ""] == kty if algorithm.curves else kty == algorithm.kty
-        if not fits:
+    elif kty == "RSA" or (kty in ("EC", "OKP") and crv in CURVE_KTY):
+        if alg.startswith("HS"):
+            yield "hmac-alg", f"alg {alg} on a public key: it must never be a secret of HMAC"
+        elif not _fits(alg, kty, crv):
             yield "alg-mismatch", f"alg {alg} does not fit a key of type {kty}{f' on {shown(crv)}' if crv else ''}"
     if alg in _RFC_9864:
         yield "rfc-9864-alg", f"alg {alg} is known to few: EdDSA is what libraries agree on"
     elif kty == "OKP" and crv == "Ed25519" and alg == "EdDSA":
         yield "eddsa", "EdDSA is not known to all"
+
+
+def _fits(alg: str, kty: str, crv: str | None) -> bool:
+    """Whether a key of type *kty* can be for the registered algorithm *alg*."""
+    algorithm = ALGORITHMS.get(alg)
+    if algorithm is None:
+        return _OTHER_ALGS[alg] == kty
+    if algorithm.curves:
+        return crv in algorithm.curves and CURVE_KTY[crv] == kty
+    return algorithm.kty == kty
 
 
 def _use(key: Key) -> Iterator[tuple[str, str]]:
@@ -215,7 +228,7 @@ def _use(key: Key) -> Iterator[tuple[str, str]]:
         yield "missing-use", "no use: say sig or enc"
     elif use is not None and use not in ("sig", "enc"):
         yield "unknown-use", f"use is {shown(use)!r}, neither sig nor enc"
-    elif use == "enc" and alg in _REGISTERED and alg not in _ENCRYPTION:
+    elif use == "enc" and alg in _SIGNATURES:
         yield "use-enc-alg-sig", f"use is enc, alg {alg} is for signatures"
     elif use == "sig" and alg in _ENCRYPTION:
         yield "use-sig-alg-enc", f"use is sig, alg {alg} is for encryption"

@@ -54,6 +54,8 @@ ENTRA = "Entra"
 CLIENTS = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, NIMBUS, KUBERNETES)
 #: Every library that was tried; kube-apiserver stands among them for the one in it.
 ALL = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
+#: Who reads discovery documents; everybody else is not hurt by what is wrong with one.
+DISCOVERERS = (GO_OIDC, KUBERNETES, AWS_IAM, AWS_STS, GCP, ENTRA, "CloudFront", "verifiers in browsers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ RULES: dict[str, Rule] = {
     "jwks-uri-other-host": Rule("note"),
     "jwks-uri-local": Rule("error", CLIENTS),
     "issuer-mismatch": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
+    "discovery-redirect": Rule("note"),
     "discovery-incomplete": Rule("warning"),
     "no-rs256": Rule("note", (ENTRA,)),
     "alg-not-listed": Rule("warning", (GO_OIDC,)),
