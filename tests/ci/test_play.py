@@ -287,7 +287,7 @@ def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
         for day in range(180):
             for hour in (3, 9, 15, 21):
                 planned = T0.replace(hour=0, minute=17) + timedelta(days=day + 1, hours=hour)
-                if chance.random() < 0.7:  # dropped
+                if chance.random() < 0.85:  # dropped
                     seen["dropped"] += 1
                     continue
                 late = timedelta(minutes=chance.choice([0, 3, 20, 90, 240]))
@@ -334,9 +334,9 @@ def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
         seen[f"{name} active"] = len(lived)
         assert len(lived) >= 6  # at the start, and after each of five periods of thirty days
     assert "receipt" in log or "published" in log
-    assert seen["ticks"] > 180
-    assert seen["failed deploys"] > 20
-    assert seen["verified"] > 1_000
+    assert seen["ticks"] > 80
+    assert seen["failed deploys"] > 10
+    assert seen["verified"] > 500
     assert {issue["state"] for issue in forge.issues} == {"CLOSED"}
     _no_secret_in(rotating_environments, forge)
     print(dict(seen))
