@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
-from keyvault.core.lint.rules import Consumer, Finding, finding, judge, shown
+from keyvault.core.lint.rules import Finding, finding, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
 from keyvault.core.policy import CONFIGURATION
 from keyvault.core.text import printable

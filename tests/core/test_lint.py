@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.core.lint.documents import (
-    BODY_MAX,
-    LARGE,
-    NIMBUS_MAX,
-    Source,
-    lint_discovery,
-    lint_jwk_set,
-    read,
-)
-from keyvault.core.lint.keys import KEYS_MAX
-from keyvault.core.lint.rules import CONSUMERS, RULES, Finding, find_consumers
+from keyvault.core.lint.consumers import CONSUMERS, find_consumers
+from keyvault.core.lint.documents import Source, lint_discovery, lint_jwk_set, read
+from keyvault.core.lint.rules import RULES, Finding
 from keyvault.core.lint.transport import Response, is_local, lint_address
 from keyvault.core.strength import RSA_EXPONENT_MIN
 from keyvault.core.text import printable
@@ -124,6 +116,30 @@ def test_registered_algorithms(kind: str, alg: str, use: str, found: set[str]) -
     assert codes(keys(*sound(), jwk(private(kind, "own"), alg=alg, use=use))) == found
 
 
+def test_messages() -> None:
+    """They say what it is, shortly, with the value that is wrong."""
+    own, other = private("RSA", "own"), private("P-256", "own")
+
+    def messages(*members: Any) -> list[str]:
+        return [one.message for one in keys(*sound(), *members)]
+
+    assert messages(jwk(own, use="tls")) == ["use is 'tls', neither sig nor enc"]
+    assert messages(jwk(own, kid=7)) == ["kid is no text but int: no token can name it"]
+    assert messages(jwk(own, n=None)) == ["n is missing"]
+    assert messages(jwk(own, n="!")) == ["n is no base64url"]
+    assert messages(jwk(other, alg="RS256")) == ["alg RS256 does not fit a key of type EC on P-256"]
+    assert messages(jwk(own, alg="ES256")) == ["alg ES256 does not fit a key of type RSA"]
+    assert messages(jwk(own, alg="x" * 80)) == [f"alg {'x' * 80} is none that is registered"]
+    assert messages(jwk(own, alg="x" * 81)) == [f"alg {'x' * 79}… is none that is registered"]
+    assert messages(jwk(own), jwk(own, kid="b")) == ["the same key stands under b, too"]
+    assert messages(*(jwk(own, kid=name) for name in "abcde")) == ["the same key stands under b, c, d, …, too"]
+    assert [one.where for one in keys(*(jwk(own, kid=name) for name in "ab"))] == ["a"]
+    twice = b'{"keys": [{"kty": "LMS", "kid": "a", "kid": "a", "use": "sig", "alg": "RS256", "alg": "RS256"}]}'
+    assert lint_jwk_set(Source("it", twice))[0].message == "kid, alg: more than once in one object"
+    assert lint(table()["single jwk"])[0].message.endswith("but those of a single JWK: put it into an array")
+    assert lint(table()["no keys"])[0].message == "has no array keys"
+
+
 def test_no_key_material_in_findings() -> None:
     """Private members are named, not shown."""
     for name in ("private", "oct"):
@@ -183,14 +199,32 @@ def test_content_type(kind: str, path: str, code: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        (199, {"status"}),
+        (200, {"no-cors"}),
+        (206, {"status-not-200", "no-cors"}),
+        (299, {"status-not-200", "no-cors"}),
+        (300, {"status"}),
+        (404, {"status"}),
+    ],
+)
+def test_status(status: int, found: set[str]) -> None:
+    """The headers of an error page say nothing about the document."""
+    headers = {name: value for name, value in HEADERS.items() if "origin" not in name}
+
+    assert codes(lint_jwk_set(Source("it", document(), URL, Response(status, headers)))) == found
+
+
+@pytest.mark.parametrize(
     ("octets", "code"),
     [
-        (LARGE, None),
-        (LARGE + 1, "over-32-kib"),
-        (NIMBUS_MAX, "over-32-kib"),
-        (NIMBUS_MAX + 1, "over-50-kib"),
-        (BODY_MAX, "over-50-kib"),
-        (BODY_MAX + 1, "too-large"),
+        (32_768, None),
+        (32_769, "over-32-kib"),
+        (51_200, "over-32-kib"),
+        (51_201, "over-50-kib"),
+        (262_144, "over-50-kib"),
+        (262_145, "too-large"),
     ],
 )
 def test_size(octets: int, code: str | None) -> None:
@@ -207,7 +241,10 @@ def test_a_body_that_was_cut_off_is_not_looked_at() -> None:
     assert codes(lint_jwk_set(Source("it", b"{", URL, Response(200, HEADERS, complete=False)))) == {"too-large"}
 
 
-@pytest.mark.parametrize(("count", "found"), [(8, set()), (9, {"over-8-keys"}), (100, {"over-8-keys"})])
+@pytest.mark.parametrize(
+    ("count", "found"),
+    [(8, set()), (9, {"over-8-keys"}), (100, {"over-8-keys"}), (101, {"over-8-keys", "over-100-keys"})],
+)
 def test_number_of_keys(count: int, found: set[str]) -> None:
     """Each type is counted by itself for AWS, all together for GCP."""
     many = [jwk(private("P-256", f"many {index}"), kid=f"many {index}") for index in range(count)]
@@ -217,10 +254,13 @@ def test_number_of_keys(count: int, found: set[str]) -> None:
 
 def test_more_keys_than_are_looked_at() -> None:
     """What stands behind them is not seen."""
-    found = keys(*[{"kty": "oct", "kid": str(index)} for index in range(KEYS_MAX)], {"kty": "RSA", "kid": "last"})
+    many = [{"kty": "oct", "kid": str(index)} for index in range(1_000)]
+    found = keys(*many, {"kty": "RSA", "kid": "last"})
 
+    assert "over-1000-keys" not in codes(keys(*many))
     assert "over-1000-keys" in codes(found)
     assert "last" not in {one.where for one in found}
+    assert {"999", "0"} <= {one.where for one in found}
 
 
 @pytest.mark.parametrize(
@@ -396,6 +436,8 @@ def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
         jwk(private("Ed25519", "own"), kid="EdDSA"),
         jwk(private("secp256k1", "own"), kid="ES256K"),
         jwk(private("P-256", "own"), kid="enc", use="enc", alg="ECDH-ES"),
+        jwk(private("RSA", "second"), kid="enc by alg", use=None, alg="RSA-OAEP"),
+        jwk(private("P-256", "second"), kid="enc by use", use="enc", alg="ES256K"),
     ]
     source = Source("it", json.dumps({"keys": own}).encode())
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from keyvault.core.lint.rules import ALL, CLIENTS, CONSUMERS, LEVELS, RULES
+from keyvault.core.lint.consumers import CONSUMERS
+from keyvault.core.lint.rules import ALL, CLIENTS, LEVELS, RULES
 from tests.docs.pages import read, sections
 
 SECTIONS = sections(read("docs/lint.md"))

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from keyvault.core.lint.keys import Object, lint_keys, signing_algs
-from keyvault.core.lint.rules import DISCOVERERS, GO_OIDC, KUBERNETES, Consumer, Finding, few, finding, judge, shown
+from keyvault.core.lint.consumers import Consumer, judge
+from keyvault.core.lint.keys import lint_keys, signing_algs
+from keyvault.core.lint.members import Object
+from keyvault.core.lint.rules import DISCOVERERS, GO_OIDC, KUBERNETES, Finding, few, finding, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, lint_response, split
 from keyvault.core.policy import CONFIGURATION
 

@@ -16,12 +16,11 @@ Source: docs/lint.md explains every code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from keyvault.core.text import nearest, printable
-from keyvault.errors import UsageError
+from keyvault.core.text import printable
 
 Level = Literal["error", "warning", "note"]
 
@@ -231,75 +230,3 @@ def shown(value: object) -> str:
 def few(texts: Sequence[str], most: int = 3) -> str:
     """Return the first of *texts*, which are foreign, as a message lists them."""
     return ", ".join(shown(text) for text in texts[:most]) + (", …" if len(texts) > most else "")
-
-
-# --- whom a document is for -----------------------------------------------------------------------------
-
-_RS, _PS, _ES = (tuple(f"{family}{size}" for size in (256, 384, 512)) for family in ("RS", "PS", "ES"))
-_RFC_7518 = (*_RS, *_PS, *_ES)
-
-
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """
-    A verifier or cloud that ``--for`` names.
-
-    Attributes:
-        label: Its name as findings have it, with its version.
-        algs: The signature algorithms that it takes.
-    """
-
-    label: str
-    algs: tuple[str, ...]
-
-    def is_hurt_by(self, found: Finding) -> bool:
-        """Whether *found* names it, in any of its versions."""
-        name = self.label.split()[0]
-        return any(text.split()[0] == name for text in found.hurts)
-
-
-#: By the name that ``--for`` takes. Algorithms of libraries were seen in them, those of clouds in their documentation.
-CONSUMERS = {
-    "aws": Consumer(AWS_IAM, (*_RS, *_ES)),
-    "gcp": Consumer(GCP, ("RS256", "ES256")),
-    "entra": Consumer(ENTRA, ("RS256",)),
-    "kubernetes": Consumer(KUBERNETES, _RFC_7518),
-    "authlib": Consumer(AUTHLIB, (*_RFC_7518, "ES256K", "EdDSA")),
-    "go-jose": Consumer(GO_JOSE, (*_RFC_7518, "EdDSA")),
-    "go-oidc": Consumer(GO_OIDC, (*_RFC_7518, "EdDSA")),
-    "jose": Consumer(JOSE, (*_RFC_7518, "EdDSA", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")),
-    "joserfc": Consumer(JOSERFC, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448")),
-    "jsonwebtoken": Consumer(RUST, (*_RS, *_PS, "ES256", "ES384", "EdDSA")),
-    "jwcrypto": Consumer(JWCRYPTO, (*_RFC_7518, "ES256K", "EdDSA")),
-    "jwks-rsa": Consumer(JWKS_RSA, _RFC_7518),
-    "jwx": Consumer(JWX, (*_RFC_7518, "EdDSA", "Ed25519")),
-    "keyfunc": Consumer(KEYFUNC, (*_RFC_7518, "EdDSA")),
-    "nimbus": Consumer(NIMBUS, _RFC_7518),
-    "pyjwt": Consumer(PYJWT, (*_RFC_7518, "ES256K", "EdDSA")),
-    "python-jose": Consumer(PYTHON_JOSE, (*_RS, *_ES)),
-}
-
-
-def find_consumers(names: Iterable[str]) -> tuple[Consumer, ...]:
-    """
-    Return the consumers called *names*.
-
-    Raises:
-        UsageError: One is not known; the hint lists all.
-    """
-    found = []
-    for name in dict.fromkeys(names):
-        consumer = CONSUMERS.get(name.lower())
-        if consumer is None:
-            known = "one of " + ", ".join(CONSUMERS)
-            near = nearest(name, CONSUMERS)
-            raise UsageError(f"--for {name!r:.80} is not known", hint=f"{near}\n{known}" if near else known)
-        found.append(consumer)
-    return tuple(found)
-
-
-def judge(findings: Iterable[Finding], consumers: Sequence[Consumer], *, document: str) -> Iterator[Finding]:
-    """Yield *findings* about *document*; what hurts one of *consumers* is at least a warning."""
-    for found in findings:
-        hurt = found.level == "note" and any(consumer.is_hurt_by(found) for consumer in consumers)
-        yield replace(found, level="warning" if hurt else found.level, document=document)

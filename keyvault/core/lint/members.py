@@ -1,0 +1,332 @@
+"""
+Rules about one key of a JWK Set, which is data of somebody unknown.
+
+Looks at what is there and nothing else: a URL in a key is never asked. Private members are named, never shown.
+
+Sources: RFC 7517 section 4 (members), RFC 7518 section 6 (members per kty), RFC 9864 (Ed25519, Ed448), the IANA
+registry of JOSE algorithms.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, RSA_BITS_MAX, RSA_BITS_MIN
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, thumbprint
+from keyvault.core.lint.rules import few, shown
+from keyvault.core.strength import check_public_key
+from keyvault.errors import JWKError, WeakKeyError
+
+#: Key types of registered algorithms that no set of a vault can have.
+_OTHER_ALGS = {
+    **dict.fromkeys(("RSA1_5", "RSA-OAEP-384", "RSA-OAEP-512"), "RSA"),
+    **dict.fromkeys((f"A{size}GCMKW" for size in (128, 192, 256)), "oct"),
+    **dict.fromkeys(("dir", "PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW"), "oct"),
+    **dict.fromkeys(("A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512"), "oct"),
+    **dict.fromkeys(("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"), "AKP"),
+}
+_REGISTERED = _OTHER_ALGS.keys() | ALGORITHMS.keys()
+_SIGNATURES = frozenset(
+    {
+        *(name for name, algorithm in ALGORITHMS.items() if algorithm.use == "sig"),
+        *(name for name, kty in _OTHER_ALGS.items() if kty == "AKP"),
+    }
+)
+_ENCRYPTION = _REGISTERED - _SIGNATURES
+_RFC_9864 = ("Ed25519", "Ed448")
+
+_TEXT_MEMBERS = ("kty", "use", "alg", "crv", "x", "y", "n", "e")
+_X5_MEMBERS = ("x5u", "x5t", "x5t#S256")
+_LIFETIME = ("nbf", "exp", "iat")
+_COMMON_CURVES = ("P-256", "P-384", "P-521", "Ed25519")
+#: What lenient decoders take for base64url: either alphabet, padded or not.
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}", re.ASCII)
+
+
+class Object(dict[str, Any]):
+    """A JSON object that remembers which of its members came twice."""
+
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """
+    One member of ``keys`` that is an object.
+
+    Attributes:
+        place: How findings call it: its kid, or ``keys[N]``.
+        jwk: Its members.
+    """
+
+    place: str
+    jwk: Mapping[str, Any]
+
+    def text(self, name: str) -> str | None:
+        """Return the member *name* if it is text."""
+        value = self.jwk.get(name)
+        return value if isinstance(value, str) else None
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is of a type that verifiers of every kind know."""
+        return self.text("kty") == "RSA" or (
+            self.text("kty") in ("EC", "OKP")
+            and self.text("crv") in _COMMON_CURVES
+            and CURVE_KTY[self.text("crv") or ""] == self.text("kty")
+        )
+
+    @property
+    def signs(self) -> bool:
+        """Whether it can be meant for signatures."""
+        return self.text("use") != "enc" and self.text("alg") not in _ENCRYPTION
+
+    @property
+    def thumbprint(self) -> str | None:
+        """The RFC 7638 thumbprint, or None where the key has none."""
+        try:
+            return thumbprint(self.jwk)
+        except (JWKError, UnicodeEncodeError):
+            return None
+
+
+#: Gives codes and messages of what is wrong with a key.
+Rule = Callable[[Key], Iterator[tuple[str, str]]]
+
+
+def _members(key: Key) -> Iterator[tuple[str, str]]:
+    if names := getattr(key.jwk, "duplicates", ()):
+        yield "duplicate-member", f"{few(names)}: more than once in one object"
+    for name in _TEXT_MEMBERS:
+        value = key.jwk.get(name, "")
+        if value is None and name in ("alg", "use"):
+            yield "null-member", f"{name} is null: leave it out"
+        elif value is not None and not isinstance(value, str):
+            yield "member-not-text", f"{name} is no text but {shown(value)}"
+    for name in _LIFETIME:
+        if name in key.jwk:
+            value = key.jwk[name]
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield "lifetime-member", f"{name} says nothing to verifiers"
+            else:
+                yield "lifetime-member-type", f"{name} is no number but {shown(value)}"
+    if "revoked" in key.jwk:
+        if isinstance(key.jwk["revoked"], dict):
+            yield "lifetime-member", "revoked says nothing to verifiers: a revoked key is taken out"
+        else:
+            yield "lifetime-member-type", f"revoked is no object but {shown(key.jwk['revoked'])}"
+
+
+def _kid(key: Key) -> Iterator[tuple[str, str]]:
+    match key.jwk.get("kid", ...):
+        case str(kid):
+            if not kid:
+                yield "empty-kid", "kid is empty"
+        case None:
+            yield "null-kid", "kid is null"
+        case value if value is ...:
+            yield "missing-kid", "no kid: tokens cannot name the key"
+        case value:
+            yield "kid-not-text", f"kid is no text but {shown(value)}: no token can name it"
+
+
+def _exposure(key: Key) -> Iterator[tuple[str, str]]:
+    private = sorted(PRIVATE_MEMBERS & key.jwk.keys())
+    if key.text("kty") == "oct":
+        if "k" in private:
+            yield "symmetric-key", "a symmetric key in the open: whoever reads it can sign; replace it"
+        else:
+            yield "symmetric-key-without-k", "a symmetric key has no place in a public JWK Set, not even without k"
+    elif private:
+        yield "private-key", f"private members {', '.join(private)} in the open: whoever reads them can sign; revoke it"
+
+
+def _alg(key: Key) -> Iterator[tuple[str, str]]:
+    kty, crv, alg = key.text("kty"), key.text("crv"), key.text("alg")
+    if "alg" not in key.jwk:
+        yield "missing-alg", "no alg: a verifier may take the key for another algorithm"
+    if alg is None:
+        return
+    if alg not in _REGISTERED:
+        yield "unknown-alg", f"alg {shown(alg)} is none that is registered"
+    elif kty == "RSA" or (kty in ("EC", "OKP") and crv in CURVE_KTY):
+        if alg.startswith("HS"):
+            yield "hmac-alg", f"alg {alg} on a public key: it must never be a secret of HMAC"
+        elif not _fits(alg, kty, crv):
+            yield "alg-mismatch", f"alg {alg} does not fit a key of type {kty}{f' on {shown(crv)}' if crv else ''}"
+    if alg in _RFC_9864:
+        yield "rfc-9864-alg", f"alg {alg} is known to few: EdDSA is what libraries agree on"
+    elif kty == "OKP" and crv == "Ed25519" and alg == "EdDSA":
+        yield "eddsa", "EdDSA is not known to all"
+
+
+def _fits(alg: str, kty: str, crv: str | None) -> bool:
+    """Whether a key of type *kty* can be for the registered algorithm *alg*."""
+    algorithm = ALGORITHMS.get(alg)
+    if algorithm is None:
+        return _OTHER_ALGS[alg] == kty
+    if algorithm.curves:
+        return crv in algorithm.curves and CURVE_KTY[crv] == kty
+    return algorithm.kty == kty
+
+
+def _use(key: Key) -> Iterator[tuple[str, str]]:
+    use, alg = key.text("use"), key.text("alg")
+    if "use" not in key.jwk:
+        yield "missing-use", "no use: say sig or enc"
+    elif use is not None and use not in ("sig", "enc"):
+        yield "unknown-use", f"use is {shown(use)!r}, neither sig nor enc"
+    elif use == "enc" and alg in _SIGNATURES:
+        yield "use-enc-alg-sig", f"use is enc, alg {alg} is for signatures"
+    elif use == "sig" and alg in _ENCRYPTION:
+        yield "use-sig-alg-enc", f"use is sig, alg {alg} is for encryption"
+
+
+def _key_ops(key: Key) -> Iterator[tuple[str, str]]:
+    if "key_ops" not in key.jwk:
+        return
+    operations = key.jwk["key_ops"]
+    if not _is_texts(operations):
+        yield "key-ops-type", "key_ops is no array of texts"
+        return
+    yield "key-ops", "key_ops: use says enough"
+    if key.signs and "verify" not in operations:
+        yield "key-ops-not-verify", "key_ops lacks verify"
+
+
+def _certificates(key: Key) -> Iterator[tuple[str, str]]:
+    for name in _X5_MEMBERS:
+        if name in key.jwk and key.text(name) is None:
+            yield "x5-type", f"{name} is no text but {shown(key.jwk[name])}"
+    if key.text("x5u") is not None:
+        yield "x5u", "x5u points to a certificate elsewhere; it was not fetched"
+    if "jku" in key.jwk:
+        yield "jku", "jku belongs in the header of a token, where verifiers ignore it; it was not fetched"
+    chain = key.jwk.get("x5c", [])
+    if not _is_texts(chain):
+        yield "x5-type", "x5c is no array of texts"
+        chain = []
+    elif "x5c" in key.jwk:
+        yield "x5c", "x5c: a set needs no certificates"
+    try:
+        certificates = [base64.b64decode(text, validate=True) for text in chain]
+        if certificates:
+            _check_chain(key.jwk, certificates)
+    except ValueError as error:
+        yield "x5c-mismatch", str(error)
+        certificates = []
+    for name, algorithm in (("x5t", "sha1"), ("x5t#S256", "sha256")):
+        text = key.text(name)
+        if text is None:
+            continue
+        yield "x5t", f"{name}: a set needs no certificates"
+        hashed = hashlib.new(algorithm, certificates[0], usedforsecurity=False).digest() if certificates else b""
+        try:
+            digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if "=" not in text else b""
+        except (binascii.Error, ValueError):
+            digest = b""
+        if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size or (hashed and digest != hashed):
+            yield "x5t-mismatch", f"{name} is not the thumbprint of a certificate{' in x5c' if hashed else ''}"
+
+
+def _check_chain(jwk: Mapping[str, Any], chain: Sequence[bytes]) -> None:
+    """
+    Refuse certificates that cannot be read, or of which the first is that of another key.
+
+    Raises:
+        ValueError: As said.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509 import load_der_x509_certificate
+
+    from keyvault.core.pem import load_public
+
+    try:
+        certified, *_ = [load_der_x509_certificate(der).public_key() for der in chain]
+        held = load_public(jwk)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("x5c holds something that is no certificate") from None
+    except JWKError:
+        return  # what is wrong with the key is said elsewhere
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if certified.public_bytes(*form) != held.public_bytes(*form):
+        raise ValueError("the first certificate of x5c is that of another key")
+
+
+def _strength(key: Key) -> Iterator[tuple[str, str]]:
+    kty, crv = key.text("kty"), key.text("crv")
+    if kty not in ("RSA", "EC", "OKP") or (kty != "RSA" and CURVE_KTY.get(crv or "") != kty):
+        return
+    jwk: dict[str, Any] = {"kty": kty, **({} if crv is None else {"crv": crv})}
+    for name in REQUIRED[kty]:
+        if name in ("kty", "crv"):
+            continue
+        text = key.text(name)
+        data = None if text is None else _decoded(text)
+        if not data:
+            yield "malformed-key", f"{name} is {'no base64url' if name in key.jwk else 'missing'}"
+            return
+        if text != b64u(data):
+            yield "not-base64url", f"{name} is padded, or not in the alphabet of base64url"
+        if kty == "RSA" and data[0] == 0:
+            yield "leading-zero", f"{name} begins with a zero octet"
+            data = data.lstrip(b"\0")
+        jwk[name] = b64u(data)
+        if name == "n":
+            bits = int.from_bytes(data, "big").bit_length()
+            if bits < RSA_BITS_MIN:
+                yield "short-rsa-key", f"an RSA key of {bits} bits: {RSA_BITS_MIN} is the least"
+                return
+            if bits > RSA_BITS_MAX:
+                yield "long-rsa-key", f"an RSA key of {bits} bits: {RSA_BITS_MAX} is what all take"
+                return
+    try:
+        check_public_key(jwk)
+    except WeakKeyError as error:
+        yield "malformed-key" if kty == "EC" else "weak-key", error.message
+    except JWKError as error:
+        yield "malformed-key", error.message
+
+
+def _decoded(text: str) -> bytes | None:
+    """Return the octets of *text* as lenient decoders read it, or None."""
+    if not _BASE64.fullmatch(text):
+        return None
+    body = text.rstrip("=").translate({ord("+"): "-", ord("/"): "_"})
+    try:
+        return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    except binascii.Error:
+        return None
+
+
+RULES: tuple[Rule, ...] = (_members, _kid, _exposure, _alg, _use, _key_ops, _certificates, _strength)
+
+
+def lint_type(key: Key, *, mixed: bool) -> Iterator[tuple[str, str]]:
+    """Say what verifiers do not know; in a set without common keys nobody meets it who is not prepared."""
+    kty, crv = key.text("kty"), key.text("crv")
+    if kty is None:
+        if not key.jwk.get("kty"):
+            yield "missing-kty", "no kty"
+        return
+    own = ": give it a JWK Set of its own"
+    if kty not in REQUIRED:
+        if mixed:
+            yield "unknown-kty", f"a key of type {shown(kty)} among common ones{own}"
+    elif kty in ("EC", "OKP") and crv is not None and not key.is_common:
+        code = {"secp256k1": "secp256k1", "Ed448": "ed448", "X25519": "x25519", "X448": "x25519"}.get(crv)
+        if CURVE_KTY.get(crv) != kty:
+            yield f"unknown-{kty.lower()}-curve", f"curve {shown(crv)} is none of type {kty}"
+        elif code is not None and mixed:
+            yield code, f"a key on {crv} among common ones{own}"
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
