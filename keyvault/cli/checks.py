@@ -1,4 +1,4 @@
-"""check, guard, lint."""
+"""check, diff, guard, lint."""
 
 import os
 import sys
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import output
+from keyvault.cli import actions, output
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.state import settings
+from keyvault.core.text import printable
 from keyvault.errors import GitError, KeyVaultError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ HURT_MAX = 4
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("check")(check)
+    app.command("diff")(diff)
     app.command("guard")(guard)
     app.command("lint")(lint)
 
@@ -67,6 +69,16 @@ def check(
         seen = operation.check(
             context, url, revision=ref, wait=patience, on_wait=(lambda *_: None) if settings.quiet else waiting
         )
+    if not settings.quiet:
+        actions.summarize(
+            f"Live site: {seen.url}",
+            ("code", "where", "what"),
+            [(one.code, one.url or "the vault", one.message) for one in seen.findings],
+            otherwise=f"Nothing differs from commit {seen.commit[:12]}.",
+        )
+        for one in seen.findings[: actions.ANNOTATIONS_MAX]:
+            actions.annotate("error", f"{one.url or 'the vault'}: {one.message}", title=one.code)
+        actions.output(findings=len(seen.findings))
     if as_json:
         emit_json(
             {
@@ -92,6 +104,53 @@ def check(
             f"{seen.url} differs from commit {seen.commit[:12]}: {count} {'finding' if count == 1 else 'findings'}",
             hint="docs/check.md says what each means, and what to do",
         )
+
+
+def diff(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The commit to compare with.")],
+    head: Annotated[str, typer.Argument(metavar="[HEAD]", help="The commit that changes it.")] = "HEAD",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """
+    Show what a commit changes in the published JWK Sets against another one: for reviews.
+
+    \b
+    Examples:
+      keyvault diff origin/main
+      keyvault diff v1.2 v1.3 --json
+    """
+    from keyvault.operations.difference import difference
+
+    with settings.open() as context:
+        found = difference(context, base, head)
+    rows = []
+    for key in found.keys:
+        sign = "+" if key.before is None else "-" if key.after is None else "~"
+        states = " → ".join(state for state in (key.before, key.after) if state)
+        rows.append((sign, key.set, key.kid, key.alg, states))
+    changed = [
+        (f"{one.set} {one.name}" if one.set else one.name, f"{one.before or 'none'} → {one.after or 'none'}")
+        for one in found.settings
+    ]
+    if not settings.quiet:
+        actions.summarize(
+            "Published keys: what changes", ("", "set", "key", "alg", "state"), rows, otherwise="No key changes."
+        )
+        if changed:
+            actions.summarize("Published settings: what changes", ("setting", "change"), changed, otherwise="")
+        actions.output(changed=bool(rows or changed))
+    if as_json:
+        emit_json(found)
+        return
+    if settings.quiet:
+        for key in found.keys:
+            say(key.kid)
+        return
+    columns(rows)
+    for where, change in changed:
+        say(f"{where}: {printable(change)}")
+    if not rows and not changed:
+        note(f"{found.head[:12]} publishes what {(found.base or '')[:12]} does")
 
 
 def guard(
@@ -130,6 +189,16 @@ def guard(
             look = operation.guard_commits(settings.vault, os.environ, commits, exclude=left_out, progress=told)
     else:
         look = operation.guard_staged(settings.vault, os.environ, exclude=left_out)
+    if not settings.quiet:
+        actions.summarize(
+            "Private keys in the clear",
+            ("path", "what", "blob"),
+            [(one.path, one.what, one.blob[:12]) for one in look.findings],
+            otherwise=f"None in {look.files} files.",
+        )
+        for found in look.findings[: actions.ANNOTATIONS_MAX]:
+            actions.annotate("error", found.what, title="a private key in the clear", file=found.path)
+        actions.output(findings=len(look.findings))
     if as_json:
         emit_json(
             {
@@ -179,8 +248,9 @@ def lint(
       keyvault lint https://keys.example.com
       keyvault lint jwks.json --json
     """
+    from keyvault.core.lint.consumers import find_consumers
     from keyvault.core.lint.documents import BODY_MAX
-    from keyvault.core.lint.rules import LEVELS, find_consumers
+    from keyvault.core.lint.rules import LEVELS
     from keyvault.errors import LintError, UsageError
     from keyvault.operations import lint as operation
 
@@ -200,6 +270,8 @@ def lint(
         report = operation.lint_url(target, named)
     else:
         report = operation.lint_file(Path(target), named)
+    if not settings.quiet:
+        _tell_actions(report)
     if as_json:
         emit_json(
             {
@@ -235,12 +307,30 @@ def lint(
         raise LintError(f"{counted} in {where}", hint="docs/lint.md says what to do about each code")
 
 
+def _tell_actions(report: "Report") -> None:
+    from keyvault.core.lint.rules import LEVELS
+
+    found = sorted(report.findings, key=lambda one: LEVELS.index(one.level))
+    serious = [one for one in found if one.level != "note"]
+    actions.summarize(
+        "What breaks verifiers",
+        ("level", "code", "document", "where", "what", "hurts"),
+        [(one.level, one.code, one.document, one.where, one.message, ", ".join(one.hurts)) for one in found],
+        otherwise="Nothing.",
+    )
+    for one in serious[: actions.ANNOTATIONS_MAX]:
+        level: actions.Level = "error" if one.level == "error" else "warning"
+        actions.annotate(level, f"{one.document} {one.where}: {one.message}", title=one.code)
+    actions.output(findings=len(serious))
+
+
 def _show(report: "Report") -> None:
     """Write what was found, by document; of one code only the first findings."""
     from keyvault.core.lint.rules import LEVELS
 
-    for document in report.documents:
-        found = [one for one in report.findings if one.document == document.name]
+    # A discovery document may name itself as its keys.
+    for name in dict.fromkeys(document.name for document in report.documents):
+        found = [one for one in report.findings if one.document == name]
         found.sort(key=lambda one: LEVELS.index(one.level))
         shown: Counter[str] = Counter()
         rows = []
@@ -251,7 +341,7 @@ def _show(report: "Report") -> None:
                 hurts = f" (hurts {', '.join(one.hurts[:HURT_MAX])}{more})" if one.hurts else ""
                 rows.append((one.level, one.code, one.where, one.message + hurts))
         if rows:
-            say(document.name)
+            say(name)
             columns(rows, indent="  ")
         for code, count in shown.items():
             if count > SHOWN_MAX:

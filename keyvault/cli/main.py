@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli import checks, keys, people, rotation, site, tokens, vault
+from keyvault.cli import actions, checks, keys, people, rotation, site, tokens, vault
 from keyvault.cli.output import report_error
 from keyvault.cli.state import clock, settings
 from keyvault.errors import KeyVaultError
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every deliberate error becomes one line here."""
-    settings.verbose = 0
+    settings.quiet, settings.verbose = False, 0
     # Ten thousand records are made of a million small values that all stay: looking through them for cycles
     # again and again costs a fifth of the run and finds none.
     gc.set_threshold(50_000, 20, 50)
@@ -95,6 +95,8 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyVaultError as error:
         _trace()
         report_error(error.message, error.hint)
+        if not settings.quiet:
+            actions.annotate("error", error.message)
         return error.exit_code
     except typer.TyperException as error:
         return _usage(error)

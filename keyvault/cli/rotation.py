@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from keyvault.cli import actions
 from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import emit_json, say
 from keyvault.cli.state import complete_kid, complete_set, settings
@@ -157,7 +158,7 @@ def plan(
     """
     from keyvault.cli.show import show_transitions
     from keyvault.core.planning import outlook
-    from keyvault.core.text import parse_duration
+    from keyvault.core.text import format_instant, parse_duration
     from keyvault.operations.reports import transition_report
 
     try:
@@ -177,9 +178,17 @@ def plan(
             ical.write_bytes(calendar(transitions, state))
         except OSError as error:
             raise UsageError(f"{ical} cannot be written: {error.strerror}") from None
+    reports = [transition_report(one) for one in transitions]
+    if not settings.quiet:
+        actions.summarize(
+            f"What comes within {until}",
+            ("at", "set", "what", "key"),
+            [(format_instant(one.at), one.set, one.event, one.kid or "(a key not made yet)") for one in reports],
+            otherwise="Nothing.",
+        )
     if as_json:
-        emit_json([transition_report(one) for one in transitions])
-    elif transitions:
-        show_transitions([transition_report(one) for one in transitions], now=settings.now)
+        emit_json(reports)
+    elif reports:
+        show_transitions(reports, now=settings.now)
     else:
         say("nothing to come")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from keyvault.cli import actions
 from keyvault.cli.output import columns, emit_json, notes, paint, say
 from keyvault.core.text import format_instant, printable, relative, when
 from keyvault.operations.reports import (
@@ -35,6 +36,8 @@ _VERBS = {
 def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Print what a command did, or would do."""
     report = change_report(outcome, dry_run=dry_run)
+    if not quiet:
+        _tell_actions(report, outcome, now)
     if as_json:
         emit_json(report)
         return
@@ -48,6 +51,18 @@ def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: boo
     _say_commit(report, outcome)
     notes(report.waiting, "waiting")
     notes(report.warnings, "warning")
+
+
+def _tell_actions(report: ChangeReport, outcome: Outcome, now: datetime) -> None:
+    actions.summarize(
+        f"Keys: commit {outcome.commit[:12]}" if outcome.commit else "Keys",
+        ("what", "set", "key", "detail"),
+        [_event_row(event, now) for event in report.events],
+        otherwise="Files were written." if report.changed else "Nothing was due.",
+    )
+    for warning in report.warnings:
+        actions.annotate("warning", warning)
+    actions.output(changed=outcome.commit is not None, commit=outcome.commit or outcome.before.commit)
 
 
 def _say_commit(report: ChangeReport, outcome: Outcome) -> None:

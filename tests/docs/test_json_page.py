@@ -69,6 +69,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(ask("render --json")) == members("render")
     assert list(ask("publish www --json")) == members("publish")
     assert list(ask("check --json")) == members("check")
+    assert list(ask("diff HEAD HEAD --json")) == members("diff")
     assert list(ask("guard --json")) == members("guard")
     linted = ask("lint --for entra --json")
     assert list(linted) == members("lint")
