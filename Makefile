@@ -52,6 +52,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements.lock,pyproject.toml --extra stores)
 	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
+	cp requirements.lock requirements-build.lock keyvault/ci/
 
 clean:  ## Remove everything that make made
 	rm -rf build dist $(VENV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

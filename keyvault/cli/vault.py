@@ -38,6 +38,13 @@ def init(
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="live|commit", help="What counts as proof of publication.")
     ] = "live",
+    ci: Annotated[
+        str, typer.Option("--ci", metavar="github|none", help="Write workflows that rotate and publish.")
+    ] = "none",
+    tool: Annotated[
+        str | None,
+        typer.Option("--tool", metavar="REQUIREMENT", help="What CI installs; default is this very version."),
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """
@@ -47,11 +54,13 @@ def init(
     Examples:
       keyvault init my-keys --url https://keys.example.com
       keyvault init --url https://keys.example.com --set id-token:ES256 --set logs:EdDSA
+      keyvault init my-keys --url https://acme.github.io/my-keys --ci github
       KEYVAULT_PASSPHRASE=… keyvault init my-keys --url https://keys.example.com --passphrase
     """
     from keyvault.errors import UsageError
     from keyvault.operations import setup
     from keyvault.operations.people import read_recipient
+    from keyvault.operations.scaffold import ci_files
 
     if not url:
         raise UsageError("init needs the URL at which the site will be served", hint="--url https://keys.example.com")
@@ -74,6 +83,7 @@ def init(
         recipients=[read_recipient(path) for path in recipients or []],
         passphrase=secret,
         confirm=confirm,
+        ci=ci_files(ci, tool=tool),
     )
     if as_json:
         identity = str(made.identity) if made.identity else None
@@ -84,6 +94,7 @@ def init(
                 "sets": [name for name, _ in made.sets],
                 "recipients": made.recipients,
                 "identity": identity,
+                "ci": made.ci,
             }
         )
         return
@@ -97,10 +108,16 @@ def init(
         say(f"identity {made.recipients[0]} is in {made.identity}")
         say("  it opens every private key: back it up, and give it to signers only")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    if made.ci:
+        say(f"CI is set up by {len(made.ci)} files: {', '.join(made.ci)}")
     say("next:")
     say(f"  {step}keyvault status        what is there, and what comes when")
-    say(f"  {step}keyvault render        the site, in public/")
-    say("  publish public/ at the URL above, and run on a schedule:  keyvault rotate --due --push")
+    say(f"  {step}keyvault serve         the site, as a preview")
+    if ci == "none":
+        say("  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME")
+        say("  keyvault rotate --due --push  is what a schedule runs")
+    else:
+        say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
 
 
 def status(

@@ -24,6 +24,7 @@ from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.operations.changes import realize
 from keyvault.operations.context import Context
 from keyvault.operations.people import create_identity, vault_identity_path
+from keyvault.operations.scaffold import without_present
 from keyvault.repo.git import Git
 from keyvault.repo.records import encode_recipients
 from keyvault.repo.sync import apply
@@ -57,6 +58,7 @@ class Made:
         sets: Its sets.
         recipients: Whom its keys are sealed to.
         identity: Where the new identity lies, or None when recipients were given.
+        ci: Files of CI that were written.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Made:
     sets: tuple[tuple[str, str], ...]
     recipients: tuple[str, ...]
     identity: Path | None
+    ci: tuple[str, ...]
 
 
 def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
@@ -137,7 +140,7 @@ def init(
     passphrase: str | None = None,
     confirm: str = "live",
     branch: str = "main",
-    extra_files: Mapping[str, bytes] | None = None,
+    ci: Mapping[str, bytes] | None = None,
 ) -> Made:
     """
     Make a vault in *folder* and commit it.
@@ -153,7 +156,7 @@ def init(
         passphrase: Puts that identity into the vault, encrypted, instead of beside it.
         confirm: ``live`` or ``commit``.
         branch: Name of the first branch of a new repository.
-        extra_files: More files for the commit, such as CI workflows.
+        ci: Files of CI, by path in the repository; what stands there already stays as it is.
 
     Raises:
         UsageError: There is a vault in *folder* already, or the url or a set cannot be.
@@ -172,7 +175,13 @@ def init(
         raise UsageError(f"there is a vault in {folder} already", hint="keyvault set add NAME --alg ALG adds a set")
     repository.git.branch()
     _require_user(repository.git, created)
-    files: dict[str, bytes | None] = dict(extra_files or {})
+    added = without_present(ci or {}, folder)
+    if added and repository.git.prefix:
+        raise UsageError(
+            f"CI looks for its files at the top of the repository, and {folder} is below",
+            hint="make the vault in a repository of its own",
+        )
+    files: dict[str, bytes | None] = dict(added)
     identity = None
     chosen = {recipient.kid: recipient for recipient in recipients}
     if not chosen:
@@ -200,6 +209,7 @@ def init(
         tuple((name, str(spec)) for name, spec in sets.items()),
         tuple(sorted(chosen)),
         identity,
+        tuple(sorted(added)),
     )
 
 

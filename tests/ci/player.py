@@ -188,12 +188,17 @@ class Player:
     secrets: Mapping[str, str] = field(default_factory=dict)
     token: str = "ghs_of_a_test"
 
-    def play(self, event: str = "schedule", inputs: Mapping[str, Any] | None = None) -> dict[str, Job]:
-        """Run every job once, and return them by id."""
+    def play(
+        self,
+        event: str = "schedule",
+        inputs: Mapping[str, Any] | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> dict[str, Job]:
+        """Run every job once, and return them by id; *payload* is what ``github.event`` holds."""
         document = yaml.safe_load(self.workflow.read_text())
         jobs: dict[str, Job] = {}
         for name, definition in document["jobs"].items():
-            jobs[name] = self._job(name, definition, document, event, inputs or {}, jobs)
+            jobs[name] = self._job(name, definition, document, event, inputs or {}, payload or {}, jobs)
         return jobs
 
     def _job(
@@ -203,6 +208,7 @@ class Player:
         document: Mapping[str, Any],
         event: str,
         inputs: Mapping[str, Any],
+        payload: Mapping[str, Any],
         done: Mapping[str, Job],
     ) -> Job:
         needs = definition.get("needs") or []
@@ -221,6 +227,7 @@ class Player:
                 "run_id": "1",
                 "ref_name": "main",
                 "event_name": event,
+                "event": payload,
             },
             "inputs": inputs,
             "vars": self.variables,
@@ -253,7 +260,12 @@ class Player:
         job.result = "success"
         try:
             for step in definition["steps"]:
-                self._step(job, step)
+                try:
+                    self._step(job, step)
+                except StepFailure as error:
+                    if step.get("continue-on-error") is not True:
+                        raise
+                    job.log += f"{error}, and goes on\n"
         except StepFailure as error:
             job.result = "failure"
             job.log += f"{error}\n"

@@ -30,10 +30,10 @@ from tests.publish.servers import BUCKET, Store, seaweedfs
 from tests.publish.test_check import Host, _serving
 from tests.vaults import T0, environment, run_git
 
-WORKFLOW = Path(__file__).parent.parent.parent / ".github" / "workflows" / "rotate-and-publish.yml"
+WORKFLOWS = Path(__file__).parent.parent.parent / ".github" / "workflows"
 AUDIENCE = "app"
 PREFIX = "site"
-OVERDUE = re.compile(r"^overdue .*$", re.MULTILINE)
+ROW = re.compile(r"^\| ([a-z\\-]+) \| .*\|$", re.MULTILINE)
 
 
 class _Objects(dict[str, Any]):
@@ -64,6 +64,7 @@ class Forge:
         clock: The file of the clock.
         now: The present instant.
         deploys_fail: Whether the next deploy fails.
+        branch: What is checked out.
     """
 
     top: Path
@@ -75,6 +76,7 @@ class Forge:
     deploys_fail: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     artifact: bytes | None = None
+    branch: str = "main"
 
     @property
     def bare(self) -> Path:
@@ -93,7 +95,7 @@ class Forge:
         self.now = now
         self.clock.write_text(now.isoformat())
 
-    def player(self) -> Player:
+    def player(self, workflow: str = "rotate-and-publish.yml") -> Player:
         programs = self.top / "programs"
         if not programs.exists():
             programs.mkdir()
@@ -117,11 +119,12 @@ class Forge:
             "aws-actions/configure-aws-credentials": self._assume_role,
         }
         secrets = {"UNRELATED": "a-secret-of-the-repository"}
-        return Player(WORKFLOW, self.top / "job", environ, handlers, self.variables, secrets)
+        return Player(WORKFLOWS / workflow, self.top / "job", environ, handlers, self.variables, secrets)
 
     def _checkout(self, job: Job, given: dict[str, str]) -> dict[str, str]:
         depth = int(given.get("fetch-depth", "1"))
         options = ["--depth", str(depth)] if depth else []
+        options += ["--branch", self.branch]
         run_git(job.folder, job.environ, "clone", "--quiet", *options, f"file://{self.bare}", ".")
         if given.get("persist-credentials", "true") != "true" or job.permissions.get("contents") != "write":
             run_git(job.folder, job.environ, "remote", "set-url", "--push", "origin", str(self.top / "not-allowed"))
@@ -261,6 +264,40 @@ def test_one_run_by_hand(forge: Forge) -> None:
     assert not list(forge.top.rglob("pwned"))
 
 
+def test_a_pull_request(forge: Forge) -> None:
+    """The summary shows what it changes, what comes and what breaks; it may write nothing, and a key fails it."""
+    environ = environment(forge.top)
+    base = run_git(forge.team, environ, "rev-parse", "HEAD").strip()
+    run_git(forge.team, environ, "switch", "--quiet", "--create", "change")
+    forge.keyvault(forge.team, "rotate", "id-token", "--force", "--reason", "a laptop was lost")
+    run_git(forge.team, environ, "push", "--quiet", "origin", "change")
+    forge.branch = "change"
+    payload = {"pull_request": {"base": {"sha": base}}}
+
+    def review() -> Job:
+        jobs = forge.player("pull-request.yml").play("pull_request", payload=payload)
+        assert all(job.permissions == {"contents": "read"} for job in jobs.values())
+        return jobs["review"]
+
+    shown = review()
+    assert shown.result == "success", shown.log
+    for title in ("Published keys: what changes", "What comes within 90d", "What breaks verifiers"):
+        assert f"### {title}" in shown.summary
+    [active] = [key for key in json.loads(forge.keyvault(forge.team, "key", "list", "--json"))
+                if key["set"] == "id-token" and key["state"] == "active"]  # fmt: skip
+    assert active["kid"] in shown.summary.replace("\\", "")
+
+    key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+    (forge.team / "notes.txt").write_text(key + "-----END PRIVATE KEY-----\n")
+    run_git(forge.team, environ, "add", "notes.txt")
+    run_git(forge.team, environ, "commit", "--quiet", "-m", "notes")
+    run_git(forge.team, environ, "push", "--quiet", "origin", "change")
+    refused = review()
+    assert refused.result == "failure"
+    assert "::error file=notes.txt," in refused.log
+    assert r"| notes.txt |" in refused.summary
+
+
 @pytest.mark.slow
 def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys rotate, receipts come, and every token verifies with every service at every step."""
@@ -314,7 +351,7 @@ def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
                 if late_by_days:
                     # Deploys failed and ticks were dropped for so long that the alarm is right until the next tick.
                     seen["overdue"] += 1
-                    assert set(jobs["check"].summary.splitlines()[2:-1]) <= set(OVERDUE.findall(jobs["check"].summary))
+                    assert set(ROW.findall(jobs["check"].summary)) == {"code", "overdue"}
                 open_issues = [issue["state"] for issue in forge.issues].count("OPEN")
                 assert open_issues == (not deployed or late_by_days), logs(jobs)
                 forge.at(forge.now + timedelta(minutes=chance.choice([1, 10, 30])))

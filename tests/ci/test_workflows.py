@@ -26,8 +26,11 @@ def load(path: Path) -> dict[Any, Any]:
 
 
 def test_what_is_shipped_is_what_runs_here() -> None:
-    """There is one workflow, and one action."""
-    assert (SHIPPED / "rotate-and-publish.yml").read_bytes() == MAIN.read_bytes()
+    """There is one of each workflow, one action, and one lock."""
+    for name in ("rotate-and-publish.yml", "pull-request.yml"):
+        assert (SHIPPED / name).read_bytes() == (PROJECT / ".github/workflows" / name).read_bytes()
+    for name in ("requirements.lock", "requirements-build.lock"):
+        assert (SHIPPED.parent / name).read_bytes() == (PROJECT / name).read_bytes()
     assert (SHIPPED / "action.yml").read_bytes() == (PROJECT / ".github/actions/keyvault/action.yml").read_bytes()
 
 

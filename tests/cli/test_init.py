@@ -48,8 +48,9 @@ def test_an_empty_folder(fresh: Terminal) -> None:
         "  it opens every private key: back it up, and give it to signers only",
         "next:",
         "  keyvault status        what is there, and what comes when",
-        "  keyvault render        the site, in public/",
-        "  publish public/ at the URL above, and run on a schedule:  keyvault rotate --due --push",
+        "  keyvault serve         the site, as a preview",
+        "  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME",
+        "  keyvault rotate --due --push  is what a schedule runs",
     ]
 
 

@@ -31,6 +31,9 @@ def test_a_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     for path in templates.rglob("*"):
         if path.is_file():
             assert f"keyvault/site_template/{path.relative_to(templates).as_posix()}" in names
+    for path in (PROJECT / "keyvault" / "ci").rglob("*"):
+        if path.is_file():
+            assert path.relative_to(PROJECT).as_posix() in names
     assert {name.partition("/")[0] for name in names} == {"keyvault", "jwks_keyvault-0.1.0.dist-info"}
 
 

@@ -1,0 +1,117 @@
+"""
+What `init --ci` writes beside a vault: workflows that rotate and publish it, and a lock of the tool that they run.
+
+The files ship with the package. What stands in a repository already is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from keyvault.core.text import printable
+from keyvault.errors import RenderError, UsageError
+
+KINDS = ("github", "none")
+
+DISTRIBUTION = "jwks-keyvault"
+
+#: By kind: files of the package, below keyvault/ci, and where they go.
+_FILES: Mapping[str, Mapping[str, str]] = {
+    "github": {
+        "github/rotate-and-publish.yml": ".github/workflows/rotate-and-publish.yml",
+        "github/pull-request.yml": ".github/workflows/pull-request.yml",
+        "github/dependabot.yml": ".github/dependabot.yml",
+        "github/action.yml": ".github/actions/keyvault/action.yml",
+    },
+    "none": {},
+}
+
+#: By kind: where the locks and the version of the tool lie. The folder is one thing: it is written whole or not at all.
+_TOOLS = {"github": ".github/actions/keyvault"}
+
+_LOCKS = ("requirements.lock", "requirements-build.lock")
+
+
+def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
+    """
+    Return the files that let *kind* rotate and publish a vault, by path in its repository.
+
+    Args:
+        kind: ``github`` or ``none``.
+        tool: What pip shall install there, as a line of a requirements file, when it is not what runs here.
+
+    Raises:
+        UsageError: There is no such kind, or *tool* is no line of a requirements file.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"--ci {printable(kind)!r:.40} is none of {', '.join(KINDS)}")
+    if kind == "none":
+        if tool is not None:
+            raise UsageError("--tool is for --ci github")
+        return {}
+    files = {path: _packaged(name) for name, path in _FILES[kind].items()}
+    folder = _TOOLS[kind]
+    files |= {f"{folder}/{name}": _packaged(name) for name in _LOCKS}
+    files[f"{folder}/tool.txt"] = _requirement(tool if tool is not None else installed_tool()).encode()
+    return files
+
+
+def without_present(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
+    """Return those of *files* that are not in *folder* yet."""
+    kept = tuple(f"{tool}/" for tool in _TOOLS.values() if (folder / tool).exists())
+    return {
+        path: data
+        for path, data in files.items()
+        if not path.startswith(kept) and not (folder / path).exists() and not (folder / path).is_symlink()
+    }
+
+
+def installed_tool() -> str:
+    """Return what pip has to be told to install this very keyvault: a version, or a commit where it came from one."""
+    try:
+        found = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        raise UsageError(
+            "this keyvault is not installed, so CI cannot be told what to install",
+            hint=f"--tool {DISTRIBUTION}==1.2.3, or --tool '{DISTRIBUTION} @ git+https://…@COMMIT'",
+        ) from None
+    # PEP 610: only what pip was given by URL has this file.
+    url, commit = _origin(found.read_text("direct_url.json"))
+    if commit:
+        return f"{DISTRIBUTION} @ git+{url}@{commit}"
+    return f"{DISTRIBUTION}=={found.version}"
+
+
+def _origin(text: str | None) -> tuple[str, str]:
+    """Return the https URL and the commit that a direct_url.json names, or two empty strings."""
+    try:
+        value = json.loads(text or "{}")
+        url, commit = value["url"], value["vcs_info"]["commit_id"]
+        parts = urlsplit(url)
+        # A user's name and password may stand in it: such a URL is nobody else's business.
+        if parts.scheme == "https" and parts.hostname and "@" not in parts.netloc:
+            return url, commit
+    except (ValueError, KeyError, TypeError):
+        pass
+    return "", ""
+
+
+def _requirement(text: str) -> str:
+    if not text.strip() or printable(text) != text or text.lstrip().startswith(("-", "#")):
+        raise UsageError(
+            f"--tool {printable(text)!r:.100} is not a line of a requirements file",
+            hint=f"--tool {DISTRIBUTION}==1.2.3",
+        )
+    return text.strip() + "\n"
+
+
+def _packaged(name: str) -> bytes:
+    """Return a file of keyvault/ci."""
+    path = Path(__file__).resolve().parent.parent / "ci" / name
+    if not path.is_file():
+        raise RenderError(f"the package lacks ci/{name}", hint="install it again")
+    return path.read_bytes()

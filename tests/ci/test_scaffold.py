@@ -1,0 +1,130 @@
+"""`init --ci`, and what a review of a change is shown."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ci.test_workflows import PROJECT, SHIPPED
+from tests.cli.terminal import Terminal
+from tests.vaults import environment, run_git
+
+TOOL = "jwks-keyvault==1.2.3"
+INIT = ("init", "--url", "https://keys.example.com", "--set", "id-token:ES256")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    """A terminal in a repository with nothing in it."""
+    environ = environment(tmp_path)
+    folder = tmp_path / "repo"
+    run_git(tmp_path, environ, "init", "-q", "-b", "main", folder)
+    return Terminal(folder, environ)
+
+
+def test_a_vault_with_workflows(terminal: Terminal) -> None:
+    """All in the first commit; the locks are those that this version is tested with."""
+    made = terminal(*INIT, "--ci", "github", "--tool", TOOL, "--json")
+
+    assert made.code == 0, made.err
+    written = made.json["ci"]
+    committed = run_git(terminal.folder, terminal.environ, "ls-tree", "-r", "--name-only", "HEAD").split()
+    assert set(written) <= set(committed)
+    action = terminal.folder / ".github/actions/keyvault"
+    assert (action / "tool.txt").read_text() == TOOL + "\n"
+    assert (action / "action.yml").read_bytes() == (SHIPPED / "action.yml").read_bytes()
+    for name in ("requirements.lock", "requirements-build.lock"):
+        assert (action / name).read_bytes() == (PROJECT / name).read_bytes()
+    for name in ("rotate-and-publish", "pull-request"):
+        workflow = terminal.folder / f".github/workflows/{name}.yml"
+        assert yaml.safe_load(workflow.read_text())["permissions"] == {}
+    [updates] = yaml.safe_load((terminal.folder / ".github/dependabot.yml").read_text())["updates"]
+    assert updates["cooldown"] == {"default-days": 7}
+
+
+def test_zizmor_has_no_complaint_about_it(terminal: Terminal) -> None:
+    """At its strictest, about a repository of a user."""
+    assert terminal(*INIT, "--ci", "github", "--tool", TOOL).code == 0
+    program = shutil.which("zizmor", path=str(Path(sys.executable).parent))
+    assert program is not None
+    command = [program, "--persona", "pedantic", "--offline", "--no-progress", str(terminal.folder / ".github")]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_stands_there_stays(terminal: Terminal) -> None:
+    """A workflow of the user's is not replaced; a folder of the action is taken as a whole or left alone."""
+    own = {".github/workflows/rotate-and-publish.yml": "name: mine\n", ".github/actions/keyvault/action.yml": "own\n"}
+    for path, text in own.items():
+        (terminal.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (terminal.folder / path).write_text(text)
+
+    made = terminal(*INIT, "--ci", "github", "--tool", TOOL, "--json")
+
+    assert made.json["ci"] == [".github/dependabot.yml", ".github/workflows/pull-request.yml"]
+    assert {path: (terminal.folder / path).read_text() for path in own} == own
+    assert not (terminal.folder / ".github/actions/keyvault/tool.txt").exists()
+
+
+def test_below_the_top_there_is_no_ci(terminal: Terminal) -> None:
+    """Forges look at the top only: better an error than a schedule that never runs."""
+    made = terminal("init", "below", *INIT[1:], "--ci", "github", "--tool", TOOL)
+
+    assert made.code == 2
+    assert "top of the repository" in made.error
+    assert not (terminal.folder / "below" / "keyvault.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ci", "jenkins"], "--ci 'jenkins' is none of github, none"),
+        (["--tool", TOOL], "--tool is for --ci github"),
+        (["--ci", "github", "--tool", "--index-url=https://evil.example"], "is not a line of a requirements file"),
+        (["--ci", "github", "--tool", "a\nb"], "is not a line of a requirements file"),
+    ],
+)
+def test_arguments_that_cannot_be(terminal: Terminal, arguments: list[str], message: str) -> None:
+    """One line, exit code 2, and no vault."""
+    made = terminal(*INIT, *arguments)
+
+    assert made.code == 2
+    assert message in made.error
+    assert not (terminal.folder / "keyvault.toml").exists()
+
+
+def test_diff_of_a_rotation(terminal: Terminal) -> None:
+    """A forced rotation: the next key is active, the active one retires, and a new one appears."""
+    assert terminal(*INIT, "--confirm", "commit").code == 0
+    keys = {one["state"]: one["kid"] for one in terminal("key", "list", "--json").json}
+    assert terminal("rotate", "id-token", "--force", "--reason", "a test").code == 0
+
+    found = terminal("diff", "HEAD~1", "--json").json
+
+    changes = {(one["kid"], one["before"], one["after"]) for one in found["keys"]}
+    assert {(keys["active"], "active", "retiring"), (keys["next"], "next", "active")} < changes
+    [created] = changes - {(keys["active"], "active", "retiring"), (keys["next"], "next", "active")}
+    assert created[1:] == (None, "next")
+    assert found["settings"] == []
+    shown = terminal("diff", "HEAD~1").lines
+    assert sorted(line.split()[0] for line in shown) == ["+", "~", "~"]
+
+
+def test_diff_of_the_first_commit_and_of_nothing(terminal: Terminal) -> None:
+    """Where there was no vault everything is new; a commit does not differ from itself."""
+    run_git(terminal.folder, terminal.environ, "commit", "-q", "--allow-empty", "-m", "begin")
+    assert terminal(*INIT).code == 0
+
+    found = terminal("diff", "HEAD~1", "--json").json
+    assert found["base"] is None
+    assert {one["before"] for one in found["keys"]} == {None}
+    assert {one["name"] for one in found["settings"]} >= {"url", "max_age", "alg"}
+    assert terminal("diff", "HEAD").out == ""
+    assert terminal("diff", "nowhere").code == 1
