@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,8 +24,8 @@ def pages() -> list[Path]:
 
 
 def fenced(text: str, language: str) -> list[str]:
-    """Return the contents of every fenced block of *language*."""
-    return [body for _, name, body in _FENCE.findall(text) if name == language]
+    """Return the contents of every fenced block of *language*, without the indentation of a list."""
+    return [textwrap.dedent(body) for _, name, body in _FENCE.findall(text) if name == language]
 
 
 def prose(text: str) -> str:

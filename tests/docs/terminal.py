@@ -1,18 +1,23 @@
 """
-A terminal for the transcripts in the docs: runs their commands in process, under a clock of its own.
+A terminal for the transcripts in the docs: runs their commands under a clock of its own.
 
-Knows ``keyvault`` with ``> FILE`` and ``< FILE``, ``cd``, ``echo $?`` and one way to publish (``rsync``), after
-which the host of the vault's URL serves what was rendered. Each command takes a minute. What differs from one
-run to the next (kids, commit ids, labels, folders) is replaced by placeholders before texts are compared.
+Knows ``keyvault``, in process, with ``> FILE``, ``< FILE`` and assignments before it; ``cd``; ``echo $?``; and a few
+ordinary programs. Two ways to publish reach a host that then serves the site: ``rsync`` to a host, and buckets named
+after one (``s3://keys-example-com`` is what keys.example.com serves). Each command takes a minute, and a line such as
+``# 25 hours later`` lets time pass. What differs from one run to the next (kids, commit ids, labels, folders) is
+replaced by placeholders before texts are compared, and in the commands that name it.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +30,13 @@ from keyvault.publish import live
 START = datetime(2026, 11, 23, 17, tzinfo=UTC)
 HOME = "/home/ada"
 
+#: Programs that are run as they are.
+ORDINARY = ("cp", "git", "jq", "rm", "sed")
+
+_BUCKET = re.compile(r"s3://([a-z-]+)")
+_LATER = re.compile(r"# (\d+) (minutes|hours|days) later\n?")
+_ASSIGNMENT = re.compile(r"([A-Z_]+)=(.*)", re.DOTALL)
+
 
 class Terminal:
     """Runs commands in *folder*, as somebody called ada whose home it is."""
@@ -32,9 +44,10 @@ class Terminal:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._home, self._monkeypatch = folder / "home", monkeypatch
         self._home.mkdir()
-        self._host = folder / "host"
+        self._hosts = folder / "hosts"
         self.now = START
         self._code = 0
+        self._renamed: dict[str, str] = {}
         settings = self._home / ".config" / "keyvault"
         for name in ("KEYVAULT_DIR", "KEYVAULT_IDENTITY", "KEYVAULT_IDENTITY_FILE", "KEYVAULT_PASSPHRASE"):
             monkeypatch.delenv(name, raising=False)
@@ -55,7 +68,8 @@ class Terminal:
 
     def _ask(self, url: str, *, most: int = live.BODY_MAX) -> live.Answer:
         """Return what the host answers at *url*, with the headers of GitHub Pages."""
-        path = self._host / urlsplit(url).path.lstrip("/")
+        parts = urlsplit(url)
+        path = self._hosts / parts.netloc / parts.path.lstrip("/")
         path = path / "index.html" if path.is_dir() else path
         kinds = {".json": "application/json", ".html": "text/html"}
         headers = {
@@ -76,21 +90,51 @@ class Terminal:
                 return ""
             case ["echo", "$?"]:
                 return f"{self._code}\n"
-            case ["rsync", "-a", "public/", _]:
-                shutil.copytree("public", self._host, dirs_exist_ok=True)
+            case ["rsync", "-a", "public/", target]:
+                shutil.copytree("public", self._hosts / target.partition(":")[0], dirs_exist_ok=True)
                 return ""
-            case ["keyvault", *arguments]:
-                printed = self._keyvault(arguments)
-                self.now += timedelta(minutes=1)
-                return printed.replace(str(self._home), HOME)
-        raise AssertionError(f"this terminal does not know the command {line!r}")
+            case [program, *arguments] if program in ORDINARY:
+                return self._ordinary(program, arguments)
+        assigned = {}
+        while words and (match := _ASSIGNMENT.fullmatch(words[0])):
+            assigned[match[1]] = match[2]
+            words = words[1:]
+        if words[:1] != ["keyvault"]:
+            raise AssertionError(f"this terminal does not know the command {line!r}")
+        with self._monkeypatch.context() as patched:
+            for name, value in assigned.items():
+                patched.setenv(name, value)
+            printed = self._keyvault(words[1:])
+        self.now += timedelta(minutes=1)
+        return printed.replace(str(self._home), HOME)
+
+    def _ordinary(self, program: str, arguments: list[str]) -> str:
+        target = None
+        if ">" in arguments:
+            *arguments, _, target = arguments
+        done = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env=os.environ | {"GIT_AUTHOR_DATE": self.now.isoformat(), "GIT_COMMITTER_DATE": self.now.isoformat()},
+        )
+        self._code = done.returncode
+        if target:
+            Path(target).write_bytes(done.stdout)
+            return ""
+        return done.stdout.decode().replace(str(self._home), HOME)
 
     def _keyvault(self, arguments: list[str]) -> str:
-        source, target = None, None
+        source, target, bucket = None, None, None
         if "<" in arguments:
             *arguments, _, source = arguments
         if ">" in arguments:
             *arguments, _, target = arguments
+        if arguments[0] == "publish" and (bucket := _BUCKET.fullmatch(arguments[1])):
+            host = str(self._hosts / bucket[1].replace("-", "."))
+            arguments = ["publish", host, *arguments[2:]]
         screen, redirected = io.BytesIO(), io.BytesIO()
         stderr = io.TextIOWrapper(screen, encoding="utf-8", write_through=True)
         stdout = io.TextIOWrapper(redirected, encoding="utf-8", write_through=True) if target else stderr
@@ -101,24 +145,63 @@ class Terminal:
             self._code = main.run(arguments)
         if target:
             Path(target).write_bytes(redirected.getvalue())
-        return screen.getvalue().decode()
+        printed = screen.getvalue().decode()
+        return printed.replace(host, bucket[0]) if bucket else printed
 
     def play(self, transcript: str) -> str:
         """Run the commands of *transcript*, its lines that begin with ``$``; return it with what they print."""
         played = []
-        for line in transcript.splitlines(keepends=True):
-            if line.startswith("$ "):
-                played += [line, self.run(line.removeprefix("$ ").strip())]
+        for command, written in _steps(transcript):
+            if later := _LATER.fullmatch(command):
+                self.now += timedelta(**{later[2]: int(later[1])})
+                played.append(command)
+                continue
+            for name, value in self._renamed.items():
+                command = command.replace(name, value)
+            printed = self.run(self._unabridged(command.removeprefix("$ ")))
+            played += [command, printed]
+            found, expected = ([match[0] for match in _CHANGING.finditer(text)] for text in (printed, written))
+            if len(found) == len(expected):
+                for written_name, name in zip(expected, found, strict=True):
+                    self._renamed.setdefault(written_name, name)
         return "".join(played)
+
+    def _unabridged(self, command: str) -> str:
+        """Return *command* with kids in the place of their beginnings, as the transcript has them."""
+        for word in re.findall(r"(?<= )[A-Za-z0-9_-]{4,42}(?=\s|$)", command):
+            kids = [
+                actual for written, actual in self._renamed.items() if len(written) == 43 and written.startswith(word)
+            ]
+            if len(kids) == 1:
+                command = re.sub(rf"(?<= ){re.escape(word)}(?=\s|$)", kids[0], command)
+        return command
+
+
+def _steps(transcript: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of *transcript*, or line that lets time pass, with what the transcript has it print."""
+    command, written = "", ""
+    for line in transcript.splitlines(keepends=True):
+        if line.startswith("$ ") or _LATER.fullmatch(line):
+            if command:
+                yield command, written
+            command, written = line, ""
+        else:
+            written += line
+    if command:
+        yield command, written
 
 
 _CHANGING = re.compile(
     r"(?P<kid>(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-]))"
+    r"|(?P<start>(?<=withdraw )[A-Za-z0-9_-]{12}(?= ))"
     r"|(?P<commit>(?<=commit )[0-9a-f]{12}\b)"
     r"|(?P<label>(?<=-)[0-9a-f]{6}\b)"
     r"|(?P<jti>(?<=\"jti\": \")[A-Za-z0-9_-]{22}(?=\"))",
     re.ASCII,
 )
+
+
+_SEVERAL = re.compile(r"<kid \d+>(?: <kid \d+>)+")
 
 
 def placeholders(text: str) -> str:
@@ -128,4 +211,5 @@ def placeholders(text: str) -> str:
     def name(match: re.Match[str]) -> str:
         return names.setdefault(match[0], f"<{match.lastgroup} {len(names) + 1}>")
 
-    return _CHANGING.sub(name, text)
+    # Where several kids stand in a row they are sorted, and the order of random names is random.
+    return _SEVERAL.sub(lambda row: " ".join(sorted(re.findall(r"<.*?>", row[0]))), _CHANGING.sub(name, text))
