@@ -1,11 +1,8 @@
 """
 Seal and open private keys: JWE general JSON serialization with its recipients bound.
 
-The protected header is ``{"cty":"jwk+json","enc":"A256GCM","kv":{…}}``; ``kv`` names format, kid, set and
-the sorted kids of all recipients, since a JWE's tag does not cover its recipients. Other JOSE tools ignore
-it. The content key and IV are fresh each time. Sealing needs public keys only.
-
-Opening refuses everything that sealing does not write, before any cryptography runs.
+The content key and IV are fresh each time. Sealing needs public keys only. Opening refuses everything that sealing
+does not write, before any cryptography runs; what that is, ``core/envelopes`` says.
 
 Sources: RFC 7516 sections 5.1, 5.2 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; docs/format.md.
 """
@@ -22,37 +19,24 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
-from keyvault.core.jwk import REQUIRED, PublicJWK, b64u, b64u_decode
+from keyvault.core.envelopes import (
+    CEK_OCTETS,
+    CONTENT_TYPE,
+    ENC,
+    IV_OCTETS,
+    PLAINTEXT_MAX,
+    RECIPIENTS_MAX,
+    TAG_OCTETS,
+    Binding,
+    Protected,
+    check_envelope,
+    check_recipient,
+    decode_member,
+)
+from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
 from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, SealedTo
-from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK
-from keyvault.errors import EnvelopeError, JWKError
-
-ENC = "A256GCM"
-CONTENT_TYPE = "jwk+json"
-WRAP_ALGORITHMS = ("ECDH-ES+A256KW", "RSA-OAEP-256")
-RECIPIENTS_MAX = 32
-#: An RSA-4096 private JWK takes 3.2 kB.
-PLAINTEXT_MAX = 16_384
-
-_CEK_OCTETS, _IV_OCTETS, _TAG_OCTETS = 32, 12, 16
-
-
-class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``kv`` member: what the envelope belongs to."""
-
-    format: int
-    kid: str
-    recipients: list[str]
-    set: str
-
-
-class Protected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The protected header; members in the order in which they are written."""
-
-    cty: str
-    enc: str
-    kv: Binding
+from keyvault.errors import EnvelopeError
 
 
 class Sealer:
@@ -87,14 +71,14 @@ class Sealer:
             raise EnvelopeError(f"private key of {len(plaintext)} bytes is too large: at most {PLAINTEXT_MAX}")
         binding = Binding(format=1, kid=kid, recipients=self._kids, set=set_name)
         protected = b64u(msgspec.json.encode(Protected(cty=CONTENT_TYPE, enc=ENC, kv=binding)))
-        cek, iv = os.urandom(_CEK_OCTETS), os.urandom(_IV_OCTETS)
+        cek, iv = os.urandom(CEK_OCTETS), os.urandom(IV_OCTETS)
         sealed = AESGCM(cek).encrypt(iv, plaintext, protected.encode())
         return Envelope(
             protected=protected,
             recipients=[_wrap(label, alg, key, cek) for label, alg, key in self._recipients],
             iv=b64u(iv),
-            ciphertext=b64u(sealed[:-_TAG_OCTETS]),
-            tag=b64u(sealed[-_TAG_OCTETS:]),
+            ciphertext=b64u(sealed[:-TAG_OCTETS]),
+            tag=b64u(sealed[-TAG_OCTETS:]),
         )
 
 
@@ -103,29 +87,8 @@ def _public_members(recipient: Recipient) -> dict[str, str]:
     return {name: members[name] for name in REQUIRED[recipient.kty]}
 
 
-def check_recipient(recipient: Recipient) -> dict[str, str]:
-    """
-    Return the members of *recipient* if keys can be sealed to it.
-
-    Raises:
-        JWKError: It is malformed or weak, or its algorithm is not one of `WRAP_ALGORITHMS`.
-    """
-    members: dict[str, str] = msgspec.to_builtins(recipient)
-    if recipient.use != "enc" or recipient.alg not in WRAP_ALGORITHMS:
-        raise JWKError(
-            f"recipient {recipient.kid!r:.80} has use {recipient.use!r:.20} and alg {recipient.alg!r:.40}",
-            hint=f"use is enc, alg is one of {', '.join(WRAP_ALGORITHMS)}",
-        )
-    if recipient.alg.startswith("ECDH") and recipient.crv not in ("P-256", "X25519"):
-        raise JWKError(
-            f"recipient {recipient.kid!r:.80} has curve {recipient.crv!r:.20}", hint="crv is P-256 or X25519"
-        )
-    check_public_key(members, alg=recipient.alg)
-    return members
-
-
 def _wrap(label: str, alg: str, key: JWK, cek: bytes) -> SealedTo:
-    wrapped = JWA.keymgmt_alg(alg).wrap(key, _CEK_OCTETS * 8, cek, {"alg": alg, "enc": ENC})
+    wrapped = JWA.keymgmt_alg(alg).wrap(key, CEK_OCTETS * 8, cek, {"alg": alg, "enc": ENC})
     epk = wrapped.get("header", {}).get("epk")
     header = RecipientHeader(alg=alg, kid=label, epk=_ephemeral(epk) if epk else msgspec.UNSET)
     return SealedTo(header=header, encrypted_key=b64u(wrapped["ek"]))
@@ -139,84 +102,6 @@ def _ephemeral(epk: Mapping[str, str]) -> EphemeralKey:
 
 #: Unwraps a content key: takes the entry of one recipient, gives 32 bytes, or raises EnvelopeError.
 Unwrap = Callable[[SealedTo], bytes]
-
-
-def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
-    """
-    Check everything about *envelope* that can be seen without a private key.
-
-    Returns:
-        The kids of the recipients that can open it.
-
-    Raises:
-        EnvelopeError: It is not what `Sealer` writes for *kid* in *set_name*.
-    """
-    header = _protected(envelope)
-    if (header.cty, header.enc) != (CONTENT_TYPE, ENC):
-        raise EnvelopeError(
-            f"envelope has cty {header.cty!r:.40} and enc {header.enc!r:.40}: it must be {CONTENT_TYPE}, {ENC}"
-        )
-    kids = [entry.header.kid for entry in envelope.recipients]
-    if not 1 <= len(kids) <= RECIPIENTS_MAX:
-        raise EnvelopeError(f"envelope has {len(kids)} recipients: 1 to {RECIPIENTS_MAX} can be")
-    if len(set(kids)) != len(kids):
-        raise EnvelopeError("envelope names a recipient twice")
-    bound = header.kv
-    if bound.format != 1 or bound.recipients != kids or kids != sorted(kids):
-        raise EnvelopeError("the recipients of the envelope are not those that it was sealed to")
-    if bound.kid != kid or bound.set != set_name:
-        raise EnvelopeError(f"envelope belongs to key {bound.kid!r:.140} of set {bound.set!r:.80}")
-    for entry in envelope.recipients:
-        _check_entry(entry)
-    for name, octets in (("iv", _IV_OCTETS), ("tag", _TAG_OCTETS)):
-        if len(_decode(getattr(envelope, name), name)) != octets:
-            raise EnvelopeError(f"envelope member {name!r} must have {octets} octets")
-    if not 0 < len(_decode(envelope.ciphertext, "ciphertext")) <= PLAINTEXT_MAX:
-        raise EnvelopeError(f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets")
-    return kids
-
-
-def _decode(text: str, name: str) -> bytes:
-    try:
-        return b64u_decode(text, what=f"envelope member {name!r}")
-    except JWKError as error:
-        raise EnvelopeError(error.message) from None
-
-
-def _protected(envelope: Envelope) -> Protected:
-    data = _decode(envelope.protected, "protected")
-    try:
-        header = msgspec.json.decode(data, type=Protected)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise EnvelopeError(f"protected header cannot be read: {error!s:.120}") from None
-    if msgspec.json.encode(header) != data:
-        raise EnvelopeError("protected header is not in its canonical form")
-    return header
-
-
-def _check_entry(entry: SealedTo) -> None:
-    header = entry.header
-    if header.alg not in WRAP_ALGORITHMS:
-        raise EnvelopeError(
-            f"recipient {header.kid!r:.80} has alg {header.alg!r:.40}", hint=f"one of {', '.join(WRAP_ALGORITHMS)}"
-        )
-    size = len(_decode(entry.encrypted_key, "encrypted_key"))
-    if header.alg == "RSA-OAEP-256":
-        if header.epk is not msgspec.UNSET or not 256 <= size <= 512:
-            raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed RSA-OAEP-256 entry")
-        return
-    if isinstance(header.epk, msgspec.UnsetType) or size != _CEK_OCTETS + 8 or _has_stray_y(header.epk):
-        raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed ECDH-ES+A256KW entry")
-    if header.epk.crv not in ("P-256", "X25519"):
-        raise EnvelopeError(f"recipient {header.kid!r:.80} has an ephemeral key on {header.epk.crv!r:.20}")
-    try:
-        check_public_key(msgspec.to_builtins(header.epk), alg=header.alg)
-    except JWKError as error:
-        raise EnvelopeError(f"ephemeral key of recipient {header.kid!r:.80}: {error.message}") from None
-
-
-def _has_stray_y(epk: EphemeralKey) -> bool:
-    return epk.kty == "OKP" and epk.y is not msgspec.UNSET
 
 
 def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, unwrap: Unwrap) -> bytes:
@@ -238,11 +123,11 @@ def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, u
     if entry is None:
         raise EnvelopeError(f"envelope of key {kid} is not sealed to {recipient!r:.80}")
     cek = unwrap(entry)
-    if len(cek) != _CEK_OCTETS:
-        raise EnvelopeError(f"the content key of {kid} has {len(cek)} octets instead of {_CEK_OCTETS}")
-    sealed = _decode(envelope.ciphertext, "ciphertext") + _decode(envelope.tag, "tag")
+    if len(cek) != CEK_OCTETS:
+        raise EnvelopeError(f"the content key of {kid} has {len(cek)} octets instead of {CEK_OCTETS}")
+    sealed = decode_member(envelope.ciphertext, "ciphertext") + decode_member(envelope.tag, "tag")
     try:
-        return AESGCM(cek).decrypt(_decode(envelope.iv, "iv"), sealed, envelope.protected.encode())
+        return AESGCM(cek).decrypt(decode_member(envelope.iv, "iv"), sealed, envelope.protected.encode())
     except InvalidTag:
         raise EnvelopeError(f"the envelope of key {kid} was tampered with, or sealed with another key") from None
 

@@ -268,7 +268,7 @@ def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
     Raises:
         JWKError: Keys cannot be sealed to it.
     """
-    from keyvault.crypto.envelope import check_recipient
+    from keyvault.core.envelopes import check_recipient
 
     kty = jwk.get("kty")
     thumbprint(jwk)

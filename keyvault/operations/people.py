@@ -214,7 +214,8 @@ def check_recipients(context: Context) -> SealReport:
     Raises:
         IdentityError: An identity was named, and it does not open a key.
     """
-    from keyvault.crypto.envelope import check_envelope, envelope_of, parse_private
+    from keyvault.core.envelopes import check_envelope
+    from keyvault.crypto.envelope import envelope_of, parse_private
 
     state = context.state()
     sealed = [key for key in state.keys.values() if key.sealed]

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from keyvault.core.envelopes import check_envelope
 from keyvault.core.keys import Key
-from keyvault.crypto.envelope import check_envelope, envelope_of, open_bytes, recipients_of
+from keyvault.crypto.envelope import envelope_of, open_bytes, recipients_of
 from keyvault.crypto.identities import JWKIdentity
 from keyvault.errors import EnvelopeError
 from keyvault.repo.records import encode_key, encode_recipients

@@ -16,13 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyvault.core.envelopes import PLAINTEXT_MAX, check_envelope, check_recipient
 from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.core.keys import Envelope, Key, Recipient
 from keyvault.crypto.envelope import (
-    PLAINTEXT_MAX,
     Sealer,
-    check_envelope,
-    check_recipient,
     envelope_of,
     open_bytes,
     parse_private,

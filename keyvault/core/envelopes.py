@@ -1,0 +1,143 @@
+"""
+The form of a sealed private key: everything that can be checked about an envelope without a private key.
+
+The protected header is ``{"cty":"jwk+json","enc":"A256GCM","kv":{…}}``; ``kv`` names format, kid, set and the sorted
+kids of all recipients, since a JWE's tag does not cover its recipients. Does not seal or open: ``crypto/envelope``.
+
+Sources: RFC 7516 sections 4 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; docs/format.md.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from keyvault.core.jwk import b64u_decode
+from keyvault.core.keys import Envelope, EphemeralKey, Recipient, SealedTo
+from keyvault.core.strength import check_public_key
+from keyvault.errors import EnvelopeError, JWKError
+
+ENC = "A256GCM"
+CONTENT_TYPE = "jwk+json"
+WRAP_ALGORITHMS = ("ECDH-ES+A256KW", "RSA-OAEP-256")
+RECIPIENTS_MAX = 32
+#: An RSA-4096 private JWK takes 3.2 kB.
+PLAINTEXT_MAX = 16_384
+
+CEK_OCTETS, IV_OCTETS, TAG_OCTETS = 32, 12, 16
+
+
+class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``kv`` member: what the envelope belongs to."""
+
+    format: int
+    kid: str
+    recipients: list[str]
+    set: str
+
+
+class Protected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The protected header; members in the order in which they are written."""
+
+    cty: str
+    enc: str
+    kv: Binding
+
+
+def check_recipient(recipient: Recipient) -> dict[str, str]:
+    """
+    Return the members of *recipient* if keys can be sealed to it.
+
+    Raises:
+        JWKError: It is malformed or weak, or its algorithm is not one of `WRAP_ALGORITHMS`.
+    """
+    members: dict[str, str] = msgspec.to_builtins(recipient)
+    if recipient.use != "enc" or recipient.alg not in WRAP_ALGORITHMS:
+        raise JWKError(
+            f"recipient {recipient.kid!r:.80} has use {recipient.use!r:.20} and alg {recipient.alg!r:.40}",
+            hint=f"use is enc, alg is one of {', '.join(WRAP_ALGORITHMS)}",
+        )
+    if recipient.alg.startswith("ECDH") and recipient.crv not in ("P-256", "X25519"):
+        raise JWKError(
+            f"recipient {recipient.kid!r:.80} has curve {recipient.crv!r:.20}", hint="crv is P-256 or X25519"
+        )
+    check_public_key(members, alg=recipient.alg)
+    return members
+
+
+def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
+    """
+    Check everything about *envelope* that can be seen without a private key.
+
+    Returns:
+        The kids of the recipients that can open it.
+
+    Raises:
+        EnvelopeError: It is not what `Sealer` writes for *kid* in *set_name*.
+    """
+    header = _protected(envelope)
+    if (header.cty, header.enc) != (CONTENT_TYPE, ENC):
+        raise EnvelopeError(
+            f"envelope has cty {header.cty!r:.40} and enc {header.enc!r:.40}: it must be {CONTENT_TYPE}, {ENC}"
+        )
+    kids = [entry.header.kid for entry in envelope.recipients]
+    if not 1 <= len(kids) <= RECIPIENTS_MAX:
+        raise EnvelopeError(f"envelope has {len(kids)} recipients: 1 to {RECIPIENTS_MAX} can be")
+    if len(set(kids)) != len(kids):
+        raise EnvelopeError("envelope names a recipient twice")
+    bound = header.kv
+    if bound.format != 1 or bound.recipients != kids or kids != sorted(kids):
+        raise EnvelopeError("the recipients of the envelope are not those that it was sealed to")
+    if bound.kid != kid or bound.set != set_name:
+        raise EnvelopeError(f"envelope belongs to key {bound.kid!r:.140} of set {bound.set!r:.80}")
+    for entry in envelope.recipients:
+        _check_entry(entry)
+    for name, octets in (("iv", IV_OCTETS), ("tag", TAG_OCTETS)):
+        if len(decode_member(getattr(envelope, name), name)) != octets:
+            raise EnvelopeError(f"envelope member {name!r} must have {octets} octets")
+    if not 0 < len(decode_member(envelope.ciphertext, "ciphertext")) <= PLAINTEXT_MAX:
+        raise EnvelopeError(f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets")
+    return kids
+
+
+def decode_member(text: str, name: str) -> bytes:
+    """Return the bytes of the envelope's member *name*; EnvelopeError where they are not canonical base64url."""
+    try:
+        return b64u_decode(text, what=f"envelope member {name!r}")
+    except JWKError as error:
+        raise EnvelopeError(error.message) from None
+
+
+def _protected(envelope: Envelope) -> Protected:
+    data = decode_member(envelope.protected, "protected")
+    try:
+        header = msgspec.json.decode(data, type=Protected)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise EnvelopeError(f"protected header cannot be read: {error!s:.120}") from None
+    if msgspec.json.encode(header) != data:
+        raise EnvelopeError("protected header is not in its canonical form")
+    return header
+
+
+def _check_entry(entry: SealedTo) -> None:
+    header = entry.header
+    if header.alg not in WRAP_ALGORITHMS:
+        raise EnvelopeError(
+            f"recipient {header.kid!r:.80} has alg {header.alg!r:.40}", hint=f"one of {', '.join(WRAP_ALGORITHMS)}"
+        )
+    size = len(decode_member(entry.encrypted_key, "encrypted_key"))
+    if header.alg == "RSA-OAEP-256":
+        if header.epk is not msgspec.UNSET or not 256 <= size <= 512:
+            raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed RSA-OAEP-256 entry")
+        return
+    if isinstance(header.epk, msgspec.UnsetType) or size != CEK_OCTETS + 8 or _has_stray_y(header.epk):
+        raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed ECDH-ES+A256KW entry")
+    if header.epk.crv not in ("P-256", "X25519"):
+        raise EnvelopeError(f"recipient {header.kid!r:.80} has an ephemeral key on {header.epk.crv!r:.20}")
+    try:
+        check_public_key(msgspec.to_builtins(header.epk), alg=header.alg)
+    except JWKError as error:
+        raise EnvelopeError(f"ephemeral key of recipient {header.kid!r:.80}: {error.message}") from None
+
+
+def _has_stray_y(epk: EphemeralKey) -> bool:
+    return epk.kty == "OKP" and epk.y is not msgspec.UNSET
