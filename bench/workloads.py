@@ -2,6 +2,7 @@
 What the benchmark runs in processes of their own: making vaults, making keys, opening keys.
 
     python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase]
+    python bench/workloads.py history FOLDER --commits 10000 [--sets 20]
     python bench/workloads.py generate COUNT [--one-at-a-time]
     python bench/workloads.py open FOLDER COUNT
 
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import pickle
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,58 @@ def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, passphrase: 
     if rotated:
         context = Context(Repository.open(folder, os.environ), made_at + timedelta(hours=25), os.environ)
         rotation.rotate(context, [])
+
+
+def make_history(folder: Path, *, sets: int, commits: int) -> None:
+    """
+    Make a vault with many commits, each what a scheduled run does: planned and sealed by the real code.
+
+    Commits are written by one ``git fast-import``, since ten thousand runs of the command would take an hour.
+    """
+    from keyvault.core.algorithms import key_spec
+    from keyvault.core.keys import VaultState
+    from keyvault.core.planning import plan_due
+    from keyvault.operations import setup
+    from keyvault.operations.changes import realize
+    from keyvault.operations.context import Context
+    from keyvault.repo.vault import Repository, commit_message, record_files
+
+    now = datetime(2016, 1, 4, tzinfo=UTC)
+    names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
+    setup.init(folder, now, os.environ, url=URL, sets=names, confirm="commit")
+    policy = folder / "keyvault.toml"
+    text = policy.read_text()
+    for number, name in enumerate(names):  # not all in step: a run finds one or two sets due
+        text = text.replace(f"[sets.{name}]", f'[sets.{name}]\ncryptoperiod = "{26 * 60 + 97 * number}m"')
+    policy.write_text(text)
+    subprocess.run(
+        ["git", "commit", "--quiet", "--all", f"--date={now.isoformat()}", "-m", "short"], cwd=folder, check=True
+    )
+    repository = Repository.open(folder, os.environ)
+    state = repository.read(repository.head())
+    stream = [b"reset refs/heads/main\nfrom " + state.commit.encode() + b"\n\n"]
+    made = 2
+    while made < commits:
+        now += timedelta(minutes=37)
+        plan = plan_due(state, now, live={})
+        if not plan:
+            continue
+        keys, events = realize(Context(repository, now, os.environ), state, plan, state.recipients)
+        message = commit_message("rotate", events).encode()
+        date = b"%d +0000" % now.timestamp()
+        stream.append(b"commit refs/heads/main\ncommitter Bench <bench@example.com> %b\n" % date)
+        stream.append(b"data %d\n%b\n" % (len(message), message))
+        for path, data in record_files(keys).items():
+            assert data is not None
+            stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(data), data))
+        # Planners do not look at keys whose life has ended: without them a step costs what it changes.
+        records = {**state.keys, **{key.kid: key for key in keys}}
+        live = {kid: key for kid, key in records.items() if key.state not in ("withdrawn", "revoked")}
+        state = VaultState(state.commit, state.policy, live, state.recipients)
+        made += 1
+    command = ["git", "fast-import", "--quiet", "--force"]
+    subprocess.run(command, cwd=folder, input=b"".join(stream), check=True)
+    subprocess.run(["git", "reset", "--quiet", "--hard"], cwd=folder, check=True)
 
 
 def generate(count: int, *, one_at_a_time: bool) -> None:
@@ -106,6 +160,10 @@ def main() -> None:
     vault.add_argument("--alg", default="ES256")
     vault.add_argument("--rotated", action="store_true")
     vault.add_argument("--passphrase", action="store_true")
+    history = commands.add_parser("history")
+    history.add_argument("folder", type=Path)
+    history.add_argument("--commits", type=int, required=True)
+    history.add_argument("--sets", type=int, default=20)
     keys = commands.add_parser("generate")
     keys.add_argument("count", type=int)
     keys.add_argument("--one-at-a-time", action="store_true")
@@ -120,6 +178,8 @@ def main() -> None:
     if chosen.command == "vault":
         secret = os.environ["KEYVAULT_PASSPHRASE"] if chosen.passphrase else None
         make_vault(chosen.folder, sets=chosen.sets, alg=chosen.alg, rotated=chosen.rotated, passphrase=secret)
+    elif chosen.command == "history":
+        make_history(chosen.folder, sets=chosen.sets, commits=chosen.commits)
     elif chosen.command == "generate":
         generate(chosen.count, one_at_a_time=chosen.one_at_a_time)
     elif chosen.command == "pack":

@@ -20,7 +20,8 @@ Every deliberate error of keyvault, and the exit code it ends with.
     ├── DriftError           4  what is served differs from the commit
     ├── PublishError         1  the place to publish to cannot be read or written
     ├── ExposedError         5  private keys stand in the clear where they must not
-    └── LintError            5  what was looked at breaks verifiers
+    ├── LintError            5  what was looked at breaks verifiers
+    └── AuditError           5  the history holds what must not be
 
 Messages are lower case, without a full stop, and never hold key material. A hint is something that
 can be typed or done next.
@@ -131,5 +132,11 @@ class ExposedError(KeyVaultError):
 
 class LintError(KeyVaultError):
     """What was looked at breaks verifiers."""
+
+    exit_code = 5
+
+
+class AuditError(KeyVaultError):
+    """The history of a vault holds what must not be."""
 
     exit_code = 5

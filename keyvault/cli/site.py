@@ -91,7 +91,9 @@ def publish(
     ],
     ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to publish.")] = "HEAD",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Go back behind the commit that is live.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go back behind the commit that is live, and past the audit.")
+    ] = False,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="GLOB", help="Leave such paths of others there; may be given again."),

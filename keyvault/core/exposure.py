@@ -18,8 +18,9 @@ import re
 from bisect import bisect_left
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,]|\\[nr]){40,})")
-_AGE = re.compile(r"AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{50,}", re.IGNORECASE)
-_KTY = re.compile(r"(?<![\w-])kty\\*[\"']?\s*[:=]\s*\\*[\"']?(?:RSA|EC|OKP|oct|AKP)(?![\w-])")
+_AGE = re.compile(r"age-secret-key-(?:pq-)?1[0-9a-z]{50,}")
+# What stands before it is looked at second: a pattern that begins with plain letters is found many times faster.
+_KTY = re.compile(r"kty(?<![\w-]kty)\\*[\"']?\s*[:=]\s*\\*[\"']?(?:RSA|EC|OKP|oct|AKP)(?![\w-])")
 # A symmetric key of 128 bits has 22 letters; no shorter one is sound.
 _MEMBER = re.compile(
     r"(?<![\w-])(d|p|q|dp|dq|qi|k|priv)\\*[\"']?\s*[:=]\s*\\*[\"']?[A-Za-z0-9_-]{22,}(?![A-Za-z0-9_.-])"
@@ -47,7 +48,7 @@ def _find(text: str) -> str | None:
     for label, body in _PEM.findall(text):
         if _is_plain(label, body):
             return f"a PEM block {label}"
-    if _AGE.search(text):
+    if _AGE.search(text.lower()):
         return "an age identity"
     kinds = [found.start() for found in _KTY.finditer(text)]
     for member in _MEMBER.finditer(text) if kinds else ():

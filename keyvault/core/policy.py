@@ -138,11 +138,28 @@ class SetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditPolicy:
+    """
+    The ``[audit]`` table.
+
+    Attributes:
+        require_signatures: Every commit that touches the vault must be signed by somebody whom the commit before it
+            lets sign.
+        exclude: Patterns of paths, from the top of the repository, in which private keys are not looked for; those of
+            the vault itself are never left out.
+    """
+
+    require_signatures: bool = False
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The whole of keyvault.toml."""
 
     site: SitePolicy
     sets: Mapping[str, SetPolicy]
+    audit: AuditPolicy = AuditPolicy()
 
 
 # --- readers: a TOML value in, a checked value out, ValueError with a reason otherwise -----------------
@@ -266,6 +283,12 @@ def _plain_json(value: object, depth: int = 0) -> None:
         raise ValueError("takes text, whole numbers, true, false, lists and tables")
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        raise ValueError('must be a list of patterns, such as ["tests/*"]')
+    return tuple(value)
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
     read: Callable[[object], Any]
@@ -307,7 +330,17 @@ _SET = {
     "closing": _Member(_flag, {"type": "boolean"}, "the set is being removed; written by `keyvault set remove`"),
     **_TIMING,
 }
-_TOP = ("format", "site", "defaults", "sets")
+_AUDIT = {
+    "require_signatures": _Member(
+        _flag, {"type": "boolean"}, "every commit that touches the vault must be signed by an allowed signer"
+    ),
+    "exclude": _Member(
+        _patterns,
+        {"type": "array", "items": _STRING},
+        "paths in which private keys are not looked for, such as tests/*",
+    ),
+}
+_TOP = ("format", "site", "defaults", "audit", "sets")
 
 
 def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str, Any]:
@@ -362,6 +395,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
             f"{format_duration(MAX_AGE_MIN)} to {format_duration(MAX_AGE_MAX)}"
         )
     defaults = _read("[defaults]", document.get("defaults", {}), _TIMING)
+    audit = AuditPolicy(**_read("[audit]", document.get("audit", {}), _AUDIT))
     tables = document.get("sets", {})
     if not isinstance(tables, Mapping):
         raise ConfigError("[sets] in keyvault.toml must hold one table a set")
@@ -370,7 +404,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
         check_set_name(name)
         sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, _SET)}, site)
     _check_paths(site, sets)
-    return Policy(site, sets)
+    return Policy(site, sets, audit)
 
 
 def check_set_name(name: str) -> str:
@@ -464,6 +498,7 @@ def schema() -> dict[str, Any]:
             "format": {"const": FORMAT},
             "site": table(_SITE, ("url",)),
             "defaults": table(_TIMING),
+            "audit": table(_AUDIT),
             "sets": {
                 "type": "object",
                 "propertyNames": {"pattern": f"^{_SET_NAME.pattern}$"},

@@ -23,6 +23,7 @@ import msgspec
 from keyvault.core.keys import VaultState
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GateError, UsageError
+from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
 from keyvault.operations.site import counted, site_files
 from keyvault.publish.folder import MARKERS, check_output, holds, is_kept, paths_below, write_site
@@ -96,10 +97,11 @@ def publish(
             ``branch:NAME``.
         revision: What to publish.
         dry_run: Say what would be done, and do nothing.
-        force: Go back behind the commit that the place shows.
+        force: Go back behind the commit that the place shows, and past what an audit finds.
         keep: Patterns of paths that are not of the site and stay all the same.
 
     Raises:
+        AuditError: The history of the commit holds what must not be.
         GateError: The place shows a commit that does not come before this one.
         UsageError: The place cannot be one, or holds what is not a site.
         ConflictError: Somebody else publishes at the same time.
@@ -108,6 +110,8 @@ def publish(
     """
     from keyvault.publish.stores import SCHEMES, ObjectStore
 
+    if not force:
+        require_clean(context, revision)
     scheme = _SCHEME.match(destination)
     if destination.startswith(_BRANCH):
         branch = _branch(context, destination.removeprefix(_BRANCH))

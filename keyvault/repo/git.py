@@ -13,16 +13,18 @@ Sources: git-config(1), git-fast-import(1), git-cat-file(1), gitglossary; docs/a
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
 import subprocess
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
@@ -58,7 +60,7 @@ PROGRAMS: dict[str, str] = {
     "core.sshcommand": "ssh",
     "core.askpass": "",
     "gpg.program": "gpg",
-    "gpg.openpgp.program": "gpg",
+    "gpg.openpgp.program": "",
     "gpg.x509.program": "gpgsm",
     "gpg.ssh.program": "ssh-keygen",
     "gpg.ssh.defaultkeycommand": "",
@@ -84,6 +86,9 @@ _KEPT_VARIABLES = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+
+#: How many objects are asked for before the answers are read: a pipe holds this many names, so nobody waits for ever.
+_ASKED_AT_ONCE = 200
 
 #: How many paths are given to git on a command line.
 _PATHS_MAX = 100
@@ -119,6 +124,26 @@ class RawChange:
     path: str
     old: str | None
     new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitChanges:
+    """
+    A commit and what it changed.
+
+    Attributes:
+        commit: Its id.
+        tree: Its tree.
+        parents: Its parents.
+        authored_at: When it says that it was written, in seconds since 1970; rewriting it later keeps that.
+        changes: Every file that differs from the first parent, or from nothing; of a merge, none.
+    """
+
+    commit: str
+    tree: str
+    parents: tuple[str, ...]
+    authored_at: int
+    changes: list[TreeChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +326,8 @@ class Git:
             if name == "credential.helper":
                 # A list: the empty value forgets what any file has said, then the user's own follow.
                 pinned += [(name, ""), *((name, value) for value in own if value)]
+            elif name == "gpg.openpgp.program" and not own:
+                pinned.append((name, dict(pinned)["gpg.program"]))  # another name of the same setting
             elif name == "core.sshcommand" and not own and self.environ.get("GIT_SSH"):
                 pinned.append((name, shlex.quote(self.environ["GIT_SSH"])))
             else:
@@ -368,46 +395,37 @@ class Git:
             GitError: An object is missing or is no blob.
         """
         wanted = list(oids)
-        if not wanted:
-            return
-        process = subprocess.Popen(
-            ["git", "cat-file", "--batch", "--buffer"],
-            cwd=self.folder,
-            env=self.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stdin, stdout = process.stdin, process.stdout
+        if wanted:
+            with self.blob_reader() as read:
+                yield from read(wanted)
 
-        def ask() -> None:
-            try:
-                stdin.write(b"".join(oid.encode() + b"\n" for oid in wanted))
-                stdin.close()
-            except OSError:
-                pass  # git went away; the reader below sees the end of its output and says so
+    @contextlib.contextmanager
+    def blob_reader(self) -> Iterator[Callable[[Sequence[str]], Iterator[bytes]]]:
+        """
+        Give a function that yields the bytes of blobs, in order, all from one git process.
 
-        writer = threading.Thread(target=ask, daemon=True)
-        writer.start()
-        try:
-            for oid in wanted:
-                header = stdout.readline().split()
-                if len(header) != 3 or header[1] != b"blob":
-                    raise GitError(
-                        f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow"
-                    )
-                data = stdout.read(int(header[2]))
-                stdout.read(1)
-                yield data
-        finally:
-            stdout.close()
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            writer.join()
-            stdin.close()
+        Raises:
+            GitError: As the function: an object is missing or is no blob.
+        """
+
+        def read(oids: Sequence[str]) -> Iterator[bytes]:
+            for start in range(0, len(oids), _ASKED_AT_ONCE):
+                few = oids[start : start + _ASKED_AT_ONCE]
+                with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+                    stdin.write(b"".join(b"contents %b\n" % oid.encode() for oid in few) + b"flush\n")
+                    stdin.flush()
+                for oid in few:
+                    header = stdout.readline().split()
+                    if len(header) != 3 or header[1] != b"blob":
+                        raise GitError(
+                            f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow"
+                        )
+                    data = stdout.read(int(header[2]))
+                    stdout.read(1)
+                    yield data
+
+        with self._talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
+            yield read
 
     def log_raw(self, commit: str, *paths: str) -> Iterator[RawChange]:
         """
@@ -433,6 +451,108 @@ class Git:
                 path = next(fields)[len(self.prefix) :]
                 yield RawChange(commit_id, stamp, path, _present(old), _present(new))
 
+    def commits(self, *revisions: str) -> Iterator[CommitChanges]:
+        """
+        Yield the commits of *revisions*, parents before children, while git still reads on.
+
+        Paths are from the top of the repository.
+
+        Raises:
+            GitError: There is no such revision, or an object is missing.
+        """
+        command = [
+            "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order",
+            "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %T %at %P", *revisions, "--",
+        ]  # fmt: skip
+        with self._reading(command) as stdout:
+            current: CommitChanges | None = None
+            fields = _fields(stdout)
+            for item in fields:
+                text = item.lstrip("\n")
+                if text.startswith("\x01"):
+                    if current is not None:
+                        yield current
+                    commit, tree, at, *parents = text[1:].split(" ")
+                    stamp = int(at) if at.lstrip("-").isdigit() else 0
+                    current = CommitChanges(commit, tree, tuple(one for one in parents if one), stamp, [])
+                elif text.startswith(":") and current is not None:
+                    current.changes.append(_tree_change(text, next(fields)))
+            if current is not None:
+                yield current
+
+    @contextlib.contextmanager
+    def _reading(self, command: Sequence[str]) -> Iterator[IO[bytes]]:
+        """Run git, give what it writes as it comes, and end it; GitError where it failed."""
+        process = subprocess.Popen(
+            ["git", *command],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process.stdout
+            # Where all was read, git has ended or is about to; its messages are few.
+            error = process.stderr.read()
+            if process.wait():
+                raise failure(command[0], error.decode(errors="replace"), process.returncode)
+        finally:
+            process.stdout.close()
+            process.stderr.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    @contextlib.contextmanager
+    def _talking(self, *command: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Run git, give its stdin and stdout, and end it."""
+        process = subprocess.Popen(
+            ["git", *command],
+            cwd=self.folder,
+            env=self.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdin, process.stdout
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+
+    @contextlib.contextmanager
+    def tree_differ(self) -> Iterator[Callable[[str, str], list[TreeChange]]]:
+        """Give a function that returns every file that differs between two trees, all from one git process."""
+
+        def differ(old: str, new: str) -> list[TreeChange]:
+            # What is no pair of ids is given back as it is, and no path of a tree can hold the tree's own id.
+            end = f"end of {new}\n".encode()
+            answer = b""
+            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+                stdin.write(f"{old} {new}\n".encode() + end)
+                stdin.flush()
+            while not answer.endswith(end):
+                chunk = _some(stdout)
+                if not chunk:
+                    raise GitError(f"tree {new} is missing from the repository", hint="git fsck; git fetch --unshallow")
+                answer += chunk
+            listing = answer.removesuffix(end).partition(b"\n")[2]
+            fields = listing.decode(errors="surrogateescape").split("\0")[:-1]
+            return [_tree_change(meta, path) for meta, path in zip(fields[::2], fields[1::2], strict=True)]
+
+        command = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--raw", "--no-abbrev")
+        with self._talking(*command) as (stdin, stdout):
+            yield differ
+
     def changes(self, old: str | None, new: str) -> list[TreeChange]:
         """
         Return every file that differs between two commits; None stands for no commit yet.
@@ -450,13 +570,9 @@ class Git:
         else:
             output = self.run("diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-abbrev", old, new)
             fields = output.decode(errors="surrogateescape").split("\0")[:-1]
-            found = []
-            for meta, path in zip(fields[::2], fields[1::2], strict=True):
-                old_mode, mode, before, after, _status = meta.lstrip(":").split(" ")
-                present = _present(after)
-                found.append(TreeChange(path, mode if present else old_mode, _present(before), present))
+            found = [_tree_change(meta, path) for meta, path in zip(fields[::2], fields[1::2], strict=True)]
         for change in found:
-            if not _can_be_checked_out(change.path):
+            if not can_be_checked_out(change.path):
                 raise GitError(
                     f"commit {new[:12]} has {printable(change.path)!r:.200}, a path that git does not check out",
                     hint="git log --all -- PATH shows who wrote it",
@@ -578,7 +694,7 @@ class Git:
 _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 
 
-def _can_be_checked_out(path: str) -> bool:
+def can_be_checked_out(path: str) -> bool:
     """Whether no part of *path* means the git folder, or a folder further up, on any file system."""
     parts = path.split("/") if os.sep == "/" else re.split(r"[/\\]", path)
     bare = (part.translate(_IGNORED).casefold().partition(":")[0].rstrip(". ") for part in parts)
@@ -588,6 +704,29 @@ def _can_be_checked_out(path: str) -> bool:
 def is_oid(value: object) -> bool:
     """Whether *value* is the full id of an object."""
     return isinstance(value, str) and _OID.fullmatch(value) is not None
+
+
+def _fields(stream: IO[bytes]) -> Iterator[str]:
+    """Yield what stands between the NULs of *stream*."""
+    rest = b""
+    while chunk := _some(stream):
+        *fields, rest = (rest + chunk).split(b"\0")
+        yield from (field.decode(errors="surrogateescape") for field in fields)
+    if rest:
+        yield rest.decode(errors="surrogateescape")
+
+
+def _some(stream: IO[bytes]) -> bytes:
+    """Return what *stream* has next, without waiting until it is much."""
+    assert isinstance(stream, io.BufferedReader)
+    return stream.read1(1 << 16)
+
+
+def _tree_change(meta: str, path: str) -> TreeChange:
+    """Return the change that one entry of git's raw output tells."""
+    old_mode, mode, before, after, _status = meta.lstrip(":").split(" ")
+    present = _present(after)
+    return TreeChange(path, mode if present else old_mode, _present(before), present)
 
 
 def _present(oid: str) -> str | None:

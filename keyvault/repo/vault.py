@@ -26,6 +26,9 @@ KEYS = "keys.enc"
 RECIPIENTS = f"{KEYS}/recipients.json"
 IDENTITIES = f"{KEYS}/identities"
 README = f"{KEYS}/README.md"
+#: Who may sign commits: in the format of ssh-keygen(1), and as OpenPGP public keys.
+SIGNERS_SSH = f"{KEYS}/allowed_signers"
+SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,17 @@ class Repository:
         return event_commits(self.git, commit)
 
 
-def _is_record(path: str) -> bool:
-    """Whether *path*, a file of ``keys.enc``, is read; anything else there is refused but the README."""
-    if path == README or path.startswith(IDENTITIES + "/"):
-        return False
+def is_record_path(path: str) -> bool:
+    """Whether *path* is where a key record may lie."""
     parts = path.split("/")
-    if path != RECIPIENTS and (len(parts) != 3 or not parts[2].endswith(".json")):
+    return len(parts) == 3 and parts[0] == KEYS and parts[2].endswith(".json") and parts[1] != "identities"
+
+
+def _is_record(path: str) -> bool:
+    """Whether *path*, a file of ``keys.enc``, is read; what does not belong there is refused."""
+    if path in (README, SIGNERS_SSH, SIGNERS_OPENPGP) or path.startswith(IDENTITIES + "/"):
+        return False
+    if path != RECIPIENTS and not is_record_path(path):
         raise RecordError(
             f"{printable(path)!r:.200} does not belong in a vault",
             hint=f"{KEYS} holds {RECIPIENTS}, identities, and one folder a set; git rm it",

@@ -119,7 +119,11 @@ def test_a_vault_may_have_no_sets_yet() -> None:
     ("changed", "message", "hint"),
     [
         (document(stie={}), "unknown member 'stie' in keyvault.toml", "did you mean 'site'?"),
-        (document(xyzzy={}), "unknown member 'xyzzy' in keyvault.toml", "known are format, site, defaults, sets"),
+        (
+            document(xyzzy={}),
+            "unknown member 'xyzzy' in keyvault.toml",
+            "known are format, site, defaults, audit, sets",
+        ),
         (document(site={"ulr": 1}), "unknown member 'ulr' in [site] of keyvault.toml", "did you mean 'url'?"),
         (
             document(defaults={"crypto_period": "1d"}),

@@ -36,6 +36,7 @@ def test_the_full_keyvault_toml_has_every_member() -> None:
 
     assert set(document["site"]) == set(tables["site"]["properties"])
     assert set(document["defaults"]) == set(tables["defaults"]["properties"])
+    assert set(document["audit"]) == set(tables["audit"]["properties"])
     assert in_sets | set(document["defaults"]) == set(tables["sets"]["additionalProperties"]["properties"])
 
 
@@ -46,6 +47,7 @@ def test_the_full_keyvault_toml_shows_the_defaults() -> None:
 
     for member in ("title", "max_age", "confirm", "discovery"):
         assert getattr(full.site, member) == getattr(bare.site, member)
+    assert full.audit == bare.audit
     assert full.sets["id-token"] == bare.sets["id-token"]
 
 

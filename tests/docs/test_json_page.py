@@ -68,6 +68,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     terminal.run("cd my-keys")
     assert list(ask("render --json")) == members("render")
     assert list(ask("publish www --json")) == members("publish")
+    assert list(ask("audit --json")) == members("audit")
     assert list(ask("check --json")) == members("check")
     assert list(ask("diff HEAD HEAD --json")) == members("diff")
     assert list(ask("guard --json")) == members("guard")

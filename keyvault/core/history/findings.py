@@ -1,0 +1,106 @@
+"""
+What an audit finds: a code, the commit and the file, and a sentence.
+
+Source: docs/audit.md explains every code, its cause and its remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["error", "note"]
+
+#: Codes of what must not be. The order is that of docs/audit.md.
+ERRORS = (
+    # files
+    "unexpected-path",
+    "unexpected-mode",
+    "unsafe-path",
+    "private-in-clear",
+    "identity-malformed",
+    # keyvault.toml and the recipients
+    "policy-missing",
+    "policy-malformed",
+    "vault-begun-twice",
+    "recipients-missing",
+    "recipients-malformed",
+    "recipient-weak",
+    # a record by itself
+    "record-malformed",
+    "record-not-canonical",
+    "record-too-large",
+    "record-misplaced",
+    "public-profile",
+    "key-weak",
+    "kid-mismatch",
+    "envelope-malformed",
+    "envelope-recipients",
+    # a record against its earlier versions
+    "record-removed",
+    "event-removed",
+    "event-changed",
+    "public-changed",
+    "kid-reused",
+    "key-reused",
+    "private-missing",
+    "private-removed",
+    "private-added",
+    "private-kept",
+    "resealed",
+    # events
+    "event-malformed",
+    "event-order",
+    "instant-decreases",
+    "instant-before-set",
+    "instant-future",
+    "instant-backdated",
+    # sets
+    "two-active",
+    "two-next",
+    "active-missing",
+    "next-missing",
+    "set-orphaned",
+    "algorithm-differs",
+    # timing
+    "activated-unseen",
+    "activated-early",
+    "receipt-url",
+    "receipt-too-soon",
+    "withdrawn-early",
+    "kept-too-short",
+    "token-lifetime",
+    # history and signatures
+    "pin-missing",
+    "signers-missing",
+    "unsigned",
+    "signature-bad",
+    "signature-expired",
+    "signature-unchecked",
+    "signer-unknown",
+)
+
+#: Codes of what is legal and worth a look.
+NOTES = ("forced", "policy-loosened", "not-resealed")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that an audit found.
+
+    Attributes:
+        code: One of `ERRORS` or `NOTES`.
+        message: What is the matter; one line, lower case, no full stop, no key material.
+        path: The file of the vault, or empty.
+        commit: The commit that brought it, or empty while it is not known.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    commit: str = ""
+
+    @property
+    def level(self) -> Level:
+        return "note" if self.code in NOTES else "error"

@@ -1,0 +1,155 @@
+"""
+The files of a vault as one commit holds them, and what is asked of them.
+
+A ledger is carried from commit to commit and changed in place, so that a commit costs what it changes. What a rule
+needs of the state before is taken aside first, as a `Before`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import msgspec
+
+from keyvault.core.history.lives import Standing
+from keyvault.core.keys import Key, Recipient
+from keyvault.core.policy import Policy
+
+LIVE = ("next", "active", "retiring")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One record.
+
+    Attributes:
+        oid: The blob.
+        key: What it says. Of a version that cannot be read, what the version before said.
+        standing: Where its events lead.
+        readable: Whether this version could be read.
+    """
+
+    oid: str
+    key: Key
+    standing: Standing
+    readable: bool = True
+
+    @property
+    def sealed(self) -> bool:
+        return self.key.private is not msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class SetCount:
+    """How many keys of a set are in a state, and the newest instant of the set."""
+
+    active: int = 0
+    next: int = 0
+    live: int = 0
+    newest_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """
+    What one parent of a commit had of what the commit touches.
+
+    Attributes:
+        policy: Its policy, or None.
+        recipients: The blob of its recipients, or None.
+        entries: Its records, by path; None where it had none.
+        sets: How the keys of each touched set stood.
+    """
+
+    policy: Policy | None
+    recipients: str | None
+    entries: Mapping[str, Entry | None]
+    sets: Mapping[str, SetCount]
+
+
+@dataclass
+class Ledger:
+    """
+    The vault at one commit.
+
+    Attributes:
+        policy: keyvault.toml; of one that cannot be read, the one before.
+        policy_oid: Its blob, or None where there is no such file.
+        recipients: Whom keys are sealed to, by kid; None where that is not known.
+        recipients_oid: The blob of the list, or None.
+        entries: Records by path.
+        counts: How the keys of each set stand.
+        kids: Where each kid was used first in this line of history, by its folded form.
+        thumbprints: Under which kid each public key was used first.
+    """
+
+    policy: Policy | None = None
+    policy_oid: str | None = None
+    recipients: Mapping[str, Recipient] | None = None
+    recipients_oid: str | None = None
+    entries: dict[str, Entry] = field(default_factory=dict)
+    counts: dict[str, SetCount] = field(default_factory=dict)
+    kids: dict[str, str] = field(default_factory=dict)
+    thumbprints: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Ledger:
+        """Return a ledger that goes its own way from here."""
+        return replace(
+            self,
+            entries=dict(self.entries),
+            counts=dict(self.counts),
+            kids=dict(self.kids),
+            thumbprints=dict(self.thumbprints),
+        )
+
+    def put(self, path: str, entry: Entry | None) -> None:
+        """Put a record at *path*, or take it away; that its kid was used is kept."""
+        old = self.entries.pop(path, None)
+        if old is not None:
+            self._count(old, -1)
+        if entry is not None:
+            self.entries[path] = entry
+            self._count(entry, 1)
+
+    def _count(self, entry: Entry, step: int) -> None:
+        name, standing = entry.key.set, entry.standing
+        old = self.counts.get(name, SetCount())
+        instants = [at for at in (old.newest_at, standing.newest_at) if at is not None]
+        self.counts[name] = SetCount(
+            old.active + step * (standing.state == "active"),
+            old.next + step * (standing.state == "next"),
+            old.live + step * (standing.state in LIVE),
+            max(instants, default=None),
+        )
+
+    def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:
+        """Note kid and public key of a record that is new here; yield (code, message) where they were used before."""
+        folded = key.kid.casefold()
+        if folded in self.kids:
+            yield "kid-reused", f"kid {key.kid} was used before, in {self.kids[folded]}"
+        self.kids.setdefault(folded, path)
+        if (holder := self.thumbprints.setdefault(key.public.thumbprint, key.kid)) != key.kid:
+            yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
+
+    def before(self, paths: Iterable[str], sets: Iterable[str]) -> Before:
+        """Return what this state has of *paths* and *sets*."""
+        return Before(
+            self.policy,
+            self.recipients_oid,
+            {path: self.entries.get(path) for path in paths},
+            {name: self.count(name) for name in sets},
+        )
+
+    def count(self, name: str) -> SetCount:
+        """Return how the keys of set *name* stand."""
+        return self.counts.get(name, SetCount())
+
+    def join(self, other: Ledger) -> None:
+        """Take over what the line of another parent has used."""
+        for folded, path in other.kids.items():
+            self.kids.setdefault(folded, path)
+        for thumbprint, kid in other.thumbprints.items():
+            self.thumbprints.setdefault(thumbprint, kid)

@@ -1,0 +1,145 @@
+"""
+What a list of events adds up to, read a second time.
+
+`advance` takes one step and says what is wrong with it; after a step that cannot be it goes on from the state that
+the event claims, so that one mistake is one finding. It shares nothing with ``core/events`` but the form of an event.
+
+Source: docs/lifecycle.md, the table of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from keyvault.core.events import Event
+from keyvault.core.text import format_instant
+
+LIFETIME_MAX = 36_525 * 86_400
+TEXT_MAX = 500
+
+_ENDED = ("withdrawn", "revoked")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    Where a key stands after some of its events.
+
+    Attributes:
+        state: ``""`` before the first event, then ``next``, ``active``, ``retiring``, ``withdrawn``, ``revoked``.
+        created_at: When it was made, or None.
+        receipts: When each URL was first seen serving it.
+        keep_until: Until when it is kept once it no longer signs, or None.
+        lifetime: The longest life that its tokens were promised.
+        newest_at: The instant of the newest event, or None.
+    """
+
+    state: str = ""
+    created_at: datetime | None = None
+    receipts: dict[str, datetime] = field(default_factory=dict)
+    keep_until: datetime | None = None
+    lifetime: timedelta = timedelta(0)
+    newest_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in _ENDED
+
+
+def standing_after(events: Sequence[Event]) -> Standing:
+    """Return where *events* lead, whatever is wrong with them."""
+    standing = Standing()
+    for event in events:
+        standing = advance(standing, event)
+    return standing
+
+
+def advance(standing: Standing, event: Event) -> Standing:
+    """Return where *event* leads from *standing*."""
+    state, keep_until, receipts, created_at = (
+        standing.state,
+        standing.keep_until,
+        standing.receipts,
+        standing.created_at,
+    )
+    name = event.event
+    if name == "created":
+        state, created_at = "next", created_at or event.at
+    elif name == "published":
+        receipts = {str(event.url): event.at, **receipts}
+    elif name in ("activated", "reactivated"):
+        state, keep_until = "active", None
+    elif name == "deactivated":
+        state, keep_until = "retiring", event.keep_until
+    elif name in _ENDED:
+        state = name
+    newest = event.at if standing.newest_at is None else max(event.at, standing.newest_at)
+    lifetime = max(standing.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
+    return replace(
+        standing,
+        state=state,
+        created_at=created_at,
+        receipts=receipts,
+        keep_until=keep_until,
+        lifetime=lifetime,
+        newest_at=newest,
+    )
+
+
+def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
+    """Yield (code, message) for what is wrong with *event* after *standing*, whatever policy says."""
+    yield from (("event-malformed", f"event {event.event}: {what}") for what in _malformed(event))
+    if not _follows(event.event, standing.state):
+        yield "event-order", f"event {event.event} cannot follow the state {standing.state or 'before creation'}"
+    if standing.newest_at is not None and event.at < standing.newest_at:
+        yield (
+            "instant-decreases",
+            f"event {event.event} at {format_instant(event.at)} is older than the one before it",
+        )
+
+
+def _follows(event: str, state: str) -> bool:
+    match event:
+        case "created":
+            return state == ""
+        case "published" | "activated":
+            return state == "next"
+        case "lifetime" | "deactivated":
+            return state == "active"
+        case "reactivated":
+            return state == "retiring"
+        case "withdrawn":
+            return state in ("next", "retiring")
+        case _:
+            return event == "revoked" and state in ("next", "active", "retiring")
+
+
+def _malformed(event: Event) -> Iterator[str]:
+    """Yield what is wrong with the members of *event*."""
+    wanted = {
+        "published": "url",
+        "activated": "token_lifetime",
+        "reactivated": "token_lifetime",
+        "lifetime": "token_lifetime",
+        "deactivated": "keep_until",
+        "revoked": "reason",
+    }.get(event.event)
+    for member in ("url", "token_lifetime", "keep_until", "reason"):
+        present = getattr(event, member) is not None
+        if present is not (member == wanted):
+            yield f"{member} {'must not' if present else 'must'} be given"
+    if event.imported and event.event != "created":
+        yield "only created can be imported"
+    for instant in (event.at, event.keep_until):
+        if instant is not None and (instant.utcoffset() != timedelta(0) or instant.microsecond):
+            yield f"instant {instant.isoformat()} is not in UTC and whole seconds"
+    if event.keep_until is not None and event.keep_until < event.at:
+        yield "keep_until lies before it"
+    if event.token_lifetime is not None and not 0 < event.token_lifetime <= LIFETIME_MAX:
+        yield f"token_lifetime of {event.token_lifetime} s is out of range"
+    for member in ("note", "forced"):
+        text = getattr(event, member)
+        if text is not None and (not text.strip() or len(text) > TEXT_MAX):
+            yield f"{member} must have 1 to {TEXT_MAX} characters, and not only blanks"

@@ -1,0 +1,273 @@
+"""
+A commit against its parents: what may grow, what must stay, and what was due by the policy of that commit.
+
+A merge is judged against each of its parents: nothing that one of them had may be lost. Events that a parent has were
+judged there; the timing rule is for those that no parent has.
+
+Source: docs/lifecycle.md, the timing rule; docs/audit.md explains every code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from keyvault.core.events import Event
+from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
+from keyvault.core.history.lives import Standing, advance, problems
+from keyvault.core.history.versions import Problem
+from keyvault.core.keys import Key
+from keyvault.core.policy import Policy, SetPolicy
+from keyvault.core.text import format_duration, format_instant, printable
+
+SKEW_DEFAULT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """
+    The instants that events are held against.
+
+    Attributes:
+        authored_at: When the commit says that it was written.
+        now: When the audit is made.
+        skew: How far clocks may be apart.
+    """
+
+    authored_at: datetime
+    now: datetime
+    skew: timedelta
+
+
+def instant(seconds: int) -> datetime:
+    """Return the instant of a commit, which may be any number, within what can be compared."""
+    return datetime.fromtimestamp(min(max(seconds, 0), 253_402_300_799), UTC)
+
+
+# --- records --------------------------------------------------------------------------------------------
+
+
+def judge_growth(old: Entry, new: Entry | None, *, recipients_changed: bool) -> Iterator[Problem]:
+    """Yield what a record lost, or what changed that must stay, against its version in one parent."""
+    if new is None:
+        yield "record-removed", f"the record of {old.key.kid} was removed: what a key was stays on record"
+        return
+    if not new.readable:
+        return
+    was, now = old.key, new.key
+    common = min(len(was.events), len(now.events))
+    if was.events[:common] != now.events[:common]:
+        yield "event-changed", "an event that was on record was changed"
+    elif len(now.events) < len(was.events):
+        lost = ", ".join(event.event for event in was.events[common:])
+        yield "event-removed", f"events that were on record are gone: {lost}"
+    if was.public != now.public:
+        yield "public-changed", "the public key was changed"
+    if old.sealed and not new.sealed and not new.standing.ended:
+        yield "private-removed", f"the sealed private key of a key that is {new.standing.state} is gone"
+    if new.sealed and not old.sealed:
+        yield "private-added", "a sealed private key appeared where there was none"
+    if old.sealed and new.sealed and was.private != now.private and not recipients_changed:
+        yield "resealed", "the sealed private key was replaced, and the recipients were not changed"
+
+
+def judge_record(key: Key, standing: Standing, *, created: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a record as it stands in a commit."""
+    sealed = not isinstance(key.private, msgspec.UnsetType)
+    if standing.ended and sealed:
+        yield "private-kept", f"the key is {standing.state} and still has a sealed private key"
+    if created and not sealed and not standing.ended and not (key.events and key.events[0].imported):
+        yield "private-missing", "a key was made without a sealed private key"
+
+
+def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, recipients_changed: bool) -> Iterator[Problem]:
+    """Yield where a key was sealed to others than the recipients of its commit, or not sealed to new ones."""
+    private = entry.key.private
+    if isinstance(private, msgspec.UnsetType) or ledger.recipients is None:
+        return
+    kids, wanted = [sealed.header.kid for sealed in private.recipients], sorted(ledger.recipients)
+    if fresh and kids != wanted:
+        shown = printable(", ".join(kids))[:200]
+        yield "envelope-recipients", f"key {entry.key.kid} is sealed to {shown} instead of {', '.join(wanted)[:200]}"
+    elif recipients_changed and not fresh:
+        yield "not-resealed", f"key {entry.key.kid} was not sealed again when the recipients were changed"
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """
+    What new events of a key are judged by.
+
+    Attributes:
+        key: The record.
+        policy: keyvault.toml of the commit, or None.
+        set_policy: Its table for the set, or None.
+        before: How the set stood in the parents.
+        created: Whether no parent has the record.
+        times: The instants of the commit and of the audit.
+    """
+
+    key: Key
+    policy: Policy | None
+    set_policy: SetPolicy | None
+    before: Sequence[SetCount]
+    created: bool
+    times: Times
+
+
+def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> tuple[Standing, list[Problem]]:
+    """Return where the new *events* lead from *standing*, and what is wrong with them."""
+    found: list[Problem] = []
+    for event in events:
+        found += problems(standing, event)
+        found += _instants(scene, event)
+        if event.forced is not None:
+            found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {printable(event.forced)}"))
+        if scene.policy is not None and scene.set_policy is not None:
+            found += _timing(scene, scene.policy, scene.set_policy, standing, event)
+        standing = advance(standing, event)
+    return standing, found
+
+
+def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
+    at, authored, now, skew = event.at, scene.times.authored_at, scene.times.now, scene.times.skew
+    if at > authored + skew or at > now + skew:
+        other = "the audit" if at > now + skew else f"its commit of {format_instant(authored)}"
+        yield "instant-future", f"event {event.event} at {format_instant(at)} is later than {other}"
+    elif at < authored - skew:
+        yield (
+            "instant-backdated",
+            f"event {event.event} at {format_instant(at)} is older than its commit of {format_instant(authored)}",
+        )
+    newest = max((count.newest_at for count in scene.before if count.newest_at is not None), default=None)
+    if newest is not None and at < newest:
+        yield (
+            "instant-before-set",
+            f"event {event.event} at {format_instant(at)} is older than {format_instant(newest)}, which the set has",
+        )
+
+
+def max_skew(policy: Policy | None) -> timedelta:
+    """Return how far the clocks of a vault may be apart: the widest that a set allows."""
+    sets = policy.sets.values() if policy else ()
+    return max((one.clock_skew for one in sets), default=SKEW_DEFAULT)
+
+
+def _timing(scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Standing, event: Event) -> Iterator[Problem]:
+    """Yield where *event* comes before policy allows it, or promises less than policy demands."""
+    if event.event in ("activated", "reactivated", "lifetime"):
+        wanted = int(set_policy.token_lifetime.total_seconds())
+        if event.token_lifetime not in (None, wanted):
+            yield (
+                "token-lifetime",
+                f"event {event.event} has token_lifetime {event.token_lifetime} s, policy says {wanted} s",
+            )
+    match event.event:
+        case "activated" if event.forced is None:
+            yield from _activation(scene, policy, set_policy, standing, event)
+        case "published":
+            if event.url != set_policy.url:
+                yield "receipt-url", f"the receipt is for {printable(str(event.url))[:200]}, not for {set_policy.url}"
+            if scene.created:
+                yield "receipt-too-soon", "a key was seen live in the commit that made it: nobody could serve it yet"
+        case "deactivated" if event.keep_until is not None:
+            promised = max(standing.lifetime, set_policy.token_lifetime)
+            if set_policy.use == "enc":
+                least = event.at + set_policy.retention
+            else:
+                least = event.at + set_policy.signer_lag + promised + set_policy.clock_skew
+            if event.keep_until < least:
+                yield (
+                    "kept-too-short",
+                    f"the key is kept until {format_instant(event.keep_until)}, its tokens need it until "
+                    f"{format_instant(least)}",
+                )
+        case "withdrawn" if event.forced is None:
+            if standing.keep_until is not None and event.at <= standing.keep_until:
+                yield (
+                    "withdrawn-early",
+                    f"the key was withdrawn at {format_instant(event.at)}, and is kept until "
+                    f"{format_instant(standing.keep_until)}",
+                )
+
+
+def _activation(
+    scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Standing, event: Event
+) -> Iterator[Problem]:
+    """A key may sign once verifiers can know it; the first one of a set has none before it to rely on."""
+    if set_policy.use == "enc" or not any(count.active for count in scene.before):
+        return
+    if policy.site.confirm == "commit" or set_policy.kty == "oct":
+        seen, verb = standing.created_at, "made"
+    else:
+        seen, verb = standing.receipts.get(set_policy.url), "first seen live"
+    lead = set_policy.publication_lead
+    if seen is None:
+        yield "activated-unseen", f"the key was activated, and was never seen at {set_policy.url}"
+    elif event.at < seen + lead:
+        yield (
+            "activated-early",
+            f"the key was activated at {format_instant(event.at)}, and {verb} at {format_instant(seen)}: "
+            f"publication_lead is {format_duration(lead)}",
+        )
+
+
+# --- sets -----------------------------------------------------------------------------------------------
+
+
+def judge_set(name: str, policy: Policy | None, after: SetCount, before: Sequence[SetCount]) -> Iterator[Problem]:
+    """Yield what a commit made of a set that must not be; what a parent had so already is not said again."""
+    if after.active > 1 and not any(count.active > 1 for count in before):
+        yield "two-active", f"set {name} has {after.active} active keys"
+    if after.next > 1 and not any(count.next > 1 for count in before):
+        yield "two-next", f"set {name} has {after.next} next keys"
+    if policy is None:
+        return
+    table = policy.sets.get(name)
+    if table is None:
+        if after.live:
+            yield "set-orphaned", f"set {printable(name)} has live keys, and no table in keyvault.toml"
+    elif not table.closing:
+        if not after.active and any(count.active for count in before):
+            yield "active-missing", f"set {name} was left without an active key"
+        if not after.next and any(count.next for count in before):
+            yield "next-missing", f"set {name} was left without a next key"
+
+
+def judge_algorithm(key: Key, table: SetPolicy | None) -> Iterator[Problem]:
+    """Yield where a new key is not of the kind that policy asks for; an imported one may be of another."""
+    imported = bool(key.events) and key.events[0].imported
+    if table is not None and not imported and not key.fits(table.spec):
+        yield "algorithm-differs", f"a key for {key.public.alg} was made, policy asks for {table.spec}"
+
+
+# --- policy ---------------------------------------------------------------------------------------------
+
+
+def judge_policy(old: Policy, new: Policy) -> Iterator[Problem]:
+    """Yield what *new* asks less of than *old*: legal, and worth a look."""
+    if old.site.confirm == "live" and new.site.confirm == "commit":
+        yield "policy-loosened", 'confirm went from "live" to "commit": activation no longer waits for the live URL'
+    if old.audit.require_signatures and not new.audit.require_signatures:
+        yield "policy-loosened", "commits need no longer be signed"
+    if more := set(new.audit.exclude) - set(old.audit.exclude):
+        yield "policy-loosened", f"private keys are no longer looked for in {printable(', '.join(sorted(more)))[:200]}"
+    for name, table in new.sets.items():
+        was = old.sets.get(name)
+        if was is not None and table.publication_lead < was.publication_lead:
+            yield (
+                "policy-loosened",
+                f"publication_lead of {name} went from {format_duration(was.publication_lead)} to "
+                f"{format_duration(table.publication_lead)}",
+            )
+
+
+def views(before: Sequence[Before], name: str) -> list[SetCount]:
+    """Return how set *name* stood in each parent."""
+    return [one.sets.get(name, SetCount()) for one in before]

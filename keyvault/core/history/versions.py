@@ -1,0 +1,94 @@
+"""
+One version of a file by itself: its form, its profile, its strength, its envelope.
+
+A version that can be read is judged by its content even where its form is wrong; one that can't is None.
+
+Source: docs/format.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import msgspec
+
+from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.envelopes import check_envelope
+from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
+from keyvault.core.keys import Key
+from keyvault.core.strength import check_public_key
+from keyvault.core.text import printable
+from keyvault.errors import EnvelopeError, JWKError, WeakKeyError
+
+RECORD_MAX = 256 * 1024
+
+_decoder = msgspec.json.Decoder(Key)
+
+#: (code, message) of one thing that is wrong.
+Problem = tuple[str, str]
+
+
+def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, list[Problem]]:
+    """
+    Return the key record in *data*, or None where there is none, with what is wrong with it.
+
+    Args:
+        data: The file.
+        path: Where it lies in the vault.
+        known: The version before it: what it has in common with that one is not judged again.
+    """
+    if len(data) > RECORD_MAX:
+        return None, [("record-too-large", f"a record of {len(data)} bytes: at most {RECORD_MAX}")]
+    try:
+        key = _decoder.decode(data)
+        canonical = pretty(key)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
+        return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
+    if key.format != 1:
+        return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
+    if any(event.at.utcoffset() != timedelta(0) for event in key.events):
+        return None, [("event-malformed", "an instant is not in UTC")]
+    found: list[Problem] = []
+    if not key.events:
+        found.append(("event-malformed", "a record without events"))
+    if canonical != data:
+        found.append(("record-not-canonical", "the file is not in its canonical form"))
+    if key.path != path:
+        found.append(("record-misplaced", f"the record belongs at {printable(key.path)[:250]}"))
+    if known is None or key.public != known.public:
+        found += _public_problems(key)
+    if not isinstance(key.private, msgspec.UnsetType) and (known is None or key.private != known.private):
+        try:
+            check_envelope(key.private, kid=key.kid, set_name=key.set)
+        except EnvelopeError as error:
+            found.append(("envelope-malformed", error.message))
+    return key, found
+
+
+def _public_problems(key: Key) -> Iterator[Problem]:
+    public = key.public
+    try:
+        check_kid(public.kid)
+        if public.kty == "oct":
+            yield from _symmetric_problems(public)
+            return
+        members = msgspec.to_builtins(public)
+        if public_jwk(members, kid=public.kid, alg=public.alg) != public:
+            yield "public-profile", "the public key has members that are not in the published profile"
+            return
+        check_public_key(members, alg=public.alg)
+        imported = bool(key.events) and key.events[0].imported
+        if public.thumbprint != public.kid and not imported:
+            yield "kid-mismatch", "the kid is not the thumbprint of the public key"
+    except WeakKeyError as error:
+        yield "key-weak", error.message
+    except JWKError as error:
+        yield "public-profile", error.message
+
+
+def _symmetric_problems(public: PublicJWK) -> Iterator[Problem]:
+    algorithm = ALGORITHMS.get(public.alg)
+    plain = PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg)
+    if algorithm is None or algorithm.kty != "oct" or public.use != algorithm.use or public != plain:
+        yield "public-profile", "a symmetric key has kty, kid, use and alg, and nothing else"

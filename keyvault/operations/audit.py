@@ -1,0 +1,110 @@
+"""Audit the history of a vault: find who may sign, from where to begin, and judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyvault import config
+from keyvault.core.text import printable
+from keyvault.errors import AuditError, ConfigError, UsageError
+from keyvault.operations.context import Context
+from keyvault.repo.audit import Audit
+from keyvault.repo.audit import audit as judge
+
+if TYPE_CHECKING:
+    from keyvault.repo.signatures import Signers
+
+
+def audit(
+    context: Context,
+    *,
+    revision: str = "HEAD",
+    since: str | None = None,
+    pin: str | None = None,
+    signers: Sequence[Path] = (),
+    exclude: Sequence[str] = (),
+) -> Audit:
+    """
+    Judge the history of *revision*.
+
+    Args:
+        context: The vault.
+        revision: The newest commit to judge.
+        since: A commit that is trusted with all its history.
+        pin: A commit that the history must hold.
+        signers: Files that say who may sign; without any, the vault's own lists do.
+        exclude: Patterns of paths in which private keys are not looked for.
+
+    Raises:
+        UsageError: A file of signers cannot be read.
+        GitError: There is no such revision, or history was cut off.
+    """
+    repository = context.repository
+    commit = repository.head(revision)
+    return judge(
+        repository.git,
+        commit,
+        context.now,
+        since=None if since is None else repository.head(since),
+        pin=None if pin is None else _known(context, pin),
+        signers=read_signers(signers) if signers else None,
+        exclude=(*exclude, *_excluded(context, commit)),
+        progress=context.progress,
+    )
+
+
+def require_clean(context: Context, revision: str = "HEAD") -> None:
+    """
+    Refuse a commit whose history holds what must not be.
+
+    Raises:
+        AuditError: It does.
+    """
+    found = audit(context, revision=revision).errors
+    if found:
+        first = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        where = f" in commit {first.commit[:12]}" if first.commit else ""
+        raise AuditError(
+            f"the history of this vault holds what must not be: {first.code}{where}: {first.message}{more}",
+            hint="keyvault audit shows all of it; docs/audit.md says what to do about each code",
+        )
+
+
+def _excluded(context: Context, commit: str) -> Sequence[str]:
+    """Return what keyvault.toml leaves out; one that cannot be read leaves out nothing."""
+    data = context.repository.files(commit, config.FILE).get(config.FILE, b"")
+    try:
+        return config.read_policy(data).audit.exclude
+    except ConfigError:
+        return ()
+
+
+def _known(context: Context, pin: str) -> str:
+    """Return the commit that *pin* names; one that is not here at all is not in the history either."""
+    return context.repository.git.resolve(pin) or pin
+
+
+def read_signers(paths: Sequence[Path]) -> Signers:
+    """
+    Return who may sign by *paths*: files of allowed signers (SSH), and of OpenPGP public keys.
+
+    Raises:
+        UsageError: One cannot be read, or is empty.
+    """
+    from keyvault.repo.signatures import Signers
+
+    ssh: list[bytes] = []
+    openpgp: list[bytes] = []
+    for path in paths:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
+        if not data.strip():
+            raise UsageError(f"{printable(str(path))} names nobody who may sign")
+        # A binary keyring begins with a packet tag, whose first bit is set (RFC 9580 section 4.2).
+        (openpgp if data.lstrip().startswith(b"-----BEGIN PGP") or data[0] & 0x80 else ssh).append(data)
+    return Signers(b"\n".join(ssh), b"\n".join(openpgp))

@@ -1,0 +1,565 @@
+"""
+The audit: walk the whole history of a vault, and judge every commit against its parents.
+
+One ``git log --raw`` names what every commit changed, one ``cat-file --batch`` reads it, one ``diff-tree`` compares
+merges with each of their parents. What is legal is said in ``core/history``; signatures are judged in `signatures`.
+The state of the vault is carried along, so that a commit costs what it changes.
+
+Source: docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import msgspec
+
+from keyvault import config
+from keyvault.core.envelopes import check_recipient
+from keyvault.core.exposure import find_private
+from keyvault.core.history.findings import Finding
+from keyvault.core.history.ledger import Before, Entry, Ledger
+from keyvault.core.history.lives import Standing, standing_after
+from keyvault.core.history.rules import (
+    Scene,
+    Times,
+    instant,
+    judge_algorithm,
+    judge_events,
+    judge_growth,
+    judge_policy,
+    judge_record,
+    judge_seal,
+    judge_set,
+    max_skew,
+    views,
+)
+from keyvault.core.history.versions import Problem, read_record
+from keyvault.core.keys import Key, Recipient
+from keyvault.core.policy import SetPolicy
+from keyvault.core.text import printable
+from keyvault.errors import ConfigError, GitError, JWKError, RecordError
+from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out
+from keyvault.repo.records import decode_recipients
+from keyvault.repo.signatures import Signers, judge_signatures
+from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, SIGNERS_OPENPGP, SIGNERS_SSH, is_record_path
+
+#: How many commits are read ahead.
+_COMMITS_AT_ONCE = 100
+
+#: How many commits are given to git at once to check their signatures.
+_SIGNATURES_AT_ONCE = 200
+
+_KINDS = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}
+
+Read = Callable[[Sequence[str]], Iterator[bytes]]
+Differ = Callable[[str, str], list[TreeChange]]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """
+    What an audit found.
+
+    Attributes:
+        commit: The newest commit that was judged.
+        since: The trusted commit that it went on from, or None.
+        commits: How many commits were judged.
+        findings: What must not be, and what is worth a look, oldest first.
+    """
+
+    commit: str
+    since: str | None
+    commits: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that are no notes."""
+        return tuple(one for one in self.findings if one.level == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Who may sign after a commit that is trusted: the blobs of the two lists, and whether everybody must."""
+
+    required: bool = False
+    ssh: str | None = None
+    openpgp: str | None = None
+
+
+def audit(
+    git: Git,
+    commit: str,
+    now: datetime,
+    *,
+    since: str | None = None,
+    pin: str | None = None,
+    signers: Signers | None = None,
+    exclude: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+) -> Audit:
+    """
+    Judge the history of *commit*.
+
+    Args:
+        git: The repository.
+        commit: The newest commit to judge.
+        now: The instant of the audit.
+        since: A commit that is trusted with all its history; only what came after is judged.
+        pin: A commit that the history must hold.
+        signers: Who may sign, from outside; every commit that touches the vault must then be signed.
+        exclude: Patterns of paths, outside of the vault, in which private keys are not looked for.
+        progress: Told how far it is.
+
+    Raises:
+        GitError: History was cut off, or an object is missing.
+    """
+    if git.shallow:
+        raise GitError("history was cut off: there is nothing to judge", hint="git fetch --unshallow")
+    found: list[Finding] = []
+    for trusted in (since, pin):
+        if trusted is not None and not git.is_ancestor(trusted, commit):
+            found.append(
+                Finding("pin-missing", f"the history of {commit[:12]} does not hold {trusted[:12]}", commit=commit)
+            )
+            since = None if trusted == since else since
+    with git.blob_reader() as read, git.tree_differ() as differ:
+        walk = _Walk(git, read, differ, now, signers, exclude, found, since)
+        count = walk.run(commit, progress)
+    return Audit(commit, since, count, tuple(found))
+
+
+@dataclass
+class _Walk:
+    """The walk from parents to children; what is no longer needed is let go of."""
+
+    git: Git
+    read: Read
+    differ: Differ
+    now: datetime
+    signers: Signers | None
+    exclude: Sequence[str]
+    found: list[Finding]
+    since: str | None
+    children: Counter[str] = field(default_factory=Counter)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    trust: dict[str, Trust] = field(default_factory=dict)
+    trees: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    begun: bool = False
+    #: Commits whose signatures are still to be judged, by who may sign.
+    unjudged: dict[Trust, list[str]] = field(default_factory=dict)
+
+    def run(self, commit: str, progress: Callable[[str, int, int], None]) -> int:
+        """Judge every commit up to *commit*, and return how many there are."""
+        revisions = (commit,) if self.since is None else (commit, f"^{self.since}")
+        total = 0
+        for line in self.git.run("rev-list", "--parents", *revisions).decode().splitlines():
+            self.children.update(line.split(" ")[1:])
+            total += 1
+        order: dict[str, int] = {}
+        steps = self.git.commits(*revisions)
+        while few := list(itertools.islice(steps, _COMMITS_AT_ONCE)):
+            self._read_ahead(few)
+            for step in few:
+                order[step.commit] = len(order)
+                self._step(step)
+                progress("auditing commits", len(order), total)
+        self._judge_signatures(progress)
+        self.found.sort(key=lambda one: order.get(one.commit, 0))
+        return total
+
+    def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
+        self.found += [Finding(code, message, printable(path), commit) for code, message in problems]
+
+    def _read_ahead(self, steps: Sequence[CommitChanges]) -> None:
+        """Read the files of the vault that *steps* write: to ask for each by itself would be to wait for each."""
+        wanted = {
+            str(one.after): None for step in steps for one in self._inside(step.changes).values() if _is_file(one)
+        }
+        self.contents = dict(zip(wanted, self.read(list(wanted)), strict=True))
+
+    # --- one commit -------------------------------------------------------------------------------------
+
+    def _step(self, step: CommitChanges) -> None:
+        self.trees[step.commit] = step.tree
+        parents = [self._parent(parent) for parent in step.parents]
+        if len(parents) > 1:
+            differences = [self.differ(self.trees[parent], step.tree) for parent in step.parents]
+        else:
+            differences = [step.changes]
+        inside = [self._inside(changes) for changes in differences]
+        self._judge_places(step.commit, _new_everywhere(differences))
+        after = self._taken(step.parents, parents)
+        if any(inside):
+            _Commit(self, step, parents, inside, after).judge()
+        self._judge_trust(step, inside)
+        self.ledgers[step.commit] = after
+        self._let_go(step.parents)
+
+    def _parent(self, commit: str) -> Ledger:
+        """Return the ledger of a parent; one before the trusted commit is read as a whole, and trusted."""
+        if commit not in self.ledgers:
+            self.trees[commit] = self.git.run("rev-parse", f"{commit}^{{tree}}").decode().strip()
+            self.ledgers[commit] = self._trusted(commit)
+        return self.ledgers[commit]
+
+    def _taken(self, commits: Sequence[str], parents: Sequence[Ledger]) -> Ledger:
+        """Return the ledger of the first parent, to be changed: itself, where no other child needs it."""
+        if not parents:
+            return Ledger()
+        return parents[0] if self.children[commits[0]] == 1 else parents[0].copy()
+
+    def _let_go(self, parents: Sequence[str]) -> None:
+        for parent in parents:
+            self.children[parent] -= 1
+            if not self.children[parent]:
+                del self.ledgers[parent], self.trees[parent]
+                self.trust.pop(parent, None)
+
+    def _inside(self, changes: Sequence[TreeChange]) -> dict[str, TreeChange]:
+        """Return the changes of the vault, by path in it."""
+        prefix = self.git.prefix
+        found = {}
+        for change in changes:
+            if change.path.startswith(prefix):
+                path = change.path[len(prefix) :]
+                if _is_ours(path):
+                    found[path] = change
+        return found
+
+    def _judge_places(self, commit: str, changes: Sequence[TreeChange]) -> None:
+        """Judge where files lie, and look for private keys in those that are no records: a record is judged later."""
+        prefix = self.git.prefix
+        wanted = []
+        for change in changes:
+            if change.after is None:
+                continue
+            if not can_be_checked_out(change.path):
+                self._say(commit, change.path, [("unsafe-path", "a path that git does not check out")])
+            inner = change.path[len(prefix) :] if change.path.startswith(prefix) else ""
+            ours = _is_ours(inner)
+            if ours:
+                self._say(commit, inner, _place_problems(inner, change.mode))
+            excluded = not ours and any(fnmatch.fnmatchcase(change.path, pattern) for pattern in self.exclude)
+            if change.mode != "160000" and not is_record_path(inner) and not excluded:
+                wanted.append(change)
+        for change, data in zip(wanted, self.read([str(change.after) for change in wanted]), strict=True):
+            self.look_for_private(commit, change.path, data)
+
+    def look_for_private(self, commit: str, path: str, data: bytes) -> None:
+        """Say so where *data* holds a private key in the clear."""
+        if what := find_private(data):
+            self._say(commit, path, [("private-in-clear", f"the file holds {what}")])
+
+    # --- what is trusted --------------------------------------------------------------------------------
+
+    def _trusted(self, commit: str) -> Ledger:
+        """Return the ledger of a commit that is not judged."""
+        ledger = Ledger()
+        entries = {
+            entry.path: entry.oid for entry in self.git.tree(commit, config.FILE, KEYS) if entry.mode != "160000"
+        }
+        for (path, oid), data in zip(entries.items(), self.read(list(entries.values())), strict=True):
+            if path == config.FILE:
+                with contextlib.suppress(ConfigError):
+                    ledger.policy_oid, ledger.policy = oid, config.read_policy(data)
+            elif path == RECIPIENTS:
+                with contextlib.suppress(RecordError):
+                    ledger.recipients_oid, ledger.recipients = oid, decode_recipients(data, path=path)
+            elif is_record_path(path):
+                key, _ = read_record(data, path, None)
+                if key is not None:
+                    ledger.put(path, Entry(oid, key, standing_after(key.events)))
+                    for _ in ledger.remember(key, path):
+                        pass
+        self.begun = self.begun or ledger.policy_oid is not None
+        required = ledger.policy is not None and ledger.policy.audit.require_signatures
+        self.trust[commit] = Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP))
+        return ledger
+
+    def _judge_trust(self, step: CommitChanges, inside: Sequence[Mapping[str, TreeChange]]) -> None:
+        """Decide by whom a commit must be signed, and who may sign after it."""
+        parents = [self.trust[parent] for parent in step.parents]
+        before = parents[0] if parents else Trust()
+        # What a merge only brings together was signed where it was written.
+        touched = set.intersection(*(set(changes) for changes in inside)) if inside else set()
+        after = before
+        own = inside[0] if inside else {}
+        if SIGNERS_SSH in own:
+            after = replace(after, ssh=own[SIGNERS_SSH].after)
+        if SIGNERS_OPENPGP in own:
+            after = replace(after, openpgp=own[SIGNERS_OPENPGP].after)
+        if config.FILE in own:
+            after = replace(after, required=self._requires(own[config.FILE], before.required))
+        if not parents:
+            before = after  # the first commit says who may sign; it is trusted by a pin, or on first use
+        required = self.signers is not None or before.required or after.required
+        others = [other for other in parents[1:] if other != before]
+        if touched and required:
+            for judge in (before, *others):
+                if after != before:
+                    # An untrusted commit changes nothing about who is trusted: it is judged at once.
+                    if self._report(judge_signatures(self.git, [step.commit], self._signers(judge))):
+                        after = before
+                else:
+                    self.unjudged.setdefault(judge, []).append(step.commit)
+            if self.signers is None and not self._signers(before):
+                self._say(step.commit, SIGNERS_SSH, [("signers-missing", "signatures are required, of nobody")])
+        self.trust[step.commit] = after
+
+    def _requires(self, change: TreeChange, otherwise: bool) -> bool:
+        if not _is_file(change):
+            return otherwise
+        try:
+            return config.read_policy(next(self.read([str(change.after)]))).audit.require_signatures
+        except ConfigError:
+            return otherwise
+
+    def _signers(self, trust: Trust) -> Signers:
+        if self.signers is not None:
+            return self.signers
+        lists = [next(self.read([oid])) if oid else b"" for oid in (trust.ssh, trust.openpgp)]
+        return Signers(*lists)
+
+    def _report(self, verdicts: Mapping[str, Problem]) -> bool:
+        for commit, problem in verdicts.items():
+            self._say(commit, "", [problem])
+        return bool(verdicts)
+
+    def _judge_signatures(self, progress: Callable[[str, int, int], None]) -> None:
+        total, done = sum(map(len, self.unjudged.values())), 0
+        for trust, commits in self.unjudged.items():
+            signers = self._signers(trust)
+            for start in range(0, len(commits), _SIGNATURES_AT_ONCE):
+                few = commits[start : start + _SIGNATURES_AT_ONCE]
+                self._report(judge_signatures(self.git, few, signers))
+                done += len(few)
+                progress("checking signatures", done, total)
+
+
+def _new_everywhere(differences: Sequence[Sequence[TreeChange]]) -> list[TreeChange]:
+    """Return the changes that a commit makes against all of its parents."""
+    if len(differences) < 2:
+        return list(differences[0]) if differences else []
+    common = set.intersection(*({(change.path, change.after) for change in changes} for changes in differences))
+    return [change for change in differences[0] if (change.path, change.after) in common]
+
+
+def _is_ours(path: str) -> bool:
+    """Whether *path*, below the folder of the vault, is a place of the vault's."""
+    return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
+
+
+def _is_file(change: TreeChange) -> bool:
+    return change.after is not None and change.mode != "160000"
+
+
+def _place_problems(path: str, mode: str) -> Iterator[Problem]:
+    if mode != "100644":
+        kind = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}.get(
+            mode, f"of mode {mode}"
+        )
+        yield "unexpected-mode", f"the file is {kind}: a vault holds plain files"
+    known = path in (config.FILE, README, RECIPIENTS, SIGNERS_SSH, SIGNERS_OPENPGP)
+    identity = path.startswith(IDENTITIES + "/") and path.endswith(".json") and path.count("/") == 2
+    if not known and not identity and not is_record_path(path):
+        yield "unexpected-path", "the file does not belong in a vault"
+
+
+# --- the files of a commit ------------------------------------------------------------------------------
+
+
+@dataclass
+class _Commit:
+    """A commit that changes the vault: its files are read into the ledger, then judged against each parent."""
+
+    walk: _Walk
+    step: CommitChanges
+    parents: Sequence[Ledger]
+    inside: Sequence[Mapping[str, TreeChange]]
+    ledger: Ledger
+
+    def judge(self) -> None:
+        step, ledger = self.step, self.ledger
+        own = self.inside[0]
+        records = sorted({path for changes in self.inside for path in changes if is_record_path(path)})
+        sets = {path.split("/")[1] for path in records}
+        if config.FILE in own:
+            sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
+        before = [parent.before(records, sets) for parent in self.parents]
+        for parent in self.parents[1:]:
+            ledger.join(parent)
+        contents = self._contents(own)
+        self._read_policy(own.get(config.FILE), contents, before)
+        if ledger.policy is not None:
+            sets |= set(ledger.policy.sets) if config.FILE in own else set()
+        self._read_recipients(own.get(RECIPIENTS), contents)
+        self._read_identities(own, contents)
+        times = Times(instant(step.authored_at), self.walk.now, max_skew(ledger.policy))
+        for path in records:
+            if path in own:
+                self._read_record(path, own[path], contents, before, times)
+        self._judge_growth(before)
+        self._judge_seals(before, records)
+        for name in sorted(sets):
+            self._say("", judge_set(name, ledger.policy, ledger.count(name), views(before, name)))
+        missing = ledger.entries and ledger.policy_oid is None
+        if missing and config.FILE in own:
+            self._say(config.FILE, [("policy-missing", "the vault was left without its keyvault.toml")])
+
+    def _say(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
+        self.walk._say(self.step.commit, path, problems)
+
+    def _contents(self, changes: Mapping[str, TreeChange]) -> dict[str, bytes]:
+        """Return the files that differ from the first parent, by path; of a merge, some are known to another one."""
+        oids = {path: str(one.after) for path, one in changes.items() if _is_file(one)}
+        known = self.walk.contents
+        missing = [oid for oid in oids.values() if oid not in known]
+        known.update(zip(missing, self.walk.read(missing), strict=True))
+        return {path: known[oid] for path, oid in oids.items()}
+
+    def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:
+        if change is None:
+            return
+        ledger = self.ledger
+        ledger.policy_oid = change.after
+        data = contents.get(config.FILE)
+        if data is None:
+            return
+        if self.walk.begun and not any(one.policy for one in before):
+            self._say(config.FILE, [("vault-begun-twice", "another vault began here, beside the one that there was")])
+        self.walk.begun = True
+        try:
+            policy = config.read_policy(data)
+        except ConfigError as error:
+            self._say(config.FILE, [("policy-malformed", printable(error.message))])
+            return
+        if len(before) == 1 and before[0].policy is not None:
+            self._say(config.FILE, judge_policy(before[0].policy, policy))
+        ledger.policy = policy
+
+    def _read_recipients(self, change: TreeChange | None, contents: Mapping[str, bytes]) -> None:
+        if change is None:
+            return
+        ledger = self.ledger
+        ledger.recipients_oid, ledger.recipients = change.after, None
+        data = contents.get(RECIPIENTS)
+        if data is None:
+            if any(entry.sealed for entry in ledger.entries.values()):
+                self._say(RECIPIENTS, [("recipients-missing", "keys are sealed, and nobody is said to open them")])
+            return
+        try:
+            ledger.recipients = decode_recipients(data, path=RECIPIENTS)
+        except RecordError as error:
+            self._say(RECIPIENTS, [("recipients-malformed", printable(error.message))])
+            return
+        self._say(RECIPIENTS, list(_weak_recipients(ledger.recipients)))
+
+    def _read_identities(self, changes: Mapping[str, TreeChange], contents: Mapping[str, bytes]) -> None:
+        for path in changes:
+            if path.startswith(IDENTITIES + "/") and path in contents and not _is_jwe(contents[path]):
+                self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
+
+    def _read_record(
+        self, path: str, change: TreeChange, contents: Mapping[str, bytes], before: Sequence[Before], times: Times
+    ) -> None:
+        ledger = self.ledger
+        known = [entry for one in before if (entry := one.entries.get(path)) is not None]
+        data = contents.get(path)
+        if data is None or change.after is None:
+            ledger.put(path, None)
+            return
+        same = next((entry for entry in known if entry.oid == change.after), None)
+        if same is not None:  # a merge took the version of another parent, where it was judged
+            ledger.put(path, same)
+            return
+        best = max(known, key=lambda entry: len(entry.key.events), default=None)
+        key, problems = read_record(data, path, best.key if best else None)
+        self._say(path, problems)
+        table = ledger.policy.sets.get(key.set) if ledger.policy and key else None
+        grew = best is not None and key is not None and _only_grew(best.key, key, table)
+        if not grew:
+            self.walk.look_for_private(self.step.commit, path, data)
+        if key is None:
+            ledger.put(path, replace(best, oid=change.after, readable=False) if best else None)
+            return
+        if best is None:
+            self._say(path, list(ledger.remember(key, path)))
+            self._say(path, judge_algorithm(key, table))
+        kept = len(best.key.events) if best else 0
+        if best is not None and key.events[:kept] != best.key.events:
+            standing = standing_after(key.events)
+        else:
+            start = best.standing if best else Standing()
+            scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
+            standing, problems = judge_events(scene, start, key.events[kept:])
+            self._say(path, problems)
+        self._say(path, judge_record(key, standing, created=best is None))
+        ledger.put(path, Entry(change.after, key, standing))
+
+    def _judge_growth(self, before: Sequence[Before]) -> None:
+        """Nothing that a parent had may be lost."""
+        for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
+            for path in changes:
+                old = one.entries.get(path)
+                if old is None:
+                    continue
+                new = self.ledger.entries.get(path)
+                taken = new is not None and any(
+                    entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
+                )
+                changed = taken or one.recipients != self.ledger.recipients_oid
+                self._say(path, judge_growth(old, new, recipients_changed=changed))
+
+    def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
+        changed = bool(before) and all(one.recipients != self.ledger.recipients_oid for one in before)
+        for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
+            entry = self.ledger.entries.get(path)
+            if entry is not None and entry.readable:
+                # What a commit does not touch is in each parent as it is here.
+                olds = [old for one in before if (old := one.entries.get(path, entry)) is not None]
+                fresh = not any(old.key.private == entry.key.private for old in olds)
+                self._say(path, judge_seal(entry, self.ledger, fresh=fresh, recipients_changed=changed))
+
+
+def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
+    """Whether *new* is *old* with events that hold no text of people's: there is nothing new in it to look for."""
+    url = table.url if table else None
+    if new.public != old.public or new.private not in (old.private, msgspec.UNSET):
+        return False
+    added = new.events[len(old.events) :]
+    return new.events[: len(old.events)] == old.events and not any(
+        event.note or event.forced or event.url not in (None, url) for event in added
+    )
+
+
+def _weak_recipients(recipients: Mapping[str, Recipient]) -> Iterator[Problem]:
+    for recipient in recipients.values():
+        try:
+            check_recipient(recipient)
+        except JWKError as error:
+            yield "recipient-weak", printable(error.message)
+
+
+class _JWE(msgspec.Struct):
+    """What an encrypted identity has, whatever else."""
+
+    ciphertext: str
+    iv: str
+    tag: str
+
+
+def _is_jwe(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=_JWE)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""
+Whether commits are signed by somebody who may sign.
+
+Git's own ``%G?`` decides, never the text that a program prints: ssh-keygen says "Good" of signers whom nobody knows.
+Who may sign is said by two lists, of SSH keys and of OpenPGP keys; the user's own keyring is not asked.
+
+Sources: git-log(1), "Pretty formats"; ssh-keygen(1), "ALLOWED SIGNERS"; gpg(1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyvault.repo.git import Git
+
+#: The code of a finding by what ``%G?`` says; ``G`` is a good signature by somebody who may sign.
+_CODES = {
+    "N": ("unsigned", "the commit is not signed"),
+    "B": ("signature-bad", "the signature of the commit is bad"),
+    "U": ("signer-unknown", "the commit is signed by a key that may not sign here"),
+    "E": ("signer-unknown", "the commit is signed by a key that may not sign here, or that cannot be checked"),
+    "X": ("signature-expired", "the signature of the commit has expired"),
+    "Y": ("signature-expired", "the key that signed the commit has expired"),
+    "R": ("signature-expired", "the key that signed the commit was revoked"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """
+    Who may sign.
+
+    Attributes:
+        ssh: An ``allowed_signers`` file, or empty.
+        openpgp: OpenPGP public keys, armoured or not, or empty.
+    """
+
+    ssh: bytes = b""
+    openpgp: bytes = b""
+
+    def __bool__(self) -> bool:
+        return bool(self.ssh.strip() or self.openpgp.strip())
+
+
+def judge_signatures(git: Git, commits: Sequence[str], signers: Signers) -> dict[str, tuple[str, str]]:
+    """
+    Return (code, message) for each of *commits* that no one of *signers* has signed.
+
+    Raises:
+        GitError: A commit is missing.
+    """
+    if not commits:
+        return {}
+    with _lists(git, signers) as (settings, extra, without_gpg):
+        output = git.run(
+            "log", "--no-walk=unsorted", "--stdin", "--format=%H %G?",
+            stdin="".join(f"{commit}\n" for commit in commits).encode(), settings=settings, extra=extra,
+        ).decode()  # fmt: skip
+    found = {}
+    for line in output.splitlines():
+        commit, _, status = line.partition(" ")
+        if status == "G":
+            continue
+        if without_gpg and status in "NE" and _has_signature(git, commit):
+            found[commit] = ("signature-unchecked", "the signature cannot be checked: gpg is not installed")
+        else:
+            found[commit] = _CODES.get(status, _CODES["E"])
+    return found
+
+
+@contextlib.contextmanager
+def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], dict[str, str], bool]]:
+    """Give settings and environment under which git knows *signers* and nobody else, and whether gpg is missing."""
+    with tempfile.TemporaryDirectory(prefix="keyvault-") as name:
+        folder = Path(name)
+        allowed, revoked, home = folder / "allowed", folder / "revoked", folder / "gnupg"
+        allowed.write_bytes(signers.ssh)
+        revoked.write_bytes(b"")
+        home.mkdir(mode=0o700)
+        # Whoever is in the keyring may sign: trust is said by the list, and no agent is needed to check.
+        (home / "gpg.conf").write_text("trust-model always\nno-autostart\nno-auto-key-retrieve\n")
+        programs = git.programs()
+        settings = [
+            *programs,
+            ("gpg.ssh.allowedSignersFile", str(allowed)),
+            ("gpg.ssh.revocationFile", str(revoked)),
+            ("gpg.minTrustLevel", "undefined"),
+        ]
+        extra = {"GNUPGHOME": str(home)}
+        gpg = dict(programs)["gpg.openpgp.program"]
+        without_gpg = False
+        try:
+            subprocess.run(
+                [gpg, "--batch", "--quiet", "--import"] if signers.openpgp else [gpg, "--version"],
+                env={**git.environment(), **extra},
+                input=signers.openpgp,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+        except OSError:
+            without_gpg = True
+        yield settings, extra, without_gpg
+
+
+def _has_signature(git: Git, commit: str) -> bool:
+    header = git.run("cat-file", "commit", commit).partition(b"\n\n")[0]
+    return b"\ngpgsig" in header and b"BEGIN SSH SIGNATURE" not in header
