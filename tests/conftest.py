@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.platforms import reason_to_skip
+
 # The same examples on every machine and in every run: what CI finds can be found again at home.
 settings.register_profile(
     "keyvault", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -15,6 +17,13 @@ settings.register_profile(
 settings.load_profile("keyvault")
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the system that runs the tests lacks something for."""
+    for item in items:
+        if reason := reason_to_skip(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from keyvault.operations import setup
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import Draft, Repository
+from tests.platforms import needed_variables
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (1, 60, 3_600, 86_400))
 
@@ -48,6 +49,7 @@ def environment(folder: Path) -> dict[str, str]:
     for name in ("home", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return {
+        **needed_variables(folder / "home"),
         "PATH": os.environ["PATH"],
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),

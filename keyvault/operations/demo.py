@@ -7,6 +7,7 @@ goes through the same operations that commands use. Nothing here writes a record
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -133,7 +134,7 @@ def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return {
         **{name: value for name, value in environ.items() if not name.startswith(("GIT_", "KEYVAULT_"))},
         "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_GLOBAL": os.devnull,
         # A demo inside a work tree, such as our own source tree, is a repository of its own.
         "GIT_CEILING_DIRECTORIES": str(folder.absolute().parent),
         "GIT_AUTHOR_NAME": "Rotation Bot",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from keyvault.core.keys import Key
 from keyvault.repo.records import encode_key, encode_recipients
 from tests.cli.terminal import Terminal
 from tests.vaults import DAY, PROJECT, Vault
+
+pty = pytest.importorskip("pty", reason="there is no pseudo-terminal on this system")
 
 #: Escapes that repaint a screen, move its cursor, ring, hide or reverse text.
 EVIL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\u2066\u200f\x08\x7f\r"

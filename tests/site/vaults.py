@@ -30,6 +30,7 @@ from keyvault.operations.context import Context
 from keyvault.operations.demo import make_demo
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository
+from tests.platforms import needed_variables
 
 MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (60, 3_600, 86_400))
 
@@ -43,6 +44,7 @@ EC_SETS = ("id-token:ES256", "access-token:ES384")
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment that holds nothing of the user who runs the tests; *folder* is its home."""
     return {
+        **needed_variables(folder),
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "GIT_CONFIG_GLOBAL": os.devnull,
