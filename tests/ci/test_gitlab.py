@@ -121,16 +121,18 @@ def roles(folder: Path, store: Store) -> Iterator[Roles]:
             asked = dict(parse_qsl(urlsplit(self.path).query))
             made.asked.append(asked)
             good = asked["WebIdentityToken"] == "id-token-for-sts.amazonaws.com" and asked["RoleArn"] == ROLE
+            answer = (
+                "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
+                f"<AccessKeyId>{store.environ['AWS_ACCESS_KEY_ID']}</AccessKeyId>"
+                f"<SecretAccessKey>{store.environ['AWS_SECRET_ACCESS_KEY']}</SecretAccessKey>"
+                "<SessionToken></SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+                "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+            )
             self.send_response_only(200 if good else 403)
+            self.send_header("Content-Length", str(len(answer) if good else 0))
             self.end_headers()
             if good:
-                self.wfile.write(
-                    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
-                    f"<AccessKeyId>{store.environ['AWS_ACCESS_KEY_ID']}</AccessKeyId>"
-                    f"<SecretAccessKey>{store.environ['AWS_SECRET_ACCESS_KEY']}</SecretAccessKey>"
-                    "<SessionToken></SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
-                    "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>".encode()
-                )
+                self.wfile.write(answer.encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
