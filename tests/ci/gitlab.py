@@ -304,8 +304,8 @@ class Project:
                     .decode()
                     .partition(":")
                 )
-                job = project.running.get(password) if user == "gitlab-ci-token" else None
-                who = project.tokens.get(password) or job
+                known = project.running if user == "gitlab-ci-token" else project.tokens
+                who = known.get(password)
                 if who is None:
                     self.send_response_only(401)
                     self.send_header("WWW-Authenticate", 'Basic realm="GitLab"')

@@ -54,7 +54,6 @@ def jobs_of(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_it_follows_the_schema() -> None:
     """The one that GitLab's own editor uses."""
-    pytest.importorskip("check_jsonschema")
     import jsonschema
 
     vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "gitlab-ci.json"
@@ -298,6 +297,7 @@ def _no_secret_in(jobs: dict[str, Job], forge: GitLab) -> None:
     assert not [path for path in (forge.top / "runner").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_a_deploy_that_failed_is_mended_by_the_next_run(make: Callable[..., GitLab]) -> None:
     """Nothing signs with a key that was not seen live, and a pipeline that fails is the alarm."""
     forge = make()
