@@ -96,21 +96,22 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
     return re.sub(r"\$(\w+)", lambda match: variables.get(match[1], match[0]), text)
 
 
-def read(text: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def read(text: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     """Return the pipeline of a file with a header, *inputs* put in as GitLab does before it reads the rest."""
     header, _, body = text.partition("\n---\n")
     known = yaml.safe_load(header)["spec"]["inputs"]
     assert set(inputs) <= set(known), f"there is no input {set(inputs) - set(known)}"
     for name, rules in known.items():
         given = inputs.get(name, rules["default"])
-        wanted = bool if rules.get("type") == "boolean" else str
-        if not isinstance(given, wanted):
-            raise ValueError(f"`{name}` input: provided value is not a {wanted.__name__}")
+        assert isinstance(given, str), "an input of another type is put in as such, and no variable takes it"
+        if given not in rules.get("options", [given]):
+            raise ValueError(
+                f"`{name}` input: `{given}` cannot be used because it is not in the list of allowed options"
+            )
         # RE2's $ is the end of the text, and Python's may stand before a newline as well.
         if "regex" in rules and not re.search(rules["regex"].replace("$", r"\Z"), given):
             raise ValueError(f"`{name}` input: provided value does not match required RegEx pattern")
-        put = str(given).lower() if wanted is bool else given
-        body = re.sub(rf"\$\[\[ inputs\.{name} \]\]", lambda _, put=put: put, body)
+        body = body.replace(f"$[[ inputs.{name} ]]", given)
     assert "$[[" not in body
     return dict(yaml.safe_load(body))
 
@@ -169,7 +170,7 @@ class Project:
     def pipeline(
         self,
         source: str = "schedule",
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, str] | None = None,
         *,
         branch: str = "main",
         base: str = "",
