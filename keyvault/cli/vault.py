@@ -39,7 +39,7 @@ def init(
         str, typer.Option("--confirm", metavar="live|commit", help="What counts as proof of publication.")
     ] = "live",
     ci: Annotated[
-        str, typer.Option("--ci", metavar="github|none", help="Write workflows that rotate and publish.")
+        str, typer.Option("--ci", metavar="github|gitlab|none", help="Write workflows that rotate and publish.")
     ] = "none",
     tool: Annotated[
         str | None,
@@ -55,6 +55,7 @@ def init(
       keyvault init my-keys --url https://keys.example.com
       keyvault init --url https://keys.example.com --set id-token:ES256 --set logs:EdDSA
       keyvault init my-keys --url https://acme.github.io/my-keys --ci github
+      keyvault init my-keys --url https://keys.example.com --ci gitlab
       KEYVAULT_PASSPHRASE=… keyvault init my-keys --url https://keys.example.com --passphrase
     """
     from keyvault.errors import UsageError
@@ -116,8 +117,10 @@ def init(
     if ci == "none":
         say("  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME")
         say("  keyvault rotate --due --push  is what a schedule runs")
-    else:
+    elif ci == "github":
         say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
+    else:
+        say("  git push; let job tokens push, and make a schedule (docs/publish/gitlab.md)")
 
 
 def status(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from keyvault.core.text import printable
 from keyvault.errors import RenderError, UsageError
 
-KINDS = ("github", "none")
+KINDS = ("github", "gitlab", "none")
 
 DISTRIBUTION = "jwks-keyvault"
 
@@ -27,11 +27,12 @@ _FILES: Mapping[str, Mapping[str, str]] = {
         "github/dependabot.yml": ".github/dependabot.yml",
         "github/action.yml": ".github/actions/keyvault/action.yml",
     },
+    "gitlab": {"gitlab/gitlab-ci.yml": ".gitlab-ci.yml"},
     "none": {},
 }
 
 #: By kind: where the locks and the version of the tool lie. The folder is one thing: it is written whole or not at all.
-_TOOLS = {"github": ".github/actions/keyvault"}
+_TOOLS = {"github": ".github/actions/keyvault", "gitlab": ".gitlab/keyvault"}
 
 _LOCKS = ("requirements.lock", "requirements-build.lock")
 
@@ -41,7 +42,7 @@ def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
     Return the files that let *kind* rotate and publish a vault, by path in its repository.
 
     Args:
-        kind: ``github`` or ``none``.
+        kind: ``github``, ``gitlab`` or ``none``.
         tool: What pip shall install there, as a line of a requirements file, when it is not what runs here.
 
     Raises:
@@ -51,7 +52,7 @@ def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
         raise UsageError(f"--ci {printable(kind)!r:.40} is none of {', '.join(KINDS)}")
     if kind == "none":
         if tool is not None:
-            raise UsageError("--tool is for --ci github")
+            raise UsageError("--tool is for --ci github and --ci gitlab")
         return {}
     files = {path: _packaged(name) for name, path in _FILES[kind].items()}
     folder = _TOOLS[kind]

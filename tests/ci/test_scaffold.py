@@ -47,6 +47,23 @@ def test_a_vault_with_workflows(terminal: Terminal) -> None:
     assert updates["cooldown"] == {"default-days": 7}
 
 
+def test_a_vault_with_a_pipeline(terminal: Terminal) -> None:
+    """One file for GitLab, and the same locks; what comes next is said for GitLab."""
+    made = terminal(*INIT, "--ci", "gitlab", "--tool", TOOL)
+
+    assert made.code == 0, made.err
+    assert "docs/publish/gitlab.md" in made.out
+    committed = run_git(terminal.folder, terminal.environ, "ls-tree", "-r", "--name-only", "HEAD").split()
+    names = ("requirements-build.lock", "requirements.lock", "tool.txt")
+    written = [".gitlab-ci.yml", *(f".gitlab/keyvault/{name}" for name in names)]
+    assert [path for path in committed if (path.startswith(".git") and "/" in path) or path in written] == written
+    assert (terminal.folder / ".gitlab/keyvault/tool.txt").read_text() == TOOL + "\n"
+    for name in names[:2]:
+        assert (terminal.folder / ".gitlab/keyvault" / name).read_bytes() == (PROJECT / name).read_bytes()
+    shipped = SHIPPED.parent / "gitlab" / "gitlab-ci.yml"
+    assert (terminal.folder / ".gitlab-ci.yml").read_bytes() == shipped.read_bytes()
+
+
 def test_zizmor_has_no_complaint_about_it(terminal: Terminal) -> None:
     """At its strictest, about a repository of a user."""
     assert terminal(*INIT, "--ci", "github", "--tool", TOOL).code == 0
@@ -73,6 +90,24 @@ def test_what_stands_there_stays(terminal: Terminal) -> None:
     assert not (terminal.folder / ".github/actions/keyvault/tool.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("own", "written"),
+    [
+        (".gitlab-ci.yml", [f".gitlab/keyvault/{name}" for name in ("requirements-build.lock", "requirements.lock", "tool.txt")]),
+        (".gitlab/keyvault/requirements.lock", [".gitlab-ci.yml"]),
+    ],
+)  # fmt: skip
+def test_what_stands_there_for_gitlab_stays(terminal: Terminal, own: str, written: list[str]) -> None:
+    """A pipeline of the user's is not replaced; the folder of the locks is taken as a whole or left alone."""
+    (terminal.folder / own).parent.mkdir(parents=True, exist_ok=True)
+    (terminal.folder / own).write_text("own: {}\n")
+
+    made = terminal(*INIT, "--ci", "gitlab", "--tool", TOOL, "--json")
+
+    assert made.json["ci"] == written
+    assert (terminal.folder / own).read_text() == "own: {}\n"
+
+
 def test_below_the_top_there_is_no_ci(terminal: Terminal) -> None:
     """Forges look at the top only: better an error than a schedule that never runs."""
     made = terminal("init", "below", *INIT[1:], "--ci", "github", "--tool", TOOL)
@@ -85,10 +120,11 @@ def test_below_the_top_there_is_no_ci(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--ci", "jenkins"], "--ci 'jenkins' is none of github, none"),
-        (["--tool", TOOL], "--tool is for --ci github"),
+        (["--ci", "jenkins"], "--ci 'jenkins' is none of github, gitlab, none"),
+        (["--tool", TOOL], "--tool is for --ci github and --ci gitlab"),
         (["--ci", "github", "--tool", "--index-url=https://evil.example"], "is not a line of a requirements file"),
         (["--ci", "github", "--tool", "a\nb"], "is not a line of a requirements file"),
+        (["--ci", "gitlab", "--tool", " "], "is not a line of a requirements file"),
     ],
 )
 def test_arguments_that_cannot_be(terminal: Terminal, arguments: list[str], message: str) -> None:
