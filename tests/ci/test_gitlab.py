@@ -197,7 +197,7 @@ class GitLab(Forge):
         for path, text in files.items():
             (self.team / path.replace("_", ".")).write_text(text)
         run_git(self.team, environ, "add", "--all")
-        run_git(self.team, environ, "commit", "--quiet", "-m", message)
+        run_git(self.team, environ, "commit", "--quiet", "-m", message, f"--date={self.now.isoformat()}")
         run_git(self.team, environ, "push", "--quiet", "origin", "HEAD")
 
     def states(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from keyvault.operations import setup
+from keyvault.operations.scaffold import ci_files
 from tests.ci.forked import command
 from tests.ci.player import Handler, Job, Player, StepFailure
 from tests.ci.verifiers import Verifiers
@@ -30,7 +31,6 @@ from tests.publish.servers import BUCKET, Store, seaweedfs
 from tests.publish.test_check import Host, _serving
 from tests.vaults import T0, environment, run_git
 
-WORKFLOWS = Path(__file__).parent.parent.parent / ".github" / "workflows"
 AUDIENCE = "app"
 PREFIX = "site"
 ROW = re.compile(r"^\| ([a-z\\-]+) \| .*\|$", re.MULTILINE)
@@ -119,7 +119,8 @@ class Forge:
             "aws-actions/configure-aws-credentials": self._assume_role,
         }
         secrets = {"UNRELATED": "a-secret-of-the-repository"}
-        return Player(WORKFLOWS / workflow, self.top / "job", environ, handlers, self.variables, secrets)
+        # The files that `init --ci github` wrote into the team's repository.
+        return Player(self.team / ".github" / "workflows" / workflow, self.top / "job", environ, handlers, self.variables, secrets)
 
     def _checkout(self, job: Job, given: dict[str, str]) -> dict[str, str]:
         depth = int(given.get("fetch-depth", "1"))
@@ -210,7 +211,8 @@ def forge(tmp_path: Path) -> Iterator[Forge]:
 def _set_up(forge: Forge) -> Forge:
     environ = environment(forge.top)
     sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
-    setup.init(forge.team, T0, environ, url=forge.host.url, sets=sets)
+    files = ci_files("github", tool="jwks-keyvault==1.2.3")
+    setup.init(forge.team, T0, environ, url=forge.host.url, sets=sets, ci=files)
     text = (forge.team / "keyvault.toml").read_text()
     (forge.team / "keyvault.toml").write_text(text.replace('cryptoperiod = "90d"', 'cryptoperiod = "30d"'))
     assert text.count('cryptoperiod = "90d"') >= 1
