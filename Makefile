@@ -23,7 +23,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast lint bench screenshots lock clean help prepare
+.PHONY: demo test test-fast sweep lint bench screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -36,6 +36,9 @@ test: prepare $(VENV)/installed  ## Run all tests; fails below 95 % branch cover
 
 test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes together
 	$(BIN)/python -m pytest -m 'not slow' -n $(JOBS)
+
+sweep: $(VENV)/installed  ## Go through more than a million schedules, by the real planners
+	$(BIN)/python -m pytest tests/core/test_sweep.py tests/core/test_machine.py tests/core/test_rehearsal.py
 
 lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import typer
 
 from keyvault.cli import actions
 from keyvault.cli.dashed import DashedCommand
-from keyvault.cli.output import emit_json, say
+from keyvault.cli.output import columns, emit_json, say
 from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.errors import UsageError
 
@@ -146,16 +146,26 @@ def plan(
     ical: Annotated[
         Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")
     ] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Rehearse the policy instead: what would it break, and where?")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """
     Show the transitions that policy will make from now on.
 
+    With --simulate the policy goes through hundreds of schedules on which runs are late or dropped, deploys fail and
+    keys are revoked, against the caches of known verifiers. Exit code 5 when a planned rotation breaks one of them.
+
     \b
     Examples:
       keyvault plan
       keyvault plan id-token --until 30d --ical rotations.ics
+      keyvault plan --simulate
     """
+    if simulate:
+        _rehearse(names, as_json=as_json)
+        return
     from keyvault.cli.show import show_transitions
     from keyvault.core.planning import outlook
     from keyvault.core.text import format_instant, parse_duration
@@ -192,3 +202,52 @@ def plan(
         show_transitions(reports, now=settings.now)
     else:
         say("nothing to come")
+
+
+def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
+    """Show what the policy of each set does to verifiers."""
+    from keyvault.core.rehearsal import rehearse
+    from keyvault.core.text import format_duration
+    from keyvault.errors import LintError
+    from keyvault.operations.reports import rehearsal_report
+
+    with settings.open() as context:
+        state = context.state()
+        chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
+        suited = [one.policy for one in chosen if one.rendered and one.policy.use == "sig" and not one.policy.closing]
+        rehearsals = []
+        for done, policy in enumerate(suited, 1):
+            rehearsals.append(rehearse(policy, state.policy.site))
+            context.progress("rehearsing", done, len(suited))
+    reports = [rehearsal_report(one) for one in rehearsals]
+    broken = [one.set for one in rehearsals if not one.fine]
+    if as_json:
+        emit_json(reports)
+    elif settings.quiet:
+        for name in broken:
+            say(name)
+    else:
+        for one in rehearsals:
+            say(
+                f"{one.set}: {one.schedules} schedules, {one.rotations} planned rotations, {one.revocations} "
+                f"revocations, {one.rollbacks} rollbacks"
+            )
+            if one.too_early:
+                say(f"  keys leave while tokens of them are valid, by up to {format_duration(one.too_early)}")
+            rows = [("verifier", "planned rotation", "after a revocation", "accepts a revoked key")]
+            for verdict in one.verdicts:
+                planned, emergency = (
+                    f"fails for up to {format_duration(gap)}" if gap else "fine"
+                    for gap in (verdict.planned, verdict.emergency)
+                )
+                kept = verdict.revoked
+                accepts = "until restarted" if kept is None else f"for up to {format_duration(kept)}"
+                rows.append((verdict.verifier.name, planned, emergency, accepts))
+            columns(rows, indent="  ")
+    if not rehearsals and not as_json:
+        say("no set that is published and signs")
+    if broken:
+        raise LintError(
+            f"planned rotations of {', '.join(broken)} break verifiers",
+            hint="raise publication_lead; docs/publishing.md says what verifiers cache",
+        )

@@ -26,6 +26,7 @@ from keyvault.core.planning import (
 )
 
 if TYPE_CHECKING:
+    from keyvault.core.rehearsal import Rehearsal
     from keyvault.operations.changes import Outcome
 
 
@@ -62,6 +63,28 @@ class TransitionReport(msgspec.Struct, frozen=True):
     set: str
     event: str
     kid: str | None
+
+
+class VerdictReport(msgspec.Struct, frozen=True):
+    """What a policy does to one verifier; times in seconds."""
+
+    verifier: str
+    planned: int
+    emergency: int
+    revoked: int | None
+
+
+class RehearsalReport(msgspec.Struct, frozen=True):
+    """What became of a set in a rehearsal; times in seconds."""
+
+    set: str
+    fine: bool
+    schedules: int
+    rotations: int
+    revocations: int
+    rollbacks: int
+    too_early: int
+    verifiers: list[VerdictReport]
 
 
 class SetReport(msgspec.Struct, frozen=True):
@@ -135,6 +158,32 @@ def key_detail(key: Key) -> KeyDetail:
 def transition_report(transition: Transition) -> TransitionReport:
     """Return *transition* as it is reported."""
     return TransitionReport(transition.at, transition.set, transition.event, transition.kid)
+
+
+def rehearsal_report(rehearsal: Rehearsal) -> RehearsalReport:
+    """Return *rehearsal* as it is reported."""
+    return RehearsalReport(
+        rehearsal.set,
+        rehearsal.fine,
+        rehearsal.schedules,
+        rehearsal.rotations,
+        rehearsal.revocations,
+        rehearsal.rollbacks,
+        _whole_seconds(rehearsal.too_early),
+        [
+            VerdictReport(
+                one.verifier.name,
+                _whole_seconds(one.planned),
+                _whole_seconds(one.emergency),
+                None if one.revoked is None else _whole_seconds(one.revoked),
+            )
+            for one in rehearsal.verdicts
+        ],
+    )
+
+
+def _whole_seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
 
 
 def status_report(

@@ -24,6 +24,8 @@ STRUCTS = {
     "Key": reports.KeyReport,
     "Key with its life": reports.KeyDetail,
     "Transition": reports.TransitionReport,
+    "Rehearsal": reports.RehearsalReport,
+    "Verdict": reports.VerdictReport,
 }
 
 
@@ -69,6 +71,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(ask("render --json")) == members("render")
     assert list(ask("publish www --json")) == members("publish")
     assert list(ask("audit --json")) == members("audit")
+    assert list(ask("plan --simulate --json")[0]) == members("Rehearsal")
     assert list(ask("check --json")) == members("check")
     assert list(ask("diff HEAD HEAD --json")) == members("diff")
     assert list(ask("guard --json")) == members("guard")

@@ -1,0 +1,53 @@
+"""
+What verifiers do with a JWK Set that they have fetched.
+
+Source: docs/publishing.md, "What verifiers cache", collected from each project's source or documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """
+    A verifier, at its default settings.
+
+    Attributes:
+        name: Its name, with the version that was looked at.
+        keeps: For how long it uses a copy at most; None for as long as it succeeds.
+        refetches: Whether it fetches again when it meets a kid that its copy lacks.
+        pause: How long it waits between two such fetches.
+        heeds: Whether ``Cache-Control`` makes it keep a copy for longer than *keeps*.
+    """
+
+    name: str
+    keeps: timedelta | None
+    refetches: bool
+    pause: timedelta = timedelta(0)
+    heeds: bool = False
+
+    def keeps_at_most(self, max_age: timedelta) -> timedelta | None:
+        """Return for how long a copy is used where the host says *max_age*."""
+        return max(self.keeps, max_age) if self.heeds and self.keeps is not None else self.keeps
+
+
+_SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+#: In the order of docs/publishing.md. Where it is not known whether one fetches again, it is taken not to.
+VERIFIERS = (
+    Verifier("PyJWT 2.15", 5 * _MINUTE, True, 30 * _SECOND),
+    Verifier("npm jose 6", 10 * _MINUTE, True, 30 * _SECOND),
+    Verifier("npm jwks-rsa 4", 10 * _MINUTE, True),
+    Verifier("go-oidc v3", None, True),
+    Verifier("go-oidc v2", timedelta(0), False, heeds=True),
+    Verifier("lestrrat jwk.Cache", 15 * _MINUTE, False, heeds=True),
+    Verifier("keyfunc 3", _HOUR, True, 5 * _MINUTE),
+    Verifier("Nimbus, Spring Security", 5 * _MINUTE, True, 30 * _SECOND),
+    # On an unknown kid it fetches for the next request, and fails this one.
+    Verifier("Microsoft.IdentityModel 8", 13 * _HOUR, False),
+    Verifier("Envoy, Istio", 20 * _MINUTE, False),
+    Verifier("AWS API Gateway", 2 * _HOUR, False),
+)
