@@ -147,7 +147,7 @@ def plan(
         Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")
     ] = None,
     simulate: Annotated[
-        bool, typer.Option("--simulate", help="Rehearse the policy instead: what would it break, and where?")
+        bool, typer.Option("--simulate", help="Rehearse the policy instead: what it would break, and where.")
     ] = False,
     as_json: JSON = False,
 ) -> None:
