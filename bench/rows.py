@@ -41,6 +41,7 @@ class Size:
         small: Sets of the small vault.
         large: Sets of the large vault, ten times as many.
         opened: Keys that are opened.
+        commits: Commits of the long history.
     """
 
     starts: int = 15
@@ -51,9 +52,10 @@ class Size:
     small: int = 1_000
     large: int = 10_000
     opened: int = 1_000
+    commits: int = 10_000
 
 
-QUICK = Size(starts=5, runs=1, rotated=400, jose=5, rsa=8, small=100, large=1_000, opened=100)
+QUICK = Size(starts=5, runs=1, rotated=400, jose=5, rsa=8, small=100, large=1_000, opened=100, commits=1_000)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,21 @@ def rows(world: World) -> list[Row]:
             partial(_render, world),
             size.runs,
             bound=4,
+        ),
+        Row(
+            "audit",
+            f"audit of {size.commits:,} commits, against git reading the same files",
+            partial(_audit, world),
+            size.runs,
+            bound=10,
+            memory=300,
+        ),
+        Row(
+            "audit-growth",
+            f"audit, from {size.commits // 10:,} to {size.commits:,} commits",
+            partial(_audit_growth, world),
+            size.runs,
+            bound=11,
         ),
         Row(
             "open",
@@ -286,6 +303,33 @@ def _render(world: World) -> tuple[Side, Side]:
             after=partial(world.put_aside, written),
         ),
     )
+
+
+def _history(world: World, commits: int) -> Path:
+    path = world.folder / "vaults" / f"history-{commits}"
+    if not path.exists():
+        tell(f"making a history of {commits:,} commits")
+        command = (*WORKLOADS, "history", str(path), "--commits", str(commits))
+        run(command, folder=world.path("work"), environ=world.environ)
+    return path
+
+
+def _audited(world: World, commits: int) -> Side:
+    vault = _history(world, commits)
+    return Side(f"keyvault audit, {commits:,} commits", (*KEYVAULT, "--vault", str(vault), "audit"), world.path("work"))
+
+
+def _audit(world: World) -> tuple[Side, Side]:
+    vault = _history(world, world.size.commits)
+    pipe = "git log --raw --no-renames --no-abbrev | awk '/^:/ { print $4 }' | git cat-file --batch >/dev/null"
+    return (
+        _audited(world, world.size.commits),
+        Side("git log --raw | git cat-file --batch", ("sh", "-c", pipe), vault),
+    )
+
+
+def _audit_growth(world: World) -> tuple[Side, Side]:
+    return _audited(world, world.size.commits), _audited(world, world.size.commits // 10)
 
 
 def _open(world: World) -> tuple[Side, Side]:
