@@ -302,8 +302,8 @@ class _Walk:
             after = replace(after, openpgp=own[SIGNERS_OPENPGP].after)
         if config.FILE in own:
             after = replace(after, required=self._requires(own[config.FILE], before.required))
-        if not step.parents:
-            before = after  # the first commit says who may sign; it is trusted by a pin, or on first use
+        if before == Trust():
+            before = after  # who names the first signers is trusted by a pin, or on first use
         # What a merge only brings together was signed where it was written.
         needed = bool(set.intersection(*(set(changes) for changes in inside)))
         required, judges = True, [before]

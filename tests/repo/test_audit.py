@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,11 +18,10 @@ from keyvault.core.events import Event
 from keyvault.core.history.findings import ERRORS, NOTES, Finding
 from keyvault.core.jwk import b64u, b64u_decode, pretty, thumbprint
 from keyvault.core.keys import Key
-from keyvault.core.planning import Create
 from keyvault.crypto.generate import generate
-from keyvault.crypto.identities import encrypt_identity, new_identity
-from keyvault.errors import GitError, KeyVaultError
-from keyvault.operations import keys, people, rotation
+from keyvault.crypto.identities import new_identity
+from keyvault.errors import KeyVaultError
+from keyvault.operations import keys, rotation
 from keyvault.repo.records import RECORD_MAX, encode_recipients
 from tests.repo import test_signatures
 from tests.repo.histories import (
@@ -32,53 +30,49 @@ from tests.repo.histories import (
     URL,
     amended,
     audit,
-    clean_merge,
-    codes,
-    commit_tree,
     due,
-    files,
     make_story,
     mend,
-    merge,
     new_key,
     recipient,
     rotated,
     sealed,
-    text_at,
     write,
 )
-from tests.vaults import DAY, HOUR, MINUTE, SECOND, T0, Vault, copy_vault, environment, make_vault, run_git
+from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, copy_vault
 
 RECIPIENTS = "keys.enc/recipients.json"
 POLICY = "keyvault.toml"
 #: A signed PKCS#8 key of nobody's, made for this run.
 PEM = (
-    "-----BEGIN PRIVATE KEY-----\n" + b64u(b"0" * 48).replace("-", "A").replace("_", "B") + "\n-----END PRIVATE KEY-----\n"
+    "-----BEGIN PRIVATE KEY-----\n"
+    + b64u(b"0" * 48).replace("-", "A").replace("_", "B")
+    + "\n-----END PRIVATE KEY-----\n"
 )
 
 
 @pytest.fixture(scope="module")
-def _story(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Vault:
     return make_story(tmp_path_factory.mktemp("story"))
 
 
 @pytest.fixture(scope="module")
-def _known(_story: Vault) -> tuple[Finding, ...]:
-    return audit(_story).findings
+def known(told: Vault) -> tuple[Finding, ...]:
+    return audit(told).findings
 
 
 @pytest.fixture
-def story(_story: Vault, tmp_path: Path) -> Vault:
+def story(told: Vault, tmp_path: Path) -> Vault:
     """A vault of the test's own that has seen everything."""
-    return copy_vault(_story, tmp_path)
+    return copy_vault(told, tmp_path)
 
 
 @pytest.fixture
-def news(_known: tuple[Finding, ...]) -> Callable[[Vault], list[Finding]]:
+def news(known: tuple[Finding, ...]) -> Callable[[Vault], list[Finding]]:
     """A function that returns what an audit finds beside what the story itself has: a revocation that was forced."""
 
     def new(vault: Vault, **options: Any) -> list[Finding]:
-        return [one for one in audit(vault, **options).findings if one not in _known]
+        return [one for one in audit(vault, **options).findings if one not in known]
 
     return new
 
@@ -86,29 +80,29 @@ def news(_known: tuple[Finding, ...]) -> Callable[[Vault], list[Finding]]:
 # --- what is legal --------------------------------------------------------------------------------------
 
 
-def test_a_legal_history(_story: Vault, _known: tuple[Finding, ...]) -> None:
+def test_a_legal_history(told: Vault, known: tuple[Finding, ...]) -> None:
     """Of all that commands do, only what was forced is worth a word."""
-    assert [one.code for one in _known] == ["forced"]
-    assert audit(_story).errors == ()
-    assert audit(_story).commits == len(_story.log)
+    assert [one.code for one in known] == ["forced"]
+    assert audit(told).errors == ()
+    assert audit(told).commits == len(told.log)
 
 
-def test_from_any_commit_on(_story: Vault) -> None:
+def test_from_any_commit_on(told: Vault) -> None:
     """Whatever commit is trusted, nothing after it is found that is not found from the beginning."""
-    commits = _story.git("rev-list", "HEAD").splitlines()
-    whole = audit(_story).findings
+    commits = told.git("rev-list", "HEAD").splitlines()
+    whole = audit(told).findings
     for done, commit in enumerate(commits):
-        found = audit(_story, since=commit)
+        found = audit(told, since=commit)
         assert (found.commits, found.since) == (done, commit)
         assert list(found.findings) == [one for one in whole if one.commit in commits[:done]]
 
 
-def test_up_to_any_commit(_story: Vault) -> None:
+def test_up_to_any_commit(told: Vault) -> None:
     """The audit of an older commit sees nothing of what came later."""
-    whole = audit(_story).findings
-    for commit in _story.git("rev-list", "HEAD~12").splitlines():
-        older = _story.git("rev-list", commit).splitlines()
-        assert list(audit(_story, revision=commit).findings) == [one for one in whole if one.commit in older]
+    whole = audit(told).findings
+    for commit in told.git("rev-list", "HEAD~12").splitlines():
+        older = told.git("rev-list", commit).splitlines()
+        assert list(audit(told, revision=commit).findings) == [one for one in whole if one.commit in older]
 
 
 def test_the_story_goes_on(story: Vault, news: Callable[..., list[Finding]]) -> None:
@@ -126,9 +120,9 @@ def test_the_story_goes_on(story: Vault, news: Callable[..., list[Finding]]) -> 
     assert {one.code for one in news(story)} == {"forced"}
 
 
-def test_every_event_of_the_story(_story: Vault) -> None:
+def test_every_event_of_the_story(told: Vault) -> None:
     """The story is rich enough to say something."""
-    names = {event.event for key in _story.state().keys.values() for event in key.events}
+    names = {event.event for key in told.state().keys.values() for event in key.events}
     assert names == {"created", "published", "activated", "deactivated", "reactivated", "withdrawn", "revoked"}
 
 
@@ -321,7 +315,9 @@ def _(vault: Vault) -> str:
 @mutant("a recipient of a short RSA key", "recipient-weak", "not-resealed")
 def _(vault: Vault) -> str:
     weak = {"kty": "RSA", "kid": "eve", "use": "enc", "alg": "RSA-OAEP-256", "n": b64u(b"\xc1" * 128), "e": "AQAB"}
-    document = {"keys": sorted([*msgspec.to_builtins([*vault.state().recipients.values()]), weak], key=lambda one: one["kid"])}
+    document = {
+        "keys": sorted([*msgspec.to_builtins([*vault.state().recipients.values()]), weak], key=lambda one: one["kid"])
+    }
     vault.commit({RECIPIENTS: pretty(document)})
     return RECIPIENTS
 
@@ -434,7 +430,9 @@ public("a symmetric key with more", "public-profile", "algorithm-differs",
 public("a coordinate in other letters", "public-profile", change=lambda jwk: _relabelled({**jwk, "x": jwk["x"] + "="}))
 public("a point off the curve", "key-weak", change=lambda jwk: _relabelled({**jwk, "y": jwk["x"]}))
 public("a modulus with a small factor", "key-weak", "algorithm-differs", change=_small_factor, alg="RS256")
-public("a small exponent", "key-weak", "algorithm-differs", change=lambda jwk: _relabelled({**jwk, "e": "Aw"}), alg="RS256")
+public(
+    "a small exponent", "key-weak", "algorithm-differs", change=lambda jwk: _relabelled({**jwk, "e": "Aw"}), alg="RS256"
+)
 public("a name that is not the key's", "kid-mismatch", change=lambda jwk: {**jwk, "kid": "my-key"})
 public("a point of low order", "key-weak", change=lambda jwk: _relabelled({**jwk, "x": b64u(b"\1" + b"\0" * 31)}),
        alg="EdDSA", set_name="access-token")  # fmt: skip
@@ -540,13 +538,25 @@ def _append(name: str, *found: str, mends: bool = True, **members: Any) -> None:
 _events("the newest event removed", "event-removed", "active-missing", change=lambda events, vault: events.pop())
 _events("a receipt removed", "event-changed", change=lambda events, vault: events.pop(1))
 _events("no events", "event-malformed", "event-removed", "active-missing", change=lambda events, vault: events.clear())
-_events("events in another order", "event-changed", change=lambda events, vault: events.reverse() or events.insert(0, events.pop()))
+_events(
+    "events in another order",
+    "event-changed",
+    change=lambda events, vault: events.reverse() or events.insert(0, events.pop()),
+)
 _events("a receipt moved back", "event-changed",
         change=lambda events, vault: events[1].update(at="2026-11-24T00:00:00Z"))  # fmt: skip
 _events("a note put in later", "event-changed", change=lambda events, vault: events[1].update(note="hello"))
-_events("a key that is suddenly imported", "event-changed", change=lambda events, vault: events[0].update(imported=True))
+_events(
+    "a key that is suddenly imported", "event-changed", change=lambda events, vault: events[0].update(imported=True)
+)
 _append("an instant without a zone", "event-malformed", at="2026-12-24T00:00:00", event="lifetime", token_lifetime=3600)
-_append("an instant of another zone", "event-malformed", at="2026-12-24T00:00:00+01:00", event="lifetime", token_lifetime=3600)
+_append(
+    "an instant of another zone",
+    "event-malformed",
+    at="2026-12-24T00:00:00+01:00",
+    event="lifetime",
+    token_lifetime=3600,
+)
 _append("an instant with fractions", "event-malformed", "instant-future", at="2027-12-24T00:00:00.500000Z", event="lifetime",
         token_lifetime=3600)  # fmt: skip
 _append("keep_until without a zone", "event-malformed", event="deactivated", keep_until="2027-12-24T00:00:00")
@@ -556,14 +566,18 @@ _append("imported in the middle", "event-malformed", event="lifetime", token_lif
 _append("a note of blanks", "event-malformed", event="lifetime", token_lifetime=3600, note=" ")
 _append("a note too long", "event-malformed", event="lifetime", token_lifetime=3600, note="x" * 501)
 _append("no seconds", "event-malformed", "token-lifetime", event="lifetime", token_lifetime=0)
-_append("a number of seconds out of bounds", "event-malformed", "token-lifetime", event="lifetime", token_lifetime=2**62)
+_append(
+    "a number of seconds out of bounds", "event-malformed", "token-lifetime", event="lifetime", token_lifetime=2**62
+)
 _append("less than no seconds", "event-malformed", "token-lifetime", event="lifetime", token_lifetime=-(2**62))
 _append("keep_until before it", "event-malformed", "kept-too-short", "active-missing", event="deactivated",
         keep_until="2026-11-24T00:00:00Z")  # fmt: skip
 _append("an unknown event", "record-malformed", event="exported")
 _append("a second activation", "event-order", event="activated", token_lifetime=3600)
 _append("created again", "event-order", "active-missing", "two-next", event="created")
-_append("the last instant that there is", "instant-future", at="9999-12-31T23:59:59Z", event="lifetime", token_lifetime=3600)
+_append(
+    "the last instant that there is", "instant-future", at="9999-12-31T23:59:59Z", event="lifetime", token_lifetime=3600
+)
 _append("the first instant that there is", "instant-backdated", "instant-decreases", "instant-before-set",
         at="0001-01-01T00:00:00Z", event="lifetime", token_lifetime=3600)  # fmt: skip
 _append("kept for ever from the last instant on", "instant-future", "kept-too-short", "active-missing",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.history.findings import Finding
 from keyvault.errors import GitError
 from keyvault.operations import people, rotation, setup
 from keyvault.repo.records import encode_recipients
 from tests.repo.histories import (
-    KEPT,
     LEAD,
     amended,
     audit,
@@ -255,7 +252,9 @@ def test_two_sides_that_each_have_another_active_key(ripe: Vault) -> None:
     ours = ripe.head
     rotation.rotate(at(ripe, base).context(), ["id-token"])
     theirs = ripe.head
-    theirs_files = {path: text_at(ripe, theirs, path) for path in ripe.git("diff", "--name-only", base, theirs).splitlines()}
+    theirs_files = {
+        path: text_at(ripe, theirs, path) for path in ripe.git("diff", "--name-only", base, theirs).splitlines()
+    }
 
     commit = merge(ripe, ours, theirs, changes=theirs_files)
     assert found(ripe, commit) == {"two-active", "two-next", "event-changed", "private-added"}
@@ -457,7 +456,7 @@ def test_a_tree_of_a_merge_that_is_missing(missing: str, ripe: Vault) -> None:
     commit = merge(ripe, base, side, tree=f"{side}^{{tree}}", changes={"keys.enc/notes.txt": "x"})
     oid = ripe.git("rev-parse", f"{commit}^{{tree}}" if missing == "tree" else f"{commit}:keys.enc")
     (ripe.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
-    with pytest.raises(GitError, match="missing|unable to read|could not|bad|not a tree|Could not"):
+    with pytest.raises(GitError, match=r"missing|unable to read|not a tree"):
         audit(ripe, revision=commit)
 
 
