@@ -14,7 +14,7 @@ import contextlib
 import fnmatch
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -45,7 +45,7 @@ from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
-from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out
+from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, is_oid
 from keyvault.repo.records import decode_recipients
 from keyvault.repo.signatures import Signers, judge_signatures
 from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, SIGNERS_OPENPGP, SIGNERS_SSH, is_record_path
@@ -87,7 +87,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Who may sign after a commit that is trusted: the blobs of the two lists, and whether everybody must."""
+    """Who may sign, and whether everybody must: the blobs of the two lists of a commit that is trusted."""
 
     required: bool = False
     ssh: str | None = None
@@ -125,15 +125,14 @@ def audit(
         raise GitError("history was cut off: there is nothing to judge", hint="git fetch --unshallow")
     found: list[Finding] = []
     for trusted in (since, pin):
-        if trusted is not None and not git.is_ancestor(trusted, commit):
-            found.append(
-                Finding("pin-missing", f"the history of {commit[:12]} does not hold {trusted[:12]}", commit=commit)
-            )
+        if trusted is not None and (git.resolve(trusted) is None or not git.is_ancestor(trusted, commit)):
+            shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
+            found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
             since = None if trusted == since else since
     with git.blob_reader() as read, git.tree_differ() as differ:
         walk = _Walk(git, read, differ, now, signers, exclude, found, since)
         count = walk.run(commit, progress)
-    return Audit(commit, since, count, tuple(found))
+    return Audit(commit, since, count, tuple(dict.fromkeys(found)))
 
 
 @dataclass
@@ -150,7 +149,8 @@ class _Walk:
     since: str | None
     children: Counter[str] = field(default_factory=Counter)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
-    trust: dict[str, Trust] = field(default_factory=dict)
+    #: By commit, who may sign after it, behind those who could before.
+    trust: dict[str, tuple[Trust, ...]] = field(default_factory=dict)
     trees: dict[str, str] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     begun: bool = False
@@ -177,7 +177,7 @@ class _Walk:
         return total
 
     def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
-        self.found += [Finding(code, message, printable(path), commit) for code, message in problems]
+        self.found += [Finding(code, printable(message), printable(path), commit) for code, message in problems]
 
     def _read_ahead(self, steps: Sequence[CommitChanges]) -> None:
         """Read the files of the vault that *steps* write: to ask for each by itself would be to wait for each."""
@@ -198,6 +198,9 @@ class _Walk:
         inside = [self._inside(changes) for changes in differences]
         self._judge_places(step.commit, _new_everywhere(differences))
         after = self._taken(step.parents, parents)
+        for parent in parents[1:]:
+            for path, code, message in after.join(parent):
+                self._say(step.commit, path, [(code, message)])
         if any(inside):
             _Commit(self, step, parents, inside, after).judge()
         self._judge_trust(step, inside)
@@ -277,34 +280,40 @@ class _Walk:
             elif is_record_path(path):
                 key, _ = read_record(data, path, None)
                 if key is not None:
-                    ledger.put(path, Entry(oid, key, standing_after(key.events)))
+                    sealed_to = entries.get(RECIPIENTS)
+                    ledger.put(path, Entry(oid, key, standing_after(key.events), recipients=sealed_to))
                     for _ in ledger.remember(key, path):
                         pass
         self.begun = self.begun or ledger.policy_oid is not None
         required = ledger.policy is not None and ledger.policy.audit.require_signatures
-        self.trust[commit] = Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP))
+        self.trust[commit] = (Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP)),)
         return ledger
 
     def _judge_trust(self, step: CommitChanges, inside: Sequence[Mapping[str, TreeChange]]) -> None:
         """Decide by whom a commit must be signed, and who may sign after it."""
-        parents = [self.trust[parent] for parent in step.parents]
-        before = parents[0] if parents else Trust()
-        # What a merge only brings together was signed where it was written.
-        touched = set.intersection(*(set(changes) for changes in inside)) if inside else set()
+        lines = [self.trust[parent] for parent in step.parents] or [(Trust(),)]
+        lists = dict.fromkeys(line[-1] for line in lines)
+        newest = _newest(lines)
+        before, own = lines[newest or 0][-1], inside[newest or 0]
         after = before
-        own = inside[0] if inside else {}
         if SIGNERS_SSH in own:
             after = replace(after, ssh=own[SIGNERS_SSH].after)
         if SIGNERS_OPENPGP in own:
             after = replace(after, openpgp=own[SIGNERS_OPENPGP].after)
         if config.FILE in own:
             after = replace(after, required=self._requires(own[config.FILE], before.required))
-        if not parents:
-            before = after  # the first commit says who may sign; it is trusted by a pin, or on first use
-        required = self.signers is not None or before.required or after.required
-        others = [other for other in parents[1:] if other != before]
-        if touched and required:
-            for judge in (before, *others):
+        if before == Trust():
+            before = after  # who names the first signers is trusted by a pin, or on first use
+        # What a merge only brings together was signed where it was written.
+        needed = bool(set.intersection(*(set(changes) for changes in inside)))
+        required, judges = True, [before]
+        if self.signers is None:
+            required = after.required or any(one.required for one in lists)
+            judges = [one for one in lists if one.required] or judges
+            # But what an older list let in is not what the newer one would: somebody has to answer for it.
+            needed = needed or after != before or newest is None or (len(lists) > 1 and bool(own))
+        if needed and required:
+            for judge in judges:
                 if after != before:
                     # An untrusted commit changes nothing about who is trusted: it is judged at once.
                     if self._report(judge_signatures(self.git, [step.commit], self._signers(judge))):
@@ -313,7 +322,7 @@ class _Walk:
                     self.unjudged.setdefault(judge, []).append(step.commit)
             if self.signers is None and not self._signers(before):
                 self._say(step.commit, SIGNERS_SSH, [("signers-missing", "signatures are required, of nobody")])
-        self.trust[step.commit] = after
+        self.trust[step.commit] = (*dict.fromkeys(one for line in lines for one in line if one != after), after)
 
     def _requires(self, change: TreeChange, otherwise: bool) -> bool:
         if not _is_file(change):
@@ -353,6 +362,13 @@ def _new_everywhere(differences: Sequence[Sequence[TreeChange]]) -> list[TreeCha
     return [change for change in differences[0] if (change.path, change.after) in common]
 
 
+def _newest(lines: Sequence[tuple[Trust, ...]]) -> int | None:
+    """Return which of *lines* had the lists of all others, and has another one since; None where that is not one."""
+    lists = {line[-1] for line in lines}
+    found = {line[-1]: index for index, line in reversed([*enumerate(lines)]) if lists <= set(line)}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
 def _is_ours(path: str) -> bool:
     """Whether *path*, below the folder of the vault, is a place of the vault's."""
     return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
@@ -386,17 +402,18 @@ class _Commit:
     parents: Sequence[Ledger]
     inside: Sequence[Mapping[str, TreeChange]]
     ledger: Ledger
+    #: Records that were put back to what they were before they went wrong.
+    mended: set[str] = field(default_factory=set)
 
     def judge(self) -> None:
-        step, ledger = self.step, self.ledger
+        step, ledger, first = self.step, self.ledger, len(self.walk.found)
+        empty = not any(parent.entries for parent in self.parents)
         own = self.inside[0]
         records = sorted({path for changes in self.inside for path in changes if is_record_path(path)})
         sets = {path.split("/")[1] for path in records}
         if config.FILE in own:
             sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
         before = [parent.before(records, sets) for parent in self.parents]
-        for parent in self.parents[1:]:
-            ledger.join(parent)
         contents = self._contents(own)
         self._read_policy(own.get(config.FILE), contents, before)
         if ledger.policy is not None:
@@ -411,9 +428,30 @@ class _Commit:
         self._judge_seals(before, records)
         for name in sorted(sets):
             self._say("", judge_set(name, ledger.policy, ledger.count(name), views(before, name)))
-        missing = ledger.entries and ledger.policy_oid is None
-        if missing and config.FILE in own:
-            self._say(config.FILE, [("policy-missing", "the vault was left without its keyvault.toml")])
+        if config.FILE in own:
+            self._judge_beginning(own[config.FILE], before, empty=empty)
+        wrong = {one.path for one in self.walk.found[first:] if one.level == "error"}
+        for path in own.keys() & set(records) - self.mended:
+            old = before[0].entries.get(path) if before else None
+            if printable(path) not in wrong:
+                ledger.sound.pop(path, None)
+            elif old is not None and old.readable:
+                ledger.sound.setdefault(path, old)
+
+    def _judge_beginning(self, change: TreeChange, before: Sequence[Before], *, empty: bool) -> None:
+        """A vault has one beginning, and from then on its keyvault.toml."""
+        if not _is_file(change):
+            if self.ledger.entries and self._is_new(config.FILE):
+                self._say(config.FILE, [("policy-missing", "the vault was left without its keyvault.toml")])
+            return
+        anew = empty and not self.mended and change.before is None and self._is_new(config.FILE)
+        if self.walk.begun and (anew or not any(one.policy for one in before)):
+            self._say(config.FILE, [("vault-begun-twice", "another vault began here, beside the one that there was")])
+        self.walk.begun = True
+
+    def _is_new(self, path: str) -> bool:
+        """Whether the commit wrote the file itself; what a merge takes from a parent was judged there."""
+        return all(path in changes for changes in self.inside)
 
     def _say(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
         self.walk._say(self.step.commit, path, problems)
@@ -429,43 +467,45 @@ class _Commit:
     def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:
         if change is None:
             return
-        ledger = self.ledger
+        ledger, new = self.ledger, self._is_new(config.FILE)
         ledger.policy_oid = change.after
         data = contents.get(config.FILE)
         if data is None:
             return
-        if self.walk.begun and not any(one.policy for one in before):
-            self._say(config.FILE, [("vault-begun-twice", "another vault began here, beside the one that there was")])
-        self.walk.begun = True
         try:
             policy = config.read_policy(data)
         except ConfigError as error:
-            self._say(config.FILE, [("policy-malformed", printable(error.message))])
+            if new:
+                self._say(config.FILE, [("policy-malformed", error.message)])
             return
-        if len(before) == 1 and before[0].policy is not None:
-            self._say(config.FILE, judge_policy(before[0].policy, policy))
+        olds = [one.policy for one in before if one.policy is not None]
+        if olds and new:
+            self._say(config.FILE, judge_policy(olds, policy))
         ledger.policy = policy
 
     def _read_recipients(self, change: TreeChange | None, contents: Mapping[str, bytes]) -> None:
         if change is None:
             return
-        ledger = self.ledger
-        ledger.recipients_oid, ledger.recipients = change.after, None
+        ledger, new = self.ledger, self._is_new(RECIPIENTS)
         data = contents.get(RECIPIENTS)
         if data is None:
-            if any(entry.sealed for entry in ledger.entries.values()):
+            if new and any(entry.sealed for entry in ledger.entries.values()):
                 self._say(RECIPIENTS, [("recipients-missing", "keys are sealed, and nobody is said to open them")])
             return
+        known = [one for parent in self.parents for one in (parent.recipients or {}).values()]
         try:
             ledger.recipients = decode_recipients(data, path=RECIPIENTS)
         except RecordError as error:
-            self._say(RECIPIENTS, [("recipients-malformed", printable(error.message))])
+            if new:
+                self._say(RECIPIENTS, [("recipients-malformed", error.message)])
             return
-        self._say(RECIPIENTS, list(_weak_recipients(ledger.recipients)))
+        ledger.recipients_oid = change.after
+        self._say(RECIPIENTS, _weak_recipients(one for one in ledger.recipients.values() if one not in known))
 
     def _read_identities(self, changes: Mapping[str, TreeChange], contents: Mapping[str, bytes]) -> None:
         for path in changes:
-            if path.startswith(IDENTITIES + "/") and path in contents and not _is_jwe(contents[path]):
+            identity = path.startswith(IDENTITIES + "/") and path in contents
+            if identity and self._is_new(path) and not _is_jwe(contents[path]):
                 self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
 
     def _read_record(
@@ -481,6 +521,11 @@ class _Commit:
         if same is not None:  # a merge took the version of another parent, where it was judged
             ledger.put(path, same)
             return
+        sound = ledger.sound.get(path)
+        if sound is not None and sound.oid == change.after:
+            ledger.restore(path, sound)
+            self.mended.add(path)
+            return
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
         self._say(path, problems)
@@ -495,7 +540,7 @@ class _Commit:
             self._say(path, list(ledger.remember(key, path)))
             self._say(path, judge_algorithm(key, table))
         kept = len(best.key.events) if best else 0
-        if best is not None and key.events[:kept] != best.key.events:
+        if key.path != path or (best is not None and key.events[:kept] != best.key.events):
             standing = standing_after(key.events)
         else:
             start = best.standing if best else Standing()
@@ -503,16 +548,19 @@ class _Commit:
             standing, problems = judge_events(scene, start, key.events[kept:])
             self._say(path, problems)
         self._say(path, judge_record(key, standing, created=best is None))
-        ledger.put(path, Entry(change.after, key, standing))
+        sealed_to = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
+        ledger.put(path, Entry(change.after, key, standing, recipients=sealed_to))
 
     def _judge_growth(self, before: Sequence[Before]) -> None:
         """Nothing that a parent had may be lost."""
         for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
-            for path in changes:
+            for path in changes.keys() - self.mended:
                 old = one.entries.get(path)
                 if old is None:
                     continue
                 new = self.ledger.entries.get(path)
+                if new is None and old.key.path != path:
+                    continue  # it did not belong there
                 taken = new is not None and any(
                     entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
                 )
@@ -520,14 +568,16 @@ class _Commit:
                 self._say(path, judge_growth(old, new, recipients_changed=changed))
 
     def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
-        changed = bool(before) and all(one.recipients != self.ledger.recipients_oid for one in before)
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
             entry = self.ledger.entries.get(path)
             if entry is not None and entry.readable:
                 # What a commit does not touch is in each parent as it is here.
-                olds = [old for one in before if (old := one.entries.get(path, entry)) is not None]
-                fresh = not any(old.key.private == entry.key.private for old in olds)
-                self._say(path, judge_seal(entry, self.ledger, fresh=fresh, recipients_changed=changed))
+                same = [
+                    one.recipients == self.ledger.recipients_oid
+                    for one in before
+                    if (old := one.entries.get(path, entry)) is not None and old.key.private == entry.key.private
+                ]
+                self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
 
 
 def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
@@ -541,12 +591,12 @@ def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
     )
 
 
-def _weak_recipients(recipients: Mapping[str, Recipient]) -> Iterator[Problem]:
-    for recipient in recipients.values():
+def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:
+    for recipient in recipients:
         try:
             check_recipient(recipient)
         except JWKError as error:
-            yield "recipient-weak", printable(error.message)
+            yield "recipient-weak", error.message
 
 
 class _JWE(msgspec.Struct):

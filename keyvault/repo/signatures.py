@@ -10,6 +10,7 @@ Sources: git-log(1), "Pretty formats"; ssh-keygen(1), "ALLOWED SIGNERS"; gpg(1).
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -56,26 +57,28 @@ def judge_signatures(git: Git, commits: Sequence[str], signers: Signers) -> dict
     """
     if not commits:
         return {}
-    with _lists(git, signers) as (settings, extra, without_gpg):
+    with _lists(git, signers) as (settings, extra):
+        # A repository that shows signatures with every log would have a program's words stand among our lines.
         output = git.run(
-            "log", "--no-walk=unsorted", "--stdin", "--format=%H %G?",
+            "log", "--no-walk=unsorted", "--stdin", "--no-show-signature", "--format=%H %G?",
             stdin="".join(f"{commit}\n" for commit in commits).encode(), settings=settings, extra=extra,
         ).decode()  # fmt: skip
+    missing = _missing(git)
     found = {}
     for line in output.splitlines():
         commit, _, status = line.partition(" ")
         if status == "G":
             continue
-        if without_gpg and status in "NE" and _has_signature(git, commit):
-            found[commit] = ("signature-unchecked", "the signature cannot be checked: gpg is not installed")
+        if missing and (program := missing.get(_kind(git, commit))):
+            found[commit] = ("signature-unchecked", f"the signature cannot be checked: {program} is not installed")
         else:
             found[commit] = _CODES.get(status, _CODES["E"])
     return found
 
 
 @contextlib.contextmanager
-def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], dict[str, str], bool]]:
-    """Give settings and environment under which git knows *signers* and nobody else, and whether gpg is missing."""
+def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], dict[str, str]]]:
+    """Give settings and environment under which git knows *signers* and nobody else."""
     with tempfile.TemporaryDirectory(prefix="keyvault-") as name:
         folder = Path(name)
         allowed, revoked, home = folder / "allowed", folder / "revoked", folder / "gnupg"
@@ -92,22 +95,28 @@ def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], 
             ("gpg.minTrustLevel", "undefined"),
         ]
         extra = {"GNUPGHOME": str(home)}
-        gpg = dict(programs)["gpg.openpgp.program"]
-        without_gpg = False
-        try:
-            subprocess.run(
-                [gpg, "--batch", "--quiet", "--import"] if signers.openpgp else [gpg, "--version"],
-                env={**git.environment(), **extra},
-                input=signers.openpgp,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )
-        except OSError:
-            without_gpg = True
-        yield settings, extra, without_gpg
+        if signers.openpgp:
+            with contextlib.suppress(OSError):  # without gpg nothing can be checked, which is said of each commit
+                subprocess.run(
+                    [dict(programs)["gpg.openpgp.program"], "--batch", "--quiet", "--import"],
+                    env={**git.environment(), **extra},
+                    input=signers.openpgp,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                )
+        yield settings, extra
 
 
-def _has_signature(git: Git, commit: str) -> bool:
+def _missing(git: Git) -> dict[str, str]:
+    """Return the programs that check signatures and are not installed, by the kind of signature."""
+    programs, path = dict(git.programs()), git.environment().get("PATH")
+    kinds = {"ssh": programs["gpg.ssh.program"], "openpgp": programs["gpg.openpgp.program"]}
+    return {kind: program for kind, program in kinds.items() if shutil.which(program, path=path) is None}
+
+
+def _kind(git: Git, commit: str) -> str:
+    """Return what kind of signature a commit has: ``ssh``, ``openpgp``, or nothing that is known here."""
     header = git.run("cat-file", "commit", commit).partition(b"\n\n")[0]
-    return b"\ngpgsig" in header and b"BEGIN SSH SIGNATURE" not in header
+    kinds = {b"BEGIN SSH SIGNATURE": "ssh", b"BEGIN PGP": "openpgp"}
+    return next((kind for mark, kind in kinds.items() if b"\ngpgsig" in header and mark in header), "")

@@ -16,6 +16,7 @@ import msgspec
 from keyvault.core.history.lives import Standing
 from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import Policy
+from keyvault.errors import JWKError
 
 LIVE = ("next", "active", "retiring")
 
@@ -30,12 +31,14 @@ class Entry:
         key: What it says. Of a version that cannot be read, what the version before said.
         standing: Where its events lead.
         readable: Whether this version could be read.
+        recipients: The blob of the list that its private key was sealed to, or None.
     """
 
     oid: str
     key: Key
     standing: Standing
     readable: bool = True
+    recipients: str | None = None
 
     @property
     def sealed(self) -> bool:
@@ -44,12 +47,22 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SetCount:
-    """How many keys of a set are in a state, and the newest instant of the set."""
+    """
+    How many keys of a set are in a state.
+
+    Attributes:
+        active: How many are active.
+        next: How many are next.
+        live: How many are next, active or retiring.
+        newest_at: The newest instant of the set.
+        orphaned: Whether there are live ones, and no table in keyvault.toml.
+    """
 
     active: int = 0
     next: int = 0
     live: int = 0
     newest_at: datetime | None = None
+    orphaned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +91,11 @@ class Ledger:
     Attributes:
         policy: keyvault.toml; of one that cannot be read, the one before.
         policy_oid: Its blob, or None where there is no such file.
-        recipients: Whom keys are sealed to, by kid; None where that is not known.
-        recipients_oid: The blob of the list, or None.
+        recipients: Whom keys are sealed to, by kid; of a list that is gone or cannot be read, the one before. None
+            where there never was one.
+        recipients_oid: The blob of that list.
         entries: Records by path.
+        sound: By path, what a record was before it went wrong: restoring it is no change.
         counts: How the keys of each set stand.
         kids: Where each kid was used first in this line of history, by its folded form.
         thumbprints: Under which kid each public key was used first.
@@ -91,6 +106,7 @@ class Ledger:
     recipients: Mapping[str, Recipient] | None = None
     recipients_oid: str | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
+    sound: dict[str, Entry] = field(default_factory=dict)
     counts: dict[str, SetCount] = field(default_factory=dict)
     kids: dict[str, str] = field(default_factory=dict)
     thumbprints: dict[str, str] = field(default_factory=dict)
@@ -100,6 +116,7 @@ class Ledger:
         return replace(
             self,
             entries=dict(self.entries),
+            sound=dict(self.sound),
             counts=dict(self.counts),
             kids=dict(self.kids),
             thumbprints=dict(self.thumbprints),
@@ -113,6 +130,15 @@ class Ledger:
         if entry is not None:
             self.entries[path] = entry
             self._count(entry, 1)
+
+    def restore(self, path: str, entry: Entry) -> None:
+        """Put back what a record was before it went wrong; its set is then as new as the rest of it."""
+        self.put(path, entry)
+        name = entry.key.set
+        instants = [one.standing.newest_at for one in self.entries.values() if one.key.set == name]
+        newest_at = max((at for at in instants if at is not None), default=None)
+        self.counts[name] = replace(self.counts[name], newest_at=newest_at)
+        del self.sound[path]
 
     def _count(self, entry: Entry, step: int) -> None:
         name, standing = entry.key.set, entry.standing
@@ -131,7 +157,11 @@ class Ledger:
         if folded in self.kids:
             yield "kid-reused", f"kid {key.kid} was used before, in {self.kids[folded]}"
         self.kids.setdefault(folded, path)
-        if (holder := self.thumbprints.setdefault(key.public.thumbprint, key.kid)) != key.kid:
+        try:
+            thumbprint = key.public.thumbprint
+        except JWKError:  # no public key at all, which is said where it is read
+            return
+        if (holder := self.thumbprints.setdefault(thumbprint, key.kid)) != key.kid:
             yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
 
     def before(self, paths: Iterable[str], sets: Iterable[str]) -> Before:
@@ -145,11 +175,23 @@ class Ledger:
 
     def count(self, name: str) -> SetCount:
         """Return how the keys of set *name* stand."""
-        return self.counts.get(name, SetCount())
+        count = self.counts.get(name, SetCount())
+        orphaned = count.live > 0 and self.policy is not None and name not in self.policy.sets
+        return replace(count, orphaned=orphaned)
 
-    def join(self, other: Ledger) -> None:
-        """Take over what the line of another parent has used."""
-        for folded, path in other.kids.items():
-            self.kids.setdefault(folded, path)
-        for thumbprint, kid in other.thumbprints.items():
-            self.thumbprints.setdefault(thumbprint, kid)
+    def join(self, other: Ledger) -> Iterator[tuple[str, str, str]]:
+        """
+        Take over what the line of another parent has used; yield (path, code, message) where both used the same.
+
+        What one of the two lines holds both of was said there.
+        """
+        for folded, theirs in other.kids.items():
+            ours = self.kids.setdefault(folded, theirs)
+            if ours != theirs and theirs not in self.entries and ours not in other.entries:
+                yield theirs, "kid-reused", f"its kid was used on the other side, in {ours}"
+        for thumbprint, their_kid in other.thumbprints.items():
+            our_kid = self.thumbprints.setdefault(thumbprint, their_kid)
+            if our_kid != their_kid:
+                ours, theirs = self.kids[our_kid.casefold()], self.kids[their_kid.casefold()]
+                if theirs not in self.entries and ours not in other.entries:
+                    yield theirs, "key-reused", f"its public key was used on the other side, as {our_kid}"

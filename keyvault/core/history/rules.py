@@ -83,17 +83,31 @@ def judge_record(key: Key, standing: Standing, *, created: bool) -> Iterator[Pro
         yield "private-missing", "a key was made without a sealed private key"
 
 
-def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, recipients_changed: bool) -> Iterator[Problem]:
-    """Yield where a key was sealed to others than the recipients of its commit, or not sealed to new ones."""
+def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, known: bool) -> Iterator[Problem]:
+    """
+    Yield where a key was sealed to others than the recipients of its commit, or not sealed to new ones.
+
+    Args:
+        entry: The record.
+        ledger: The vault at the commit.
+        fresh: Whether no parent has the key sealed so.
+        known: Whether a parent has it sealed so, beside the same recipients.
+    """
     private = entry.key.private
-    if isinstance(private, msgspec.UnsetType) or ledger.recipients is None:
+    if isinstance(private, msgspec.UnsetType) or known:
+        return
+    if ledger.recipients is None:
+        yield "recipients-missing", f"key {entry.key.kid} is sealed, and nobody is said to open it"
         return
     kids, wanted = [sealed.header.kid for sealed in private.recipients], sorted(ledger.recipients)
-    if fresh and kids != wanted:
-        shown = printable(", ".join(kids))[:200]
-        yield "envelope-recipients", f"key {entry.key.kid} is sealed to {shown} instead of {', '.join(wanted)[:200]}"
-    elif recipients_changed and not fresh:
-        yield "not-resealed", f"key {entry.key.kid} was not sealed again when the recipients were changed"
+    if not fresh:
+        if entry.recipients != ledger.recipients_oid:
+            yield "not-resealed", f"key {entry.key.kid} was not sealed again when the recipients were changed"
+    elif kids != wanted:
+        yield (
+            "envelope-recipients",
+            f"key {entry.key.kid} is sealed to {', '.join(kids)[:200]} instead of {', '.join(wanted)[:200]}",
+        )
 
 
 # --- events ---------------------------------------------------------------------------------------------
@@ -137,10 +151,11 @@ def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> t
 
 def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
     at, authored, now, skew = event.at, scene.times.authored_at, scene.times.now, scene.times.skew
-    if at > authored + skew or at > now + skew:
-        other = "the audit" if at > now + skew else f"its commit of {format_instant(authored)}"
+    # Differences, not sums: there is no instant after the last one.
+    if at - authored > skew or at - now > skew:
+        other = "the audit" if at - now > skew else f"its commit of {format_instant(authored)}"
         yield "instant-future", f"event {event.event} at {format_instant(at)} is later than {other}"
-    elif at < authored - skew:
+    elif authored - at > skew:
         yield (
             "instant-backdated",
             f"event {event.event} at {format_instant(at)} is older than its commit of {format_instant(authored)}",
@@ -179,14 +194,14 @@ def _timing(scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Stand
         case "deactivated" if event.keep_until is not None:
             promised = max(standing.lifetime, set_policy.token_lifetime)
             if set_policy.use == "enc":
-                least = event.at + set_policy.retention
+                least = set_policy.retention
             else:
-                least = event.at + set_policy.signer_lag + promised + set_policy.clock_skew
-            if event.keep_until < least:
+                least = set_policy.signer_lag + promised + set_policy.clock_skew
+            kept = max(event.keep_until - event.at, timedelta(0))
+            if kept < least:
                 yield (
                     "kept-too-short",
-                    f"the key is kept until {format_instant(event.keep_until)}, its tokens need it until "
-                    f"{format_instant(least)}",
+                    f"the key is kept for {format_duration(kept)}, and is needed for {format_duration(least)}",
                 )
         case "withdrawn" if event.forced is None:
             if standing.keep_until is not None and event.at <= standing.keep_until:
@@ -210,7 +225,7 @@ def _activation(
     lead = set_policy.publication_lead
     if seen is None:
         yield "activated-unseen", f"the key was activated, and was never seen at {set_policy.url}"
-    elif event.at < seen + lead:
+    elif event.at - seen < lead:
         yield (
             "activated-early",
             f"the key was activated at {format_instant(event.at)}, and {verb} at {format_instant(seen)}: "
@@ -231,7 +246,7 @@ def judge_set(name: str, policy: Policy | None, after: SetCount, before: Sequenc
         return
     table = policy.sets.get(name)
     if table is None:
-        if after.live:
+        if after.live and not any(count.orphaned for count in before):
             yield "set-orphaned", f"set {printable(name)} has live keys, and no table in keyvault.toml"
     elif not table.closing:
         if not after.active and any(count.active for count in before):
@@ -250,21 +265,33 @@ def judge_algorithm(key: Key, table: SetPolicy | None) -> Iterator[Problem]:
 # --- policy ---------------------------------------------------------------------------------------------
 
 
-def judge_policy(old: Policy, new: Policy) -> Iterator[Problem]:
-    """Yield what *new* asks less of than *old*: legal, and worth a look."""
-    if old.site.confirm == "live" and new.site.confirm == "commit":
+def judge_policy(olds: Sequence[Policy], new: Policy) -> Iterator[Problem]:
+    """
+    Yield what *new* asks less of than each of *olds*, the policies of the parents: legal, and worth a look.
+
+    What a merge takes over from one of them was said there.
+    """
+    if new.site.confirm == "commit" and all(old.site.confirm == "live" for old in olds):
         yield "policy-loosened", 'confirm went from "live" to "commit": activation no longer waits for the live URL'
-    if old.audit.require_signatures and not new.audit.require_signatures:
+    if not new.audit.require_signatures and all(old.audit.require_signatures for old in olds):
         yield "policy-loosened", "commits need no longer be signed"
-    if more := set(new.audit.exclude) - set(old.audit.exclude):
+    if more := set(new.audit.exclude).difference(*(old.audit.exclude for old in olds)):
         yield "policy-loosened", f"private keys are no longer looked for in {printable(', '.join(sorted(more)))[:200]}"
     for name, table in new.sets.items():
-        was = old.sets.get(name)
-        if was is not None and table.publication_lead < was.publication_lead:
+        tables = [old.sets[name] for old in olds if name in old.sets]
+        lead = min((was.publication_lead for was in tables), default=timedelta(0))
+        if table.publication_lead < lead:
             yield (
                 "policy-loosened",
-                f"publication_lead of {name} went from {format_duration(was.publication_lead)} to "
+                f"publication_lead of {name} went from {format_duration(lead)} to "
                 f"{format_duration(table.publication_lead)}",
+            )
+        skew = max((was.clock_skew for was in tables), default=table.clock_skew)
+        if table.clock_skew > skew:
+            yield (
+                "policy-loosened",
+                f"clock_skew of {name} went from {format_duration(skew)} to {format_duration(table.clock_skew)}: "
+                "an instant may be that far from its commit",
             )
 
 

@@ -17,9 +17,10 @@ from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key
+from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import printable
-from keyvault.errors import EnvelopeError, JWKError, WeakKeyError
+from keyvault.errors import ConfigError, EnvelopeError, JWKError, WeakKeyError
 
 RECORD_MAX = 256 * 1024
 
@@ -47,7 +48,8 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
     if key.format != 1:
         return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
-    if any(event.at.utcoffset() != timedelta(0) for event in key.events):
+    instants = (at for event in key.events for at in (event.at, event.keep_until) if at is not None)
+    if any(at.utcoffset() != timedelta(0) for at in instants):
         return None, [("event-malformed", "an instant is not in UTC")]
     found: list[Problem] = []
     if not key.events:
@@ -56,6 +58,8 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         found.append(("record-not-canonical", "the file is not in its canonical form"))
     if key.path != path:
         found.append(("record-misplaced", f"the record belongs at {printable(key.path)[:250]}"))
+    if known is None or key.set != known.set:
+        found += _set_problems(key)
     if known is None or key.public != known.public:
         found += _public_problems(key)
     if not isinstance(key.private, msgspec.UnsetType) and (known is None or key.private != known.private):
@@ -64,6 +68,13 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         except EnvelopeError as error:
             found.append(("envelope-malformed", error.message))
     return key, found
+
+
+def _set_problems(key: Key) -> Iterator[Problem]:
+    try:
+        check_set_name(key.set)
+    except ConfigError as error:
+        yield "record-malformed", error.message
 
 
 def _public_problems(key: Key) -> Iterator[Problem]:

@@ -1,0 +1,178 @@
+"""A vault with a past, and the hands that change it past every check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from keyvault.core.algorithms import key_spec
+from keyvault.core.events import Event
+from keyvault.core.jwk import pretty, public_jwk
+from keyvault.core.keys import Envelope, Key, Recipient
+from keyvault.crypto.envelope import Sealer
+from keyvault.crypto.generate import generate
+from keyvault.crypto.identities import new_identity, recipient_of
+from keyvault.operations import keys, people, rotation
+from keyvault.operations.audit import audit as audit_vault
+from keyvault.operations.context import Context
+from keyvault.repo.audit import Audit
+from tests.vaults import DAY, HOUR, MINUTE, SITE, Vault, make_vault, run_git
+
+URL = f"{SITE}/.well-known/jwks.json"
+LEAD = 24 * HOUR
+#: How long a key of the story is kept after it stopped to sign: lag, lifetime, skew.
+KEPT = HOUR + HOUR + 10 * MINUTE
+
+Content = bytes | str | None
+
+
+def recipient(kid: str) -> Recipient:
+    """Return a recipient whose identity nobody keeps."""
+    return recipient_of(new_identity(kid))
+
+
+def make_story(top: Path, *, folder: str = "vault", **options: Any) -> Vault:
+    """
+    Return a vault that has seen everything: receipts, rotations, a revocation, a rollback, and other people.
+
+    Its set id-token has an active, a next and a retiring key, whose time is over; next has its receipt.
+    """
+    vault = make_vault(top, folder=folder, **options)
+    due(vault.wait(20 * MINUTE))
+    rotation.rotate(vault.wait(2 * DAY).context(), ["id-token"])
+    due(vault.wait(20 * MINUTE))
+    due(vault.wait(3 * HOUR))  # withdraws the first key
+    people.add_recipient(vault.wait(HOUR).context(), recipient("bob"))
+    people.remove_recipient(vault.wait(HOUR).context(), "bob", rotate=True)
+    keys.add_set(vault.wait(HOUR).context(), "box", spec=key_spec("ECDH-ES+A256KW"))
+    keys.add_set(vault.wait(HOUR).context(), "session", spec=key_spec("HS256"))
+    due(vault.wait(20 * MINUTE))
+    rotation.revoke(vault.wait(HOUR).context(), vault.active().kid, reason="compromised", note="found in a log")
+    due(vault.wait(20 * MINUTE))
+    rotation.rotate(vault.wait(2 * DAY).context(), ["id-token"])
+    rotation.rollback(vault.wait(30 * MINUTE).context(), "id-token", note="verifiers complained")
+    due(vault.wait(20 * MINUTE))
+    vault.commit({"README.md": "# Keys of ours\n"}, "say what this is")
+    return vault.wait(3 * HOUR)
+
+
+def due(vault: Vault) -> None:
+    """Let the scheduled job run; the host serves what was committed before."""
+    rotation.rotate_due(vault.context())
+
+
+def audit(vault: Vault, **options: Any) -> Audit:
+    """Return what is found in the vault, at the present instant."""
+    return audit_vault(Context(vault.repository, vault.now, vault.environ), **options)
+
+
+def codes(found: Audit) -> set[str]:
+    """Return the codes of what was found."""
+    return {one.code for one in found.findings}
+
+
+# --- records --------------------------------------------------------------------------------------------
+
+
+def amended(key: Key, *events: Event, **changes: Any) -> Key:
+    """Return *key* with *events* behind its own, or with other members."""
+    return msgspec.structs.replace(key, **{"events": (*key.events, *events), **changes})
+
+
+def files(*records: Key) -> dict[str, Content]:
+    """Return the files that hold *records*, however little sense they make."""
+    return {key.path: pretty(key) for key in records}
+
+
+def write(vault: Vault, *records: Key, **more: Content) -> str:
+    """Commit *records* past every check."""
+    return vault.commit({**files(*records), **more})
+
+
+def sealed(vault: Vault, private: Mapping[str, Any], set_name: str, to: Iterable[Recipient] | None = None) -> Envelope:
+    """Return *private* sealed to the recipients of the vault, or to others."""
+    chosen = vault.state().recipients if to is None else {one.kid: one for one in to}
+    return Sealer(chosen).seal(dict(private), kid=private["kid"], set_name=set_name)
+
+
+def new_key(
+    vault: Vault,
+    *events: Event,
+    set_name: str = "id-token",
+    alg: str = "ES256",
+    kid: str | None = None,
+    private: Mapping[str, Any] | None = None,
+    to: Iterable[Recipient] | None = None,
+    seal: bool = True,
+) -> Key:
+    """Return a key of *events* that a tool of somebody's could have made."""
+    jwk = {**(private or generate(key_spec(alg)))}
+    jwk["kid"] = kid or jwk["kid"]
+    envelope = sealed(vault, jwk, set_name, to) if seal else msgspec.UNSET
+    return Key(1, set_name, public_jwk(jwk, kid=jwk["kid"], alg=alg), events, envelope)
+
+
+def rotated(vault: Vault, at: datetime, *, name: str = "id-token", **activation: Any) -> list[Key]:
+    """Return what a rotation at *at* makes of a set, whether it is legal or not."""
+    table = vault.set(name).policy
+    kept = table.retention if table.use == "enc" else KEPT
+    return [
+        amended(vault.next(name), Event(at=at, event="activated", token_lifetime=3_600, **activation)),
+        amended(vault.active(name), Event(at=at, event="deactivated", keep_until=at + kept)),
+        new_key(vault, Event(at=at, event="created"), set_name=name, alg=table.spec.alg),
+    ]
+
+
+# --- commits --------------------------------------------------------------------------------------------
+
+
+def commit_tree(vault: Vault, tree: str, *parents: str, at: datetime | None = None) -> str:
+    """Write a commit of *tree* by plain git, dated now or *at*, and go there."""
+    date = f"@{int((at or vault.now).timestamp())} +0000"
+    environ = vault.environ | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    arguments = [word for parent in parents for word in ("-p", parent)]
+    commit = run_git(vault.folder, environ, "commit-tree", tree, *arguments, "-m", "by plain git")
+    vault.git("reset", "--quiet", "--hard", commit)
+    return commit
+
+
+def merge(vault: Vault, *parents: str, tree: str | None = None, changes: Mapping[str, Content] | None = None) -> str:
+    """
+    Commit a merge of *parents*, and go there.
+
+    Its tree is *tree*, or that of the first parent; then with *changes*.
+    """
+    base = tree or f"{parents[0]}^{{tree}}"
+    environ = vault.environ | {"GIT_INDEX_FILE": str(vault.top / "merging.index")}
+    run_git(vault.folder, environ, "read-tree", base)
+    for path, content in (changes or {}).items():
+        if content is None:
+            run_git(vault.folder, environ, "update-index", "--force-remove", path)
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            oid = vault.git("hash-object", "-w", "--stdin", stdin=data)
+            run_git(vault.folder, environ, "update-index", "--add", "--cacheinfo", f"100644,{oid},{path}")
+    return commit_tree(vault, run_git(vault.folder, environ, "write-tree"), *parents)
+
+
+def clean_merge(vault: Vault, ours: str, theirs: str) -> str:
+    """Let git merge *theirs* into *ours*, and go there."""
+    vault.git("switch", "--quiet", "--detach", ours)
+    date = f"@{int(vault.now.timestamp())} +0000"
+    environ = vault.environ | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    run_git(vault.folder, environ, "merge", "--quiet", "--no-ff", "-m", "merge", theirs)
+    return vault.head
+
+
+def text_at(vault: Vault, revision: str, path: str) -> str:
+    """Return a file of *revision*."""
+    return vault.git("cat-file", "blob", f"{revision}:{path}") + "\n"
+
+
+def mend(vault: Vault) -> str:
+    """Commit the files of before the newest commit, as ``git revert`` does."""
+    return commit_tree(vault, "HEAD~^{tree}", "HEAD")

@@ -1,0 +1,538 @@
+"""`audit` where histories fork: merges clean and evil, rebases, two roots, and repositories of odd kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from keyvault.core.events import Event
+from keyvault.errors import GitError
+from keyvault.operations import people, rotation, setup
+from keyvault.repo.records import encode_recipients
+from tests.repo.histories import (
+    LEAD,
+    amended,
+    audit,
+    clean_merge,
+    codes,
+    commit_tree,
+    due,
+    files,
+    make_story,
+    merge,
+    new_key,
+    recipient,
+    rotated,
+    text_at,
+    write,
+)
+from tests.vaults import DAY, HOUR, MINUTE, SITE, T0, Vault, copy_vault, environment, make_vault, run_git
+
+RECIPIENTS = "keys.enc/recipients.json"
+
+
+@pytest.fixture(scope="module")
+def _ripe(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    vault = make_vault(tmp_path_factory.mktemp("ripe"))
+    due(vault.wait(20 * MINUTE))
+    return vault.wait(2 * DAY)
+
+
+@pytest.fixture
+def ripe(_ripe: Vault, tmp_path: Path) -> Vault:
+    """A vault of the test's own whose next keys may become active."""
+    return copy_vault(_ripe, tmp_path)
+
+
+def at(vault: Vault, revision: str) -> Vault:
+    """Go to *revision*, on no branch but the one that moves along."""
+    vault.git("checkout", "--quiet", "-B", "side", revision)
+    return vault
+
+
+def found(vault: Vault, commit: str) -> set[str]:
+    """Return the codes of what is found at *commit*; nothing else is found but what was forced."""
+    findings = audit(vault).findings
+    assert {one.code for one in findings if one.commit != commit} <= {"forced"}
+    return {one.code for one in findings if one.commit == commit}
+
+
+# --- legal ----------------------------------------------------------------------------------------------
+
+
+def test_a_clean_merge(ripe: Vault) -> None:
+    """Two sides that each rotate another set are put together by git itself, and nothing is to be said."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    ours = ripe.head
+    rotation.rotate(at(ripe.wait(HOUR), base).context(), ["access-token"])
+    theirs = ripe.head
+
+    clean_merge(ripe.wait(HOUR), ours, theirs)
+    assert audit(ripe).findings == ()
+    at(ripe, ripe.head)
+    due(ripe.wait(HOUR))
+    due(ripe.wait(DAY))
+    assert audit(ripe).findings == ()
+
+
+def test_a_clean_octopus(ripe: Vault) -> None:
+    """As many sides as there are sets, and one that has nothing to do with the vault."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    one = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["access-token"])
+    two = ripe.head
+    at(ripe, base).commit({"README.md": "hello"})
+    three = ripe.head
+    changes = {path: text_at(ripe, two, path) for path in ripe.git("diff", "--name-only", base, two).splitlines()}
+
+    merge(ripe, one, two, three, changes={**changes, "README.md": "hello"})
+    assert audit(ripe).findings == ()
+
+
+def test_recipients_changed_on_one_side(ripe: Vault) -> None:
+    """A key that the other side made meanwhile is not sealed to the new list, which a note says."""
+    base = ripe.head
+    people.add_recipient(ripe.context(), recipient("bob"))
+    ours = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["id-token"])
+    theirs, made = ripe.head, ripe.next().path
+
+    for one, two in ((ours, theirs), (theirs, ours)):
+        clean_merge(ripe, one, two)
+        assert [(note.code, note.path) for note in audit(ripe).findings] == [("not-resealed", made)]
+    at(ripe, ripe.head)
+    due(ripe.wait(HOUR))
+    assert [note.code for note in audit(ripe).findings] == ["not-resealed"]
+
+
+def test_a_policy_that_one_side_loosened(ripe: Vault) -> None:
+    """A merge takes it over, and is not what loosened it."""
+    base = ripe.head
+    ripe.edit_policy('"24h"', '"12h"')
+    ours = ripe.head
+    at(ripe, base).edit_policy('title = "', 'title = "More ')
+    theirs = ripe.head
+
+    for parents in ((ours, theirs), (theirs, ours)):
+        clean_merge(ripe, *parents)
+        assert {(one.code, one.commit) for one in audit(ripe).findings} == {("policy-loosened", ours)}
+
+
+def test_a_rebase_keeps_dates(ripe: Vault) -> None:
+    """Commits that are written again later say when they were written first."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    side = ripe.head
+    at(ripe.wait(HOUR), base).commit({"README.md": "hello"})
+    ripe.git("cherry-pick", side)
+
+    assert ripe.git("log", "-1", "--format=%at") != ripe.git("log", "-1", "--format=%ct")
+    assert audit(ripe.wait(HOUR)).findings == ()
+
+
+def test_a_squash_gives_a_new_date(ripe: Vault) -> None:
+    """What was a rotation and a receipt is one commit of a later time, and is found."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    due(ripe.wait(HOUR))
+    squashed = commit_tree(ripe.wait(DAY), "HEAD^{tree}", base)
+    assert found(ripe, squashed) == {"instant-backdated", "receipt-too-soon"}
+
+
+def test_a_commit_that_names_a_parent_twice(ripe: Vault) -> None:
+    """Git does not write one, and somebody can."""
+    raw = f"tree {ripe.git('rev-parse', 'HEAD^{tree}')}\n" + f"parent {ripe.head}\n" * 2
+    raw += ripe.git("cat-file", "commit", "HEAD").partition("\nauthor ")[2].join(["author ", "\n"])
+    oid = ripe.git("hash-object", "-w", "-t", "commit", "--literally", "--stdin", stdin=raw.encode())
+    ripe.git("update-ref", "HEAD", oid)
+    assert audit(ripe).findings == ()
+
+
+# --- evil -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forked(ripe: Vault) -> tuple[Vault, str, str]:
+    """Two sides: ours rotated and changed the recipients, theirs did nothing with the vault."""
+    base = ripe.head
+    at(ripe, base).commit({"README.md": "hello"})
+    theirs = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["id-token"])
+    people.add_recipient(ripe.wait(HOUR).context(), recipient("bob"))
+    return ripe, ripe.head, theirs
+
+
+def test_the_older_side_is_taken(forked: tuple[Vault, str, str]) -> None:
+    """Records that only one side has are lost, and events of others, in whatever order the parents stand."""
+    vault, ours, theirs = forked
+    for parents in ((ours, theirs), (theirs, ours)):
+        commit = merge(vault, *parents, tree=f"{theirs}^{{tree}}")
+        assert found(vault, commit) == {"record-removed", "event-removed"}
+        assert audit(vault, revision=ours).findings == ()
+
+
+def test_only_the_older_recipients_are_taken(forked: tuple[Vault, str, str]) -> None:
+    """The keys are sealed to others than the list says."""
+    vault, ours, theirs = forked
+    commit = merge(vault, ours, theirs, changes={RECIPIENTS: text_at(vault, theirs, RECIPIENTS)})
+    assert found(vault, commit) == {"not-resealed"}
+    assert len(audit(vault).findings) == len(vault.state().keys)
+
+
+def test_a_record_of_one_side_is_dropped(forked: tuple[Vault, str, str]) -> None:
+    """Also one of many."""
+    vault, ours, theirs = forked
+    path = vault.next().path
+    for parents in ((ours, theirs), (theirs, ours)):
+        commit = merge(vault, *parents, tree=f"{ours}^{{tree}}", changes={path: None})
+        assert found(vault, commit) == {"record-removed", "next-missing"}
+        assert [one.path for one in audit(vault).findings if one.code == "record-removed"] == [path]
+
+
+def test_a_merge_with_a_change_of_its_own(forked: tuple[Vault, str, str]) -> None:
+    """What no side has is judged as in any other commit, and against both."""
+    vault, ours, theirs = forked
+    key = vault.active()
+    public = msgspec.structs.replace(new_key(vault).public, kid=key.kid)
+    early = amended(vault.next(), Event(at=vault.now, event="activated", token_lifetime=3_600))
+    for change, codes_ in (
+        (amended(key, public=public), {"public-changed", "kid-mismatch"}),
+        (amended(key, Event(at=vault.now, event="lifetime", token_lifetime=1)), {"token-lifetime"}),
+        (early, {"activated-unseen", "two-active", "next-missing"}),
+    ):
+        for parents in ((ours, theirs), (theirs, ours)):
+            commit = merge(vault, *parents, tree=f"{ours}^{{tree}}", changes=files(change))
+            assert found(vault, commit) == codes_
+
+
+def test_a_merge_that_loosens_policy(forked: tuple[Vault, str, str]) -> None:
+    """What neither side asked less of."""
+    vault, ours, theirs = forked
+    text = text_at(vault, ours, "keyvault.toml").replace('"24h"', '"3h"')
+    commit = merge(vault, ours, theirs, changes={"keyvault.toml": text})
+    assert found(vault, commit) == {"policy-loosened"}
+
+
+def test_a_merge_with_a_private_key(forked: tuple[Vault, str, str]) -> None:
+    """Outside of the vault, too; what a side has is said there, and not again."""
+    vault, ours, theirs = forked
+    pem = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
+    commit = merge(vault, ours, theirs, changes={"key.pem": pem})
+    assert found(vault, commit) == {"private-in-clear"}
+
+    side = at(vault, theirs).commit({"key.pem": pem})
+    clean_merge(vault, ours, side)
+    assert [(one.code, one.commit) for one in audit(vault).findings] == [("private-in-clear", side)]
+
+
+def test_two_sides_that_both_rotated(ripe: Vault) -> None:
+    """At the same instant git puts them together without a word, and the set has two next keys."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    ours = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["id-token"])
+    theirs = ripe.head
+
+    commit = clean_merge(ripe, ours, theirs)
+    assert found(ripe, commit) == {"two-next"}
+    commit_tree(ripe, "HEAD^{tree}", commit)
+    assert len(audit(ripe).findings) == 1  # it is not said again
+
+
+def test_two_sides_that_each_have_another_active_key(ripe: Vault) -> None:
+    """A resolution that keeps all files has two keys that sign, and changes what one side said."""
+    base = ripe.head
+    rotation.revoke(ripe.context(), ripe.next().kid, reason="superseded")
+    due(ripe.wait(MINUTE))
+    rotation.rotate(ripe.wait(LEAD).context(), ["id-token"])
+    ours = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["id-token"])
+    theirs = ripe.head
+    theirs_files = {
+        path: text_at(ripe, theirs, path) for path in ripe.git("diff", "--name-only", base, theirs).splitlines()
+    }
+
+    commit = merge(ripe, ours, theirs, changes=theirs_files)
+    assert found(ripe, commit) == {"two-active", "two-next", "event-changed", "private-added"}
+
+
+def test_three_sides_that_all_rotated(ripe: Vault) -> None:
+    """An octopus is judged against each of its parents."""
+    base, sides = ripe.head, []
+    for _ in range(3):
+        rotation.rotate(at(ripe.wait(MINUTE), base).context(), ["id-token"])
+        sides.append(ripe.head)
+    commit = merge(ripe, *sides)
+    assert found(ripe, commit) == {"record-removed", "event-changed"}
+    lost = [one.path for one in audit(ripe).findings if one.code == "record-removed"]
+    assert len(lost) == len(set(lost)) == 2
+
+
+def test_both_sides_use_a_kid(ripe: Vault) -> None:
+    """Two branches that know nothing of each other may each be right; together they are not."""
+    base, instant = ripe.head, ripe.now
+    events = (Event(at=instant, event="created", imported=True), Event(at=instant, event="withdrawn"))
+    one = new_key(ripe, *events, kid="same", seal=False)
+    two = new_key(ripe, *events, kid="SAME", seal=False, set_name="access-token", alg="EdDSA")
+    twin = msgspec.structs.replace(one, public=msgspec.structs.replace(one.public, kid="twin"))
+    for other, code in ((two, "kid-reused"), (twin, "key-reused")):
+        write(at(ripe, base), one)
+        ours = ripe.head
+        write(at(ripe, base), other)
+        theirs = ripe.head
+        commit = clean_merge(ripe, ours, theirs)
+        assert found(ripe, commit) == {code}
+        # What was said once is not said again when one of the sides goes on.
+        at(ripe, theirs).commit({"README.md": "hello"})
+        later = ripe.head
+        clean_merge(ripe, commit, later)
+        assert len(audit(ripe).findings) == 1
+        clean_merge(ripe, later, commit)
+        assert len(audit(ripe).findings) == 1
+
+
+def test_a_kid_of_a_side_that_gave_it_up(ripe: Vault) -> None:
+    """A merge that changes nothing still brings along what a side has used."""
+    base, instant = ripe.head, ripe.now
+    events = (Event(at=instant, event="created", imported=True), Event(at=instant, event="withdrawn"))
+    one = new_key(ripe, *events, kid="same", seal=False)
+    write(at(ripe, base), one)
+    ripe.commit({one.path: None})
+    side = ripe.head
+    merged = merge(ripe, base, side)
+    write(at(ripe, merged), new_key(ripe, *events, kid="same", seal=False))
+    assert [one.code for one in audit(ripe).findings] == ["record-removed", "kid-reused"]
+
+
+def test_a_wrong_file_of_one_side(ripe: Vault) -> None:
+    """A merge that takes over what was found on one side is not found again, nor is its mending."""
+    base = ripe.head
+    weak = msgspec.structs.replace(recipient("eve"), x="AAAA")
+    for content in (
+        {"keyvault.toml": "[["},
+        {"keys.enc/identities/eve.json": "{}"},
+        {"keys.enc/notes.txt": "hello"},
+        {RECIPIENTS: "{}"},
+        {RECIPIENTS: encode_recipients({**ripe.state(base).recipients, "eve": weak})},
+    ):
+        at(ripe, base).commit({"README.md": "hello"})
+        ours = ripe.head
+        at(ripe, base).commit(dict(content))
+        theirs = ripe.head
+        alone = audit(ripe).findings
+        assert alone
+        for parents in ((ours, theirs), (theirs, ours)):
+            clean_merge(ripe, *parents)
+            assert audit(ripe).findings == alone
+            commit_tree(ripe, f"{ours}^{{tree}}", ripe.head)
+            assert audit(ripe).findings == alone
+
+
+# --- more than one beginning ----------------------------------------------------------------------------
+
+
+def test_two_vaults_are_joined(ripe: Vault, tmp_path: Path) -> None:
+    """The second root is found, whichever of the two it is."""
+    (tmp_path / "other").mkdir()
+    other = make_vault(tmp_path / "other", sets=["other:ES256"])
+    ripe.git("fetch", "--quiet", str(other.folder), "main:other")
+    for parents in ((ripe.head, "other"), ("other", ripe.head)):
+        merge(at(ripe, "main"), *parents)
+        found = audit(ripe).findings
+        assert {one.code for one in found} >= {"vault-begun-twice", "record-removed"}
+        (twice,) = [one for one in found if one.code == "vault-begun-twice"]
+        assert twice.commit in ripe.git("rev-list", "--max-parents=0", "HEAD").splitlines()
+
+
+def test_a_vault_is_removed_and_made_anew(ripe: Vault) -> None:
+    """An empty place where a vault was is no new beginning; to put all of it back is."""
+    before = ripe.head
+    gone = {name: None for name in ripe.files() if name.startswith("keys.enc/") or name == "keyvault.toml"}
+    ripe.commit(gone)
+    removed = ripe.head
+    bad = audit(ripe).findings
+    commit_tree(ripe, f"{before}^{{tree}}", removed)
+    assert audit(ripe).findings == bad
+
+    ripe.git("reset", "--quiet", "--hard", removed)
+    setup.init(ripe.folder, ripe.now, ripe.environ, url=SITE, sets=setup.parse_sets(["id-token:ES256"]))
+    new = audit(ripe).findings[len(bad) :]
+    assert {one.code for one in new} == {"vault-begun-twice"}
+
+
+def test_a_root_without_a_vault(ripe: Vault) -> None:
+    """Pages of documentation on a branch of their own may be merged into a vault, and a vault into a project."""
+    empty = ripe.git("mktree", stdin=b"")
+    vault = ripe.head
+    root = commit_tree(ripe, empty)
+    merge(ripe, vault, root)
+    assert audit(ripe).findings == ()
+    merge(ripe, root, vault, tree=f"{vault}^{{tree}}")
+    assert audit(ripe).findings == ()
+
+
+# --- repositories of odd kinds --------------------------------------------------------------------------
+
+
+def test_a_detached_head(ripe: Vault) -> None:
+    """There is something to judge on no branch, too."""
+    ripe.git("checkout", "--quiet", "--detach")
+    assert audit(ripe).commits == 2
+
+
+def test_a_vault_below_the_top(tmp_path: Path) -> None:
+    """In a folder of a project the same is found; paths are the vault's own, and what lies outside has the whole."""
+    environ = environment(tmp_path)
+    run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "project")
+    vault = make_story(tmp_path, folder="project/deep/er")
+    assert {one.code for one in audit(vault).findings} == {"forced"}
+    top = Vault(tmp_path / "project", vault.environ, vault.now)
+    top.commit({"keyvault.toml": "[[", "keys.enc/notes.txt": "hello", "a.pem": PEM, "deep/er/b.pem": PEM})
+    vault.commit({"keys.enc/notes.txt": "hello"})
+    assert [(one.code, one.path) for one in audit(vault).errors] == [
+        ("private-in-clear", "a.pem"),
+        ("private-in-clear", "deep/er/b.pem"),
+        ("unexpected-path", "keys.enc/notes.txt"),
+    ]
+    patterns = ("a.*", "deep/er/*")
+    assert [one.path for one in audit(vault, exclude=patterns).errors] == ["keys.enc/notes.txt"]
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
+
+
+def test_what_is_left_out(ripe: Vault) -> None:
+    """Patterns of the command and of the newest keyvault.toml leave out what they name, and nothing of the vault."""
+    ripe.commit({"tests/key.pem": PEM, "keys.enc/README.md": PEM})
+    both = [("private-in-clear", "keys.enc/README.md"), ("private-in-clear", "tests/key.pem")]
+    assert sorted((one.code, one.path) for one in audit(ripe).findings) == both
+    assert [(one.code, one.path) for one in audit(ripe, exclude=["tests/*", "keys.enc/*"]).findings] == both[:1]
+    ripe.edit_policy("[defaults]", '[audit]\nexclude = ["tests/*", "*"]\n\n[defaults]')
+    assert {(one.code, one.path) for one in audit(ripe).findings} == {*both[:1], ("policy-loosened", "keyvault.toml")}
+
+
+def test_sha256(tmp_path: Path) -> None:
+    """A repository whose ids are SHA-256 is audited like any other."""
+    environ = environment(tmp_path)
+    run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "--object-format=sha256", "vault")
+    vault = make_story(tmp_path)
+    assert len(vault.head) == 64
+    assert {one.code for one in audit(vault, pin=vault.head).findings} == {"forced"}
+    path = vault.active().path
+    vault.commit({path: None})
+    side = vault.head
+    merge(vault, "HEAD~1", side, tree=f"{side}^{{tree}}")
+    assert codes(audit(vault)) == {"forced", "record-removed", "active-missing"}
+
+
+def test_history_that_was_cut_off(ripe: Vault) -> None:
+    """A shallow clone cannot be judged, and the hint says how to get the rest."""
+    shallow = ripe.clone("shallow", "--depth=1", source=ripe.folder.as_uri())
+    with pytest.raises(GitError, match="history was cut off") as caught:
+        audit(shallow)
+    assert caught.value.hint == "git fetch --unshallow"
+
+
+@pytest.mark.parametrize("revision", ["HEAD:keyvault.toml", "HEAD^{tree}", "HEAD:keys.enc", "HEAD~1", "HEAD~1^{tree}"])
+def test_an_object_that_is_missing(revision: str, ripe: Vault) -> None:
+    """A file, a tree or a commit that is not there is an error of one line, wherever it is missed."""
+    oid = ripe.git("rev-parse", revision)
+    (ripe.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
+    with pytest.raises(GitError) as caught:
+        audit(ripe)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("missing", ["tree", "folder"])
+def test_a_tree_of_a_merge_that_is_missing(missing: str, ripe: Vault) -> None:
+    """Merges are compared by a process of their own; that it went away is seen, and not waited for."""
+    base = ripe.head
+    write(ripe, *rotated(ripe, ripe.now))
+    side = ripe.head
+    commit = merge(ripe, base, side, tree=f"{side}^{{tree}}", changes={"keys.enc/notes.txt": "x"})
+    oid = ripe.git("rev-parse", f"{commit}^{{tree}}" if missing == "tree" else f"{commit}:keys.enc")
+    (ripe.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
+    with pytest.raises(GitError, match=r"missing|unable to read|not a tree"):
+        audit(ripe, revision=commit)
+
+
+def test_replacements_and_grafts_are_ignored(ripe: Vault) -> None:
+    """Neither can put something harmless in the place of a commit."""
+    good = ripe.head
+    ripe.commit({ripe.active().path: None})
+    bad = ripe.head
+    ripe.commit({"README.md": "hello"})
+    wanted = audit(ripe).findings
+    assert {one.commit for one in wanted} == {bad}
+    ripe.git("replace", bad, good)
+    assert audit(ripe).findings == wanted
+    ripe.git("replace", "--delete", bad)
+    info = ripe.git_dir / "info"
+    info.mkdir(exist_ok=True)
+    (info / "grafts").write_text(f"{ripe.head} {good}\n")
+    assert audit(ripe).findings == wanted
+    assert audit(ripe).commits == 4
+
+
+def test_a_bare_repository(ripe: Vault) -> None:
+    """What a server holds can be audited where it lies."""
+    run_git(ripe.top, ripe.environ, "clone", "--quiet", "--bare", str(ripe.folder), "bare.git")
+    assert audit(Vault(ripe.top / "bare.git", ripe.environ, ripe.now)).findings == ()
+
+
+def test_dates_do_not_decide_the_order(ripe: Vault) -> None:
+    """Parents are judged before children, however their dates stand."""
+    commit_tree(ripe, "HEAD^{tree}", ripe.head, at=T0 - 900 * DAY)
+    commit_tree(ripe, "HEAD^{tree}", ripe.head, at=T0 + 9_000 * DAY)
+    due(ripe)
+    assert audit(ripe).findings == ()
+
+
+# --- trusted and pinned commits -------------------------------------------------------------------------
+
+
+def test_a_mistake_before_a_trusted_commit(ripe: Vault) -> None:
+    """It is over; what comes after it is judged by what it left."""
+    path = ripe.next().path
+    kid = ripe.next().kid
+    ripe.commit({path: None})
+    trusted = ripe.head
+    assert codes(audit(ripe)) == {"record-removed", "next-missing"}
+    assert audit(ripe, since=trusted).findings == ()
+    ripe.commit({ripe.active().path: None})
+    found = audit(ripe, since=trusted)
+    assert (found.since, found.commits) == (trusted, 1)
+    assert {one.code for one in found.findings} == {"record-removed", "active-missing"}
+    assert kid not in found.findings[0].message
+
+
+def test_a_side_from_before_a_trusted_commit(ripe: Vault) -> None:
+    """A merge has a parent that is older than what is trusted: it is read as it is."""
+    base = ripe.head
+    rotation.rotate(ripe.context(), ["id-token"])
+    trusted = ripe.head
+    rotation.rotate(at(ripe, base).context(), ["access-token"])
+    theirs = ripe.head
+    clean_merge(ripe, trusted, theirs)
+    found = audit(ripe, since=trusted)
+    assert (found.commits, found.findings) == (2, ())
+    merge(ripe, trusted, theirs, tree=f"{theirs}^{{tree}}")
+    assert codes(audit(ripe, since=trusted)) == {"record-removed", "event-removed"}
+
+
+def test_a_pin(ripe: Vault) -> None:
+    """A history that holds it is fine; one that was rewritten is not, nor one that never had it."""
+    pin, base = ripe.head, ripe.git("rev-parse", "HEAD~1")
+    assert audit(ripe, pin=pin).findings == ()
+    assert audit(ripe, pin=base).findings == ()
+    commit_tree(ripe, f"{pin}^{{tree}}", base, at=T0 + 20 * MINUTE)
+    for unknown in (pin, "1" * 40, "no-such-branch", "--all", "-h", "", "\x1b[2J"):
+        (found,) = audit(ripe, pin=unknown).findings
+        assert (found.code, found.commit, found.level) == ("pin-missing", ripe.head, "error")
+        assert found.message.isprintable()
+    found = audit(ripe, since=pin)
+    assert ([one.code for one in found.findings], found.since, found.commits) == (["pin-missing"], None, 2)
