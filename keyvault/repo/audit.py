@@ -41,7 +41,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient
+from keyvault.core.keys import Key, Recipient, sealed_to
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -516,18 +516,24 @@ class _Commit:
                 taken = new is not None and any(
                     entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
                 )
-                changed = taken or one.recipients != self.ledger.recipients_oid
-                self._say(path, judge_growth(old, new, recipients_changed=changed))
+                changed = one.recipients != self.ledger.recipients_oid
+                # A merge may have left a key sealed to another list.
+                stale = sealed_to(old.key) != sorted(self.ledger.recipients or ())
+                self._say(path, judge_growth(old, new, reseal=taken or changed or stale))
 
     def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
-        changed = bool(before) and all(one.recipients != self.ledger.recipients_oid for one in before)
+        others = [one.recipients != self.ledger.recipients_oid for one in before]
+        changed, joined = bool(others) and all(others), len(others) > 1 and any(others)
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
             entry = self.ledger.entries.get(path)
             if entry is not None and entry.readable:
                 # What a commit does not touch is in each parent as it is here.
                 olds = [old for one in before if (old := one.entries.get(path, entry)) is not None]
                 fresh = not any(old.key.private == entry.key.private for old in olds)
-                self._say(path, judge_seal(entry, self.ledger, fresh=fresh, recipients_changed=changed))
+                self._say(
+                    path,
+                    judge_seal(entry, self.ledger, fresh=fresh, recipients_changed=changed, lists_joined=joined),
+                )
 
 
 def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:

@@ -19,7 +19,7 @@ from keyvault.core.events import Event
 from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
 from keyvault.core.history.lives import Standing, advance, problems
 from keyvault.core.history.versions import Problem
-from keyvault.core.keys import Key
+from keyvault.core.keys import Key, sealed_to
 from keyvault.core.policy import Policy, SetPolicy
 from keyvault.core.text import format_duration, format_instant, printable
 
@@ -50,8 +50,15 @@ def instant(seconds: int) -> datetime:
 # --- records --------------------------------------------------------------------------------------------
 
 
-def judge_growth(old: Entry, new: Entry | None, *, recipients_changed: bool) -> Iterator[Problem]:
-    """Yield what a record lost, or what changed that must stay, against its version in one parent."""
+def judge_growth(old: Entry, new: Entry | None, *, reseal: bool) -> Iterator[Problem]:
+    """
+    Yield what a record lost, or what changed that must stay, against its version in one parent.
+
+    Args:
+        old: The version in the parent.
+        new: The version in the commit, or None.
+        reseal: Whether there was a reason to seal the key again.
+    """
     if new is None:
         yield "record-removed", f"the record of {old.key.kid} was removed: what a key was stays on record"
         return
@@ -70,7 +77,7 @@ def judge_growth(old: Entry, new: Entry | None, *, recipients_changed: bool) -> 
         yield "private-removed", f"the sealed private key of a key that is {new.standing.state} is gone"
     if new.sealed and not old.sealed:
         yield "private-added", "a sealed private key appeared where there was none"
-    if old.sealed and new.sealed and was.private != now.private and not recipients_changed:
+    if old.sealed and new.sealed and was.private != now.private and not reseal:
         yield "resealed", "the sealed private key was replaced, and the recipients were not changed"
 
 
@@ -83,16 +90,26 @@ def judge_record(key: Key, standing: Standing, *, created: bool) -> Iterator[Pro
         yield "private-missing", "a key was made without a sealed private key"
 
 
-def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, recipients_changed: bool) -> Iterator[Problem]:
-    """Yield where a key was sealed to others than the recipients of its commit, or not sealed to new ones."""
-    private = entry.key.private
-    if isinstance(private, msgspec.UnsetType) or ledger.recipients is None:
+def judge_seal(
+    entry: Entry, ledger: Ledger, *, fresh: bool, recipients_changed: bool, lists_joined: bool
+) -> Iterator[Problem]:
+    """
+    Yield where a key was sealed to others than the recipients of its commit, or not sealed to new ones.
+
+    Args:
+        entry: The record.
+        ledger: The vault at the commit.
+        fresh: Whether no parent has it sealed so.
+        recipients_changed: Whether no parent has this list of recipients.
+        lists_joined: Whether a parent of a merge has another one.
+    """
+    if not entry.sealed or ledger.recipients is None:
         return
-    kids, wanted = [sealed.header.kid for sealed in private.recipients], sorted(ledger.recipients)
+    kids, wanted = sealed_to(entry.key), sorted(ledger.recipients)
     if fresh and kids != wanted:
         shown = printable(", ".join(kids))[:200]
         yield "envelope-recipients", f"key {entry.key.kid} is sealed to {shown} instead of {', '.join(wanted)[:200]}"
-    elif recipients_changed and not fresh:
+    elif not fresh and (recipients_changed or (lists_joined and kids != wanted)):
         yield "not-resealed", f"key {entry.key.kid} was not sealed again when the recipients were changed"
 
 
@@ -234,9 +251,11 @@ def judge_set(name: str, policy: Policy | None, after: SetCount, before: Sequenc
         if after.live:
             yield "set-orphaned", f"set {printable(name)} has live keys, and no table in keyvault.toml"
     elif not table.closing:
-        if not after.active and any(count.active for count in before):
+        # One parent of a merge may have closed the set and opened it again, without keys as yet.
+        known = [count for count in before if count.newest_at is not None]
+        if known and not after.active and all(count.active for count in known):
             yield "active-missing", f"set {name} was left without an active key"
-        if not after.next and any(count.next for count in before):
+        if known and not after.next and all(count.next for count in known):
             yield "next-missing", f"set {name} was left without a next key"
 
 
