@@ -139,7 +139,7 @@ def replace_recipient(
     with settings.open() as context:
         recipient = people.read_recipient(file, kid=label)
         outcome = people.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
-    if not as_json and not settings.quiet:
+    if outcome.files and not as_json and not settings.quiet:
         say(f"{'would replace' if dry_run else 'replaced'} recipient {printable(kid)} by {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 

@@ -302,6 +302,11 @@ class VaultState:
             yield from key_set.published
 
 
+def sealed_to(key: Key) -> list[str]:
+    """Return the kids of those whom the private half of *key* is sealed to, as its envelope says."""
+    return [] if isinstance(key.private, UnsetType) else [entry.header.kid for entry in key.private.recipients]
+
+
 def _age(key: Key) -> tuple[datetime, str]:
     return key.life.created_at, key.kid
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from keyvault.core.keys import Key, KeySet, Recipient, VaultState
+from keyvault.core.keys import Key, KeySet, Recipient, VaultState, sealed_to
 from keyvault.core.planning import Amend, Plan, plan_replacement
 from keyvault.core.text import nearest, printable
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
@@ -69,6 +69,11 @@ def _change(
         plan = replan(state) if replan else Plan()
         dropped = {change.kid for change in plan.changes if isinstance(change, Amend)}
         sealed = [key for key in state.keys.values() if key.sealed and key.kid not in dropped]
+        if recipients == state.recipients:
+            # Where the list stays, nobody could tell a new envelope from a forged one: the good ones stay, too.
+            sealed = [key for key in sealed if sealed_to(key) != sorted(recipients)]
+            if not sealed:
+                return Proposal(plan, subject)
         files: dict[str, bytes | None] = {RECIPIENTS: encode_recipients(recipients)}
         if not dry_run:
             files.update((key.path, encode_key(key)) for key in _resealed(context, sealed, recipients))
@@ -117,16 +122,10 @@ def readable_by(state: VaultState, kid: str) -> Readable:
     """Return the live keys that recipient *kid* can open."""
     found: dict[str, tuple[str, ...]] = {}
     for name, key_set in state.sets.items():
-        kids = tuple(key.kid for key in key_set.keys if _sealed_to(key, kid))
+        kids = tuple(key.kid for key in key_set.keys if kid in sealed_to(key))
         if kids:
             found[name] = kids
     return Readable(found)
-
-
-def _sealed_to(key: Key, kid: str) -> bool:
-    if isinstance(key.private, msgspec.UnsetType):
-        return False
-    return any(entry.header.kid == kid for entry in key.private.recipients)
 
 
 def remove_recipient(
@@ -163,7 +162,7 @@ def remove_recipient(
 
 
 def _next_read_by(key_set: KeySet, kid: str) -> bool:
-    return key_set.next is not None and _sealed_to(key_set.next, kid)
+    return key_set.next is not None and kid in sealed_to(key_set.next)
 
 
 def replace_recipient(
@@ -171,6 +170,8 @@ def replace_recipient(
 ) -> Outcome:
     """
     Put *recipient* in the place of *kid*, which may be its own kid, and re-seal every key.
+
+    Where that changes nothing on the list, keys that are not sealed to it are; after a merge there may be some.
 
     Raises:
         UsageError: There is no recipient *kid*, or another one has the new kid.

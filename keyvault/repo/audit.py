@@ -564,8 +564,10 @@ class _Commit:
                 taken = new is not None and any(
                     entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
                 )
-                changed = taken or one.recipients != self.ledger.recipients_oid
-                self._say(path, judge_growth(old, new, recipients_changed=changed))
+                changed = one.recipients != self.ledger.recipients_oid
+                # A merge may have left a key sealed to another list.
+                stale = old.recipients != self.ledger.recipients_oid
+                self._say(path, judge_growth(old, new, reseal=taken or changed or stale))
 
     def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:

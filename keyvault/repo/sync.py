@@ -17,22 +17,27 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.repo.git import Git, TreeChange, is_oid
 from keyvault.repo.vault import Draft, Repository
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
 LOCK_WAIT = 60.0
 #: How long a lock of git's is given to vanish before it counts as left behind by a dead run of ours.
 STALE_WAIT = 0.5
 CONFLICT_TRIES = 5
 PUSH_TRIES = 20
+PUSH_WAIT_MAX = 30.0
 
 #: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
 Make = Callable[[str | None], Draft | None]
@@ -110,7 +115,7 @@ def _apply_pushing(repository: Repository, make: Make) -> Applied:
 
     A push that lost a race leaves nothing to undo.
     """
-    from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+    from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
 
     from keyvault.repo.remote import Remote
 
@@ -120,7 +125,7 @@ def _apply_pushing(repository: Repository, make: Make) -> Applied:
     retrying = Retrying(
         retry=retry_if_exception_type(ConflictError),
         stop=stop_after_attempt(PUSH_TRIES),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
+        wait=_wait_after,
     )
     try:
         for attempt in retrying:
@@ -131,6 +136,17 @@ def _apply_pushing(repository: Repository, make: Make) -> Applied:
             f"{remote.name} moved {PUSH_TRIES} times while this commit was pushed", hint="run the command again"
         ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _wait_after(state: RetryCallState) -> float:
+    """
+    Return how many seconds to wait after a race that was lost.
+
+    Whoever pushes while another one is between its fetch and its push makes that one lose. So the wait is counted in
+    what a try takes: waits that are shorter than that keep everybody in everybody's way, on a slow machine above all.
+    """
+    took = ((state.seconds_since_start or 0) - state.idle_for) / state.attempt_number
+    return random.uniform(0, min(took * 2 ** min(state.attempt_number, 6), PUSH_WAIT_MAX))  # noqa: S311 - no secret
 
 
 def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> Applied:

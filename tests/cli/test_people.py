@@ -204,6 +204,33 @@ def test_replace(keyvault: Terminal, vault: Vault) -> None:
     assert (taken.code, taken.error) == (2, f"there is a recipient {me!r} already")
 
 
+def test_what_a_merge_left_is_sealed_again(keyvault: Terminal, vault: Vault) -> None:
+    """
+    A key that a merge left sealed to others is noted by the audit, and sealed again by `replace` with the same file.
+
+    The others keep their envelopes: nobody could tell a new one from a forged one. Done twice is done once.
+    """
+    bea = identity(keyvault, "bea")
+    vault.git("branch", "side")
+    keyvault.ok("recipient", "add", bea)
+    vault.git("checkout", "--quiet", "side")
+    keyvault.ok("set", "add", "reports")
+    vault.git("checkout", "--quiet", "main")
+    vault.git("merge", "--quiet", "--no-edit", "side")
+    assert keyvault.ok("audit", "--json").json["findings"] != []
+    before = {key.kid: key.private for key in all_sealed(vault)}
+    left = {key.kid for key in all_sealed(vault) if key.set == "reports"}
+
+    result = keyvault.ok("recipient", "replace", "bea", bea)
+
+    assert result.lines[0] == "replaced recipient bea by bea"
+    assert all(opens(bea, key) for key in all_sealed(vault))
+    assert {key.kid for key in all_sealed(vault) if key.private != before[key.kid]} == left
+    found = keyvault.ok("audit", "--json").json["findings"]
+    assert {one["code"] for one in found} == {"not-resealed"}
+    assert keyvault.ok("recipient", "replace", "bea", bea).out == "nothing to do\n"
+
+
 def test_check_finds_a_foreign_recipient(keyvault: Terminal, vault: Vault) -> None:
     """A key that is sealed to somebody who is not on the list, or not to somebody who is, is reported with exit 1."""
     keyvault.ok("recipient", "add", identity(keyvault, "bea"))

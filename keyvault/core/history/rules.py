@@ -50,8 +50,15 @@ def instant(seconds: int) -> datetime:
 # --- records --------------------------------------------------------------------------------------------
 
 
-def judge_growth(old: Entry, new: Entry | None, *, recipients_changed: bool) -> Iterator[Problem]:
-    """Yield what a record lost, or what changed that must stay, against its version in one parent."""
+def judge_growth(old: Entry, new: Entry | None, *, reseal: bool) -> Iterator[Problem]:
+    """
+    Yield what a record lost, or what changed that must stay, against its version in one parent.
+
+    Args:
+        old: The version in the parent.
+        new: The version in the commit, or None.
+        reseal: Whether there was a reason to seal the key again.
+    """
     if new is None:
         yield "record-removed", f"the record of {old.key.kid} was removed: what a key was stays on record"
         return
@@ -70,7 +77,7 @@ def judge_growth(old: Entry, new: Entry | None, *, recipients_changed: bool) -> 
         yield "private-removed", f"the sealed private key of a key that is {new.standing.state} is gone"
     if new.sealed and not old.sealed:
         yield "private-added", "a sealed private key appeared where there was none"
-    if old.sealed and new.sealed and was.private != now.private and not recipients_changed:
+    if old.sealed and new.sealed and was.private != now.private and not reseal:
         yield "resealed", "the sealed private key was replaced, and the recipients were not changed"
 
 
@@ -249,9 +256,11 @@ def judge_set(name: str, policy: Policy | None, after: SetCount, before: Sequenc
         if after.live and not any(count.orphaned for count in before):
             yield "set-orphaned", f"set {printable(name)} has live keys, and no table in keyvault.toml"
     elif not table.closing:
-        if not after.active and any(count.active for count in before):
+        # One parent of a merge may have closed the set and opened it again, without keys as yet.
+        known = [count for count in before if count.newest_at is not None]
+        if known and not after.active and all(count.active for count in known):
             yield "active-missing", f"set {name} was left without an active key"
-        if not after.next and any(count.next for count in before):
+        if known and not after.next and all(count.next for count in known):
             yield "next-missing", f"set {name} was left without a next key"
 
 

@@ -1,0 +1,223 @@
+"""
+Every single file operation of a command, git's own included, as the last one, as one that fails, or on a full disk.
+
+A library that is preloaded into keyvault and all that it runs counts what is done to files and strikes at one number.
+Afterwards the branch is at the old commit or at the new one, nothing private lies about in the clear, and the next run
+goes on by itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.exposure import find_private
+from keyvault.operations import audit
+from tests.repo.test_recovery import leftovers
+from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
+
+SOURCE = Path(__file__).with_name("failing.c")
+HOW = ("kill", "EIO", "ENOSPC")
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that counts and strikes."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs Linux and a C compiler")
+    library = tmp_path_factory.mktemp("failing") / "failing.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A command, and what must hold after it was struck.
+
+    Attributes:
+        prepare: Makes the vault that each run gets a copy of.
+        command: What is run.
+        again: What is run afterwards when the branch had moved already; by default the same.
+        commits: How many commits the command makes.
+    """
+
+    prepare: Callable[[Path], Vault]
+    command: tuple[str, ...]
+    again: tuple[str, ...] | None = None
+    commits: int = 1
+
+
+def due_vault(top: Path) -> Vault:
+    return make_vault(top, sets=["id-token:ES256", "access-token:EdDSA"], confirm="commit").wait(90 * DAY)
+
+
+def no_vault(top: Path) -> Vault:
+    return Vault(top / "vault", environment(top))
+
+
+def vault_of_two(top: Path) -> Vault:
+    vault = due_vault(top)
+    identity = top / "bea.json"
+    assert vault.run("identity", "new", "--kid", "bea", "-o", str(identity)).returncode == 0
+    assert vault.run("recipient", "add", str(identity)).returncode == 0
+    return vault
+
+
+DUE = ("rotate", "--due")
+SITE = "https://keys.example.com"
+SETS = ("--set", "id-token:ES256", "--set", "access-token:EdDSA")
+CASES = {
+    "init": Case(no_vault, ("init", "vault", "--url", SITE, "--confirm", "commit", *SETS), again=DUE),
+    "rotate": Case(due_vault, DUE),
+    "revoke": Case(due_vault, ("revoke", "{active}", "--reason", "compromised"), again=DUE),
+    "recipient remove": Case(vault_of_two, ("recipient", "remove", "bea", "--rotate"), again=("recipient", "check")),
+    "render": Case(due_vault, ("render", "-o", "{top}/site"), commits=0),
+    "publish": Case(due_vault, ("publish", "{top}/site"), commits=0),
+}
+
+
+@dataclass
+class Figures:
+    """How many operations a command takes, and what became of the runs that were struck."""
+
+    operations: int = 0
+    points: int = 0
+    old: int = 0
+    new: int = 0
+
+
+class Sweep:
+    """A command, run to its end once to be counted and compared with, then struck."""
+
+    def __init__(self, name: str, top: Path, library: Path) -> None:
+        self.case, self.top, self.library = CASES[name], top, library
+        self.template = self.case.prepare(top / "template")
+        self.base = self.commits(self.template)
+        self.active = self.template.active().kid if self.base else ""
+        vault = self.copy("whole")
+        self.figures = Figures(operations=self.struck(vault, 0, "kill"))
+        assert self.commits(vault) == self.base + self.case.commits
+        self.site = self.output(vault)
+
+    def copy(self, name: str) -> Vault:
+        return copy_vault(self.template, self.top / name)
+
+    @staticmethod
+    def commits(vault: Vault) -> int:
+        done = subprocess.run(
+            ["git", "rev-list", "--count", "HEAD"],
+            cwd=vault.folder if vault.folder.exists() else vault.top,
+            env=vault.environ | {"GIT_CEILING_DIRECTORIES": str(vault.top)},
+            capture_output=True,
+            check=False,
+        )
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    @staticmethod
+    def output(vault: Vault) -> dict[str, bytes]:
+        site = vault.top / "site"
+        return dict(tree(site)) if site.exists() else {}
+
+    def words(self, vault: Vault, command: tuple[str, ...]) -> list[str]:
+        return [word.format(top=vault.top, active=self.active) for word in command]
+
+    def struck(self, vault: Vault, at: int, how: str) -> int:
+        """Run the command, strike at one operation, and return how many it has come to; at 0 it is let be."""
+        counter = vault.top.with_suffix(".count")
+        counter.write_bytes(bytes(8))
+        environ = {
+            "LD_PRELOAD": str(self.library),
+            "FAILING_ROOT": str(vault.top),
+            "FAILING_COUNT": str(counter),
+            "FAILING_AT": str(at or 2**62),
+            "FAILING_HOW": how,
+        }
+        standing = replace(vault, folder=vault.top) if not self.base else vault
+        process = standing.start(*self.words(vault, self.case.command), environ=environ)
+        _output, errors = process.communicate(timeout=120)
+        assert b"Traceback" not in errors, errors.decode()
+        return int.from_bytes(counter.read_bytes(), sys.byteorder)
+
+    def check(self, at: int, how: str) -> None:
+        """Strike at one operation; then see that the vault is whole, and that the next run ends the work."""
+        where = f"{how} at operation {at}"
+        vault = self.copy(f"{how}-{at}")
+        self.struck(vault, at, how)
+        moved = self.commits(vault) - self.base
+        assert moved in (0, self.case.commits), where
+        assert in_the_clear(vault) == [], where
+        if self.commits(vault):
+            vault.git("fsck", "--strict", "--no-dangling")
+        again = self.case.again if moved and self.case.again else self.case.command
+        standing = vault if self.commits(vault) else replace(vault, folder=vault.top)
+        done = standing.run(*self.words(vault, again))
+        assert done.returncode == 0, (where, done.stderr)
+        assert self.commits(vault) == self.base + self.case.commits, where
+        assert self.output(vault) == self.site, where
+        assert (vault.status, leftovers(vault)) == ([], []), where
+        assert audit.audit(vault.context()).errors == (), where
+        for key_set in vault.state().sets.values():
+            assert key_set.active is not None
+            assert key_set.next is not None
+        shutil.rmtree(vault.top)
+        self.figures.points += 1
+        self.figures.new += bool(moved)
+        self.figures.old += not moved
+
+    def run(self, how: str, *, most: int | None = None) -> None:
+        """Strike at every operation, or at so many that are spread over all of them."""
+        every = range(1, self.figures.operations + 1)
+        step = 1 if most is None else max(1, len(every) // most)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for _ in pool.map(lambda at: self.check(at, how), every[step // 2 :: step]):
+                pass
+
+
+def in_the_clear(vault: Vault) -> list[str]:
+    """Return files that hold a private key in the clear, in git's own objects too; identities are where they belong."""
+    found = []
+    for path in sorted(vault.top.rglob("*")):
+        if not path.is_file() or "config" in path.relative_to(vault.top).parts[:1] or path.name == "bea.json":
+            continue
+        data = path.read_bytes()
+        if path.parent.parent.name == "objects":
+            data = zlib.decompressobj().decompress(data) if data[:1] == b"x" else data
+        if find_private(data):
+            found.append(str(path.relative_to(vault.top)))
+    return found
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
+    """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one."""
+    Sweep("rotate", tmp_path, failing).run(how, most=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path: Path, how: str) -> None:
+    """The same for every single one of them: nothing blocks the next run, there is no third state, no key is doubled."""
+    sweep = Sweep("rotate", tmp_path, failing)
+    sweep.run(how)
+    print(how, sweep.figures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"rotate"}))
+def test_a_command_survives_a_strike(failing: Path, tmp_path: Path, name: str, how: str) -> None:
+    """So do the other commands, at operations that are spread over all of them."""
+    sweep = Sweep(name, tmp_path, failing)
+    sweep.run(how, most=15)
+    print(name, how, sweep.figures)

@@ -1,0 +1,219 @@
+"""
+No false alarm: the audit is silent on every history that legal operations make, and speaks up when a planner errs.
+
+Histories are made by the real planners in a git of memory, ten thousand of them with slow tests. What judges them
+shares no rule with what makes them, so each of the two finds the mistakes of the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from keyvault.core import planning
+from keyvault.core.algorithms import key_spec
+from keyvault.core.events import TRANSITIONS, Event
+from keyvault.core.keys import Key, KeySet
+from keyvault.core.planning import Amend, Create, Plan
+from keyvault.core.policy import SitePolicy
+from keyvault.repo.audit import Audit, audit
+from keyvault.repo.git import Git
+from tests.core.build import HOUR, SECOND
+from tests.core.mutants import MUTANTS, counts_from_the_commit
+from tests.repo.stories import Story, export
+from tests.vaults import run_git
+
+
+def judge(story: Story, *, since: str | None = None) -> Audit:
+    """Audit the main branch of a story, right after its end and by a clock that may be wrong as all the others."""
+    return audit(cast(Git, story.git), story.main.commit, story.clock(), since=since)
+
+
+def check(seed: int) -> Story:
+    """Tell a story, and see that nothing in it is found wrong, by a whole audit and by one that trusts its middle."""
+    story = Story(seed)
+    judged = judge(story)
+    assert judged.errors == (), f"false alarm in the story of seed {seed}"
+    assert judged.commits == len(story.git.ancestors(story.main.commit))
+    if seed % 4 == 0:
+        middle = min(story.git.ancestors(story.main.commit))
+        assert judge(story, since=middle).errors == (), f"false alarm in the story of seed {seed} since {middle}"
+    return story
+
+
+def test_legal_histories_raise_no_alarm() -> None:
+    """Three hundred histories of 15 to 40 commits: no error is found, and everything that can happen has happened."""
+    told: Counter[str] = Counter()
+    for seed in range(300):
+        told.update(check(seed).told)
+
+    happened = {
+        *TRANSITIONS,
+        "due",
+        "rotate",
+        "--alg",
+        "revoke",
+        "roll back",
+        "close",
+        "remove",
+        "open",
+        "open by hand",
+    }
+    happened |= {
+        "add",
+        "add by hand",
+        "recipients",
+        "seal again",
+        "elsewhere",
+        "merge",
+        "conflict",
+        "edit site",
+        "edit confirm",
+    }
+    assert happened - set(told) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("thousand", range(10))
+def test_ten_thousand_legal_histories_raise_no_alarm(thousand: int) -> None:
+    """The same for ten thousand."""
+    for seed in range(1_000 * (thousand + 1), 1_000 * (thousand + 2)):
+        check(seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_git_in_memory_is_like_the_real_one(seed: int, tmp_path: Path, environ: dict[str, str]) -> None:
+    """The same history in a real repository looks the same to the audit: each commit, and what is found in all of it."""
+    story = next(story for story in map(Story, range(100 * seed, 100 * seed + 100)) if "merge" in story.told)
+    run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "vault")
+    folder, marks = tmp_path / "vault", tmp_path / "marks"
+    run_git(folder, environ, "fast-import", "--quiet", f"--export-marks={marks}", stdin=export(story.git))
+    real_ids = dict(line.split(" ") for line in marks.read_text().splitlines())
+    names = {commit: real_ids[f":{number}"] for number, commit in enumerate(story.git.history, 1)}
+    git, head = Git.open(folder, environ), names[story.main.commit]
+
+    def outline(git: Git, head: str, names: dict[str, str]) -> dict[str, object]:
+        return {
+            names.get(one.commit, one.commit): (
+                tuple(names.get(parent, parent) for parent in one.parents),
+                one.authored_at,
+                one.changes,
+            )
+            for one in git.commits(head)
+        }
+
+    assert outline(cast(Git, story.git), story.main.commit, names) == outline(git, head, {})
+    found, real = judge(story), audit(git, head, story.now + HOUR)
+    assert real.commits == found.commits
+    assert set(real.findings) == {replace(one, commit=names[one.commit]) for one in found.findings}
+    assert real.errors == ()
+
+
+# --- planners that are wrong by little ------------------------------------------------------------------
+
+
+def withdraws_at_exactly(key_set: KeySet, at: datetime) -> list[planning.Change]:
+    over = [key for key in key_set.retiring if key.life.keep_until and at >= key.life.keep_until]
+    return [Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),)) for key in over]
+
+
+def forgets_what_was_promised(key_set: KeySet, key: Key | None, at: datetime) -> datetime:
+    policy = key_set.policy
+    if policy.use == "enc":
+        return at + policy.retention
+    return at + policy.signer_lag + policy.token_lifetime + policy.clock_skew
+
+
+def counts_a_receipt_of_any_url(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+    if not key_set.rendered or key_set.policy.use == "enc" or site.confirm == "commit":
+        return key.life.created_at
+    return min(key.life.published.values(), default=None)
+
+
+def a_second_early(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+    if key_set.policy.use == "enc":
+        return key.life.created_at
+    seen = planning.first_seen(key_set, key, site)
+    return None if seen is None else seen + max(key_set.policy.publication_lead - SECOND, timedelta(0))
+
+
+def believes_its_clock(key_set: KeySet, now: datetime) -> datetime:
+    return now
+
+
+def does_not_say_forced(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
+    return Event(at=at, event="activated", token_lifetime=int(key_set.policy.token_lifetime.total_seconds()))
+
+
+def promises_an_hour(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
+    return Event(at=at, event="activated", token_lifetime=3_600, forced=forced)
+
+
+def looks_elsewhere(
+    key_set: KeySet, candidate: Key, at: datetime, live: planning.Live, waiting: list[str]
+) -> tuple[Event, ...]:
+    if not live.get(key_set.policy.url):
+        return ()
+    return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),)
+
+
+def makes_what_it_likes(key_set: KeySet, at: datetime) -> Create:
+    return Create(key_set.name, key_spec("ES512"), (Event(at=at, event="created"),))
+
+
+def sees_it_at_once(key_set: KeySet, at: datetime) -> Create:
+    seen = Event(at=at, event="published", url=key_set.policy.url)
+    return Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"), seen))
+
+
+_SWAP = planning._swap
+_REVOKE = planning.plan_revocation
+
+
+def leaves_no_next(*args: Any, **options: Any) -> list[planning.Change]:
+    return _SWAP(*args, **options)[:-1]
+
+
+def leaves_nothing_behind(*args: Any, **options: Any) -> Plan:
+    return Plan(_REVOKE(*args, **options).changes[:1])
+
+
+EARLY = {"activated-unseen", "activated-early"}
+KEPT = {"kept-too-short"}
+WRONG = [
+    *(
+        pytest.param(*case.values, EARLY if case.values[1] is counts_from_the_commit else KEPT, id=str(case.id))
+        for case in MUTANTS
+    ),
+    pytest.param("_withdrawals", withdraws_at_exactly, {"withdrawn-early"}, id="withdrawn at exactly keep_until"),
+    pytest.param("keep_until", forgets_what_was_promised, KEPT, id="a lowered token_lifetime shortens promises"),
+    pytest.param("first_seen", counts_a_receipt_of_any_url, EARLY, id="the receipt of another url counts"),
+    pytest.param("mature_at", a_second_early, {"activated-early"}, id="activated one second early"),
+    pytest.param("effective_instant", believes_its_clock, {"instant-before-set"}, id="time runs backwards"),
+    pytest.param("_activated", does_not_say_forced, EARLY, id="a gate is passed in silence"),
+    pytest.param("_activated", promises_an_hour, {"token-lifetime"}, id="policy's token_lifetime is not recorded"),
+    pytest.param("_receipts", looks_elsewhere, {"receipt-url"}, id="the receipt is for another url"),
+    pytest.param("_new_next", sees_it_at_once, {"receipt-too-soon"}, id="a key is seen live before it is published"),
+    pytest.param("_new_next", makes_what_it_likes, {"algorithm-differs"}, id="a key of another algorithm"),
+    pytest.param("_swap", leaves_no_next, {"next-missing"}, id="a rotation without a fresh next key"),
+    pytest.param("plan_revocation", leaves_nothing_behind, {"active-missing", "next-missing"}, id="nobody steps in"),
+]
+
+
+@pytest.mark.parametrize(("name", "mutant", "codes"), WRONG)
+def test_a_planner_that_is_wrong_by_little_is_found(
+    name: str, mutant: Callable[..., object], codes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a wrong rule does shows in a history before long, and nothing else is found there."""
+    monkeypatch.setattr(planning, name, mutant)
+    for seed in range(300):
+        if found := {one.code for one in judge(Story(seed)).errors}:
+            assert found <= codes
+            return
+    raise AssertionError("three hundred histories are not enough to find it")

@@ -1,0 +1,347 @@
+"""
+Many at once: whoever is slower plans again, nothing is lost or done twice, and readers see whole commits.
+
+What a single push meets, `test_push` tells; here many people and jobs work at the same time, and some of them
+rewrite what is on the remote.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from keyvault.errors import ConflictError, GitError
+from keyvault.operations import audit, rotation
+from keyvault.operations.changes import Outcome
+from keyvault.repo.remote import Remote
+from tests.vaults import DAY, Vault, make_vault, run_git, tree
+
+PERIOD = 90 * DAY
+
+
+class Tries:
+    """Counts how often each push was tried, in whatever thread."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: list[int] = []
+        self._own = threading.local()
+        push = Remote.push
+
+        def counted(remote: Remote, commit: str) -> None:
+            self._own.count = getattr(self._own, "count", 0) + 1
+            push(remote, commit)
+
+        monkeypatch.setattr(Remote, "push", counted)
+
+    def of(self, run: Callable[[], Outcome]) -> Outcome:
+        """Run a command that pushes, and note how often it tried."""
+        self._own.count = 0
+        outcome = run()
+        self.counts.append(self._own.count)
+        return outcome
+
+
+def protected_remote(vault: Vault) -> Path:
+    """Give *vault* a remote as forges have them: no branch goes back, none is deleted."""
+    bare = vault.publish_to()
+    for rule in ("receive.denyNonFastForwards", "receive.denyDeletes"):
+        run_git(bare, vault.environ, "config", rule, "true")
+    return bare
+
+
+def commits(bare: Path, vault: Vault) -> list[str]:
+    return run_git(bare, vault.environ, "rev-list", "main").splitlines()
+
+
+def race(top: Path, tries: Tries, *, clones: int, rounds: int, forced: int) -> None:
+    """
+    Let clones race, each with a set of its own, and see that every push landed once.
+
+    In each round everything is due, and all run the scheduled job at once; then each rotates its own set by force so
+    many times, as fast as it can.
+    """
+    names = [f"set-{number:02}" for number in range(clones)]
+    vault = make_vault(top, sets=[f"{name}:EdDSA" for name in names], confirm="commit")
+    bare = protected_remote(vault)
+    people = [vault.clone(f"clone-{number}", source=bare) for number in range(clones)]
+    together = threading.Barrier(clones, timeout=300)
+
+    def work(person: Vault, name: str) -> list[Outcome]:
+        outcomes = []
+        for _ in range(rounds):
+            together.wait()
+            person.wait(PERIOD)
+            outcomes.append(tries.of(lambda: rotation.rotate_due(person.context(), push=True)))
+            for _ in range(forced):
+                run = lambda: rotation.rotate(person.context(), [name], forced="a drill", push=True)  # noqa: E731
+                outcomes.append(tries.of(run))
+        return outcomes
+
+    with ThreadPoolExecutor(max_workers=clones) as pool:
+        done = [outcome for outcomes in pool.map(work, people, names) for outcome in outcomes]
+
+    history = commits(bare, vault)
+    made = [outcome.commit for outcome in done if outcome.commit]
+    assert len(done) == len(tries.counts) == clones * rounds * (1 + forced)
+    assert sorted(history) == sorted([vault.head, *made])  # nothing was lost, nothing came from elsewhere
+    assert len(made) == rounds * (1 + clones * forced)  # one rotation for each time that they were due
+    for person in people:
+        person.git("pull", "--quiet", "--ff-only")
+        assert (person.head, person.status) == (history[0], [])
+    state = people[0].state()
+    for name in names:
+        events = Counter(event.event for key in state.sets[name].keys for event in key.events)
+        assert events["activated"] == 1 + rounds * (1 + forced)
+        assert events["created"] == 1 + events["activated"]
+    assert audit.audit(people[0].context()).errors == ()
+    assert max(tries.counts) <= 15, Counter(tries.counts)
+
+
+def test_four_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four clones that push three times each: all of it lands, each in few tries, and the audit finds nothing."""
+    race(tmp_path, Tries(monkeypatch), clones=4, rounds=1, forced=2)
+
+
+@pytest.mark.slow
+def test_sixteen_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for sixteen clones that push ten times each; the worst needs no more than fifteen tries."""
+    tries = Tries(monkeypatch)
+    race(tmp_path, tries, clones=16, rounds=2, forced=4)
+    print(f"pushes by the tries that they took: {sorted(Counter(tries.counts).items())}")
+
+
+# --- one clone ------------------------------------------------------------------------------------------
+
+
+def read_on(vault: Vault, stop: threading.Event, folder: Path) -> list[str]:
+    """Look at a vault until told to stop, as people do who did not ask who else is there; return what was seen."""
+    seen = []
+    while not stop.is_set():
+        done = vault.run("status", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        status = json.loads(done.stdout)
+        for key_set in status["sets"]:
+            states = [key["state"] for key in key_set["keys"]]
+            assert (states.count("active"), states.count("next")) == (1, 1)
+        seen.append(status["commit"])
+        done = vault.run("render", "-o", str(folder / f"site-{len(seen)}"))
+        assert (done.returncode, done.stderr) == (0, "")
+    return seen
+
+
+def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
+    """Let writers rotate in one clone while readers read, and see that each of them saw whole commits."""
+    stop = threading.Event()
+
+    def write(_: int) -> list[str | None]:
+        return [rotation.rotate(vault.context(), [], forced="a drill").commit for _ in range(each)]
+
+    with ThreadPoolExecutor(max_workers=readers + writers) as pool:
+        reading = [pool.submit(read_on, vault, stop, vault.top / f"reader-{number}") for number in range(readers)]
+        try:
+            made = [commit for commits in pool.map(write, range(writers)) for commit in commits]
+        finally:
+            stop.set()
+        seen = [commit for future in reading for commit in future.result()]
+    history = vault.git("rev-list", "HEAD").splitlines()
+    assert len(history) == 1 + writers * each
+    assert sorted(history[:-1]) == sorted(map(str, made))
+    assert set(seen) <= set(history)
+    assert vault.status == []
+    assert audit.audit(vault.context()).errors == ()
+    for site in vault.top.glob("reader-*/site-*"):
+        commit = json.loads((site / "history.json").read_bytes())["commit"]
+        again = vault.top / "again"
+        done = vault.run("render", "-o", str(again), "--ref", commit)
+        assert done.returncode == 0, done.stderr
+        assert dict(tree(site)) == dict(tree(again))
+
+
+def test_readers_see_whole_commits(vault: Vault) -> None:
+    """While two people rotate in a clone, `status` and `render` there show one commit or another, never a mixture."""
+    rotations(vault, readers=1, writers=2, each=3)
+
+
+@pytest.mark.slow
+def test_many_readers_see_whole_commits(vault: Vault) -> None:
+    """The same with four of each, for longer."""
+    rotations(vault, readers=4, writers=4, each=15)
+
+
+def test_many_jobs_in_one_clone_do_what_is_due_once(tmp_path: Path) -> None:
+    """Eight scheduled jobs that begin at once in one clone make one commit together; all end well."""
+    vault = make_vault(tmp_path, sets=["id-token:EdDSA"], confirm="commit").wait(PERIOD)
+
+    jobs = [vault.start("rotate", "--due", "--json") for _ in range(8)]
+    results = [(job.communicate(timeout=120), job.returncode) for job in jobs]
+
+    assert {code for _, code in results} == {0}, results
+    made = [commit for (output, _), _ in results if (commit := json.loads(output)["commit"])]
+    assert made == [vault.head]
+    assert vault.log == ["rotate id-token", "make a vault with id-token"]
+    assert vault.status == []
+
+
+# --- what others do to the remote -----------------------------------------------------------------------
+
+
+def overwrite(bare: Path, vault: Vault, commit: str) -> None:
+    """Put another commit on the remote's branch, as `git push --force` does."""
+    vault.git("push", "--quiet", "--force", str(bare), f"{commit}:refs/heads/main")
+
+
+def foreign_commit(vault: Vault, *parents: str) -> str:
+    """Make a commit that nobody has as yet: the vault as it is, after other parents."""
+    named = [word for parent in parents for word in ("-p", parent)]
+    return vault.git("commit-tree", "HEAD^{tree}", *named, "-m", "rewritten")
+
+
+def test_the_remote_was_set_back(vault: Vault) -> None:
+    """When somebody set the remote back, the next push brings back what was there: we still have it."""
+    bare = vault.publish_to()
+    first = vault.head
+    second = rotation.rotate(vault.context(), [], forced="a drill", push=True).commit
+    overwrite(bare, vault, first)
+
+    outcome = rotation.rotate(vault.context(), [], forced="a drill", push=True)
+
+    assert commits(bare, vault) == [outcome.commit, second, first]
+
+
+@pytest.mark.parametrize("related", [True, False], ids=["another end", "another beginning"])
+def test_the_remote_was_rewritten(vault: Vault, related: bool) -> None:
+    """When somebody pushed another history by force, a person decides which one is right; nothing is written."""
+    bare = vault.publish_to()
+    first = vault.head
+    rotation.rotate(vault.context(), [], forced="a drill", push=True)
+    before, foreign = (vault.head, vault.files()), foreign_commit(vault, *([first] if related else []))
+    overwrite(bare, vault, foreign)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate(vault.context(), [], forced="a drill", push=True)
+
+    assert caught.value.message == "main and origin/main have diverged"
+    assert commits(bare, vault)[0] == foreign
+    assert (vault.head, vault.files(), vault.status) == (before[0], before[1], [])
+    # Whoever takes the other history over learns from a pin that it is another one.
+    vault.git("reset", "--quiet", "--hard", "origin/main")
+    assert "pin-missing" in {one.code for one in audit.audit(vault.context(), pin=before[0]).errors}
+
+
+def test_the_remote_is_rewritten_during_the_push(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When somebody forces another history in between fetch and push, the push is refused and theirs is found."""
+    bare = vault.publish_to()
+    before = vault.head, vault.files()
+    foreign = foreign_commit(vault)
+    push = Remote.push
+
+    def push_later(remote: Remote, commit: str) -> None:
+        overwrite(bare, vault, foreign)
+        push(remote, commit)
+
+    monkeypatch.setattr(Remote, "push", push_later)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate(vault.context(), [], forced="a drill", push=True)
+
+    assert caught.value.message == "main and origin/main have diverged"
+    assert commits(bare, vault) == [foreign]
+    assert (vault.head, vault.files(), vault.status) == (*before, [])
+
+
+def test_the_branch_is_deleted_on_the_remote(vault: Vault) -> None:
+    """When somebody deleted the branch on the remote, the next push makes it again, with all of its history."""
+    bare = vault.publish_to()
+    first = vault.head
+    run_git(bare, vault.environ, "update-ref", "-d", "refs/heads/main")
+
+    outcome = rotation.rotate(vault.context(), [], forced="a drill", push=True)
+
+    assert commits(bare, vault) == [outcome.commit, first]
+
+
+def test_a_rewritten_history_cannot_be_forced_onto_a_protected_remote(vault: Vault) -> None:
+    """On a remote that lets no branch go back, nobody gets past with a rewritten history; ordinary pushes do."""
+    bare = protected_remote(vault)
+    rotation.rotate(vault.context(), [], forced="a drill", push=True)
+    before = commits(bare, vault)
+
+    with pytest.raises(AssertionError, match="denying non-fast-forward"):
+        overwrite(bare, vault, foreign_commit(vault))
+
+    assert commits(bare, vault) == before
+    outcome = rotation.rotate(vault.context(), [], forced="a drill", push=True)
+    assert commits(bare, vault) == [outcome.commit, *before]
+
+
+def test_a_branch_that_is_checked_out_on_the_remote(vault: Vault) -> None:
+    """A remote that is somebody's clone, with the branch checked out, refuses; both sides stay as they were."""
+    other = vault.clone("other")
+    vault.git("remote", "add", "origin", str(other.folder))
+    before = vault.head, vault.files()
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate(vault.context(), [], forced="a drill", push=True)
+
+    assert caught.value.message.startswith("origin/main refused the push: [remote rejected] (branch is currently ")
+    assert not isinstance(caught.value, ConflictError)
+    assert (vault.head, vault.files(), vault.status) == (*before, [])
+    assert (other.head, other.status) == (before[0], [])
+
+
+HOOK = """#!/bin/sh
+# Lets one in three through.
+number=$(($(cat "{count}" 2>/dev/null || echo 0) + 1))
+echo $number > "{count}"
+[ $((number % 3)) -eq 0 ] && exit 0
+echo 'try later' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("name", ["pre-receive", "update"])
+def test_a_hook_that_declines_some_of_those_who_race(vault: Vault, name: str) -> None:
+    """Whom a hook of the remote declines gets an error and has changed nothing; what it lets through has landed."""
+    bare = vault.publish_to()
+    hook = bare / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(count=vault.top / "count"))
+    hook.chmod(0o755)
+    people = [vault.clone(f"clone-{number}", source=bare) for number in range(3)]
+
+    def attempt(person: Vault) -> str | GitError:
+        try:
+            return str(rotation.rotate(person.context(), [], forced="a drill", push=True).commit)
+        except GitError as error:
+            return error
+
+    def work(person: Vault) -> tuple[list[str], list[GitError]]:
+        made: list[str] = []
+        declined: list[GitError] = []
+        for _ in range(4):
+            before = person.head
+            outcome = attempt(person)
+            if isinstance(outcome, GitError):
+                declined.append(outcome)
+                assert person.head == before
+            else:
+                made.append(outcome)
+                assert person.head == outcome
+            assert person.status == []
+        return made, declined
+
+    with ThreadPoolExecutor(max_workers=len(people)) as pool:
+        results = list(pool.map(work, people))
+
+    made = [commit for commits, _ in results for commit in commits]
+    declined = [error for _, errors in results for error in errors]
+    assert sorted(commits(bare, vault)) == sorted([vault.head, *made])
+    assert all(error.message.startswith("origin/main refused the push: ") for error in declined)
+    assert {error.hint for error in declined} == {"a hook of the remote declined it; its messages say why"}
+    assert (len(made) + len(declined), len(made) > 0) == (12, True)
