@@ -98,6 +98,10 @@ def publish(
         list[str] | None,
         typer.Option("--keep", metavar="GLOB", help="Leave such paths of others there; may be given again."),
     ] = None,
+    audited: Annotated[
+        str | None,
+        typer.Option("--audited", metavar="REV", help="A trusted commit: only what came after is audited."),
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """
@@ -115,7 +119,9 @@ def publish(
     from keyvault.operations.publish import publish as operation
 
     with settings.open() as context:
-        done = operation(context, destination, revision=ref, dry_run=dry_run, force=force, keep=keep or [])
+        done = operation(
+            context, destination, revision=ref, dry_run=dry_run, force=force, keep=keep or [], audited=audited
+        )
     if as_json:
         emit_json(
             {

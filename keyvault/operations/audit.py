@@ -47,7 +47,7 @@ def audit(
         repository.git,
         commit,
         context.now,
-        since=None if since is None else repository.head(since),
+        since=None if since is None else _known(context, since),
         pin=None if pin is None else _known(context, pin),
         signers=read_signers(signers) if signers else None,
         exclude=(*exclude, *_excluded(context, commit)),
@@ -55,14 +55,14 @@ def audit(
     )
 
 
-def require_clean(context: Context, revision: str = "HEAD") -> None:
+def require_clean(context: Context, revision: str = "HEAD", *, since: str | None = None) -> None:
     """
     Refuse a commit whose history holds what must not be.
 
     Raises:
         AuditError: It does.
     """
-    found = audit(context, revision=revision).errors
+    found = audit(context, revision=revision, since=since).errors
     if found:
         first = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -6,7 +6,6 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.policy import Policy
 from keyvault.core.text import format_duration
 from keyvault.operations.context import Context
 from keyvault.site.documents import is_shown
@@ -60,7 +59,7 @@ def difference(context: Context, base: str, head: str = "HEAD") -> Difference:
         states = was.state if was else None, now.state if now else None
         if states[0] != states[1]:
             keys.append(KeyDifference(*place, (now or old[place]).public.alg, *states))
-    was_set, now_set = _settings(before.policy if before else None), _settings(after.policy)
+    was_set, now_set = _settings(before), _settings(after)
     settings = [
         SettingDifference(*setting, was_set.get(setting), now_set.get(setting))
         for setting in {**was_set, **now_set}
@@ -76,15 +75,17 @@ def _published(state: VaultState | None) -> dict[tuple[str, str], Key]:
     return {(name, key.kid): key for name, key_set in state.sets.items() for key in key_set.published if is_shown(key)}
 
 
-def _settings(policy: Policy | None) -> dict[tuple[str | None, str], str]:
-    """Return what verifiers and hosts notice of *policy*, by set and name."""
-    if policy is None:
+def _settings(state: VaultState | None) -> dict[tuple[str | None, str], str]:
+    """Return what verifiers, hosts and those who open keys notice of *state*, by set and name."""
+    if state is None:
         return {}
-    site = policy.site
+    policy, site = state.policy, state.policy.site
     found: dict[tuple[str | None, str], str] = {
         (None, "url"): site.url,
         (None, "max_age"): format_duration(site.max_age),
         (None, "discovery"): str(site.discovery).lower(),
+        # Whoever is on this list opens every key that is made from now on.
+        (None, "recipients"): ", ".join(sorted(state.recipients)) or "nobody",
     }
     for name, one in policy.sets.items():
         found |= {(name, "alg"): str(one.spec), (name, "issuer"): one.issuer}

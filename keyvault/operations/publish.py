@@ -87,6 +87,7 @@ def publish(
     dry_run: bool = False,
     force: bool = False,
     keep: Sequence[str] = (),
+    audited: str | None = None,
 ) -> Published:
     """
     Publish the site of *revision*.
@@ -99,6 +100,7 @@ def publish(
         dry_run: Say what would be done, and do nothing.
         force: Go back behind the commit that the place shows, and past what an audit finds.
         keep: Patterns of paths that are not of the site and stay all the same.
+        audited: A commit that is trusted with all its history: only what came after is audited.
 
     Raises:
         AuditError: The history of the commit holds what must not be.
@@ -111,7 +113,7 @@ def publish(
     from keyvault.publish.stores import SCHEMES, ObjectStore
 
     if not force:
-        require_clean(context, revision)
+        require_clean(context, revision, since=audited)
     scheme = _SCHEME.match(destination)
     if destination.startswith(_BRANCH):
         branch = _branch(context, destination.removeprefix(_BRANCH))
@@ -154,12 +156,11 @@ def _check_gate(context: Context, name: str, live: str | None, commit: str, *, f
         )
 
 
-def _check_ours(name: str, paths: Collection[str], keep: Sequence[str]) -> None:
-    """Refuse a place that holds something which is not a site of ours."""
-    if any(not is_kept(path, keep) for path in paths) and not all(marker in paths for marker in MARKERS):
-        # An upload that was interrupted before its second file has the first alone.
-        if all(path == HISTORY or is_kept(path, keep) for path in paths):
-            return
+def _check_ours(name: str, paths: Collection[str], live: str | None, keep: Sequence[str]) -> None:
+    """Refuse a place that holds something which is not a site of ours; *live* is the commit that it shows."""
+    # history.json is written first: where it names a commit, an upload of ours has begun here.
+    ours = live is not None or all(marker in paths for marker in MARKERS)
+    if not ours and any(not is_kept(path, keep) for path in paths):
         raise UsageError(
             f"{name} holds files that are not a published site",
             hint="name an empty place, or a prefix of its own below it",
@@ -173,10 +174,14 @@ def _to_folder(
     context: Context, output: Path, *, revision: str, dry_run: bool, force: bool, keep: Sequence[str]
 ) -> Published:
     state, files = site_files(context, revision=revision)
-    check_output(output, context.repository.folder)
-    mark = output / HISTORY
-    live = live_commit(mark.read_bytes() if mark.is_file() else None)
-    _check_gate(context, str(output), live, state.commit, force=force)
+    live: str | None = None
+
+    def gate() -> None:
+        nonlocal live
+        mark = output / HISTORY
+        live = live_commit(mark.read_bytes() if mark.is_file() else None)
+        _check_gate(context, str(output), live, state.commit, force=force)
+
     paths: set[str] = set()
     uploaded: list[str] = []
 
@@ -189,10 +194,12 @@ def _to_folder(
 
     before = set(paths_below(output))
     if dry_run:
+        check_output(output, context.repository.folder, keep)
+        gate()
         for _ in noted():
             pass
     else:
-        write_site(noted(), output, protected=context.repository.folder, keep=keep)
+        write_site(noted(), output, protected=context.repository.folder, keep=keep, gate=gate)
     deleted = sorted(path for path in before - paths if not is_kept(path, keep))
     return Published(state.commit, live, len(paths), uploaded, deleted)
 
@@ -225,9 +232,9 @@ def _to_store(
         site = _render(context, Path(folder) / "site", revision)
         commit = site.state.commit
         there = store.listing()
-        _check_ours(store.name, there, keep)
         mark = store.read(HISTORY) if HISTORY in there else None
         live = live_commit(mark.data if mark else None)
+        _check_ours(store.name, there, live, keep)
         _check_gate(context, store.name, live, commit, force=force)
 
         def as_wanted(path: str, found: Found) -> bool:
@@ -322,9 +329,9 @@ def _to_branch(
     remote = Remote.of(git, f"refs/heads/{name}")
     old = remote.fetch()
     entries = {entry.path: entry for entry in git.tree(old)} if old else {}
-    _check_ours(remote.name, entries, keep)
     history = entries.get(HISTORY)
     live = live_commit(next(git.blobs([history.oid])) if history else None)
+    _check_ours(remote.name, entries, live, keep)
     _check_gate(context, remote.name, live, state.commit, force=force)
     kept = [entry for path, entry in entries.items() if path not in site and is_kept(path, keep)]
     site.update(zip((entry.path for entry in kept), git.blobs(entry.oid for entry in kept), strict=True))

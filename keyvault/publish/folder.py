@@ -6,11 +6,13 @@ Source: docs/format.md; rename(2).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +22,13 @@ from keyvault.errors import RenderError, UsageError
 #: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
 #: folders of hand-made pages.
 MARKERS = (".nojekyll", "history.json")
+
+
+#: How long a run waits for another one that writes beside the same place.
+LOCK_WAIT = 60.0
+
+#: Ends of the names of folders in which a site is put together, or was moved aside.
+_NEW, _OLD = ".keyvault-new", ".keyvault-old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,12 @@ class Written:
 
 
 def write_site(
-    files: Iterable[tuple[str, bytes]], output: Path, *, protected: Path | None = None, keep: Sequence[str] = ()
+    files: Iterable[tuple[str, bytes]],
+    output: Path,
+    *,
+    protected: Path | None = None,
+    keep: Sequence[str] = (),
+    gate: Callable[[], None] = lambda: None,
 ) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
@@ -49,13 +63,21 @@ def write_site(
         output: The folder; made where it is missing.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
+        gate: Asked once nobody else writes there any more; it raises where the site must not go there.
 
     Raises:
         UsageError: *output* is not a folder of ours.
         RenderError: It cannot be written. The old site is as it was.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
-    check_output(output, protected)
+    with _alone(output):
+        _recover(output)
+        check_output(output, protected, keep)
+        gate()
+        return _write(files, output, keep)
+
+
+def _write(files: Iterable[tuple[str, bytes]], output: Path, keep: Sequence[str]) -> Written:
     beside: _Beside | None = None
     same: list[str] = []
     changed = 0
@@ -87,6 +109,59 @@ def write_site(
     return Written(len(paths), changed)
 
 
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """
+    Hold the lock of the folder that *output* lies in; the operating system lets go of it when its holder dies.
+
+    It is the folder itself that is locked, so no file is left behind. Where a system cannot, nobody waits.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    folder = output.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RenderError(f"{folder} cannot be read: {error.strerror}") from None
+    try:
+        deadline = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RenderError(
+                        f"another keyvault has been writing beside {output} for {LOCK_WAIT:.0f} s", hint="wait for it"
+                    ) from None
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+def _recover(output: Path) -> None:
+    """Put back the site that a dead run had moved aside, and remove what it had begun; nobody else is at work here."""
+    prefix = f".{output.name}."
+    try:
+        left = [one for one in output.parent.iterdir() if one.name.startswith(prefix)]
+    except OSError:
+        return
+    for one in left:
+        if one.suffix == _OLD and not output.exists():
+            with contextlib.suppress(OSError):
+                one.rename(output)
+        elif one.suffix in (_OLD, _NEW) and one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+
+
 def paths_below(folder: Path) -> Iterator[str]:
     """Yield the path of each file below *folder*, relative to it; none where there is no such folder."""
     for place, _, names in os.walk(folder):
@@ -113,9 +188,9 @@ def holds(target: Path, data: bytes) -> bool:
         return False
 
 
-def check_output(output: Path, protected: Path | None) -> None:
+def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ()) -> None:
     """
-    Refuse a folder that a site is not written to.
+    Refuse a folder that a site is not written to; what *keep* names may lie in any.
 
     Raises:
         UsageError: It holds *protected*, is no folder, or holds files that are no site.
@@ -125,7 +200,10 @@ def check_output(output: Path, protected: Path | None) -> None:
         raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise UsageError(f"{output} is not a folder")
-    if output.is_dir() and any(output.iterdir()) and not all((output / name).is_file() for name in MARKERS):
+    foreign = output.is_dir() and not all((output / name).is_file() for name in MARKERS)
+    if foreign and (
+        any(not is_kept(path, keep) for path in paths_below(output)) or (not keep and any(output.iterdir()))
+    ):
         raise UsageError(
             f"{output} holds files that are not a rendered site", hint="name an empty folder, or one that render made"
         )
@@ -144,7 +222,7 @@ class _Beside:
     def __init__(self, output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         self._output = output
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".keyvault-new", dir=output.parent))
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=_NEW, dir=output.parent))
         # A site is for everybody to read, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
         self._folders = {""}
@@ -182,7 +260,7 @@ class _Beside:
         if not self._output.exists():
             self.folder.rename(self._output)
             return
-        old = self.folder.with_suffix(".keyvault-old")
+        old = self.folder.with_suffix(_OLD)
         self._output.rename(old)
         try:
             self.folder.rename(self._output)

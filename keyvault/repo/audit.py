@@ -493,6 +493,7 @@ class _Commit:
                 self._say(RECIPIENTS, [("recipients-missing", "keys are sealed, and nobody is said to open them")])
             return
         known = [one for parent in self.parents for one in (parent.recipients or {}).values()]
+        was = ledger.recipients
         try:
             ledger.recipients = decode_recipients(data, path=RECIPIENTS)
         except RecordError as error:
@@ -500,6 +501,8 @@ class _Commit:
                 self._say(RECIPIENTS, [("recipients-malformed", error.message)])
             return
         ledger.recipients_oid = change.after
+        if new and was is not None:
+            self._say(RECIPIENTS, _recipient_changes(was, ledger.recipients))
         self._say(RECIPIENTS, _weak_recipients(one for one in ledger.recipients.values() if one not in known))
 
     def _read_identities(self, changes: Mapping[str, TreeChange], contents: Mapping[str, bytes]) -> None:
@@ -591,6 +594,13 @@ def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
     return new.events[: len(old.events)] == old.events and not any(
         event.note or event.forced or event.url not in (None, url) for event in added
     )
+
+
+def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:
+    for kid in sorted({**old, **new}):
+        if old.get(kid) != new.get(kid):
+            what = "is new" if kid not in old else "was taken off" if kid not in new else "has another key"
+            yield "recipients-changed", f"recipient {printable(kid)} {what}"
 
 
 def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:

@@ -115,6 +115,13 @@ def _dig(found: Any, parts: list[str]) -> Any:
     return found
 
 
+def _bare(condition: Any) -> str:
+    """Return a condition without the braces that it may stand in."""
+    text = text_of(condition).strip()
+    match = _EXPRESSION.fullmatch(text)
+    return match[1] if match else text
+
+
 def text_of(value: Any) -> str:
     """Return *value* as it is put into a string."""
     if isinstance(value, bool):
@@ -227,7 +234,7 @@ class Player:
                 "run_id": "1",
                 "ref_name": "main",
                 "event_name": event,
-                "event": payload,
+                "event": {"repository": {"default_branch": "main"}, **payload},
             },
             "inputs": inputs,
             "vars": self.variables,
@@ -248,9 +255,7 @@ class Player:
         environ = {**self.environ, "GITHUB_ACTIONS": "true", "CI": "true", "RUNNER_TEMP": str(temp)}
         environ |= {"GITHUB_WORKSPACE": str(folder), "GITHUB_EVENT_NAME": event, "GITHUB_REF_NAME": "main"}
         job = Job(name, definition, folder, temp, environ, context)
-        condition = text_of(definition.get("if", "success()"))
-        match = _EXPRESSION.fullmatch(condition.strip())
-        condition = match[1] if match else condition
+        condition = _bare(definition.get("if", "success()"))
         if not _STATUS.search(condition):
             condition = f"success() && ({condition})"
         if not evaluate(condition, context):
@@ -258,17 +263,18 @@ class Player:
         job.environ |= {key: filled(value, context) for key, value in (document.get("env") or {}).items()}
         job.environ |= {key: filled(value, context) for key, value in (definition.get("env") or {}).items()}
         job.result = "success"
-        try:
-            for step in definition["steps"]:
-                try:
-                    self._step(job, step)
-                except StepFailure as error:
-                    if step.get("continue-on-error") is not True:
-                        raise
-                    job.log += f"{error}, and goes on\n"
-        except StepFailure as error:
-            job.result = "failure"
-            job.log += f"{error}\n"
+        for step in definition["steps"]:
+            condition = _bare(step.get("if", "success()"))
+            if job.result == "failure" and not _STATUS.search(condition.replace("success()", "")):
+                continue
+            if "if" in step and not evaluate(condition, context):
+                continue
+            try:
+                self._step(job, step)
+            except StepFailure as error:
+                job.log += f"{error}\n"
+                if step.get("continue-on-error") is not True:
+                    job.result = "failure"
         outputs = definition.get("outputs") or {}
         job.outputs = {key: filled(value, context) for key, value in outputs.items()}
         return job

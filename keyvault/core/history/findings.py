@@ -81,7 +81,7 @@ ERRORS = (
 )
 
 #: Codes of what is legal and worth a look.
-NOTES = ("forced", "policy-loosened", "not-resealed")
+NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed")
 
 
 @dataclass(frozen=True, slots=True)
