@@ -64,7 +64,8 @@ EXPIRY = timedelta(days=14)
 #: No cache is exact to the second.
 SLACK = timedelta(minutes=1)
 
-_MAX_AGE = re.compile(r'max-age\s*=\s*"?(\d{1,12})"?', re.IGNORECASE)
+# What shared caches are told, where it is said apart, counts as much.
+_MAX_AGE = re.compile(r'\b(?:s-maxage|max-age)\s*=\s*"?(\d{1,12})"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +140,14 @@ def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
 
 def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> Iterator[Drift]:
     control = headers.get("cache-control", "")
-    match = _MAX_AGE.search(control)
+    longest = max((int(seconds) for seconds in _MAX_AGE.findall(control)), default=None)
     allowed = format_duration(max_age)
     if re.search(r"\bno-(?:store|cache)\b", control, re.IGNORECASE):
         yield Drift("cache-control", "may not be cached: AWS STS and others then fail", url)
-    elif match is None:
+    elif longest is None:
         yield Drift("cache-control", "does not say how long it may be cached", url)
-    elif timedelta(seconds=int(match[1])) > max_age:
-        yield Drift("cache-control", f"may be cached for {match[1]} s, policy's max_age is {allowed}", url)
+    elif longest > max_age.total_seconds():
+        yield Drift("cache-control", f"may be cached for {longest} s, policy's max_age is {allowed}", url)
     age = headers.get("age", "")
     if re.fullmatch(r"\d{1,12}", age) and timedelta(seconds=int(age)) > max_age + SLACK:
         yield Drift("cache-age", f"comes from a cache that has had it for {age} s, max_age is {allowed}", url)
@@ -175,6 +176,8 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if not isinstance(kid, str):
             yield Drift("unknown-served", f"serves a key without kid at place {place}", url)
+            if isinstance(jwk, dict) and set(jwk) & PRIVATE_MEMBERS:
+                yield Drift("private-member", f"serves private members at place {place}: revoke that key", url)
             continue
         name = printable(kid)[:128]
         if set(jwk) & PRIVATE_MEMBERS:

@@ -17,18 +17,22 @@ import codecs
 import re
 from bisect import bisect_left
 
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,]|\\[nr]){40,})")
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,`]|\\+[nr]){40,})")
 _AGE = re.compile(r"age-secret-key-(?:pq-)?1[0-9a-z]{50,}")
 # What stands before it is looked at second: a pattern that begins with plain letters is found many times faster.
-_KTY = re.compile(r"kty(?<![\w-]kty)\\*[\"']?\s*[:=]\s*\\*[\"']?(?:RSA|EC|OKP|oct|AKP)(?![\w-])")
+_KTY = re.compile(r"kty(?<![\w-]kty)\\*[\"'`]?\s*(?:=>|[:=])\s*\\*[\"'`]?(?:RSA|EC|OKP|oct|AKP)(?![\w-])")
 # A symmetric key of 128 bits has 22 letters; no shorter one is sound.
 _MEMBER = re.compile(
-    r"(?<![\w-])(d|p|q|dp|dq|qi|k|priv)\\*[\"']?\s*[:=]\s*\\*[\"']?[A-Za-z0-9_-]{22,}(?![A-Za-z0-9_.-])"
+    r"(?<![\w-])(d|p|q|dp|dq|qi|k|priv)\\*[\"'`]?\s*(?:=>|[:=])\s*\\*[\"'`]?[A-Za-z0-9_-]{22,}(?![A-Za-z0-9_.-])"
 )
 #: A private RSA JWK of 8,192 bits, written over many lines, is not longer than this.
 _REACH = 8_000
 # What PEM, and JSON that begins with a JWK's usual brackets, look like in Base64.
-_BASE64 = re.compile(r"(?:LS0tLS1CRUdJTi|eyJ|eyA|ewo|ewk|ewog|W3s|Wwo)[A-Za-z0-9+/]{40,}={0,2}")
+# Programs wrap it after 64 or 76 letters. A key in DER begins with MI and a length, or with MC, MD, MF or MH.
+_BASE64 = re.compile(
+    r"(?:LS0tLS1CRUdJTi|eyJ|eyA|ewo|ewk|ewog|W3s|Wwo|(?<![A-Za-z0-9+/])M[ICDFH][A-Za-z0-9+/]{2})"
+    r"(?:[A-Za-z0-9+/]|(?<=[A-Za-z0-9+/]{60})\r?\n\s*){40,}={0,2}"
+)
 #: The key of OpenSSH that has no passphrase: its cipher is "none".
 _OPENSSH_PLAIN = base64.b64encode(b"openssh-key-v1\0\0\0\0\4none")[:-4].decode()
 _DER_MAX = 20_000
@@ -60,11 +64,13 @@ def _find(text: str) -> str | None:
 
 def _find_encoded(text: str) -> str | None:
     for found in _BASE64.finditer(text):
-        body = found[0].rstrip("=")
+        body = re.sub(r"\s", "", found[0]).rstrip("=")
         try:
-            inner = base64.b64decode(body[: len(body) // 4 * 4])
+            inner = base64.b64decode(body + "=" * (-len(body) % 4))
         except binascii.Error:
             continue
+        if inner[:1] == b"\x30" and len(inner) <= _DER_MAX and _is_private_der(inner):
+            return "a private key in DER, in Base64"
         if what := _find(inner.decode(errors="replace")):
             return f"{what}, in Base64"
     return None

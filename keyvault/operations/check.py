@@ -16,7 +16,7 @@ from datetime import timedelta
 from keyvault.core.drift import Drift, discovery_drift, response_drift, set_drift
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import overdue
-from keyvault.errors import LiveError
+from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
 from keyvault.operations.publish import HISTORY
 from keyvault.publish import live
@@ -102,6 +102,10 @@ def _places(state: VaultState, url: str | None) -> tuple[str, list[_Place]]:
     """Return where the site is looked at, and every document there."""
     own = state.policy.site.url
     wanted = (url or own).rstrip("/")
+    try:
+        live.check_address(wanted)
+    except LiveError as error:
+        raise UsageError(error.message, hint=f"an https URL, such as {own}") from None
     base = own if (wanted + "/").startswith(own + "/") else wanted
     documents = [(path, data, True) for path, data in jwk_sets(state)]
     documents += [(path, data, False) for path, data in discovery(state)]

@@ -7,6 +7,7 @@ The files ship with the package. What stands in a repository already is never re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -18,6 +19,11 @@ from keyvault.errors import RenderError, UsageError
 KINDS = ("github", "gitlab", "none")
 
 DISTRIBUTION = "jwks-keyvault"
+
+#: A name, perhaps with extras, and what pins it.
+_REQUIREMENT = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[A-Za-z0-9,._ -]+\])? *(?:===?|@) *[^\s;#]\S*(?: +--hash=\S+)*"
+)
 
 #: By kind: files of the package, below keyvault/ci, and where they go.
 _FILES: Mapping[str, Mapping[str, str]] = {
@@ -80,11 +86,18 @@ def installed_tool() -> str:
             "this keyvault is not installed, so CI cannot be told what to install",
             hint=f"--tool {DISTRIBUTION}==1.2.3, or --tool '{DISTRIBUTION} @ git+https://…@COMMIT'",
         ) from None
-    # PEP 610: only what pip was given by URL has this file.
-    url, commit = _origin(found.read_text("direct_url.json"))
-    if commit:
-        return f"{DISTRIBUTION} @ git+{url}@{commit}"
-    return f"{DISTRIBUTION}=={found.version}"
+    # PEP 610: only what pip was given by URL, or as a folder, has this file.
+    recorded = found.read_text("direct_url.json")
+    if recorded is None:
+        return f"{DISTRIBUTION}=={found.version}"
+    url, commit = _origin(recorded)
+    if not commit:
+        # An index may not have it, or may have something else under its name.
+        raise UsageError(
+            "this keyvault was not installed from an index or a commit, so CI cannot be told what to install",
+            hint=f"--tool '{DISTRIBUTION} @ git+https://…@COMMIT'",
+        )
+    return f"{DISTRIBUTION} @ git+{url}@{commit}"
 
 
 def _origin(text: str | None) -> tuple[str, str]:
@@ -102,7 +115,7 @@ def _origin(text: str | None) -> tuple[str, str]:
 
 
 def _requirement(text: str) -> str:
-    if not text.strip() or printable(text) != text or text.lstrip().startswith(("-", "#")):
+    if printable(text) != text or not _REQUIREMENT.fullmatch(text.strip()):
         raise UsageError(
             f"--tool {printable(text)!r:.100} is not a line of a requirements file",
             hint=f"--tool {DISTRIBUTION}==1.2.3",

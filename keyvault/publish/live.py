@@ -207,8 +207,11 @@ def check_address(url: str) -> None:
     Raises:
         LiveError: It is not https (http for localhost), or names a link-local address.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise LiveError(f"{_shown(url)} is not a URL", code="refused") from None
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise LiveError(f"{_shown(url)} is not https", code="refused")
@@ -238,6 +241,7 @@ def _ask(url: str, most: int, deadline: float) -> Answer:
     from urllib3 import Timeout
     from urllib3.exceptions import HTTPError, SSLError
 
+    check_address(url)
     asked, origin = url, urlsplit(url)[:2]
     redirects: list[str] = []
     with _pool() as pool:

@@ -213,3 +213,42 @@ def test_openssh_agrees(tmp_path: Path) -> None:
 
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "correct horse", "-N", "", "-f", key], check=True)
     assert find_private(key.read_bytes()) == "a PEM block OPENSSH PRIVATE KEY"
+
+
+def _wrapped(data: bytes, width: int) -> bytes:
+    """Return *data* in Base64 as programs print it."""
+    text = base64.b64encode(data).decode()
+    return "\n".join(text[place : place + width] for place in range(0, len(text), width)).encode() + b"\n"
+
+
+EC_JWK = json.loads(KINDS["EC"].export())
+DISGUISES = {
+    "PEM in Base64, wrapped at 76": _wrapped(PLAIN["PKCS#8"], 76),
+    "JWK in Base64, wrapped at 76": _wrapped(KINDS["RSA"].export().encode(), 76),
+    "PEM in Base64, wrapped and indented": _wrapped(PLAIN["PKCS#8"], 64).replace(b"\n", b"\n    "),
+    "DER in Base64": base64.b64encode(PLAIN["DER"]),
+    "DER of RSA in Base64": b'key = "' + base64.b64encode(PLAIN["DER, PKCS#1"]) + b'"',
+    "PEM in JSON in JSON": json.dumps(json.dumps({"pem": PLAIN["PKCS#8"].decode()})).encode(),
+    "Ruby": "{ {} }".replace("{}", ", ".join(f'"{name}"=>"{value}"' for name, value in EC_JWK.items())).encode(),
+    "backticks": ("{ " + ", ".join(f"{name}: `{value}`" for name, value in EC_JWK.items()) + " }").encode(),
+}
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_private_key_in_disguise_is_found(name: str) -> None:
+    """As programs print it and languages write it."""
+    assert find_private(DISGUISES[name]) is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        base64.b64encode(EC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+        base64.b64encode(LOCKED_UP["DER"]),
+        _wrapped(LOCKED_UP["PKCS#8"], 76),
+    ],
+    ids=["public DER", "encrypted DER", "encrypted PEM, wrapped"],
+)
+def test_what_is_no_secret_passes_in_base64(data: bytes) -> None:
+    """A certificate or an encrypted key looks much the same."""
+    assert find_private(data) is None

@@ -23,15 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core import drift
-from keyvault.core.drift import CODES, EXPIRY
-from keyvault.errors import LiveError
+from keyvault.core.drift import CODES, EXPIRY, response_drift, set_drift
+from keyvault.errors import LiveError, UsageError
 from keyvault.operations import check as module
 from keyvault.operations import rotation
 from keyvault.operations.check import Checked, check
 from keyvault.operations.publish import publish
 from tests.docs.pages import first_column, read, sections
 from tests.publish.servers import free_port, wait_for
-from tests.site.vaults import Lab, MakeVault
+from tests.site.vaults import T0, Lab, MakeVault
 
 JWKS = "/.well-known/jwks.json"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -382,12 +382,42 @@ def test_a_host_that_is_not_there(vault: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://keys.example.com", "https://169.254.169.254", "ftp://example.com", "file:///etc"]
+    "url",
+    ["http://keys.example.com", "https://169.254.169.254", "ftp://example.com", "file:///etc", "foo", "http://[::1"],
 )
 def test_urls_that_are_not_asked(vault: Lab, url: str) -> None:
-    """Plain http elsewhere, and addresses that only a machine of a cloud has."""
-    (one,) = check(vault.context(), url).findings
-    assert one.code == "refused"
+    """Plain http elsewhere, addresses that only a machine of a cloud has, and what is no URL: wrong usage."""
+    with pytest.raises(UsageError, match=r"is not https|is not asked|is not a URL"):
+        check(vault.context(), url)
+
+
+@pytest.mark.parametrize(
+    ("control", "found"),
+    [
+        ("max-age=600, s-maxage=600", set()),
+        ("max-age=600, s-maxage=86400", {"cache-control"}),
+        ("s-maxage=601", {"cache-control"}),
+    ],
+)
+def test_what_shared_caches_are_told_counts(control: str, found: set[str]) -> None:
+    """A proxy keeps the set for as long as s-maxage says."""
+    url = "https://keys.example.com/jwks.json"
+    headers = {
+        "cache-control": control, "content-type": "application/json", "access-control-allow-origin": "*",
+    }  # fmt: skip
+    found_drift = response_drift(
+        url, headers, status=200, redirects=(), complete=True, expires=None, now=T0, max_age=timedelta(minutes=10)
+    )
+    assert {one.code for one in found_drift} == found
+
+
+def test_a_private_key_without_a_kid_is_named_as_one(vault: Lab) -> None:
+    """It is worse than unknown."""
+    wanted = vault.site()[".well-known/jwks.json"]
+    served = json.loads(wanted)
+    served["keys"].append({"kty": "oct", "k": "c2VjcmV0"})
+    codes = [one.code for one in set_drift("https://x.example", vault.state(), wanted, json.dumps(served).encode())]
+    assert codes == ["unknown-served", "private-member"]
 
 
 def _certificate(folder: Path, ends: datetime) -> tuple[Path, ssl.SSLContext]:

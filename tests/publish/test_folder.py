@@ -408,3 +408,61 @@ def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.Monke
 
     assert [(label, done) for label, done, _ in told] == [("rendering", 500), ("rendering", 1_000)]
     assert all(done <= total for _, done, total in told)
+
+
+# --- one at a time ----------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
+    """Killed between its two renames, a run leaves no site at its place: the next one finds the old one."""
+    aside = output.parent / f".{output.name}.abc.keyvault-old"
+    output.rename(aside)
+    (output.parent / f".{output.name}.abc.keyvault-new").mkdir()
+    (output.parent / f".{output.name}.abc.keyvault-new" / "half").write_text("")
+    seen: list[dict[str, bytes]] = []
+    write_site(NEW.items(), output, gate=lambda: seen.append(tree(output)))
+    assert seen == [OLD]
+    assert tree(output) == NEW
+    assert left_behind(output) == []
+
+
+def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
+    """Of two that write to one place, the later one looks at what the earlier one has put there."""
+    begun, go_on, order = threading.Event(), threading.Event(), []
+
+    def slow() -> Iterator[tuple[str, bytes]]:
+        begun.set()
+        assert go_on.wait(30)
+        yield from NEW.items()
+
+    first = threading.Thread(target=lambda: order.append(write_site(slow(), output)))
+    second = threading.Thread(target=lambda: write_site(OLD.items(), output, gate=lambda: order.append(tree(output))))
+    first.start()
+    assert begun.wait(30)
+    second.start()
+    go_on.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert order[1] == NEW
+    assert tree(output) == OLD
+
+
+def test_a_gate_that_is_shut_leaves_the_old_site(output: Path) -> None:
+    """Nothing is written when the site must not go there."""
+
+    def shut() -> None:
+        raise UsageError("not behind what is live")
+
+    with pytest.raises(UsageError, match="not behind"):
+        write_site(NEW.items(), output, gate=shut)
+    assert tree(output) == OLD
+    assert left_behind(output) == []
+
+
+def test_what_is_kept_may_lie_there_before_the_first_site(tmp_path: Path) -> None:
+    """A page that proves a domain does not make a folder that of somebody else, where it is named."""
+    place = tmp_path / "www"
+    place.mkdir()
+    (place / "google1.html").write_bytes(b"x")
+    write_site(NEW.items(), place, keep=["google*.html"])
+    assert tree(place) == {**NEW, "google1.html": b"x"}

@@ -303,3 +303,18 @@ def test_command_on_a_real_store(vault: Lab, s3: Store, prefix: str, tmp_path: P
     assert err.startswith("keyvault: error: ")
     assert os.linesep * 2 not in err
     assert BUCKET in err
+
+
+def test_a_first_upload_that_is_killed_is_finished(vault: Lab, s3: Store) -> None:
+    """After any of its requests the next run knows the place as its own, and fills it."""
+    with cutting(s3.environ["AWS_ENDPOINT_URL"]) as proxy:
+        environ = {**s3.environ, "AWS_ENDPOINT_URL": proxy.url}
+        for after in (1, 2, 3, 5, 9, 17):
+            prefix = f"first-{after}"
+            proxy.requests.clear()
+            proxy.after = after
+            proxy.victim = run(vault, environ, s3.destination(prefix))
+            proxy.victim.communicate(timeout=60)
+            proxy.victim = proxy.after = None
+            put(vault, s3, prefix)
+            assert s3.site(prefix) == vault.site()

@@ -151,6 +151,8 @@ def _jwk_set(source: Source, consumers: Sequence[Consumer]) -> Iterator[Finding]
     elif reading.keys is None:
         single = ", but those of a single JWK: put it into an array" if "kty" in reading.value else ""
         yield finding("no-keys", f"has no array keys{single}")
+        if single:
+            yield from lint_keys([reading.value], consumers)
     elif not reading.keys:
         yield finding("empty-set", "has no key: verifiers that fetch it forget all that they knew")
     else:
