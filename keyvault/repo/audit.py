@@ -294,7 +294,8 @@ class _Walk:
         lines = [self.trust[parent] for parent in step.parents] or [(Trust(),)]
         lists = dict.fromkeys(line[-1] for line in lines)
         newest = _newest(lines)
-        before, own = lines[newest or 0][-1], inside[newest or 0]
+        base = next((n for n, line in enumerate(lines) if line[-1].required), 0) if newest is None else newest
+        before, own = lines[base][-1], inside[base]
         after = before
         if SIGNERS_SSH in own:
             after = replace(after, ssh=own[SIGNERS_SSH].after)

@@ -371,7 +371,7 @@ def test_an_old_list_is_not_brought_back(lab: Lab) -> None:
     ):
         for parents in ((ours, side), (side, ours)):
             changes = {LIST: lab.allowed("ada"), **change}
-            for who, code in ((None, "unsigned"), ("eve", "signer-unknown"), ("bob", "signer-unknown")):
+            for who, code in ((None, "unsigned"), ("bob", "signer-unknown")):
                 merged = lab.commit(who, changes, parents=parents)
                 assert lab.found() == [(code, merged)]
             lab.commit("ada", changes, parents=parents)
@@ -424,7 +424,7 @@ def test_another_root_names_nobody(lab: Lab) -> None:
         later = lab.commit("eve")
         found = lab.found()
         assert ("signer-unknown", merged) in found
-        assert ("signer-unknown", later) in found or parents[0] == root
+        assert ("signer-unknown", later) in found
 
 
 # --- what the repository says is not run ----------------------------------------------------------------
@@ -615,7 +615,9 @@ def test_without_ssh_keygen(lab: Lab) -> None:
     assert lab.found() == [("signature-unchecked", two), ("signature-unchecked", three), ("unsigned", unsigned)]
 
 
-def test_neither_programs_nor_lists_are_left_behind(lab: Lab) -> None:
+def test_no_list_is_left_behind(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written to check signatures is gone."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     assert lab.findings() == ()
-    assert list(Path(tempfile.gettempdir()).glob("keyvault-*/allowed")) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
