@@ -387,6 +387,7 @@ def test_an_old_branch_that_has_nothing_to_do_with_the_vault(lab: Lab) -> None:
         lab.commit(None, {"README.md": "hello", LIST: lab.allowed("ada")}, parents=parents)
         bad = lab.commit("bob")
         assert lab.found() == [("signer-unknown", bad)]
+        assert lab.found(since=ours) == [("signer-unknown", bad)]
 
 
 def test_a_branch_from_before_signatures_were_required(lab: Lab) -> None:
