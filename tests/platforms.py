@@ -36,6 +36,7 @@ _WINDOWS: Mapping[str, str] = {
     "tests/repo/test_hostile.py": "its traps are programs with #!/bin/sh, which do not run there",
     "tests/repo/test_push.py::test_files_of_every_kind_come_along": _MODES,
     "tests/repo/test_read.py::test_a_read_only_repository": _MODES,
+    "tests/repo/test_signatures.py": "what signs there is run by scripts with #!/bin/sh",
     "tests/site/test_determinism.py::test_umask_changes_neither_bytes_nor_modes": _MODES,
 }
 

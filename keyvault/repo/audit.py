@@ -14,7 +14,7 @@ import contextlib
 import fnmatch
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -151,6 +151,8 @@ class _Walk:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     #: By commit, who may sign after it, behind those who could before.
     trust: dict[str, tuple[Trust, ...]] = field(default_factory=dict)
+    #: Who might sign before the trusted commit: every line after it has had these.
+    older: set[Trust] = field(default_factory=set)
     trees: dict[str, str] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     begun: bool = False
@@ -286,15 +288,19 @@ class _Walk:
                         pass
         self.begun = self.begun or ledger.policy_oid is not None
         required = ledger.policy is not None and ledger.policy.audit.require_signatures
-        self.trust[commit] = (Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP)),)
+        trust = Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP))
+        self.trust[commit] = (trust,)
+        if commit != self.since:
+            self.older.add(trust)
         return ledger
 
     def _judge_trust(self, step: CommitChanges, inside: Sequence[Mapping[str, TreeChange]]) -> None:
         """Decide by whom a commit must be signed, and who may sign after it."""
         lines = [self.trust[parent] for parent in step.parents] or [(Trust(),)]
         lists = dict.fromkeys(line[-1] for line in lines)
-        newest = _newest(lines)
-        before, own = lines[newest or 0][-1], inside[newest or 0]
+        newest = _newest(lines, self.older)
+        base = next((n for n, line in enumerate(lines) if line[-1].required), 0) if newest is None else newest
+        before, own = lines[base][-1], inside[base]
         after = before
         if SIGNERS_SSH in own:
             after = replace(after, ssh=own[SIGNERS_SSH].after)
@@ -362,10 +368,10 @@ def _new_everywhere(differences: Sequence[Sequence[TreeChange]]) -> list[TreeCha
     return [change for change in differences[0] if (change.path, change.after) in common]
 
 
-def _newest(lines: Sequence[tuple[Trust, ...]]) -> int | None:
+def _newest(lines: Sequence[tuple[Trust, ...]], older: Set[Trust]) -> int | None:
     """Return which of *lines* had the lists of all others, and has another one since; None where that is not one."""
     lists = {line[-1] for line in lines}
-    found = {line[-1]: index for index, line in reversed([*enumerate(lines)]) if lists <= set(line)}
+    found = {line[-1]: index for index, line in reversed([*enumerate(lines)]) if lists - older <= set(line)}
     return next(iter(found.values())) if len(found) == 1 else None
 
 

@@ -57,6 +57,34 @@ def test_imports_point_downwards_only() -> None:
                 assert name.split(".")[1] in ALLOWED[room], f"{path} imports {name}"
 
 
+def test_the_audit_has_rules_of_its_own() -> None:
+    """A second opinion that asks the first is none: of what writes vaults, its core takes the form of an event only."""
+    found = {
+        f"{name}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for _, path, tree in modules()
+        if path.startswith("core/history/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None)]
+        for alias in node.names
+    }
+    assert "keyvault.core.events.Event" in found
+    events = {name for name in found if name.startswith("keyvault.core.events")}
+    planning = {name for name in found if "planning" in name or name == "keyvault.core"}
+    assert (events, planning) == ({"keyvault.core.events.Event"}, set())
+
+
+def test_the_audit_asks_no_record_for_its_life() -> None:
+    """What a key or a set derives by the rules of those that write is not asked by the audit."""
+    for _, path, tree in modules():
+        if path.startswith("core/history/") or path == "repo/audit.py":
+            asked = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            assert not {one for one in asked if one.endswith((".life", "key.state"))}, path
+            assert not set(imported(tree)) & {
+                f"keyvault.core.keys.{name}" for name in ("KeySet", "VaultState", "promise")
+            }
+
+
 @pytest.mark.parametrize(
     ("names", "rooms"),
     [

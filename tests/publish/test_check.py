@@ -416,7 +416,7 @@ def test_a_private_key_without_a_kid_is_named_as_one(vault: Lab) -> None:
     wanted = vault.site()[".well-known/jwks.json"]
     served = json.loads(wanted)
     served["keys"].append({"kty": "oct", "k": "c2VjcmV0"})
-    codes = [one.code for one in set_drift("https://x.example", vault.state(), wanted, json.dumps(served).encode())]
+    codes = [one.code for one in set_drift("https://x.example", vault.state, wanted, json.dumps(served).encode())]
     assert codes == ["unknown-served", "private-member"]
 
 

@@ -43,7 +43,7 @@ from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, copy_vault
 
 RECIPIENTS = "keys.enc/recipients.json"
 POLICY = "keyvault.toml"
-#: A signed PKCS#8 key of nobody's, made for this run.
+#: What looks like a private key, and is none.
 PEM = (
     "-----BEGIN PRIVATE KEY-----\n"
     + b64u(b"0" * 48).replace("-", "A").replace("_", "B")

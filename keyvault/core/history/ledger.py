@@ -185,13 +185,12 @@ class Ledger:
 
         What one of the two lines holds both of was said there.
         """
-        for folded, theirs in other.kids.items():
+        for folded, theirs in sorted(other.kids.items() - self.kids.items()):
             ours = self.kids.setdefault(folded, theirs)
             if ours != theirs and theirs not in self.entries and ours not in other.entries:
                 yield theirs, "kid-reused", f"its kid was used on the other side, in {ours}"
-        for thumbprint, their_kid in other.thumbprints.items():
+        for thumbprint, their_kid in sorted(other.thumbprints.items() - self.thumbprints.items()):
             our_kid = self.thumbprints.setdefault(thumbprint, their_kid)
-            if our_kid != their_kid:
-                ours, theirs = self.kids[our_kid.casefold()], self.kids[their_kid.casefold()]
-                if theirs not in self.entries and ours not in other.entries:
-                    yield theirs, "key-reused", f"its public key was used on the other side, as {our_kid}"
+            ours, theirs = self.kids[our_kid.casefold()], self.kids[their_kid.casefold()]
+            if our_kid != their_kid and theirs not in self.entries and ours not in other.entries:
+                yield theirs, "key-reused", f"its public key was used on the other side, as {our_kid}"

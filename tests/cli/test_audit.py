@@ -1,0 +1,261 @@
+"""`audit` on the command line: what is printed, exit codes, and what `publish` makes of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from keyvault.cli.audit import SHOWN_MAX
+from tests.cli.terminal import Terminal
+from tests.cli.test_actions import Step, annotations, rows
+from tests.vaults import HOUR, Vault, copy_vault
+
+NASTY = "keys.enc/\x1b[2J\u202eevil|`x`.txt"
+
+
+@pytest.fixture
+def bad(vault: Vault) -> str:
+    """The commit that removed the record of the active key."""
+    vault.wait(HOUR)
+    commit = vault.commit({vault.active().path: None})
+    vault.commit({"README.md": "hello"})
+    return commit
+
+
+def test_a_good_history(keyvault: Terminal, vault: Vault) -> None:
+    """One line that says how far it went; exit code 0."""
+    result = keyvault("audit")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"1 commit up to {vault.head[:12]}: nothing that must not be\n"
+    vault.commit({"README.md": "hello"})
+    assert keyvault.ok("audit").out == f"2 commits up to {vault.head[:12]}: nothing that must not be\n"
+    assert keyvault.ok("-q", "audit").out == ""
+
+
+def test_findings(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """A line each, with commit, code, file and sentence; exit code 5, and where the codes are explained."""
+    result = keyvault("audit")
+    assert result.code == 5
+    assert [line.split()[:3] for line in result.lines] == [
+        ["error", bad[:12], "record-removed"],
+        ["error", bad[:12], "active-missing"],
+    ]
+    assert "the record of" in result.lines[0]
+    assert result.error == "2 findings in 3 commits"
+    assert result.hint == "docs/audit.md says what to do about each code"
+
+
+def test_notes_are_no_errors(keyvault: Terminal, vault: Vault) -> None:
+    """What was forced is shown, and all is well."""
+    keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
+    result = keyvault.ok("audit")
+    assert result.lines[0].split()[:3] == ["note", vault.head[:12], "forced"]
+    assert result.lines[1].endswith("nothing that must not be")
+    assert keyvault.ok("-q", "audit").out == ""
+
+
+def test_json(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """All of it, for programs; the exit code is the same."""
+    result = keyvault("audit", "--json")
+    assert result.code == 5
+    assert {name: result.json[name] for name in ("commit", "since", "commits")} == {
+        "commit": vault.head,
+        "since": None,
+        "commits": 3,
+    }
+    assert [(one["code"], one["level"], one["commit"]) for one in result.json["findings"]] == [
+        ("record-removed", "error", bad),
+        ("active-missing", "error", bad),
+    ]
+    assert {"path", "message"} < set(result.json["findings"][0])
+
+
+def test_quietly(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """Codes and commits of what must not be, and nothing else on stdout."""
+    keyvault("rotate", "access-token", "--force", "--reason", "a test")
+    result = keyvault("-q", "audit")
+    assert (result.code, result.lines) == (5, [f"record-removed {bad}", f"active-missing {bad}"])
+
+
+def test_many_of_a_code(keyvault: Terminal, vault: Vault) -> None:
+    """Of each code the first few are shown, and how many more there are."""
+    vault.commit({f"keys.enc/{number}.txt": "hello" for number in range(SHOWN_MAX + 3)})
+    result = keyvault("audit")
+    assert len(result.lines) == SHOWN_MAX
+    assert "and 3 more of unexpected-path; --json has them all" in result.err
+    assert len(keyvault("audit", "--json").json["findings"]) == SHOWN_MAX + 3
+
+
+def test_a_revision(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """An older commit can be judged; one that is not here is an error."""
+    assert keyvault.ok("audit", f"{bad}~1").out.startswith("1 commit up to ")
+    missing = keyvault("audit", "no-such-branch")
+    assert (missing.code, missing.error) == (1, "there is no commit 'no-such-branch' here")
+    assert keyvault("audit", "--all").code == 2
+
+
+def test_since(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """After a commit that is trusted there is less to find, and the output says from where it went on."""
+    result = keyvault.ok("audit", "--since", bad)
+    assert result.out == f"1 commit up to {vault.head[:12]} after {bad[:12]}: nothing that must not be\n"
+    assert keyvault.ok("audit", "--since", bad, "--json").json["since"] == bad
+    assert keyvault.ok("audit", "--since", "HEAD").out.startswith("0 commits up to ")
+    unknown = keyvault("audit", "--since", "no-such-commit")
+    assert (unknown.code, unknown.error) == (1, "there is no commit 'no-such-commit' here")
+
+
+@pytest.mark.parametrize("pin", ["1" * 40, "no-such-tag", "--all", "-h"])
+def test_a_pin_that_is_not_there(pin: str, keyvault: Terminal, vault: Vault) -> None:
+    """Is a finding, whatever it is: the commit may have been in the history that was."""
+    result = keyvault("audit", f"--pin={pin}")
+    assert (result.code, result.lines[0].split()[:3]) == (5, ["error", vault.head[:12], "pin-missing"])
+    assert result.error == "1 finding in 1 commit"
+
+
+def test_a_pin(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """A commit of the history is none, however it is named."""
+    for pin in (f"{bad}~1", bad[:10], "HEAD", "main"):
+        assert "pin-missing" not in keyvault("audit", "--pin", pin).out
+
+
+def test_signers(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
+    """A file that cannot be read, or names nobody, is wrong usage; one that names others finds all unsigned."""
+    lines = tmp_path / "signers"
+    for path, why in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read"), (lines, "names nobody")):
+        lines.write_text("\n")
+        result = keyvault("audit", "--signers", path)
+        assert (result.code, result.out) == (2, "")
+        assert why in result.error
+    lines.write_text("ada@example.com ssh-ed25519 AAAA\n")
+    result = keyvault("-q", "audit", "--signers", lines)
+    assert (result.code, result.lines) == (5, [f"unsigned {vault.head}"])
+
+
+def test_exclude(keyvault: Terminal, vault: Vault) -> None:
+    """Paths outside of the vault can be left out, on the command line too."""
+    pem = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
+    vault.commit({"tests/key.pem": pem})
+    assert keyvault("-q", "audit").lines == [f"private-in-clear {vault.head}"]
+    assert keyvault("audit", "--exclude", "docs/*").code == 5
+    assert keyvault("audit", "--exclude", "docs/*", "--exclude", "tests/*").code == 0
+
+
+def test_history_that_was_cut_off(keyvault: Terminal, vault: Vault, bad: str) -> None:
+    """A shallow clone is an error, and no clean bill."""
+    shallow = copy_vault(vault, vault.top / "copy").clone("shallow", "--depth=1", source=vault.folder.as_uri())
+    result = Terminal.of(shallow)("audit")
+    assert (result.code, result.out) == (1, "")
+    assert result.hint == "git fetch --unshallow"
+
+
+def test_outside_of_a_vault(fresh: Terminal) -> None:
+    """There is nothing to judge."""
+    assert fresh("audit").code == 1
+
+
+def test_nothing_raw_reaches_the_terminal(keyvault: Terminal, vault: Vault) -> None:
+    """Escapes, overrides and line breaks in paths, notes and names are shown, not obeyed."""
+    key = vault.active()
+    vault.plant(NASTY, "hello")
+    record = vault.files()[key.path].decode()
+    nasty = "\\u001b[31m\\u202e\\n::set-output::" + "\u2066x"
+    vault.plant(
+        key.path, record.replace('"event": "activated",', f'"event": "activated",\n      "note": "{nasty}",', 1)
+    )
+    vault.plant(f"keys.enc/id\u202e/{key.kid}.json", record.replace('"id-token"', '"id\u202e"'))
+    for arguments in (("audit",), ("-q", "audit"), ("audit", "--pin", "\x1b[2J\u202e"), ("audit", "\x1b[2J")):
+        keyvault.tty = True
+        result = keyvault(*arguments, NO_COLOR="1")
+        assert result.code in (1, 5)
+        for text in (result.out, result.err):
+            assert all(char == "\n" or char.isprintable() for char in text), ascii(text)
+    keyvault.tty = False
+    assert NASTY.encode("unicode_escape").decode() in keyvault("audit").out
+    assert "\u202e" not in keyvault("audit", "--json").out
+
+
+@pytest.fixture
+def step(keyvault: Terminal, tmp_path: Path) -> Step:
+    made = Step(tmp_path)
+    keyvault.environ.update(made.environ)
+    return made
+
+
+def test_github_actions(keyvault: Terminal, vault: Vault, bad: str, step: Step) -> None:
+    """A table in the summary, an annotation for each error beside its file, and how many there are."""
+    vault.plant(NASTY, "hello")
+    result = keyvault("audit", "--json")
+    found = result.json["findings"]
+    assert step.outputs == {"findings": str(len(found))} == {"findings": "3"}
+    assert [row[1].replace("\\", "") for row in rows(step.summary)] == [one["code"] for one in found]
+    assert step.summary.startswith("### Audit of 4 commits\n")
+    assert re.search(r"\\\|\\`x\\`", step.summary)
+    assert [level for level, _ in annotations(result.err)] == ["error"] * 4
+    assert re.findall(r"^::error file=([^,]*),title=", result.err, re.MULTILINE)[0] == found[0]["path"]
+
+
+def test_github_actions_where_all_is_well(keyvault: Terminal, vault: Vault, step: Step) -> None:
+    """The summary says so; with --quiet nothing is told."""
+    keyvault.ok("-q", "audit")
+    assert (step.summary, step.outputs) == ("", {})
+    keyvault.ok("audit")
+    assert "Nothing was found." in step.summary
+    assert step.outputs == {"findings": "0"}
+
+
+# --- publish --------------------------------------------------------------------------------------------
+
+
+def test_publish_refuses(keyvault: Terminal, vault: Vault, bad: str, tmp_path: Path) -> None:
+    """What an audit finds is not published, and nothing is written; --force goes past it."""
+    place = tmp_path / "www"
+    result = keyvault("publish", str(place))
+    assert (result.code, result.out) == (5, "")
+    assert result.error == (
+        f"the history of this vault holds what must not be: record-removed in commit {bad[:12]}: "
+        f"{keyvault('audit', '--json').json['findings'][0]['message']} (and 1 more)"
+    )
+    assert result.hint == "keyvault audit shows all of it; docs/audit.md says what to do about each code"
+    assert not place.exists()
+    assert keyvault("publish", str(place), "--dry-run").code == 5
+
+    keyvault.ok("publish", str(place), "--force")
+    assert (place / ".well-known" / "jwks.json").is_file()
+
+
+def test_publish_goes_on_after_notes(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
+    """A note refuses nothing."""
+    keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
+    assert {one["level"] for one in keyvault.ok("audit", "--json").json["findings"]} == {"note"}
+    keyvault.ok("publish", str(tmp_path / "www"))
+
+
+def test_publish_of_an_older_commit(keyvault: Terminal, vault: Vault, bad: str, tmp_path: Path) -> None:
+    """Only the history of what is published counts."""
+    keyvault.ok("publish", str(tmp_path / "www"), "--ref", f"{bad}~1")
+
+
+# --- in a process of its own ----------------------------------------------------------------------------
+
+
+def test_as_a_process(vault: Vault) -> None:
+    """The exit code and the streams are those of the program; no traceback, whatever the vault holds."""
+    assert vault.run("audit").returncode == 0
+    vault.commit({"keyvault.toml": "[[", "keys.enc/recipients.json": "{", vault.active().path: "["})
+    done = vault.run("audit")
+    assert done.returncode == 5
+    assert {line.split()[2] for line in done.stdout.splitlines()} == {
+        "policy-malformed",
+        "recipients-malformed",
+        "record-malformed",
+    }
+    assert "Traceback" not in done.stderr
+
+
+def test_help(fresh: Terminal) -> None:
+    """It says what the exit code means, and every option; its examples are checked with those of all commands."""
+    text = fresh.ok("audit", "--help").out
+    for word in ("Exit code 5", "--since", "--pin", "--signers", "--exclude", "--json", "keyvault audit --pin"):
+        assert word in text
