@@ -231,5 +231,5 @@ def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path
 def test_a_command_survives_a_strike(failing: Path, tmp_path: Path, name: str, how: str) -> None:
     """So do the other commands, at operations that are spread over all of them."""
     sweep = Sweep(name, tmp_path, failing)
-    sweep.run(how, most=15)
+    sweep.run(how, most=10)
     print(name, how, sweep.figures)
