@@ -171,7 +171,12 @@ def init(
     policy = config.read_policy(text)
     repository, created = _repository(folder, environ, branch)
     context = Context(repository, now, environ)
-    if (folder / config.FILE).exists() or _committed(repository, config.FILE):
+    made = _committed(repository, config.FILE)
+    if made:
+        # A run that died after its commit has its files still to write, and no other command finds a vault without.
+        with contextlib.suppress(GitError):
+            apply(repository, lambda head: None)
+    if made or (folder / config.FILE).exists():
         raise UsageError(f"there is a vault in {folder} already", hint="keyvault set add NAME --alg ALG adds a set")
     repository.git.branch()
     _require_user(repository.git, created)
@@ -235,9 +240,27 @@ def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[
 
 
 def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
-    bare = Git(folder, folder, folder, False, False, None, "", environ)
-    # An empty template: hooks and settings of the machine's template folder are nobody's choice here.
-    bare.run("init", "--quiet", "--template=", f"--initial-branch={branch}")
+    import shutil
+
+    def make(place: Path) -> None:
+        # An empty template: hooks and settings of the machine's template folder are nobody's choice here.
+        bare = Git(place, place, place, False, False, None, "", environ)
+        bare.run("init", "--quiet", "--template=", f"--initial-branch={branch}")
+
+    if (folder / ".git").exists():  # a broken one; git mends what it can
+        make(folder)
+        return
+    # It comes to its place as a whole: one that is half made, with a lock in it, would be in the way of the next run.
+    beside = folder / ".keyvault-init"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir()
+        make(beside)
+        (beside / ".git").rename(folder / ".git")
+    except OSError as error:
+        raise GitError(f"no repository can be made in {folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _committed(repository: Repository, path: str) -> bool:

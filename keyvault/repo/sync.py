@@ -202,8 +202,10 @@ def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -
     try:
         git.move_branch(branch, old=old, new=new, reason=reason)
     except GitError:
-        journal.unlink(missing_ok=True)
-        raise
+        # Git can fail after it has moved the branch, such as on a full disk: then the commit stands.
+        if git.resolve(branch) != new:
+            journal.unlink(missing_ok=True)
+            raise
     try:
         warnings = _follow(git, old, new)
     except (GitError, OSError) as error:

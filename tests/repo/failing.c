@@ -80,8 +80,11 @@ static int our_file(int fd)
     return count && !fstat(fd, &status) && S_ISREG(status.st_mode) && ours(fd, "");
 }
 
-/* Count one operation, and return whether it is to fail; *fills* says that it needs room on the disk. */
-static int fails(int fills)
+/* What an operation needs. That a file cannot be removed is nothing that a program could get over by itself. */
+enum { NEVER_FAILS, NEEDS_NOTHING, NEEDS_ROOM };
+
+/* Count one operation, and return whether it is to fail. */
+static int fails(int needs)
 {
     uint64_t number = __atomic_add_fetch(count, 1, __ATOMIC_SEQ_CST);
     if (number < at || (number > at && how != FULL))
@@ -90,7 +93,7 @@ static int fails(int fills)
         kill(0, SIGKILL);
         pause();
     }
-    if (how == FULL && !fills)
+    if (needs == NEVER_FAILS || (how == FULL && needs != NEEDS_ROOM))
         return 0;
     errno = how == FULL ? ENOSPC : EIO;
     return 1;
@@ -104,7 +107,7 @@ static int fails(int fills)
         va_start(rest, flags);                                                                                       \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                      \
         va_end(rest);                                                                                                \
-        if (flags & (O_CREAT | O_TRUNC) && ours(AT_FDCWD, path) && fails(1))                                         \
+        if (flags & (O_CREAT | O_TRUNC) && ours(AT_FDCWD, path) && fails(NEEDS_ROOM))                                         \
             return -1;                                                                                               \
         return real(path, flags, mode);                                                                              \
     }
@@ -119,38 +122,38 @@ OPEN(open64)
         va_start(rest, flags);                                                                                       \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                      \
         va_end(rest);                                                                                                \
-        if (flags & (O_CREAT | O_TRUNC) && ours(folder, path) && fails(1))                                           \
+        if (flags & (O_CREAT | O_TRUNC) && ours(folder, path) && fails(NEEDS_ROOM))                                           \
             return -1;                                                                                               \
         return real(folder, path, flags, mode);                                                                      \
     }
 OPENAT(openat)
 OPENAT(openat64)
 
-#define WRAP(type, name, declared, given, counted, fills)                                                            \
+#define WRAP(type, name, declared, given, counted, needs)                                                            \
     type name declared                                                                                               \
     {                                                                                                                \
         REAL(name);                                                                                                  \
-        if ((counted) && fails(fills))                                                                               \
+        if ((counted) && fails(needs))                                                                               \
             return -1;                                                                                               \
         return real given;                                                                                           \
     }
 
-WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), our_file(fd), 1)
-WRAP(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t place), (fd, data, size, place), our_file(fd), 1)
-WRAP(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t place), (fd, data, size, place), our_file(fd), 1)
-WRAP(int, ftruncate, (int fd, off_t size), (fd, size), our_file(fd), 0)
-WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size), our_file(fd), 0)
-WRAP(int, fsync, (int fd), (fd), our_file(fd), 0)
-WRAP(int, fdatasync, (int fd), (fd), our_file(fd), 0)
-WRAP(int, rename, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), 0)
-WRAP(int, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new), ours(to, new), 0)
-WRAP(int, link, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), 1)
+WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), our_file(fd), NEEDS_ROOM)
+WRAP(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t place), (fd, data, size, place), our_file(fd), NEEDS_ROOM)
+WRAP(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t place), (fd, data, size, place), our_file(fd), NEEDS_ROOM)
+WRAP(int, ftruncate, (int fd, off_t size), (fd, size), our_file(fd), NEEDS_NOTHING)
+WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size), our_file(fd), NEEDS_NOTHING)
+WRAP(int, fsync, (int fd), (fd), our_file(fd), NEEDS_NOTHING)
+WRAP(int, fdatasync, (int fd), (fd), our_file(fd), NEEDS_NOTHING)
+WRAP(int, rename, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), NEEDS_NOTHING)
+WRAP(int, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new), ours(to, new), NEEDS_NOTHING)
+WRAP(int, link, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), NEEDS_ROOM)
 WRAP(int, linkat, (int from, const char *old, int to, const char *new, int flags), (from, old, to, new, flags),
-     ours(to, new), 1)
-WRAP(int, symlink, (const char *target, const char *path), (target, path), ours(AT_FDCWD, path), 1)
-WRAP(int, unlink, (const char *path), (path), ours(AT_FDCWD, path), 0)
-WRAP(int, unlinkat, (int folder, const char *path, int flags), (folder, path, flags), ours(folder, path), 0)
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), 1)
-WRAP(int, mkdirat, (int folder, const char *path, mode_t mode), (folder, path, mode), ours(folder, path), 1)
-WRAP(int, rmdir, (const char *path), (path), ours(AT_FDCWD, path), 0)
-WRAP(int, chmod, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), 0)
+     ours(to, new), NEEDS_ROOM)
+WRAP(int, symlink, (const char *target, const char *path), (target, path), ours(AT_FDCWD, path), NEEDS_ROOM)
+WRAP(int, unlink, (const char *path), (path), ours(AT_FDCWD, path), NEVER_FAILS)
+WRAP(int, unlinkat, (int folder, const char *path, int flags), (folder, path, flags), ours(folder, path), NEVER_FAILS)
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), NEEDS_ROOM)
+WRAP(int, mkdirat, (int folder, const char *path, mode_t mode), (folder, path, mode), ours(folder, path), NEEDS_ROOM)
+WRAP(int, rmdir, (const char *path), (path), ours(AT_FDCWD, path), NEVER_FAILS)
+WRAP(int, chmod, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), NEEDS_NOTHING)

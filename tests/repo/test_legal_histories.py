@@ -22,12 +22,14 @@ from keyvault.core.events import TRANSITIONS, Event
 from keyvault.core.keys import Key, KeySet
 from keyvault.core.planning import Amend, Create, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.operations import keys, rotation
+from keyvault.operations.audit import audit as check_audit
 from keyvault.repo.audit import Audit, audit
 from keyvault.repo.git import Git
 from tests.core.build import HOUR, SECOND
 from tests.core.mutants import MUTANTS, counts_from_the_commit
 from tests.repo.stories import Story, export
-from tests.vaults import run_git
+from tests.vaults import Vault, run_git
 
 
 def judge(story: Story, *, since: str | None = None) -> Audit:
@@ -113,6 +115,25 @@ def test_the_git_in_memory_is_like_the_real_one(seed: int, tmp_path: Path, envir
     assert real.commits == found.commits
     assert set(real.findings) == {replace(one, commit=names[one.commit]) for one in found.findings}
     assert real.errors == ()
+
+
+def test_a_set_that_one_branch_closed_and_opened_again(vault: Vault) -> None:
+    """A branch may leave a set without keys until the next run; merging it is no alarm either, whichever side is first."""
+    for first, second in (("main", "side"), ("side", "main")):
+        vault.git("branch", "--force", "side")
+        vault.git("checkout", "--quiet", "side")
+        plain = (vault.folder / "keyvault.toml").read_text()
+        keys.remove_set(vault.context(), "id-token")
+        vault.commit({"keyvault.toml": plain}, "open the set again")
+        vault.git("checkout", "--quiet", "main")
+        vault.commit({"README.md": f"{first} comes first\n"})
+        vault.git("checkout", "--quiet", first)
+        vault.git("merge", "--quiet", "--no-edit", "--no-ff", second)
+        vault.git("branch", "--force", "both")
+        vault.git("checkout", "--quiet", "-B", "main", "both")
+        rotation.rotate_due(vault.context())
+
+        assert check_audit(vault.context()).errors == ()
 
 
 # --- planners that are wrong by little ------------------------------------------------------------------

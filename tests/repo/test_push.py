@@ -412,7 +412,9 @@ def race(vault: Vault, origin: Path, times: int) -> list[str | None]:
             colleague.git("push", "--quiet")
         return Draft({"mine.txt": b"%d\n" % len(bases)}, "mine\n", vault.now)
 
-    sync.apply(vault.repository, make, push=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync, "PUSH_WAIT_MAX", 0.01)  # the colleague is as fast as we are slow
+        sync.apply(vault.repository, make, push=True)
     return bases
 
 

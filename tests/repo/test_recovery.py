@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.errors import GitError
+from keyvault.errors import GitError, UsageError
 from keyvault.operations import rotation
 from keyvault.repo import sync
 from keyvault.repo.git import Git
-from tests.vaults import DAY, HOUR, Vault, copy_vault, make_vault, run_git
+from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
 
 
 class Died(BaseException):
@@ -123,6 +123,70 @@ def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch) 
 
     assert vault.status == []
     assert leftovers(vault) == []
+
+
+def test_git_fails_after_it_has_moved_the_branch(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A git that ends in an error, such as on a full disk, may have moved the branch: then the commit stands."""
+    move = Git.move_branch
+
+    def moves_and_fails(self: Git, branch: str, *, old: str | None, new: str, reason: str) -> None:
+        move(self, branch, old=old, new=new, reason=reason)
+        raise GitError("git update-ref: no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "move_branch", moves_and_fails)
+        commit = rotate(vault)
+
+    assert commit == vault.head
+    assert (vault.status, leftovers(vault)) == ([], [])
+    assert len(vault.log) == 2
+
+
+@pytest.mark.parametrize("owner", [sync, Git])
+def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object) -> None:
+    """
+    An `init` that died before its commit is made again; one that died after it is brought to its end by the next.
+
+    The next one says that there is a vault, and so there is: no command would find it without its keyvault.toml.
+    """
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "_follow" if owner is sync else "move_branch", dies)
+        with pytest.raises(Died):
+            make_vault(tmp_path)
+    vault = Vault(tmp_path / "vault", environment(tmp_path))
+    assert not (vault.folder / "keyvault.toml").exists()
+
+    if owner is sync:
+        with pytest.raises(UsageError, match="there is a vault in"):
+            make_vault(tmp_path)
+    else:
+        make_vault(tmp_path)
+
+    assert (len(vault.log), vault.status, leftovers(vault)) == (1, [], [])
+
+
+def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository comes to its place as a whole: half of one, with a lock in it, is in nobody's way."""
+    run = Git.run
+
+    def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
+        if arguments[0] != "init":
+            return run(self, *arguments, **options)  # type: ignore[arg-type]
+        (self.folder / ".git").mkdir()
+        (self.folder / ".git" / "config.lock").write_text("")
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "run", dies_there)
+        patch.setattr(shutil, "rmtree", lambda *args, **options: None)  # who is dead clears nothing up
+        with pytest.raises(Died):
+            make_vault(tmp_path)
+    assert [path.name for path in (tmp_path / "vault").iterdir()] == [".keyvault-init"]
+
+    vault = make_vault(tmp_path)
+
+    assert (len(vault.log), vault.status) == (1, [])
+    assert not (vault.folder / ".keyvault-init").exists()
 
 
 def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
