@@ -603,10 +603,10 @@ def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
 
 
 def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:
-    for kid in sorted({**old, **new}):
-        if old.get(kid) != new.get(kid):
-            what = "is new" if kid not in old else "was taken off" if kid not in new else "has another key"
-            yield "recipients-changed", f"recipient {printable(kid)} {what}"
+    for kid in sorted(new):
+        if old.get(kid) != new[kid]:
+            what = "has another key" if kid in old else "is new"
+            yield "recipients-changed", f"recipient {kid} {what}: it opens what is made from now on"
 
 
 def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:

@@ -81,8 +81,8 @@ def news(known: tuple[Finding, ...]) -> Callable[[Vault], list[Finding]]:
 
 
 def test_a_legal_history(told: Vault, known: tuple[Finding, ...]) -> None:
-    """Of all that commands do, only what was forced is worth a word."""
-    assert [one.code for one in known] == ["forced"]
+    """Of all that commands do, only who became a recipient and what was forced is worth a word."""
+    assert [one.code for one in known] == ["recipients-changed", "forced"]
     assert audit(told).errors == ()
     assert audit(told).commits == len(told.log)
 
@@ -304,7 +304,7 @@ def _(vault: Vault) -> str:
     return RECIPIENTS
 
 
-@mutant("a recipient off its curve", "recipient-weak", "not-resealed")
+@mutant("a recipient off its curve", "recipient-weak", "recipients-changed", "not-resealed")
 def _(vault: Vault) -> str:
     eve = recipient("eve")
     weak = msgspec.structs.replace(eve, y=eve.x)
@@ -312,7 +312,7 @@ def _(vault: Vault) -> str:
     return RECIPIENTS
 
 
-@mutant("a recipient of a short RSA key", "recipient-weak", "not-resealed")
+@mutant("a recipient of a short RSA key", "recipient-weak", "recipients-changed", "not-resealed")
 def _(vault: Vault) -> str:
     weak = {"kty": "RSA", "kid": "eve", "use": "enc", "alg": "RSA-OAEP-256", "n": b64u(b"\xc1" * 128), "e": "AQAB"}
     document = {
@@ -322,13 +322,13 @@ def _(vault: Vault) -> str:
     return RECIPIENTS
 
 
-@mutant("recipients changed, and nothing sealed again", "not-resealed")
+@mutant("recipients changed, and nothing sealed again", "not-resealed", "recipients-changed")
 def _(vault: Vault) -> str:
     vault.commit({RECIPIENTS: encode_recipients({**vault.state().recipients, "eve": recipient("eve")})})
     return vault.active().path
 
 
-@mutant("a key to the clear hand of another one", "not-resealed")
+@mutant("a key to the clear hand of another one", "not-resealed", "recipients-changed", mends=False)
 def _(vault: Vault) -> str:
     (kid,) = vault.state().recipients
     vault.commit({RECIPIENTS: encode_recipients({kid: recipient(kid)})})
