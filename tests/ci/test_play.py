@@ -120,7 +120,9 @@ class Forge:
         }
         secrets = {"UNRELATED": "a-secret-of-the-repository"}
         # The files that `init --ci github` wrote into the team's repository.
-        return Player(self.team / ".github" / "workflows" / workflow, self.top / "job", environ, handlers, self.variables, secrets)
+        return Player(
+            self.team / ".github" / "workflows" / workflow, self.top / "job", environ, handlers, self.variables, secrets
+        )
 
     def _checkout(self, job: Job, given: dict[str, str]) -> dict[str, str]:
         depth = int(given.get("fetch-depth", "1"))

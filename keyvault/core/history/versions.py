@@ -9,17 +9,19 @@ Source: docs/format.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
+from keyvault.core.events import INSTANT_END
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key
+from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import printable
-from keyvault.errors import EnvelopeError, JWKError, WeakKeyError
+from keyvault.errors import ConfigError, EnvelopeError, JWKError, WeakKeyError
 
 RECORD_MAX = 256 * 1024
 
@@ -47,13 +49,18 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
     if key.format != 1:
         return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
-    if any(event.at.utcoffset() != timedelta(0) for event in key.events):
-        return None, [("event-malformed", "an instant is not in UTC")]
+    # The rules compare instants and add durations to them.
+    if any(instant.utcoffset() != timedelta(0) or instant >= INSTANT_END for instant in _instants(key)):
+        return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
     found: list[Problem] = []
     if not key.events:
         found.append(("event-malformed", "a record without events"))
     if canonical != data:
         found.append(("record-not-canonical", "the file is not in its canonical form"))
+    try:
+        check_set_name(key.set)
+    except ConfigError as error:
+        found.append(("record-malformed", printable(error.message)))
     if key.path != path:
         found.append(("record-misplaced", f"the record belongs at {printable(key.path)[:250]}"))
     if known is None or key.public != known.public:
@@ -64,6 +71,13 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         except EnvelopeError as error:
             found.append(("envelope-malformed", error.message))
     return key, found
+
+
+def _instants(key: Key) -> Iterator[datetime]:
+    for event in key.events:
+        yield event.at
+        if event.keep_until is not None:
+            yield event.keep_until
 
 
 def _public_problems(key: Key) -> Iterator[Problem]:
