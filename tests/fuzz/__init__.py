@@ -3,7 +3,8 @@ Fuzz targets: whatever the bytes are, what must hold holds.
 
 Each target is a module with a function ``one``, which takes bytes and fails where an invariant does not hold. Here
 are their names and what they share; `mutation` makes new bytes of old ones, and ``python -m tests.fuzz TARGET`` runs a
-target under atheris (``make fuzz`` runs all). ``test_targets`` runs them without it.
+target under atheris (``make fuzz`` runs all). ``test_targets`` runs them without it. The private keys among the seeds
+protect nothing.
 """
 
 from __future__ import annotations
