@@ -7,6 +7,8 @@ JOBS ?= auto
 SLOW_JOBS ?= 0
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
+# `make fuzz RUNS=10000` is a quick look.
+RUNS ?= 1000000
 # `make screenshots README=--readme` also takes the one in the README.
 README ?=
 
@@ -23,7 +25,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast sweep lint bench screenshots lock clean help prepare
+.PHONY: demo test test-fast sweep lint bench fuzz screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -48,12 +50,21 @@ lint: $(VENV)/installed  ## Check style, format and types
 bench: $(VENV)/installed  ## Measure what docs and design promise
 	$(BIN)/python bench/run.py
 
+# What a run finds beyond the seeds stays in build/fuzz, and the next run begins with it.
+fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
+	for target in record envelope config jwk_set; do \
+	  mkdir -p build/fuzz/$$target; \
+	  $(BIN)/python -m tests.fuzz $$target -runs=$(RUNS) -artifact_prefix=build/fuzz/$$target- \
+	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit; \
+	done
+
 screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to build/screenshots
 	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
 
 lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements.lock,pyproject.toml --extra stores)
 	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
+	$(call compile,requirements-fuzz.lock,--group fuzz --constraints requirements-dev.lock)
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
 	cp requirements.lock requirements-build.lock keyvault/ci/
 
@@ -80,6 +91,10 @@ $(DEMO)/locked: requirements.lock requirements-build.lock
 	$(PYTHON) -m venv --clear $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --require-hashes \
 	  --requirement requirements.lock --requirement requirements-build.lock
+	touch $@
+
+$(VENV)/fuzzer: requirements-fuzz.lock $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-fuzz.lock
 	touch $@
 
 # The build backend comes from the lock file too: nothing is downloaded here.

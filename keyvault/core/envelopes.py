@@ -14,6 +14,7 @@ import msgspec
 from keyvault.core.jwk import b64u_decode
 from keyvault.core.keys import Envelope, EphemeralKey, Recipient, SealedTo
 from keyvault.core.strength import check_public_key
+from keyvault.core.text import printable
 from keyvault.errors import EnvelopeError, JWKError
 
 ENC = "A256GCM"
@@ -112,7 +113,7 @@ def _protected(envelope: Envelope) -> Protected:
     try:
         header = msgspec.json.decode(data, type=Protected)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise EnvelopeError(f"protected header cannot be read: {error!s:.120}") from None
+        raise EnvelopeError(f"protected header cannot be read: {printable(str(error))[:120]}") from None
     if msgspec.json.encode(header) != data:
         raise EnvelopeError("protected header is not in its canonical form")
     return header

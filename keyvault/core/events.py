@@ -52,6 +52,8 @@ _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
 
 #: Free text that people write into a record.
 TEXT_MAX = 500
+#: No instant lies at or beyond this: every sum of an instant and some durations stays below year 9999.
+INSTANT_END = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -112,6 +114,8 @@ class Life:
 def _check_instant(instant: datetime) -> None:
     if instant.utcoffset() != timedelta(0) or instant.microsecond:
         raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds")
+    if instant >= INSTANT_END:
+        raise RecordError(f"instant {instant.isoformat()} is not before the year {INSTANT_END.year}")
 
 
 def _check_text(text: str | None, member: str) -> None:

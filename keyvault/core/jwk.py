@@ -132,8 +132,11 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
         if not isinstance(value, str):
             raise JWKError(f"{kty} key lacks the member {name!r}")
         members[name] = value
-    # The required members stand in lexicographic order in the table, as the RFC demands.
-    return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
+    try:
+        # The required members stand in lexicographic order in the table, as the RFC demands.
+        return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
+    except UnicodeEncodeError:
+        raise JWKError(f"{kty} key has a member that is no text") from None
 
 
 def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:

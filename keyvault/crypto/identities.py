@@ -78,12 +78,14 @@ class JWKIdentity:
         from jwcrypto.common import JWException
         from jwcrypto.jwa import JWA
 
+        from keyvault.core.envelopes import decode_member
+
         header: dict[str, Any] = {"alg": entry.header.alg, "enc": "A256GCM"}
         if not isinstance(entry.header.epk, msgspec.UnsetType):
             header["epk"] = msgspec.to_builtins(entry.header.epk)
         if entry.header.alg != self._alg:
             raise EnvelopeError(f"identity {self.kid!r} is for {self._alg}, the envelope wants {entry.header.alg}")
-        wrapped = b64u_decode(entry.encrypted_key, what="envelope member 'encrypted_key'")
+        wrapped = decode_member(entry.encrypted_key, "encrypted_key")
         try:
             cek: bytes = JWA.keymgmt_alg(self._alg).unwrap(self._key, 256, wrapped, header)
         except (JWException, InvalidUnwrap, ValueError, TypeError):

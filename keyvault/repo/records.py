@@ -46,7 +46,7 @@ def decode_key(data: bytes, *, path: str) -> Key:
         RecordError: It is malformed, not canonical, lies at the wrong path, or its events contradict each
             other.
     """
-    shown = printable(path)
+    shown = printable(path)[:300]
     if len(data) > RECORD_MAX:
         raise RecordError(f"{shown}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
     try:

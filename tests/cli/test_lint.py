@@ -470,10 +470,17 @@ UNREACHABLE = {
 def test_hostile_hosts(
     keyvault: Terminal, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
-    """Whatever a host does, it ends, with findings or with one clear error."""
+    """Whatever a host does, as the first asked or where a good discovery document leads to, it ends with findings or one error."""
     monkeypatch.setattr(live, "TIMEOUT", 0.3)
-    result = keyvault("lint", f"{hostile.url}/{behaviour}/.well-known/jwks.json", "--json")
+    jwks = f"{hostile.url}/{behaviour}/.well-known/jwks.json"
+    good = {"issuer": hostile.url, "jwks_uri": jwks}
+    monkeypatch.setattr(hostile, "jwks", json.dumps(good).encode())
 
+    check_hostile(keyvault("lint", jwks, "--json"), behaviour)
+    check_hostile(keyvault("lint", hostile.url, "--json"), behaviour)
+
+
+def check_hostile(result: Result, behaviour: str) -> None:
     assert "unexpected" not in result.err
     assert all(line == printable(line) for line in result.err.splitlines())
     if result.code == 1:

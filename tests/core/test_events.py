@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keyvault.core.events import TEXT_MAX, TRANSITIONS, Event, EventName, Life, State, check_event, fold
+from keyvault.core.events import INSTANT_END, TEXT_MAX, TRANSITIONS, Event, EventName, Life, State, check_event, fold
 from keyvault.errors import RecordError
 from tests.core.build import (
     DAY,
@@ -175,6 +175,14 @@ def test_instants_are_utc_and_whole_seconds(instant: datetime) -> None:
         check_event(created(instant))
     with pytest.raises(RecordError, match=r"is not in UTC and whole seconds$"):
         check_event(deactivated(T0, instant))
+
+
+def test_instants_leave_room_for_durations() -> None:
+    """The last second before the year 9000 is one; later ones would overflow where a lifetime is added."""
+    check_event(created(INSTANT_END - SECOND))
+    for event in (created(INSTANT_END), deactivated(T0, INSTANT_END.replace(year=9999))):
+        with pytest.raises(RecordError, match=r"^instant 9\d\d\d-01-01T00:00:00\+00:00 is not before the year 9000$"):
+            check_event(event)
 
 
 @pytest.mark.parametrize(("later", "taken"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True)])

@@ -86,6 +86,12 @@ def test_a_missing_member_is_named(kty: str, member: str, value: object) -> None
         thumbprint(jwk)
 
 
+def test_half_a_surrogate_is_no_text() -> None:
+    """A string of Python can hold what UTF-8 cannot."""
+    with pytest.raises(JWKError, match=r"^EC key has a member that is no text$"):
+        thumbprint({**EC, "x": "\ud800"})
+
+
 # --- the allowlist --------------------------------------------------------------------------------------
 
 

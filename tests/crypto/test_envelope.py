@@ -309,6 +309,13 @@ def test_members_that_cannot_be(change: dict[str, Any], message: str) -> None:
     assert str(refusal({**document(), **change})).startswith(message)
 
 
+def test_a_header_cannot_repaint_a_screen() -> None:
+    """The name of a member is shown, not obeyed."""
+    envelope = document()
+    message = refusal(with_header(envelope, {**header_of(envelope), "\x1b[31m\u2028": 1}, ensure_ascii=False))
+    assert message == "protected header cannot be read: Object contains unknown field `\\x1b[31m\\u2028`"
+
+
 @pytest.mark.parametrize("member", ["unprotected", "aad", "header", "encrypted_key", "zip", "x"])
 def test_members_that_a_jwe_may_have_and_ours_has_not(member: str) -> None:
     """They are refused where a record is read: nobody has to know what they would mean."""

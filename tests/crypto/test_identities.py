@@ -38,7 +38,7 @@ from keyvault.crypto.identities import (
     text_source,
     write_private_file,
 )
-from keyvault.errors import IdentityError, JWKError, UsageError
+from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
 from tests.crypto.keys import identity, private, recipient
 
 PASSPHRASE = "correct horse battery staple"
@@ -484,10 +484,10 @@ def test_an_identity_whose_halves_do_not_match() -> None:
 
 
 def test_an_entry_that_cannot_be_decoded() -> None:
-    """An identity, asked by itself, refuses what is no base64url."""
+    """An identity, asked by itself, refuses what is no base64url, as it refuses all that does not unwrap."""
     envelope = Sealer({"ops": recipient("ops")}).seal_bytes(b"x", kid="k", set_name="s")
     entry: SealedTo = msgspec.structs.replace(envelope.recipients[0], encrypted_key="*")
-    with pytest.raises(JWKError, match=r"^envelope member 'encrypted_key' is not base64url$"):
+    with pytest.raises(EnvelopeError, match=r"^envelope member 'encrypted_key' is not base64url$"):
         JWKIdentity(identity("ops")).unwrap(entry)
 
 

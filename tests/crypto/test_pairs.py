@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import b64u, thumbprint
 from keyvault.core.pem import load_public
 from keyvault.crypto.pairs import check_private_jwk, private_key, private_pem
-from keyvault.crypto.tokens import TokenSigner
 from keyvault.errors import JWKError, WeakKeyError
 from tests.crypto.keys import KINDS, changed, number, private, text
 
@@ -229,62 +227,6 @@ def test_the_example_of_ory(vectors: Path) -> None:
     (jwk,) = json.loads((vectors / "ory-example.jwks.json").read_text())["keys"]
     check_private_jwk(jwk, alg="RS256")
     assert jwk["kid"] == "ory-example"
-
-
-#: Tests of Wycheproof's json_web_key that are not about one key by itself.
-LEFT_OUT = {
-    1: "a set that mixes symmetric and public keys; a vault never publishes symmetric ones",
-    3: "the signature is wrong, not the key",
-    4: "two keys of one kid; a vault's list of keys refuses that",
-}
-
-
-def test_wycheproof_json_web_key(vectors: Path) -> None:
-    """Every invalid key is refused before it signs; every valid one is taken."""
-    document = json.loads((vectors / "wycheproof" / "json_web_key_test.json").read_text())
-    wrong = []
-    for group in document["testGroups"]:
-        keys = group["private"].get("keys", [group["private"]])
-        for test in group["tests"]:
-            if test["tcId"] not in LEFT_OUT and (test["result"] == "valid") != all(can_sign(key) for key in keys):
-                wrong.append((test["tcId"], test["comment"]))
-    assert wrong == []
-
-
-def can_sign(jwk: dict[str, Any]) -> bool:
-    try:
-        TokenSigner(jwk)
-    except JWKError:
-        return False
-    return True
-
-
-def pseudo_keys(vectors: Path, at_least: int) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield RSA keys, whole and consistent but for one factor, which Wycheproof knows to be composite."""
-    document = json.loads((vectors / "wycheproof" / "primality_test.json").read_text())
-    q = number(private("RS256"), "q")
-    for group in document["testGroups"]:
-        for test in group["tests"]:
-            p = int(test["value"], 16)
-            if test["result"] != "invalid" or not at_least <= p.bit_length() <= 3_000 or test["value"][0] > "7":
-                continue
-            e = next(e for e in range(65_537, 70_000, 2) if math.gcd(e, (p - 1) * (q - 1)) == 1)
-            d = pow(e, -1, math.lcm(p - 1, q - 1))
-            members = {"n": p * q, "e": e, "d": d, "p": p, "q": q, "dp": d % (p - 1), "dq": d % (q - 1)}
-            if math.gcd(p, q) == 1:
-                members["qi"] = pow(q, -1, p)
-                yield test["tcId"], {"kty": "RSA", **{name: text(value) for name, value in members.items()}}
-
-
-def test_wycheproof_primality(vectors: Path) -> None:
-    """A factor that only looks prime is found out, pseudoprimes for fixed bases included."""
-    taken, count = [], 0
-    for tc_id, jwk in pseudo_keys(vectors, 1_000):
-        count += 1
-        if refusal(jwk) is None:
-            taken.append(tc_id)
-    assert taken == []
-    assert count > 50
 
 
 def test_a_private_half_does_not_change_the_thumbprint() -> None:

@@ -24,14 +24,16 @@ from hypothesis import strategies as st
 
 from keyvault.core import drift
 from keyvault.core.drift import CODES, EXPIRY, response_drift, set_drift
+from keyvault.core.text import printable
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations import check as module
 from keyvault.operations import rotation
 from keyvault.operations.check import Checked, check
 from keyvault.operations.publish import publish
 from tests.docs.pages import first_column, read, sections
+from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.publish.servers import free_port, wait_for
-from tests.site.vaults import T0, Lab, MakeVault
+from tests.site.vaults import T0, Lab, MakeVault, new_lab
 
 JWKS = "/.well-known/jwks.json"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -381,6 +383,65 @@ def test_a_host_that_is_not_there(vault: Lab) -> None:
     assert one.code == "unreachable"
 
 
+#: What the JWK Set of a host that behaves so is found to be; what its headers lack is found beside it.
+HOSTILE: dict[str, tuple[str, ...]] = {
+    "unreachable": (
+        *("silent", "slow-headers", "slow-body", "endless-continue", "closes-at-once", "resets", "closes-in-chunk"),
+        *("bad-chunk", "no-http", "old-http", "bad-status", "long-header", "many-headers", "length-too-long"),
+        "redirect-garbage",
+    ),
+    "redirect": (
+        *("redirect-loop", "redirect-chain", "redirect-once", "redirect-host", "redirect-port", "redirect-long"),
+        *("redirect-file", "redirect-link-local", "redirect-escapes"),
+    ),
+    "status": (
+        *("redirect-nowhere", "not-found", "forbidden", "server-error", "unavailable", "partial", "not-modified"),
+        *("no-content", "odd-status"),
+    ),
+    "too-large": ("endless-body", "endless-chunks", "ten-gigabytes", "large"),
+    "compressed": ("gzip", "gzip-bomb", "brotli"),
+    "not-json": (
+        *("html", "nothing", "cut-off", "trailing", "deep", "deep-objects", "utf-16", "latin-1", "byte-order-mark"),
+        *("nan", "huge-number", "long-integer", "surrogate", "closes-in-headers"),
+        *("length-too-short", "length-negative", "length-garbage"),
+    ),
+    "not-jwks": ("null", "list", "keys-missing", "keys-object", "keys-text"),
+    "unknown-served": ("odd-keys", "many-keys"),
+    "empty": ("empty-set",),
+}
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A vault of one set that nobody changes."""
+    return new_lab(tmp_path_factory.mktemp("still") / "vault", "id-token:ES256")
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[HostileHost]:
+    with HostileHost() as made:
+        yield made
+
+
+def test_hostile_hosts_are_all_there() -> None:
+    """Each behaviour has its place in the table, once."""
+    assert sorted(BEHAVIOURS) == sorted(name for names in HOSTILE.values() for name in names)
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_a_hostile_host(still: Lab, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    """Whatever a host does in every answer, or in its documents alone, there are findings of one printable line each."""
+    monkeypatch.setattr(module.live, "TIMEOUT", 0.3)
+    hostile.mode = behaviour
+    whole = check(still.context(), hostile.url)
+    monkeypatch.setattr(module, "_history", lambda *_: (None, []))
+    monkeypatch.setattr(module, "_page", lambda _: [])
+    documents = check(still.context(), hostile.url)
+    for seen in (whole, documents):
+        assert behaviour in {name for code in codes(seen) for name in HOSTILE.get(code, ())}, seen.findings
+        assert all(one.message == printable(one.message) and len(one.message) < 600 for one in seen.findings)
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://keys.example.com", "https://169.254.169.254", "ftp://example.com", "file:///etc", "foo", "http://[::1"],
@@ -416,8 +477,8 @@ def test_a_private_key_without_a_kid_is_named_as_one(vault: Lab) -> None:
     wanted = vault.site()[".well-known/jwks.json"]
     served = json.loads(wanted)
     served["keys"].append({"kty": "oct", "k": "c2VjcmV0"})
-    codes = [one.code for one in set_drift("https://x.example", vault.state, wanted, json.dumps(served).encode())]
-    assert codes == ["unknown-served", "private-member"]
+    found = set_drift("https://x.example", vault.state, wanted, json.dumps(served).encode())
+    assert [one.code for one in found] == ["unknown-served", "private-member"]
 
 
 def _certificate(folder: Path, ends: datetime) -> tuple[Path, ssl.SSLContext]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from keyvault.core.events import Event
+from keyvault.core.events import INSTANT_END, Event
 from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
 from keyvault.core.history.lives import Standing, advance, problems
 from keyvault.core.history.versions import Problem
@@ -44,7 +44,7 @@ class Times:
 
 def instant(seconds: int) -> datetime:
     """Return the instant of a commit, which may be any number, within what can be compared."""
-    return datetime.fromtimestamp(min(max(seconds, 0), 253_402_300_799), UTC)
+    return datetime.fromtimestamp(min(max(seconds, 0), INSTANT_END.timestamp()), UTC)
 
 
 # --- records --------------------------------------------------------------------------------------------

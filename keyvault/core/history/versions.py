@@ -9,12 +9,13 @@ Source: docs/format.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
+from keyvault.core.events import INSTANT_END
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key
 from keyvault.core.policy import check_set_name
@@ -48,9 +49,9 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
     if key.format != 1:
         return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
-    instants = (at for event in key.events for at in (event.at, event.keep_until) if at is not None)
-    if any(at.utcoffset() != timedelta(0) for at in instants):
-        return None, [("event-malformed", "an instant is not in UTC")]
+    # The rules compare instants and add durations to them.
+    if any(instant.utcoffset() != timedelta(0) or instant >= INSTANT_END for instant in _instants(key)):
+        return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
     found: list[Problem] = []
     if not key.events:
         found.append(("event-malformed", "a record without events"))
@@ -75,6 +76,13 @@ def _set_problems(key: Key) -> Iterator[Problem]:
         check_set_name(key.set)
     except ConfigError as error:
         yield "record-malformed", error.message
+
+
+def _instants(key: Key) -> Iterator[datetime]:
+    for event in key.events:
+        yield event.at
+        if event.keep_until is not None:
+            yield event.keep_until
 
 
 def _public_problems(key: Key) -> Iterator[Problem]:

@@ -92,7 +92,7 @@ class Key:
         """The RFC 7638 thumbprint, or None where the key has none."""
         try:
             return thumbprint(self.jwk)
-        except (JWKError, UnicodeEncodeError):
+        except JWKError:
             return None
 
 
