@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from keyvault.core.text import format_instant
+from keyvault.core.text import INSTANT_END, format_instant
 from keyvault.errors import RecordError
 
 EventName = Literal[
@@ -52,8 +52,6 @@ _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
 
 #: Free text that people write into a record.
 TEXT_MAX = 500
-#: No instant lies at or beyond this: every sum of an instant and some durations stays below year 9999.
-INSTANT_END = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

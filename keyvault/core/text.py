@@ -18,6 +18,9 @@ _DURATION = re.compile(r"(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6
 #: Longer than any promise that somebody could mean; keeps every sum of instants below year 9999.
 DURATION_MAX = timedelta(days=36_525)
 
+#: No instant lies at or beyond this: every sum of an instant and some durations stays below year 9999.
+INSTANT_END = datetime(9000, 1, 1, tzinfo=UTC)
+
 
 def parse_duration(text: str) -> timedelta:
     """

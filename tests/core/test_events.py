@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from keyvault.core.events import INSTANT_END, TEXT_MAX, TRANSITIONS, Event, EventName, Life, State, check_event, fold
+from keyvault.core.events import TEXT_MAX, TRANSITIONS, Event, EventName, Life, State, check_event, fold
+from keyvault.core.text import INSTANT_END
 from keyvault.errors import RecordError
 from tests.core.build import (
     DAY,

@@ -576,12 +576,13 @@ _append("an unknown event", "record-malformed", event="exported")
 _append("a second activation", "event-order", event="activated", token_lifetime=3600)
 _append("created again", "event-order", "active-missing", "two-next", event="created")
 _append(
-    "the last instant that there is", "instant-future", at="9999-12-31T23:59:59Z", event="lifetime", token_lifetime=3600
+    "the last instant that can be", "instant-future", at="8999-12-31T23:59:59Z", event="lifetime", token_lifetime=3600
 )
+_append("an instant after all", "event-malformed", at="9999-12-31T23:59:59Z", event="lifetime", token_lifetime=3600)
 _append("the first instant that there is", "instant-backdated", "instant-decreases", "instant-before-set",
         at="0001-01-01T00:00:00Z", event="lifetime", token_lifetime=3600)  # fmt: skip
 _append("kept for ever from the last instant on", "instant-future", "kept-too-short", "active-missing",
-        at="9999-12-31T23:59:59Z", event="deactivated", keep_until="9999-12-31T23:59:59Z")  # fmt: skip
+        at="8999-12-31T23:59:59Z", event="deactivated", keep_until="8999-12-31T23:59:59Z")  # fmt: skip
 _append("forced without need", "forced", mends=False, event="lifetime", token_lifetime=3600, forced="just so")
 
 

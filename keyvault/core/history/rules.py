@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from keyvault.core.events import INSTANT_END, Event
+from keyvault.core.events import Event
 from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
 from keyvault.core.history.lives import Standing, advance, problems
 from keyvault.core.history.versions import Problem
 from keyvault.core.keys import Key
 from keyvault.core.policy import Policy, SetPolicy
-from keyvault.core.text import format_duration, format_instant, printable
+from keyvault.core.text import INSTANT_END, format_duration, format_instant, printable
 
 SKEW_DEFAULT = timedelta(minutes=10)
 

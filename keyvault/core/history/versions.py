@@ -15,12 +15,11 @@ import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
-from keyvault.core.events import INSTANT_END
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
-from keyvault.core.text import printable
+from keyvault.core.text import INSTANT_END, printable
 from keyvault.errors import ConfigError, EnvelopeError, JWKError, WeakKeyError
 
 RECORD_MAX = 256 * 1024
