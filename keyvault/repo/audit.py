@@ -539,9 +539,11 @@ class _Commit:
         key, problems = read_record(data, path, best.key if best else None)
         self._say(path, problems)
         table = ledger.policy.sets.get(key.set) if ledger.policy and key else None
-        grew = best is not None and key is not None and _only_grew(best.key, key, table)
-        if not grew:
+        # Of a record of good form only what people wrote can hold a key: the rest is public, or sealed.
+        if key is None or problems:
             self.walk.look_for_private(self.step.commit, path, data)
+        elif texts := _texts(key, best.key if best else None, table):
+            self.walk.look_for_private(self.step.commit, path, texts)
         if key is None:
             ledger.put(path, replace(best, oid=change.after, readable=False) if best else None)
             return
@@ -591,15 +593,17 @@ class _Commit:
                 self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
 
 
-def _only_grew(old: Key, new: Key, table: SetPolicy | None) -> bool:
-    """Whether *new* is *old* with events that hold no text of people's: there is nothing new in it to look for."""
+def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> bytes:
+    """Return what people wrote into *key* since it was *known*, behind what makes a private member one of a JWK."""
+    kept = len(known.events) if known is not None and key.events[: len(known.events)] == known.events else 0
     url = table.url if table else None
-    if new.public != old.public or new.private not in (old.private, msgspec.UNSET):
-        return False
-    added = new.events[len(old.events) :]
-    return new.events[: len(old.events)] == old.events and not any(
-        event.note or event.forced or event.url not in (None, url) for event in added
-    )
+    texts = [
+        text
+        for event in key.events[kept:]
+        for text in (event.note, event.forced, event.url if event.url != url else None)
+        if text
+    ]
+    return "\n".join((f"kty: {key.public.kty}", *texts)).encode(errors="replace") if texts else b""
 
 
 def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:

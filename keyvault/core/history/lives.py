@@ -10,7 +10,7 @@ Source: docs/lifecycle.md, the table of events.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from keyvault.core.events import Event
@@ -77,15 +77,7 @@ def advance(standing: Standing, event: Event) -> Standing:
         state = name
     newest = event.at if standing.newest_at is None else max(event.at, standing.newest_at)
     lifetime = max(standing.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
-    return replace(
-        standing,
-        state=state,
-        created_at=created_at,
-        receipts=receipts,
-        keep_until=keep_until,
-        lifetime=lifetime,
-        newest_at=newest,
-    )
+    return Standing(state, created_at, receipts, keep_until, lifetime, newest)
 
 
 def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
