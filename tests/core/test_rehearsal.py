@@ -50,7 +50,6 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
         (2 * HOUR + 10 * MINUTE, {"Microsoft.IdentityModel 8"}),
         (2 * HOUR, {"Microsoft.IdentityModel 8", "AWS API Gateway"}),
     ],
-    ids=str,
 )
 def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
     """Those that keep a copy for longer, the host's own ten minutes included, and nobody else."""

@@ -21,7 +21,9 @@ import pytest
 
 from keyvault.core.planning import outlook
 from keyvault.errors import GitError, KeyVaultError
-from keyvault.operations import people, rotation, site
+from keyvault.operations import audit, guard, people, rotation, site
+from keyvault.operations.difference import difference
+from keyvault.operations.publish import publish
 from keyvault.operations.reports import status_report
 from tests.vaults import DAY, HOUR, Vault, copy_vault, run_git, tree
 
@@ -332,13 +334,15 @@ CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
 #: Which steps of `look_around` can't but fail: signing without a key of the user's, an address that nobody
 #: answers at, objects that are gone, a template that asks for too much.
 HINDERED = {
-    "gpg.": {"rotate", "rotate --force", "rotate --push"},
-    "core.sshCommand": {"rotate --push"},
-    "core.gitProxy": {"rotate --push"},
-    "ext::": {"rotate --push"},
-    "promised": {"status", "plan", "render", "render --worktree", "recipient check", "rotate --due", "rotate",
-                 "rotate --force", "rotate --push"},
-    "site_template": {"render", "render --worktree"},
+    "gpg.": {"publish branch", "rotate", "rotate --force", "rotate --push"},
+    "core.sshCommand": {"publish branch", "rotate --push"},
+    "core.gitProxy": {"publish branch", "rotate --push"},
+    "ext::": {"publish branch", "rotate --push"},
+    "promised": {"status", "plan", "render", "render --worktree", "recipient check", "audit", "diff", "guard --commits",
+                 "publish", "publish branch", "rotate --due", "rotate", "rotate --force", "rotate --push"},
+    "site_template": {"render", "render --worktree", "publish", "publish branch"},
+    # There is no remote of the name that is meant where nothing is said.
+    "remote.uploadpack of a name": {"publish branch"},
 }  # fmt: skip
 
 
@@ -367,6 +371,12 @@ def look_around(vault: Vault) -> list[str]:
     attempt("render", lambda: site.render(vault.context(), vault.folder / "public"))
     attempt("render --worktree", lambda: site.render(vault.context(), vault.folder / "public", worktree=True))
     attempt("recipient check", lambda: people.check_recipients(vault.context()))
+    attempt("audit", lambda: audit.audit(vault.context()))
+    attempt("diff", lambda: difference(vault.context(), "HEAD~1"))
+    attempt("guard --commits", lambda: guard.guard_commits(vault.folder, vault.environ, ["HEAD"]))
+    attempt("guard", lambda: guard.guard_staged(vault.folder, vault.environ))
+    attempt("publish", lambda: publish(vault.context(), str(vault.top / "www")))
+    attempt("publish branch:", lambda: publish(vault.context(), "branch:gh-pages"))
     attempt("rotate --due", lambda: rotation.rotate_due(vault.context()))
     attempt("rotate", lambda: rotation.rotate(vault.context(), ["id-token"]))
     vault.wait(HOUR)
