@@ -268,6 +268,62 @@ def test_one_run_by_hand(forge: Forge) -> None:
     assert not list(forge.top.rglob("pwned"))
 
 
+def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
+    """A folder without a vault, or a place that is none, is no reason to end green."""
+    for name, value in (("KEYVAULT_DIR", "elsewhere"), ("KEYVAULT_DEPLOY", "ftp://x")):
+        forge.variables[name] = value
+        jobs = forge.player().play("push")
+        assert (jobs["look"].result, jobs["rotate"].result) == ("failure", "skipped"), logs(jobs)
+        assert name in jobs["look"].log
+        assert [issue["state"] for issue in forge.issues].count("OPEN") == 1, logs(jobs)
+        del forge.variables[name]
+        assert forge.player().play("push")["check"].result == "success"
+        assert {issue["state"] for issue in forge.issues} == {"CLOSED"}
+
+
+def test_a_tool_that_cannot_be_installed_raises_the_alarm(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm needs nothing of ours."""
+
+    def broken(job: Job, given: dict[str, str]) -> dict[str, str]:
+        raise StepFailure("no matching distribution")
+
+    monkeypatch.setattr(forge, "_install", broken)
+    jobs = forge.player().play("push")
+    assert {jobs["rotate"].result, jobs["audit"].result, jobs["watchdog"].result} == {"failure"}, logs(jobs)
+    assert [issue["state"] for issue in forge.issues] == ["OPEN"]
+
+
+def test_only_the_default_branch_is_published(forge: Forge) -> None:
+    """A push to another branch, or a run by hand on it, does nothing."""
+    payload = {"repository": {"default_branch": "trunk"}}
+    for event in ("push", "workflow_dispatch"):
+        jobs = forge.player().play(event, payload=payload)
+        assert set(results(jobs).values()) == {"skipped"}, logs(jobs)
+
+
+def test_force_without_a_set_is_refused(forge: Forge) -> None:
+    """To force what is due would be to say nothing."""
+    jobs = forge.player().play("workflow_dispatch", {"set": "", "force": True, "reason": "lost"})
+    assert jobs["rotate"].result == "failure"
+    assert "name the set" in jobs["rotate"].log
+
+
+def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
+    """What the audit finds stops the site; a commit that somebody trusts, named outside of git, lets it go on."""
+    environ = environment(forge.top)
+    for message, content in (("a typo", "hello"), ("mended", None)):
+        note = forge.team / "keys.enc" / "notes.txt"
+        note.write_text(content) if content else note.unlink()
+        run_git(forge.team, environ, "add", "--all")
+        run_git(forge.team, environ, "commit", "--quiet", "-m", message)
+    run_git(forge.team, environ, "push", "--quiet")
+    refused = forge.player().play("push")
+    assert (refused["audit"].result, refused["deploy-pages"].result) == ("failure", "skipped")
+    forge.variables["KEYVAULT_AUDITED"] = run_git(forge.team, environ, "rev-parse", "HEAD").strip()
+    accepted = forge.player().play("push")
+    assert set(results(accepted).values()) == {"success", "skipped"}, logs(accepted)
+
+
 def test_a_pull_request(forge: Forge) -> None:
     """The summary shows what it changes, what comes and what breaks; it may write nothing, and a key fails it."""
     environ = environment(forge.top)
