@@ -71,10 +71,16 @@ class ObjectStore:
             PublishError: The environment says something that cannot be.
         """
         parts = urlsplit(destination)
-        if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+        form = f"{parts.scheme}://{'CONTAINER' if parts.scheme == 'az' else 'BUCKET'}/PREFIX"
+        if "@" in parts.netloc:  # not shown: a password may stand there
             raise UsageError(
-                f"{printable(destination)[:200]} names no bucket", hint=f"write {parts.scheme}://BUCKET/PREFIX"
+                f"{parts.scheme}:// takes no user: credentials come from the environment", hint=f"write {form}"
             )
+        if not parts.netloc or parts.query or parts.fragment:
+            raise UsageError(f"{printable(destination)[:200]} names no bucket", hint=f"write {form}")
+        prefix = parts.path.strip("/")
+        if printable(destination) != destination or (prefix and {"", ".", ".."} & set(prefix.split("/"))):
+            raise UsageError(f"{printable(destination)[:200]} has a prefix that cannot be", hint=f"write {form}")
         try:
             from obstore.exceptions import BaseError
             from obstore.store import AzureStore, GCSStore, S3Store
@@ -90,7 +96,7 @@ class ObjectStore:
         if parts.scheme == "s3" and endpoint and urlsplit(endpoint).hostname in _LOOPBACK:
             options["allow_http"] = True  # a store on this machine; any other has to speak TLS
         arguments: dict[str, Any] = {
-            "prefix": parts.path.strip("/") or None,
+            "prefix": prefix or None,
             "client_options": options,
             "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
         }
