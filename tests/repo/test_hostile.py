@@ -375,7 +375,7 @@ def look_around(vault: Vault) -> list[str]:
     attempt("diff", lambda: difference(vault.context(), "HEAD~1"))
     attempt("guard --commits", lambda: guard.guard_commits(vault.folder, vault.environ, ["HEAD"]))
     attempt("guard", lambda: guard.guard_staged(vault.folder, vault.environ))
-    attempt("publish", lambda: publish(vault.context(), str(vault.top / "www")))
+    attempt("publish", lambda: publish(vault.context(), str(vault.folder / "www")))
     attempt("publish branch:", lambda: publish(vault.context(), "branch:gh-pages"))
     attempt("rotate --due", lambda: rotation.rotate_due(vault.context()))
     attempt("rotate", lambda: rotation.rotate(vault.context(), ["id-token"]))
