@@ -41,7 +41,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient
+from keyvault.core.keys import Key, Recipient, sealed_to
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -272,20 +272,23 @@ class _Walk:
         entries = {
             entry.path: entry.oid for entry in self.git.tree(commit, config.FILE, KEYS) if entry.mode != "160000"
         }
-        for (path, oid), data in zip(entries.items(), self.read(list(entries.values())), strict=True):
-            if path == config.FILE:
-                with contextlib.suppress(ConfigError):
-                    ledger.policy_oid, ledger.policy = oid, config.read_policy(data)
-            elif path == RECIPIENTS:
-                with contextlib.suppress(RecordError):
-                    ledger.recipients_oid, ledger.recipients = oid, decode_recipients(data, path=path)
-            elif is_record_path(path):
-                key, _ = read_record(data, path, None)
-                if key is not None:
-                    sealed_to = entries.get(RECIPIENTS)
-                    ledger.put(path, Entry(oid, key, standing_after(key.events), recipients=sealed_to))
-                    for _ in ledger.remember(key, path):
-                        pass
+        contents = dict(zip(entries, self.read(list(entries.values())), strict=True))
+        if config.FILE in contents:
+            with contextlib.suppress(ConfigError):
+                ledger.policy = config.read_policy(contents[config.FILE])
+                ledger.policy_oid = entries[config.FILE]
+        if RECIPIENTS in contents:
+            with contextlib.suppress(RecordError):
+                ledger.recipients = decode_recipients(contents[RECIPIENTS], path=RECIPIENTS)
+                ledger.recipients_oid = entries[RECIPIENTS]
+        for path, data in contents.items():
+            key = read_record(data, path, None)[0] if is_record_path(path) else None
+            if key is not None:
+                # A merge may have left it sealed to another list than the one beside it.
+                beside = ledger.recipients_oid if sealed_to(key) == sorted(ledger.recipients or ()) else None
+                ledger.put(path, Entry(entries[path], key, standing_after(key.events), recipients=beside))
+                for _ in ledger.remember(key, path):
+                    pass
         self.begun = self.begun or ledger.policy_oid is not None
         required = ledger.policy is not None and ledger.policy.audit.require_signatures
         trust = Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP))
@@ -559,8 +562,8 @@ class _Commit:
             standing, problems = judge_events(scene, start, key.events[kept:])
             self._say(path, problems)
         self._say(path, judge_record(key, standing, created=best is None))
-        sealed_to = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
-        ledger.put(path, Entry(change.after, key, standing, recipients=sealed_to))
+        beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
+        ledger.put(path, Entry(change.after, key, standing, recipients=beside))
 
     def _judge_growth(self, before: Sequence[Before]) -> None:
         """Nothing that a parent had may be lost."""
