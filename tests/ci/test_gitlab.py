@@ -219,7 +219,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., GitLab]]:
             clock = tmp_path / "clock"
             clock.write_text(T0.isoformat())
             commands = stack.enter_context(command(clock))
-            forge = GitLab(tmp_path, host, store, clock, commands)  # type: ignore[arg-type]
+            forge = GitLab(tmp_path, host, store, clock, commands)  # type: ignore[arg-type]  # not all need a store
             _set_up(forge)
             home = tmp_path / "runner"
             home.mkdir()

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,8 @@ def race(top: Path, tries: Tries, *, clones: int, rounds: int, forced: int) -> N
             person.wait(PERIOD)
             outcomes.append(tries.of(lambda: rotation.rotate_due(person.context(), push=True)))
             for _ in range(forced):
-                run = lambda: rotation.rotate(person.context(), [name], forced="a drill", push=True)  # noqa: E731
-                outcomes.append(tries.of(run))
+                forcing = partial(rotation.rotate, person.context(), [name], forced="a drill", push=True)
+                outcomes.append(tries.of(forcing))
         return outcomes
 
     with ThreadPoolExecutor(max_workers=clones) as pool:

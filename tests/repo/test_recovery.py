@@ -89,7 +89,7 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
     def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
         if arguments[0] == "update-index":
             raise Died
-        return run(self, *arguments, **options)  # type: ignore[arg-type]
+        return run(self, *arguments, **options)  # type: ignore[arg-type]  # whatever it was called with
 
     with monkeypatch.context() as patch:
         patch.setattr(Git, "run", dies_there)
@@ -171,7 +171,7 @@ def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pyt
 
     def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
         if arguments[0] != "init":
-            return run(self, *arguments, **options)  # type: ignore[arg-type]
+            return run(self, *arguments, **options)  # type: ignore[arg-type]  # whatever it was called with
         (self.folder / ".git").mkdir()
         (self.folder / ".git" / "config.lock").write_text("")
         raise Died
