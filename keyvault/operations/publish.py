@@ -199,7 +199,7 @@ def _to_folder(
         for _ in noted():
             pass
     else:
-        write_site(noted(), output, protected=context.repository.folder, keep=keep, gate=gate)
+        write_site(noted(), output, protected=context.repository.folder, keep=keep, gate=gate, served=True)
     deleted = sorted(path for path in before - paths if not is_kept(path, keep))
     return Published(state.commit, live, len(paths), uploaded, deleted)
 

@@ -21,6 +21,7 @@ from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name, check_url
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
+from keyvault.flush import flush
 from keyvault.operations.changes import realize
 from keyvault.operations.context import Context
 from keyvault.operations.people import create_identity, vault_identity_path
@@ -256,6 +257,8 @@ def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
     try:
         beside.mkdir()
         make(beside)
+        # Git flushes what it writes later, but not what a repository begins with.
+        flush([path for path in (beside / ".git").rglob("*") if path.is_file()])
         (beside / ".git").rename(folder / ".git")
     except OSError as error:
         raise GitError(f"no repository can be made in {folder}: {error.strerror}") from None

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
+from keyvault.flush import flush
 
 #: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
 #: folders of hand-made pages.
@@ -52,6 +54,7 @@ def write_site(
     protected: Path | None = None,
     keep: Sequence[str] = (),
     gate: Callable[[], None] = lambda: None,
+    served: bool = False,
 ) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
@@ -63,6 +66,8 @@ def write_site(
         output: The folder; made where it is missing.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
+        served: Whether the folder is what a host serves: then a loss of power must not leave it with empty files. Of
+            any other one the next run writes again what is not as it should be.
         gate: Asked once nobody else writes there any more; it raises where the site must not go there.
 
     Raises:
@@ -74,10 +79,10 @@ def write_site(
         _recover(output)
         check_output(output, protected, keep)
         gate()
-        return _write(files, output, keep)
+        return _write(files, output, keep, served)
 
 
-def _write(files: Iterable[tuple[str, bytes]], output: Path, keep: Sequence[str]) -> Written:
+def _write(files: Iterable[tuple[str, bytes]], output: Path, keep: Sequence[str], served: bool) -> Written:
     beside: _Beside | None = None
     same: list[str] = []
     changed = 0
@@ -100,6 +105,8 @@ def _write(files: Iterable[tuple[str, bytes]], output: Path, keep: Sequence[str]
         beside = beside or _Beside(output)
         for path in (*same, *kept):
             beside.take(path)
+        if served:
+            flush(beside.written)
         beside.swap()
     except OSError as error:
         raise RenderError(f"{output} cannot be written: {error.strerror}") from None
@@ -216,6 +223,20 @@ def _opener(path: str, flags: int) -> int:
     return handle
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap their names in one step, where system and file system can do that."""
+    import ctypes
+
+    swap, here = 2, -100  # RENAME_EXCHANGE, RENAME_SWAP; AT_FDCWD
+    try:
+        library = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            return bool(library.renamex_np(os.fsencode(one), os.fsencode(other), swap) == 0)
+        return bool(library.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
+    except (AttributeError, OSError, TypeError):  # no such call; Windows has no library of that name
+        return False
+
+
 class _Beside:
     """A folder beside *output* in which the new site is put together."""
 
@@ -226,6 +247,8 @@ class _Beside:
         # A site is for everybody to read, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
         self._folders = {""}
+        #: What has data of its own, in the new folder.
+        self.written: list[str] = []
 
     def _target(self, path: str) -> str:
         # Strings, since a site may have a hundred thousand files and a Path takes as long as writing one.
@@ -246,6 +269,7 @@ class _Beside:
         target = self._target(path)
         with open(target, "wb", opener=_opener) as file:
             file.write(data)
+        self.written.append(target)
 
     def take(self, path: str) -> None:
         """Take a file of the old site along: it keeps its times, so that what syncs by them sees no change."""
@@ -254,11 +278,14 @@ class _Beside:
             os.link(self._output / path, target)
         except OSError:  # a file system without hard links
             shutil.copy2(self._output / path, target)
+            self.written.append(target)
 
     def swap(self) -> None:
         """Put the new folder in the place of the old one."""
         if not self._output.exists():
             self.folder.rename(self._output)
+            return
+        if _exchange(self.folder, self._output):
             return
         old = self.folder.with_suffix(_OLD)
         self._output.rename(old)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
+from keyvault.flush import flush
 from keyvault.repo.git import Git, TreeChange, is_oid
 from keyvault.repo.vault import Draft, Repository
 
@@ -273,8 +274,11 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         elif present != after or before == after:
             pending.append((change, target))
     contents = git.blobs(str(change.after) for change, _ in pending)
-    for (change, target), data in zip(pending, contents, strict=True):
-        _replace(target, data, change.mode)
+    beside = [_write_beside(target, data, change.mode) for (change, target), data in zip(pending, contents, strict=True)]
+    # Under its name, a file that a loss of power emptied would pass for a change of the user's.
+    flush([path for path in beside if not path.is_symlink()])
+    for (_, target), path in zip(pending, beside, strict=True):
+        path.replace(target)
     if updates:
         _wait_for_index(git)
         git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
@@ -321,9 +325,13 @@ def _hash_file(git: Git, target: Path, like: str | None) -> str | None:
     return _hash(git, data.replace(b"\r\n", b"\n")) if b"\r\n" in data and found != like else found
 
 
-def _replace(target: Path, data: bytes, mode: str) -> None:
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:100]}.keyvault-new")
+
+
+def _write_beside(target: Path, data: bytes, mode: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name[:100]}.keyvault-new")
+    beside = _beside(target)
     if mode == "120000":
         beside.unlink(missing_ok=True)
         try:
@@ -332,18 +340,15 @@ def _replace(target: Path, data: bytes, mode: str) -> None:
             _create(beside, data)
     else:
         _create(beside, data, executable=mode == "100755")
-    beside.replace(target)
+    return beside
 
 
-def _create(path: Path, data: bytes, *, executable: bool = False, durable: bool = False) -> None:
+def _create(path: Path, data: bytes, *, executable: bool = False) -> None:
     """Write the new file *path*; what a dead run, or somebody else, has left in its place is not written through."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o777 if executable else 0o666), "wb") as file:
         file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _remove(git: Git, target: Path) -> None:
@@ -364,7 +369,8 @@ def _journal(git: Git) -> Path:
 
 def _write_durably(path: Path, data: bytes) -> None:
     beside = path.with_suffix(".new")
-    _create(beside, data, durable=True)
+    _create(beside, data)
+    flush([beside])
     beside.replace(path)
 
 
@@ -413,7 +419,7 @@ def _recover(git: Git) -> None:
         for change in git.changes(old, new) if git.root else ():
             target = _target(git, change.path)
             if target is not None:
-                target.with_name(f".{target.name[:100]}.keyvault-new").unlink(missing_ok=True)
+                _beside(target).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
 
 

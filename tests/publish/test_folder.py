@@ -111,7 +111,8 @@ def test_failure_makes_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """If the new folder cannot be put in place, the old one stands again where it stood."""
+    """If the new folder cannot be put in place by two renames either, the old one stands again where it stood."""
+    monkeypatch.setattr(module, "_exchange", lambda one, other: False)
     real, calls = Path.rename, 0
 
     def rename(self: Path, target: Path) -> Path:
@@ -162,7 +163,7 @@ def test_reader_never_sees_half_a_site(output: Path) -> None:
                 # One open folder is one site, whatever is swapped meanwhile.
                 handle = os.open(output / "keys", os.O_RDONLY)
             except FileNotFoundError:
-                continue  # between the two renames there is no folder for an instant
+                continue  # it was swapped out, and removed, while its name was looked up
             try:
                 seen = {f"keys/{name}" for name in os.listdir(handle)} | set(MARKED)  # noqa: PTH208 - an open folder
             finally:
@@ -329,18 +330,25 @@ def test_modes_are_those_of_a_public_site(output: Path) -> None:
 def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of the swap the new folder holds every file, beside the old one on the same file system."""
     seen: list[dict[str, bytes]] = []
-    real = Path.rename
+    real = module._exchange
 
-    def rename(self: Path, target: Path) -> Path:
-        if self == output:
-            (beside,) = (path for path in output.parent.iterdir() if path != output)
-            seen.append(tree(beside))
-            assert tree(output) == OLD
-        return real(self, target)
+    def exchange(one: Path, other: Path) -> bool:
+        seen.append(tree(one))
+        assert (tree(other), one.parent) == (OLD, other.parent)
+        return real(one, other)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(module, "_exchange", exchange)
     write_site(NEW.items(), output)
     assert seen == [NEW]
+    assert tree(output) == NEW
+
+
+def test_a_system_without_an_exchange_gets_two_renames(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two folders cannot swap their names in one step, the old one is moved aside first."""
+    monkeypatch.setattr(module, "_exchange", lambda one, other: False)
+    write_site(NEW.items(), output)
+    assert tree(output) == NEW
+    assert left_behind(output) == []
 
 
 def test_rendering_a_vault_reports_what_it_wrote(vault: Lab) -> None:

@@ -6,7 +6,10 @@
  *   FAILING_ROOT   the folder; what is done elsewhere is not counted
  *   FAILING_COUNT  a file of 8 bytes that holds the number of operations, shared by all processes
  *   FAILING_AT     the number at which it happens
- *   FAILING_HOW    kill: the process group is killed; EIO: that one call fails; ENOSPC: the disk is full from there on
+ *   FAILING_HOW    kill: the process group is killed; INT: it is interrupted, as by Ctrl-C, and the call goes on;
+ *                  EIO: that one call fails; ENOSPC: the disk is full from there on
+ *   FAILING_LOG    a file that gets what a loss of power needs to know, a line each: "T inode size", a file was made or
+ *                  emptied; "W inode size", it is written to, and how long it was before; "S inode size", it was flushed
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,15 +23,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static volatile uint64_t *count;
 static uint64_t at;
 static char root[PATH_MAX];
 static size_t root_length;
-static enum { KILL, EIO_ONCE, FULL } how;
+static int record = -1;
+static enum { KILL, INTERRUPT, EIO_ONCE, FULL } how;
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
@@ -47,7 +54,12 @@ __attribute__((constructor)) static void begin(void)
         return;
     root_length = strlen(root);
     at = strtoull(number, NULL, 10);
-    how = !strcmp(manner, "kill") ? KILL : !strcmp(manner, "EIO") ? EIO_ONCE : FULL;
+    how = !strcmp(manner, "kill")  ? KILL
+          : !strcmp(manner, "INT") ? INTERRUPT
+          : !strcmp(manner, "EIO") ? EIO_ONCE
+                                   : FULL;
+    if (getenv("FAILING_LOG"))
+        record = open(getenv("FAILING_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     count = page;
 }
 
@@ -80,6 +92,27 @@ static int our_file(int fd)
     return count && !fstat(fd, &status) && S_ISREG(status.st_mode) && ours(fd, "");
 }
 
+/* Log what becomes of a file's data. A line goes to the log in one piece, and past the calls that are counted. */
+static int tell(char what, int fd)
+{
+    char line[64];
+    struct stat status;
+    if (record >= 0 && !fstat(fd, &status)) {
+        int length = snprintf(line, sizeof line, "%c %llu %lld\n", what, (unsigned long long)status.st_ino,
+                              (long long)status.st_size);
+        syscall(SYS_write, record, line, length);
+    }
+    return 1;
+}
+
+static int told_if_empty(int fd)
+{
+    struct stat status;
+    if (fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode) && !status.st_size)
+        tell('T', fd);
+    return fd;
+}
+
 /* What an operation needs. That a file cannot be removed is nothing that a program could get over by itself. */
 enum { NEVER_FAILS, NEEDS_NOTHING, NEEDS_ROOM };
 
@@ -92,6 +125,10 @@ static int fails(int needs)
     if (how == KILL) {
         kill(0, SIGKILL);
         pause();
+    }
+    if (how == INTERRUPT) {
+        kill(0, SIGINT);
+        return 0;
     }
     if (needs == NEVER_FAILS || (how == FULL && needs != NEEDS_ROOM))
         return 0;
@@ -107,9 +144,11 @@ static int fails(int needs)
         va_start(rest, flags);                                                                                       \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                      \
         va_end(rest);                                                                                                \
-        if (flags & (O_CREAT | O_TRUNC) && ours(AT_FDCWD, path) && fails(NEEDS_ROOM))                                         \
+        if (!(flags & (O_CREAT | O_TRUNC)) || !ours(AT_FDCWD, path))                                                 \
+            return real(path, flags, mode);                                                                          \
+        if (fails(NEEDS_ROOM))                                                                                       \
             return -1;                                                                                               \
-        return real(path, flags, mode);                                                                              \
+        return told_if_empty(real(path, flags, mode));                                                               \
     }
 OPEN(open)
 OPEN(open64)
@@ -122,9 +161,11 @@ OPEN(open64)
         va_start(rest, flags);                                                                                       \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                      \
         va_end(rest);                                                                                                \
-        if (flags & (O_CREAT | O_TRUNC) && ours(folder, path) && fails(NEEDS_ROOM))                                           \
+        if (!(flags & (O_CREAT | O_TRUNC)) || !ours(folder, path))                                                   \
+            return real(folder, path, flags, mode);                                                                  \
+        if (fails(NEEDS_ROOM))                                                                                       \
             return -1;                                                                                               \
-        return real(folder, path, flags, mode);                                                                      \
+        return told_if_empty(real(folder, path, flags, mode));                                                       \
     }
 OPENAT(openat)
 OPENAT(openat64)
@@ -138,15 +179,39 @@ OPENAT(openat64)
         return real given;                                                                                           \
     }
 
-WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), our_file(fd), NEEDS_ROOM)
-WRAP(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t place), (fd, data, size, place), our_file(fd), NEEDS_ROOM)
-WRAP(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t place), (fd, data, size, place), our_file(fd), NEEDS_ROOM)
-WRAP(int, ftruncate, (int fd, off_t size), (fd, size), our_file(fd), NEEDS_NOTHING)
-WRAP(int, ftruncate64, (int fd, off64_t size), (fd, size), our_file(fd), NEEDS_NOTHING)
-WRAP(int, fsync, (int fd), (fd), our_file(fd), NEEDS_NOTHING)
-WRAP(int, fdatasync, (int fd), (fd), our_file(fd), NEEDS_NOTHING)
+/* The log has a write before it is done: the process may be struck in the middle of it. */
+#define WRITES(type, name, declared, given, fd)                                                                      \
+    WRAP(type, name, declared, given, our_file(fd) && tell('W', fd), NEEDS_ROOM)
+#define FLUSHES(name)                                                                                                \
+    int name(int fd)                                                                                                 \
+    {                                                                                                                \
+        REAL(name);                                                                                                  \
+        int counted = our_file(fd);                                                                                  \
+        if (counted && fails(NEEDS_NOTHING))                                                                         \
+            return -1;                                                                                               \
+        int result = real(fd);                                                                                       \
+        if (counted && !result)                                                                                      \
+            tell('S', fd);                                                                                           \
+        return result;                                                                                               \
+    }
+
+WRITES(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), fd)
+WRITES(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t place), (fd, data, size, place), fd)
+WRITES(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t place), (fd, data, size, place), fd)
+WRITES(ssize_t, writev, (int fd, const struct iovec *parts, int number), (fd, parts, number), fd)
+WRITES(ssize_t, sendfile, (int to, int from, off_t *place, size_t size), (to, from, place, size), to)
+WRITES(ssize_t, sendfile64, (int to, int from, off64_t *place, size_t size), (to, from, place, size), to)
+WRITES(ssize_t, copy_file_range, (int from, off64_t *start, int to, off64_t *place, size_t size, unsigned flags),
+       (from, start, to, place, size, flags), to)
+WRITES(int, ftruncate, (int fd, off_t size), (fd, size), fd)
+WRITES(int, ftruncate64, (int fd, off64_t size), (fd, size), fd)
+FLUSHES(fsync)
+FLUSHES(fdatasync)
 WRAP(int, rename, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), NEEDS_NOTHING)
-WRAP(int, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new), ours(to, new), NEEDS_NOTHING)
+WRAP(int, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new), ours(to, new),
+     NEEDS_NOTHING)
+WRAP(int, renameat2, (int from, const char *old, int to, const char *new, unsigned flags), (from, old, to, new, flags),
+     ours(to, new), NEEDS_NOTHING)
 WRAP(int, link, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), NEEDS_ROOM)
 WRAP(int, linkat, (int from, const char *old, int to, const char *new, int flags), (from, old, to, new, flags),
      ours(to, new), NEEDS_ROOM)

@@ -8,7 +8,9 @@ goes on by itself.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 import zlib
@@ -25,7 +27,7 @@ from tests.repo.test_recovery import leftovers
 from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
 
 SOURCE = Path(__file__).with_name("failing.c")
-HOW = ("kill", "EIO", "ENOSPC")
+HOW = ("kill", "power", "INT", "EIO", "ENOSPC")
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +68,13 @@ def idle_vault(top: Path) -> Vault:
     return make_vault(top, sets=["id-token:ES256", "access-token:EdDSA"], confirm="commit").wait(DAY)
 
 
+def published_vault(top: Path) -> Vault:
+    vault = due_vault(top)
+    for words in (("publish", str(top / "site")), DUE):
+        assert vault.run(*words).returncode == 0
+    return vault
+
+
 def no_vault(top: Path) -> Vault:
     return Vault(top / "vault", environment(top))
 
@@ -88,7 +97,7 @@ CASES = {
     "revoke": Case(idle_vault, ("revoke", "{active}", "--reason", "compromised"), again=DUE),
     "recipient remove": Case(vault_of_two, ("recipient", "remove", "bea", "--rotate"), again=DUE),
     "render": Case(due_vault, ("render", "-o", "{top}/site"), commits=0),
-    "publish": Case(due_vault, ("publish", "{top}/site"), commits=0),
+    "publish": Case(published_vault, ("publish", "{top}/site"), commits=0),
 }
 
 
@@ -113,7 +122,7 @@ class Sweep:
         vault = self.copy("whole")
         self.figures = Figures(operations=self.struck(vault, 0, "kill"))
         assert self.commits(vault) == self.base + self.case.commits
-        self.site = self.output(vault)
+        self.sites = [self.output(self.template), self.output(vault)]
 
     def copy(self, name: str) -> Vault:
         return copy_vault(self.template, self.top / name)
@@ -146,12 +155,18 @@ class Sweep:
             "FAILING_ROOT": str(vault.top),
             "FAILING_COUNT": str(counter),
             "FAILING_AT": str(at or 2**62),
-            "FAILING_HOW": how,
+            "FAILING_HOW": "kill" if how == "power" else how,
         }
+        log = vault.top.with_suffix(".log")
+        if how == "power":
+            environ["FAILING_LOG"] = str(log)
         standing = replace(vault, folder=vault.top) if not self.base else vault
         process = standing.start(*self.words(vault, self.case.command), environ=environ)
         _output, errors = process.communicate(timeout=120)
         assert b"Traceback" not in errors, errors.decode()
+        if how == "power":
+            lose_power(vault.top, log.read_text())
+            log.unlink()
         return int.from_bytes(counter.read_bytes(), sys.byteorder)
 
     def check(self, at: int, how: str) -> None:
@@ -164,6 +179,9 @@ class Sweep:
         assert in_the_clear(vault) == [], where
         if self.commits(vault):
             vault.git("fsck", "--strict", "--no-dangling")
+        # What is only rendered need not outlive a loss of power: it is rendered again.
+        if (self.case.command[0], how) != ("render", "power"):
+            assert self.output(vault) in self.sites, where
         standing = vault if self.base else replace(vault, folder=vault.top)
         if moved and not self.base:
             done = standing.run(*self.words(vault, self.case.command))
@@ -176,7 +194,7 @@ class Sweep:
             done = vault.run(*CHECK)
             assert (done.returncode, "no identity" in done.stdout) == (0, False), (where, done.stdout, done.stderr)
         assert self.commits(vault) == self.base + self.case.commits, where
-        assert self.output(vault) == self.site, where
+        assert self.output(vault) == self.sites[1], where
         assert (vault.status, leftovers(vault)) == ([], []), where
         assert audit.audit(vault.context()).errors == (), where
         for key_set in vault.state().sets.values():
@@ -194,6 +212,29 @@ class Sweep:
         with ThreadPoolExecutor(max_workers=2) as pool:
             for _ in pool.map(lambda at: self.check(at, how), every[step // 2 :: step]):
                 pass
+
+
+def lose_power(top: Path, log: str) -> None:
+    """
+    Take from the files below *top* what was written to them and not flushed.
+
+    Names stay as they were made: what file systems with a journal keep in order is names; data they don't.
+    """
+    durable: dict[int, int] = {}
+    for line in log.splitlines():
+        what, inode, size = line.split()
+        if what == "S":
+            durable.pop(int(inode), None)
+        else:
+            durable.setdefault(int(inode), int(size))
+            if what == "T":
+                durable[int(inode)] = 0
+    for path in top.rglob("*"):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and durable.get(found.st_ino, found.st_size) < found.st_size:
+            path.chmod(found.st_mode | stat.S_IWUSR)
+            os.truncate(path, durable[found.st_ino])
+            path.chmod(found.st_mode)
 
 
 def in_the_clear(vault: Vault) -> list[str]:
