@@ -198,6 +198,7 @@ def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -
     entry = {"branch": branch, "old": old, "new": new}
     try:
         _write_durably(journal, json.dumps(entry).encode())
+        begun = journal.stat().st_mtime
     except OSError as error:
         raise GitError(f"cannot write to {git.git_dir}: {error.strerror}") from None
     try:
@@ -207,6 +208,9 @@ def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -
         if git.resolve(branch) != new:
             journal.unlink(missing_ok=True)
             raise
+    # Git says nothing where it could not remove a lock of its own; it would be in the way of the next run.
+    for lock in _ref_locks(git, branch):
+        _remove_stale(lock, begun)
     try:
         warnings = _follow(git, old, new)
     except (GitError, OSError) as error:
@@ -274,7 +278,9 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         elif present != after or before == after:
             pending.append((change, target))
     contents = git.blobs(str(change.after) for change, _ in pending)
-    beside = [_write_beside(target, data, change.mode) for (change, target), data in zip(pending, contents, strict=True)]
+    beside = [
+        _write_beside(target, data, change.mode) for (change, target), data in zip(pending, contents, strict=True)
+    ]
     # Under its name, a file that a loss of power emptied would pass for a change of the user's.
     flush([path for path in beside if not path.is_symlink()])
     for (_, target), path in zip(pending, beside, strict=True):
@@ -410,8 +416,7 @@ def _recover(git: Git) -> None:
     if not (_is_branch(branch) and is_oid(new) and (old is None or is_oid(old))):
         journal.unlink(missing_ok=True)  # it is not of our making
         return
-    locks = (git.common_dir / f"{branch}.lock", git.git_dir / "HEAD.lock", git.git_dir / "index.lock")
-    for lock in () if ended else locks:
+    for lock in () if ended else (*_ref_locks(git, branch), git.git_dir / "index.lock"):
         _remove_stale(lock, begun)
     if git.resolve(branch) == new and git.branch() == branch:
         _follow(git, old, new)
@@ -421,6 +426,10 @@ def _recover(git: Git) -> None:
             if target is not None:
                 _beside(target).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
+
+
+def _ref_locks(git: Git, branch: str) -> tuple[Path, Path]:
+    return git.common_dir / f"{branch}.lock", git.git_dir / "HEAD.lock"
 
 
 def _is_branch(name: object) -> bool:

@@ -113,8 +113,8 @@ static int told_if_empty(int fd)
     return fd;
 }
 
-/* What an operation needs. That a file cannot be removed is nothing that a program could get over by itself. */
-enum { NEVER_FAILS, NEEDS_NOTHING, NEEDS_ROOM };
+/* What an operation needs. */
+enum { NEEDS_NOTHING, NEEDS_ROOM };
 
 /* Count one operation, and return whether it is to fail. */
 static int fails(int needs)
@@ -130,7 +130,7 @@ static int fails(int needs)
         kill(0, SIGINT);
         return 0;
     }
-    if (needs == NEVER_FAILS || (how == FULL && needs != NEEDS_ROOM))
+    if (how == FULL && needs != NEEDS_ROOM)
         return 0;
     errno = how == FULL ? ENOSPC : EIO;
     return 1;
@@ -216,9 +216,9 @@ WRAP(int, link, (const char *old, const char *new), (old, new), ours(AT_FDCWD, n
 WRAP(int, linkat, (int from, const char *old, int to, const char *new, int flags), (from, old, to, new, flags),
      ours(to, new), NEEDS_ROOM)
 WRAP(int, symlink, (const char *target, const char *path), (target, path), ours(AT_FDCWD, path), NEEDS_ROOM)
-WRAP(int, unlink, (const char *path), (path), ours(AT_FDCWD, path), NEVER_FAILS)
-WRAP(int, unlinkat, (int folder, const char *path, int flags), (folder, path, flags), ours(folder, path), NEVER_FAILS)
+WRAP(int, unlink, (const char *path), (path), ours(AT_FDCWD, path), NEEDS_NOTHING)
+WRAP(int, unlinkat, (int folder, const char *path, int flags), (folder, path, flags), ours(folder, path), NEEDS_NOTHING)
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), NEEDS_ROOM)
 WRAP(int, mkdirat, (int folder, const char *path, mode_t mode), (folder, path, mode), ours(folder, path), NEEDS_ROOM)
-WRAP(int, rmdir, (const char *path), (path), ours(AT_FDCWD, path), NEVER_FAILS)
+WRAP(int, rmdir, (const char *path), (path), ours(AT_FDCWD, path), NEEDS_NOTHING)
 WRAP(int, chmod, (const char *path, mode_t mode), (path, mode), ours(AT_FDCWD, path), NEEDS_NOTHING)

@@ -1,5 +1,6 @@
 """
-Every single file operation of a command, git's own included, as the last one, as one that fails, or on a full disk.
+Every single file operation of a command, git's own included, as the last one, as the last before the power is lost, as
+one that is interrupted or fails, or on a full disk.
 
 A library that is preloaded into keyvault and all that it runs counts what is done to files and strikes at one number.
 Afterwards the branch is at the old commit or at the new one, nothing private lies about in the clear, and the next run
@@ -164,6 +165,8 @@ class Sweep:
         process = standing.start(*self.words(vault, self.case.command), environ=environ)
         _output, errors = process.communicate(timeout=120)
         assert b"Traceback" not in errors, errors.decode()
+        if how == "INT":
+            assert process.returncode in (0, 130), errors.decode()
         if how == "power":
             lose_power(vault.top, log.read_text())
             log.unlink()
@@ -253,7 +256,7 @@ def in_the_clear(vault: Vault) -> list[str]:
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
-    """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one."""
+    """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one, whole."""
     Sweep("rotate", tmp_path, failing).run(how, most=3)
 
 

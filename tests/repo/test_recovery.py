@@ -101,20 +101,30 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
     assert vault.status == []
 
 
-def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some files were written, one is cut off beside its place: the next run writes them all."""
-    replace = sync._replace
+@pytest.mark.parametrize("where", ["while they are written", "while they get their names"])
+def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Some files are in their place, or one is cut off beside it: the next run writes them all."""
+    write, replace = sync._write_beside, Path.replace
     done: list[Path] = []
 
-    def dies_there(target: Path, data: bytes, mode: str) -> None:
+    def writes_half(target: Path, data: bytes, mode: str) -> Path:
         if done:
-            target.with_name(f".{target.name[:100]}.keyvault-new").write_bytes(data[:10])
+            write(target, data[:10], mode)
             raise Died
         done.append(target)
-        replace(target, data, mode)
+        return write(target, data, mode)
+
+    def replaces_one(self: Path, target: Path) -> Path:
+        if done:
+            raise Died
+        done.extend([target] if target.suffix == ".json" else [])
+        return replace(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sync, "_replace", dies_there)
+        if where == "while they are written":
+            patch.setattr(sync, "_write_beside", writes_half)
+        else:
+            patch.setattr(Path, "replace", replaces_one)
         with pytest.raises(Died):
             rotate(vault)
     assert leftovers(vault) != []
