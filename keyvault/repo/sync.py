@@ -278,13 +278,14 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         elif present != after or before == after:
             pending.append((change, target))
     contents = git.blobs(str(change.after) for change, _ in pending)
-    beside = [
-        _write_beside(target, data, change.mode) for (change, target), data in zip(pending, contents, strict=True)
+    written = [
+        (_write_beside(target, data, change.mode), target)
+        for (change, target), data in zip(pending, contents, strict=True)
     ]
     # Under its name, a file that a loss of power emptied would pass for a change of the user's.
-    flush([path for path in beside if not path.is_symlink()])
-    for (_, target), path in zip(pending, beside, strict=True):
-        path.replace(target)
+    flush([beside for beside, _ in written if not beside.is_symlink()])
+    for beside, target in written:
+        beside.replace(target)
     if updates:
         _wait_for_index(git)
         git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
