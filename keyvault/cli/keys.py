@@ -1,12 +1,12 @@
 """set and key commands."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyvault.cli import exchange
 from keyvault.cli.dashed import DashedCommand
-from keyvault.cli.output import columns, emit_bytes, emit_json, note, say
+from keyvault.cli.output import columns, emit_bytes, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.errors import ConfigError, UsageError
@@ -18,21 +18,18 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")]
 Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
 Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]
-Format = Annotated[str, typer.Option("--format", metavar="jwk|jwks|pem", help="Output format.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600, instead of stdout.")
-]
 
 sets = typer.Typer(
     help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None
 )
-keys = typer.Typer(help="Keys: list, show, generate, export.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="Keys: list, show, generate, import, export.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.add_typer(sets, name="set")
     app.add_typer(keys, name="key")
+    exchange.register(keys)
 
 
 def _spec(alg: str, crv: str | None, bits: int | None) -> "KeySpec":
@@ -77,6 +74,9 @@ def add_set(
     issuer: Annotated[
         str | None, typer.Option("--issuer", metavar="URL", help="Issuer; default is the site's url.")
     ] = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="Private keys live elsewhere; import the public halves.")
+    ] = False,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
@@ -94,7 +94,9 @@ def add_set(
 
     with settings.open() as context:
         spec = _spec(alg, crv, bits)
-        outcome = operations.add_set(context, name, spec=spec, issuer=issuer, push=push, dry_run=dry_run)
+        outcome = operations.add_set(
+            context, name, spec=spec, issuer=issuer, external=external, push=push, dry_run=dry_run
+        )
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 
@@ -196,89 +198,3 @@ def show_key(
         rows.append([format_instant(event.at), event.event, "; ".join(word for word in words if word)])
     columns(rows, indent="  ")
     emit_bytes(pretty(detail.public))
-
-
-@keys.command("generate")
-def generate_key(
-    alg: Alg = "ES256",
-    crv: Crv = None,
-    bits: Bits = None,
-    kid: Annotated[str | None, typer.Option("--kid", metavar="KID", help="Default is the SHA-256 thumbprint.")] = None,
-    public: Annotated[
-        bool, typer.Option("--public", help="Print the public half to stdout as well; needs -o.")
-    ] = False,
-    form: Format = "jwk",
-    output: Output = None,
-    force: Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")] = False,
-) -> None:
-    """
-    Make a key that no vault knows, offline. Nothing is stored.
-
-    \b
-    Examples:
-      keyvault key generate --alg EdDSA -o key.jwk
-      keyvault key generate --alg RS256 --bits 3072 --format pem > key.pem
-    """
-    from keyvault.operations import keys as operations
-
-    _check_format(form)
-    if public and output is None:
-        raise UsageError("--public prints the public half, the private one would be lost", hint="-o FILE keeps it")
-    private = operations.generate_key(_spec(alg, crv, bits), kid=kid)
-    _write_private(operations.encode_private([private], form), output, force=force)
-    if public:
-        emit_bytes(operations.public_half(private, form))
-
-
-@keys.command("export", cls=DashedCommand)
-def export_key(
-    name: Annotated[str, typer.Argument(metavar="SET|KID", help="A set, or a key.", autocompletion=complete_set)],
-    private: Annotated[bool, typer.Option("--private", help="Open the private halves; needs an identity.")] = False,
-    active: Annotated[bool, typer.Option("--active", help="Of a set, only the active key.")] = False,
-    form: Format = "jwk",
-    output: Output = None,
-    force: Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")] = False,
-) -> None:
-    """
-    Write keys in a format that other tools read; public halves, unless you say --private.
-
-    \b
-    Examples:
-      keyvault key export id-token --format jwks
-      keyvault key export id-token --active --private --format pem -o signer.pem
-    """
-    from keyvault.operations import keys as operations
-
-    _check_format(form)
-    with settings.open() as context:
-        data = operations.export(context, name, private=private, active=active, form=form)
-    if private:
-        _write_private(data, output, force=force)
-    elif output is None:
-        emit_bytes(data)
-    else:
-        try:
-            output.write_bytes(data)
-        except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-
-
-def _check_format(form: str) -> None:
-    from keyvault.operations.keys import FORMATS
-
-    if form not in FORMATS:
-        raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(FORMATS))
-
-
-def _write_private(data: bytes, output: Path | None, *, force: bool) -> None:
-    import sys
-
-    from keyvault.crypto.identities import write_private_file
-
-    if output is not None:
-        write_private_file(output, data)
-        note(f"wrote {output}, readable by you alone")
-    elif sys.stdout.isatty() and not force:
-        raise UsageError("a private key is not printed to a terminal", hint="-o FILE, a pipe, or --force")
-    else:
-        emit_bytes(data)

@@ -4,7 +4,7 @@ The one table of every JOSE algorithm that a set can have.
 Says which key type and curves an algorithm takes and what the key is for. Does not generate, sign or
 judge the strength of a key.
 
-Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (Ed25519, Ed448).
+Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (Ed25519, Ed448), RFC 9964 (ML-DSA).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Use = Literal["sig", "enc"]
 
 #: Published JWK Sets list RSA first and OKP last: old verifiers that stop at a key type they do not
 #: know have then seen the keys that they can use.
-KTY_ORDER = ("RSA", "EC", "OKP", "oct")
+KTY_ORDER = ("RSA", "EC", "OKP", "AKP", "oct")
 
 RSA_BITS_DEFAULT = 2048
 RSA_BITS_MIN = 2048
@@ -60,6 +60,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("EdDSA", "OKP", "sig", ("Ed25519", "Ed448")),
         Algorithm("Ed25519", "OKP", "sig", ("Ed25519",)),
         Algorithm("Ed448", "OKP", "sig", ("Ed448",)),
+        *(Algorithm(f"ML-DSA-{size}", "AKP", "sig") for size in (44, 65, 87)),
         Algorithm("RSA-OAEP", "RSA", "enc"),
         Algorithm("RSA-OAEP-256", "RSA", "enc"),
         Algorithm("ECDH-ES", "EC", "enc", _AGREEMENT),
@@ -141,6 +142,10 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> Ke
                 hint=f"bits is {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
             )
         return KeySpec(alg, bits=length)
+    if algorithm.kty == "AKP":
+        if bits is not None:
+            raise ConfigError(f"{alg} says it all: bits = {bits} cannot be")
+        return KeySpec(alg)
     length = algorithm.octets * 8 if bits is None else bits
     exact = algorithm.use == "enc"
     if length % 8 or length < algorithm.octets * 8 or length > 4096 or (exact and length != algorithm.octets * 8):

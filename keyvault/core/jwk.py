@@ -4,7 +4,7 @@ Public JWKs: the profile that is published, thumbprints, and the bytes of a JWK 
 Public JWKs are *built from an allowlist* of members per key type, never made by deleting members from a
 private one. Nothing here reads a private member. Whether a key is strong enough is said in `strength`.
 
-Sources: RFC 7517 (JWK), RFC 7518 section 6 (members per kty), RFC 7638 (thumbprint), RFC 8037 (OKP).
+Sources: RFC 7517 (JWK), RFC 7518 section 6 (members per kty), RFC 7638 (thumbprint), RFC 8037 (OKP), RFC 9964 (AKP).
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ REQUIRED = {
     "RSA": ("e", "kty", "n"),
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
+    "AKP": ("alg", "kty", "pub"),
     "oct": ("k", "kty"),
 }
 
-#: Every member that carries private or symmetric key material, of any key type (RFC 7518, RFC 9864's AKP).
+#: Every member that carries private or symmetric key material, of any key type (RFC 7518, RFC 9964).
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
-_KID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
+#: What servers give: base64url, UUIDs, dates with colons, `public:` before it, base64 with its padding.
+_KID = re.compile(r"[A-Za-z0-9._~:=+@-]{1,128}", re.ASCII)
 _PLAIN_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]*", re.ASCII)
 _RESERVED_STEM = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.|.*~[0-9].*|.*\.lock|index", re.I)
 
@@ -54,6 +56,7 @@ class PublicJWK(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     y: str | UnsetType = UNSET
     n: str | UnsetType = UNSET
     e: str | UnsetType = UNSET
+    pub: str | UnsetType = UNSET
 
     @property
     def thumbprint(self) -> str:
@@ -86,14 +89,14 @@ def b64u_decode(text: object, *, what: str) -> bytes:
 
 def check_kid(kid: object) -> str:
     """
-    Return *kid* if it is a string of 1 to 128 of ``A-Z a-z 0-9 . _ ~ -``.
+    Return *kid* if it is a string of 1 to 128 of ``A-Z a-z 0-9 . _ ~ : = + @ -``.
 
     Raises:
         JWKError: It is not.
     """
     if not isinstance(kid, str) or not _KID.fullmatch(kid):
         shown = repr(kid)[:80]
-        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 128 of A-Z a-z 0-9 . _ ~ -")
+        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 128 of A-Z a-z 0-9 . _ ~ : = + @ -")
     return kid
 
 
@@ -156,7 +159,7 @@ def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
     if not fits:
         raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + repr(crv)[:40]} does not fit {alg}")
     # This is an allowlist: a member that is not named here never reaches the public site.
-    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name not in ("kty", "k")}
+    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name not in ("kty", "alg", "k")}
     return PublicJWK(kty=str(kty), kid=check_kid(kid), use=algorithm.use, alg=alg, **members)
 
 

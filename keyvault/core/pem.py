@@ -1,7 +1,7 @@
 """
-A public JWK as a key object of the cryptography package, which knows PEM and DER.
+A public JWK as a key object of the cryptography package, which knows PEM and DER; and back.
 
-Judges nothing: see `strength`. Sources: RFC 7518 section 6, RFC 8037 section 2.
+Judges nothing: see `strength`. Sources: RFC 7518 section 6, RFC 8037 section 2, RFC 9964 section 3.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa, x448, x25519
 
-from keyvault.core.jwk import b64u_decode
+from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.errors import JWKError
+
+AKPPublicKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
 
 PublicKey = (
     rsa.RSAPublicKey
@@ -21,6 +24,7 @@ PublicKey = (
     | ed448.Ed448PublicKey
     | x25519.X25519PublicKey
     | x448.X448PublicKey
+    | AKPPublicKey
 )
 
 CURVES: dict[str, ec.EllipticCurve] = {
@@ -43,9 +47,56 @@ _OKP: dict[
 }
 
 
+_AKP: dict[str, type[mldsa.MLDSA44PublicKey] | type[mldsa.MLDSA65PublicKey] | type[mldsa.MLDSA87PublicKey]] = {
+    "ML-DSA-44": mldsa.MLDSA44PublicKey,
+    "ML-DSA-65": mldsa.MLDSA65PublicKey,
+    "ML-DSA-87": mldsa.MLDSA87PublicKey,
+}
+
+
 def uint(jwk: Mapping[str, Any], name: str) -> int:
     """Return the member *name* of *jwk*, a Base64urlUInt, as a number."""
     return int.from_bytes(b64u_decode(jwk.get(name), what=f"member {name!r}"), "big")
+
+
+def curve_name(curve: ec.EllipticCurve) -> str:
+    """
+    Return the JOSE name of *curve*.
+
+    Raises:
+        JWKError: It has none.
+    """
+    for name, one in CURVES.items():
+        if one.name == curve.name:
+            return name
+    raise JWKError(f"curve {curve.name} is none of JOSE", hint="one of " + ", ".join(CURVES))
+
+
+def public_members(key: object) -> dict[str, str]:
+    """
+    Return the JWK members of a public key object, without labels.
+
+    Raises:
+        JWKError: It is of a type or on a curve that no JWK has.
+    """
+    match key:
+        case rsa.RSAPublicKey():
+            numbers = key.public_numbers()
+            return {"kty": "RSA", "n": _b64u_uint(numbers.n), "e": _b64u_uint(numbers.e)}
+        case ec.EllipticCurvePublicKey():
+            crv, point, octets = curve_name(key.curve), key.public_numbers(), (key.key_size + 7) // 8
+            return {"kty": "EC", "crv": crv, "x": _b64u_uint(point.x, octets), "y": _b64u_uint(point.y, octets)}
+        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey() | x25519.X25519PublicKey() | x448.X448PublicKey():
+            crv = next(name for name, kind in _OKP.items() if isinstance(key, kind))
+            return {"kty": "OKP", "crv": crv, "x": b64u(key.public_bytes_raw())}
+        case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey():
+            alg = next(name for name, kind in _AKP.items() if isinstance(key, kind))
+            return {"kty": "AKP", "alg": alg, "pub": b64u(key.public_bytes_raw())}
+    raise JWKError("a public key of this type is none of JOSE")
+
+
+def _b64u_uint(value: int, octets: int | None = None) -> str:
+    return b64u(value.to_bytes(octets or (value.bit_length() + 7) // 8, "big"))
 
 
 def load_public(jwk: Mapping[str, Any]) -> PublicKey:
@@ -64,6 +115,10 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
                 return ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv]).public_key()
             case "OKP":
                 return _OKP[crv].from_public_bytes(b64u_decode(jwk.get("x"), what="member 'x'"))
+            case "AKP":
+                return _AKP[str(jwk.get("alg"))].from_public_bytes(b64u_decode(jwk.get("pub"), what="member 'pub'"))
+    except UnsupportedAlgorithm:
+        raise JWKError(f"this machine's OpenSSL does not know {jwk.get('alg') or crv}") from None
     except (ValueError, KeyError):
         raise JWKError(f"malformed {jwk.get('kty')} key") from None
     raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half")

@@ -26,6 +26,7 @@ import msgspec
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.events import Event, Reason
+from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState, promise
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_duration, format_instant, relative, when
@@ -46,6 +47,19 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """Take in the key *public*, which was made elsewhere, with these first events."""
+
+    set: str
+    public: PublicJWK
+    events: tuple[Event, ...]
+
+    @property
+    def kid(self) -> str:
+        return self.public.kid
+
+
+@dataclass(frozen=True, slots=True)
 class Amend:
     """Append *events* to the record of *kid*; drop its sealed private half where it ends here."""
 
@@ -58,7 +72,7 @@ class Amend:
         return any(event.event in ("withdrawn", "revoked") for event in self.events)
 
 
-Change = Create | Amend
+Change = Create | Import | Amend
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,21 +236,24 @@ def _seconds(duration: timedelta) -> int:
     return int(duration.total_seconds())
 
 
-def _activated(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
+def activated(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
     return Event(at=at, event="activated", token_lifetime=_seconds(key_set.policy.token_lifetime), forced=forced)
 
 
-def _deactivated(key_set: KeySet, key: Key, at: datetime, *, note: str | None = None) -> Event:
+def deactivated(key_set: KeySet, key: Key, at: datetime, *, note: str | None = None) -> Event:
     return Event(at=at, event="deactivated", keep_until=keep_until(key_set, key, at), note=note)
 
 
-def _new_next(key_set: KeySet, at: datetime) -> Create:
-    return Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"),))
+def new_next(key_set: KeySet, at: datetime) -> list[Change]:
+    """Return what gives the set a next key; of an external one somebody has to import it."""
+    if key_set.policy.external:
+        return []
+    return [Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"),))]
 
 
 def _new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Create:
     return Create(
-        key_set.name, key_set.policy.spec, (Event(at=at, event="created"), _activated(key_set, at, forced=forced))
+        key_set.name, key_set.policy.spec, (Event(at=at, event="created"), activated(key_set, at, forced=forced))
     )
 
 
@@ -244,9 +261,9 @@ def _swap(
     key_set: KeySet, active: Key, candidate: Key, at: datetime, *, receipts: tuple[Event, ...] = (), forced: str | None
 ) -> list[Change]:
     return [
-        Amend(key_set.name, candidate.kid, (*receipts, _activated(key_set, at, forced=forced))),
-        Amend(key_set.name, active.kid, (_deactivated(key_set, active, at),)),
-        _new_next(key_set, at),
+        Amend(key_set.name, candidate.kid, (*receipts, activated(key_set, at, forced=forced))),
+        Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
+        *new_next(key_set, at),
     ]
 
 
@@ -254,7 +271,7 @@ def _replace_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | 
     why = note or f"policy now asks for {key_set.policy.spec}"
     return [
         Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=why),)),
-        _new_next(key_set, at),
+        *new_next(key_set, at),
     ]
 
 
@@ -270,7 +287,7 @@ def _withdrawals(key_set: KeySet, at: datetime) -> list[Change]:
 def _closing(key_set: KeySet, at: datetime) -> list[Change]:
     note, changes = "the set is closing", list[Change]()
     if key_set.active:
-        changes.append(Amend(key_set.name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)))
+        changes.append(Amend(key_set.name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)))
     if key_set.next:
         changes.append(Amend(key_set.name, key_set.next.kid, (Event(at=at, event="withdrawn", note=note),)))
     return changes
@@ -281,8 +298,10 @@ def _closing(key_set: KeySet, at: datetime) -> list[Change]:
 
 def plan_creation(key_set: KeySet, now: datetime) -> Plan:
     """Plan the first two keys of a set: one active, since nobody holds older ones, and one next."""
+    if key_set.policy.external:
+        return Plan(waiting=(f"{key_set.name} has no key yet: keyvault key import {key_set.name} FILE",))
     at = effective_instant(key_set, now)
-    return Plan((_new_active(key_set, at), _new_next(key_set, at)))
+    return Plan((_new_active(key_set, at), *new_next(key_set, at)))
 
 
 def plan_rotation(
@@ -315,12 +334,15 @@ def plan_rotation(
         at = effective_instant(key_set, now)
         active, candidate = key_set.active, key_set.next
         if active is None or candidate is None:
-            raise KeyVaultError(
-                f"set {name} lacks an active or a next key", hint="keyvault rotate --due creates what is missing"
-            )
+            remedy = f"key import {name} FILE" if key_set.policy.external else "rotate --due creates what is missing"
+            raise KeyVaultError(f"set {name} lacks an active or a next key", hint=f"keyvault {remedy}")
         if not candidate.fits(key_set.policy.spec):
             changes += _replace_next(key_set, candidate, at)
-            waiting.append(f"{name}: the new {key_set.policy.spec} key waits for its own receipt and publication_lead")
+            if key_set.policy.external:
+                waiting.append(_import_next(key_set))
+            else:
+                spec = key_set.policy.spec
+                waiting.append(f"{name}: the new {spec} key waits for its own receipt and publication_lead")
             continue
         refusal = _gate(key_set, candidate, state.policy.site, at, live)
         if refusal and not forced:
@@ -330,6 +352,10 @@ def plan_rotation(
     if refusals:
         _refuse(refusals)
     return Plan(tuple(changes), tuple(waiting))
+
+
+def _import_next(key_set: KeySet) -> str:
+    return f"{key_set.name} has no next {key_set.policy.spec} key: keyvault key import {key_set.name} FILE"
 
 
 def _refuse(refusals: list[tuple[str, str, str]]) -> None:
@@ -373,20 +399,25 @@ def _plan_due_set(
         return
     if active is None:
         # A set that is new in keyvault.toml, or one that was closed before and is opened again.
-        changes.extend(plan_creation(key_set, now).changes if candidate is None else [])
-        if candidate is not None:
-            changes += [Amend(key_set.name, candidate.kid, (_activated(key_set, at),)), _new_next(key_set, at)]
+        if candidate is None:
+            creation = plan_creation(key_set, now)
+            changes += creation.changes
+            waiting += creation.waiting
+        else:
+            changes += [Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)]
         return
     due_at = rotation_due_at(key_set)
     due = due_at is not None and due_at <= at
     if candidate is None or not candidate.fits(key_set.policy.spec):
-        changes += _replace_next(key_set, candidate, at) if candidate else [_new_next(key_set, at)]
-        if due and _mature_when_made(key_set, site):
+        changes += _replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
+        if key_set.policy.external:
+            waiting.append(_import_next(key_set))
+        elif due and _mature_when_made(key_set, site):
             # A key of the new kind would be due in the next run: two runs would then not be one.
             changes[-1:] = [
                 _new_active(key_set, at),
-                Amend(key_set.name, active.kid, (_deactivated(key_set, active, at),)),
-                _new_next(key_set, at),
+                Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
+                *new_next(key_set, at),
             ]
             return
     else:
@@ -457,25 +488,27 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     if key.state == "active" and not policy.closing:
         candidate = key_set.next
         why = f"the active key was revoked as {reason}"
-        if candidate is None:
-            changes.append(_new_active(key_set, at, forced=why))
-            mature = None
-        else:
+        mature = None
+        if candidate is not None:
             # Also one of the algorithm before: that verifiers may hold it is worth more than the change.
             mature = mature_at(key_set, candidate, site)
             immature = mature is None or at < mature
             changes.append(
-                Amend(key_set.name, candidate.kid, (_activated(key_set, at, forced=why if immature else None),))
+                Amend(key_set.name, candidate.kid, (activated(key_set, at, forced=why if immature else None),))
             )
-        changes.append(_new_next(key_set, at))
-        if key_set.rendered and policy.use == "sig" and (mature is None or at < mature):
+        elif not policy.external:
+            changes.append(_new_active(key_set, at, forced=why))
+        changes += new_next(key_set, at)
+        if candidate is None and policy.external:
+            warnings.append(f"{key_set.name} has no active key now: keyvault key import {key_set.name} FILE")
+        elif key_set.rendered and policy.use == "sig" and (mature is None or at < mature):
             bound = mature or at + policy.publication_lead
             warnings.append(
                 f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
                 + ("" if mature else ", counted from its publication")
             )
     elif key.state == "next" and not policy.closing:
-        changes.append(_new_next(key_set, at))
+        changes += new_next(key_set, at)
     return Plan(tuple(changes), warnings=tuple(warnings))
 
 
@@ -490,7 +523,7 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     key_set = state.find_set(name)
     if key_set.policy.closing or key_set.active is None:
         raise UsageError(f"set {name} is closing: there is nothing to roll back")
-    previous = next((key for key in key_set.retiring if key.sealed), None)
+    previous = next((key for key in key_set.retiring if key.sealed or key_set.policy.external), None)
     if previous is None:
         raise KeyVaultError(
             f"set {name} has no previous key that is still published and sealed",
@@ -501,7 +534,7 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     return Plan(
         (
             Amend(name, previous.kid, (Event(at=at, event="reactivated", token_lifetime=lifetime, note=note),)),
-            Amend(name, key_set.active.kid, (_deactivated(key_set, key_set.active, at, note=note),)),
+            Amend(name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)),
         )
     )
 
@@ -571,6 +604,8 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
         return found
     lead = timedelta(0) if policy.use == "enc" else policy.publication_lead
     due, mature = rotation_due_at(key_set), now + lead
+    if policy.external and candidate is None:
+        return found  # who imports the next key decides
     if due is None:
         if candidate is None:
             add(now, "created", None)
@@ -588,6 +623,8 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
     while (at := max(due, mature, now)) <= until:
         add(at, "activated", candidate)
         retire(at, active)
+        if policy.external:
+            break
         add(at, "created", None)
         active, candidate = candidate, None
         due, mature = at + policy.cryptoperiod, at + lead
@@ -612,7 +649,10 @@ def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)
             continue
         candidate, due = key_set.next, rotation_due_at(key_set)
         if key_set.active is None or candidate is None:
-            found.append(f"{name}: a key is missing; keyvault rotate --due creates it")
+            if not key_set.policy.external:
+                found.append(f"{name}: a key is missing; keyvault rotate --due creates it")
+            elif due is None or now > due - key_set.policy.publication_lead:
+                found.append(_import_next(key_set) if key_set.active else plan_creation(key_set, now).waiting[0])
             continue
         if due is not None and now > due + grace:
             found.append(f"{name}: rotation was due {relative(due, now)}")

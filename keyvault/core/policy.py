@@ -103,6 +103,7 @@ class SetPolicy:
         issuer: The issuer whose JWK Set the keys stand in.
         paths: Extra places of that JWK Set on the site.
         closing: The set is being removed: nothing is created, what is left retires.
+        external: The private keys live elsewhere, such as in a KMS: nothing is created, public halves are imported.
         cryptoperiod: How long a key signs.
         publication_lead: How long a key must have been seen live before it may sign.
         token_lifetime: How long tokens live.
@@ -116,6 +117,7 @@ class SetPolicy:
     issuer: str
     paths: tuple[str, ...] = ()
     closing: bool = False
+    external: bool = False
     cryptoperiod: timedelta = timedelta(days=90)
     publication_lead: timedelta = timedelta(hours=24)
     token_lifetime: timedelta = timedelta(hours=1)
@@ -328,6 +330,7 @@ _SET = {
     ),
     "paths": _Member(_paths, {"type": "array", "items": _STRING}, "extra places of the issuer's JWK Set"),
     "closing": _Member(_flag, {"type": "boolean"}, "the set is being removed; written by `keyvault set remove`"),
+    "external": _Member(_flag, {"type": "boolean"}, "private keys live elsewhere; public halves are imported"),
     **_TIMING,
 }
 _AUDIT = {
@@ -404,6 +407,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
         check_set_name(name)
         sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, _SET)}, site)
     _check_paths(site, sets)
+    _check_company(sets)
     return Policy(site, sets, audit)
 
 
@@ -461,6 +465,21 @@ def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> N
         )
     if policy.clock_skew > timedelta(days=1):
         raise ConfigError(f"{where}: clock_skew {format_duration(policy.clock_skew)} must be at most 24h")
+
+
+def _check_company(sets: Mapping[str, SetPolicy]) -> None:
+    """Keys of a type that most verifiers do not know must not cost them the keys that they do know."""
+    kinds: dict[str, dict[bool, str]] = {}
+    for policy in sets.values():
+        if policy.kty != "oct":
+            kinds.setdefault(policy.issuer, {}).setdefault(policy.kty == "AKP", policy.name)
+    for issuer, names in kinds.items():
+        if len(names) > 1:
+            raise ConfigError(
+                f"[sets.{names[True]}] has keys of the type AKP, which break verifiers of [sets.{names[False]}] in the "
+                f"JWK Set of {issuer}",
+                hint=f'give it an issuer of its own: issuer = "{issuer}/{names[True]}"',
+            )
 
 
 def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:

@@ -30,6 +30,9 @@ _ROCA_PRIMES_MAX = 167
 _COORDINATE_OCTETS = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
 _OKP_OCTETS = {"Ed25519": 32, "X25519": 32, "Ed448": 57, "X448": 56}
 
+#: RFC 9964 section 3, from FIPS 204 table 2.
+_ML_DSA_OCTETS = {"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592}
+
 _P25519 = 2**255 - 19
 _P448 = 2**448 - 2**224 - 1
 _D25519 = -121665 * pow(121666, -1, _P25519) % _P25519
@@ -66,10 +69,12 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
             _check_ec(jwk)
         case "OKP":
             _check_okp(jwk)
+        case "AKP":
+            _check_akp(jwk, alg)
         case "oct":
             pass  # there is no public half; `check_secret` judges the secret
         case _:
-            raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of RSA, EC, OKP, oct")
+            raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of RSA, EC, OKP, AKP, oct")
 
 
 def check_secret_length(octets: int, *, alg: str) -> None:
@@ -201,6 +206,18 @@ def _check_okp(jwk: Mapping[str, Any]) -> None:
             _check_montgomery(value, _P25519, _low_order_us25519(), crv="X25519")
         case _:
             _check_montgomery(value, _P448, {0, 1, _P448 - 1}, crv="X448")
+
+
+def _check_akp(jwk: Mapping[str, Any], alg: str | None) -> None:
+    named = jwk.get("alg")
+    octets = _ML_DSA_OCTETS.get(named) if isinstance(named, str) else None
+    if octets is None:
+        raise JWKError(f"unknown alg {named!r:.40} for an AKP key", hint="alg is one of " + ", ".join(_ML_DSA_OCTETS))
+    if alg is not None and named != alg:
+        raise WeakKeyError(f"a key for {named} does not fit {alg}")
+    found = len(b64u_decode(jwk.get("pub"), what="member 'pub'"))
+    if found != octets:
+        raise JWKError(f"a key for {named} has {octets} octets, this one has {found}")
 
 
 def _check_edwards(y: int, *, prime: int, a: int, d: int, cofactor_ys: set[int], crv: str) -> None:

@@ -149,7 +149,7 @@ def parse_private(plaintext: bytes, public: PublicJWK) -> PrivateJWK:
     published = msgspec.to_builtins(public)
     if any(private.get(name) != value for name, value in published.items() if name in ("kty", *REQUIRED[public.kty])):
         raise EnvelopeError(f"what is sealed for key {public.kid} is the private half of another key")
-    if "k" not in private and "d" not in private:
+    if not {"k", "d", "priv"} & private.keys():
         raise EnvelopeError(f"what is sealed for key {public.kid} has no private half")
     return {**private, "kid": public.kid, "use": public.use, "alg": public.alg}
 

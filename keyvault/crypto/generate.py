@@ -4,7 +4,7 @@ Make keys.
 Randomness is the operating system's, through the cryptography package. Every key passes the same checks as
 an imported one before it leaves here. Does not store, seal or print anything.
 
-Sources: RFC 7518 section 6 and RFC 8037 section 2 for the members of each key type.
+Sources: RFC 7518 section 6, RFC 8037 section 2 and RFC 9964 section 3 for the members of each key type.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import secrets
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.algorithms import KeySpec
+from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.pem import CURVES
+from keyvault.core.pem import CURVES, curve_name
 from keyvault.core.strength import check_public_key
-from keyvault.errors import WeakKeyError
+from keyvault.errors import JWKError, WeakKeyError
 
 #: A private JWK: only string members.
 PrivateJWK = dict[str, str]
@@ -40,6 +42,15 @@ OKP: dict[
     "X448": x448.X448PrivateKey,
 }
 
+AKPPrivateKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+
+#: The private key class of each ML-DSA parameter set.
+AKP: dict[str, type[mldsa.MLDSA44PrivateKey] | type[mldsa.MLDSA65PrivateKey] | type[mldsa.MLDSA87PrivateKey]] = {
+    "ML-DSA-44": mldsa.MLDSA44PrivateKey,
+    "ML-DSA-65": mldsa.MLDSA65PrivateKey,
+    "ML-DSA-87": mldsa.MLDSA87PrivateKey,
+}
+
 #: Keys are made in batches of this size, so that a large plan does not hold all private keys at once.
 BATCH = 256
 
@@ -52,7 +63,7 @@ def generate(spec: KeySpec) -> PrivateJWK:
     drawn again, so that every kid can be typed as an argument and named as a file.
     """
     while True:
-        members = _members(spec)
+        members = new_members(spec.kty, crv=spec.crv, bits=spec.bits, alg=spec.alg)
         kid = thumbprint(members)
         if kid[0] in "-_":
             continue
@@ -61,6 +72,18 @@ def generate(spec: KeySpec) -> PrivateJWK:
         except WeakKeyError:  # about one sound RSA key in 2^27 has the look of a ROCA key
             continue
         return {"kty": members["kty"], "kid": kid, "use": spec.use, "alg": spec.alg, **members}
+
+
+def generate_form(form: Form) -> PrivateJWK:
+    """Return a fresh private JWK of *form*, without a kid, and with the labels that the form has."""
+    while True:
+        members = new_members(form.kty, crv=form.crv, bits=form.bits, alg=form.alg)
+        try:
+            check_public_key(members)
+        except WeakKeyError:  # as above
+            continue
+        labels = {name: value for name, value in (("use", form.use), ("alg", form.alg)) if value is not None}
+        return {"kty": members["kty"], **labels, **members}
 
 
 def generate_many(specs: Iterable[KeySpec]) -> Iterator[PrivateJWK]:
@@ -83,15 +106,45 @@ def uint(value: int, octets: int | None = None) -> str:
     return b64u(value.to_bytes(octets or (value.bit_length() + 7) // 8, "big"))
 
 
-def _members(spec: KeySpec) -> PrivateJWK:
-    if spec.kty == "RSA":
-        return rsa_members(rsa.generate_private_key(65_537, spec.bits or 0))
-    if spec.kty == "oct":
-        return {"kty": "oct", "k": b64u(secrets.token_bytes((spec.bits or 0) // 8))}
-    crv = str(spec.crv)
-    if spec.kty == "EC":
-        return ec_members(ec.generate_private_key(CURVES[crv]), crv)
-    return okp_members(OKP[crv].generate(), crv)
+def new_members(kty: str, *, crv: str | None = None, bits: int | None = None, alg: str | None = None) -> PrivateJWK:
+    """Return the members of a fresh key, without labels; AKP keys have an ``alg`` by their nature."""
+    if kty == "RSA":
+        return rsa_members(rsa.generate_private_key(65_537, bits or 0))
+    if kty == "oct":
+        return {"kty": "oct", "k": b64u(secrets.token_bytes((bits or 0) // 8))}
+    if kty == "AKP":
+        return akp_members(_new_akp(str(alg)), str(alg))
+    if kty == "EC":
+        return ec_members(ec.generate_private_key(CURVES[str(crv)]), str(crv))
+    return okp_members(OKP[str(crv)].generate(), str(crv))
+
+
+def _new_akp(alg: str) -> AKPPrivateKey:
+    try:
+        return AKP[alg].generate()
+    except UnsupportedAlgorithm:
+        raise JWKError(
+            f"this machine's OpenSSL does not know {alg}", hint="a newer cryptography package has it"
+        ) from None
+
+
+def members_of(key: object) -> PrivateJWK:
+    """
+    Return the JWK members of a private key object, without labels.
+
+    Raises:
+        JWKError: It is of a type or on a curve that no JWK has.
+    """
+    match key:
+        case rsa.RSAPrivateKey():
+            return rsa_members(key)
+        case ec.EllipticCurvePrivateKey():
+            return ec_members(key, curve_name(key.curve))
+        case ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey() | x25519.X25519PrivateKey() | x448.X448PrivateKey():
+            return okp_members(key, next(crv for crv, kind in OKP.items() if isinstance(key, kind)))
+        case mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey() | mldsa.MLDSA87PrivateKey():
+            return akp_members(key, next(alg for alg, kind in AKP.items() if isinstance(key, kind)))
+    raise JWKError("a private key of this type is none of JOSE")
 
 
 def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:
@@ -134,4 +187,14 @@ def okp_members(
         "crv": crv,
         "x": b64u(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)),
         "d": b64u(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())),
+    }
+
+
+def akp_members(key: AKPPrivateKey, alg: str) -> PrivateJWK:
+    """Return the JWK members of an ML-DSA key; ``priv`` is its seed."""
+    return {
+        "kty": "AKP",
+        "alg": alg,
+        "pub": b64u(key.public_key().public_bytes_raw()),
+        "priv": b64u(key.private_bytes_raw()),
     }

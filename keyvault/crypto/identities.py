@@ -287,7 +287,7 @@ def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
 # --- passphrases ----------------------------------------------------------------------------------------
 
 
-def _raise_pbkdf2_cap() -> None:
+def allow_many_rounds() -> None:
     # jwcrypto refuses more than 16,384 iterations, module-wide; our own bound is checked before it is asked.
     from jwcrypto import jwa
 
@@ -336,7 +336,7 @@ def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
     from jwcrypto.jwk import JWK
 
     check_passphrase(passphrase)
-    _raise_pbkdf2_cap()
+    allow_many_rounds()
     header = {
         "alg": PBES2,
         "cty": "jwk+json",
@@ -355,7 +355,7 @@ def _decrypt(document: Mapping[str, Any], passphrase: str, kid: str) -> PrivateJ
     from jwcrypto.jwe import JWE
     from jwcrypto.jwk import JWK
 
-    _raise_pbkdf2_cap()
+    allow_many_rounds()
     token = JWE(algs=[PBES2, "A256GCM"])
     try:
         token.deserialize(

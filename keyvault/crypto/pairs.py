@@ -3,7 +3,7 @@ Whether the private half of a JWK belongs to its public half, and a JWK as a key
 
 OpenSSL does the arithmetic: primality of the factors, d against e, the public point against d.
 
-Sources: RFC 7518 section 6.2.2 and 6.3.2, RFC 8037 section 2.
+Sources: RFC 7518 section 6.2.2 and 6.3.2, RFC 8037 section 2, RFC 9964 section 3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from keyvault.core.jwk import b64u_decode
 from keyvault.core.pem import CURVES, uint
 from keyvault.core.strength import check_public_key, check_secret_length
-from keyvault.crypto.generate import OKP
+from keyvault.crypto.generate import AKP, OKP, AKPPrivateKey
 from keyvault.errors import JWKError, WeakKeyError
 
 PrivateKey = (
@@ -28,6 +28,7 @@ PrivateKey = (
     | ed448.Ed448PrivateKey
     | x25519.X25519PrivateKey
     | x448.X448PrivateKey
+    | AKPPrivateKey
 )
 
 _MISMATCH = "the private half does not belong to the public half"
@@ -53,6 +54,11 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
     crv = str(jwk.get("crv"))
     if jwk["kty"] == "RSA":
         return _load_rsa(jwk)
+    if jwk["kty"] == "AKP":
+        akp = AKP[str(jwk["alg"])].from_seed_bytes(b64u_decode(jwk.get("priv"), what="member 'priv'"))
+        if akp.public_key().public_bytes_raw() != b64u_decode(jwk["pub"], what="member 'pub'"):
+            raise WeakKeyError(_MISMATCH)
+        return akp
     secret = b64u_decode(jwk.get("d"), what="member 'd'")
     if jwk["kty"] == "EC":
         public = ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv])

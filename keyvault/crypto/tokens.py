@@ -4,7 +4,7 @@ Sign and verify JSON Web Tokens with the keys of a vault.
 Does not decide which key signs, nor what time it is.
 
 Sources: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (best practices: alg is taken from the key, never from the
-token).
+token), RFC 9964 (ML-DSA).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
 
 from keyvault.core.algorithms import ALGORITHMS
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u_decode
-from keyvault.crypto.generate import PrivateJWK
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u, b64u_decode
+from keyvault.core.pem import AKPPublicKey, load_public
+from keyvault.crypto.generate import AKPPrivateKey, PrivateJWK
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 
 TOKEN_MAX = 65_536
@@ -35,14 +37,18 @@ class TokenSigner:
         """
         from jwcrypto.jwk import JWK
 
-        from keyvault.crypto.pairs import check_private_jwk
+        from keyvault.crypto.pairs import check_private_jwk, private_key
 
         check_private_jwk(private, alg=private["alg"])
         if private["use"] != "sig" or ALGORITHMS[private["alg"]].use != "sig":
             raise JWKError(f"key {private['kid']} is for encryption: it signs no tokens")
         self.kid, self.alg = private["kid"], private["alg"]
         kept = (*REQUIRED[private["kty"]], *PRIVATE_MEMBERS)
-        self._key = JWK(**{name: value for name, value in private.items() if name in kept})
+        self._akp = self._key = None
+        if private["kty"] == "AKP":  # jwcrypto does not know it
+            self._akp = private_key(private)
+        else:
+            self._key = JWK(**{name: value for name, value in private.items() if name in kept})
 
     def sign(self, claims: Mapping[str, Any], *, typ: str = "JWT") -> str:
         """
@@ -58,10 +64,13 @@ class TokenSigner:
             payload = json.dumps(claims, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise UsageError(f"claims cannot be written as JSON: {error}") from None
+        header = msgspec.json.encode({"alg": self.alg, "kid": self.kid, "typ": typ})
+        if isinstance(self._akp, AKPPrivateKey):
+            signed_input = f"{b64u(header)}.{b64u(payload)}"
+            return f"{signed_input}.{b64u(self._akp.sign(signed_input.encode()))}"
         token = JWS(payload)
         token.allowed_algs = [self.alg]
-        header = {"alg": self.alg, "kid": self.kid, "typ": typ}
-        token.add_signature(self._key, self.alg, msgspec.json.encode(header).decode())
+        token.add_signature(self._key, self.alg, header.decode())
         signed: str = token.serialize(compact=True)
         return signed
 
@@ -139,11 +148,22 @@ def verify_token(
     jws.allowed_algs = [key.alg]
     members = msgspec.to_builtins(key)
     try:
-        jws.deserialize(text, JWK(**{name: members[name] for name in REQUIRED[key.kty]}), alg=key.alg)
-    except (JWException, ValueError):
+        if key.kty == "AKP":
+            _verify_akp(text, members)
+        else:
+            jws.deserialize(text, JWK(**{name: members[name] for name in REQUIRED[key.kty]}), alg=key.alg)
+    except (JWException, InvalidSignature, ValueError):
         raise VerificationError(f"the signature does not match key {key.kid}") from None
     _check_claims(token.claims, now, skew, audience, issuer)
     return token
+
+
+def _verify_akp(text: str, jwk: Mapping[str, Any]) -> None:
+    """Verify a compact JWS with an ML-DSA key (RFC 9964 section 5), which jwcrypto does not know."""
+    signed_input, _, signature = text.rpartition(".")
+    key = load_public(jwk)
+    assert isinstance(key, AKPPublicKey)
+    key.verify(b64u_decode(signature, what="the signature"), signed_input.encode())
 
 
 def _is_instant(value: object) -> bool:

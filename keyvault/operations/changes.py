@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,11 +18,14 @@ from keyvault import config
 from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Key, Recipient, VaultState
-from keyvault.core.planning import Amend, Create, Plan
+from keyvault.core.planning import Amend, Create, Import, Plan
 from keyvault.errors import KeyVaultError
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import Draft, commit_message, record_files
+
+if TYPE_CHECKING:
+    from keyvault.crypto.generate import PrivateJWK
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Proposal:
         body: Reasons that somebody gave.
         files: Other files of the commit, by path.
         recipients: Whom new keys are sealed to, where the proposal changes that.
+        privates: The private halves of keys that are imported, by kid.
     """
 
     plan: Plan
@@ -42,6 +47,7 @@ class Proposal:
     body: str | None = None
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     recipients: Mapping[str, Recipient] | None = None
+    privates: Mapping[str, PrivateJWK] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
             made.append((proposal, state, ()))
             return None
         recipients = state.recipients if proposal.recipients is None else proposal.recipients
-        keys, events = realize(context, state, proposal.plan, recipients)
+        keys, events = realize(context, state, proposal.plan, recipients, proposal.privates)
         _check_result(state, proposal, keys)
         made.append((proposal, state, events))
         files = {**record_files(keys), **proposal.files}
@@ -121,12 +127,17 @@ def _check_result(state: VaultState, proposal: Proposal, keys: Iterable[Key]) ->
 
 
 def realize(
-    context: Context, state: VaultState, plan: Plan, recipients: Mapping[str, Recipient]
+    context: Context,
+    state: VaultState,
+    plan: Plan,
+    recipients: Mapping[str, Recipient],
+    privates: Mapping[str, PrivateJWK] | None = None,
 ) -> tuple[list[Key], tuple[tuple[Key, Event], ...]]:
     """
     Return the records that *plan* writes, and every new event with its key.
 
-    Keys are made and sealed here; no identity is needed for that.
+    Keys are made and sealed here; no identity is needed for that. Those of *privates* are sealed where the plan
+    imports them; what it imports beside these has its private half elsewhere.
 
     Raises:
         EnvelopeError: There is nobody to seal to.
@@ -135,7 +146,8 @@ def realize(
     from keyvault.crypto.generate import generate_many
 
     creations = [change for change in plan.changes if isinstance(change, Create)]
-    sealer = Sealer(recipients) if creations else None
+    privates = privates or {}
+    sealer = Sealer(recipients) if creations or privates else None
     fresh = generate_many(change.spec for change in creations)
     records: dict[str, Key] = {}
     written: list[tuple[str, Event]] = []
@@ -156,6 +168,15 @@ def realize(
             )
             done += 1
             context.progress("making keys", done, len(creations))
+        elif isinstance(change, Import):
+            kid, held = change.kid, privates.get(change.kid)
+            records[kid] = Key(
+                format=1,
+                set=change.set,
+                public=change.public,
+                events=change.events,
+                private=sealer.seal(held, kid=kid, set_name=change.set) if sealer and held else msgspec.UNSET,
+            )
         else:
             kid = change.kid
             records[kid] = amended(records.get(kid) or state.keys[kid], change)

@@ -1,4 +1,4 @@
-"""Sets and keys: add, remove, generate, open, export."""
+"""Sets and keys: add, remove, select, open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.jwk import jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Amend, Plan, plan_closing, plan_creation, plan_due
 from keyvault.core.policy import Policy, check_set_name, check_url
@@ -18,14 +17,21 @@ from keyvault.operations.context import Context
 if TYPE_CHECKING:
     from keyvault.crypto.generate import PrivateJWK
 
-FORMATS = ("jwk", "jwks", "pem")
-
 
 def add_set(
-    context: Context, name: str, *, spec: KeySpec, issuer: str | None = None, push: bool = False, dry_run: bool = False
+    context: Context,
+    name: str,
+    *,
+    spec: KeySpec,
+    issuer: str | None = None,
+    external: bool = False,
+    push: bool = False,
+    dry_run: bool = False,
 ) -> Outcome:
     """
     Add a set to keyvault.toml and make its active and its next key, in one commit.
+
+    An external set gets none: their private halves live elsewhere, and the public ones are imported.
 
     Raises:
         UsageError: There is such a set already, or the name or the issuer cannot be.
@@ -42,19 +48,24 @@ def add_set(
     def propose(state: VaultState) -> Proposal:
         if name in state.sets and not state.sets[name].policy.closing:
             raise UsageError(f"there is a set {name} already", hint=f"keyvault rotate {name}")
-        default = key_spec(spec.alg)
-        members = {
-            "alg": spec.alg,
-            "crv": spec.crv if spec.crv != default.crv else None,
-            "bits": spec.bits if spec.bits != default.bits else None,
-            "issuer": issuer,
-            "closing": None,
-        }
-        state, data = edited_policy(context, state, {name: members})
+        state, data = edited_policy(context, state, {name: set_members(spec, issuer=issuer, external=external)})
         plan = _plan_opening(state, name, context.now)
         return Proposal(plan, f"add set {name} ({spec})", files={"keyvault.toml": data})
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def set_members(spec: KeySpec, *, issuer: str | None = None, external: bool = False) -> dict[str, object]:
+    """Return the members of a set's table in keyvault.toml; those that are None are not to stand there."""
+    default = key_spec(spec.alg)
+    return {
+        "alg": spec.alg,
+        "crv": spec.crv if spec.crv != default.crv else None,
+        "bits": spec.bits if spec.bits != default.bits else None,
+        "issuer": issuer,
+        "external": external or None,
+        "closing": None,
+    }
 
 
 def _plan_opening(state: VaultState, name: str, now: datetime) -> Plan:
@@ -124,15 +135,6 @@ def open_sealed(context: Context, key: Key) -> bytes:
     return open_bytes(envelope, kid=key.kid, set_name=key.set, recipient=identity.kid, unwrap=identity.unwrap)
 
 
-def generate_key(spec: KeySpec, *, kid: str | None = None) -> PrivateJWK:
-    """Return a fresh private JWK that no vault knows; the kid is its thumbprint, or *kid*."""
-    from keyvault.core.jwk import check_kid
-    from keyvault.crypto.generate import generate
-
-    private = generate(spec)
-    return {**private, "kid": check_kid(kid)} if kid is not None else private
-
-
 def select(state: VaultState, name: str) -> list[Key]:
     """
     Return the keys that *name* means: those of a set that have not left, or the one key of that kid.
@@ -147,66 +149,3 @@ def select(state: VaultState, name: str) -> list[Key]:
             raise UsageError(f"set {name} has no keys yet", hint="keyvault rotate --due")
         return found
     return [state.find_key(name)]
-
-
-def export(context: Context, name: str, *, private: bool = False, active: bool = False, form: str = "jwk") -> bytes:
-    """
-    Return keys in a format that other tools read.
-
-    Args:
-        context: The vault.
-        name: A set, or a kid.
-        private: Whether to open the private halves.
-        active: Of a set, only the active key.
-        form: ``jwk``, ``jwks`` or ``pem``.
-
-    Raises:
-        UsageError: There is no such set or key, or several keys do not fit in the format.
-        IdentityError: No identity opens a key.
-    """
-    state = context.state()
-    keys = select(state, name)
-    if active:
-        keys = [key for key in keys if key.state == "active"]
-        if not keys:
-            raise UsageError(f"{name} has no active key")
-    if form == "jwk" and len(keys) != 1:
-        raise UsageError(f"{name} has {len(keys)} keys, a JWK is one", hint="--active, a kid, or --format jwks")
-    if private:
-        keys = [key for key in keys if key.sealed]
-        if not keys:
-            raise UsageError(f"no private half of {name} is in the vault")
-        return encode_private(list(open_keys(context, keys)), form)
-    return encode_public(keys, form)
-
-
-def encode_private(keys: list[PrivateJWK], form: str) -> bytes:
-    """Return private JWKs as ``jwk``, ``jwks`` or ``pem`` (PKCS#8)."""
-    if form == "pem":
-        from keyvault.crypto.pairs import private_pem
-
-        return b"".join(private_pem(key) for key in keys)
-    return pretty(keys[0] if form == "jwk" else {"keys": keys})
-
-
-def encode_public(keys: list[Key], form: str) -> bytes:
-    """Return the public halves of *keys* as ``jwk``, ``jwks`` or ``pem``."""
-    if any(key.public.kty == "oct" for key in keys):
-        raise UsageError("a symmetric key has no public half", hint="--private")
-    if form == "pem":
-        from keyvault.site.documents import public_pem
-
-        return b"".join(public_pem(key.public) for key in keys)
-    return pretty(keys[0].public) if form == "jwk" else jwk_set_bytes(key.public for key in keys)
-
-
-def public_half(private: PrivateJWK, form: str) -> bytes:
-    """Return the public half of a fresh private JWK in *form*."""
-    if private["kty"] == "oct":
-        raise UsageError("a symmetric key has no public half")
-    public = public_jwk(private, kid=private["kid"], alg=private["alg"])
-    if form == "pem":
-        from keyvault.site.documents import public_pem
-
-        return public_pem(public)
-    return pretty(public) if form == "jwk" else jwk_set_bytes([public])

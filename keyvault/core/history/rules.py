@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 
 import msgspec
 
@@ -145,15 +146,28 @@ class Scene:
 def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> tuple[Standing, list[Problem]]:
     """Return where the new *events* lead from *standing*, and what is wrong with them."""
     found: list[Problem] = []
-    for event in events:
+    for event, following in zip_longest(events, events[1:]):
         found += problems(standing, event)
         found += _instants(scene, event)
         if event.forced is not None:
             found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {printable(event.forced)}"))
         if scene.policy is not None and scene.set_policy is not None:
-            found += _timing(scene, scene.policy, scene.set_policy, standing, event)
+            found += _timing(scene, scene.set_policy, standing, event)
+            if event.event == "activated" and event.forced is None and not _never_signs(scene, event, following):
+                found += _activation(scene, scene.policy, scene.set_policy, standing, event)
         standing = advance(standing, event)
     return standing, found
+
+
+def _never_signs(scene: Scene, event: Event, following: Event | None) -> bool:
+    """Whether a key comes in as retiring: for the vault it is active for no time, and nobody need know it before."""
+    return (
+        scene.created
+        and scene.key.events[0].imported
+        and event.event == "activated"
+        and following is not None
+        and (following.event, following.at) == ("deactivated", event.at)
+    )
 
 
 def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
@@ -181,7 +195,7 @@ def max_skew(policy: Policy | None) -> timedelta:
     return max((one.clock_skew for one in sets), default=SKEW_DEFAULT)
 
 
-def _timing(scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Standing, event: Event) -> Iterator[Problem]:
+def _timing(scene: Scene, set_policy: SetPolicy, standing: Standing, event: Event) -> Iterator[Problem]:
     """Yield where *event* comes before policy allows it, or promises less than policy demands."""
     if event.event in ("activated", "reactivated", "lifetime"):
         wanted = int(set_policy.token_lifetime.total_seconds())
@@ -191,8 +205,6 @@ def _timing(scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Stand
                 f"event {event.event} has token_lifetime {event.token_lifetime} s, policy says {wanted} s",
             )
     match event.event:
-        case "activated" if event.forced is None:
-            yield from _activation(scene, policy, set_policy, standing, event)
         case "published":
             if event.url != set_policy.url:
                 yield "receipt-url", f"the receipt is for {printable(str(event.url))[:200]}, not for {set_policy.url}"
@@ -255,7 +267,7 @@ def judge_set(name: str, policy: Policy | None, after: SetCount, before: Sequenc
     if table is None:
         if after.live and not any(count.orphaned for count in before):
             yield "set-orphaned", f"set {printable(name)} has live keys, and no table in keyvault.toml"
-    elif not table.closing:
+    elif not table.closing and not table.external:
         # One parent of a merge may have closed the set and opened it again, without keys as yet.
         known = [count for count in before if count.newest_at is not None]
         if known and not after.active and all(count.active for count in known):

@@ -1,0 +1,260 @@
+"""
+What a single key can be, outside a vault: any key type, any use, any algorithm that fits, or none.
+
+A set has one algorithm, from `algorithms`; a key that is only made, or taken in, may carry more labels, or none at
+all. Also how such a key gets a kid.
+
+Sources: RFC 7517 section 4, RFC 7518 sections 3.1, 4.1 and 5.1; RFC 7638; mkjwk.org for the forms of a kid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from keyvault.core.algorithms import (
+    ALGORITHMS,
+    CURVE_KTY,
+    RSA_BITS_DEFAULT,
+    RSA_BITS_MAX,
+    RSA_BITS_MIN,
+    Algorithm,
+    Use,
+)
+from keyvault.core.jwk import REQUIRED, b64u, thumbprint
+from keyvault.core.text import nearest
+from keyvault.errors import JWKError, UsageError
+
+#: What a key can be labelled with, beside what a set can have. RSA1_5 is left out: RFC 8725 section 3.2.
+LABELS: dict[str, Algorithm] = ALGORITHMS | {
+    one.name: one
+    for one in (
+        *(Algorithm(f"RSA-OAEP-{size}", "RSA", "enc") for size in (384, 512)),
+        *(Algorithm(f"A{size}GCMKW", "oct", "enc", octets=size // 8) for size in (128, 192, 256)),
+        *(Algorithm(f"A{size}GCM", "oct", "enc", octets=size // 8) for size in (128, 192, 256)),
+        *(Algorithm(f"A{size}CBC-HS{size * 2}", "oct", "enc", octets=size // 4) for size in (128, 192, 256)),
+    )
+}
+
+KTYS = ("RSA", "EC", "OKP", "oct", "AKP")
+KID_FORMS = ("sha-256", "sha-1", "spki", "date", "timestamp")
+SECRET_BITS_DEFAULT = 256
+SECRET_BITS_MIN, SECRET_BITS_MAX = 128, 4096
+
+_SIGNS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES256K"}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """
+    What one key is.
+
+    Attributes:
+        kty: Its type.
+        crv: Its curve, for EC and OKP.
+        bits: Length of its modulus or secret.
+        use: What it says that it is for, or None.
+        alg: What it says that it is used with, or None.
+    """
+
+    kty: str
+    crv: str | None = None
+    bits: int | None = None
+    use: Use | None = None
+    alg: str | None = None
+
+
+def choose_form(
+    *,
+    kty: str | None = None,
+    alg: str | None = None,
+    crv: str | None = None,
+    bits: int | None = None,
+    use: str | None = None,
+) -> Form:
+    """
+    Return the form of a key that somebody asks for, with what they left out filled in.
+
+    Args:
+        kty: A key type; default is that of *alg* or *crv*, or else EC.
+        alg: A JOSE algorithm, or ``none`` for a key that names no algorithm; default is the usual one of the type.
+        crv: A curve; default is the first that fits.
+        bits: Length of an RSA modulus (2048 to 4096, a multiple of 8) or of a secret.
+        use: ``sig``, ``enc``, or ``none`` for a key that says no use; default is that of *alg*, or sig.
+
+    Raises:
+        UsageError: Something is unknown, or does not fit the rest.
+    """
+    _check_word("kty", kty, KTYS)
+    _check_word("crv", crv, tuple(CURVE_KTY))
+    _check_word("use", use, ("sig", "enc", "none"))
+    _check_word("alg", alg, ("none", *LABELS))
+    if alg in (None, "none"):
+        kty = kty or (CURVE_KTY[crv] if crv else "EC")
+        if kty == "AKP":
+            raise UsageError("a key of type AKP has an alg of its own", hint="--alg ML-DSA-65")
+        crv = _curve(kty, crv, use)
+        bits = _bits(kty, bits)
+        named: Use = "enc" if use == "enc" or (crv in ("X25519", "X448") and use != "sig") else "sig"
+        usual = _usual(kty, crv, bits, named)
+        if alg is None and use != "none":
+            alg = usual
+        return Form(kty, crv, bits, None if use == "none" else named, None if alg == "none" else alg)
+    algorithm = LABELS[str(alg)]
+    if crv and algorithm.curves and crv not in algorithm.curves:
+        raise UsageError(f"{alg} does not take curve {crv}", hint="one of " + ", ".join(algorithm.curves))
+    # ECDH-ES is the one family that takes curves of two key types.
+    fitting = [one for one in algorithm.curves if kty is None or CURVE_KTY[one] == kty]
+    if (algorithm.curves and not fitting) or (not algorithm.curves and kty not in (None, algorithm.kty)):
+        raise UsageError(f"a key of type {kty} does not fit {alg}")
+    if use not in (None, "none", algorithm.use):
+        raise UsageError(f"{alg} is for {algorithm.use}, not for {use}")
+    if algorithm.curves:
+        chosen = crv or fitting[0]
+        if kty not in (None, CURVE_KTY[chosen]):
+            raise UsageError(f"a key of type {kty} has no curve {chosen}")
+        kty, crv = CURVE_KTY[chosen], chosen
+    elif crv is not None:
+        raise UsageError(f"{alg} has no curve")
+    else:
+        kty = algorithm.kty
+    bits = _bits(kty, bits, algorithm)
+    return Form(kty, crv, bits, None if use == "none" else algorithm.use, alg)
+
+
+def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(
+            f"--{name} {value!r:.40} is not known", hint=nearest(value, known) or "one of " + ", ".join(known)
+        )
+
+
+def _curve(kty: str, crv: str | None, use: str | None) -> str | None:
+    if kty not in ("EC", "OKP"):
+        if crv is not None:
+            raise UsageError(f"a key of type {kty} has no curve")
+        return None
+    chosen = crv or ("P-256" if kty == "EC" else "X25519" if use == "enc" else "Ed25519")
+    if CURVE_KTY[chosen] != kty:
+        raise UsageError(
+            f"a key of type {kty} has no curve {chosen}",
+            hint="one of " + ", ".join(name for name, owner in CURVE_KTY.items() if owner == kty),
+        )
+    return chosen
+
+
+def _bits(kty: str, bits: int | None, algorithm: Algorithm | None = None) -> int | None:
+    if kty == "RSA":
+        length = RSA_BITS_DEFAULT if bits is None else bits
+        if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:
+            raise UsageError(
+                f"an RSA key of {length} bits is not made here",
+                hint=f"--bits is {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
+            )
+        return length
+    if kty != "oct":
+        if bits is not None:
+            raise UsageError(f"a key of type {kty} has no length to choose")
+        return None
+    least = algorithm.octets * 8 if algorithm else SECRET_BITS_MIN
+    length = bits if bits is not None else least if algorithm else SECRET_BITS_DEFAULT
+    exact = algorithm is not None and algorithm.use == "enc"
+    if length % 8 or not least <= length <= SECRET_BITS_MAX or (exact and length != least):
+        what = algorithm.name if algorithm else "a JOSE key"
+        bound = f"exactly {least}" if exact else f"{least} to {SECRET_BITS_MAX}, a multiple of 8"
+        raise UsageError(f"a secret of {length} bits does not fit {what}", hint=f"--bits is {bound}")
+    return length
+
+
+def usual_algorithm(jwk: Mapping[str, Any], use: str | None = None) -> str | None:
+    """Return the algorithm that a key without ``alg`` is most likely used with, or None where there is none."""
+    kty, crv = str(jwk.get("kty")), jwk.get("crv")
+    if kty == "AKP":
+        return str(jwk.get("alg"))
+    octets = len(str(jwk.get("k", ""))) * 3 // 4
+    named: Use = "enc" if use == "enc" or (use is None and crv in ("X25519", "X448")) else "sig"
+    return _usual(kty, None if crv is None else str(crv), octets * 8, named)
+
+
+def _usual(kty: str, crv: str | None, bits: int | None, use: Use) -> str | None:
+    match kty, use:
+        case "RSA", "sig":
+            return "RS256"
+        case "RSA", _:
+            return "RSA-OAEP-256"
+        case "EC", "sig":
+            return _SIGNS.get(str(crv))
+        case "OKP", "sig":
+            return "EdDSA" if str(crv).startswith("Ed") else None
+        case "oct", "sig":
+            return f"HS{max([size for size in (256, 384, 512) if size <= (bits or 0)], default=256)}"
+        case "oct", _:
+            return f"A{bits}KW" if bits in (128, 192, 256) else None
+        case _:
+            return "ECDH-ES+A256KW" if crv and crv != "secp256k1" and not crv.startswith("Ed") else None
+
+
+def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes | None = None) -> str:
+    """
+    Return a kid for *jwk*.
+
+    Args:
+        jwk: The key; its private half does not matter.
+        form: ``sha-256`` or ``sha-1``, the thumbprint of RFC 7638; ``spki``, the SHA-256 of the public key in DER, as
+            Kubernetes and Keycloak have it; ``date`` or ``timestamp``, after the key's use.
+        now: The instant of ``date`` and ``timestamp``.
+        der: The public key as SubjectPublicKeyInfo, for ``spki``.
+
+    Raises:
+        UsageError: The form is unknown, or the key has none such.
+        JWKError: The key is malformed.
+    """
+    prefix = f"{jwk['use']}-" if jwk.get("use") else ""
+    match form:
+        case "sha-256":
+            return thumbprint(jwk)
+        case "sha-1":
+            thumbprint(jwk)  # raises where a member is missing
+            members = {name: jwk[name] for name in REQUIRED[str(jwk["kty"])]}
+            # RFC 7638 leaves the hash open, and names need not withstand collisions.
+            return b64u(hashlib.sha1(msgspec.json.encode(members), usedforsecurity=False).digest())
+        case "spki":
+            if der is None:
+                raise UsageError("a symmetric key has no public half, and so no kid of the form spki")
+            return b64u(hashlib.sha256(der).digest())
+        case "date":
+            return f"{prefix}{now:%Y-%m-%dT%H:%M:%SZ}"
+        case "timestamp":
+            return f"{prefix}{int(now.timestamp())}"
+    raise UsageError(f"--kid-from {form!r:.40} is not known", hint="one of " + ", ".join(KID_FORMS))
+
+
+def fits(algorithm: Algorithm, jwk: Mapping[str, Any]) -> bool:
+    """Whether a key can be used with *algorithm*, by its type and curve."""
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    if algorithm.curves:
+        return isinstance(crv, str) and crv in algorithm.curves and CURVE_KTY[crv] == kty
+    if kty == "AKP":
+        return jwk.get("alg") == algorithm.name
+    return kty == algorithm.kty
+
+
+def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
+    """
+    Return the algorithm *alg*, which *jwk* must fit.
+
+    Raises:
+        JWKError: It is unknown, or the key does not fit it.
+    """
+    algorithm = LABELS.get(alg)
+    if algorithm is None:
+        raise JWKError(f"unknown algorithm {alg!r:.40}", hint=nearest(alg, LABELS))
+    if not fits(algorithm, jwk):
+        crv = jwk.get("crv")
+        raise JWKError(f"a key of type {jwk.get('kty')!r:.20}{f' on {crv!r:.20}' if crv else ''} does not fit {alg}")
+    return algorithm

@@ -1,0 +1,224 @@
+"""
+Keys in the forms that other programs read, private halves and certificates among them.
+
+Sources: RFC 7517 (JWK, and section 4.7 for x5c), RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 7292 (PKCS#12), RFC 5280
+(X.509).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+
+from keyvault.core.jwk import b64u_decode, pretty
+from keyvault.crypto.generate import PrivateJWK
+from keyvault.crypto.pairs import PrivateKey, private_key
+from keyvault.errors import UsageError
+
+#: What a private key can be written as, and what of it is text.
+FORMATS = ("jwk", "jwks", "pem", "der", "p12", "x509", "dotenv", "kubernetes-secret")
+BINARY = frozenset({"der", "p12"})
+DAYS_MAX = 36_525
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """
+    What a self-signed certificate says.
+
+    Attributes:
+        now: From when on it is valid.
+        subject: Whom it names, such as ``CN=issuer.example.com,O=Example``; None takes the kid.
+        days: How long it is valid.
+    """
+
+    now: datetime
+    subject: str | None = None
+    days: int = 365
+
+
+def encode(
+    keys: Sequence[PrivateJWK],
+    form: str,
+    *,
+    name: str,
+    certificate: Certificate,
+    password: bytes | None = None,
+    x5c: bool = False,
+) -> bytes:
+    """
+    Return private keys in *form*.
+
+    Args:
+        keys: At least one; a form that holds one key takes one.
+        form: One of `FORMATS`.
+        name: What they are called together, where the form has a place for that.
+        certificate: What a certificate says, where the form has one.
+        password: Encrypts ``pem``, ``der`` and ``p12``.
+        x5c: Whether JWKs carry a self-signed certificate.
+
+    Raises:
+        UsageError: There are several keys, a password is missing or has no place, or a key cannot be written so.
+        JWKError: A key is malformed.
+    """
+    if form not in ("jwks", "pem", "x509", "dotenv") and len(keys) != 1:
+        raise UsageError(f"{name} has {len(keys)} keys, {form} holds one", hint="--active, or a kid")
+    if password is not None and form not in ("pem", "der", "p12"):
+        raise UsageError(f"--format {form} is not encrypted: a password has no place in it", hint="pem, der or p12")
+    match form:
+        case "jwk":
+            return pretty(_jwk(keys[0], certificate, x5c=x5c))
+        case "jwks":
+            return pretty({"keys": [_jwk(key, certificate, x5c=x5c) for key in keys]})
+        case "pem":
+            return b"".join(_pkcs8(key, Encoding.PEM, password) for key in keys)
+        case "der":
+            return _pkcs8(keys[0], Encoding.DER, password)
+        case "p12":
+            return _pkcs12(keys[0], certificate, password)
+        case "x509":
+            return b"".join(self_signed(key, certificate).public_bytes(Encoding.PEM) for key in keys)
+        case "dotenv":
+            return "".join(_dotenv(name if len(keys) == 1 else f"{name}_{key['kid']}", key) for key in keys).encode()
+        case "kubernetes-secret":
+            return _kubernetes_secret(name, keys[0])
+    raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(FORMATS))
+
+
+def _jwk(key: PrivateJWK, certificate: Certificate, *, x5c: bool) -> dict[str, object]:
+    if not x5c:
+        return dict(key)
+    der = self_signed(key, certificate).public_bytes(Encoding.DER)
+    return {**key, "x5c": [base64.b64encode(der).decode()]}
+
+
+def _loaded(key: PrivateJWK) -> PrivateKey:
+    if key["kty"] == "oct":
+        raise UsageError("a symmetric key has no such form", hint="--format jwk, jwks, dotenv or kubernetes-secret")
+    return private_key(key)
+
+
+def _pkcs8(key: PrivateJWK, encoding: Encoding, password: bytes | None) -> bytes:
+    encryption: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
+    return _loaded(key).private_bytes(encoding, PrivateFormat.PKCS8, encryption)
+
+
+def _pkcs12(key: PrivateJWK, certificate: Certificate, password: bytes | None) -> bytes:
+    if not password:
+        raise UsageError("a PKCS#12 file is encrypted, and there is no password", hint="--password-file FILE")
+    loaded: Any = _loaded(key)
+    # Java takes no private key without a certificate; keys that sign nothing go without.
+    cert = None if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey) else self_signed(key, certificate)
+    try:
+        return pkcs12.serialize_key_and_certificates(
+            key.get("kid", "key").encode(), loaded, cert, None, BestAvailableEncryption(password)
+        )
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise UsageError(f"PKCS#12 does not hold a key of type {key['kty']}") from None
+
+
+# --- certificates ---------------------------------------------------------------------------------------
+
+_HASHES: dict[str, type[hashes.SHA256] | type[hashes.SHA384] | type[hashes.SHA512]] = {
+    "P-384": hashes.SHA384,
+    "P-521": hashes.SHA512,
+}
+
+
+def self_signed(key: PrivateJWK, certificate: Certificate) -> x509.Certificate:
+    """
+    Return a certificate of *key*, signed by itself.
+
+    Raises:
+        UsageError: The key signs nothing, or the subject or the days cannot be.
+    """
+    loaded = _loaded(key)
+    if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey):
+        raise UsageError("a key for key agreement signs nothing, so it has no certificate of its own")
+    if not 1 <= certificate.days <= DAYS_MAX:
+        raise UsageError(f"--days {certificate.days} is not 1 to {DAYS_MAX}")
+    name = _subject(certificate.subject, key.get("kid", "key"))
+    signs = key.get("use", "sig") == "sig"
+    agrees = not signs and isinstance(loaded, ec.EllipticCurvePrivateKey)
+    usage = x509.KeyUsage(
+        digital_signature=signs, content_commitment=False, key_encipherment=not signs and not agrees,
+        data_encipherment=False, key_agreement=agrees, key_cert_sign=False, crl_sign=False, encipher_only=False,
+        decipher_only=False,
+    )  # fmt: skip
+    public = loaded.public_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(certificate.now)
+        .not_valid_after(certificate.now + timedelta(days=certificate.days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+    hashed = isinstance(loaded, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
+    algorithm = _HASHES.get(key.get("crv", ""), hashes.SHA256)() if hashed else None
+    try:
+        return builder.sign(loaded, algorithm)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise UsageError(f"no certificate can be made of a key of type {key['kty']}") from None
+
+
+def _subject(text: str | None, kid: str) -> x509.Name:
+    if text is None:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, kid[:64])])
+    try:
+        return x509.Name.from_rfc4514_string(text)
+    except ValueError:
+        raise UsageError(
+            f"--subject {text!r:.80} is no distinguished name", hint='--subject "CN=issuer,O=Example"'
+        ) from None
+
+
+# --- for programs ---------------------------------------------------------------------------------------
+
+
+def _dotenv(name: str, key: PrivateJWK) -> str:
+    prefix = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    if not prefix or prefix[0].isdigit():
+        prefix = f"KEY_{prefix}"
+    compact = json.dumps(key, separators=(",", ":"))
+    return f"{prefix}_KID='{key['kid']}'\n{prefix}_ALG='{key['alg']}'\n{prefix}_JWK='{compact}'\n"
+
+
+def _kubernetes_secret(name: str, key: PrivateJWK) -> bytes:
+    data = {"kid": key["kid"].encode(), "jwk.json": pretty(key)}
+    if key["kty"] == "oct":
+        data["secret"] = b64u_decode(key["k"], what="member 'k'")
+    else:
+        data["key.pem"] = _pkcs8(key, Encoding.PEM, None)
+    lines = [
+        "apiVersion: v1",
+        "kind: Secret",
+        "metadata:",
+        f"  name: {re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.') or 'keyvault'}",
+        "type: Opaque",
+        "data:",
+        *(f"  {member}: {base64.b64encode(value).decode()}" for member, value in data.items()),
+    ]
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,388 @@
+"""
+Keys as other programs store them: JWK, JWK Set, encrypted JWK, PEM, DER, PKCS#12, X.509, a realm of Keycloak's.
+
+Says what a file holds. Every private key that leaves here has halves that belong together and passed the checks of
+`pairs`; every public one those of ``core/strength``. What a library says about a broken key is never passed on, since
+it may quote the key.
+
+Sources: RFC 7517 (JWK, and section 7 for encrypted ones), RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1),
+RFC 5915 (SEC1), RFC 7292 (PKCS#12), RFC 5280 (X.509); Keycloak's org.keycloak.keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from keyvault.core.jwk import REQUIRED, b64u, b64u_decode
+from keyvault.core.pem import load_public, public_members
+from keyvault.core.strength import check_public_key
+from keyvault.crypto.generate import PrivateJWK, members_of
+from keyvault.crypto.identities import allow_many_rounds
+from keyvault.crypto.pairs import private_key
+from keyvault.errors import JWKError, UsageError
+
+FILE_MAX = 1024 * 1024
+KEYS_MAX = 64
+#: More rounds than this only serve to keep us busy.
+P2C_MAX = 2_000_000
+
+#: Gives the password of a file, or None where nobody has one; asked at most once.
+AskPassword = Callable[[], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """
+    A key of a file.
+
+    Attributes:
+        members: ``kty`` and the members of the key, private ones too where the file has them; no labels.
+        kid: The kid that it has there, or None.
+        use: ``sig`` or ``enc``, or None.
+        alg: Its algorithm, or None.
+    """
+
+    members: PrivateJWK = field(repr=False)
+    kid: str | None = None
+    use: str | None = None
+    alg: str | None = None
+
+    @property
+    def private(self) -> bool:
+        """Whether the private half is there."""
+        return self.members.keys() != set(REQUIRED[self.members["kty"]]) or self.members["kty"] == "oct"
+
+    @property
+    def public(self) -> dict[str, str]:
+        """The public members."""
+        return {name: self.members[name] for name in REQUIRED[self.members["kty"]] if name != "k"}
+
+
+def read_keys(data: bytes, ask: AskPassword = lambda: None) -> list[FoundKey]:
+    """
+    Return the keys that *data* holds, in its order; a public key beside its private half is not said twice.
+
+    Args:
+        data: A whole file.
+        ask: Where the password of what is encrypted comes from.
+
+    Raises:
+        UsageError: It holds no key, is too large, or the password is missing or wrong.
+        JWKError: A key is malformed.
+        WeakKeyError: A key is weak, or its halves do not belong together.
+    """
+    if len(data) > FILE_MAX:
+        raise UsageError(f"more than {FILE_MAX // 1024 // 1024} MiB is no file of keys")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old curves and ciphers: what is not taken is said below
+        found = list(_read(data, _Password(ask)))
+    if not found:
+        raise UsageError("there is no key in it")
+    if len(found) > KEYS_MAX:
+        raise UsageError(f"{len(found)} keys are too many: at most {KEYS_MAX} at once")
+    halves = {frozenset(one.public.items()) for one in found if one.private}
+    return [one for one in found if one.private or frozenset(one.public.items()) not in halves]
+
+
+class _Password:
+    """Asks once, when the first encrypted thing is met."""
+
+    def __init__(self, ask: AskPassword) -> None:
+        self._ask, self._known, self._value = ask, False, b""
+
+    def get(self) -> bytes:
+        if not self._known:
+            self._value, self._known = self._ask() or b"", True
+        if not self._value:
+            raise UsageError("the key is encrypted, and there is no password", hint="--password-file FILE")
+        return self._value
+
+
+_WRONG = "the password is wrong, or the file is damaged"
+
+
+def _read(data: bytes, password: _Password) -> Iterator[FoundKey]:
+    if b"-----BEGIN " in data:
+        return _read_pem(data, password)
+    if data[:1] == b"\x30":
+        return iter(_read_der(data, password))
+    return _read_json(data, password)
+
+
+# --- JSON -----------------------------------------------------------------------------------------------
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member stands there twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _read_json(data: bytes, password: _Password) -> Iterator[FoundKey]:
+    try:
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise UsageError("neither JSON nor PEM nor DER: no key can be read from it") from None
+    yield from _read_document(document, password)
+
+
+def _read_document(document: object, password: _Password) -> Iterator[FoundKey]:
+    if isinstance(document, list):
+        for one in document:
+            yield from _read_document(one, password)
+        return
+    if not isinstance(document, dict):
+        raise UsageError("it is JSON, but no JWK, JWK Set, encrypted JWK or realm")
+    if isinstance(document.get("keys"), list):
+        yield from _read_set(document["keys"], password)
+    elif "kty" in document:
+        yield read_jwk(document)
+    elif "ciphertext" in document:
+        yield from _read_json(_decrypt(document, password.get()), password)
+    elif isinstance(document.get("components"), dict):
+        yield from _read_realm(document["components"].get("org.keycloak.keys.KeyProvider", []))
+    else:
+        raise UsageError("it is JSON, but no JWK, JWK Set, encrypted JWK or realm")
+
+
+def _read_set(keys: list[Any], password: _Password) -> Iterator[FoundKey]:
+    for number, jwk in enumerate(keys, 1):
+        if not isinstance(jwk, dict):
+            raise JWKError(f"key {number} of the set is not an object")
+        try:
+            yield from _read_document(jwk, password)
+        except (JWKError, UsageError) as error:
+            raise type(error)(f"key {number} of the set: {error.message}", hint=error.hint) from None
+
+
+def _label(jwk: Mapping[str, Any], name: str) -> str | None:
+    value = jwk.get(name)
+    if value is not None and not isinstance(value, str):
+        raise JWKError(f"member {name!r} must be a string")
+    return value
+
+
+def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
+    """
+    Return a JWK as a key that was found; members that we do not know are left out.
+
+    Raises:
+        JWKError: It is malformed.
+        WeakKeyError: It is weak, or its halves do not belong together.
+    """
+    kty = jwk.get("kty")
+    if kty == "oct":
+        members = {"kty": "oct", "k": b64u(b64u_decode(jwk.get("k"), what="member 'k'"))}
+    elif jwk.keys() & {"d", "priv"}:
+        members = members_of(private_key(jwk))
+    else:
+        check_public_key(jwk)
+        members = {name: jwk[name] for name in REQUIRED[str(kty)]}
+    return FoundKey(members, _label(jwk, "kid"), _label(jwk, "use"), _label(jwk, "alg"))
+
+
+def _decrypt(document: Mapping[str, Any], password: bytes) -> bytes:
+    """Open an encrypted JWK, such as `step crypto jwk create` writes."""
+    from jwcrypto.common import JWException, json_encode
+    from jwcrypto.jwe import JWE
+    from jwcrypto.jwk import JWK
+
+    allow_many_rounds()
+    token = JWE(algs=["PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW",
+                      "A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512"])  # fmt: skip
+    try:
+        token.deserialize(json_encode(document))
+        header = token.jose_header
+        rounds = header.get("p2c") if isinstance(header, dict) else None
+        if "zip" in str(header) or not isinstance(rounds, int) or not 1 <= rounds <= P2C_MAX:
+            raise UsageError("the encrypted JWK is not encrypted under a password, or in a way that is not taken here")
+        token.decrypt(JWK(kty="oct", k=b64u(password)))
+    except (JWException, ValueError, TypeError):
+        raise UsageError(_WRONG) from None
+    payload: bytes = token.payload
+    return payload
+
+
+# --- Keycloak -------------------------------------------------------------------------------------------
+
+#: Where each kind of provider has its key.
+_PROVIDER_KEYS = ("privateKey", "ecdsaPrivateKey", "ecdhPrivateKey", "eddsaPrivateKey")
+
+
+def _read_realm(providers: object) -> Iterator[FoundKey]:
+    """Yield the keys of a realm's providers, those of the highest priority first: Keycloak signs with these."""
+    if not isinstance(providers, list):
+        raise UsageError("the realm has no key providers")
+    configs = []
+    for provider in providers:
+        config = provider.get("config") if isinstance(provider, dict) else None
+        if isinstance(config, dict):
+            plain = {name: str(value[0]) for name, value in config.items() if isinstance(value, list) and value}
+            if plain.get("enabled") != "false" and str(provider.get("providerId")) != "aes-generated":
+                configs.append(plain)
+    for config in sorted(configs, key=_priority, reverse=True):
+        text = next((config[name] for name in _PROVIDER_KEYS if name in config), None)
+        secret = config.get("secret")
+        if "*" in (text or secret or ""):
+            raise UsageError("the realm's private keys are masked", hint="export it on the server: kc.sh export")
+        alg = config.get("algorithm")
+        if text is not None:
+            key = _load(serialization.load_der_private_key, _from_base64(text), None)
+            found = FoundKey(members_of(key))
+            yield FoundKey(found.members, kid_of_spki(found.public), _keycloak_use(config), alg)
+        elif secret is not None:
+            padded = secret + "=" * (-len(secret) % 4)
+            members = {"kty": "oct", "k": b64u(base64.urlsafe_b64decode(padded))}
+            yield FoundKey(members, config.get("kid"), "sig", alg)
+
+
+def _keycloak_use(config: Mapping[str, str]) -> str | None:
+    return {"SIG": "sig", "ENC": "enc"}.get(config.get("keyUse", "").upper())
+
+
+def _priority(config: Mapping[str, str]) -> int:
+    text = config.get("priority", "0")
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else 0
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=False)
+    except binascii.Error:
+        raise JWKError("a key of the realm is not Base64") from None
+
+
+def kid_of_spki(public: Mapping[str, str]) -> str:
+    """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
+    import hashlib
+
+    return b64u(hashlib.sha256(public_der(public)).digest())
+
+
+def public_der(public: Mapping[str, str]) -> bytes:
+    """Return public members as SubjectPublicKeyInfo in DER; errors as `load_public`."""
+    key = load_public(public)
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+# --- PEM and DER ----------------------------------------------------------------------------------------
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
+_SKIPPED = frozenset({"EC PARAMETERS", "DSA PARAMETERS", "DH PARAMETERS"})
+
+
+def _read_pem(data: bytes, password: _Password) -> Iterator[FoundKey]:
+    blocks = list(_BLOCK.finditer(data))
+    if not blocks:
+        raise UsageError("the PEM block has no end")
+    for block in blocks:
+        label, text = block[1].decode(), block[0]
+        if label in _SKIPPED:
+            continue
+        if label == "CERTIFICATE":
+            yield _certificate(text)
+        elif label == "OPENSSH PRIVATE KEY":
+            yield _private(partial(serialization.load_ssh_private_key, text), password)
+        elif label.endswith("PRIVATE KEY"):
+            yield _private(partial(serialization.load_pem_private_key, text), password)
+        elif label.endswith("PUBLIC KEY"):
+            yield _public(_load(serialization.load_pem_public_key, text))
+        else:
+            raise UsageError(f"a PEM block {label} holds no key that is taken here")
+
+
+def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
+    if _is_pkcs12(data):
+        return _read_pkcs12(data, password)
+    readers: tuple[Callable[[], FoundKey], ...] = (
+        lambda: _private(partial(serialization.load_der_private_key, data), password),
+        lambda: _public(_load(serialization.load_der_public_key, data)),
+        lambda: _certificate(data),
+    )
+    for reader in readers:
+        try:
+            return [reader()]
+        except _UnreadableError:
+            continue
+    raise UsageError("neither a key nor a certificate in DER")
+
+
+def _is_pkcs12(data: bytes) -> bool:
+    """Whether the first thing in the outer sequence is the integer 3, the version of PKCS#12 (RFC 7292 section 4)."""
+    start = 2 + (data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0)
+    return data[start : start + 3] == b"\x02\x01\x03"
+
+
+def _read_pkcs12(data: bytes, password: _Password) -> list[FoundKey]:
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    def load(secret: bytes | None) -> Any:
+        try:
+            return pkcs12.load_pkcs12(data, secret)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return None
+
+    store = load(None) or load(password.get())
+    if store is None:
+        raise UsageError(_WRONG)
+    if store.key is not None:
+        return [_private(lambda secret: store.key, password)]
+    certificates = [one for one in (store.cert, *store.additional_certs) if one is not None]
+    return [_public(_load(one.certificate.public_key)) for one in certificates]
+
+
+class _UnreadableError(JWKError):
+    """The bytes are nothing of the kind that was tried."""
+
+
+def _load(load: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return load(*arguments)
+    except UnsupportedAlgorithm:
+        raise JWKError("the key is of a type or on a curve that is none of JOSE") from None
+    except (ValueError, TypeError):
+        raise _UnreadableError("the key is damaged, or of no kind that is read here") from None
+
+
+def _private(load: Callable[[bytes | None], Any], password: _Password) -> FoundKey:
+    try:
+        key = load(None)
+    except UnsupportedAlgorithm:
+        raise JWKError("the key is of a type or on a curve that is none of JOSE") from None
+    except TypeError:  # encrypted
+        try:
+            key = load(password.get())
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise UsageError(_WRONG) from None
+    except ValueError:
+        raise _UnreadableError("the private key is damaged, or of no kind that is read here") from None
+    members = members_of(key)
+    return read_jwk(members)
+
+
+def _public(key: Any) -> FoundKey:
+    return read_jwk(public_members(key))
+
+
+def _certificate(data: bytes) -> FoundKey:
+    from cryptography import x509
+
+    load = x509.load_pem_x509_certificate if data[:1] == b"-" else x509.load_der_x509_certificate
+    certificate = _load(load, data)
+    return _public(_load(certificate.public_key))
