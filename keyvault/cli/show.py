@@ -102,7 +102,8 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
         say(f"{key_set.name}  {paint(key_set.alg, 'dim')}{'  closing' if key_set.closing else ''}")
         columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
         if not key_set.keys:
-            say("  no keys yet: keyvault rotate --due makes them")
+            remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due makes them"
+            say(f"  no keys yet: keyvault {remedy}")
         if key_set.next_transition:
             say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
     if not report.sets:

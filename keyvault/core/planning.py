@@ -299,7 +299,7 @@ def _closing(key_set: KeySet, at: datetime) -> list[Change]:
 def plan_creation(key_set: KeySet, now: datetime) -> Plan:
     """Plan the first two keys of a set: one active, since nobody holds older ones, and one next."""
     if key_set.policy.external:
-        return Plan(waiting=(f"{key_set.name} has no key yet: keyvault key import {key_set.name} FILE",))
+        return Plan(waiting=(_import_missing(key_set),))
     at = effective_instant(key_set, now)
     return Plan((_new_active(key_set, at), *new_next(key_set, at)))
 
@@ -339,7 +339,7 @@ def plan_rotation(
         if not candidate.fits(key_set.policy.spec):
             changes += _replace_next(key_set, candidate, at)
             if key_set.policy.external:
-                waiting.append(_import_next(key_set))
+                waiting.append(_import_missing(key_set))
             else:
                 spec = key_set.policy.spec
                 waiting.append(f"{name}: the new {spec} key waits for its own receipt and publication_lead")
@@ -354,8 +354,10 @@ def plan_rotation(
     return Plan(tuple(changes), tuple(waiting))
 
 
-def _import_next(key_set: KeySet) -> str:
-    return f"{key_set.name} has no next {key_set.policy.spec} key: keyvault key import {key_set.name} FILE"
+def _import_missing(key_set: KeySet) -> str:
+    """Return what somebody has to do for an external set, which makes no keys by itself."""
+    what = f"next {key_set.policy.spec} key" if key_set.active else "key that signs"
+    return f"{key_set.name}: there is no {what}; keyvault key import {key_set.name} FILE"
 
 
 def _refuse(refusals: list[tuple[str, str, str]]) -> None:
@@ -411,7 +413,7 @@ def _plan_due_set(
     if candidate is None or not candidate.fits(key_set.policy.spec):
         changes += _replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
         if key_set.policy.external:
-            waiting.append(_import_next(key_set))
+            waiting.append(_import_missing(key_set))
         elif due and _mature_when_made(key_set, site):
             # A key of the new kind would be due in the next run: two runs would then not be one.
             changes[-1:] = [
@@ -652,7 +654,7 @@ def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)
             if not key_set.policy.external:
                 found.append(f"{name}: a key is missing; keyvault rotate --due creates it")
             elif due is None or now > due - key_set.policy.publication_lead:
-                found.append(_import_next(key_set) if key_set.active else plan_creation(key_set, now).waiting[0])
+                found.append(_import_missing(key_set))
             continue
         if due is not None and now > due + grace:
             found.append(f"{name}: rotation was due {relative(due, now)}")

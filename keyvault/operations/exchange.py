@@ -299,7 +299,8 @@ def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:
 
 def _is_there(state: VaultState, name: str, public: PublicJWK) -> bool:
     key = state.keys.get(public.kid)
-    return key is not None and key.set == name and key.public == public and public.kty != "oct"
+    live = key is not None and key.state not in ("withdrawn", "revoked")
+    return key is not None and live and key.set == name and key.public == public and public.kty != "oct"
 
 
 def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], role: Role) -> None:

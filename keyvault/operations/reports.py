@@ -96,6 +96,7 @@ class SetReport(msgspec.Struct, frozen=True):
     issuer: str
     jwks_uri: str | None
     closing: bool
+    external: bool
     keys: list[KeyReport]
     first_seen_at: datetime | None
     mature_at: datetime | None
@@ -222,6 +223,7 @@ def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
         issuer=policy.issuer,
         jwks_uri=policy.url if key_set.rendered else None,
         closing=policy.closing,
+        external=policy.external,
         keys=[key_report(key) for key in live],
         first_seen_at=first_seen(key_set, candidate, site) if candidate else None,
         mature_at=mature_at(key_set, candidate, site) if candidate else None,
