@@ -1,174 +1,169 @@
 """
 No private byte outside an envelope, ever.
 
-A session of all commands at full verbosity; then every place that it could have left something in is searched
-for every private member of every key that was made.
+A session of all commands at full verbosity, in this process and as real ones that are recorded; then every place that
+it could have left something in is searched for every private member of every key that was made, and for passphrases.
 """
 
 from __future__ import annotations
 
-import base64
+import functools
+import http.server
 import json
+import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
+import typer
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwcrypto.jwk import JWK as JoseKey
 
+from keyvault.cli import main
+from keyvault.cli.state import settings
+from keyvault.core.algorithms import key_spec
 from keyvault.crypto import generate
-from keyvault.operations import changes
+from keyvault.operations import changes, demo
+from tests.cli.canaries import JWK, PASSPHRASE, forms, members, search, secrets_of, watch
+from tests.cli.recording import Processes, Recording
+from tests.cli.session import Session, commands, form_of, left, objects, session
 from tests.cli.terminal import Terminal
-from tests.vaults import DAY, HOUR, MINUTE, SETS, SITE, Vault, run_git
-
-PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k")
-PASSPHRASE = "canary correct horse battery"
+from tests.vaults import DAY, Vault
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Every private JWK that is made while the test runs."""
-    found: list[dict[str, Any]] = []
-    original = generate.generate
-
-    def watched(spec: Any) -> dict[str, Any]:
-        jwk: dict[str, Any] = original(spec)
-        found.append(jwk)
-        return jwk
-
-    def watched_many(specs: Any) -> Iterator[dict[str, Any]]:
-        return (watched(spec) for spec in specs)
-
-    monkeypatch.setattr(generate, "generate", watched)
-    monkeypatch.setattr(generate, "generate_many", watched_many)
-    monkeypatch.setattr("keyvault.crypto.identities.generate", watched)
+def made(monkeypatch: pytest.MonkeyPatch) -> list[JWK]:
+    """Every private JWK that is made in this process while the test runs."""
+    found: list[JWK] = []
+    watch(found.append, monkeypatch.setattr)
     return found
 
 
-def forms(secret: str) -> Iterator[bytes]:
-    """Yield a private member in every form in which it could leak: base64url, base64, hex, raw, decimal."""
-    raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-    yield secret.encode()
-    yield raw
-    yield raw.hex().encode()
-    yield raw.hex().upper().encode()
-    yield base64.b64encode(raw).rstrip(b"=")
-    yield str(int.from_bytes(raw, "big")).encode()
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
 
 
-def secrets_of(jwks: list[dict[str, Any]]) -> list[bytes]:
-    return [form for jwk in jwks for name in PRIVATE if name in jwk for form in forms(jwk[name])]
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """The URL of a host on this machine that serves the folder ``www``."""
+    handler = functools.partial(_Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
-def search(secrets: list[bytes], places: dict[str, bytes]) -> list[str]:
-    """Return the places in which a secret occurs."""
-    return [place for place, data in places.items() if any(secret in data for secret in secrets)]
+# --- a session of all commands --------------------------------------------------------------------------
 
 
-def session(keyvault: Terminal, vault: Vault) -> set[Path]:
-    """Make a vault and run every command at -vv; return the files that are meant to hold private keys."""
-    keyvault.ok("-vv", "init", "--url", SITE, *(word for one in SETS for word in ("--set", one)), "--confirm", "commit")
-    keyvault.vault = vault
-    people, exports = vault.top / "people", vault.top / "exports"
-    exports.mkdir()
-
-    def run(*arguments: str | Path, **environ: str) -> Any:
-        return keyvault("-vv", *arguments, **environ)
-
-    bea = people / "bea.json"
-    public = run("identity", "new", "--kid", "bea", "-o", bea)
-    (vault.top / "bea.pub").write_text(public.out)
-    run("identity", "new", "--kid", "ci", "--passphrase", "-o", people / "ci.json", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    for alg, name in (("HS256", "hmac"), ("ECDH-ES+A256KW", "mail"), ("EdDSA", "reports"), ("RS256", "rsa")):
-        assert run("set", "add", name, "--alg", alg).code == 0
-    run("recipient", "add", vault.top / "bea.pub")
-    run("recipient", "add", people / "ci.json", "--kid", "ci", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    for command in (
-        "status",
-        "plan",
-        "set list",
-        "key list --all",
-        "recipient list",
-        "recipient check",
-        "identity list",
-    ):
-        run(*command.split())
-        run(*command.split(), "--json")
-    run("--identity", bea, "recipient", "check", KEYVAULT_CONFIG_DIR="/nowhere")
-    run("--identity", people / "ci.json", "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    run("--identity", people / "ci.json", "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE + "x")
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text())
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text()[:-20])
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text().replace('"kty": "EC"', '"kty": "OKP"'))
-    for name in vault.state().sets:
-        token = run("token", "sign", name, "--claim", "sub=alice").out.strip()
-        run("token", "inspect", token)
-        run("token", "verify", token)
-        for form in ("jwk", "jwks", "pem"):
-            run("key", "export", name, "--format", form)
-            run("key", "export", name, "--active", "--format", form)
-            run("key", "export", name, "--active", "--private", "--format", form, "-o", exports / f"{name}.{form}")
-        run("key", "export", name, "--private", "--format", "jwks", KEYVAULT_CONFIG_DIR="/nowhere")
-    run("key", "generate", "-o", exports / "new.jwk", "--public")
-    run("key", "generate", "-o", exports / "new.jwk")
-    vault.wait(DAY)
-    run("rotate", "--due")
-    run("rotate", "--all")
-    run("rotate", "id-token", "--alg", "ES384")
-    vault.wait(MINUTE)
-    run("rotate", "access-token", "--force", "--reason", "a drill")
-    run("rollback", "access-token")
-    run("revoke", vault.active("reports").kid, "--reason", "compromised", "--note", "a drill")
-    run("recipient", "replace", "bea", bea, "--kid", "bea-2")
-    run("recipient", "remove", "bea-2", "--rotate")
-    run("set", "remove", "hmac")
-    run("set", "remove", "mail", "--force", "--reason", "a drill")
-    vault.wait(3 * HOUR)
-    run("rotate", "--due")
-    run("render")
-    run("render", "-o", vault.top / "site", "--ref", "HEAD~3")
-    run("nonsense")
-    run("revoke", "x" * 40, "--reason", "compromised")
-    identities = set(vault.top.glob("config/identities/*.json"))
-    return {bea, people / "ci.json", *identities, *exports.iterdir()}
+def check(keyvault: Terminal, done: Session, made: list[JWK]) -> dict[str, bytes]:
+    """See that all was run, and that nothing private is in what was printed or left; return what was searched."""
+    assert set(commands()) - done.ran == set()
+    assert len(made) > 30
+    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
+    vault = keyvault.vault
+    assert vault is not None
+    places = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
+    places |= objects(vault) | left(vault, done.files)
+    assert sum(name.startswith("objects of ") for name in places) == 5
+    assert any(name.endswith("history.json") for name in places)
+    secrets = secrets_of(made)
+    assert search(secrets, places) == []
+    # The search finds what is there: all but the identity under a passphrase.
+    private = {str(path): path.read_bytes() for path in done.files}
+    assert set(private) - set(search(secrets, private)) == {str(vault.top / "people" / "ci.json")}
+    for path in done.files:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    return places
 
 
-def blobs(folder: Path, environ: dict[str, str]) -> dict[str, bytes]:
-    """Return every object of a repository, those that nothing points at too, with its content."""
-    listing = run_git(folder, environ, "cat-file", "--batch-all-objects", "--batch-check").splitlines()
-    return {line: run_git(folder, environ, "cat-file", *line.split()[1::-1]).encode(errors="surrogateescape")
-            for line in listing}  # fmt: skip
-
-
-def test_no_private_byte_anywhere(fresh: Terminal, made: list[dict[str, Any]]) -> None:
+def test_no_private_byte_anywhere(
+    fresh: Terminal, host: str, made: list[JWK], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     After a session of all commands no private member of any key is in what was printed, committed, rendered,
     or left in any file, but for identities and exports that were asked for: and those are 0600.
     """
-    keyvault, vault = fresh, Vault(fresh.folder, fresh.environ)
-    files = session(keyvault, vault)
-    secrets = secrets_of(made)
-    assert len(made) > 20
-    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
-
-    printed = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
-    assert search(secrets, printed) == []
-    assert search(secrets, blobs(vault.folder, vault.environ)) == []
-    left = {str(path): path.read_bytes() for path in vault.top.rglob("*") if path.is_file() and path not in files}
-    assert any(name.endswith("history.json") for name in left)
-    assert search(secrets, left) == []
-    private = {str(path): path.read_bytes() for path in files}
-    # The search finds what is there; PEM holds it at another offset of base64, and one identity is encrypted.
-    in_the_clear = [name for name in private if not name.endswith((".pem", "/ci.json"))]
-    assert sorted(search(secrets, private)) == sorted(in_the_clear)
-    assert len(in_the_clear) == 15
-    for path in files:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert PASSPHRASE not in "".join(keyvault.everything)
-    assert search([PASSPHRASE.encode()], left | private) == []
+    monkeypatch.setattr(demo, "_SPAN", timedelta(days=3))
+    done = session(fresh, host)
+    check(fresh, done, made)
 
 
-def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, made: list[dict[str, Any]]) -> None:
+@pytest.mark.slow
+def test_no_private_byte_passes_through_anything(fresh: Terminal, host: str, recording: Recording) -> None:
+    """
+    The same commands as real processes: nothing private is in the arguments of any process, the environment of any
+    child, what goes through pipes and sockets, or any file that was ever written, wherever, if only for a moment.
+    """
+    keyvault = Processes.recorded(fresh, recording)
+    done = session(keyvault, host)
+    made = recording.keys
+    places = check(keyvault, done, made)
+
+    vault = keyvault.vault
+    assert vault is not None
+    meant = {str(path) for path in done.files}
+    records = [one for one in recording.records() if not one.known and one.path not in meant]
+    found = {f"{number} {one}": one.data for number, one in enumerate(records)}
+    assert search(secrets_of(made), found) == []
+    elsewhere = {one.path for one in records if one.kind == "file" and not one.path.startswith(f"{vault.top}/")}
+    assert elsewhere == set()
+    print(len(made), "keys", len(done.ran), "forms of commands", len(places) + len(found), "places")
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
+def test_no_program_is_given_an_identity(
+    keyvault: Terminal, vault: Vault, recording: Recording, signed: bool
+) -> None:
+    """An identity and a passphrase in the environment reach neither git nor what git runs: hooks, gpg, ssh; keyvault opens by them."""
+    identity = next((vault.top / "config" / "identities").glob("*.json"))
+    key = json.loads(identity.read_text())
+    identity.rename(vault.top / "identity.json")
+    hook, settings = vault.publish_to() / "hooks" / "update", vault.top / "gitconfig"
+    gpg, ssh = vault.top / "gpg", vault.top / "ssh"
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    gpg.write_text('#!/bin/sh\ncat >/dev/null\necho "\n[GNUPG:] SIG_CREATED " >&2\necho signature\n')
+    ssh.write_text("#!/bin/sh\nexit 1\n")
+    for program in (hook, gpg, ssh):
+        program.chmod(0o755)
+    settings.write_text(f"[gpg]\nprogram = {gpg}\n[core]\nsshCommand = {ssh}\n[commit]\ngpgsign = {signed}\n")
+    vault.wait(DAY)
+    terminal = Processes.recorded(keyvault, recording)
+    given = {
+        "KEYVAULT_IDENTITY": json.dumps(key),
+        "KEYVAULT_PASSPHRASE": PASSPHRASE,
+        "GIT_CONFIG_GLOBAL": str(settings),
+    }
+
+    terminal.ok("recipient", "check", **given)
+    terminal.ok("rotate", "--all", "--push", **given)
+    vault.git("remote", "set-url", "origin", "ssh://nowhere.example.com/vault")
+    terminal("set", "add", "reports", "--push", **given)
+
+    secrets = secrets_of([key])
+    records = list(recording.records())
+    assert search(secrets, {str(number): one.data for number, one in enumerate(records) if one.kind != "environment"}) == []
+    environments = {f"{number} {one}": one.data for number, one in enumerate(records) if one.kind == "environment"}
+    assert [one for one in search(secrets, environments) if "child" in one] == []
+    assert len(search(secrets, environments)) == 3
+    ran = b"".join(one.data for one in records if one.kind == "arguments" and not one.ours)
+    assert b"hooks/update" in ran
+    assert b"nowhere.example.com" in ran
+    assert (b"--status-fd" in ran) == signed
+
+
+# --- identities under a passphrase, and errors ----------------------------------------------------------
+
+
+def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, made: list[JWK]) -> None:
     """The private half of an identity under a passphrase is in no file at all."""
     keyvault.ok(
         "init", "../other", "--url", "https://x.example.com", "--set", "a:ES256", "--passphrase",
@@ -182,7 +177,7 @@ def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, m
 
 @pytest.mark.parametrize("where", ["generate", "seal", "fold", "commit"])
 def test_an_error_in_the_middle_shows_nothing(
-    keyvault: Terminal, vault: Vault, made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, where: str
+    keyvault: Terminal, vault: Vault, made: list[JWK], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """When something breaks while keys are in memory, no traceback at -vv shows any of them, and none is left behind."""
 
