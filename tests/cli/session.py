@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import typer
 
 from keyvault.cli.main import app
 from tests.cli.canaries import PASSPHRASE
-from tests.cli.terminal import Result, Terminal
+from tests.cli.recording import Processes
+from tests.cli.terminal import Result
 from tests.publish.serving import ask
 from tests.vaults import DAY, HOUR, MINUTE, SETS, Vault
 
@@ -50,15 +52,15 @@ class Session:
     What was done.
 
     Attributes:
-        ran: Every command that was run, and in which form.
+        ran: How often each command was run, in each of its forms.
         files: The files that are meant to hold private keys.
     """
 
-    ran: set[Form] = field(default_factory=set)
+    ran: Counter[Form] = field(default_factory=Counter)
     files: set[Path] = field(default_factory=set)
 
 
-def session(keyvault: Terminal, url: str) -> Session:
+def session(keyvault: Processes, url: str) -> Session:
     """
     Make a vault and run every command at -vv.
 
@@ -71,14 +73,14 @@ def session(keyvault: Terminal, url: str) -> Session:
     people, exports = vault.top / "people", vault.top / "exports"
     exports.mkdir()
 
-    def run(*arguments: str | Path, code: int | None = 0, **options: str) -> Result:
+    def run(*arguments: str | Path, code: int | None = 0, environ: Mapping[str, str] | None = None) -> Result:
         words = [str(word) for word in arguments]
-        result = keyvault("-vv", *words, **options)
+        result = keyvault("-vv", *words, **(environ or {}))
         assert code is None or result.code == code, (words, result.code, result.err[-500:])
-        done.ran.add(form_of(words))
+        done.ran[form_of(words)] += 1
         return result
 
-    def both(*arguments: str | Path, code: int = 0) -> None:
+    def both(*arguments: str | Path, code: int | None = 0) -> None:
         run(*arguments, code=code)
         run(*arguments, "--json", code=code)
 
@@ -91,14 +93,16 @@ def session(keyvault: Terminal, url: str) -> Session:
     run("init", "--url", url, *sets, "--confirm", "commit")
     keyvault.vault = vault
     bea, ci = people / "bea.json", people / "ci.json"
+    secret = {"KEYVAULT_PASSPHRASE": PASSPHRASE}
     public = vault.top / "bea.pub"
     public.write_text(run("identity", "new", "--kid", "bea", "-o", bea).out)
-    new = run("identity", "new", "--kid", "ci", "--passphrase", "-o", ci, KEYVAULT_PASSPHRASE=PASSPHRASE)
+    new = run("identity", "new", "--kid", "ci", "--passphrase", "-o", ci, environ=secret)
     (vault.top / "ci.pub").write_text(new.out)
     run("identity", "new", "--alg", "RSA-OAEP-256", "--json")
     run("identity", "new", "--kid", "sealed", "-o", bea, code=2)
     run("init", "../another", "--url", url, "--json")
-    run("init", "../ci", "--url", url, "--recipient", public, "--ci", "github", "--tool", "jwks-keyvault==1.0", *sets[:2])
+    ci_files = ("--ci", "github", "--tool", "jwks-keyvault==1.0")
+    run("init", "../ci", "--url", url, "--recipient", public, *ci_files, *sets[:2])
     for alg, name in (("HS256", "hmac"), ("ECDH-ES+A256KW", "mail"), ("EdDSA", "reports"), ("RS256", "rsa")):
         run("set", "add", name, "--alg", alg)
     run("set", "add", "unused", "--dry-run", "--json")
@@ -116,17 +120,19 @@ def session(keyvault: Terminal, url: str) -> Session:
     for arguments in (("--version",), ("--help",), ("--show-completion",)):
         run(*arguments, code=None)
     for words in ("keyvault token sign ", "keyvault key show "):
-        line = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        run(code=None, _KEYVAULT_COMPLETE="complete_bash", **line)
+        line = {"_KEYVAULT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        run(code=None, environ=line)
 
     # Identities from everywhere, and such as do not open.
-    elsewhere, text = {"KEYVAULT_CONFIG_DIR": "/nowhere"}, bea.read_text()
-    run("--identity", bea, "recipient", "check", **elsewhere)
-    run("--identity", ci, "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE, **elsewhere)
-    run("--identity", ci, "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE + "x", code=1, **elsewhere)
-    run("recipient", "check", KEYVAULT_IDENTITY=text, KEYVAULT_PASSPHRASE=PASSPHRASE, **elsewhere)
-    run("recipient", "check", KEYVAULT_IDENTITY=text[:-20], code=1, **elsewhere)
-    run("recipient", "check", KEYVAULT_IDENTITY=text.replace('"kty": "EC"', '"kty": "OKP"'), code=1, **elsewhere)
+    elsewhere = {"KEYVAULT_CONFIG_DIR": "/nowhere"}
+    run("--identity", bea, "recipient", "check", environ=elsewhere)
+    run("--identity", ci, "recipient", "check", environ=elsewhere | secret)
+    wrong = {"KEYVAULT_PASSPHRASE": PASSPHRASE + "x"}
+    run("--identity", ci, "recipient", "check", environ=elsewhere | wrong, code=1)
+    text = bea.read_text()
+    run("recipient", "check", environ=elsewhere | secret | {"KEYVAULT_IDENTITY": text})
+    for broken in (text[:-20], text.replace('"kty": "EC"', '"kty": "OKP"')):
+        run("recipient", "check", environ=elsewhere | {"KEYVAULT_IDENTITY": broken}, code=1)
 
     # Keys and tokens.
     for name in sorted(vault.state().sets):
@@ -138,7 +144,7 @@ def session(keyvault: Terminal, url: str) -> Session:
             run("key", "export", name, "--active", "--private", "--format", form, "-o", exports / f"{name}.{form}")
     both("token", "inspect", token)
     both("token", "verify", token)
-    run("key", "export", "rsa", "--private", "--format", "jwks", code=1, **elsewhere)
+    run("key", "export", "rsa", "--private", "--format", "jwks", code=1, environ=elsewhere)
     run("key", "export", "rsa", "--private", "-o", exports / "rsa.jwk", code=2)
     wanted(run("key", "export", "rsa", "--private", "--format", "jwks"))
     wanted(run("key", "generate", "--alg", "EdDSA"))
@@ -198,7 +204,7 @@ def session(keyvault: Terminal, url: str) -> Session:
     return done
 
 
-def _serve(keyvault: Terminal, done: Session) -> None:
+def _serve(keyvault: Processes, done: Session) -> None:
     """Run the preview, look at it, and stop it."""
     process = keyvault.start("-vv", "serve", "--port", "0")
     assert process.stdout is not None
@@ -207,7 +213,7 @@ def _serve(keyvault: Terminal, done: Session) -> None:
     assert ask(address.removeprefix("serving ").strip(), "/.well-known/jwks.json").status == 200
     process.terminate()
     keyvault.everything += [part.decode() for part in process.communicate(timeout=60)]
-    done.ran.add(("serve", False))
+    done.ran["serve", False] += 1
 
 
 def objects(vault: Vault) -> dict[str, bytes]:
@@ -224,5 +230,3 @@ def objects(vault: Vault) -> dict[str, bytes]:
 def left(vault: Vault, files: Collection[Path]) -> dict[str, bytes]:
     """Return every file that was left behind, but for *files*."""
     return {str(path): path.read_bytes() for path in vault.top.rglob("*") if path.is_file() and path not in files}
-
-

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -129,11 +128,6 @@ class Terminal:
         result = self(*arguments, **environ)
         assert result.code == 0, result.err
         return result
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command that goes on until it is stopped, as a process of its own."""
-        assert self.vault is not None
-        return self.vault.start(*arguments)
 
     def _look(self, url: str) -> Seen:
         return nowhere(url) if self.served is None else serving(self.served)(url)

@@ -108,7 +108,10 @@ LEAKS = {
     "nameless": ("file = tempfile.TemporaryFile('w'); file.write(secret); file.close()", "file of keyvault"),
     "elsewhere": ("Path(tempfile.mkstemp()[1]).write_text(secret)", "file of keyvault"),
     "by-a-child": ("subprocess.run(['sh', '-c', 'cat > a; rm a'], input=secret, text=True)", "file of a child"),
-    "compressed": ("subprocess.run('git init -q; git hash-object -w --stdin', input=secret, text=True, shell=True)", "file of a child"),
+    "compressed": (
+        "subprocess.run('git init -q; git hash-object -w --stdin', input=secret, text=True, shell=True)",
+        "file of a child",
+    ),
 }
 PROGRAM = """
 import os, socket, subprocess, sys, tempfile
@@ -124,7 +127,6 @@ def test_what_is_recorded_is_found(recording: Recording, vault: Vault, leak: str
     given = vault.top / "given"
     given.write_text(jwk["d"])
     code, where = LEAKS[leak]
-    program = PROGRAM + code.replace("file = open('a', 'w'); file.write(secret); file.truncate(0); file.close()", code)
     subprocess.run(
         [sys.executable, "-c", PROGRAM + code, str(given)],
         cwd=vault.top, env=vault.environ | recording.environ, stdout=subprocess.PIPE, check=True,
@@ -155,14 +157,18 @@ def test_what_is_left_is_found(vault: Vault, packed: bool) -> None:
         pack = vault.git_dir / "objects" / "pack" / "pack"
         vault.git("pack-objects", "-q", str(pack), stdin=oid.encode())
         (vault.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
-    planted = [vault.write("public/keys/x.json", text), vault.write("core.123", bytes(5000) + text), vault.top / "tmp/x"]
+    planted = [
+        vault.write("public/keys/x.json", text),
+        vault.write("core.123", bytes(5000) + text),
+        vault.top / "tmp/x",
+    ]
     planted[2].write_bytes(text)
 
     found = search(secrets_of([jwk]), objects(vault) | left(vault, ()))
 
     stored = next(one for one in found if "/objects/" in one and one.endswith(".pack" if packed else oid[2:]))
     assert sorted(found) == sorted([f"objects of {vault.git_dir}", stored, *map(str, planted)])
-    assert planted[0] not in left(vault, planted)
+    assert str(planted[0]) not in left(vault, planted)
 
 
 # --- commands -------------------------------------------------------------------------------------------

@@ -86,7 +86,9 @@ def test_core_dumps_are_limited_everywhere(keyvault: Terminal, vault: Vault, rec
     processes = Processes.recorded(keyvault, recording)
     processes.ok("set", "add", "reports")
     limits = [one.data.decode() for one in recording.records() if one.kind == "limits" and not one.ours]
-    lines = {line.split() and tuple(line.split()[4:6]) for text in limits for line in text.splitlines() if "core" in line}
+    lines = {
+        line.split() and tuple(line.split()[4:6]) for text in limits for line in text.splitlines() if "core" in line
+    }
     assert len(limits) > 3
     assert lines == {("1", "1")}
 

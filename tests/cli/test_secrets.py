@@ -1,8 +1,9 @@
 """
 No private byte outside an envelope, ever.
 
-A session of all commands at full verbosity, in this process and as real ones that are recorded; then every place that
-it could have left something in is searched for every private member of every key that was made, and for passphrases.
+A session of all commands at full verbosity, as real processes that are recorded; then every place that it could have
+left something in is searched for every private member of every key that was made, and for passphrases. That the search
+finds what is there is shown in test_canaries.
 """
 
 from __future__ import annotations
@@ -10,32 +11,22 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
-import shutil
-import signal
+import re
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-import typer
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from jwcrypto.jwk import JWK as JoseKey
 
 from keyvault.cli import main
-from keyvault.cli.state import settings
-from keyvault.core.algorithms import key_spec
-from keyvault.crypto import generate
-from keyvault.operations import changes, demo
-from tests.cli.canaries import JWK, PASSPHRASE, forms, members, search, secrets_of, watch
+from keyvault.errors import KeyVaultError
+from tests.cli.canaries import JWK, PASSPHRASE, search, secrets_of, watch
 from tests.cli.recording import Processes, Recording
-from tests.cli.session import Session, commands, form_of, left, objects, session
+from tests.cli.session import commands, left, objects, session
 from tests.cli.terminal import Terminal
-from tests.vaults import DAY, Vault
+from tests.vaults import DAY, SITE, Vault
 
 
 @pytest.fixture
@@ -64,65 +55,69 @@ def host(tmp_path: Path) -> Iterator[str]:
 # --- a session of all commands --------------------------------------------------------------------------
 
 
-def check(keyvault: Terminal, done: Session, made: list[JWK]) -> dict[str, bytes]:
-    """See that all was run, and that nothing private is in what was printed or left; return what was searched."""
-    assert set(commands()) - done.ran == set()
-    assert len(made) > 30
-    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
-    vault = keyvault.vault
-    assert vault is not None
-    places = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
-    places |= objects(vault) | left(vault, done.files)
-    assert sum(name.startswith("objects of ") for name in places) == 5
-    assert any(name.endswith("history.json") for name in places)
-    secrets = secrets_of(made)
-    assert search(secrets, places) == []
-    # The search finds what is there: all but the identity under a passphrase.
-    private = {str(path): path.read_bytes() for path in done.files}
-    assert set(private) - set(search(secrets, private)) == {str(vault.top / "people" / "ci.json")}
-    for path in done.files:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    return places
-
-
-def test_no_private_byte_anywhere(
-    fresh: Terminal, host: str, made: list[JWK], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_private_byte_in_daily_work(fresh: Terminal, made: list[JWK]) -> None:
     """
-    After a session of all commands no private member of any key is in what was printed, committed, rendered,
-    or left in any file, but for identities and exports that were asked for: and those are 0600.
+    What is printed at full verbosity, committed, rendered and left holds no private member of any key, but for the
+    identity and the export that were asked for: and those are 0600.
     """
-    monkeypatch.setattr(demo, "_SPAN", timedelta(days=3))
-    done = session(fresh, host)
-    check(fresh, done, made)
+    vault = Vault(fresh.folder, fresh.environ)
+    export = vault.top / "export.json"
+    fresh.ok("-vv", "init", "--url", SITE, "--set", "id-token:RS256", "--set", "mac:HS256", "--confirm", "commit")
+    fresh.vault = vault.wait(DAY)
+    for line in (
+        "recipient check",
+        "token sign id-token",
+        "rotate --all",
+        "render",
+        f"key export mac --active --private -o {export}",
+    ):
+        fresh.ok("-vv", *line.split())
+
+    files = {export, *vault.top.glob("config/identities/*.json")}
+    printed = {f"output {number}": text.encode() for number, text in enumerate(fresh.everything)}
+    assert search(secrets_of(made), printed | objects(vault) | left(vault, files)) == []
+    assert sorted(search(secrets_of(made), left(vault, ()))) == sorted(map(str, files))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600, 0o600]
 
 
 @pytest.mark.slow
-def test_no_private_byte_passes_through_anything(fresh: Terminal, host: str, recording: Recording) -> None:
+def test_no_private_byte_anywhere(fresh: Terminal, host: str, recording: Recording) -> None:
     """
-    The same commands as real processes: nothing private is in the arguments of any process, the environment of any
-    child, what goes through pipes and sockets, or any file that was ever written, wherever, if only for a moment.
+    After all commands, as real processes, no private member of any key, and no passphrase, is in what was printed, in
+    the arguments of any process, the environment of any child, what goes through pipes and sockets, any object of any
+    repository, the site, or any file that was ever written, wherever, if only for a moment; but for identities and
+    exports that were asked for: and those are 0600.
     """
     keyvault = Processes.recorded(fresh, recording)
     done = session(keyvault, host)
-    made = recording.keys
-    places = check(keyvault, done, made)
-
-    vault = keyvault.vault
+    made, vault = recording.keys, keyvault.vault
     assert vault is not None
+    assert set(commands()) - done.ran.keys() == set()
+    assert len(made) > 30
+    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
+
     meant = {str(path) for path in done.files}
     records = [one for one in recording.records() if not one.known and one.path not in meant]
-    found = {f"{number} {one}": one.data for number, one in enumerate(records)}
-    assert search(secrets_of(made), found) == []
+    places = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
+    places |= {f"{number} {one}": one.data for number, one in enumerate(records)}
+    places |= objects(vault) | left(vault, done.files)
+    assert sum(name.startswith("objects of ") for name in places) == 5
+    assert {"history.json", "feed.atom"} < {Path(name).name for name in places}
+    secrets = secrets_of(made)
+    assert search(secrets, places) == []
     elsewhere = {one.path for one in records if one.kind == "file" and not one.path.startswith(f"{vault.top}/")}
     assert elsewhere == set()
-    print(len(made), "keys", len(done.ran), "forms of commands", len(places) + len(found), "places")
+
+    # The search finds what is there: all but the identity under a passphrase.
+    private = {str(path): path.read_bytes() for path in done.files}
+    assert meant - set(search(secrets, private)) == {str(vault.top / "people" / "ci.json")}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in done.files} == {0o600}
+    runs, names = sum(done.ran.values()), {name for name, _ in commands()}
+    print(len(made), "keys", runs, "runs of", len(names), "commands", len(places), "places")
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
-def test_no_program_is_given_an_identity(
-    keyvault: Terminal, vault: Vault, recording: Recording, signed: bool
-) -> None:
+def test_no_program_is_given_an_identity(keyvault: Terminal, vault: Vault, recording: Recording, signed: bool) -> None:
     """An identity and a passphrase in the environment reach neither git nor what git runs: hooks, gpg, ssh; keyvault opens by them."""
     identity = next((vault.top / "config" / "identities").glob("*.json"))
     key = json.loads(identity.read_text())
@@ -150,7 +145,10 @@ def test_no_program_is_given_an_identity(
 
     secrets = secrets_of([key])
     records = list(recording.records())
-    assert search(secrets, {str(number): one.data for number, one in enumerate(records) if one.kind != "environment"}) == []
+    assert (
+        search(secrets, {str(number): one.data for number, one in enumerate(records) if one.kind != "environment"})
+        == []
+    )
     environments = {f"{number} {one}": one.data for number, one in enumerate(records) if one.kind == "environment"}
     assert [one for one in search(secrets, environments) if "child" in one] == []
     assert len(search(secrets, environments)) == 3
@@ -175,31 +173,126 @@ def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, m
     assert search(secrets_of(made), everything) == []
 
 
-@pytest.mark.parametrize("where", ["generate", "seal", "fold", "commit"])
+# --- errors ---------------------------------------------------------------------------------------------
+
+#: What breaks while private keys are in memory: functions that get them, or work between making and sealing them.
+WHERE = {
+    "generate": "keyvault.operations.changes.public_jwk",
+    "seal": "keyvault.crypto.envelope.Sealer.seal",
+    "fold": "keyvault.operations.changes.record_files",
+    "commit": "keyvault.repo.git.Git.commit_tree",
+}
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: no Exception."""
+
+
+def plain(made: object) -> NoReturn:
+    raise RuntimeError("broken", made)
+
+
+def chained(made: object) -> NoReturn:
+    try:
+        raise KeyError(made)
+    except KeyError as error:
+        error.add_note(str(made))
+        raise ValueError(f"not {made}") from error
+
+
+def ours(made: object) -> NoReturn:
+    try:
+        raise RuntimeError(made)
+    except RuntimeError:
+        raise KeyVaultError("a message of ours")  # noqa: B904 - what came before is shown by its kind alone
+
+
+def grouped(made: object) -> NoReturn:
+    raise ExceptionGroup(str(made), [ValueError(made)])
+
+
+def of_the_system(made: object) -> NoReturn:
+    raise OSError(made)
+
+
+def out_of_memory(made: object) -> NoReturn:
+    raise MemoryError(made)
+
+
+def panic(made: object) -> NoReturn:
+    raise Panic(made)
+
+
+def interrupt(made: object) -> NoReturn:
+    raise KeyboardInterrupt(made)
+
+
+HOW: dict[Callable[[object], NoReturn], tuple[int, str]] = {
+    plain: (1, "unexpected RuntimeError"),
+    chained: (1, "unexpected ValueError"),
+    ours: (1, "a message of ours"),
+    grouped: (1, "unexpected ExceptionGroup"),
+    of_the_system: (1, "oserror"),
+    out_of_memory: (1, "unexpected MemoryError"),
+    panic: (1, "unexpected Panic"),
+    interrupt: (130, "interrupted"),
+}
+
+
+@pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
+@pytest.mark.parametrize("where", WHERE)
 def test_an_error_in_the_middle_shows_nothing(
-    keyvault: Terminal, vault: Vault, made: list[JWK], monkeypatch: pytest.MonkeyPatch, where: str
+    keyvault: Terminal,
+    vault: Vault,
+    made: list[JWK],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    how: Callable[[object], NoReturn],
 ) -> None:
-    """When something breaks while keys are in memory, no traceback at -vv shows any of them, and none is left behind."""
+    """
+    When something breaks while keys are in memory, whatever it says, one line tells its kind. A traceback at -vv, on a
+    terminal too, shows neither what it says nor local variables; nothing is left behind.
+    """
 
     def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("broken")
+        key = list(made)  # a local variable that would be telling
+        how(key)
 
-    target: dict[str, Callable[[], None]] = {
-        "generate": lambda: monkeypatch.setattr("keyvault.operations.changes.public_jwk", broken),
-        "seal": lambda: monkeypatch.setattr("keyvault.crypto.envelope.Sealer.seal", broken),
-        "fold": lambda: monkeypatch.setattr(changes, "record_files", broken),
-        "commit": lambda: monkeypatch.setattr("keyvault.repo.git.Git.commit_tree", broken),
-    }
-    target[where]()
+    monkeypatch.setattr(WHERE[where], broken)
+    code, message = HOW[how]
+    for keyvault.tty in (False, True):
+        for flags in ((), ("-vv",)):
+            result = keyvault(*flags, "set", "add", "reports", "--alg", "EdDSA")
+            assert result.code == code
+            assert message in re.sub(r"\x1b\[[0-9;]*m", "", result.err)
+            assert ("in broken" in result.err) == (flags != () and how is not interrupt)
 
-    for flags in ((), ("-vv",)):
-        result = keyvault(*flags, "set", "add", "reports", "--alg", "EdDSA")
-        assert result.code == 1
     secrets = secrets_of(made)
-    assert secrets
     assert search(secrets, {str(n): text.encode() for n, text in enumerate(keyvault.everything)}) == []
     assert search(secrets, {str(p): p.read_bytes() for p in vault.top.rglob("*") if p.is_file()}) == []
     assert vault.status == []
+
+
+def test_a_traceback_names_every_error_that_led_to_it(
+    keyvault: Terminal, made: list[JWK], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds and places are what a report needs: of the first error and of the last."""
+    monkeypatch.setattr(WHERE["fold"], lambda *args, **kwargs: chained("a secret"))
+    lines = keyvault("-vv", "set", "add", "reports").err.splitlines()
+    assert [line for line in lines if not line.startswith("  ")] == [
+        "Traceback (most recent call last):",
+        "KeyError",
+        "Traceback (most recent call last):",
+        "ValueError",
+        "keyvault: error: unexpected ValueError",
+        "keyvault: hint: please report it, with the output of: keyvault -vv …",
+    ]
+    assert sum("in chained" in line for line in lines) == 2
+
+
+def test_no_local_variables_are_ever_shown() -> None:
+    """Typer's own tracebacks, which can show them, are off."""
+    assert (main.app.pretty_exceptions_enable, main.app.pretty_exceptions_show_locals) == (False, False)
 
 
 def test_private_keys_are_sealed_with_fresh_randomness(keyvault: Terminal, vault: Vault) -> None:

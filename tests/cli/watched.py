@@ -23,7 +23,7 @@ def note(jwk: JWK) -> None:
 
 if __name__ == "__main__":
     watch(note)
-    main.clock = lambda: datetime.fromisoformat(sys.argv[1])
+    main.clock = lambda: datetime.fromisoformat(sys.argv[1])  # type: ignore[attr-defined] # it is there
     if "demo" in sys.argv:
         from keyvault.operations import demo
 
