@@ -78,9 +78,20 @@ def main(arguments: list[str] | None = None) -> None:
             # Closed by the caller: the next file that is opened must not take its place.
             stream = Path(os.devnull).open("r+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
             setattr(sys, name, stream)
+    _forbid_core_dumps()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     sys.exit(run(arguments))
+
+
+def _forbid_core_dumps() -> None:
+    """Keep private keys out of core dumps: of this process, and of all that it runs."""
+    if sys.platform != "win32":
+        import resource
+
+        # One byte and not none: with none, Linux still hands a dump to a program that core_pattern names.
+        with contextlib.suppress(ValueError, OSError):  # the hard limit is none already, and cannot be raised
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -93,7 +104,7 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="keyvault", standalone_mode=False)
         sys.stdout.flush()
     except KeyVaultError as error:
-        _trace()
+        _trace(error)
         report_error(error.message, error.hint)
         if not settings.quiet:
             actions.annotate("error", error.message)
@@ -106,13 +117,15 @@ def run(arguments: list[str] | None = None) -> int:
         _silence()  # whoever reads our output has left
         return 1
     except OSError as error:
-        _trace()
+        _trace(error)
         _silence()
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         report_error(f"{error.strerror or type(error).__name__}".lower() + where, None)
         return 1
-    except Exception as error:
-        _trace()
+    except SystemExit:  # how completion ends
+        raise
+    except BaseException as error:  # a library written in Rust may raise what is no Exception
+        _trace(error)
         # The text of an unforeseen error may hold anything, so only its kind is shown.
         report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
         return 1
@@ -121,12 +134,25 @@ def run(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _trace() -> None:
-    """Show where the present error came from, with ``-vv``."""
-    if settings.verbose > 1:
-        import traceback
+def _trace(error: BaseException) -> None:
+    """
+    Show where *error* came from, with ``-vv``: frames and kind of each error that led to it.
 
-        traceback.print_exc()
+    Only our own errors are shown with their text: that of others may hold anything, a key too.
+    """
+    if settings.verbose < 2:
+        return
+    import traceback
+
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    for one in reversed(chain):
+        print("Traceback (most recent call last):", file=sys.stderr)
+        traceback.print_tb(one.__traceback__)
+        print(type(one).__name__ + (f": {one.message}" if isinstance(one, KeyVaultError) else ""), file=sys.stderr)
 
 
 def _silence() -> None:

@@ -374,13 +374,13 @@ def _decrypt(document: Mapping[str, Any], passphrase: str, kid: str) -> PrivateJ
 
 def write_private_file(path: Path, data: bytes) -> None:
     """
-    Write *data* to the new file *path*, readable by its owner alone, whatever the umask.
+    Write *data* to the new file *path*, readable by its owner alone, whatever the umask; so are folders made for it.
 
     Raises:
         UsageError: The file exists already, or cannot be made.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private_folder(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:
         raise UsageError(f"{path} exists already: an identity is never overwritten", hint="name another file") from None
@@ -392,6 +392,18 @@ def write_private_file(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _make_private_folder(folder: Path) -> None:
+    """Make *folder*, and those above it that are missing, each 0700: in an open one a file can be exchanged."""
+    if folder.exists():
+        return
+    _make_private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:  # somebody else has just made it, or a link leads nowhere
+        return
+    folder.chmod(0o700)  # a umask may have taken the owner's own rights
 
 
 def read_identity_file(path: Path) -> bytes:

@@ -67,6 +67,9 @@ PROGRAMS: dict[str, str] = {
     "credential.helper": "",
 }
 
+#: Variables that hold a secret: no program that is run is given them.
+SECRETS = ("KEYVAULT_IDENTITY", "KEYVAULT_PASSPHRASE")
+
 #: Variables of the caller that git may still see; all others that begin with GIT_ are withheld.
 _KEPT_VARIABLES = frozenset(
     {
@@ -229,8 +232,8 @@ class Git:
             for name, value in self.environ.items()
             if not name.startswith("GIT_") or name in _KEPT_VARIABLES
         }
-        kept.pop("KEYVAULT_IDENTITY", None)
-        kept.pop("KEYVAULT_PASSPHRASE", None)
+        for name in SECRETS:
+            kept.pop(name, None)
         pairs = (*HARDENED, *settings)
         numbered = {}
         for index, (name, value) in enumerate(pairs):

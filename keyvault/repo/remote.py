@@ -9,11 +9,14 @@ Sources: git-fetch(1), git-push(1) for the porcelain format, GitPython's referen
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
-from keyvault.repo.git import Git
+from keyvault.repo.git import SECRETS, Git
 
 #: How a remote may be reached; nothing that starts a program of its url's choice.
 PROTOCOLS = "file:git:http:https:ssh"
@@ -69,8 +72,9 @@ class Remote:
 
     def _call(self, verb: str, *arguments: str) -> tuple[int, str, str]:
         """Run ``git fetch`` or ``git push``, and return its exit code and what it wrote to stdout and stderr."""
-        from git import GitError as AnyGitError
-        from git import Repo
+        with _without_secrets():  # GitPython runs ``git version`` when it is imported
+            from git import GitError as AnyGitError
+            from git import Repo
 
         environment = {
             **self.git.environment(self._settings),
@@ -80,8 +84,7 @@ class Remote:
             # the path of the folder that it runs git in: neither may decide where git works.
             "GIT_DIR": str(self.git.git_dir),
             "GIT_OBJECT_DIRECTORY": str(self.git.common_dir / "objects"),
-            "KEYVAULT_IDENTITY": "",
-            "KEYVAULT_PASSPHRASE": "",
+            **dict.fromkeys(SECRETS, ""),
         }
         try:
             with Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False) as repo:
@@ -172,6 +175,16 @@ class Remote:
         said = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
         told = next((f": {line}" for line in said if line), "")
         raise GitError(f"{self.name} refused the push: {printable(why + told)[:300]}", hint=_refusal_hint(why + errors))
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Take the secrets out of the environment of this process for a moment."""
+    taken = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def _refusal_hint(text: str) -> str | None:

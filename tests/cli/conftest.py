@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.recording import SOURCE, Recording
 from tests.cli.terminal import Terminal
+from tests.native import build
 from tests.vaults import Vault, copy_vault, make_vault
 
 
@@ -42,3 +44,14 @@ def live_vault(_live_template: Vault, tmp_path: Path) -> Vault:
 def fresh(tmp_path: Path) -> Terminal:
     """A terminal in an empty folder, for somebody without a past."""
     return Terminal.in_folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(SOURCE, tmp_path_factory.mktemp("recorder"))
+
+
+@pytest.fixture
+def recording(_recorder: Path, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """An empty recording of real processes, which lies beside what is recorded; skips where there can be none."""
+    return Recording(tmp_path_factory.mktemp("recording").resolve(), _recorder)

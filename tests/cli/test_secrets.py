@@ -1,174 +1,167 @@
 """
 No private byte outside an envelope, ever.
 
-A session of all commands at full verbosity; then every place that it could have left something in is searched
-for every private member of every key that was made.
+A session of all commands at full verbosity, as real processes that are recorded; then every place that it could have
+left something in is searched for every private member of every key that was made, and for passphrases. That the search
+finds what is there is shown in test_canaries.
 """
 
 from __future__ import annotations
 
-import base64
+import functools
+import http.server
 import json
+import re
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import pytest
 
-from keyvault.crypto import generate
-from keyvault.operations import changes
+from keyvault.cli import main
+from keyvault.errors import KeyVaultError
+from tests.cli.canaries import JWK, PASSPHRASE, search, secrets_of, watch
+from tests.cli.recording import Processes, Recording
+from tests.cli.session import commands, left, objects, session
 from tests.cli.terminal import Terminal
-from tests.vaults import DAY, HOUR, MINUTE, SETS, SITE, Vault, run_git
-
-PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k")
-PASSPHRASE = "canary correct horse battery"
+from tests.vaults import DAY, SITE, Vault
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Every private JWK that is made while the test runs."""
-    found: list[dict[str, Any]] = []
-    original = generate.generate
-
-    def watched(spec: Any) -> dict[str, Any]:
-        jwk: dict[str, Any] = original(spec)
-        found.append(jwk)
-        return jwk
-
-    def watched_many(specs: Any) -> Iterator[dict[str, Any]]:
-        return (watched(spec) for spec in specs)
-
-    monkeypatch.setattr(generate, "generate", watched)
-    monkeypatch.setattr(generate, "generate_many", watched_many)
-    monkeypatch.setattr("keyvault.crypto.identities.generate", watched)
+def made(monkeypatch: pytest.MonkeyPatch) -> list[JWK]:
+    """Every private JWK that is made in this process while the test runs."""
+    found: list[JWK] = []
+    watch(found.append, monkeypatch.setattr)
     return found
 
 
-def forms(secret: str) -> Iterator[bytes]:
-    """Yield a private member in every form in which it could leak: base64url, base64, hex, raw, decimal."""
-    raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-    yield secret.encode()
-    yield raw
-    yield raw.hex().encode()
-    yield raw.hex().upper().encode()
-    yield base64.b64encode(raw).rstrip(b"=")
-    yield str(int.from_bytes(raw, "big")).encode()
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
 
 
-def secrets_of(jwks: list[dict[str, Any]]) -> list[bytes]:
-    return [form for jwk in jwks for name in PRIVATE if name in jwk for form in forms(jwk[name])]
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """The URL of a host on this machine that serves the folder ``www``."""
+    handler = functools.partial(_Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
-def search(secrets: list[bytes], places: dict[str, bytes]) -> list[str]:
-    """Return the places in which a secret occurs."""
-    return [place for place, data in places.items() if any(secret in data for secret in secrets)]
+# --- a session of all commands --------------------------------------------------------------------------
 
 
-def session(keyvault: Terminal, vault: Vault) -> set[Path]:
-    """Make a vault and run every command at -vv; return the files that are meant to hold private keys."""
-    keyvault.ok("-vv", "init", "--url", SITE, *(word for one in SETS for word in ("--set", one)), "--confirm", "commit")
-    keyvault.vault = vault
-    people, exports = vault.top / "people", vault.top / "exports"
-    exports.mkdir()
-
-    def run(*arguments: str | Path, **environ: str) -> Any:
-        return keyvault("-vv", *arguments, **environ)
-
-    bea = people / "bea.json"
-    public = run("identity", "new", "--kid", "bea", "-o", bea)
-    (vault.top / "bea.pub").write_text(public.out)
-    run("identity", "new", "--kid", "ci", "--passphrase", "-o", people / "ci.json", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    for alg, name in (("HS256", "hmac"), ("ECDH-ES+A256KW", "mail"), ("EdDSA", "reports"), ("RS256", "rsa")):
-        assert run("set", "add", name, "--alg", alg).code == 0
-    run("recipient", "add", vault.top / "bea.pub")
-    run("recipient", "add", people / "ci.json", "--kid", "ci", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    for command in (
-        "status",
-        "plan",
-        "set list",
-        "key list --all",
-        "recipient list",
+def test_no_private_byte_in_daily_work(fresh: Terminal, made: list[JWK]) -> None:
+    """
+    What is printed at full verbosity, committed, rendered and left holds no private member of any key, but for the
+    identity and the export that were asked for: and those are 0600.
+    """
+    vault = Vault(fresh.folder, fresh.environ)
+    export = vault.top / "export.json"
+    fresh.ok("-vv", "init", "--url", SITE, "--set", "id-token:RS256", "--set", "mac:HS256", "--confirm", "commit")
+    fresh.vault = vault.wait(DAY)
+    for line in (
         "recipient check",
-        "identity list",
+        "token sign id-token",
+        "rotate --all",
+        "render",
+        f"key export mac --active --private -o {export}",
     ):
-        run(*command.split())
-        run(*command.split(), "--json")
-    run("--identity", bea, "recipient", "check", KEYVAULT_CONFIG_DIR="/nowhere")
-    run("--identity", people / "ci.json", "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE)
-    run("--identity", people / "ci.json", "recipient", "check", KEYVAULT_PASSPHRASE=PASSPHRASE + "x")
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text())
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text()[:-20])
-    run("recipient", "check", KEYVAULT_IDENTITY=bea.read_text().replace('"kty": "EC"', '"kty": "OKP"'))
-    for name in vault.state().sets:
-        token = run("token", "sign", name, "--claim", "sub=alice").out.strip()
-        run("token", "inspect", token)
-        run("token", "verify", token)
-        for form in ("jwk", "jwks", "pem"):
-            run("key", "export", name, "--format", form)
-            run("key", "export", name, "--active", "--format", form)
-            run("key", "export", name, "--active", "--private", "--format", form, "-o", exports / f"{name}.{form}")
-        run("key", "export", name, "--private", "--format", "jwks", KEYVAULT_CONFIG_DIR="/nowhere")
-    run("key", "generate", "-o", exports / "new.jwk", "--public")
-    run("key", "generate", "-o", exports / "new.jwk")
-    vault.wait(DAY)
-    run("rotate", "--due")
-    run("rotate", "--all")
-    run("rotate", "id-token", "--alg", "ES384")
-    vault.wait(MINUTE)
-    run("rotate", "access-token", "--force", "--reason", "a drill")
-    run("rollback", "access-token")
-    run("revoke", vault.active("reports").kid, "--reason", "compromised", "--note", "a drill")
-    run("recipient", "replace", "bea", bea, "--kid", "bea-2")
-    run("recipient", "remove", "bea-2", "--rotate")
-    run("set", "remove", "hmac")
-    run("set", "remove", "mail", "--force", "--reason", "a drill")
-    vault.wait(3 * HOUR)
-    run("rotate", "--due")
-    run("render")
-    run("render", "-o", vault.top / "site", "--ref", "HEAD~3")
-    run("nonsense")
-    run("revoke", "x" * 40, "--reason", "compromised")
-    identities = set(vault.top.glob("config/identities/*.json"))
-    return {bea, people / "ci.json", *identities, *exports.iterdir()}
+        fresh.ok("-vv", *line.split())
+
+    files = {export, *vault.top.glob("config/identities/*.json")}
+    printed = {f"output {number}": text.encode() for number, text in enumerate(fresh.everything)}
+    assert search(secrets_of(made), printed | objects(vault) | left(vault, files)) == []
+    assert sorted(search(secrets_of(made), left(vault, ()))) == sorted(map(str, files))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600, 0o600]
 
 
-def blobs(folder: Path, environ: dict[str, str]) -> dict[str, bytes]:
-    """Return every object of a repository, those that nothing points at too, with its content."""
-    listing = run_git(folder, environ, "cat-file", "--batch-all-objects", "--batch-check").splitlines()
-    return {line: run_git(folder, environ, "cat-file", *line.split()[1::-1]).encode(errors="surrogateescape")
-            for line in listing}  # fmt: skip
-
-
-def test_no_private_byte_anywhere(fresh: Terminal, made: list[dict[str, Any]]) -> None:
+@pytest.mark.slow
+def test_no_private_byte_anywhere(fresh: Terminal, host: str, recording: Recording) -> None:
     """
-    After a session of all commands no private member of any key is in what was printed, committed, rendered,
-    or left in any file, but for identities and exports that were asked for: and those are 0600.
+    After all commands, as real processes, no private member of any key, and no passphrase, is in what was printed, in
+    the arguments of any process, the environment of any child, what goes through pipes and sockets, any object of any
+    repository, the site, or any file that was ever written, wherever, if only for a moment; but for identities and
+    exports that were asked for: and those are 0600.
     """
-    keyvault, vault = fresh, Vault(fresh.folder, fresh.environ)
-    files = session(keyvault, vault)
-    secrets = secrets_of(made)
-    assert len(made) > 20
+    keyvault = Processes.recorded(fresh, recording)
+    done = session(keyvault, host)
+    made, vault = recording.keys, keyvault.vault
+    assert vault is not None
+    assert set(commands()) - done.ran.keys() == set()
+    assert len(made) > 30
     assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
 
-    printed = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
-    assert search(secrets, printed) == []
-    assert search(secrets, blobs(vault.folder, vault.environ)) == []
-    left = {str(path): path.read_bytes() for path in vault.top.rglob("*") if path.is_file() and path not in files}
-    assert any(name.endswith("history.json") for name in left)
-    assert search(secrets, left) == []
-    private = {str(path): path.read_bytes() for path in files}
-    # The search finds what is there; PEM holds it at another offset of base64, and one identity is encrypted.
-    in_the_clear = [name for name in private if not name.endswith((".pem", "/ci.json"))]
-    assert sorted(search(secrets, private)) == sorted(in_the_clear)
-    assert len(in_the_clear) == 15
-    for path in files:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert PASSPHRASE not in "".join(keyvault.everything)
-    assert search([PASSPHRASE.encode()], left | private) == []
+    meant = {str(path) for path in done.files}
+    records = [one for one in recording.records() if not one.known and one.path not in meant]
+    places = {f"output {number}": text.encode() for number, text in enumerate(keyvault.everything)}
+    places |= {f"{number} {one}": one.data for number, one in enumerate(records)}
+    places |= objects(vault) | left(vault, done.files)
+    assert sum(name.startswith("objects of ") for name in places) == 5
+    assert {"history.json", "feed.atom"} < {Path(name).name for name in places}
+    secrets = secrets_of(made)
+    assert search(secrets, places) == []
+    elsewhere = {one.path for one in records if one.kind == "file" and not one.path.startswith(f"{vault.top}/")}
+    assert elsewhere == set()
+
+    # The search finds what is there: all but the identity under a passphrase.
+    private = {str(path): path.read_bytes() for path in done.files}
+    assert meant - set(search(secrets, private)) == {str(vault.top / "people" / "ci.json")}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in done.files} == {0o600}
+    runs, names = sum(done.ran.values()), {name for name, _ in commands()}
+    print(len(made), "keys", runs, "runs of", len(names), "commands", len(places), "places")
 
 
-def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, made: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
+def test_no_program_is_given_an_identity(keyvault: Terminal, vault: Vault, recording: Recording, signed: bool) -> None:
+    """An identity and a passphrase in the environment reach neither git nor what git runs: hooks, gpg, ssh; keyvault opens by them."""
+    identity = next((vault.top / "config" / "identities").glob("*.json"))
+    key = json.loads(identity.read_text())
+    identity.rename(vault.top / "identity.json")
+    hook, settings = vault.publish_to() / "hooks" / "update", vault.top / "gitconfig"
+    gpg, ssh = vault.top / "gpg", vault.top / "ssh"
+    hook.write_text("#!/bin/sh\nexit 0\n")
+    gpg.write_text('#!/bin/sh\ncat >/dev/null\necho "\n[GNUPG:] SIG_CREATED " >&2\necho signature\n')
+    ssh.write_text("#!/bin/sh\nexit 1\n")
+    for program in (hook, gpg, ssh):
+        program.chmod(0o755)
+    settings.write_text(f"[gpg]\nprogram = {gpg}\n[core]\nsshCommand = {ssh}\n[commit]\ngpgsign = {signed}\n")
+    vault.wait(DAY)
+    terminal = Processes.recorded(keyvault, recording)
+    given = {
+        "KEYVAULT_IDENTITY": json.dumps(key),
+        "KEYVAULT_PASSPHRASE": PASSPHRASE,
+        "GIT_CONFIG_GLOBAL": str(settings),
+    }
+
+    terminal.ok("recipient", "check", **given)
+    terminal.ok("rotate", "--all", "--push", **given)
+    vault.git("remote", "set-url", "origin", "ssh://nowhere.example.com/vault")
+    terminal("set", "add", "reports", "--push", **given)
+
+    secrets = secrets_of([key])
+    records = list(recording.records())
+    assert (
+        search(secrets, {str(number): one.data for number, one in enumerate(records) if one.kind != "environment"})
+        == []
+    )
+    environments = {f"{number} {one}": one.data for number, one in enumerate(records) if one.kind == "environment"}
+    assert [one for one in search(secrets, environments) if "child" in one] == []
+    assert len(search(secrets, environments)) == 3
+    ran = b"".join(one.data for one in records if one.kind == "arguments" and not one.ours)
+    assert b"hooks/update" in ran
+    assert b"nowhere.example.com" in ran
+    assert (b"--status-fd" in ran) == signed
+
+
+# --- identities under a passphrase, and errors ----------------------------------------------------------
+
+
+def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, made: list[JWK]) -> None:
     """The private half of an identity under a passphrase is in no file at all."""
     keyvault.ok(
         "init", "../other", "--url", "https://x.example.com", "--set", "a:ES256", "--passphrase",
@@ -180,31 +173,126 @@ def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, m
     assert search(secrets_of(made), everything) == []
 
 
-@pytest.mark.parametrize("where", ["generate", "seal", "fold", "commit"])
+# --- errors ---------------------------------------------------------------------------------------------
+
+#: What breaks while private keys are in memory: functions that get them, or work between making and sealing them.
+WHERE = {
+    "generate": "keyvault.operations.changes.public_jwk",
+    "seal": "keyvault.crypto.envelope.Sealer.seal",
+    "fold": "keyvault.operations.changes.record_files",
+    "commit": "keyvault.repo.git.Git.commit_tree",
+}
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: no Exception."""
+
+
+def plain(made: object) -> NoReturn:
+    raise RuntimeError("broken", made)
+
+
+def chained(made: object) -> NoReturn:
+    try:
+        raise KeyError(made)
+    except KeyError as error:
+        error.add_note(str(made))
+        raise ValueError(f"not {made}") from error
+
+
+def ours(made: object) -> NoReturn:
+    try:
+        raise RuntimeError(made)
+    except RuntimeError:
+        raise KeyVaultError("a message of ours")  # noqa: B904 - what came before is shown by its kind alone
+
+
+def grouped(made: object) -> NoReturn:
+    raise ExceptionGroup(str(made), [ValueError(made)])
+
+
+def of_the_system(made: object) -> NoReturn:
+    raise OSError(made)
+
+
+def out_of_memory(made: object) -> NoReturn:
+    raise MemoryError(made)
+
+
+def panic(made: object) -> NoReturn:
+    raise Panic(made)
+
+
+def interrupt(made: object) -> NoReturn:
+    raise KeyboardInterrupt(made)
+
+
+HOW: dict[Callable[[object], NoReturn], tuple[int, str]] = {
+    plain: (1, "unexpected RuntimeError"),
+    chained: (1, "unexpected ValueError"),
+    ours: (1, "a message of ours"),
+    grouped: (1, "unexpected ExceptionGroup"),
+    of_the_system: (1, "oserror"),
+    out_of_memory: (1, "unexpected MemoryError"),
+    panic: (1, "unexpected Panic"),
+    interrupt: (130, "interrupted"),
+}
+
+
+@pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
+@pytest.mark.parametrize("where", WHERE)
 def test_an_error_in_the_middle_shows_nothing(
-    keyvault: Terminal, vault: Vault, made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, where: str
+    keyvault: Terminal,
+    vault: Vault,
+    made: list[JWK],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    how: Callable[[object], NoReturn],
 ) -> None:
-    """When something breaks while keys are in memory, no traceback at -vv shows any of them, and none is left behind."""
+    """
+    When something breaks while keys are in memory, whatever it says, one line tells its kind. A traceback at -vv, on a
+    terminal too, shows neither what it says nor local variables; nothing is left behind.
+    """
 
     def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("broken")
+        key = list(made)  # a local variable that would be telling
+        how(key)
 
-    target: dict[str, Callable[[], None]] = {
-        "generate": lambda: monkeypatch.setattr("keyvault.operations.changes.public_jwk", broken),
-        "seal": lambda: monkeypatch.setattr("keyvault.crypto.envelope.Sealer.seal", broken),
-        "fold": lambda: monkeypatch.setattr(changes, "record_files", broken),
-        "commit": lambda: monkeypatch.setattr("keyvault.repo.git.Git.commit_tree", broken),
-    }
-    target[where]()
+    monkeypatch.setattr(WHERE[where], broken)
+    code, message = HOW[how]
+    for keyvault.tty in (False, True):
+        for flags in ((), ("-vv",)):
+            result = keyvault(*flags, "set", "add", "reports", "--alg", "EdDSA")
+            assert result.code == code
+            assert message in re.sub(r"\x1b\[[0-9;]*m", "", result.err)
+            assert ("in broken" in result.err) == (flags != () and how is not interrupt)
 
-    for flags in ((), ("-vv",)):
-        result = keyvault(*flags, "set", "add", "reports", "--alg", "EdDSA")
-        assert result.code == 1
     secrets = secrets_of(made)
-    assert secrets
     assert search(secrets, {str(n): text.encode() for n, text in enumerate(keyvault.everything)}) == []
     assert search(secrets, {str(p): p.read_bytes() for p in vault.top.rglob("*") if p.is_file()}) == []
     assert vault.status == []
+
+
+def test_a_traceback_names_every_error_that_led_to_it(
+    keyvault: Terminal, made: list[JWK], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds and places are what a report needs: of the first error and of the last."""
+    monkeypatch.setattr(WHERE["fold"], lambda *args, **kwargs: chained("a secret"))
+    lines = keyvault("-vv", "set", "add", "reports").err.splitlines()
+    assert [line for line in lines if not line.startswith("  ")] == [
+        "Traceback (most recent call last):",
+        "KeyError",
+        "Traceback (most recent call last):",
+        "ValueError",
+        "keyvault: error: unexpected ValueError",
+        "keyvault: hint: please report it, with the output of: keyvault -vv …",
+    ]
+    assert sum("in chained" in line for line in lines) == 2
+
+
+def test_no_local_variables_are_ever_shown() -> None:
+    """Typer's own tracebacks, which can show them, are off."""
+    assert (main.app.pretty_exceptions_enable, main.app.pretty_exceptions_show_locals) == (False, False)
 
 
 def test_private_keys_are_sealed_with_fresh_randomness(keyvault: Terminal, vault: Vault) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from keyvault.core.exposure import find_private
 from keyvault.operations import audit
+from tests.native import build
 from tests.repo.test_recovery import leftovers
 from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
 
@@ -34,13 +35,7 @@ HOW = ("kill", "power", "INT", "EIO", "ENOSPC")
 @pytest.fixture(scope="session")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that counts and strikes."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("needs Linux and a C compiler")
-    library = tmp_path_factory.mktemp("failing") / "failing.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"]
-    subprocess.run(command, check=True)
-    return library
+    return build(SOURCE, tmp_path_factory.mktemp("failing"))
 
 
 @dataclass(frozen=True)
