@@ -9,8 +9,9 @@ Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (E
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from keyvault.core.text import nearest
 from keyvault.errors import ConfigError
@@ -44,6 +45,14 @@ class Algorithm:
     use: Use
     curves: tuple[str, ...] = ()
     octets: int = 0
+
+    def takes(self, jwk: Mapping[str, Any]) -> bool:
+        """Whether *jwk* is of the type, and on a curve, that the algorithm works with."""
+        kty, crv = jwk.get("kty"), jwk.get("crv")
+        if self.curves:
+            return isinstance(crv, str) and crv in self.curves and CURVE_KTY[crv] == kty
+        # The algorithm of an AKP key is a part of it.
+        return kty == self.kty and (kty != "AKP" or jwk.get("alg") == self.name)
 
 
 _NIST = ("P-256", "P-384", "P-521")

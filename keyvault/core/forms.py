@@ -234,16 +234,6 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
     raise UsageError(f"--kid-from {form!r:.40} is not known", hint="one of " + ", ".join(KID_FORMS))
 
 
-def fits(algorithm: Algorithm, jwk: Mapping[str, Any]) -> bool:
-    """Whether a key can be used with *algorithm*, by its type and curve."""
-    kty, crv = jwk.get("kty"), jwk.get("crv")
-    if algorithm.curves:
-        return isinstance(crv, str) and crv in algorithm.curves and CURVE_KTY[crv] == kty
-    if kty == "AKP":
-        return jwk.get("alg") == algorithm.name
-    return kty == algorithm.kty
-
-
 def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
     """
     Return the algorithm *alg*, which *jwk* must fit.
@@ -254,7 +244,7 @@ def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
     algorithm = LABELS.get(alg)
     if algorithm is None:
         raise JWKError(f"unknown algorithm {alg!r:.40}", hint=nearest(alg, LABELS))
-    if not fits(algorithm, jwk):
+    if not algorithm.takes(jwk):
         crv = jwk.get("crv")
         raise JWKError(f"a key of type {jwk.get('kty')!r:.20}{f' on {crv!r:.20}' if crv else ''} does not fit {alg}")
     return algorithm

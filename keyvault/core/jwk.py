@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY
+from keyvault.core.algorithms import ALGORITHMS
 from keyvault.errors import JWKError
 
 #: The members that identify a key and that RFC 7638 hashes, in the order that it hashes them.
@@ -155,8 +155,7 @@ def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
     kty = jwk.get("kty")
     thumbprint(jwk)  # raises where a required member is missing
     crv = jwk.get("crv", UNSET)
-    fits = crv in algorithm.curves and CURVE_KTY[crv] == kty if algorithm.curves else kty == algorithm.kty
-    if not fits:
+    if not algorithm.takes(jwk):
         raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + repr(crv)[:40]} does not fit {alg}")
     # This is an allowlist: a member that is not named here never reaches the public site.
     members = {name: jwk[name] for name in REQUIRED[str(kty)] if name not in ("kty", "alg", "k")}

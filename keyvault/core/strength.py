@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, RSA_BITS_MAX, RSA_BITS_MIN
+from keyvault.core.algorithms import ALGORITHMS, RSA_BITS_MAX, RSA_BITS_MIN
 from keyvault.core.jwk import b64u_decode
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -56,11 +56,7 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
         algorithm = ALGORITHMS.get(alg)
         if algorithm is None:
             raise JWKError(f"unknown algorithm {alg!r:.40}")
-        if algorithm.curves:
-            fits = isinstance(crv, str) and crv in algorithm.curves and CURVE_KTY[crv] == kty
-        else:
-            fits = kty == algorithm.kty
-        if not fits:
+        if not algorithm.takes(jwk):
             raise WeakKeyError(f"a key of type {kty!r:.20}{f' on {crv!r:.20}' if crv else ''} does not fit {alg}")
     match kty:
         case "RSA":
@@ -70,7 +66,7 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
         case "OKP":
             _check_okp(jwk)
         case "AKP":
-            _check_akp(jwk, alg)
+            _check_akp(jwk)
         case "oct":
             pass  # there is no public half; `check_secret` judges the secret
         case _:
@@ -208,13 +204,11 @@ def _check_okp(jwk: Mapping[str, Any]) -> None:
             _check_montgomery(value, _P448, {0, 1, _P448 - 1}, crv="X448")
 
 
-def _check_akp(jwk: Mapping[str, Any], alg: str | None) -> None:
+def _check_akp(jwk: Mapping[str, Any]) -> None:
     named = jwk.get("alg")
     octets = _ML_DSA_OCTETS.get(named) if isinstance(named, str) else None
     if octets is None:
         raise JWKError(f"unknown alg {named!r:.40} for an AKP key", hint="alg is one of " + ", ".join(_ML_DSA_OCTETS))
-    if alg is not None and named != alg:
-        raise WeakKeyError(f"a key for {named} does not fit {alg}")
     found = len(b64u_decode(jwk.get("pub"), what="member 'pub'"))
     if found != octets:
         raise JWKError(f"a key for {named} has {octets} octets, this one has {found}")

@@ -15,7 +15,7 @@ from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import Plan
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import printable
-from keyvault.errors import ConfigError, JWKError, KeyVaultError, UsageError
+from keyvault.errors import ConfigError, KeyVaultError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
 from keyvault.operations.keys import open_keys, select, set_members
@@ -260,12 +260,8 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
     policy = key_set.policy
     alg = wish.alg if wish.alg and one.alg is None else one.alg
     if alg is None:
-        fits_set = {**one.members, "alg": policy.spec.alg} if one.members["kty"] != "AKP" else one.members
-        try:
-            check_label(fits_set, policy.spec.alg)
-            alg = policy.spec.alg
-        except JWKError:
-            alg = usual_algorithm(one.members, one.use)
+        fits_set = ALGORITHMS[policy.spec.alg].takes(one.members)
+        alg = policy.spec.alg if fits_set else usual_algorithm(one.members, one.use)
     if alg is None or alg not in ALGORITHMS:
         raise UsageError(
             f"a key for {alg} is none that a set can have" if alg else "it does not say which algorithm the key is for",
@@ -285,7 +281,7 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
     kid = wish.kid or one.kid or _new_kid(one, wish.kid_from, ALGORITHMS[alg].use, now)
     if one.members["kty"] == "oct":
         return PublicJWK(kty="oct", kid=check_kid(kid), use=ALGORITHMS[alg].use, alg=alg), one
-    return public_jwk({**one.members, "alg": alg}, kid=kid, alg=alg), one
+    return public_jwk(one.members, kid=kid, alg=alg), one
 
 
 def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:

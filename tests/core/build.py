@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK, b64u, thumbprint
 from keyvault.core.keys import Envelope, Key, KeySet, RecipientHeader, SealedTo, VaultState
-from keyvault.core.planning import Create, Live, Plan
+from keyvault.core.planning import Create, Import, Live, Plan
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (1, 60, 3_600, 86_400))
@@ -59,12 +59,14 @@ def public_key(spec: KeySpec | str = "ES256", *, kid: str | None = None) -> Publ
     members: dict[str, str] = {"kty": spec.kty}
     if spec.kty == "RSA":
         members |= {"n": octets(number, (spec.bits or 0) // 8), "e": "AQAB"}
+    elif spec.kty == "AKP":
+        members |= {"alg": spec.alg, "pub": octets(number, 1312)}
     elif spec.kty == "oct":
         kid = kid or octets(number, 32)
     else:
         members |= {"crv": str(spec.crv), "x": octets(number, 32)}
         members |= {"y": octets(-number % 2**32, 32)} if spec.kty == "EC" else {}
-    return PublicJWK(kid=kid or thumbprint(members), use=spec.use, alg=spec.alg, **members)
+    return PublicJWK(kid=kid or thumbprint(members), use=spec.use, **{"alg": spec.alg, **members})
 
 
 # --- events ---------------------------------------------------------------------------------------------
@@ -146,12 +148,18 @@ def with_policy(state: VaultState, policy: SetPolicy) -> VaultState:
     return VaultState(state.commit, Policy(state.policy.site, sets), state.keys)
 
 
-def apply(plan: Plan, state: VaultState) -> VaultState:
-    """Return the vault that *plan* makes of *state*, with keys of the right shape for the new ones."""
+def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> VaultState:
+    """
+    Return the vault that *plan* makes of *state*, with keys of the right shape for the new ones.
+
+    Of what is imported, the kids in *sealed* come with their private half.
+    """
     keys = dict(state.keys)
     for change in plan.changes:
         if isinstance(change, Create):
             key = Key(1, change.set, public_key(change.spec), change.events, SEALED)
+        elif isinstance(change, Import):
+            key = Key(1, change.set, change.public, change.events, SEALED if change.kid in sealed else msgspec.UNSET)
         else:
             old = keys[change.kid]
             private = msgspec.UNSET if change.drops_private else old.private

@@ -14,7 +14,7 @@ def test_every_algorithm_has_a_default_key(alg: str) -> None:
     spec = key_spec(alg)
     assert spec.kty in KTY_ORDER
     assert spec.use == ALGORITHMS[alg].use
-    assert (spec.crv is None) == (spec.bits is not None)
+    assert (spec.crv is not None, spec.bits is not None) == (spec.kty in ("EC", "OKP"), spec.kty in ("RSA", "oct"))
 
 
 @pytest.mark.parametrize(

@@ -401,7 +401,7 @@ def test_the_last_octet_of_ed448_is_a_sign(octet: int) -> None:
     ("jwk", "alg", "message"),
     [
         ({"kty": None}, None, "unknown key type None"),
-        ({"kty": "AKP"}, None, "unknown key type 'AKP'"),
+        ({"kty": "PKA"}, None, "unknown key type 'PKA'"),
         ({"kty": "x" * 500}, None, "unknown key type '" + "x" * 39),
         ({"kty": "EC", "crv": "P-224"}, None, "unknown curve 'P-224' for an EC key"),
         ({"kty": "EC", "crv": "X25519"}, None, "unknown curve 'X25519' for an EC key"),
@@ -431,7 +431,7 @@ def test_types_that_are_unknown_or_do_not_fit(jwk: dict[str, Any], alg: str | No
     [
         ("EC", "crv is one of P-256, P-384, P-521, secp256k1"),
         ("OKP", "crv is one of Ed25519, X25519, Ed448, X448"),
-        ("AKP", "kty is one of RSA, EC, OKP, oct"),
+        ("PKA", "kty is one of RSA, EC, OKP, AKP, oct"),
     ],
 )
 def test_what_would_be_known(kty: str, hint: str) -> None:

@@ -86,7 +86,13 @@ def test_an_okp_secret_of_the_wrong_length(crv: str) -> None:
         ({"kty": "oct", "d": "AA"}, "a symmetric key has no halves"),
         ({**private("EdDSA"), "d": 7}, "member 'd' must be a string of base64url"),
         ({**private("ES256"), "d": "*"}, "member 'd' is not base64url"),
-        ({"kty": "AKP"}, "unknown key type 'AKP'"),
+        ({"kty": "PKA"}, "unknown key type 'PKA'"),
+        ({"kty": "AKP"}, "unknown alg None for an AKP key"),
+        ({**private("ML-DSA-44"), "priv": "AA"}, "the private half does not belong to the public half"),
+        (
+            {**private("ML-DSA-44"), "priv": private("ML-DSA-65")["priv"]},
+            "the private half does not belong to the public half",
+        ),
     ],
 )
 def test_what_has_no_private_half(jwk: dict[str, Any], message: str) -> None:

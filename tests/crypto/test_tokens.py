@@ -28,6 +28,8 @@ STAMP = int(NOW.timestamp())
 SKEW = timedelta(minutes=10)
 CLAIMS = {"iss": "https://keys.example.com", "aud": ["api", "web"], "sub": "jo", "iat": STAMP, "exp": STAMP + 3_600}
 
+#: What other libraries in Python know.
+KNOWN = [(alg, crv) for alg, crv in SIGNING if not alg.startswith("ML-DSA")]
 ASYMMETRIC = [(alg, crv) for alg, crv in SIGNING if not alg.startswith("HS")]
 
 
@@ -62,7 +64,7 @@ def test_what_we_sign_verifies(alg: str, crv: str | None) -> None:
     assert token == Token({"alg": alg, "kid": jwk["kid"], "typ": "JWT"}, CLAIMS)
 
 
-@pytest.mark.parametrize(("alg", "crv"), [kind for kind in SIGNING if kind[0] not in ("Ed25519", "Ed448")])
+@pytest.mark.parametrize(("alg", "crv"), [kind for kind in KNOWN if kind[0] not in ("Ed25519", "Ed448")])
 def test_pyjwt_verifies_what_we_sign(alg: str, crv: str | None) -> None:
     """The library that most services in Python use. It does not know the names of RFC 9864 yet."""
     jwk = private(alg, crv)
@@ -72,7 +74,7 @@ def test_pyjwt_verifies_what_we_sign(alg: str, crv: str | None) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864 gave it two names; both are tried
-@pytest.mark.parametrize(("alg", "crv"), SIGNING)
+@pytest.mark.parametrize(("alg", "crv"), KNOWN)
 def test_joserfc_verifies_what_we_sign(alg: str, crv: str | None) -> None:
     """And one that follows the newest RFCs."""
     jwk = private(alg, crv)
