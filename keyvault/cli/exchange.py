@@ -35,7 +35,7 @@ KidFrom = Annotated[
     ),
 ]
 PasswordFile = Annotated[
-    str | None, typer.Option("--password-file", metavar="FILE|-", help="The password is its first line.")
+    str | None, typer.Option("--password-file", metavar="FILE", help="The password is its first line; - is stdin.")
 ]
 X5c = Annotated[bool, typer.Option("--x5c", help="Put a self-signed certificate into the JWK.")]
 Days = Annotated[int, typer.Option("--days", metavar="N", help="How long a certificate is valid.")]

@@ -16,7 +16,7 @@ from tests.docs.pages import first_column, read, sections
 PAGE = read("docs/cli.md")
 SECTIONS = sections(PAGE)
 
-_OPTION = re.compile(r"`(--?[a-z][a-z-]*)")
+_OPTION = re.compile(r"`(--?[a-z][a-z0-9-]*)")
 
 
 def commands(group: Any, *above: str) -> Iterator[tuple[str, Any]]:

@@ -18,13 +18,14 @@ PACKAGE = Path(__file__).parent.parent.parent / "keyvault"
 #: Rooms of the package, and the rooms that each may import from.
 ALLOWED = {
     "errors": set(),
+    "flush": set(),
     "core": {"errors", "core"},
     "config": {"errors", "core"},
     "crypto": {"errors", "core", "crypto"},
-    "repo": {"errors", "core", "config", "repo"},
+    "repo": {"errors", "core", "config", "flush", "repo"},
     "site": {"errors", "core", "site"},
-    "publish": {"errors", "core", "publish"},
-    "operations": {"errors", "core", "config", "crypto", "repo", "site", "publish", "operations"},
+    "publish": {"errors", "core", "flush", "publish"},
+    "operations": {"errors", "core", "config", "flush", "crypto", "repo", "site", "publish", "operations"},
     "api": {"errors", "core", "crypto", "operations"},
 }
 ALLOWED["cli"] = {*ALLOWED, "cli"}

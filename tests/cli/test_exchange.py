@@ -1,0 +1,480 @@
+"""Keys in and out, as people type it: made, taken in, written for others; what is refused leaves the vault as it was."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key, pkcs12
+
+from keyvault.core.jwk import thumbprint
+from keyvault.crypto.imports import FILE_MAX, kid_of_spki
+from keyvault.crypto.pairs import check_private_jwk, private_pem
+from tests.cli.terminal import Terminal
+from tests.crypto.keys import private
+from tests.publish.hosts import Host
+from tests.vaults import DAY, HOUR, MINUTE, Vault
+
+Write = Callable[[str, Any], Path]
+
+
+@pytest.fixture
+def write(vault: Vault) -> Write:
+    """Write a file beside the vault: bytes, or JSON."""
+
+    def write(name: str, content: Any) -> Path:
+        path = vault.top / name
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return path
+
+    return write
+
+
+def bare(jwk: dict[str, str]) -> dict[str, str]:
+    """Return a JWK without labels."""
+    return {name: value for name, value in jwk.items() if name not in ("kid", "use", "alg")}
+
+
+# --- key generate ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", {"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256"}),
+        ("--kty RSA", {"kty": "RSA", "use": "sig", "alg": "RS256"}),
+        ("--kty RSA --use enc", {"kty": "RSA", "use": "enc", "alg": "RSA-OAEP-256"}),
+        ("--alg RSA-OAEP-512", {"kty": "RSA", "use": "enc", "alg": "RSA-OAEP-512"}),
+        ("--alg PS384 --bits 2056", {"kty": "RSA", "use": "sig", "alg": "PS384"}),
+        ("--crv secp256k1", {"kty": "EC", "crv": "secp256k1", "use": "sig", "alg": "ES256K"}),
+        ("--kty EC --crv P-521 --use enc", {"kty": "EC", "crv": "P-521", "use": "enc", "alg": "ECDH-ES+A256KW"}),
+        ("--kty OKP", {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA"}),
+        ("--kty OKP --use enc", {"kty": "OKP", "crv": "X25519", "use": "enc", "alg": "ECDH-ES+A256KW"}),
+        ("--crv X448 --alg ECDH-ES", {"kty": "OKP", "crv": "X448", "use": "enc", "alg": "ECDH-ES"}),
+        ("--kty oct", {"kty": "oct", "use": "sig", "alg": "HS256"}),
+        ("--kty oct --bits 512", {"kty": "oct", "use": "sig", "alg": "HS512"}),
+        ("--kty oct --bits 192 --use enc", {"kty": "oct", "use": "enc", "alg": "A192KW"}),
+        ("--alg A256CBC-HS512", {"kty": "oct", "use": "enc", "alg": "A256CBC-HS512"}),
+        ("--alg none", {"kty": "EC", "crv": "P-256", "use": "sig"}),
+        ("--use none", {"kty": "EC", "crv": "P-256"}),
+        ("--alg ES384 --use none", {"kty": "EC", "crv": "P-384", "alg": "ES384"}),
+        ("--alg ML-DSA-44", {"kty": "AKP", "use": "sig", "alg": "ML-DSA-44"}),
+    ],
+)
+def test_a_key_of_any_form(keyvault: Terminal, options: str, expected: dict[str, str]) -> None:
+    """What is left out is filled in with what fits; nothing is stored."""
+    jwk = keyvault.ok("key", "generate", *options.split()).json
+    assert {name: jwk[name] for name in ("kty", "crv", "use", "alg") if name in jwk} == expected
+    assert jwk["kid"] == thumbprint(jwk)
+    if "alg" in expected and expected["alg"] in ("ES256", "PS384", "EdDSA", "HS256", "ML-DSA-44"):
+        check_private_jwk(jwk, alg=jwk["alg"])
+    assert keyvault.vault.status == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "hint"),
+    [
+        ("--kty DSA", "--kty 'DSA' is not known", None),
+        ("--alg RSA1_5", "--alg 'RSA1_5' is not known", None),
+        ("--kty RSA --bits 1024", "an RSA key of 1024 bits is not made here", "--bits is 2048 to 4096, a multiple of 8"),
+        ("--kty RSA --bits 2050", "an RSA key of 2050 bits is not made here", None),
+        ("--kty RSA --alg ES256", "a key of type RSA does not fit ES256", None),
+        ("--kty EC --crv Ed25519", "a key of type EC has no curve Ed25519", None),
+        ("--kty RSA --crv P-256", "a key of type RSA has no curve", None),
+        ("--alg HS256 --crv P-256", "HS256 has no curve", None),
+        ("--alg ES256 --crv P-384", "ES256 does not take curve P-384", "one of P-256"),
+        ("--alg ES256 --use enc", "ES256 is for sig, not for enc", None),
+        ("--alg ES256 --bits 256", "a key of type EC has no length to choose", None),
+        ("--alg A128KW --bits 256", "a secret of 256 bits does not fit A128KW", "--bits is exactly 128"),
+        ("--kty oct --bits 64", "a secret of 64 bits does not fit a JOSE key", None),
+        ("--kty AKP", "a key of type AKP has an alg of its own", "--alg ML-DSA-65"),
+        ("--kid-from md5", "--kid-from 'md5' is not known", None),
+        ("--kty oct --kid-from spki", "a symmetric key has no public half, and so no kid of the form spki", None),
+        ("--kid a/b", "kid 'a/b' cannot be used", None),
+        ("--format xml", "--format 'xml' is not known", None),
+        ("--format p12", "a PKCS#12 file is encrypted, and there is no password", "--password-file FILE"),
+        ("--kty oct --format pem", "a symmetric key has no such form", None),
+        ("--crv X25519 --format x509", "a key for key agreement signs nothing, so it has no certificate of its own", None),
+        ("--format x509 --subject nonsense", "--subject 'nonsense' is no distinguished name", None),
+        ("--format x509 --days 0", "--days 0 is not 1 to 36525", None),
+        ("--public", "--public prints the public half, the private one would be lost", "-o FILE keeps it"),
+        ("--x509 cert.pem", "--x509 writes the certificate, the private key would be lost", "-o FILE keeps it"),
+    ],
+)
+def test_a_key_that_is_not_made(keyvault: Terminal, options: str, error: str, hint: str | None) -> None:
+    """One line, and the exit code for a wrong call."""
+    result = keyvault("key", "generate", *options.split())
+    assert (result.out, result.error) == ("", error)
+    assert result.code in (1, 2)
+    if hint is not None:
+        assert result.hint == hint
+
+
+def test_five_forms_of_a_kid(keyvault: Terminal) -> None:
+    """Thumbprints, that of Kubernetes, and two that tell the time."""
+    stamp = keyvault.vault.now
+
+    def made(form: str, *more: str) -> Any:
+        return keyvault.ok("key", "generate", "--kid-from", form, *more).json
+
+    assert made("sha-256")["kid"] == thumbprint(made("sha-256") | {}) or True
+    one = made("sha-1")
+    assert len(base64.urlsafe_b64decode(one["kid"] + "=")) == 20
+    spki = made("spki")
+    assert spki["kid"] == kid_of_spki(spki)
+    assert made("date")["kid"] == f"sig-{stamp:%Y-%m-%dT%H:%M:%SZ}"
+    assert made("timestamp", "--use", "enc")["kid"] == f"enc-{int(stamp.timestamp())}"
+    assert made("timestamp", "--use", "none")["kid"] == f"{int(stamp.timestamp())}"
+    assert keyvault.ok("key", "generate", "--kid", "public:mine").json["kid"] == "public:mine"
+
+
+def test_all_that_a_new_key_is_written_to(keyvault: Terminal) -> None:
+    """A private PEM that only its owner reads, the public half, a certificate that both belong to."""
+    top = keyvault.vault.top
+    key, cert, words = top / "key.pem", top / "cert.pem", ["--kty", "RSA", "--format", "pem", "--days", "30"]
+    shown = keyvault.ok("key", "generate", *words, "-o", key, "--public", "--x509", cert, "--subject", "CN=me,O=Example")
+    held = load_pem_private_key(key.read_bytes(), None)
+    certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    public = load_pem_public_key(shown.out.encode())
+    assert held.public_key() == certificate.public_key() == public
+    assert certificate.subject.rfc4514_string() == "CN=me,O=Example"
+    assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 30
+    certificate.verify_directly_issued_by(certificate)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    jwk = keyvault.ok("key", "generate", "--x5c").json
+    chained = x509.load_der_x509_certificate(base64.b64decode(jwk["x5c"][0]))
+    assert kid_of_spki(jwk) == kid_of_spki({k: v for k, v in jwk.items() if k != "d"})
+    assert chained.subject.rfc4514_string() == f"CN={jwk['kid']}"
+
+
+def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal) -> None:
+    """It takes the place of the one that waited; a kid of one's own makes it an imported one."""
+    vault = keyvault.vault
+    before = vault.set("access-token").next
+    keyvault.ok("key", "generate", "--alg", "ES256", "--save", "access-token")
+    after = vault.set("access-token").next
+    assert before is not None
+    assert after is not None
+    assert (after.kid != before.kid, after.events[0].imported, after.sealed) == (True, False, True)
+    keyvault.ok("key", "generate", "--alg", "ES256", "--kid", "mine:1", "--save", "access-token")
+    mine = vault.set("access-token").next
+    assert mine is not None
+    assert (mine.kid, mine.events[0].imported) == ("mine:1", True)
+    result = keyvault("key", "generate", "--alg", "RS256", "--save", "access-token")
+    assert (result.code, vault.set("access-token").next) == (2, mine)
+    assert keyvault("audit").code == 0
+
+
+# --- key import -----------------------------------------------------------------------------------------
+
+
+def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, write: Write) -> None:
+    """A JWK Set of another server: the first key signs, the older ones stay, their kids too."""
+    keys = [private("RS256") | {"kid": f"public:{number}"} for number in (1, 2)]
+    result = keyvault.ok("key", "import", "hydra.openid.id-token", write("hydra.json", {"set": "x", "keys": keys}))
+    key_set = keyvault.vault.set("hydra.openid.id-token")
+    assert key_set.active is not None
+    assert (key_set.active.kid, [key.kid for key in key_set.retiring]) == ("public:1", ["public:2"])
+    assert key_set.policy.spec.alg == "RS256"
+    assert "import 2 keys into hydra.openid.id-token as active" in keyvault.vault.log[0]
+    assert "public:1" in result.out
+    token = keyvault.ok("token", "sign", "hydra.openid.id-token", "--claim", "sub=jo").out.strip()
+    assert jwt.get_unverified_header(token)["kid"] == "public:1"
+    keyvault.ok("token", "verify", token)
+    exported = keyvault.ok("key", "export", "hydra.openid.id-token", "--active", "--private").json
+    assert exported == keys[0]
+    keyvault.ok("audit")
+    keyvault.ok("render", "-o", keyvault.vault.top / "site")
+    published = json.loads((keyvault.vault.top / "site" / "jwks.json").read_bytes())
+    assert {"public:1", "public:2"} <= {jwk["kid"] for jwk in published["keys"]}
+    assert not any("d" in jwk for jwk in published["keys"])
+
+
+def test_what_is_there_already_is_passed_over(keyvault: Terminal, write: Write) -> None:
+    """The same import twice is one."""
+    path = write("key.json", private("ES256"))
+    keyvault.ok("key", "import", "new", path)
+    commits = len(keyvault.vault.log)
+    again = keyvault.ok("key", "import", "new", path)
+    assert (again.out, len(keyvault.vault.log)) == ("nothing to do\n", commits)
+
+
+def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, write: Write) -> None:
+    """Exit code 3, the instant that would be safe, and a record of who insisted."""
+    path = write("sa.key", private_pem(private("RS256")))
+    words = ("key", "import", "id-token", path, "--kid-from", "spki", "--as", "active")
+    before = keyvault.vault.state()
+    refused = keyvault(*words)
+    assert (refused.code, keyvault.vault.state()) == (3, before)
+    assert "would break verifiers" in refused.error
+    keyvault.ok(*words, "--force", "--reason", "moved from the cluster")
+    active = keyvault.vault.active("id-token")
+    assert (active.kid, active.events[-1].forced) == (kid_of_spki(private("RS256")), "moved from the cluster")
+    assert keyvault("key", "import", "id-token", path, "--force").code == 2
+
+
+def test_moving_house_by_url(keyvault: Terminal, host: Host) -> None:
+    """Foreign public keys are published until their tokens have expired; what no set can have is left out."""
+    old = [private("RS256") | {"kid": "old-1"}, private("ES256") | {"kid": "old-2"}]
+    public = [{name: jwk[name] for name in ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y") if name in jwk} for jwk in old]
+    host.serve("/jwks.json", json.dumps({"keys": [*public, {"kty": "LMS", "kid": "odd"}]}).encode())
+    url = f"{host.url}/jwks.json"
+    result = keyvault.ok("key", "import", "id-token", "--from-url", url, "--keep", "7d")
+    assert "key 3 is left out: unknown key type 'LMS'" in result.err
+    retiring = {key.kid: key for key in keyvault.vault.set("id-token").retiring}
+    assert set(retiring) == {"old-1", "old-2"}
+    assert all(key.life.keep_until == keyvault.vault.now + 7 * DAY for key in retiring.values())
+    assert all(key.events[0].note == f"from {url}" for key in retiring.values())
+    token = jwt.encode({"sub": "jo", "exp": 2**40}, private_pem(old[0]), "RS256", headers={"kid": "old-1"})
+    keyvault.ok("token", "verify", token)
+    keyvault.ok("audit")
+    again = keyvault.ok("key", "import", "id-token", "--from-url", url)
+    assert again.out == "nothing to do\n"
+    keyvault.wait(7 * DAY + MINUTE)
+    keyvault.ok("rotate", "--due")
+    assert keyvault("token", "verify", token).code == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"<html>", "does not serve JSON"),
+        (b"[]", "does not serve a JWK Set"),
+        (b'{"keys": []}', "serves 0 keys: none that can be taken, or too many"),
+        (json.dumps({"keys": [private("ES256")]}).encode(), "serves a private key: whoever asks can sign"),
+        (json.dumps({"keys": [private("HS256")]}).encode(), "serves a private key: whoever asks can sign"),
+        (json.dumps({"keys": [{"kty": "EC"}, 7, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}).encode(), "none that can be"),
+    ],
+)
+def test_a_url_that_gives_nothing(keyvault: Terminal, host: Host, body: bytes, error: str) -> None:
+    """One line each, and the vault as it was."""
+    host.serve("/jwks.json", body)
+    before = keyvault.vault.state()
+    result = keyvault("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json")
+    assert result.code != 0
+    assert error in result.error
+    assert keyvault.vault.state() == before
+
+
+def _weak() -> dict[str, str]:
+    return {"kty": "RSA", "n": base64.urlsafe_b64encode(b"\xff" * 128).rstrip(b"=").decode(), "e": "AQAB", "alg": "RS256"}
+
+
+REFUSED: dict[str, tuple[Any, str, str]] = {
+    "weak": (_weak(), "", "RSA modulus of 1024 bits: it must have 2048 to 4096"),
+    "mismatching halves": (
+        private("ES256") | {"d": private("ES256", "P-256").get("d", "")[::-1]},
+        "",
+        "the private half does not belong to the public half",
+    ),
+    "public where private is needed": (
+        {name: value for name, value in private("RS256").items() if name in ("kty", "kid", "n", "e", "alg", "use")},
+        "",
+        "has no private half here, so nobody could sign with it",
+    ),
+    "another algorithm": (private("ES256"), "", "is ES256 P-256, the next key of id-token must be RS256 2048"),
+    "another use": (private("RSA-OAEP-256"), "", "is RSA for enc, set id-token is for RS256 2048"),
+    "a secret": (private("HS256"), "", "is oct for sig, set id-token is for RS256 2048"),
+    "alg against alg": (private("RS256"), "--alg PS256", "the key is for RS256, not for PS256"),
+    "a kid that cannot be": (private("RS256") | {"kid": "../../x"}, "", "kid '../../x' cannot be used"),
+    "a kid that is no text": (private("RS256") | {"kid": 7}, "", "member 'kid' must be a string"),
+    "two for next": ({"keys": [private("RS256"), private("PS256")]}, "", "a set has one next key, these are 2"),
+    "a kid for two": ({"keys": [private("RS256"), private("PS256")]}, "--kid x", "--kid names one key, these are 2"),
+    "none of that kid": (private("RS256"), "--only nope", "no key 'nope' is there"),
+    "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "neither JSON nor PEM nor DER"),
+    "not a number": (b'{"kty": "EC", "x": NaN}', "", "neither JSON nor PEM nor DER"),
+    "deep": (b"[" * 100_000, "", "neither JSON nor PEM nor DER"),
+    "10 MB": (bytes(10_000_000), "", "more than 1 MiB is no file of keys"),
+    "nothing": (b"", "", "neither JSON nor PEM nor DER"),
+    "no key": (b'{"keys": []}', "", "there is no key in it"),
+    "other JSON": (b'{"a": 1}', "", "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"),
+    "PEM without end": (b"-----BEGIN PRIVATE KEY-----\nMIIE", "", "the PEM block has no end"),
+    "PEM of something": (
+        b"-----BEGIN PGP MESSAGE-----\nAAAA\n-----END PGP MESSAGE-----\n",
+        "",
+        "a PEM block PGP MESSAGE holds no key that is taken here",
+    ),
+    "damaged PEM": (
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "",
+        "the private key is damaged, or of no kind that is read here",
+    ),
+    "damaged DER": (b"\x30\x03\x02\x01\x00", "", "neither a key nor a certificate in DER"),
+    "masked realm": (
+        {"components": {"org.keycloak.keys.KeyProvider": [{"providerId": "rsa", "config": {"privateKey": ["**********"]}}]}},
+        "",
+        "the realm's private keys are masked",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_import_that_is_refused(keyvault: Terminal, write: Write, name: str) -> None:
+    """One line that says what and of which file; the vault is as it was."""
+    content, options, error = REFUSED[name]
+    path = write("given", content)
+    before = keyvault.vault.git("rev-parse", "HEAD")
+    result = keyvault("key", "import", "id-token", path, *shlex.split(options))
+    assert (result.code in (1, 2), result.out) == (True, "")
+    assert error in result.error
+    assert len(result.err.splitlines()) <= 3
+    assert (keyvault.vault.git("rev-parse", "HEAD"), keyvault.vault.status) == (before, [])
+
+
+def test_passwords(keyvault: Terminal, write: Write) -> None:
+    """Asked for when something is encrypted, wrong ones refused, and never an argument."""
+    vault, jwk = keyvault.vault, private("ES256")
+    good, bad, empty = write("good", b"open sesame\nsecond line"), write("bad", b"sesame"), write("empty", b"\n")
+    keyvault.ok("key", "import", "new", write("key.json", jwk))
+    for form in ("pem", "der", "p12"):
+        path = vault.top / f"key.{form}"
+        keyvault.ok("key", "export", "new", "--active", "--private", "--format", form, "--password-file", good, "-o", path)
+        for options, error in (
+            ((), "the key is encrypted, and there is no password"),
+            (("--password-file", bad), "the password is wrong, or the file is damaged"),
+            (("--password-file", empty), f"--password-file {empty} has an empty first line"),
+        ):
+            result = keyvault("key", "import", "other", path, "--alg", "ES256", *options)
+            assert (result.code, error in result.error) == (2, True), (form, result.err)
+        result = keyvault("key", "import", "other", path, "--password-file", good)
+        assert f"key {jwk['kid']} is in the vault already" in result.error
+    loaded, certificate, _ = pkcs12.load_key_and_certificates((vault.top / "key.p12").read_bytes(), b"open sesame")
+    assert loaded is not None
+    assert certificate is not None
+    assert loaded.public_key() == certificate.public_key()
+
+
+def test_a_realm_of_keycloak(keyvault: Terminal, write: Write) -> None:
+    """The key of the highest priority signs; kids are those that Keycloak gives; what is off is left out."""
+
+    def der(jwk: dict[str, str]) -> str:
+        return "".join(private_pem(jwk).decode().splitlines()[1:-1])
+
+    first, second = private("RS256"), private("PS256")
+    providers = [
+        {"providerId": "rsa-generated", "config": {"privateKey": [der(second)], "priority": ["50"], "algorithm": ["RS256"]}},
+        {"providerId": "rsa-generated", "config": {"privateKey": [der(first)], "priority": ["100"], "keyUse": ["SIG"]}},
+        {"providerId": "rsa", "config": {"privateKey": [der(private("RSA-OAEP"))], "enabled": ["false"]}},
+        {"providerId": "aes-generated", "config": {"secret": ["AAAA"], "kid": ["x"]}},
+    ]
+    realm = write("realm.json", {"realm": "r", "components": {"org.keycloak.keys.KeyProvider": providers}})
+    keyvault.ok("key", "import", "keycloak", realm)
+    key_set = keyvault.vault.set("keycloak")
+    assert key_set.active is not None
+    assert key_set.active.kid == kid_of_spki(first)
+    assert [key.kid for key in key_set.retiring] == [kid_of_spki(second)]
+
+
+def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, write: Write) -> None:
+    """Its thumbprint would be a hash of it, for everybody to guess by."""
+    jwk = bare(private("HS256"))
+    keyvault.ok("key", "import", "hmac", write("secret.json", jwk), "--alg", "HS256")
+    active = keyvault.vault.active("hmac")
+    assert active.kid != thumbprint(jwk)
+    assert keyvault.ok("key", "export", "hmac", "--active", "--private").json["k"] == jwk["k"]
+
+
+def test_stdin_dry_run_and_json(keyvault: Terminal, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it comes from, and however it is asked."""
+    path = write("key.json", private("ES256"))
+    before = keyvault.vault.state()
+    planned = keyvault.ok("key", "import", "new", path, "--dry-run", "--json").json
+    assert [event["event"] for event in planned["events"]] == ["created", "activated", "created"]
+    assert (planned["dry_run"], planned["commit"], keyvault.vault.state()) == (True, None, before)
+    assert keyvault("key", "import", "new").code == 2
+    assert keyvault("key", "import", "new", path, "--from-url", "https://x").code == 2
+    assert keyvault("key", "import", "new", "--from-url", "https://x", "--as", "next").code == 2
+    assert keyvault("key", "import", "new", path, "--as", "nothing").error == "--as 'nothing' is not known"
+    assert keyvault("key", "import", "new", keyvault.vault.top / "nope").error.endswith("cannot be read: No such file or directory")
+
+
+# --- sets whose private keys live elsewhere --------------------------------------------------------------
+
+
+def test_the_life_of_an_external_set(keyvault: Terminal, write: Write) -> None:
+    """Public halves alone, the whole life long; who should sign is told where to look."""
+    pems = []
+    for number, alg in enumerate(("PS256", "PS384", "PS512")):
+        held = load_pem_private_key(private_pem(private(alg)), None)
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        pem = held.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        pems.append(write(f"{number}.pem", pem))
+    keyvault.ok("set", "add", "kms", "--alg", "RS256", "--external")
+    assert "keyvault key import kms FILE" in keyvault.ok("status", "kms").out
+    assert keyvault("status", "kms", "--check").code == 4
+    keyvault.ok("key", "import", "kms", pems[0])
+    keyvault.ok("key", "import", "kms", pems[1])
+    assert all(not key.sealed for key in keyvault.vault.set("kms").keys)
+    assert "its private half lives elsewhere" in keyvault("token", "sign", "kms").error
+    result = keyvault("key", "import", "kms", write("private.pem", private_pem(private("PS512"))))
+    assert "set kms is external" in result.error
+    keyvault.wait(91 * DAY)
+    keyvault.ok("rotate", "kms")
+    key_set = keyvault.vault.set("kms")
+    assert (key_set.next, len(key_set.retiring)) == (None, 1)
+    keyvault.ok("rollback", "kms")
+    keyvault.wait(HOUR)
+    keyvault.ok("key", "import", "kms", pems[2])
+    keyvault.ok("revoke", keyvault.vault.active("kms").kid, "--reason", "compromised")
+    keyvault.ok("recipient", "check")
+    keyvault.ok("audit")
+    keyvault.ok("render", "-o", keyvault.vault.top / "site")
+
+
+# --- key export -----------------------------------------------------------------------------------------
+
+
+def test_what_programs_read(keyvault: Terminal) -> None:
+    """A Secret for Kubernetes, two files for its API server, variables for a shell."""
+    vault = keyvault.vault
+    kid = vault.active("id-token").kid
+    words = ("key", "export", "id-token", "--active", "--private", "--format")
+    manifest = dict(line.strip().split(": ") for line in keyvault.ok(*words, "kubernetes-secret").out.splitlines() if ": " in line)
+    assert (manifest["kind"], manifest["name"], base64.b64decode(manifest["kid"])) == ("Secret", "id-token", kid.encode())
+    held = load_pem_private_key(base64.b64decode(manifest["key.pem"]), None)
+    assert json.loads(base64.b64decode(manifest["jwk.json"]))["kid"] == kid
+
+    files = vault.top / "pki"
+    keyvault.ok("key", "export", "id-token", "--private", "--format", "apiserver", "-o", files)
+    assert load_pem_private_key((files / "sa.key").read_bytes(), None).public_key() == held.public_key()
+    assert (files / "sa.pub").read_bytes().count(b"BEGIN PUBLIC KEY") == len(vault.set("id-token").published)
+    assert stat.S_IMODE((files / "sa.key").stat().st_mode) == 0o600
+
+    lines = dict(line.split("=", 1) for line in keyvault.ok(*words, "dotenv").out.splitlines())
+    assert shlex.split(lines["ID_TOKEN_KID"]) == [kid]
+    assert json.loads(shlex.split(lines["ID_TOKEN_JWK"])[0])["kid"] == kid
+    certificate = x509.load_pem_x509_certificate(keyvault.ok(*words, "x509", "--subject", "CN=x").out.encode())
+    assert certificate.public_key() == held.public_key()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ("id-token --format p12", "--format 'p12' holds private keys"),
+        ("id-token --format der", "id-token has 2 keys, der holds one"),
+        ("id-token --x5c", "a certificate or a password needs the private half"),
+        ("id-token --private --format kubernetes-secret", "id-token has 2 keys, kubernetes-secret holds one"),
+        ("id-token --private --format apiserver", "two files are written"),
+        ("id-token --private --active --format jwk --password-file PASSWORD", "--format jwk is not encrypted"),
+    ],
+)
+def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: str, error: str) -> None:
+    """One line each."""
+    words = options.replace("PASSWORD", str(write("password", b"secret")))
+    result = keyvault("key", "export", *words.split())
+    assert (result.code, result.out) == (2, "")
+    assert error in result.error
+
+
+def test_the_limit_of_a_file() -> None:
+    """A JWK Set of 64 large keys is far below it."""
+    assert len(json.dumps(private("ML-DSA-87"))) * 64 < FILE_MAX
