@@ -58,7 +58,7 @@ fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit; \
 	done
 
-# It goes on where it was stopped; `make clean mutation` begins anew.
+# It goes on where it was stopped; `rm -r build/mutation` begins anew.
 mutation: $(VENV)/mutator  ## Change the rules in a thousand ways, and see that tests fail
 	nice $(BIN)/python -m tests.mutation
 

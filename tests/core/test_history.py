@@ -39,6 +39,14 @@ def test_a_commit_of_any_date(seconds: int) -> None:
     assert "instant-future" in {code for code, _ in problems}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "year"), [(-(2**63), 1970), (-1, 1970), (0, 1970), (253_370_764_800, 9000), (2**63, 9000)]
+)
+def test_the_date_of_a_commit(seconds: int, year: int) -> None:
+    """What cannot be compared is moved to the end that it lies beyond."""
+    assert instant(seconds) == datetime(year, 1, 1, tzinfo=UTC)
+
+
 def test_a_folder_that_no_set_can_have() -> None:
     """A key that has left is in no table of keyvault.toml: the name of its set is judged all the same."""
     key = msgspec.structs.replace(make_key(created(), revoked(T0)), set="Upper")

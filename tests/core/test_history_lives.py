@@ -255,6 +255,13 @@ def test_a_record_that_is_written_in_another_way_or_place() -> None:
     ]
 
 
+def test_a_place_that_is_cut() -> None:
+    """However long the name of its set is."""
+    key = changed(set="s" * 300, private=msgspec.UNSET)
+    _, problems = read_record(encode_key(key), "elsewhere", None)
+    assert problems[0] == ("record-misplaced", f"the record belongs at keys.enc/{'s' * 241}")
+
+
 def test_a_record_that_is_none() -> None:
     """What the parser said is shown in one line, and cut."""
     assert read_record(b"", "x", None) == (

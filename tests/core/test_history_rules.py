@@ -267,6 +267,13 @@ def test_no_event_lies_after_the_audit(at: timedelta, future: bool, authored: ti
     assert found == ([("instant-future", message)] if future else [])
 
 
+def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
+    """Then it is its commit that it is too far from."""
+    message = "event published at 2026-11-23 17:10Z is later than its commit of 2026-11-23 16:59:59Z"
+    found = clocks(published(T0 + SKEW), now=T0, authored_at=T0 - SECOND)
+    assert found == [("instant-future", message)]
+
+
 @pytest.mark.parametrize(("at", "old"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
 def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
     """The newest instant that any parent has of the set counts; parents without keys have none."""
@@ -456,6 +463,7 @@ def judged(after: SetCount, *before: SetCount, closing: bool = False, listed: bo
         pytest.param(SetCount(2, 1, 3), [FULL], [("two-active", "set id-token has 2 active keys")], id="two active"),
         pytest.param(SetCount(2, 1, 3), [FULL, SetCount(2, 1, 3)], [], id="two active, which a parent has"),
         pytest.param(SetCount(1, 3, 4), [FULL], [("two-next", "set id-token has 3 next keys")], id="three next"),
+        pytest.param(SetCount(1, 2, 3), [FULL], [("two-next", "set id-token has 2 next keys")], id="two next"),
         pytest.param(SetCount(1, 2, 3), [FULL, SetCount(1, 2, 3)], [], id="two next, which a parent has"),
         pytest.param(SetCount(), [], [], id="a new set without keys"),
         pytest.param(SetCount(), [SetCount()], [], id="a set that never had keys"),
