@@ -36,6 +36,7 @@ from tests.core.build import (
     next_key,
     only_set,
     public_key,
+    published,
     retiring_key,
     revoked,
     serving,
@@ -55,6 +56,20 @@ CACHES = f"caches may accept the revoked key until {TOMORROW}; restart verifiers
 def revoke(key: Key, *others: Key, now: datetime = NOW, policy: Any = None, **site: str) -> Plan:
     state = vault([key, *others], policy or set_policy(spec=key.public.alg), **site)
     return plan_revocation(state, key.kid, now, reason="compromised", note="found in a log")
+
+
+@pytest.mark.parametrize(
+    ("events", "drops"),
+    [
+        ((published(), activated()), False),
+        ((deactivated(T0, T0),), False),
+        ((deactivated(T0, T0), withdrawn(T0)), True),
+        ((revoked(T0),), True),
+    ],
+)
+def test_what_drops_the_private_half(events: tuple[Event, ...], drops: bool) -> None:
+    """The end of a key, whatever stands before it in the same change."""
+    assert drops == Amend("id-token", "a", events).drops_private
 
 
 # --- revocation -----------------------------------------------------------------------------------------
