@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
+from keyvault.core.history.findings import ERRORS, NOTES, Finding
 from keyvault.core.history.lives import Standing
 from keyvault.core.history.rules import Scene, Times, instant, judge_events
 from keyvault.core.history.versions import read_record
@@ -24,6 +25,16 @@ def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
     data = encode_key(key).replace(b'"keep_until": "2026-11-23T17:00:00Z"', f'"keep_until": "{keep_until}"'.encode())
     found, problems = read_record(data, key.path, None)
     assert (found, [code for code, _ in problems]) == (None, ["event-malformed"])
+
+
+def test_what_is_only_worth_a_look() -> None:
+    """Four findings of what is legal; all others are errors, which keep a commit from being published."""
+    assert [code for code in (*ERRORS, *NOTES) if Finding(code, "").level == "note"] == [
+        "forced",
+        "policy-loosened",
+        "recipients-changed",
+        "not-resealed",
+    ]
 
 
 @pytest.mark.parametrize("seconds", [-(2**63), -1, 0, 253_402_300_799, 2**63])
