@@ -31,7 +31,6 @@ from tests.core.build import (
 
 LEAD = 24 * HOUR
 NAMES = ["id-token"]
-SEEN = {"seen_at": T0}
 OR_FORCE = ', or use --force --reason "…" if the active key has leaked'
 
 
@@ -179,7 +178,7 @@ def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
 
 def test_a_change_of_algorithm_stops_no_other_set() -> None:
     """What the sets before and after it need stands in the same plan."""
-    keys = [make(set_name=name, **more) for name in "abc" for make, more in ((active_key, {}), (next_key, SEEN))]
+    keys = [key for name in "abc" for key in (active_key(set_name=name), next_key(set_name=name, seen_at=T0))]
     state = vault(keys, set_policy("a"), set_policy("b", spec="EdDSA"), set_policy("c"))
     plan = plan_rotation(state, "abc", T0 + LEAD, live=serving(state))
     assert [change.set for change in plan.changes] == [*"aaabbccc"]
