@@ -108,15 +108,15 @@ def test_sets_that_nobody_looks_after(key: Key, policy: Policy | None, orphaned:
     ("others", "newest_at"),
     [
         pytest.param([], T0, id="alone"),
-        pytest.param([next_key(T0 + HOUR)], T0 + HOUR, id="beside a newer one"),
-        pytest.param([next_key(T0 - HOUR)], T0, id="beside an older one"),
-        pytest.param([next_key(T0 + DAY, set_name="other")], T0, id="beside a newer one of another set"),
-        pytest.param([make_key()], T0, id="beside one without events"),
+        pytest.param([next_key(T0 + HOUR, kid="other")], T0 + HOUR, id="beside a newer one"),
+        pytest.param([next_key(T0 - HOUR, kid="other")], T0, id="beside an older one"),
+        pytest.param([next_key(T0 + DAY, set_name="other", kid="other")], T0, id="beside a newer one of another set"),
+        pytest.param([make_key(kid="other")], T0, id="beside one without events"),
     ],
 )
 def test_restoring_what_a_record_was(others: list[Key], newest_at: datetime) -> None:
     """What was wrong leaves no trace: no instant of the future that everything after it would be older than."""
-    key = active_key(T0)
+    key = active_key(T0, kid="a")
     ledger = ledger_of(*others, key)
     sound = ledger.entries[key.path]
     wrong = msgspec.structs.replace(key, events=(*key.events, Event(at=T0 + 999 * DAY, event="lifetime")))
