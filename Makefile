@@ -25,7 +25,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast sweep lint bench fuzz screenshots lock clean help prepare
+.PHONY: demo test test-fast sweep lint bench fuzz mutation screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -58,6 +58,10 @@ fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit; \
 	done
 
+# It goes on where it was stopped; `rm -r build/mutation` begins anew.
+mutation: $(VENV)/mutator  ## Change the rules in a thousand ways, and see that tests fail
+	nice $(BIN)/python -m tests.mutation
+
 screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to build/screenshots
 	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
 
@@ -65,6 +69,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements.lock,pyproject.toml --extra stores)
 	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
 	$(call compile,requirements-fuzz.lock,--group fuzz --constraints requirements-dev.lock)
+	$(call compile,requirements-mutation.lock,--group mutation --constraints requirements-dev.lock)
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
 	cp requirements.lock requirements-build.lock keyvault/ci/
 
@@ -95,6 +100,10 @@ $(DEMO)/locked: requirements.lock requirements-build.lock
 
 $(VENV)/fuzzer: requirements-fuzz.lock $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-fuzz.lock
+	touch $@
+
+$(VENV)/mutator: requirements-mutation.lock $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-mutation.lock
 	touch $@
 
 # The build backend comes from the lock file too: nothing is downloaded here.

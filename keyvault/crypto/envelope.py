@@ -147,7 +147,7 @@ def parse_private(plaintext: bytes, public: PublicJWK) -> PrivateJWK:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise EnvelopeError(f"what is sealed for key {public.kid} is not a JWK") from None
     published = msgspec.to_builtins(public)
-    if any(private.get(name) != value for name, value in published.items() if name in ("kty", *REQUIRED[public.kty])):
+    if any(private.get(name) != value for name, value in published.items() if name in REQUIRED[public.kty]):
         raise EnvelopeError(f"what is sealed for key {public.kid} is the private half of another key")
     if not {"k", "d", "priv"} & private.keys():
         raise EnvelopeError(f"what is sealed for key {public.kid} has no private half")

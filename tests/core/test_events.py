@@ -237,6 +237,13 @@ def test_a_whole_life() -> None:
     assert expected == fold(events)
 
 
+@pytest.mark.parametrize("end", [withdrawn, revoked])
+def test_when_a_life_ended(end: Any) -> None:
+    """At its last event, whichever of the two that is; a key that never signed promised nothing."""
+    life = fold([created(), end(T0 + DAY)])
+    assert (life.ended_at, life.newest_at, life.token_lifetime) == (T0 + DAY, T0 + DAY, timedelta(0))
+
+
 def test_the_first_receipt_of_each_url_counts() -> None:
     """A second look at the same place does not make the key younger; another place has its own receipt."""
     elsewhere = f"{SITE}/api/.well-known/jwks.json"

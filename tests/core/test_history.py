@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
+from keyvault.core.history.findings import ERRORS, NOTES, Finding
 from keyvault.core.history.lives import Standing
 from keyvault.core.history.rules import Scene, Times, instant, judge_events
 from keyvault.core.history.versions import read_record
@@ -26,6 +27,16 @@ def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
     assert (found, [code for code, _ in problems]) == (None, ["event-malformed"])
 
 
+def test_what_is_only_worth_a_look() -> None:
+    """Four findings of what is legal; all others are errors, which keep a commit from being published."""
+    assert [code for code in (*ERRORS, *NOTES) if Finding(code, "").level == "note"] == [
+        "forced",
+        "policy-loosened",
+        "recipients-changed",
+        "not-resealed",
+    ]
+
+
 @pytest.mark.parametrize("seconds", [-(2**63), -1, 0, 253_402_300_799, 2**63])
 def test_a_commit_of_any_date(seconds: int) -> None:
     """git takes every number; with the longest durations on top there is still a finding, and no overflow."""
@@ -37,6 +48,14 @@ def test_a_commit_of_any_date(seconds: int) -> None:
     events = [Event(at=last, event="deactivated", keep_until=last), created(last - timedelta(days=1))]
     _, problems = judge_events(scene, Standing(state="active"), events)
     assert "instant-future" in {code for code, _ in problems}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"), [(-(2**63), 1970), (-1, 1970), (0, 1970), (253_370_764_800, 9000), (2**63, 9000)]
+)
+def test_the_date_of_a_commit(seconds: int, year: int) -> None:
+    """What cannot be compared is moved to the end that it lies beyond."""
+    assert instant(seconds) == datetime(year, 1, 1, tzinfo=UTC)
 
 
 def test_a_folder_that_no_set_can_have() -> None:

@@ -195,3 +195,18 @@ def test_a_closing_set_is_late_with_withdrawals_only() -> None:
     """Nothing is rotated or made in it."""
     state = vault([RETIRED], set_policy(closing=True))
     assert overdue(state, T0 + MINUTE) == ["id-token: key former should have been withdrawn 1 min ago"]
+
+
+def test_each_set_that_is_late_is_said() -> None:
+    """In the order of keyvault.toml, whatever is the matter with the sets between them."""
+    keys = [retiring_key(T0 - DAY, T0, kid=name, set_name=name) for name in "abc"]
+    state = vault(keys, set_policy("a", closing=True), set_policy("b"), set_policy("c"))
+    late = "{0}: key {0} should have been withdrawn 1 min ago"
+    missing = "{}: a key is missing; keyvault rotate --due creates it"
+    assert overdue(state, T0 + MINUTE) == [
+        late.format("a"),
+        late.format("b"),
+        missing.format("b"),
+        late.format("c"),
+        missing.format("c"),
+    ]

@@ -36,6 +36,7 @@ from tests.core.build import (
     next_key,
     only_set,
     public_key,
+    published,
     retiring_key,
     revoked,
     serving,
@@ -55,6 +56,20 @@ CACHES = f"caches may accept the revoked key until {TOMORROW}; restart verifiers
 def revoke(key: Key, *others: Key, now: datetime = NOW, policy: Any = None, **site: str) -> Plan:
     state = vault([key, *others], policy or set_policy(spec=key.public.alg), **site)
     return plan_revocation(state, key.kid, now, reason="compromised", note="found in a log")
+
+
+@pytest.mark.parametrize(
+    ("events", "drops"),
+    [
+        ((published(), activated()), False),
+        ((deactivated(T0, T0),), False),
+        ((deactivated(T0, T0), withdrawn(T0)), True),
+        ((revoked(T0),), True),
+    ],
+)
+def test_what_drops_the_private_half(events: tuple[Event, ...], drops: bool) -> None:
+    """The end of a key, whatever stands before it in the same change."""
+    assert drops == Amend("id-token", "a", events).drops_private
 
 
 # --- revocation -----------------------------------------------------------------------------------------
@@ -119,6 +134,7 @@ def test_revoking_the_next_key() -> None:
     """It never signed: another one takes its place."""
     coming = next_key()
     plan = revoke(coming, active_key())
+    assert plan.changes[1:] == (Create("id-token", set_policy().spec, (created(NOW),)),)
     assert events_of(plan) == ["revoked", "created"]
     assert plan.warnings == (CACHES,)
 
@@ -222,6 +238,14 @@ def test_a_rollback_is_not_undone_by_the_next_run() -> None:
     assert "activated" in events_of(plan_due(state, back + 90 * DAY, live=serving(state)))
 
 
+@pytest.mark.parametrize("plan", [plan_rollback, plan_closing])
+def test_a_key_that_stops_keeps_its_promise(plan: Any) -> None:
+    """The tokens that it signed may live longer than those of today."""
+    keys = [active_key(lifetime=5 * HOUR), retiring_key(T0, NOW + DAY), next_key()]
+    events = [event for change in plan(vault(keys), "id-token", NOW).changes for event in change.events]
+    assert [event.keep_until for event in events if event.event == "deactivated"] == [NOW + 6 * HOUR + 10 * MINUTE]
+
+
 def test_a_rollback_can_be_rolled_back() -> None:
     """To and fro, with the same two keys."""
     former, active = retiring_key(T0, NOW + DAY), active_key()
@@ -267,13 +291,17 @@ def test_closing_an_empty_set_does_nothing() -> None:
 
 def test_next_keys_can_be_replaced() -> None:
     """Somebody who could read them leaves: they never signed, so others take their places."""
-    coming = next_key(set_name="a")
-    keys = [active_key(set_name="a"), coming, active_key(set_name="b"), next_key(set_name="c")]
-    state = vault(keys, set_policy("a"), set_policy("b"), set_policy("c", closing=True))
+    coming = {name: next_key(set_name=name) for name in "ad"}
+    keys = [active_key(set_name="a"), active_key(set_name="b"), next_key(set_name="c"), *coming.values()]
+    state = vault(keys, set_policy("a"), set_policy("b"), set_policy("c", closing=True), set_policy("d"))
     plan = plan_replacement(state.sets.values(), NOW, note="recipient bob left")
     assert plan == Plan(
-        (
-            Amend("a", coming.kid, (Event(at=NOW, event="withdrawn", note="recipient bob left"),)),
-            Create("a", set_policy().spec, (created(NOW),)),
+        tuple(
+            change
+            for name, key in coming.items()
+            for change in (
+                Amend(name, key.kid, (Event(at=NOW, event="withdrawn", note="recipient bob left"),)),
+                Create(name, set_policy().spec, (created(NOW),)),
+            )
         )
     )

@@ -172,6 +172,13 @@ def test_some_sets_are_never_asked_for(policy: Any, site: dict[str, str]) -> Non
     assert urls_to_ask(vault(keys, policy, **site), T0 + PERIOD, rotating=("id-token",)) == frozenset()
 
 
+def test_a_set_that_is_not_asked_for_hides_no_other() -> None:
+    """Whatever stands before it in keyvault.toml: one that closes, or one without a next key."""
+    keys = [active_key(set_name="a"), active_key(set_name="b"), active_key(set_name="c"), next_key(set_name="c")]
+    state = vault(keys, set_policy("a"), set_policy("b", closing=True), set_policy("c"))
+    assert urls_to_ask(state, T0) == {URL}
+
+
 def test_sets_that_share_a_url_ask_it_once() -> None:
     """One request an issuer, however many sets stand in its JWK Set."""
     keys = [make(set_name=name) for name in ("a", "b") for make in (active_key, next_key)]
@@ -418,6 +425,31 @@ def test_a_key_that_needs_no_head_start_is_active_in_the_same_run(spec: str, new
     assert only_set(after).active
     assert [key.public.alg for key in only_set(after).published[:1]] == ([new] if spec == ENC else [])
     assert not plan_due(after, T0 + PERIOD, live={})
+
+
+@pytest.mark.parametrize(
+    ("spec", "lead", "confirm"),
+    [
+        pytest.param("ES256", timedelta(0), "live", id="without a lead, yet to be seen"),
+        pytest.param("ES256", LEAD, "commit", id="with a lead, not to be seen"),
+        pytest.param(OCT, LEAD, "live", id="symmetric, with a lead"),
+    ],
+)
+def test_a_key_that_needs_a_head_start_gets_it(spec: str, lead: timedelta, confirm: str) -> None:
+    """A lead and a look are each reason enough to wait, also where the rotation is due."""
+    keys = [active_key(spec="RS256"), next_key(spec="RS256")]
+    state = vault(keys, set_policy(spec=spec, publication_lead=lead), confirm=confirm)
+    assert events_of(plan_due(state, T0 + PERIOD, live={})) == ["withdrawn", "created"]
+
+
+@pytest.mark.parametrize("spec", [OCT, "ES256"])
+def test_a_change_of_algorithm_keeps_what_was_promised(spec: str) -> None:
+    """The key that retires is kept for the tokens that it signed, however short those of today live."""
+    keys = [active_key(spec="RS256", lifetime=5 * HOUR), next_key(spec="RS256")]
+    state = vault(keys, set_policy(spec=spec, publication_lead=timedelta(0)), confirm="commit")
+    plan = plan_due(state, T0 + PERIOD, live={})
+    kept = [event.keep_until for change in plan.changes for event in change.events if event.event == "deactivated"]
+    assert kept == [T0 + PERIOD + 6 * HOUR + 10 * MINUTE]
 
 
 def test_without_a_lead_receipt_and_rotation_come_in_one_run() -> None:

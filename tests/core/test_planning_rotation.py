@@ -176,31 +176,40 @@ def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
 # --- several sets ---------------------------------------------------------------------------------------
 
 
-def three_sets() -> VaultState:
+def test_a_change_of_algorithm_stops_no_other_set() -> None:
+    """What the sets before and after it need stands in the same plan."""
+    keys = [key for name in "abc" for key in (active_key(set_name=name), next_key(set_name=name, seen_at=T0))]
+    state = vault(keys, set_policy("a"), set_policy("b", spec="EdDSA"), set_policy("c"))
+    plan = plan_rotation(state, "abc", T0 + LEAD, live=serving(state))
+    assert [change.set for change in plan.changes] == [*"aaabbccc"]
+
+
+def four_sets() -> VaultState:
     """Return a vault in which only set `a` may be rotated."""
     keys = [
         make(T0, set_name=name, **({"seen_at": seen} if make is next_key else {}))
-        for name, seen in (("a", T0), ("b", T0 + HOUR), ("c", None))
+        for name, seen in (("a", T0), ("b", T0 + HOUR), ("c", None), ("d", None))
         for make in (active_key, next_key)
     ]
-    return vault(keys, *(set_policy(name) for name in "abc"))
+    return vault(keys, *(set_policy(name) for name in "abcd"))
 
 
-def test_all_sets_or_none() -> None:
+@pytest.mark.parametrize(("names", "others"), [("ab", ""), ("abc", " (and so for c)"), ("abcd", " (and so for c, d)")])
+def test_all_sets_or_none(names: str, others: str) -> None:
     """One refusal refuses all; the message names the first, and the others."""
-    state = three_sets()
+    state = four_sets()
     with pytest.raises(GateError) as caught:
-        plan_rotation(state, ["a", "b", "c"], T0 + LEAD, live=serving(state))
+        plan_rotation(state, names, T0 + LEAD, live=serving(state))
     assert caught.value.message == (
         "rotating b now would break verifiers: its next key was first seen live 23 hours ago, "
-        "publication_lead is 24h (and so for c)"
+        f"publication_lead is 24h{others}"
     )
     assert caught.value.exit_code == 3
 
 
 def test_force_marks_only_the_sets_that_needed_it() -> None:
     """In one commit, with a reason where a gate was passed."""
-    state = three_sets()
+    state = four_sets()
     plan = plan_rotation(state, ["a", "b", "c"], T0 + LEAD, live=serving(state), forced="leak")
     forced = {change.set: change.events[0].forced for change in plan.changes if change.events[0].event == "activated"}
     assert forced == {"a": None, "b": "leak", "c": "leak"}

@@ -316,6 +316,13 @@ def test_a_header_cannot_repaint_a_screen() -> None:
     assert message == "protected header cannot be read: Object contains unknown field `\\x1b[31m\\u2028`"
 
 
+def test_a_header_cannot_fill_a_screen() -> None:
+    """What the parser said of it is cut after 120 letters."""
+    envelope = document()
+    message = refusal(with_header(envelope, {"m" * 300: 1}))
+    assert message == "protected header cannot be read: Object contains unknown field `" + "m" * 89
+
+
 @pytest.mark.parametrize("member", ["unprotected", "aad", "header", "encrypted_key", "zip", "x"])
 def test_members_that_a_jwe_may_have_and_ours_has_not(member: str) -> None:
     """They are refused where a record is read: nobody has to know what they would mean."""
@@ -483,6 +490,14 @@ MALFORMED = "is not a well-formed {} entry"
 def test_entries_that_cannot_be(kind: Kind, change: dict[str, Any], message: str) -> None:
     """Each entry is what its algorithm makes, for every recipient, whoever opens."""
     assert str(refusal(entry(kind, **change), kind)).startswith(message)
+
+
+def test_what_an_entry_would_be() -> None:
+    """The hint says which algorithms wrap a content key."""
+    envelope = reread(entry(P256, alg="dir"))
+    with pytest.raises(EnvelopeError) as caught:
+        check_envelope(envelope, **PLACE)
+    assert caught.value.hint == "one of ECDH-ES+A256KW, RSA-OAEP-256"
 
 
 def test_an_envelope_that_is_sealed_to_others() -> None:

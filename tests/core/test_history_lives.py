@@ -1,0 +1,294 @@
+"""The audit's reading of a record: where its events lead, what is wrong with one, and how that is said."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from keyvault.core.events import Event
+from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, problems, standing_after
+from keyvault.core.history.versions import read_record
+from keyvault.core.jwk import PublicJWK
+from keyvault.core.keys import Key
+from keyvault.crypto.envelope import Sealer
+from keyvault.repo.records import encode_key
+from tests.core.build import (
+    DAY,
+    HOUR,
+    SECOND,
+    SITE,
+    T0,
+    URL,
+    activated,
+    created,
+    deactivated,
+    published,
+    reactivated,
+    revoked,
+    withdrawn,
+)
+from tests.crypto.keys import private, public, recipient
+
+ELSEWHERE = f"{SITE}/api/.well-known/jwks.json"
+
+
+def lifetime(seconds: int) -> Event:
+    return Event(at=T0, event="lifetime", token_lifetime=seconds)
+
+
+# --- where events lead ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("events", "standing"),
+    [
+        pytest.param([], Standing(), id="nothing"),
+        pytest.param([created()], Standing("next", T0, {}, None, timedelta(0), T0), id="created"),
+        pytest.param(
+            [created(), published(T0 + HOUR), published(T0 + DAY), published(T0 + DAY, ELSEWHERE)],
+            Standing("next", T0, {URL: T0 + HOUR, ELSEWHERE: T0 + DAY}, None, timedelta(0), T0 + DAY),
+            id="published",
+        ),
+        pytest.param(
+            [created(), activated(T0 + DAY, 2 * HOUR)],
+            Standing("active", T0, {}, None, 2 * HOUR, T0 + DAY),
+            id="activated",
+        ),
+        pytest.param(
+            [created(), published(), activated(T0, 2 * HOUR), lifetime(3_600), deactivated(T0 + DAY, T0 + 2 * DAY)],
+            Standing("retiring", T0, {URL: T0}, T0 + 2 * DAY, 2 * HOUR, T0 + DAY),
+            id="deactivated, with the longest promise",
+        ),
+        pytest.param(
+            [created(), activated(), deactivated(T0, T0 + DAY), reactivated(T0 + HOUR, 3 * HOUR)],
+            Standing("active", T0, {}, None, 3 * HOUR, T0 + HOUR),
+            id="reactivated",
+        ),
+        pytest.param(
+            [created(), activated(), deactivated(T0, T0 + DAY), withdrawn(T0 + 2 * DAY)],
+            Standing("withdrawn", T0, {}, T0 + DAY, HOUR, T0 + 2 * DAY),
+            id="withdrawn",
+        ),
+        pytest.param([created(), revoked(T0)], Standing("revoked", T0, {}, None, timedelta(0), T0), id="revoked"),
+        pytest.param(
+            [created(T0), created(T0 + DAY)],
+            Standing("next", T0, {}, None, timedelta(0), T0 + DAY),
+            id="created twice: the first counts",
+        ),
+        pytest.param(
+            [created(T0), published(T0 - DAY)],
+            Standing("next", T0, {URL: T0 - DAY}, None, timedelta(0), T0),
+            id="older than the one before it: the newest instant stays",
+        ),
+        pytest.param([activated()], Standing("active", None, {}, None, HOUR, T0), id="never created"),
+    ],
+)
+def test_where_events_lead(events: list[Event], standing: Standing) -> None:
+    """Whatever is wrong with them: each says of itself to which state it leads."""
+    assert standing == standing_after(events)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "promised"),
+    [
+        (-(10**30), 0),
+        (-1, 0),
+        (0, 0),
+        (1, 1),
+        (LIFETIME_MAX, LIFETIME_MAX),
+        (LIFETIME_MAX + 1, LIFETIME_MAX),
+        (10**30, LIFETIME_MAX),
+    ],
+)
+def test_a_promise_that_nobody_can_make(seconds: int, promised: int) -> None:
+    """It is malformed, and reckoned with as far as durations go."""
+    assert advance(Standing("active", T0), lifetime(seconds)).lifetime == timedelta(seconds=promised)
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [("", False), ("next", False), ("active", False), ("retiring", False), ("withdrawn", True), ("revoked", True)],
+)
+def test_what_has_ended(state: str, ended: bool) -> None:
+    """Two states are ends."""
+    assert ended == Standing(state).ended
+
+
+# --- what is wrong with an event ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "sentence"),
+    [
+        pytest.param(published(), "", "event published cannot follow the state before creation", id="first"),
+        pytest.param(created(), "next", "event created cannot follow the state next", id="created twice"),
+        pytest.param(revoked(T0), "withdrawn", "event revoked cannot follow the state withdrawn", id="after its end"),
+    ],
+)
+def test_an_event_out_of_order(event: Event, state: str, sentence: str) -> None:
+    """The sentence names the state that it cannot follow."""
+    assert list(problems(Standing(state), event)) == [("event-order", sentence)]
+
+
+@pytest.mark.parametrize(("later", "told"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
+def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, told: bool) -> None:
+    """Two of one instant are in order."""
+    found = list(problems(Standing("next", T0, newest_at=T0), published(T0 + later)))
+    message = "event published at 2026-11-23 16:59:59Z is older than the one before it"
+    assert found == ([("instant-decreases", message)] if told else [])
+
+
+ACTIVE, NEXT = Standing("active", T0), Standing("next", T0)
+TEXT = f"must have 1 to {TEXT_MAX} characters, and not only blanks"
+
+
+@pytest.mark.parametrize(
+    ("standing", "event", "sentences"),
+    [
+        pytest.param(NEXT, Event(at=T0, event="published"), ["url must be given"], id="no url"),
+        pytest.param(
+            NEXT,
+            Event(at=T0, event="withdrawn", url=URL, reason="superseded"),
+            ["url must not be given", "reason must not be given"],
+            id="two too many",
+        ),
+        pytest.param(
+            ACTIVE,
+            Event(at=T0, event="revoked", keep_until=T0),
+            ["keep_until must not be given", "reason must be given"],
+            id="one for another",
+        ),
+        pytest.param(
+            NEXT, msgspec.structs.replace(published(), imported=True), ["only created can be imported"], id="imported"
+        ),
+        pytest.param(ACTIVE, deactivated(T0, T0 - SECOND), ["keep_until lies before it"], id="kept until before"),
+        pytest.param(ACTIVE, deactivated(T0, T0), [], id="kept until then"),
+        pytest.param(
+            ACTIVE,
+            deactivated(T0, T0.replace(microsecond=1)),
+            ["instant 2026-11-23T17:00:00.000001+00:00 is not in UTC and whole seconds"],
+            id="a fraction of a second",
+        ),
+        pytest.param(ACTIVE, lifetime(0), ["token_lifetime of 0 s is out of range"], id="no lifetime"),
+        pytest.param(ACTIVE, lifetime(1), [], id="a second"),
+        pytest.param(ACTIVE, lifetime(LIFETIME_MAX), [], id="a hundred years"),
+        pytest.param(
+            ACTIVE,
+            lifetime(LIFETIME_MAX + 1),
+            [f"token_lifetime of {LIFETIME_MAX + 1} s is out of range"],
+            id="more than a hundred years",
+        ),
+        pytest.param(NEXT, msgspec.structs.replace(published(), note=" "), [f"note {TEXT}"], id="a blank note"),
+        pytest.param(NEXT, msgspec.structs.replace(published(), note="x" * 500), [], id="a long note"),
+        pytest.param(NEXT, msgspec.structs.replace(published(), forced="x" * 501), [f"forced {TEXT}"], id="a novel"),
+    ],
+)
+def test_an_event_that_is_malformed(standing: Standing, event: Event, sentences: list[str]) -> None:
+    """Each member that is wrong is named, and what is wrong with it."""
+    told = [("event-malformed", f"event {event.event}: {sentence}") for sentence in sentences]
+    assert list(problems(standing, event)) == told
+
+
+# --- a version of a record ------------------------------------------------------------------------------
+
+JWK = private("ES256")
+SEALED = Sealer({"ops": recipient("ops", "ECDH-ES+A256KW", "P-256")}).seal(JWK, kid=JWK["kid"], set_name="id-token")
+GOOD = Key(1, "id-token", public(JWK), (created(),), SEALED)
+
+
+def changed(**members: Any) -> Key:
+    return msgspec.structs.replace(GOOD, **members)
+
+
+def other_public(**members: Any) -> Key:
+    return changed(public=msgspec.structs.replace(GOOD.public, **members))
+
+
+PROFILE = "the public key has members that are not in the published profile"
+SYMMETRIC = PublicJWK(kid="a", kty="oct", use="sig", alg="HS256")
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        pytest.param(GOOD, [], id="as it should be"),
+        pytest.param(changed(events=()), [("event-malformed", "a record without events")], id="no events"),
+        pytest.param(changed(public=SYMMETRIC, private=msgspec.UNSET), [], id="symmetric"),
+        pytest.param(
+            changed(public=msgspec.structs.replace(SYMMETRIC, x="AA"), private=msgspec.UNSET),
+            [("public-profile", "a symmetric key has kty, kid, use and alg, and nothing else")],
+            id="symmetric with a coordinate",
+        ),
+        pytest.param(other_public(n="AA"), [("public-profile", PROFILE)], id="a member too many"),
+        pytest.param(
+            changed(public=msgspec.structs.replace(GOOD.public, kid="a"), private=msgspec.UNSET),
+            [("kid-mismatch", "the kid is not the thumbprint of the public key")],
+            id="another kid",
+        ),
+        pytest.param(
+            changed(
+                public=msgspec.structs.replace(GOOD.public, kid="a"),
+                private=msgspec.UNSET,
+                events=(created(imported=True),),
+            ),
+            [],
+            id="another kid of an imported key",
+        ),
+    ],
+)
+def test_a_record_by_itself(key: Key, found: list[tuple[str, str]]) -> None:
+    """Its profile and its name, in words."""
+    read, problems = read_record(encode_key(key), key.path, None)
+    assert (read, problems) == (key, found)
+
+
+def test_a_record_that_is_written_in_another_way_or_place() -> None:
+    """What it says is read all the same."""
+    read, problems = read_record(encode_key(GOOD) + b"\n", "elsewhere", None)
+    assert read == GOOD
+    assert problems == [
+        ("record-not-canonical", "the file is not in its canonical form"),
+        ("record-misplaced", f"the record belongs at {GOOD.path}"),
+    ]
+
+
+def test_a_place_that_is_cut() -> None:
+    """However long the name of its set is."""
+    key = changed(set="s" * 300, private=msgspec.UNSET)
+    _, problems = read_record(encode_key(key), "elsewhere", None)
+    assert problems[0] == ("record-misplaced", f"the record belongs at keys.enc/{'s' * 241}")
+
+
+def test_a_record_that_is_none() -> None:
+    """What the parser said is shown in one line, and cut."""
+    assert read_record(b"", "x", None) == (
+        None,
+        [("record-malformed", "not a key record: Input data was truncated")],
+    )
+    member = "m" * 300
+    document = encode_key(GOOD).replace(b'"format"', f'"{member}": 1, "format"'.encode())
+    _, ((code, message),) = read_record(document, GOOD.path, None)
+    assert (code, message) == (
+        "record-malformed",
+        f"not a key record: Object contains unknown field `{member}`"[:218],
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        pytest.param(changed(set="Upper", private=msgspec.UNSET), "record-malformed", id="set"),
+        pytest.param(other_public(y=GOOD.public.x), "key-weak", id="public key"),
+        pytest.param(changed(private=msgspec.structs.replace(SEALED, tag="")), "envelope-malformed", id="envelope"),
+    ],
+)
+def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
+    """What a version has in common with the one before it was said there; what differs is said here."""
+
+    def codes(known: Key | None) -> list[str]:
+        return [found for found, _ in read_record(encode_key(key), key.path, known)[1]]
+
+    assert (codes(None), codes(key), codes(GOOD)) == ([code], [], [code])

@@ -1,0 +1,622 @@
+"""What the audit says of a change, rule by rule: each boundary, each sentence, and each silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from keyvault.core.events import Event
+from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
+from keyvault.core.history.lives import Standing, standing_after
+from keyvault.core.history.rules import (
+    SKEW_DEFAULT,
+    Scene,
+    Times,
+    judge_algorithm,
+    judge_events,
+    judge_growth,
+    judge_policy,
+    judge_record,
+    judge_seal,
+    judge_set,
+    max_skew,
+    views,
+)
+from keyvault.core.history.versions import Problem
+from keyvault.core.keys import Envelope, Key, RecipientHeader, SealedTo
+from keyvault.core.policy import AuditPolicy, Policy, SetPolicy, SitePolicy
+from keyvault.core.text import format_instant
+from tests.core.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SEALED,
+    SECOND,
+    SITE,
+    T0,
+    URL,
+    activated,
+    created,
+    deactivated,
+    make_key,
+    next_key,
+    public_key,
+    published,
+    reactivated,
+    revoked,
+    set_policy,
+    withdrawn,
+)
+
+LEAD, SKEW = 24 * HOUR, 10 * MINUTE
+ELSEWHERE = "https://evil.example/jwks.json"
+NOTHING = timedelta(0)
+Problems = list[Problem]
+
+
+def entry(key: Key, *, readable: bool = True, recipients: str | None = None) -> Entry:
+    return Entry("blob", key, standing_after(key.events), readable, recipients)
+
+
+def replaced(key: Key, **changes: Any) -> Key:
+    return msgspec.structs.replace(key, **changes)
+
+
+# --- records --------------------------------------------------------------------------------------------
+
+
+def grown(old: Key, new: Key | None, *, readable: bool = True, reseal: bool = False) -> Problems:
+    after = None if new is None else entry(new, readable=readable)
+    return list(judge_growth(entry(old), after, reseal=reseal))
+
+
+ACTIVE = make_key(created(), published(), activated(), kid="a")
+ENDED = make_key(created(), withdrawn(T0), kid="a")
+BARE = replaced(ACTIVE, private=msgspec.UNSET)
+OTHER_SEAL = msgspec.structs.replace(SEALED, tag="BB")
+
+
+@pytest.mark.parametrize(
+    ("new", "found"),
+    [
+        pytest.param(ACTIVE, [], id="the same"),
+        pytest.param(replaced(ACTIVE, events=(*ACTIVE.events, deactivated(T0, T0))), [], id="one event more"),
+        pytest.param(
+            None,
+            [("record-removed", "the record of a was removed: what a key was stays on record")],
+            id="gone",
+        ),
+        pytest.param(
+            replaced(ACTIVE, events=ACTIVE.events[:1]),
+            [("event-removed", "events that were on record are gone: published, activated")],
+            id="two events less",
+        ),
+        pytest.param(
+            replaced(ACTIVE, events=(created(), published(T0, ELSEWHERE), activated())),
+            [("event-changed", "an event that was on record was changed")],
+            id="another event",
+        ),
+        pytest.param(
+            replaced(ACTIVE, events=(created(T0 - SECOND),)),
+            [("event-changed", "an event that was on record was changed")],
+            id="another event and two less",
+        ),
+        pytest.param(
+            replaced(ACTIVE, public=public_key(kid="a")),
+            [("public-changed", "the public key was changed")],
+            id="another public key",
+        ),
+        pytest.param(
+            BARE,
+            [("private-removed", "the sealed private key of a key that is active is gone")],
+            id="private key gone",
+        ),
+        pytest.param(
+            replaced(BARE, events=(*ACTIVE.events, revoked(T0))), [], id="private key gone with the end of the key"
+        ),
+        pytest.param(
+            replaced(ACTIVE, private=OTHER_SEAL),
+            [("resealed", "the sealed private key was replaced, and the recipients were not changed")],
+            id="sealed again",
+        ),
+    ],
+)
+def test_what_a_record_must_keep(new: Key | None, found: Problems) -> None:
+    """Events are added and never touched; the key stays; its private half goes only when its life ends."""
+    assert found == grown(ACTIVE, new)
+
+
+def test_a_private_key_that_appears() -> None:
+    """Whoever adds one to a record that had none made it up."""
+    assert grown(BARE, ACTIVE) == [("private-added", "a sealed private key appeared where there was none")]
+    assert grown(BARE, BARE) == []
+
+
+def test_sealing_again_with_a_reason() -> None:
+    """Recipients who come and go are one."""
+    assert grown(ACTIVE, replaced(ACTIVE, private=OTHER_SEAL), reseal=True) == []
+
+
+def test_growth_of_what_cannot_be_read() -> None:
+    """That it cannot be read was said: there is nothing to compare."""
+    assert grown(ACTIVE, BARE, readable=False) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "new", "code"),
+    [
+        pytest.param(make_key(created()), True, None, id="sealed"),
+        pytest.param(BARE, False, None, id="an old key that lives elsewhere"),
+        pytest.param(BARE, True, "private-missing", id="a new key that lives elsewhere"),
+        pytest.param(replaced(BARE, events=()), True, "private-missing", id="a new key without events"),
+        pytest.param(replaced(BARE, events=(created(imported=True),)), True, None, id="an imported key"),
+        pytest.param(ENDED, True, None, id="made and withdrawn"),
+        pytest.param(replaced(ENDED, private=SEALED), False, "private-kept", id="withdrawn and sealed"),
+        pytest.param(replaced(ENDED, private=SEALED), True, "private-kept", id="made, withdrawn and sealed"),
+    ],
+)
+def test_who_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
+    """A key has its private half from the start, and until its end."""
+    words = {
+        "private-missing": "a key was made without a sealed private key",
+        "private-kept": "the key is withdrawn and still has a sealed private key",
+    }
+    assert list(judge_record(key, standing_after(key.events), created=new)) == ([(code, words[code])] if code else [])
+
+
+# --- recipients -----------------------------------------------------------------------------------------
+
+UNOPENED = ("recipients-missing", "key a is sealed, and nobody is said to open it")
+STALE = ("not-resealed", "key a was not sealed again when the recipients were changed")
+WRONG = ("envelope-recipients", "key a is sealed to ada, bob instead of ada, eve")
+
+
+def sealed_for(*kids: str) -> Key:
+    sealed = [SealedTo(RecipientHeader(alg="RSA-OAEP-256", kid=kid), "AA") for kid in kids]
+    return replaced(ACTIVE, private=Envelope("e30", sealed, "AA", "AA", "AA"))
+
+
+def sealing(
+    key: Key, wanted: Sequence[str] | None, *, fresh: bool = True, known: bool = False, beside: str = "new"
+) -> Problems:
+    """Judge how *key* is sealed where *wanted* are the recipients, beside whose list *beside* it was sealed."""
+    recipients: Any = None if wanted is None else dict.fromkeys(wanted)
+    ledger = Ledger(recipients=recipients, recipients_oid="new")
+    return list(judge_seal(entry(key, recipients=beside), ledger, fresh=fresh, known=known))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "how", "found"),
+    [
+        pytest.param(("bob", "ada"), {}, [], id="to those on the list, in whatever order"),
+        pytest.param(("eve", "ada"), {}, [WRONG], id="to others"),
+        pytest.param(("eve", "ada"), {"known": True}, [], id="to others, which was said before"),
+        pytest.param(("eve", "ada"), {"fresh": False, "beside": "old"}, [STALE], id="beside another list"),
+        pytest.param(("eve", "ada"), {"fresh": False}, [], id="beside this list"),
+        pytest.param(None, {}, [UNOPENED], id="to somebody, and there is no list"),
+        pytest.param(None, {"known": True}, [], id="no list, which was said before"),
+        pytest.param((), {}, [("envelope-recipients", "key a is sealed to ada, bob instead of ")], id="an empty list"),
+    ],
+)
+def test_whom_a_key_is_sealed_to(wanted: Sequence[str] | None, how: Any, found: Problems) -> None:
+    """A new envelope is for all recipients and nobody else; an old one is renewed when they change."""
+    assert found == sealing(sealed_for("ada", "bob"), wanted, **how)
+
+
+def test_a_key_that_is_not_sealed() -> None:
+    """There is nobody to whom it could be sealed wrongly."""
+    assert sealing(BARE, None) == []
+
+
+def test_a_long_list_of_recipients_is_cut() -> None:
+    """The sentence stays one that can be read: 200 letters of each list."""
+    ((_, message),) = sealing(sealed_for("x" * 300), ["y" * 300])
+    assert message == f"key a is sealed to {'x' * 200} instead of {'y' * 200}"
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+def judge(
+    *events: Event,
+    standing: Standing | None = None,
+    policy: SetPolicy | None = None,
+    before: Sequence[SetCount] = (SetCount(active=1, next=1, live=2),),
+    new: bool = False,
+    authored_at: datetime = T0,
+    now: datetime = T0 + 365 * DAY,
+    skew: timedelta = 3_650 * DAY,
+    **site: Any,
+) -> Problems:
+    """Judge new events of a key; its clocks may be anything unless a test says otherwise."""
+    table = policy or set_policy()
+    whole = Policy(SitePolicy(SITE, **site), {"id-token": table})
+    scene = Scene(make_key(kid="a"), whole, table, before, new, Times(authored_at, now, skew))
+    return judge_events(scene, standing or Standing("next", T0), events)[1]
+
+
+def clocks(event: Event, *, authored_at: datetime = T0, now: datetime = T0 + DAY) -> Problems:
+    return judge(event, authored_at=authored_at, now=now, skew=SKEW, before=())
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        (-SKEW - SECOND, "event published at 2026-11-23 16:49:59Z is older than its commit of 2026-11-23 17:00Z"),
+        (-SKEW, None),
+        (SKEW, None),
+        (SKEW + SECOND, "event published at 2026-11-23 17:10:01Z is later than its commit of 2026-11-23 17:00Z"),
+    ],
+)
+def test_an_event_lies_near_its_commit(at: timedelta, message: str | None) -> None:
+    """As near as clocks may be apart, to the second."""
+    code = "instant-backdated" if at < NOTHING else "instant-future"
+    assert clocks(published(T0 + at)) == ([(code, message)] if message else [])
+
+
+@pytest.mark.parametrize(("at", "future"), [(SKEW, False), (SKEW + SECOND, True)])
+@pytest.mark.parametrize("authored", [NOTHING, DAY])
+def test_no_event_lies_after_the_audit(at: timedelta, future: bool, authored: timedelta) -> None:
+    """Whatever the commit says of itself: the audit has a clock of its own, and names it first."""
+    found = [one for one in clocks(published(T0 + at), now=T0, authored_at=T0 + authored) if "future" in one[0]]
+    message = "event published at 2026-11-23 17:10:01Z is later than the audit"
+    assert found == ([("instant-future", message)] if future else [])
+
+
+def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
+    """Then it is its commit that it is too far from."""
+    message = "event published at 2026-11-23 17:10Z is later than its commit of 2026-11-23 16:59:59Z"
+    found = clocks(published(T0 + SKEW), now=T0, authored_at=T0 - SECOND)
+    assert found == [("instant-future", message)]
+
+
+@pytest.mark.parametrize(("at", "old"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
+def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
+    """The newest instant that any parent has of the set counts; parents without keys have none."""
+    before = [SetCount(newest_at=T0 - DAY), SetCount(newest_at=T0), SetCount()]
+    message = "event published at 2026-11-23 16:59:59Z is older than 2026-11-23 17:00Z, which the set has"
+    assert judge(published(T0 + at), before=before) == ([("instant-before-set", message)] if old else [])
+
+
+@pytest.mark.parametrize(
+    ("event", "wanted"),
+    [
+        (activated(T0 + LEAD, HOUR), None),
+        (activated(T0 + LEAD, HOUR - SECOND), "event activated has token_lifetime 3599 s, policy says 3600 s"),
+        (reactivated(T0 + LEAD, HOUR + SECOND), "event reactivated has token_lifetime 3601 s, policy says 3600 s"),
+        (
+            Event(at=T0, event="lifetime", token_lifetime=7_200),
+            "event lifetime has token_lifetime 7200 s, policy says 3600 s",
+        ),
+    ],
+)
+def test_tokens_live_as_long_as_policy_says(event: Event, wanted: str | None) -> None:
+    """Neither longer nor shorter, whenever a key begins to sign."""
+    state = {"activated": "next", "reactivated": "retiring", "lifetime": "active"}[event.event]
+    found = judge(event, standing=Standing(state, T0, {URL: T0}))
+    assert found == ([("token-lifetime", wanted)] if wanted else [])
+
+
+def test_a_lifetime_that_is_missing_is_one_finding() -> None:
+    """It is malformed; that it is not the one of policy need not be said too."""
+    event = Event(at=T0, event="lifetime")
+    assert judge(event, standing=Standing("active", T0)) == [
+        ("event-malformed", "event lifetime: token_lifetime must be given")
+    ]
+
+
+@pytest.mark.parametrize(("url", "told"), [(URL, False), (ELSEWHERE, True)])
+@pytest.mark.parametrize("new", [False, True])
+def test_a_receipt_is_of_the_right_place_and_time(url: str, told: bool, new: bool) -> None:
+    """At the URL of the set, and not in the commit that makes the key."""
+    found = []
+    if told:
+        found.append(("receipt-url", f"the receipt is for {ELSEWHERE}, not for {URL}"))
+    if new:
+        found.append(("receipt-too-soon", "a key was seen live in the commit that made it: nobody could serve it yet"))
+    assert judge(published(T0, url), new=new) == found
+
+
+def test_a_receipt_cannot_repaint_a_screen() -> None:
+    """Its URL is shown, not obeyed, and cut."""
+    ((_, message),) = judge(published(T0, "\x1b[2J" + "u" * 300))
+    assert message == f"the receipt is for \\x1b[2J{'u' * 193}, not for {URL}"
+
+
+# --- timing ---------------------------------------------------------------------------------------------
+
+SEEN = Standing("next", T0 - DAY, {URL: T0, ELSEWHERE: T0 - 9 * DAY})
+
+
+@pytest.mark.parametrize(
+    ("policy", "site", "wait", "verb"),
+    [
+        pytest.param({}, {}, LEAD, "first seen live at 2026-11-23 17:00Z", id="seen live"),
+        pytest.param({}, {"confirm": "commit"}, LEAD - DAY, "made at 2026-11-22 17:00Z", id="the commit counts"),
+        pytest.param({"spec": "HS256"}, {}, LEAD - DAY, "made at 2026-11-22 17:00Z", id="symmetric"),
+    ],
+)
+@pytest.mark.parametrize(("offset", "early"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
+def test_a_key_signs_once_verifiers_know_it(
+    policy: Any, site: Any, wait: timedelta, verb: str, offset: timedelta, early: bool
+) -> None:
+    """From the lead after it was seen at its own URL on, or after it was made where no URL is looked at."""
+    at = T0 + wait + offset
+    found = judge(activated(at), standing=SEEN, policy=set_policy(**policy), **site)
+    told = f"the key was activated at {format_instant(at)}, and {verb}: publication_lead is 24h"
+    assert found == ([("activated-early", told)] if early else [])
+
+
+def test_a_key_that_nobody_saw() -> None:
+    """A receipt from elsewhere is none."""
+    standing = Standing("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
+    unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
+    assert unseen == judge(activated(), standing=standing)
+
+
+@pytest.mark.parametrize(
+    ("how", "silent"),
+    [
+        pytest.param({"policy": set_policy(spec="ECDH-ES+A256KW")}, True, id="a key to encrypt with"),
+        pytest.param({"before": ()}, True, id="the first commit"),
+        pytest.param({"before": (SetCount(next=1, live=1),)}, True, id="no key was active"),
+        pytest.param({"before": (SetCount(), SetCount(active=1))}, False, id="one was active in one parent"),
+    ],
+)
+def test_whom_nobody_waits_for(how: Any, silent: bool) -> None:
+    """There is nothing to wait for where nobody verifies, and where no key signed before."""
+    assert silent == (judge(activated(), **how) == [])
+
+
+def test_what_was_forced_is_a_note() -> None:
+    """It is past the gate, and its reason is shown in one line."""
+    early = Event(at=T0, event="activated", token_lifetime=3_600, forced="leaked\x1b[2J")
+    soon = Event(at=T0, event="withdrawn", forced="not used")
+    assert judge(early) == [("forced", "activated of a was forced: leaked\\x1b[2J")]
+    assert judge(soon, standing=Standing("retiring", T0, {}, T0 + DAY)) == [
+        ("forced", "withdrawn of a was forced: not used")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "lifetime", "least", "words"),
+    [
+        pytest.param({}, NOTHING, 2 * HOUR + SKEW, "2h10m", id="lag, lifetime and skew"),
+        pytest.param({}, 5 * HOUR, 6 * HOUR + SKEW, "6h10m", id="what was promised before"),
+        pytest.param({"spec": "ECDH-ES+A256KW"}, 5 * HOUR, 365 * DAY, "365d", id="the retention"),
+    ],
+)
+def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedelta, words: str) -> None:
+    """Until the last token has expired on the slowest clock; not a second less."""
+    standing = Standing("active", T0, lifetime=lifetime)
+
+    def kept(until: timedelta) -> Problems:
+        return judge(deactivated(T0, T0 + until), standing=standing, policy=set_policy(**policy))
+
+    assert kept(least) == kept(least + SECOND) == []
+    ((code, message),) = kept(least - SECOND)
+    assert code == "kept-too-short"
+    assert message.startswith("the key is kept for ")
+    assert message.endswith(f", and is needed for {words}")
+
+
+def test_a_key_that_was_kept_until_before() -> None:
+    """It is kept for no time at all, not for less."""
+    standing = Standing("active", T0)
+    assert judge(deactivated(T0, T0 - SECOND), standing=standing) == [
+        ("event-malformed", "event deactivated: keep_until lies before it"),
+        ("kept-too-short", "the key is kept for 0s, and is needed for 2h10m"),
+    ]
+
+
+@pytest.mark.parametrize(("offset", "early"), [(-SECOND, True), (NOTHING, True), (SECOND, False)])
+def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -> None:
+    """The last instant is one in which it must still be there."""
+    until = T0 + DAY
+    at = until + offset
+    found = judge(withdrawn(at), standing=Standing("retiring", T0, {}, until))
+    told = f"the key was withdrawn at {format_instant(at)}, and is kept until 2026-11-24 17:00Z"
+    assert found == ([("withdrawn-early", told)] if early else [])
+
+
+def test_a_next_key_goes_at_any_time() -> None:
+    """It never signed: nobody promised to keep it."""
+    assert judge(withdrawn(T0)) == []
+
+
+def test_events_are_judged_one_after_the_other() -> None:
+    """Each where the one before it led: a receipt counts for the activation beside it, and is too young."""
+    scene = Scene(make_key(), None, None, (), False, Times(T0, T0, SKEW))
+    standing, found = judge_events(scene, Standing("next", T0), [published(), activated(), activated()])
+    assert (standing.state, standing.receipts) == ("active", {URL: T0})
+    assert found == [("event-order", "event activated cannot follow the state active")]
+    assert [code for code, _ in judge(published(), activated())] == ["activated-early"]
+
+
+@pytest.mark.parametrize("missing", ["policy", "table"])
+def test_without_a_policy_there_is_no_timing(missing: str) -> None:
+    """A set that is in no table, or a keyvault.toml that is gone: that is said elsewhere."""
+    policy = None if missing == "policy" else Policy(SitePolicy(SITE), {})
+    table = set_policy() if missing == "policy" else None
+    scene = Scene(make_key(), policy, table, (SetCount(active=1),), False, Times(T0, T0, SKEW))
+    assert judge_events(scene, Standing("next", T0), [activated()])[1] == []
+
+
+# --- sets -----------------------------------------------------------------------------------------------
+
+FULL = SetCount(active=1, next=1, live=2, newest_at=T0)
+
+
+def judged(after: SetCount, *before: SetCount, closing: bool = False, listed: bool = True) -> Problems:
+    sets = {"id-token": set_policy(closing=closing)} if listed else {}
+    return list(judge_set("id-token", Policy(SitePolicy(SITE), sets), after, before))
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "found"),
+    [
+        pytest.param(FULL, [FULL], [], id="one of each"),
+        pytest.param(SetCount(2, 1, 3), [FULL], [("two-active", "set id-token has 2 active keys")], id="two active"),
+        pytest.param(SetCount(2, 1, 3), [FULL, SetCount(2, 1, 3)], [], id="two active, which a parent has"),
+        pytest.param(SetCount(1, 3, 4), [FULL], [("two-next", "set id-token has 3 next keys")], id="three next"),
+        pytest.param(SetCount(1, 2, 3), [FULL], [("two-next", "set id-token has 2 next keys")], id="two next"),
+        pytest.param(SetCount(1, 2, 3), [FULL, SetCount(1, 2, 3)], [], id="two next, which a parent has"),
+        pytest.param(SetCount(), [], [], id="a new set without keys"),
+        pytest.param(SetCount(), [SetCount()], [], id="a set that never had keys"),
+        pytest.param(
+            SetCount(0, 1, 1),
+            [FULL],
+            [("active-missing", "set id-token was left without an active key")],
+            id="no active",
+        ),
+        pytest.param(
+            SetCount(1, 0, 1), [FULL], [("next-missing", "set id-token was left without a next key")], id="no next"
+        ),
+        pytest.param(
+            SetCount(0, 1, 1),
+            [FULL, SetCount()],
+            [("active-missing", "set id-token was left without an active key")],
+            id="no active, and a parent that knows nothing of the set",
+        ),
+        pytest.param(SetCount(), [FULL, SetCount(0, 0, 0, T0)], [], id="none, as in a parent that has closed the set"),
+    ],
+)
+def test_what_a_set_has(after: SetCount, before: list[SetCount], found: Problems) -> None:
+    """One active and one next key, as long as no parent lacks it already."""
+    assert found == judged(after, *before)
+
+
+def test_a_set_that_closes_may_be_empty() -> None:
+    """Its keys go one after the other, and none comes; two active ones are wrong all the same."""
+    assert judged(SetCount(), FULL, closing=True) == []
+    assert judged(SetCount(2, 0, 2), FULL, closing=True) == [("two-active", "set id-token has 2 active keys")]
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "orphaned"),
+    [
+        pytest.param(SetCount(1, 1, 2), [FULL], True, id="live keys"),
+        pytest.param(SetCount(live=1), [FULL], True, id="one that retires"),
+        pytest.param(SetCount(), [FULL], False, id="none that is alive"),
+        pytest.param(SetCount(1, 1, 2), [FULL, SetCount(live=1, orphaned=True)], False, id="which a parent has"),
+    ],
+)
+def test_a_set_without_a_table(after: SetCount, before: list[SetCount], orphaned: bool) -> None:
+    """Nobody would rotate its keys."""
+    message = "set id-token has live keys, and no table in keyvault.toml"
+    assert judged(after, *before, listed=False) == ([("set-orphaned", message)] if orphaned else [])
+
+
+def test_sets_without_a_policy() -> None:
+    """What two keys at once are, needs no keyvault.toml."""
+    assert list(judge_set("x", None, SetCount(2, 0, 2), [])) == [("two-active", "set x has 2 active keys")]
+    assert list(judge_set("x", None, SetCount(), [FULL])) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "told"),
+    [
+        (next_key(), set_policy(), False),
+        (next_key(), None, False),
+        (next_key(), set_policy(spec="EdDSA"), True),
+        (make_key(created(imported=True)), set_policy(spec="EdDSA"), False),
+        (make_key(), set_policy(spec="EdDSA"), True),
+    ],
+)
+def test_a_key_is_of_the_kind_that_policy_asks_for(key: Key, table: SetPolicy | None, told: bool) -> None:
+    """Only what came from outside may be of another kind."""
+    words = "a key for ES256 was made, policy asks for EdDSA Ed25519"
+    assert list(judge_algorithm(key, table)) == ([("algorithm-differs", words)] if told else [])
+
+
+# --- policy ---------------------------------------------------------------------------------------------
+
+
+def policy_of(*tables: SetPolicy, signed: bool = False, exclude: Sequence[str] = (), confirm: Any = "live") -> Policy:
+    sets = {table.name: table for table in tables}
+    return Policy(SitePolicy(SITE, confirm=confirm), sets, AuditPolicy(signed, tuple(exclude)))
+
+
+LIVE, COMMIT = policy_of(), policy_of(confirm="commit")
+SIGNED = policy_of(signed=True)
+COMMITS = 'confirm went from "live" to "commit": activation no longer waits for the live URL'
+
+
+@pytest.mark.parametrize(
+    ("olds", "new", "messages"),
+    [
+        pytest.param([LIVE], LIVE, [], id="the same"),
+        pytest.param([LIVE], COMMIT, [COMMITS], id="commits count"),
+        pytest.param([COMMIT], LIVE, [], id="the live URL counts"),
+        pytest.param([LIVE, COMMIT], COMMIT, [], id="commits count, as in a parent"),
+        pytest.param([LIVE, LIVE], COMMIT, [COMMITS], id="commits count, as in no parent"),
+        pytest.param([SIGNED], LIVE, ["commits need no longer be signed"], id="no signatures"),
+        pytest.param([SIGNED, LIVE], LIVE, [], id="no signatures, as in a parent"),
+        pytest.param([SIGNED], SIGNED, [], id="signatures still"),
+        pytest.param([LIVE], SIGNED, [], id="signatures from now on"),
+        pytest.param(
+            [policy_of(exclude=["c"])],
+            policy_of(exclude=["b", "a", "c"]),
+            ["private keys are no longer looked for in a, b"],
+            id="more is left out",
+        ),
+        pytest.param(
+            [policy_of(exclude=["a"]), policy_of(exclude=["b"])],
+            policy_of(exclude=["a", "b"]),
+            [],
+            id="both parents left out something",
+        ),
+        pytest.param([policy_of(exclude=["a"])], LIVE, [], id="less is left out"),
+        pytest.param(
+            [LIVE],
+            policy_of(exclude=["\x1b" + "x" * 300]),
+            ["private keys are no longer looked for in \\x1b" + "x" * 196],
+            id="what is left out cannot repaint a screen",
+        ),
+    ],
+)
+def test_a_policy_that_asks_less(olds: list[Policy], new: Policy, messages: list[str]) -> None:
+    """Than each of its parents: what a merge takes over was said in the line that it comes from."""
+    assert list(judge_policy(olds, new)) == [("policy-loosened", message) for message in messages]
+
+
+LEADS = "publication_lead of id-token went from 24h to 23h59m59s"
+SKEWS = "clock_skew of id-token went from 10m to 10m1s: an instant may be that far from its commit"
+
+
+@pytest.mark.parametrize(
+    ("olds", "new", "messages"),
+    [
+        pytest.param([{}], {}, [], id="the same"),
+        pytest.param([{}], {"publication_lead": LEAD - SECOND}, [LEADS], id="a shorter lead"),
+        pytest.param([{}], {"publication_lead": LEAD + SECOND}, [], id="a longer lead"),
+        pytest.param([{"publication_lead": HOUR}, {}], {"publication_lead": HOUR}, [], id="the lead of a parent"),
+        pytest.param([{}], {"clock_skew": SKEW + SECOND}, [SKEWS], id="a wider skew"),
+        pytest.param([{}], {"clock_skew": SKEW - SECOND}, [], id="a narrower skew"),
+        pytest.param([{"clock_skew": HOUR}, {}], {"clock_skew": HOUR}, [], id="the skew of a parent"),
+        pytest.param([], {"publication_lead": NOTHING, "clock_skew": DAY}, [], id="a new set"),
+        pytest.param([{}], {"publication_lead": LEAD - SECOND, "clock_skew": SKEW + SECOND}, [LEADS, SKEWS], id="both"),
+    ],
+)
+def test_a_set_that_asks_less(olds: list[Any], new: Any, messages: list[str]) -> None:
+    """A shorter lead or a wider skew, than that of each parent that has the set."""
+    others = [policy_of(set_policy(**old)) for old in olds]
+    found = judge_policy([*others, policy_of(set_policy("other"))], policy_of(set_policy(**new)))
+    assert list(found) == [("policy-loosened", message) for message in messages]
+
+
+def test_how_far_clocks_may_be_apart() -> None:
+    """As far as the set that allows most; ten minutes where no set says anything."""
+    tables = [set_policy(name, clock_skew=skew) for name, skew in (("a", HOUR), ("b", DAY), ("c", MINUTE))]
+    assert max_skew(policy_of(*tables)) == DAY
+    assert max_skew(policy_of()) == max_skew(None) == SKEW_DEFAULT == 10 * MINUTE
+
+
+def test_how_a_set_stood_in_each_parent() -> None:
+    """One count for each of them, of nothing where a parent had no such set."""
+    before = [Before(None, None, {}, {"a": FULL}), Before(None, None, {}, {})]
+    assert views(before, "a") == [FULL, SetCount()]
