@@ -6,21 +6,28 @@ import base64
 import json
 import shlex
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+    pkcs12,
+)
 
 from keyvault.core.jwk import thumbprint
 from keyvault.crypto.imports import FILE_MAX, kid_of_spki
 from keyvault.crypto.pairs import check_private_jwk, private_pem
+from keyvault.publish.preview import make_server
 from tests.cli.terminal import Terminal
 from tests.crypto.keys import private
-from tests.publish.hosts import Host
 from tests.vaults import DAY, HOUR, MINUTE, Vault
 
 Write = Callable[[str, Any], Path]
@@ -36,6 +43,31 @@ def write(vault: Vault) -> Write:
         return path
 
     return write
+
+
+class Host:
+    """A web server on this machine that serves what it was given."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.server = make_server(lambda: self.files, lambda path: {}, port=0)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.server.server_address[1]}"
+
+    def serve(self, path: str, body: bytes) -> None:
+        self.files = {path.removeprefix("/"): body}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A host that serves nothing yet."""
+    host = Host()
+    yield host
+    host.server.shutdown()
+    host.server.server_close()
 
 
 def bare(jwk: dict[str, str]) -> dict[str, str]:
@@ -69,14 +101,14 @@ def bare(jwk: dict[str, str]) -> dict[str, str]:
         ("--alg ML-DSA-44", {"kty": "AKP", "use": "sig", "alg": "ML-DSA-44"}),
     ],
 )
-def test_a_key_of_any_form(keyvault: Terminal, options: str, expected: dict[str, str]) -> None:
+def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expected: dict[str, str]) -> None:
     """What is left out is filled in with what fits; nothing is stored."""
     jwk = keyvault.ok("key", "generate", *options.split()).json
     assert {name: jwk[name] for name in ("kty", "crv", "use", "alg") if name in jwk} == expected
     assert jwk["kid"] == thumbprint(jwk)
     if "alg" in expected and expected["alg"] in ("ES256", "PS384", "EdDSA", "HS256", "ML-DSA-44"):
         check_private_jwk(jwk, alg=jwk["alg"])
-    assert keyvault.vault.status == []
+    assert vault.status == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +116,11 @@ def test_a_key_of_any_form(keyvault: Terminal, options: str, expected: dict[str,
     [
         ("--kty DSA", "--kty 'DSA' is not known", None),
         ("--alg RSA1_5", "--alg 'RSA1_5' is not known", None),
-        ("--kty RSA --bits 1024", "an RSA key of 1024 bits is not made here", "--bits is 2048 to 4096, a multiple of 8"),
+        (
+            "--kty RSA --bits 1024",
+            "an RSA key of 1024 bits is not made here",
+            "--bits is 2048 to 4096, a multiple of 8",
+        ),
         ("--kty RSA --bits 2050", "an RSA key of 2050 bits is not made here", None),
         ("--kty RSA --alg ES256", "a key of type RSA does not fit ES256", None),
         ("--kty EC --crv Ed25519", "a key of type EC has no curve Ed25519", None),
@@ -102,7 +138,11 @@ def test_a_key_of_any_form(keyvault: Terminal, options: str, expected: dict[str,
         ("--format xml", "--format 'xml' is not known", None),
         ("--format p12", "a PKCS#12 file is encrypted, and there is no password", "--password-file FILE"),
         ("--kty oct --format pem", "a symmetric key has no such form", None),
-        ("--crv X25519 --format x509", "a key for key agreement signs nothing, so it has no certificate of its own", None),
+        (
+            "--crv X25519 --format x509",
+            "a key for key agreement signs nothing, so it has no certificate of its own",
+            None,
+        ),
         ("--format x509 --subject nonsense", "--subject 'nonsense' is no distinguished name", None),
         ("--format x509 --days 0", "--days 0 is not 1 to 36525", None),
         ("--public", "--public prints the public half, the private one would be lost", "-o FILE keeps it"),
@@ -118,14 +158,13 @@ def test_a_key_that_is_not_made(keyvault: Terminal, options: str, error: str, hi
         assert result.hint == hint
 
 
-def test_five_forms_of_a_kid(keyvault: Terminal) -> None:
+def test_five_forms_of_a_kid(keyvault: Terminal, vault: Vault) -> None:
     """Thumbprints, that of Kubernetes, and two that tell the time."""
-    stamp = keyvault.vault.now
+    stamp = vault.now
 
     def made(form: str, *more: str) -> Any:
         return keyvault.ok("key", "generate", "--kid-from", form, *more).json
 
-    assert made("sha-256")["kid"] == thumbprint(made("sha-256") | {}) or True
     one = made("sha-1")
     assert len(base64.urlsafe_b64decode(one["kid"] + "=")) == 20
     spki = made("spki")
@@ -136,11 +175,13 @@ def test_five_forms_of_a_kid(keyvault: Terminal) -> None:
     assert keyvault.ok("key", "generate", "--kid", "public:mine").json["kid"] == "public:mine"
 
 
-def test_all_that_a_new_key_is_written_to(keyvault: Terminal) -> None:
+def test_all_that_a_new_key_is_written_to(keyvault: Terminal, vault: Vault) -> None:
     """A private PEM that only its owner reads, the public half, a certificate that both belong to."""
-    top = keyvault.vault.top
+    top = vault.top
     key, cert, words = top / "key.pem", top / "cert.pem", ["--kty", "RSA", "--format", "pem", "--days", "30"]
-    shown = keyvault.ok("key", "generate", *words, "-o", key, "--public", "--x509", cert, "--subject", "CN=me,O=Example")
+    shown = keyvault.ok(
+        "key", "generate", *words, "-o", key, "--public", "--x509", cert, "--subject", "CN=me,O=Example"
+    )
     held = load_pem_private_key(key.read_bytes(), None)
     certificate = x509.load_pem_x509_certificate(cert.read_bytes())
     public = load_pem_public_key(shown.out.encode())
@@ -155,16 +196,15 @@ def test_all_that_a_new_key_is_written_to(keyvault: Terminal) -> None:
     assert chained.subject.rfc4514_string() == f"CN={jwk['kid']}"
 
 
-def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal) -> None:
+def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal, vault: Vault) -> None:
     """It takes the place of the one that waited; a kid of one's own makes it an imported one."""
-    vault = keyvault.vault
     before = vault.set("access-token").next
-    keyvault.ok("key", "generate", "--alg", "ES256", "--save", "access-token")
+    keyvault.ok("key", "generate", "--alg", "EdDSA", "--save", "access-token")
     after = vault.set("access-token").next
     assert before is not None
     assert after is not None
     assert (after.kid != before.kid, after.events[0].imported, after.sealed) == (True, False, True)
-    keyvault.ok("key", "generate", "--alg", "ES256", "--kid", "mine:1", "--save", "access-token")
+    keyvault.ok("key", "generate", "--alg", "EdDSA", "--kid", "mine:1", "--save", "access-token")
     mine = vault.set("access-token").next
     assert mine is not None
     assert (mine.kid, mine.events[0].imported) == ("mine:1", True)
@@ -176,15 +216,15 @@ def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal) -> None:
 # --- key import -----------------------------------------------------------------------------------------
 
 
-def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, write: Write) -> None:
+def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """A JWK Set of another server: the first key signs, the older ones stay, their kids too."""
-    keys = [private("RS256") | {"kid": f"public:{number}"} for number in (1, 2)]
+    keys = [private("RS256", number=number) | {"kid": f"public:{number}"} for number in (1, 2)]
     result = keyvault.ok("key", "import", "hydra.openid.id-token", write("hydra.json", {"set": "x", "keys": keys}))
-    key_set = keyvault.vault.set("hydra.openid.id-token")
+    key_set = vault.set("hydra.openid.id-token")
     assert key_set.active is not None
     assert (key_set.active.kid, [key.kid for key in key_set.retiring]) == ("public:1", ["public:2"])
     assert key_set.policy.spec.alg == "RS256"
-    assert "import 2 keys into hydra.openid.id-token as active" in keyvault.vault.log[0]
+    assert "import 2 keys into hydra.openid.id-token as active" in vault.log[0]
     assert "public:1" in result.out
     token = keyvault.ok("token", "sign", "hydra.openid.id-token", "--claim", "sub=jo").out.strip()
     assert jwt.get_unverified_header(token)["kid"] == "public:1"
@@ -192,53 +232,56 @@ def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, write: Write) ->
     exported = keyvault.ok("key", "export", "hydra.openid.id-token", "--active", "--private").json
     assert exported == keys[0]
     keyvault.ok("audit")
-    keyvault.ok("render", "-o", keyvault.vault.top / "site")
-    published = json.loads((keyvault.vault.top / "site" / "jwks.json").read_bytes())
+    keyvault.ok("render", "-o", vault.top / "site")
+    published = json.loads((vault.top / "site" / "jwks.json").read_bytes())
     assert {"public:1", "public:2"} <= {jwk["kid"] for jwk in published["keys"]}
     assert not any("d" in jwk for jwk in published["keys"])
 
 
-def test_what_is_there_already_is_passed_over(keyvault: Terminal, write: Write) -> None:
+def test_what_is_there_already_is_passed_over(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """The same import twice is one."""
     path = write("key.json", private("ES256"))
     keyvault.ok("key", "import", "new", path)
-    commits = len(keyvault.vault.log)
+    commits = len(vault.log)
     again = keyvault.ok("key", "import", "new", path)
-    assert (again.out, len(keyvault.vault.log)) == ("nothing to do\n", commits)
+    assert (again.out, len(vault.log)) == ("nothing to do\n", commits)
 
 
-def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, write: Write) -> None:
+def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """Exit code 3, the instant that would be safe, and a record of who insisted."""
     path = write("sa.key", private_pem(private("RS256")))
     words = ("key", "import", "id-token", path, "--kid-from", "spki", "--as", "active")
-    before = keyvault.vault.state()
+    before = vault.state()
     refused = keyvault(*words)
-    assert (refused.code, keyvault.vault.state()) == (3, before)
+    assert (refused.code, vault.state()) == (3, before)
     assert "would break verifiers" in refused.error
     keyvault.ok(*words, "--force", "--reason", "moved from the cluster")
-    active = keyvault.vault.active("id-token")
+    active = vault.active("id-token")
     assert (active.kid, active.events[-1].forced) == (kid_of_spki(private("RS256")), "moved from the cluster")
     assert keyvault("key", "import", "id-token", path, "--force").code == 2
 
 
-def test_moving_house_by_url(keyvault: Terminal, host: Host) -> None:
+def test_moving_house_by_url(keyvault: Terminal, vault: Vault, host: Host) -> None:
     """Foreign public keys are published until their tokens have expired; what no set can have is left out."""
     old = [private("RS256") | {"kid": "old-1"}, private("ES256") | {"kid": "old-2"}]
-    public = [{name: jwk[name] for name in ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y") if name in jwk} for jwk in old]
+    public = [
+        {name: jwk[name] for name in ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y") if name in jwk}
+        for jwk in old
+    ]
     host.serve("/jwks.json", json.dumps({"keys": [*public, {"kty": "LMS", "kid": "odd"}]}).encode())
     url = f"{host.url}/jwks.json"
     result = keyvault.ok("key", "import", "id-token", "--from-url", url, "--keep", "7d")
     assert "key 3 is left out: unknown key type 'LMS'" in result.err
-    retiring = {key.kid: key for key in keyvault.vault.set("id-token").retiring}
+    retiring = {key.kid: key for key in vault.set("id-token").retiring}
     assert set(retiring) == {"old-1", "old-2"}
-    assert all(key.life.keep_until == keyvault.vault.now + 7 * DAY for key in retiring.values())
+    assert all(key.life.keep_until == vault.now + 7 * DAY for key in retiring.values())
     assert all(key.events[0].note == f"from {url}" for key in retiring.values())
     token = jwt.encode({"sub": "jo", "exp": 2**40}, private_pem(old[0]), "RS256", headers={"kid": "old-1"})
     keyvault.ok("token", "verify", token)
     keyvault.ok("audit")
     again = keyvault.ok("key", "import", "id-token", "--from-url", url)
     assert again.out == "nothing to do\n"
-    keyvault.wait(7 * DAY + MINUTE)
+    vault.wait(7 * DAY + MINUTE)
     keyvault.ok("rotate", "--due")
     assert keyvault("token", "verify", token).code == 1
 
@@ -251,27 +294,35 @@ def test_moving_house_by_url(keyvault: Terminal, host: Host) -> None:
         (b'{"keys": []}', "serves 0 keys: none that can be taken, or too many"),
         (json.dumps({"keys": [private("ES256")]}).encode(), "serves a private key: whoever asks can sign"),
         (json.dumps({"keys": [private("HS256")]}).encode(), "serves a private key: whoever asks can sign"),
-        (json.dumps({"keys": [{"kty": "EC"}, 7, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}).encode(), "none that can be"),
+        (
+            json.dumps({"keys": [{"kty": "EC"}, 7, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}).encode(),
+            "none that can be",
+        ),
     ],
 )
-def test_a_url_that_gives_nothing(keyvault: Terminal, host: Host, body: bytes, error: str) -> None:
+def test_a_url_that_gives_nothing(keyvault: Terminal, vault: Vault, host: Host, body: bytes, error: str) -> None:
     """One line each, and the vault as it was."""
     host.serve("/jwks.json", body)
-    before = keyvault.vault.state()
+    before = vault.state()
     result = keyvault("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json")
     assert result.code != 0
     assert error in result.error
-    assert keyvault.vault.state() == before
+    assert vault.state() == before
 
 
 def _weak() -> dict[str, str]:
-    return {"kty": "RSA", "n": base64.urlsafe_b64encode(b"\xff" * 128).rstrip(b"=").decode(), "e": "AQAB", "alg": "RS256"}
+    return {
+        "kty": "RSA",
+        "n": base64.urlsafe_b64encode(b"\xff" * 128).rstrip(b"=").decode(),
+        "e": "AQAB",
+        "alg": "RS256",
+    }
 
 
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "weak": (_weak(), "", "RSA modulus of 1024 bits: it must have 2048 to 4096"),
     "mismatching halves": (
-        private("ES256") | {"d": private("ES256", "P-256").get("d", "")[::-1]},
+        private("ES256") | {"d": private("ES256", number=1)["d"]},
         "",
         "the private half does not belong to the public half",
     ),
@@ -280,13 +331,17 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "",
         "has no private half here, so nobody could sign with it",
     ),
-    "another algorithm": (private("ES256"), "", "is ES256 P-256, the next key of id-token must be RS256 2048"),
-    "another use": (private("RSA-OAEP-256"), "", "is RSA for enc, set id-token is for RS256 2048"),
-    "a secret": (private("HS256"), "", "is oct for sig, set id-token is for RS256 2048"),
+    "another algorithm": (private("RS256"), "", "is RS256 2048, the next key of id-token must be ES256"),
+    "another use": (private("RSA-OAEP-256"), "", "is RSA for enc, set id-token is for ES256"),
+    "a secret": (private("HS256"), "", "is oct for sig, set id-token is for ES256"),
     "alg against alg": (private("RS256"), "--alg PS256", "the key is for RS256, not for PS256"),
     "a kid that cannot be": (private("RS256") | {"kid": "../../x"}, "", "kid '../../x' cannot be used"),
     "a kid that is no text": (private("RS256") | {"kid": 7}, "", "member 'kid' must be a string"),
-    "two for next": ({"keys": [private("RS256"), private("PS256")]}, "", "a set has one next key, these are 2"),
+    "two for next": (
+        {"keys": [private("ES256"), private("ES256", number=1)]},
+        "",
+        "a set has one next key, these are 2",
+    ),
     "a kid for two": ({"keys": [private("RS256"), private("PS256")]}, "--kid x", "--kid names one key, these are 2"),
     "none of that kid": (private("RS256"), "--only nope", "no key 'nope' is there"),
     "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "neither JSON nor PEM nor DER"),
@@ -309,7 +364,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "damaged DER": (b"\x30\x03\x02\x01\x00", "", "neither a key nor a certificate in DER"),
     "masked realm": (
-        {"components": {"org.keycloak.keys.KeyProvider": [{"providerId": "rsa", "config": {"privateKey": ["**********"]}}]}},
+        {
+            "components": {
+                "org.keycloak.keys.KeyProvider": [{"providerId": "rsa", "config": {"privateKey": ["**********"]}}]
+            }
+        },
         "",
         "the realm's private keys are masked",
     ),
@@ -317,26 +376,28 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_import_that_is_refused(keyvault: Terminal, write: Write, name: str) -> None:
+def test_an_import_that_is_refused(keyvault: Terminal, vault: Vault, write: Write, name: str) -> None:
     """One line that says what and of which file; the vault is as it was."""
     content, options, error = REFUSED[name]
     path = write("given", content)
-    before = keyvault.vault.git("rev-parse", "HEAD")
+    before = vault.git("rev-parse", "HEAD")
     result = keyvault("key", "import", "id-token", path, *shlex.split(options))
     assert (result.code in (1, 2), result.out) == (True, "")
     assert error in result.error
     assert len(result.err.splitlines()) <= 3
-    assert (keyvault.vault.git("rev-parse", "HEAD"), keyvault.vault.status) == (before, [])
+    assert (vault.git("rev-parse", "HEAD"), vault.status) == (before, [])
 
 
-def test_passwords(keyvault: Terminal, write: Write) -> None:
+def test_passwords(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """Asked for when something is encrypted, wrong ones refused, and never an argument."""
-    vault, jwk = keyvault.vault, private("ES256")
+    jwk = private("ES256")
     good, bad, empty = write("good", b"open sesame\nsecond line"), write("bad", b"sesame"), write("empty", b"\n")
     keyvault.ok("key", "import", "new", write("key.json", jwk))
     for form in ("pem", "der", "p12"):
         path = vault.top / f"key.{form}"
-        keyvault.ok("key", "export", "new", "--active", "--private", "--format", form, "--password-file", good, "-o", path)
+        keyvault.ok(
+            "key", "export", "new", "--active", "--private", "--format", form, "--password-file", good, "-o", path
+        )
         for options, error in (
             ((), "the key is encrypted, and there is no password"),
             (("--password-file", bad), "the password is wrong, or the file is damaged"),
@@ -345,67 +406,72 @@ def test_passwords(keyvault: Terminal, write: Write) -> None:
             result = keyvault("key", "import", "other", path, "--alg", "ES256", *options)
             assert (result.code, error in result.error) == (2, True), (form, result.err)
         result = keyvault("key", "import", "other", path, "--password-file", good)
-        assert f"key {jwk['kid']} is in the vault already" in result.error
+        assert f"there is a key {jwk['kid']} already" in result.error
     loaded, certificate, _ = pkcs12.load_key_and_certificates((vault.top / "key.p12").read_bytes(), b"open sesame")
     assert loaded is not None
     assert certificate is not None
     assert loaded.public_key() == certificate.public_key()
 
 
-def test_a_realm_of_keycloak(keyvault: Terminal, write: Write) -> None:
+def test_a_realm_of_keycloak(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """The key of the highest priority signs; kids are those that Keycloak gives; what is off is left out."""
 
     def der(jwk: dict[str, str]) -> str:
         return "".join(private_pem(jwk).decode().splitlines()[1:-1])
 
-    first, second = private("RS256"), private("PS256")
+    first, second = private("RS256"), private("RS256", number=1)
     providers = [
-        {"providerId": "rsa-generated", "config": {"privateKey": [der(second)], "priority": ["50"], "algorithm": ["RS256"]}},
+        {
+            "providerId": "rsa-generated",
+            "config": {"privateKey": [der(second)], "priority": ["50"], "algorithm": ["RS256"]},
+        },
         {"providerId": "rsa-generated", "config": {"privateKey": [der(first)], "priority": ["100"], "keyUse": ["SIG"]}},
         {"providerId": "rsa", "config": {"privateKey": [der(private("RSA-OAEP"))], "enabled": ["false"]}},
         {"providerId": "aes-generated", "config": {"secret": ["AAAA"], "kid": ["x"]}},
     ]
     realm = write("realm.json", {"realm": "r", "components": {"org.keycloak.keys.KeyProvider": providers}})
     keyvault.ok("key", "import", "keycloak", realm)
-    key_set = keyvault.vault.set("keycloak")
+    key_set = vault.set("keycloak")
     assert key_set.active is not None
     assert key_set.active.kid == kid_of_spki(first)
     assert [key.kid for key in key_set.retiring] == [kid_of_spki(second)]
 
 
-def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, write: Write) -> None:
+def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """Its thumbprint would be a hash of it, for everybody to guess by."""
     jwk = bare(private("HS256"))
     keyvault.ok("key", "import", "hmac", write("secret.json", jwk), "--alg", "HS256")
-    active = keyvault.vault.active("hmac")
+    active = vault.active("hmac")
     assert active.kid != thumbprint(jwk)
     assert keyvault.ok("key", "export", "hmac", "--active", "--private").json["k"] == jwk["k"]
 
 
-def test_stdin_dry_run_and_json(keyvault: Terminal, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_dry_run_and_json(
+    keyvault: Terminal, vault: Vault, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever it comes from, and however it is asked."""
     path = write("key.json", private("ES256"))
-    before = keyvault.vault.state()
+    before = vault.state()
     planned = keyvault.ok("key", "import", "new", path, "--dry-run", "--json").json
     assert [event["event"] for event in planned["events"]] == ["created", "activated", "created"]
-    assert (planned["dry_run"], planned["commit"], keyvault.vault.state()) == (True, None, before)
+    assert (planned["dry_run"], planned["commit"], vault.state()) == (True, None, before)
     assert keyvault("key", "import", "new").code == 2
     assert keyvault("key", "import", "new", path, "--from-url", "https://x").code == 2
     assert keyvault("key", "import", "new", "--from-url", "https://x", "--as", "next").code == 2
     assert keyvault("key", "import", "new", path, "--as", "nothing").error == "--as 'nothing' is not known"
-    assert keyvault("key", "import", "new", keyvault.vault.top / "nope").error.endswith("cannot be read: No such file or directory")
+    assert keyvault("key", "import", "new", vault.top / "nope").error.endswith(
+        "cannot be read: No such file or directory"
+    )
 
 
 # --- sets whose private keys live elsewhere --------------------------------------------------------------
 
 
-def test_the_life_of_an_external_set(keyvault: Terminal, write: Write) -> None:
+def test_the_life_of_an_external_set(keyvault: Terminal, vault: Vault, write: Write) -> None:
     """Public halves alone, the whole life long; who should sign is told where to look."""
     pems = []
-    for number, alg in enumerate(("PS256", "PS384", "PS512")):
-        held = load_pem_private_key(private_pem(private(alg)), None)
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+    for number in range(3):
+        held = load_pem_private_key(private_pem(private("RS256", number=number)), None)
         pem = held.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         pems.append(write(f"{number}.pem", pem))
     keyvault.ok("set", "add", "kms", "--alg", "RS256", "--external")
@@ -413,33 +479,38 @@ def test_the_life_of_an_external_set(keyvault: Terminal, write: Write) -> None:
     assert keyvault("status", "kms", "--check").code == 4
     keyvault.ok("key", "import", "kms", pems[0])
     keyvault.ok("key", "import", "kms", pems[1])
-    assert all(not key.sealed for key in keyvault.vault.set("kms").keys)
+    assert all(not key.sealed for key in vault.set("kms").keys)
     assert "its private half lives elsewhere" in keyvault("token", "sign", "kms").error
-    result = keyvault("key", "import", "kms", write("private.pem", private_pem(private("PS512"))))
+    result = keyvault("key", "import", "kms", write("private.pem", private_pem(private("RS256", number=3))))
     assert "set kms is external" in result.error
-    keyvault.wait(91 * DAY)
+    vault.wait(91 * DAY)
     keyvault.ok("rotate", "kms")
-    key_set = keyvault.vault.set("kms")
+    key_set = vault.set("kms")
     assert (key_set.next, len(key_set.retiring)) == (None, 1)
     keyvault.ok("rollback", "kms")
-    keyvault.wait(HOUR)
+    vault.wait(HOUR)
     keyvault.ok("key", "import", "kms", pems[2])
-    keyvault.ok("revoke", keyvault.vault.active("kms").kid, "--reason", "compromised")
+    keyvault.ok("revoke", vault.active("kms").kid, "--reason", "compromised")
     keyvault.ok("recipient", "check")
     keyvault.ok("audit")
-    keyvault.ok("render", "-o", keyvault.vault.top / "site")
+    keyvault.ok("render", "-o", vault.top / "site")
 
 
 # --- key export -----------------------------------------------------------------------------------------
 
 
-def test_what_programs_read(keyvault: Terminal) -> None:
+def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
     """A Secret for Kubernetes, two files for its API server, variables for a shell."""
-    vault = keyvault.vault
     kid = vault.active("id-token").kid
     words = ("key", "export", "id-token", "--active", "--private", "--format")
-    manifest = dict(line.strip().split(": ") for line in keyvault.ok(*words, "kubernetes-secret").out.splitlines() if ": " in line)
-    assert (manifest["kind"], manifest["name"], base64.b64decode(manifest["kid"])) == ("Secret", "id-token", kid.encode())
+    manifest = dict(
+        line.strip().split(": ") for line in keyvault.ok(*words, "kubernetes-secret").out.splitlines() if ": " in line
+    )
+    assert (manifest["kind"], manifest["name"], base64.b64decode(manifest["kid"])) == (
+        "Secret",
+        "id-token",
+        kid.encode(),
+    )
     held = load_pem_private_key(base64.b64decode(manifest["key.pem"]), None)
     assert json.loads(base64.b64decode(manifest["jwk.json"]))["kid"] == kid
 

@@ -157,7 +157,11 @@ def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> Vaul
     keys = dict(state.keys)
     for change in plan.changes:
         if isinstance(change, Create):
-            key = Key(1, change.set, public_key(change.spec), change.events, SEALED)
+            # After `restart`, the next key may be one that a vault of before has.
+            public = public_key(change.spec)
+            while public.kid in keys:
+                public = public_key(change.spec)
+            key = Key(1, change.set, public, change.events, SEALED)
         elif isinstance(change, Import):
             key = Key(1, change.set, change.public, change.events, SEALED if change.kid in sealed else msgspec.UNSET)
         else:
