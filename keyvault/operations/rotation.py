@@ -91,9 +91,10 @@ def rotate(
             raise UsageError(error.message, hint=error.hint) from None
 
     def propose(state: VaultState) -> Proposal:
-        chosen = [state.find_set(name).name for name in names] or [
-            name for name, key_set in state.sets.items() if not key_set.policy.closing
-        ]
+        open_sets = [one for one in state.sets.values() if not one.policy.closing]
+        # Who asks for all means those that can be: an external set waits for somebody to import its next key.
+        ready = [one for one in open_sets if one.next is not None or not one.policy.external]
+        chosen = [state.find_set(name).name for name in names] or [one.name for one in ready or open_sets]
         if not chosen:
             raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
         files = {}

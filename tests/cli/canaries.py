@@ -10,7 +10,7 @@ from typing import Any
 
 from keyvault.crypto import generate, identities
 
-PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k")
+PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k", "priv")
 PASSPHRASE = "canary correct horse battery"
 
 #: How much of a form is looked up at once; one that is shorter than two of these could be missed.
@@ -22,10 +22,15 @@ JWK = dict[str, Any]
 
 def watch(keep: Callable[[JWK], None], put: Callable[[object, str, object], None] = setattr) -> None:
     """Have *keep* told of every private JWK that is made from now on; *put* puts a function in the place of another."""
-    original = generate.generate
+    original, original_form = generate.generate, generate.generate_form
 
     def watched(spec: Any) -> JWK:
         jwk: JWK = original(spec)
+        keep(jwk)
+        return jwk
+
+    def watched_form(form: Any) -> JWK:
+        jwk: JWK = original_form(form)
         keep(jwk)
         return jwk
 
@@ -33,6 +38,7 @@ def watch(keep: Callable[[JWK], None], put: Callable[[object, str, object], None
         return map(watched, specs)
 
     put(generate, "generate", watched)
+    put(generate, "generate_form", watched_form)
     put(generate, "generate_many", watched_many)
     put(identities, "generate", watched)
 

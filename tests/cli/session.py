@@ -151,6 +151,42 @@ def session(keyvault: Processes, url: str) -> Session:
     run("key", "generate", "-o", exports / "new.jwk", "--public")
     run("key", "generate", "-o", exports / "new.jwk", code=2)
 
+    # Keys in and out.
+    password = people / "password"
+    password.write_text(PASSPHRASE)
+    rsa = ("key", "export", "rsa", "--active", "--private")
+    for form in ("pem", "der", "p12"):
+        run(*rsa, "--format", form, "--password-file", password, "-o", exports / f"rsa.enc.{form}")
+        both("key", "import", "again", exports / f"rsa.enc.{form}", "--password-file", password, code=2)
+    run("key", "import", "again", exports / "rsa.enc.p12", "--password-file", public, code=2)
+    run("key", "import", "again", exports / "rsa.enc.p12", code=2)
+    for form in ("dotenv", "kubernetes-secret"):
+        run(*rsa, "--format", form, "-o", exports / f"rsa.{form}")
+    run(*rsa, "--format", "x509", "-o", exports / "rsa.crt")
+    run(*rsa, "--format", "apiserver", "-o", exports / "pki")
+    run(*rsa, "--x5c", "-o", exports / "rsa.x5c.jwk")
+    for alg in ("RS256", "ES256", "EdDSA", "ML-DSA-44"):
+        run(
+            "key",
+            "generate",
+            "--alg",
+            alg,
+            "-o",
+            exports / f"made.{alg}.jwk",
+            "--x509",
+            exports / f"{alg}.crt",
+            code=None,
+        )
+    both("key", "import", "house", exports / "made.RS256.jwk", "--dry-run")
+    both("key", "import", "house", exports / "made.RS256.jwk")
+    run("key", "import", "house", exports / "made.ES256.jwk", "--as", "retiring", "--note", "from elsewhere")
+    run("key", "import", "house", exports / "made.EdDSA.jwk", "--as", "active", code=3)
+    broken = exports / "broken.jwk"
+    broken.write_text((exports / "made.ES256.jwk").read_text().replace('"d": "', '"d": "A'))
+    run("key", "import", "house", broken, code=1)
+    run("key", "generate", "--alg", "RS256", "--save", "house")
+    run("set", "add", "kms", "--alg", "RS256", "--external", "--json")
+
     # What somebody else may see.
     remote = vault.publish_to()
     www = vault.top / "www"
@@ -200,7 +236,7 @@ def session(keyvault: Processes, url: str) -> Session:
     run("nonsense", code=2)
 
     identities = (*vault.top.glob("config/identities/*.json"), *vault.top.glob("demo/.git/*/*/*.json"))
-    done.files = {bea, ci, *exports.iterdir(), *identities}
+    done.files = {bea, ci, password, *exports.rglob("*"), *identities}
     return done
 
 

@@ -94,7 +94,7 @@ def test_no_private_byte_anywhere(fresh: Terminal, host: str, recording: Recordi
     assert vault is not None
     assert set(commands()) - done.ran.keys() == set()
     assert len(made) > 30
-    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "oct"}
+    assert {jwk["kty"] for jwk in made} == {"RSA", "EC", "OKP", "AKP", "oct"}
 
     meant = {str(path) for path in done.files}
     records = [one for one in recording.records() if not one.known and one.path not in meant]
