@@ -52,7 +52,7 @@ bench: $(VENV)/installed  ## Measure what docs and design promise
 
 # What a run finds beyond the seeds stays in build/fuzz, and the next run begins with it.
 fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
-	for target in record envelope config jwk_set; do \
+	for target in record envelope config jwk_set key_file; do \
 	  mkdir -p build/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz $$target -runs=$(RUNS) -artifact_prefix=build/fuzz/$$target- \
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit; \

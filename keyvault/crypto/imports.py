@@ -247,8 +247,7 @@ def _read_realm(providers: object) -> Iterator[FoundKey]:
             found = FoundKey(members_of(key))
             yield FoundKey(found.members, kid_of_spki(found.public), _keycloak_use(config), alg)
         elif secret is not None:
-            padded = secret + "=" * (-len(secret) % 4)
-            members = {"kty": "oct", "k": b64u(base64.urlsafe_b64decode(padded))}
+            members = {"kty": "oct", "k": b64u(_from_base64(secret.translate(str.maketrans("-_", "+/"))))}
             yield FoundKey(members, config.get("kid"), "sig", alg)
 
 
@@ -263,8 +262,8 @@ def _priority(config: Mapping[str, str]) -> int:
 
 def _from_base64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=False)
-    except binascii.Error:
+        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
+    except (binascii.Error, ValueError):
         raise JWKError("a key of the realm is not Base64") from None
 
 

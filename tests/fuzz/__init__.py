@@ -16,7 +16,7 @@ from pathlib import Path
 
 from keyvault.core.text import printable
 
-TARGETS = ("record", "envelope", "config", "jwk_set")
+TARGETS = ("record", "envelope", "config", "jwk_set", "key_file")
 CORPUS = Path(__file__).parent / "corpus"
 #: Libraries put what they were given into their errors; ours are lines for a terminal.
 MESSAGE_MAX = 1_000

@@ -1,0 +1,38 @@
+"""Files of keys from anybody, as `key import` reads them: what comes out is sound, and nothing escapes but our errors."""
+
+from __future__ import annotations
+
+from random import Random
+
+from keyvault.core.jwk import PRIVATE_MEMBERS, thumbprint
+from keyvault.core.strength import check_public_key
+from keyvault.crypto.imports import KEYS_MAX, read_keys
+from keyvault.crypto.pairs import private_key
+from keyvault.errors import KeyVaultError
+from tests.fuzz import check_message
+from tests.fuzz.mutation import as_record, mutated_bytes, mutated_json
+
+#: What the encrypted ones of the corpus are encrypted under.
+PASSWORD = b"corpus"
+
+
+def one(data: bytes) -> None:
+    """Take *data* as a file of keys."""
+    try:
+        found = read_keys(data, lambda: PASSWORD)
+    except KeyVaultError as error:
+        check_message(error.message)
+        return
+    assert 1 <= len(found) <= KEYS_MAX
+    for key in found:
+        assert not PRIVATE_MEMBERS & key.public.keys()
+        if key.members["kty"] == "oct":
+            continue
+        check_public_key(key.public)
+        assert thumbprint(key.members) == thumbprint(key.public)
+        if key.private:
+            private_key(key.members)
+
+
+def mutate(data: bytes, rng: Random) -> bytes:
+    return mutated_json(data, rng, as_record) if data[:1] in (b"{", b"[") else mutated_bytes(data, rng)
