@@ -29,6 +29,10 @@ def sign(
     pairs: Annotated[
         list[str] | None, typer.Option("--claim", metavar="NAME=VALUE", help="One claim; JSON where it is JSON.")
     ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--iss", metavar="URL", help="iss; default is the set's issuer.")
+    ] = None,
+    audience: Annotated[list[str] | None, typer.Option("--aud", metavar="NAME", help="aud; can be repeated.")] = None,
     ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="How long the token lives.")] = "10m",
     typ: Annotated[str, typer.Option("--typ", help="Header typ, such as at+jwt.")] = "JWT",
 ) -> None:
@@ -37,7 +41,7 @@ def sign(
 
     \b
     Examples:
-      keyvault token sign id-token --claim sub=alice --claim aud=app
+      keyvault token sign id-token --claim sub=alice --aud app
       keyvault token sign access-token --claims claims.json --ttl 5m --typ at+jwt
     """
     from keyvault.core.text import parse_duration
@@ -49,6 +53,10 @@ def sign(
         raise UsageError(f"--ttl: {error}") from None
     stdin = sys.stdin.buffer.read(1024 * 1024) if claims == "-" else None
     given = operations.read_claims(claims, stdin, pairs or [])
+    if issuer is not None:
+        given["iss"] = issuer
+    if audience:
+        given["aud"] = audience if len(audience) > 1 else audience[0]
     with settings.open() as context:
         token, _key = operations.sign(context, name, given, ttl=lifetime, typ=typ)
     say(token)
@@ -83,11 +91,12 @@ def inspect(token: TokenText, as_json: JSON = False) -> None:
             }
         )
         return
-    from keyvault.core.text import printable
+    from keyvault.core.text import printable, when
 
     say_document({"header": found.token.header, "claims": found.token.claims})
     if found.key:
-        say(f"key {found.key.kid} of {found.key.set}, {found.key.state}")
+        since = when(found.key.life.since, settings.now)
+        say(f"key {found.key.kid} of {found.key.set}, {found.key.state} since {since}")
     else:
         say("key: none of this vault")
     for problem in found.problems:

@@ -108,6 +108,12 @@ class Life:
     token_lifetime: timedelta = timedelta(0)
     newest_at: datetime = datetime(1, 1, 1, tzinfo=UTC)
 
+    @property
+    def since(self) -> datetime:
+        """Since when the key is in its state."""
+        began = {"next": self.created_at, "active": self.activated_at, "retiring": self.deactivated_at}
+        return began.get(self.state, self.ended_at) or self.created_at
+
 
 def _check_instant(instant: datetime) -> None:
     if instant.utcoffset() != timedelta(0) or instant.microsecond:

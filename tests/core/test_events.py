@@ -268,3 +268,13 @@ def test_a_rollback_begins_a_new_spell() -> None:
         None,
     )
     assert life.token_lifetime == 5 * HOUR
+
+
+def test_since_when_a_key_is_in_its_state() -> None:
+    """That is the instant of its last transition; a receipt or a longer lifetime is none."""
+    at = [T0 + number * HOUR for number in range(6)]
+    life = [created(at[0]), published(at[1]), activated(at[2]), Event(at=at[3], event="lifetime", token_lifetime=7_200)]
+    assert [fold(life[:length]).since for length in range(1, 5)] == [at[0], at[0], at[2], at[2]]
+    retiring = [*life, deactivated(at[4], at[4])]
+    assert fold(retiring).since == at[4]
+    assert fold([*retiring, withdrawn(at[5])]).since == at[5]
