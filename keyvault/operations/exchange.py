@@ -64,8 +64,10 @@ def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
     """
     from keyvault.site.documents import public_der, public_pem
 
+    if form in ("p12", "x509", "dotenv", "kubernetes-secret", "apiserver"):
+        raise UsageError(f"--format {form} needs the private half", hint="--private")
     if form not in PUBLIC_FORMATS:
-        raise UsageError(f"--format {form!r:.40} holds private keys", hint="--private, or " + ", ".join(PUBLIC_FORMATS))
+        raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
     if any(key.kty == "oct" for key in keys):
         raise UsageError("a symmetric key has no public half", hint="--private")
     if form in ("jwk", "der") and len(keys) != 1:

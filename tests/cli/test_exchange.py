@@ -530,7 +530,7 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ("id-token --format p12", "--format 'p12' holds private keys"),
+        ("id-token --format p12", "--format p12 needs the private half"),
         ("id-token --format der", "id-token has 2 keys, der holds one"),
         ("id-token --x5c", "a certificate or a password needs the private half"),
         ("id-token --private --format kubernetes-secret", "id-token has 2 keys, kubernetes-secret holds one"),

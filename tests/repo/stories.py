@@ -14,7 +14,7 @@ import functools
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyvault import config
 from keyvault.core import planning
-from keyvault.core.algorithms import KeySpec
+from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
+from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
 from keyvault.core.keys import (
     Envelope,
@@ -39,7 +40,7 @@ from keyvault.core.keys import (
     sealed_to,
 )
 from keyvault.core.pem import CURVES
-from keyvault.core.planning import Amend, Create, Live, Plan, urls_to_ask
+from keyvault.core.planning import Amend, Create, Import, Live, Plan, urls_to_ask
 from keyvault.core.policy import Policy
 from keyvault.core.text import format_duration
 from keyvault.crypto.generate import OKP, ec_members, okp_members
@@ -254,9 +255,14 @@ class Story:
         document: Document | None = None,
         recipients: Mapping[str, Recipient] | None = None,
         files: Mapping[str, bytes | None] | None = None,
+        privates: Container[str] = (),
         what: str = "",
     ) -> Line:
-        """Do what a command does with a plan: make its keys, seal them, and write it all in one commit."""
+        """
+        Do what a command does with a plan: make its keys, seal them, and write it all in one commit.
+
+        Of what it imports, *privates* come with their private halves.
+        """
         keys = dict(line.keys)
         changed: dict[str, Key] = {}
         instants = [now]
@@ -265,6 +271,9 @@ class Story:
             if isinstance(change, Create):
                 key = Key(1, change.set, self._next_public(change.spec), change.events)
                 key = self._seal(key, recipients or line.recipients)
+            elif isinstance(change, Import):
+                key = Key(1, change.set, change.public, change.events)
+                key = self._seal(key, recipients or line.recipients) if key.kid in privates else key
             else:
                 key = amended(changed.get(change.kid) or keys[change.kid], change)
             changed[key.kid] = key
@@ -316,6 +325,8 @@ class Story:
             if self.chance.random() < 0.5:
                 table[member] = self.chance.choice(choices)
         table["allow_short_lead"] = True
+        if self.chance.random() < 0.1:
+            table["external"] = True
         return table
 
     def _some_recipients(self) -> dict[str, Recipient]:
@@ -343,6 +354,7 @@ class Story:
             self._close: 1,
             self._open: 1,
             self._add: 1,
+            self._import: 3,
             self._edit: 4,
             self._write_elsewhere: 1,
         }
@@ -451,11 +463,31 @@ class Story:
         key_set = replace(line, document=document).own.find_set(name)
         return self._commit(line, now, planning.plan_creation(key_set, now), document=document, what="add")
 
+    def _import(self, line: Line, now: datetime) -> Line:
+        """``key import``: of a kid of its own or not, with its private half where one can be taken."""
+        key_set = self._pick(line)
+        role: Role = self.chance.choice(ROLES) if key_set.active else "active"
+        spec = (
+            key_set.policy.spec
+            if role == "next"
+            else key_spec(self.chance.choice((key_set.policy.spec.alg, *ALGORITHMS)))
+        )
+        count = 1 if role == "next" else self.chance.choice((1, 1, 3))
+        publics = [self._next_public(spec) for _ in range(count)]
+        if self.chance.random() < 0.5:
+            publics = [msgspec.structs.replace(one, kid=f"old:{next(self._numbers)}") for one in publics]
+        external = key_set.policy.external or (role == "retiring" and self.chance.random() < 0.5)
+        forced = "the old server is gone" if role == "active" and self.chance.random() < 0.7 else None
+        keep = self.chance.choice((timedelta(0), HOUR, 9 * DAY))
+        plan = plan_import(line.own, key_set.name, publics, now, role=role, keep=keep, forced=forced)
+        privates = () if external else {one.kid for one in publics}
+        return self._commit(line, now, plan, privates=privates, what=f"import as {role}")
+
     def _edit(self, line: Line, now: datetime) -> Line:
         """Edit keyvault.toml by hand; what cannot be a policy is not saved."""
         document = copy.deepcopy(line.document)
         name = self._pick(line).name
-        what = self.chance.choice((*DURATIONS, "alg", "closing", "site", "confirm", "issuer"))
+        what = self.chance.choice((*DURATIONS, "alg", "closing", "external", "site", "confirm", "issuer"))
         if what in ("site", "confirm") and line.sets is not None:
             return line
         if what == "site":
@@ -468,6 +500,8 @@ class Story:
             document[name]["alg"] = self.chance.choice(ALGORITHMS)
         elif what == "closing":
             document[name]["closing"] = True
+        elif what == "external":
+            document[name]["external"] = not document[name].get("external", False)
         elif what == "issuer":
             document[name]["issuer"] = document["site"]["url"] + "/" + self.chance.choice(("one", "two"))
         else:

@@ -75,8 +75,12 @@ def test_legal_histories_raise_no_alarm() -> None:
         "elsewhere",
         "merge",
         "conflict",
+        "import as next",
+        "import as active",
+        "import as retiring",
         "edit site",
         "edit confirm",
+        "edit external",
     }
     assert happened - set(told) == set()
 
@@ -184,13 +188,13 @@ def looks_elsewhere(
     return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),)
 
 
-def makes_what_it_likes(key_set: KeySet, at: datetime) -> Create:
-    return Create(key_set.name, key_spec("ES512"), (Event(at=at, event="created"),))
+def makes_what_it_likes(key_set: KeySet, at: datetime) -> list[planning.Change]:
+    return [Create(key_set.name, key_spec("ES512"), (Event(at=at, event="created"),))]
 
 
-def sees_it_at_once(key_set: KeySet, at: datetime) -> Create:
+def sees_it_at_once(key_set: KeySet, at: datetime) -> list[planning.Change]:
     seen = Event(at=at, event="published", url=key_set.policy.url)
-    return Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"), seen))
+    return [Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"), seen))]
 
 
 _SWAP = planning._swap
@@ -217,11 +221,11 @@ WRONG = [
     pytest.param("first_seen", counts_a_receipt_of_any_url, EARLY, id="the receipt of another url counts"),
     pytest.param("mature_at", a_second_early, {"activated-early"}, id="activated one second early"),
     pytest.param("effective_instant", believes_its_clock, {"instant-before-set"}, id="time runs backwards"),
-    pytest.param("_activated", does_not_say_forced, EARLY, id="a gate is passed in silence"),
-    pytest.param("_activated", promises_an_hour, {"token-lifetime"}, id="policy's token_lifetime is not recorded"),
+    pytest.param("activated", does_not_say_forced, EARLY, id="a gate is passed in silence"),
+    pytest.param("activated", promises_an_hour, {"token-lifetime"}, id="policy's token_lifetime is not recorded"),
     pytest.param("_receipts", looks_elsewhere, {"receipt-url"}, id="the receipt is for another url"),
-    pytest.param("_new_next", sees_it_at_once, {"receipt-too-soon"}, id="a key is seen live before it is published"),
-    pytest.param("_new_next", makes_what_it_likes, {"algorithm-differs"}, id="a key of another algorithm"),
+    pytest.param("new_next", sees_it_at_once, {"receipt-too-soon"}, id="a key is seen live before it is published"),
+    pytest.param("new_next", makes_what_it_likes, {"algorithm-differs"}, id="a key of another algorithm"),
     pytest.param("_swap", leaves_no_next, {"next-missing"}, id="a rotation without a fresh next key"),
     pytest.param("plan_revocation", leaves_nothing_behind, {"active-missing", "next-missing"}, id="nobody steps in"),
 ]
