@@ -618,6 +618,53 @@ def _newcomer(vault: Vault, **more: Any) -> Key:
     return new_key(vault, *events, seal=False, **more)
 
 
+def passing(name: str, *found: str, imported: bool = True, pause: timedelta = timedelta(0), kept: timedelta = KEPT,
+            signs: bool = False) -> None:  # fmt: skip
+    """Register a mutant in which a key passes through active as one that is imported as retiring does, but not quite."""
+
+    def make(vault: Vault) -> str:
+        at = vault.now
+        events = [
+            Event(at=at, event="created", imported=imported),
+            Event(at=at, event="activated", token_lifetime=3_600),
+            Event(at=at + pause, event="deactivated", keep_until=at + pause + kept),
+        ]
+        if signs:
+            events.append(Event(at=at + pause, event="reactivated", token_lifetime=3_600))
+        key = new_key(vault, *events)
+        write(vault, key)
+        return "" if signs else key.path  # that there are two is said of the set
+
+    mutant(name, *found, mends=False)(make)
+
+
+passing("a key of the vault's own that comes as retiring", "activated-unseen", imported=False)
+passing("an imported key that signs for a second", "activated-unseen", pause=SECOND)
+passing("an imported key that is kept too short", "kept-too-short", kept=KEPT - SECOND)
+passing("an imported key that comes back at once", "two-active", signs=True)
+
+
+@mutant("a next key that passes through active in one instant", "activated-early", "next-missing", mends=False)
+def _(vault: Vault) -> str:
+    at, key = vault.now, vault.next()
+    events = (
+        Event(at=at, event="activated", token_lifetime=3_600),
+        Event(at=at, event="deactivated", keep_until=at + KEPT),
+    )
+    write(vault, amended(key, *events))
+    return key.path
+
+
+@mutant("an imported key that takes the place of the active one", "activated-unseen", mends=False)
+def _(vault: Vault) -> str:
+    at, old = vault.now, vault.active()
+    key = new_key(
+        vault, Event(at=at, event="created", imported=True), Event(at=at, event="activated", token_lifetime=3_600)
+    )
+    write(vault, key, amended(old, Event(at=at, event="deactivated", keep_until=at + KEPT)))
+    return key.path
+
+
 @mutant("a kid of another set", "kid-reused", mends=False)
 def _(vault: Vault) -> str:
     key = _newcomer(vault, kid=vault.active("access-token").kid)
