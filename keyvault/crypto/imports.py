@@ -283,6 +283,8 @@ def public_der(public: Mapping[str, str]) -> bytes:
 # --- PEM and DER ----------------------------------------------------------------------------------------
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
+#: How OpenSSL encrypted keys before PKCS#8 (RFC 1421 section 4.6.1.3). The library panics where the IV is cut short.
+_DEK_INFO = re.compile(rb"DEK-Info: *(?:AES-(?:128|192|256)-CBC,[0-9A-Fa-f]{32}|DES-EDE3-CBC,[0-9A-Fa-f]{16})\s")
 _SKIPPED = frozenset({"EC PARAMETERS", "DSA PARAMETERS", "DH PARAMETERS"})
 
 
@@ -298,6 +300,8 @@ def _read_pem(data: bytes, password: _Password) -> Iterator[FoundKey]:
             yield _certificate(text)
         elif label == "OPENSSH PRIVATE KEY":
             yield _private(partial(serialization.load_ssh_private_key, text), password)
+        elif b"DEK-Info" in text and not _DEK_INFO.search(text):
+            raise UsageError("the key is encrypted in a way that is not taken here, or the file is damaged")
         elif label.endswith("PRIVATE KEY"):
             yield _private(partial(serialization.load_pem_private_key, text), password)
         elif label.endswith("PUBLIC KEY"):
