@@ -115,6 +115,13 @@ def versions(verifier: Verifier) -> dict[str, str]:
 # --- programs ---------------------------------------------------------------------------------------------
 
 
+def need(verifier: Verifier) -> None:
+    """Skip where the language of *verifier* is there, but too old for it."""
+    if verifier.language == "node" and verifier.name != "jose":
+        # jwks-rsa, fast-jwt and get-jwks say so.
+        need_node(20)
+
+
 def command(language: str, folder: Path) -> list[str]:
     """Return the command line of the program of *language*, which is compiled in *folder*; skip where it cannot be."""
     return {"python": _python, "node": _node, "go": _go, "java": _java, "rust": _rust, "apache": _apache}[language](
@@ -148,8 +155,7 @@ def need_node(oldest: int = 18) -> None:
 
 
 def _node(folder: Path) -> list[str]:
-    # jwks-rsa, fast-jwt and get-jwks say so.
-    need_node(20)
+    need_node()
     return ["node", str(NODE / "verify.mjs")]
 
 

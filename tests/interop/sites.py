@@ -47,7 +47,8 @@ def hosting(base: str = "") -> Iterator[Host]:
         return headers(path, max_age=10 * MINUTE)
 
     server = make_server(lambda: host.files, answer, port=0, base=base)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # It looks as often whether it shall end, and hundreds of tests have a host each.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     host.url = f"http://localhost:{server.server_address[1]}{base}"
     try:

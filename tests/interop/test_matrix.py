@@ -18,7 +18,7 @@ from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_jwk_set
 from tests.interop import scenes
 from tests.interop.expected import EXPECTED
-from tests.interop.programs import LANGUAGES, VERIFIERS, Process, Verifier, command, published_at
+from tests.interop.programs import LANGUAGES, VERIFIERS, Process, Verifier, command, need, published_at
 from tests.interop.scenes import MIXED, SPECS, Shown, Story, alg_of, issuer_of
 from tests.interop.sites import Host, hosting
 from tests.site.vaults import SITE
@@ -30,15 +30,18 @@ PAUSE = 31
 #: Whose story is told in the fast tests too.
 QUICK = ("pyjwt", "joserfc", "jose")
 
-Program = Callable[[str], list[str]]
+#: Gives the command line of a verifier, up to its name.
+Program = Callable[[Verifier], list[str]]
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Give a function that returns the command line of a language; each is compiled once."""
+    """Give a function that returns the command line of a verifier; the program of a language is compiled once."""
     found: dict[str, list[str]] = {}
 
-    def find(language: str) -> list[str]:
+    def find(verifier: Verifier) -> list[str]:
+        need(verifier)
+        language = verifier.language
         if language not in found:
             found[language] = command(language, tmp_path_factory.mktemp(language))
         return found[language]
@@ -83,7 +86,7 @@ def test_an_algorithm(program: Program, alone: Shown, name: str, label: str) -> 
     with hosting() as host:
         host.files = alone.site
         address = f"{host.url}/{published_at(issuer)}"
-        with Process(program(verifier.language), verifier, address, issuer, [alg_of(label)]) as process:
+        with Process(program(verifier), verifier, address, issuer, [alg_of(label)]) as process:
             said = process.ask(alone.good[label])
             bad = {wrong: process.ask(token) for wrong, token in alone.bad[label].items()}
 
@@ -111,7 +114,7 @@ def test_all_algorithms_in_one_set(program: Program, crowd: Shown, name: str) ->
     algs = sorted({alg_of(label) for label in SPECS})
     with hosting() as host:
         host.files = crowd.site
-        with Process(program(verifier.language), verifier, jwks_uri(host), SITE, algs) as process:
+        with Process(program(verifier), verifier, jwks_uri(host), SITE, algs) as process:
             said = {label: process.ask(token) for label, token in crowd.good.items()}
 
     if expected.crowd is None:
@@ -169,7 +172,7 @@ def test_a_story(program: Program, story: Story, name: str) -> None:
     good = {label: label in knows(name) for label in MIXED}
     none = dict.fromkeys(MIXED, False)
     with hosting() as host:
-        reader = Reader(program(verifier.language), verifier, host)
+        reader = Reader(program(verifier), verifier, host)
         host.files = story.sites["mixed"]
         with reader.process() as process:
             assert reader.asked(process, story, "retiring") == good
@@ -201,7 +204,7 @@ def waiting(program: Program, story: Story) -> Iterator[Callable[[str], tuple[Re
     with ExitStack() as stack:
         for name, verifier in VERIFIERS.items():
             try:
-                line = program(verifier.language)
+                line = program(verifier)
             except pytest.skip.Exception:
                 continue
             reader = Reader(line, verifier, stack.enter_context(hosting()))
@@ -213,7 +216,7 @@ def waiting(program: Program, story: Story) -> Iterator[Callable[[str], tuple[Re
         begin = time.monotonic()
 
         def get(name: str) -> tuple[Reader, Process]:
-            program(VERIFIERS[name].language)
+            program(VERIFIERS[name])
             time.sleep(max(0, begin + PAUSE - time.monotonic()))
             return found[name]
 
