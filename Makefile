@@ -25,7 +25,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast sweep lint bench fuzz mutation screenshots lock clean help prepare
+.PHONY: demo test test-fast sweep interop lint bench fuzz mutation screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -41,6 +41,9 @@ test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes t
 
 sweep: $(VENV)/installed  ## Go through more than a million schedules, by the real planners
 	$(BIN)/python -m pytest tests/core/test_sweep.py tests/core/test_machine.py tests/core/test_rehearsal.py
+
+interop: prepare $(VENV)/installed  ## Try the site on every verifier, and write docs/interop.md
+	$(BIN)/python -m tests.interop.page
 
 lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff check .
@@ -75,7 +78,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 
 clean:  ## Remove everything that make made
 	rm -rf build dist $(VENV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/node/node_modules tests/interop/java/target
+	rm -rf tests/node/node_modules tests/interop/java/target tests/interop/rust/target tests/interop/rust/Cargo.lock
 	find $(wildcard bench keyvault tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## List the targets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ import jwt.jwk_set_cache
 import jwt.jwks_client
 import pytest
 
-from tests.interop.test_verifiers import NODE
+from tests.interop.programs import need_node
 
 
 class Clock:
@@ -40,8 +39,7 @@ class Verifiers:
     """
 
     def __init__(self, jwks_uri: str, issuer: str, audience: str, now: datetime, patch: pytest.MonkeyPatch) -> None:
-        if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
-            pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
+        need_node()
         self.clock = Clock(now)
         for module in (jwt.api_jwk, jwt.jwk_set_cache, jwt.jwks_client):
             patch.setattr(module, "time", self.clock)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from keyvault.operations import keys, people
+from tests.interop.programs import NODE, need_node
 from tests.site.vaults import Lab, new_lab
 
 pytestmark = pytest.mark.interop
 
 KINDS = {"p256": ("ECDH-ES+A256KW", "P-256"), "rsa": ("RSA-OAEP-256", None)}
-NODE = Path(__file__).parents[1] / "node"
 
 _OPEN = """
 import { webcrypto } from "node:crypto";
@@ -46,8 +46,7 @@ def with_jq_and_jose(lab: Lab, record: str, identity: Path) -> bytes | None:
 
 
 def with_npm_jose(lab: Lab, record: str, identity: Path) -> bytes | None:
-    if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
-        pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
+    need_node()
     done = subprocess.run(
         ["node", "--input-type=module", "--eval", _OPEN, str(lab.folder / record), str(identity)],
         cwd=NODE,

@@ -26,19 +26,16 @@ from lxml import html
 
 from keyvault.crypto.tokens import TokenSigner
 from keyvault.operations import keys, tokens
-from tests.interop.test_verifiers import AUDIENCE, NODE, SETS, Host, hosting
+from tests.interop.programs import JAVA, NODE, build, compile_java, go_environment, need_node
+from tests.interop.sites import AUDIENCE, FUTURE, PAST, Host, hosting
 from tests.site.vaults import MINUTE, SITE, Lab, MakeVault, new_lab
 
 pytestmark = pytest.mark.interop
 
-GO = Path(__file__).parent / "go"
-JAVA = Path(__file__).parent / "java"
-
+SETS = {alg.lower(): alg for alg in ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")}
 LANGUAGES = ("curl", "pyjwt", "jose", "go", "java")
 #: Nimbus makes a verifier from a Java key, which it cannot make from an Edwards one; the page says so.
 UNKNOWN = {"java": {"EdDSA"}}
-
-PAST, FUTURE = 1_700_000_000, 4_102_444_800
 
 
 def snippets(page: bytes) -> dict[str, str]:
@@ -202,13 +199,6 @@ def run(command: list[str], project: Path, signed: list[str], **environ: str) ->
     return lines
 
 
-def build(command: list[str], project: Path, **environ: str) -> None:
-    """Run *command*, which checks or compiles *project* and has nothing to print."""
-    done = subprocess.run(command, cwd=project, env={**os.environ, **environ}, capture_output=True, text=True)
-    # On standard error a Java virtual machine may tell which options it picked up.
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-
-
 _PYTHON = """
 import json, sys
 import jwt
@@ -246,8 +236,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 
 def with_jose(snippet: str, project: Path, signed: list[str]) -> list[str]:
-    if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
-        pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
+    need_node()
     (project / "verify.mjs").write_text(snippet)
     (project / "node_modules").symlink_to(NODE / "node_modules")
     return run(["node", "--input-type=module", "--eval", _JAVASCRIPT], project, signed)
@@ -262,44 +251,10 @@ def with_go(snippet: str, project: Path, signed: list[str]) -> list[str]:
     return run([str(project / "snippet")], project, signed)
 
 
-def go_environment(project: Path) -> dict[str, str]:
-    """Copy the Go module of the tests to *project*, and return what its builds need; skip where there is no Go."""
-    if not shutil.which("go"):
-        pytest.skip("Go is not installed")
-    # No test fetches anything, neither modules nor a newer Go.
-    offline = {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
-    shutil.copytree(GO, project, dirs_exist_ok=True)
-    needed = re.search(r"^go (\S+)$", (project / "go.mod").read_text(), re.MULTILINE)
-    there = subprocess.run(["go", "version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    assert needed is not None
-    if numbers(there) < numbers(needed[1]):
-        pytest.skip(f"Go {there.removeprefix('go')} is too old: go-oidc needs {needed[1]}")
-    fetched = subprocess.run(["go", "mod", "download"], cwd=project, env={**os.environ, **offline}, capture_output=True)
-    if fetched.returncode:
-        pytest.skip("the Go modules of tests/interop/go are not fetched: make prepare")
-    return offline
-
-
-def numbers(version: str) -> list[int]:
-    """Return the numbers of a version of Go; a release candidate counts as its release."""
-    return [int(number) for number in re.findall(r"\d+", re.split("rc|beta", version)[0])]
-
-
 def with_java(snippet: str, project: Path, signed: list[str]) -> list[str]:
-    if not shutil.which("javac") or not shutil.which("java"):
-        pytest.skip("the Java development kit is not installed")
-    if not (JAVA / "target" / "complete").exists():
-        pytest.skip("the Maven dependencies of tests/interop/java are not fetched: make prepare")
     (project / "Verifier.java").write_text(snippet, encoding="utf-8")
     shutil.copy(JAVA / "Main.java", project)
-    libraries = str(JAVA / "target" / "lib" / "*")
-    # Compilers of the JVM run for a second: the optimising one would only get in their way.
-    build(
-        ["javac", "-J-XX:TieredStopAtLevel=1", "-Xlint:all", "-Werror", "-cp", libraries, "Main.java", "Verifier.java"],
-        project,
-    )
-    classes = os.pathsep.join((".", libraries))
-    return run(["java", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8", "-cp", classes, "Main"], project, signed)
+    return run([*compile_java(project, "Main.java", "Verifier.java"), "Main"], project, signed)
 
 
 Program = Callable[[str, Path, list[str]], list[str]]

@@ -30,6 +30,7 @@ from keyvault.errors import UsageError
 
 _RS, _PS, _ES = (tuple(f"{family}{size}" for size in (256, 384, 512)) for family in ("RS", "PS", "ES"))
 _RFC_7518 = (*_RS, *_PS, *_ES)
+_ML_DSA = ("ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ CONSUMERS = {
     "authlib": Consumer(AUTHLIB, (*_RFC_7518, "ES256K", "EdDSA")),
     "go-jose": Consumer(GO_JOSE, (*_RFC_7518, "EdDSA")),
     "go-oidc": Consumer(GO_OIDC, (*_RFC_7518, "EdDSA")),
-    "jose": Consumer(JOSE, (*_RFC_7518, "EdDSA", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")),
+    "jose": Consumer(JOSE, (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
     "joserfc": Consumer(JOSERFC, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448")),
     "jsonwebtoken": Consumer(RUST, (*_RS, *_PS, "ES256", "ES384", "EdDSA")),
-    "jwcrypto": Consumer(JWCRYPTO, (*_RFC_7518, "ES256K", "EdDSA")),
+    "jwcrypto": Consumer(JWCRYPTO, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448", *_ML_DSA)),
     "jwks-rsa": Consumer(JWKS_RSA, _RFC_7518),
     "jwx": Consumer(JWX, (*_RFC_7518, "EdDSA", "Ed25519")),
     "keyfunc": Consumer(KEYFUNC, (*_RFC_7518, "EdDSA")),

@@ -133,9 +133,7 @@ RULES: dict[str, Rule] = {
     "x25519": Rule("error", (GO_JOSE, KUBERNETES, "go-oidc before 3.20")),
     "uncommon-keys": Rule("note"),
     "eddsa": Rule("note", (JWKS_RSA, NIMBUS, KUBERNETES)),
-    "rfc-9864-alg": Rule(
-        "warning", (PYJWT, JWKS_RSA, GO_OIDC, GO_JOSE, KEYFUNC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
-    ),
+    "rfc-9864-alg": Rule("warning", (PYJWT, JWKS_RSA, GO_OIDC, GO_JOSE, KEYFUNC, AUTHLIB, NIMBUS, RUST, KUBERNETES)),
     # --- what a key says about itself
     "kid-not-text": Rule("error", ALL),
     "member-not-text": Rule(

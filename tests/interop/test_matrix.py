@@ -1,0 +1,267 @@
+"""
+Real verifiers read rendered sites over HTTP: each algorithm, mixed sets, a rotation, a rollback, a revocation.
+
+The programs are those of `tests.interop.programs`, each with the library's own cache; what they are expected to refuse
+is in expected.toml. `make interop` runs this and writes docs/interop.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from keyvault.core.lint.consumers import CONSUMERS
+from keyvault.core.lint.documents import Source, lint_jwk_set
+from tests.interop import scenes
+from tests.interop.expected import EXPECTED
+from tests.interop.programs import LANGUAGES, VERIFIERS, Process, Verifier, command, need, published_at
+from tests.interop.scenes import MIXED, SPECS, Shown, Story, alg_of, issuer_of
+from tests.interop.sites import Host, hosting
+from tests.site.vaults import SITE
+
+pytestmark = pytest.mark.interop
+
+#: PyJWT, jose and Nimbus wait for 30 s after a fetch before they fetch for an unknown kid.
+PAUSE = 31
+#: Whose story is told in the fast tests too.
+QUICK = ("pyjwt", "joserfc", "jose")
+
+#: Gives the command line of a verifier, up to its name.
+Program = Callable[[Verifier], list[str]]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Give a function that returns the command line of a verifier; the program of a language is compiled once."""
+    found: dict[str, list[str]] = {}
+
+    def find(verifier: Verifier) -> list[str]:
+        need(verifier)
+        language = verifier.language
+        if language not in found:
+            found[language] = command(language, tmp_path_factory.mktemp(language))
+        return found[language]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return scenes.alone(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return scenes.crowd(tmp_path_factory.mktemp("crowd"))
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return scenes.story(tmp_path_factory.mktemp("story"))
+
+
+def each_verifier(quick: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """Run a test for each verifier; it is slow but for those of *quick*."""
+    marks = {name: () if name in quick else (pytest.mark.slow,) for name in VERIFIERS}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in VERIFIERS])
+
+
+def knows(name: str) -> list[str]:
+    """Return the algorithms of a mixed set that a verifier takes."""
+    return [label for label in MIXED if label not in EXPECTED[name].refuses]
+
+
+# --- each algorithm in a JWK Set of its own -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", SPECS)
+@each_verifier()
+def test_an_algorithm(program: Program, alone: Shown, name: str, label: str) -> None:
+    """A token verifies, or is refused in the words that are expected; with changed claims or a foreign key, it never does."""
+    verifier, issuer = VERIFIERS[name], issuer_of(label)
+    with hosting() as host:
+        host.files = alone.site
+        address = f"{host.url}/{published_at(issuer)}"
+        with Process(program(verifier), verifier, address, issuer, [alg_of(label)]) as process:
+            said = process.ask(alone.good[label])
+            bad = {wrong: process.ask(token) for wrong, token in alone.bad[label].items()}
+
+    assert_expected(said, name, label)
+    assert all(bad.values()), f"accepted: {bad}"
+
+
+def assert_expected(said: str, name: str, label: str) -> None:
+    """Fail unless a verifier takes what it is expected to take, and refuses the rest in the words that are expected."""
+    refusal = EXPECTED[name].refuses.get(label)
+    if refusal is None:
+        assert said == "", f"{name} refuses {label}"
+    else:
+        assert said, f"{name} takes {label} now: out with it from expected.toml"
+        assert refusal.says in said
+
+
+# --- a set of all algorithms ------------------------------------------------------------------------------------
+
+
+@each_verifier()
+def test_all_algorithms_in_one_set(program: Program, crowd: Shown, name: str) -> None:
+    """What is ok alone is ok among all others, unless the set as a whole is lost; then lint names the verifier."""
+    verifier, expected = VERIFIERS[name], EXPECTED[name]
+    algs = sorted({alg_of(label) for label in SPECS})
+    with hosting() as host:
+        host.files = crowd.site
+        with Process(program(verifier), verifier, jwks_uri(host), SITE, algs) as process:
+            said = {label: process.ask(token) for label, token in crowd.good.items()}
+
+    if expected.crowd is None:
+        assert {label for label, text in said.items() if text} == set(expected.refuses)
+    else:
+        assert all(expected.crowd.says in text for text in said.values())
+    lost = [label for label, text in said.items() if text and label not in expected.refuses]
+    if lost:
+        assert CONSUMERS[verifier.consumer].label in hurt_by_errors(crowd)
+
+
+def hurt_by_errors(shown: Shown) -> set[str]:
+    """Return whom lint says that the JWK Set of a site hurts, in errors."""
+    found = lint_jwk_set(Source("it", shown.site[".well-known/jwks.json"], f"{SITE}/.well-known/jwks.json"))
+    return {who for finding in found if finding.level == "error" for who in finding.hurts}
+
+
+# --- a mixed set through a rotation, a rollback and a revocation ---------------------------------------------------
+
+
+def jwks_uri(host: Host) -> str:
+    return f"{host.url}/.well-known/jwks.json"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Someone who reads the JWK Set of a host, with one verifier."""
+
+    line: list[str]
+    verifier: Verifier
+    host: Host
+
+    def process(self) -> Process:
+        return Process(self.line, self.verifier, jwks_uri(self.host), SITE, MIXED)
+
+    def afresh(self, story: Story, site: str, *signers: str) -> dict[str, dict[str, bool]]:
+        """Deploy *site*, start a new process, and return what it makes of the tokens of *signers*."""
+        self.host.files = story.sites[site]
+        with self.process() as process:
+            return {signer: self.asked(process, story, signer) for signer in signers}
+
+    def asked(self, process: Process, story: Story, signer: str) -> dict[str, bool]:
+        """Return which tokens of *signer* the *process* accepts, by alg."""
+        return {label: not process.ask(token) for label, token in story.tokens[signer].items()}
+
+
+@each_verifier(quick=QUICK)
+def test_a_story(program: Program, story: Story, name: str) -> None:
+    """
+    A set of RSA, P-256 and Ed25519, with keys of every state, serves all who know one of them, whatever is done to it.
+
+    Before a deploy they live on what they fetched; after it, a new process sees what the new site says.
+    """
+    verifier, expected = VERIFIERS[name], EXPECTED[name]
+    good = {label: label in knows(name) for label in MIXED}
+    none = dict.fromkeys(MIXED, False)
+    with hosting() as host:
+        reader = Reader(program(verifier), verifier, host)
+        host.files = story.sites["mixed"]
+        with reader.process() as process:
+            assert reader.asked(process, story, "retiring") == good
+            assert reader.asked(process, story, "active") == good
+            # Rotated, but not deployed: verifiers hold the next keys already.
+            assert reader.asked(process, story, "next") == good
+        assert_fetches(host.asked[".well-known/jwks.json"], expected.asks)
+
+        rotated = reader.afresh(story, "rotated", "retiring", "active", "next")
+        assert rotated == {"retiring": none, "active": good, "next": good}
+        assert reader.afresh(story, "back", "active", "next") == {"active": good, "next": good}
+        revoked = reader.afresh(story, "revoked", "active", "next", "later")
+        assert revoked == {"active": none, "next": good, "later": good}
+
+
+def assert_fetches(count: int, asks: str) -> None:
+    """Fail unless a verifier, or the program for one that fetches nothing, asked the host as it is expected to."""
+    assert (count > 1) if asks == "each kid" else (count == 1)
+
+
+@pytest.fixture(scope="module")
+def waiting(program: Program, story: Story) -> Iterator[Callable[[str], tuple[Reader, Process]]]:
+    """
+    Give the process of each verifier that knows a mixed set, whose host serves what came after the revocation.
+
+    All begin to wait at the same time, so that the pause after a fetch passes once for all of them.
+    """
+    found: dict[str, tuple[Reader, Process]] = {}
+    with ExitStack() as stack:
+        for name, verifier in VERIFIERS.items():
+            try:
+                line = program(verifier)
+            except pytest.skip.Exception:
+                continue
+            reader = Reader(line, verifier, stack.enter_context(hosting()))
+            reader.host.files = story.sites["mixed"]
+            process = stack.enter_context(reader.process())
+            assert reader.asked(process, story, "active") == {label: label in knows(name) for label in MIXED}
+            reader.host.files = story.sites["revoked"]
+            found[name] = reader, process
+        begin = time.monotonic()
+
+        def get(name: str) -> tuple[Reader, Process]:
+            program(VERIFIERS[name])
+            time.sleep(max(0, begin + PAUSE - time.monotonic()))
+            return found[name]
+
+        yield get
+
+
+@each_verifier()
+def test_an_unknown_kid(waiting: Callable[[str], tuple[Reader, Process]], story: Story, name: str) -> None:
+    """Whether a verifier that runs on fetches again for a key that it has not seen, and then lets go of a revoked one."""
+    expected = EXPECTED[name]
+    reader, process = waiting(name)
+    before = reader.host.asked[".well-known/jwks.json"]
+
+    later = reader.asked(process, story, "later")
+    refetched = reader.host.asked[".well-known/jwks.json"] > before
+    unseen, seen = (any(reader.asked(process, story, signer).values()) for signer in ("again", "active"))
+
+    assert later == {label: label in knows(name) and expected.refetches for label in MIXED}
+    assert refetched == expected.refetches
+    # Any: jwks-rsa has room for five keys.
+    assert unseen != expected.forgets
+    assert seen == (unseen or expected.remembers)
+
+
+def test_lint_has_no_word_against_a_mixed_set(story: Story) -> None:
+    """What all of these verifiers take is what lint finds nothing in, but for a note on EdDSA that names who lacks it."""
+    for site in story.sites.values():
+        found = list(lint_jwk_set(Source("it", site[".well-known/jwks.json"], f"{SITE}/.well-known/jwks.json")))
+        assert {(one.level, one.code) for one in found} <= {("note", "eddsa"), ("note", "over-8-keys")}
+        named = {who for one in found if one.code == "eddsa" for who in one.hurts}
+        lacking = {
+            CONSUMERS[verifier.consumer].label
+            for verifier in VERIFIERS.values()
+            if verifier.consumer and "EdDSA" in EXPECTED[verifier.name].refuses
+        }
+        assert lacking <= named
+
+
+@pytest.mark.parametrize("name", [name for name, verifier in VERIFIERS.items() if verifier.consumer])
+def test_lint_knows_the_algorithms(name: str) -> None:
+    """The algorithms that lint has for a verifier are those that it takes here; EdDSA is that on Ed25519."""
+    taken = {alg_of(label) for label in SPECS if label not in EXPECTED[name].refuses and label != "EdDSA Ed448"}
+
+    assert set(CONSUMERS[VERIFIERS[name].consumer].algs) & set(SPECS) == taken
+
+
+def test_every_language_has_a_verifier() -> None:
+    assert {verifier.language for verifier in VERIFIERS.values()} == set(LANGUAGES)
