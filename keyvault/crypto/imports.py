@@ -113,6 +113,8 @@ _WRONG = "the password is wrong, or the file is damaged"
 
 
 def _read(data: bytes, password: _Password) -> Iterator[FoundKey]:
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return _read_json(data, password)  # a member of it may be PEM
     if b"-----BEGIN " in data:
         return _read_pem(data, password)
     if data[:1] == b"\x30":
@@ -221,12 +223,22 @@ def _decrypt(document: Mapping[str, Any], password: bytes) -> bytes:
 
 # --- Keycloak -------------------------------------------------------------------------------------------
 
-#: Where each kind of provider has its key.
-_PROVIDER_KEYS = ("privateKey", "ecdsaPrivateKey", "ecdhPrivateKey", "eddsaPrivateKey")
+#: Where each kind of provider has its key, and what that is for where nothing is said.
+_PROVIDER_KEYS = {
+    "privateKey": "sig",
+    "ecdsaPrivateKey": "sig",
+    "ecdhPrivateKey": "enc",
+    "eddsaPrivateKey": "sig",
+    "mldsaPrivateKey": "sig",
+}
 
 
 def _read_realm(providers: object) -> Iterator[FoundKey]:
-    """Yield the keys of a realm's providers, those of the highest priority first: Keycloak signs with these."""
+    """
+    Yield the keys of a realm's providers, as Keycloak's DefaultKeyManager goes through them.
+
+    The one that it signs with comes first: active ones by priority, then passive ones, which it only verifies with.
+    """
     if not isinstance(providers, list):
         raise UsageError("the realm has no key providers")
     configs = []
@@ -235,25 +247,39 @@ def _read_realm(providers: object) -> Iterator[FoundKey]:
         if isinstance(config, dict):
             plain = {name: str(value[0]) for name, value in config.items() if isinstance(value, list) and value}
             if plain.get("enabled") != "false" and str(provider.get("providerId")) != "aes-generated":
-                configs.append(plain)
-    for config in sorted(configs, key=_priority, reverse=True):
-        text = next((config[name] for name in _PROVIDER_KEYS if name in config), None)
+                configs.append((plain.get("active") == "false", -_priority(plain), str(provider.get("id", "")), plain))
+    for *_, config in sorted(configs, key=lambda one: one[:3]):
+        name = next((name for name in _PROVIDER_KEYS if name in config), None)
         secret = config.get("secret")
-        if "*" in (text or secret or ""):
+        if "*" in (config[name] if name else secret or ""):
             raise UsageError("the realm's private keys are masked", hint="export it on the server: kc.sh export")
-        alg = config.get("algorithm")
-        if text is not None:
-            key = _load(serialization.load_der_private_key, _from_base64(text), None)
-            found = FoundKey(members_of(key))
-            yield FoundKey(found.members, kid_of_spki(found.public), _keycloak_use(config), alg)
+        if name is not None:
+            found = FoundKey(members_of(_provider_key(config[name])))
+            use = _keycloak_use(config) or _PROVIDER_KEYS[name]
+            kid = config.get("kid") if name == "privateKey" else None
+            yield FoundKey(found.members, kid or kid_of_spki(found.public), use, _keycloak_algorithm(config, name, use))
         elif secret is not None:
             padded = secret + "=" * (-len(secret) % 4)
             members = {"kty": "oct", "k": b64u(base64.urlsafe_b64decode(padded))}
-            yield FoundKey(members, config.get("kid"), "sig", alg)
+            yield FoundKey(members, config.get("kid"), "sig", config.get("algorithm"))
+
+
+def _provider_key(text: str) -> Any:
+    """Load a key that Keycloak made, in Base64, or one that was uploaded to it, in PEM."""
+    if "-----BEGIN " in text:
+        return _load(serialization.load_pem_private_key, text.encode(), None)
+    return _load(serialization.load_der_private_key, _from_base64(text), None)
 
 
 def _keycloak_use(config: Mapping[str, str]) -> str | None:
     return {"SIG": "sig", "ENC": "enc"}.get(config.get("keyUse", "").upper())
+
+
+def _keycloak_algorithm(config: Mapping[str, str], name: str, use: str) -> str | None:
+    if name == "ecdhPrivateKey":
+        return config.get("ecdhAlgorithm", "ECDH-ES")
+    usual = {"sig": "RS256", "enc": "RSA-OAEP"}[use] if name == "privateKey" else None
+    return config.get("algorithm", usual)
 
 
 def _priority(config: Mapping[str, str]) -> int:
