@@ -383,7 +383,9 @@ def write_private_file(path: Path, data: bytes) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:
-        raise UsageError(f"{path} exists already: an identity is never overwritten", hint="name another file") from None
+        raise UsageError(
+            f"{path} exists already: a private key is never overwritten", hint="name another file"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(handle, "wb") as file:
