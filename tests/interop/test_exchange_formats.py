@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.jwk import b64u, b64u_decode, thumbprint
 from keyvault.crypto.exports import encode
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.imports import FoundKey, public_der, read_keys
@@ -428,7 +428,7 @@ _STEP_MAKES = {
     "RSA": ["--kty", "RSA"],
     **{crv: ["--kty", "EC", "--crv", crv] for crv in ("P-256", "P-384", "P-521")},
     "Ed25519": ["--kty", "OKP", "--crv", "Ed25519"],
-    "oct": ["--kty", "oct"],
+    "oct": ["--kty", "oct", "--size", "48"],
     "enc": ["--kty", "RSA", "--use", "enc"],
     "kid": ["--kid", "payments-2026"],
 }
@@ -446,6 +446,9 @@ def test_we_read_what_step_makes(what: str, encrypted: bool, step: Path, tmp_pat
 
     if what == "oct":
         assert (found.use, found.alg) == ("sig", "HS256")
+        # Whatever its help says of bits; and the public file is none.
+        assert len(b64u_decode(found.members["k"], what="k")) == 48
+        assert json.loads((tmp_path / "public.json").read_bytes())["k"] == found.members["k"]
         return
     public = json.loads((tmp_path / "public.json").read_bytes())
     assert (found.kid, found.use, found.alg) == (public["kid"], public["use"], public["alg"])
