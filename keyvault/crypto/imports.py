@@ -6,13 +6,14 @@ Says what a file holds. Every private key that leaves here has halves that belon
 it may quote the key.
 
 Sources: RFC 7517 (JWK, and section 7 for encrypted ones), RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1),
-RFC 5915 (SEC1), RFC 7292 (PKCS#12), RFC 5280 (X.509); Keycloak's org.keycloak.keys.
+RFC 5915 (SEC1), RFC 9881 (ML-DSA), RFC 7292 (PKCS#12), RFC 5280 (X.509); Keycloak's org.keycloak.keys.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 import warnings
@@ -30,7 +31,7 @@ from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
 from keyvault.crypto.identities import allow_many_rounds
 from keyvault.crypto.pairs import private_key
-from keyvault.errors import JWKError, UsageError
+from keyvault.errors import JWKError, UsageError, WeakKeyError
 
 FILE_MAX = 1024 * 1024
 KEYS_MAX = 64
@@ -268,7 +269,7 @@ def _provider_key(text: str) -> Any:
     """Load a key that Keycloak made, in Base64, or one that was uploaded to it, in PEM."""
     if "-----BEGIN " in text:
         return _load(serialization.load_pem_private_key, text.encode(), None)
-    return _load(serialization.load_der_private_key, _from_base64(text), None)
+    return _load(serialization.load_der_private_key, _seed_alone(_from_base64(text)), None)
 
 
 def _keycloak_use(config: Mapping[str, str]) -> str | None:
@@ -296,8 +297,6 @@ def _from_base64(text: str) -> bytes:
 
 def kid_of_spki(public: Mapping[str, str]) -> str:
     """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
-    import hashlib
-
     return b64u(hashlib.sha256(public_der(public)).digest())
 
 
@@ -326,18 +325,29 @@ def _read_pem(data: bytes, password: _Password) -> Iterator[FoundKey]:
         elif label == "OPENSSH PRIVATE KEY":
             yield _private(partial(serialization.load_ssh_private_key, text), password)
         elif label.endswith("PRIVATE KEY"):
-            yield _private(partial(serialization.load_pem_private_key, text), password)
+            der = _body(text) if label == "PRIVATE KEY" else b""
+            alone = _seed_alone(der)
+            load = serialization.load_pem_private_key if alone == der else serialization.load_der_private_key
+            yield _private(partial(load, text if alone == der else alone), password)
         elif label.endswith("PUBLIC KEY"):
             yield _public(_load(serialization.load_pem_public_key, text))
         else:
             raise UsageError(f"a PEM block {label} holds no key that is taken here")
 
 
+def _body(block: bytes) -> bytes:
+    """Return what a block of PEM holds, or nothing where that is not Base64."""
+    try:
+        return base64.b64decode(block.split(b"-----")[2], validate=False)
+    except binascii.Error:
+        return b""
+
+
 def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
     if _is_pkcs12(data):
         return _read_pkcs12(data, password)
     readers: tuple[Callable[[], FoundKey], ...] = (
-        lambda: _private(partial(serialization.load_der_private_key, data), password),
+        lambda: _private(partial(serialization.load_der_private_key, _seed_alone(data)), password),
         lambda: _public(_load(serialization.load_der_public_key, data)),
         lambda: _certificate(data),
     )
@@ -347,6 +357,33 @@ def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
         except _UnreadableError:
             continue
     raise UsageError("neither a key nor a certificate in DER")
+
+
+_ML_DSA = re.compile(
+    rb"\x30\x82..\x02\x01\0(\x30\x0b\x06\x09`\x86H\x01e\x03\x04\x03[\x11-\x13])\x04\x82..(.+)", re.DOTALL
+)
+_BOTH = re.compile(rb"\x30\x82..\x04\x20(.{32})\x04\x82..(.+)", re.DOTALL)
+
+
+def _seed_alone(der: bytes) -> bytes:
+    """
+    Return a PKCS#8 of ML-DSA with the seed alone; other bytes as they are.
+
+    OpenSSL and Bouncy Castle write what the seed expands to beside it, which the cryptography package does not read.
+    """
+    found = _ML_DSA.fullmatch(der)
+    if found is None:
+        return der
+    both = _BOTH.fullmatch(found[2])
+    if both is None:
+        raise JWKError("an ML-DSA key without its seed cannot be a JWK")
+    alone = b"\x30\x34\x02\x01\0" + found[1] + b"\x04\x22\x80\x20" + both[1]
+    public = public_members(_load(serialization.load_der_private_key, alone, None).public_key())["pub"]
+    raw = b64u_decode(public, what="member 'pub'")
+    # It begins with rho, K and tr (FIPS 204 algorithm 24); tr is a hash of the public key.
+    if both[2][:32] != raw[:32] or both[2][64:128] != hashlib.shake_256(raw).digest(64):
+        raise WeakKeyError("the seed of the ML-DSA key belongs to another key")
+    return alone
 
 
 def _is_pkcs12(data: bytes) -> bool:

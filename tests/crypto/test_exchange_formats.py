@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from keyvault.core.jwk import b64u_decode
 from keyvault.crypto.exports import encode
 from keyvault.crypto.imports import FoundKey, kid_of_spki, read_keys
-from keyvault.errors import UsageError
+from keyvault.errors import JWKError, UsageError, WeakKeyError
 from keyvault.operations.exchange import public_half
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members
 
@@ -122,3 +126,50 @@ def test_what_says_nothing_says_nothing() -> None:
 
     assert json.loads(data) == bare
     assert (read(data).use, read(data).alg) == (None, None)
+
+
+# --- ML-DSA as others write it ------------------------------------------------------------------------------------
+
+
+def _tlv(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + value
+
+
+def expanded(kind: str, *, other: bool = False, seed: bool = True) -> bytes:
+    """
+    Return the ML-DSA key of *kind* in PKCS#8 with what its seed expands to, as OpenSSL 3.5 writes it.
+
+    Of the expanded key only rho and tr are right, which tell whose it is (FIPS 204 algorithm 24): the rest is not looked
+    at, and has the right length.
+
+    Args:
+        kind: Which one.
+        other: Put the expanded key of another one there.
+        seed: Whether the seed is there.
+    """
+    public = b64u_decode(key(kind)["pub"], what="pub")
+    shown = public if not other else public[::-1]
+    size = {"ML-DSA-44": 2560, "ML-DSA-65": 4032, "ML-DSA-87": 4896}[kind]
+    long = (shown[:32] + bytes(32) + hashlib.shake_256(shown).digest(64)).ljust(size, b"\1")
+    inner = _tlv(0x04, long)
+    if seed:
+        inner = _tlv(0x30, _tlv(0x04, b64u_decode(key(kind)["priv"], what="priv")) + inner)
+    algorithm = _tlv(0x30, _tlv(0x06, bytes.fromhex("608648016503040311")[:-1] + bytes([0x11 + ML_DSA.index(kind)])))
+    return _tlv(0x30, b"\x02\x01\x00" + algorithm + _tlv(0x04, inner))
+
+
+def as_pem(der: bytes) -> bytes:
+    return b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(der) + b"-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("encode_der", [bytes, as_pem], ids=["DER", "PEM"])
+@pytest.mark.parametrize("kind", ML_DSA)
+def test_ml_dsa_with_what_its_seed_expands_to(kind: str, encode_der: Callable[[bytes], bytes]) -> None:
+    """The seed is the key; what stands beside it must belong to it."""
+    assert read(encode_der(expanded(kind))).members == members(key(kind))
+    with pytest.raises(WeakKeyError, match="the seed of the ML-DSA key belongs to another key"):
+        read(encode_der(expanded(kind, other=True)))
+    with pytest.raises(JWKError, match="an ML-DSA key without its seed cannot be a JWK"):
+        read(encode_der(expanded(kind, seed=False)))
