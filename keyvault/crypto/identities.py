@@ -383,7 +383,9 @@ def write_private_file(path: Path, data: bytes) -> None:
         _make_private_folder(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:
-        raise UsageError(f"{path} exists already: an identity is never overwritten", hint="name another file") from None
+        raise UsageError(
+            f"{path} exists already: a private key is never overwritten", hint="name another file"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(handle, "wb") as file:

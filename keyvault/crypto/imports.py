@@ -6,13 +6,14 @@ Says what a file holds. Every private key that leaves here has halves that belon
 it may quote the key.
 
 Sources: RFC 7517 (JWK, and section 7 for encrypted ones), RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1),
-RFC 5915 (SEC1), RFC 7292 (PKCS#12), RFC 5280 (X.509); Keycloak's org.keycloak.keys.
+RFC 5915 (SEC1), RFC 9881 (ML-DSA), RFC 7292 (PKCS#12), RFC 5280 (X.509); Keycloak's org.keycloak.keys.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 import warnings
@@ -30,7 +31,7 @@ from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
 from keyvault.crypto.identities import allow_many_rounds
 from keyvault.crypto.pairs import private_key
-from keyvault.errors import JWKError, UsageError
+from keyvault.errors import JWKError, UsageError, WeakKeyError
 
 FILE_MAX = 1024 * 1024
 KEYS_MAX = 64
@@ -113,6 +114,8 @@ _WRONG = "the password is wrong, or the file is damaged"
 
 
 def _read(data: bytes, password: _Password) -> Iterator[FoundKey]:
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return _read_json(data, password)  # a member of it may be PEM
     if b"-----BEGIN " in data:
         return _read_pem(data, password)
     if data[:1] == b"\x30":
@@ -221,12 +224,22 @@ def _decrypt(document: Mapping[str, Any], password: bytes) -> bytes:
 
 # --- Keycloak -------------------------------------------------------------------------------------------
 
-#: Where each kind of provider has its key.
-_PROVIDER_KEYS = ("privateKey", "ecdsaPrivateKey", "ecdhPrivateKey", "eddsaPrivateKey")
+#: Where each kind of provider has its key, and what that is for where nothing is said.
+_PROVIDER_KEYS = {
+    "privateKey": "sig",
+    "ecdsaPrivateKey": "sig",
+    "ecdhPrivateKey": "enc",
+    "eddsaPrivateKey": "sig",
+    "mldsaPrivateKey": "sig",
+}
 
 
 def _read_realm(providers: object) -> Iterator[FoundKey]:
-    """Yield the keys of a realm's providers, those of the highest priority first: Keycloak signs with these."""
+    """
+    Yield the keys of a realm's providers, as Keycloak's DefaultKeyManager goes through them.
+
+    The one that it signs with comes first: active ones by priority, then passive ones, which it only verifies with.
+    """
     if not isinstance(providers, list):
         raise UsageError("the realm has no key providers")
     configs = []
@@ -235,24 +248,38 @@ def _read_realm(providers: object) -> Iterator[FoundKey]:
         if isinstance(config, dict):
             plain = {name: str(value[0]) for name, value in config.items() if isinstance(value, list) and value}
             if plain.get("enabled") != "false" and str(provider.get("providerId")) != "aes-generated":
-                configs.append(plain)
-    for config in sorted(configs, key=_priority, reverse=True):
-        text = next((config[name] for name in _PROVIDER_KEYS if name in config), None)
+                configs.append((plain.get("active") == "false", -_priority(plain), str(provider.get("id", "")), plain))
+    for *_, config in sorted(configs, key=lambda one: one[:3]):
+        name = next((name for name in _PROVIDER_KEYS if name in config), None)
         secret = config.get("secret")
-        if "*" in (text or secret or ""):
+        if "*" in (config[name] if name else secret or ""):
             raise UsageError("the realm's private keys are masked", hint="export it on the server: kc.sh export")
-        alg = config.get("algorithm")
-        if text is not None:
-            key = _load(serialization.load_der_private_key, _from_base64(text), None)
-            found = FoundKey(members_of(key))
-            yield FoundKey(found.members, kid_of_spki(found.public), _keycloak_use(config), alg)
+        if name is not None:
+            found = FoundKey(members_of(_provider_key(config[name])))
+            use = _keycloak_use(config) or _PROVIDER_KEYS[name]
+            kid = config.get("kid") if name == "privateKey" else None
+            yield FoundKey(found.members, kid or kid_of_spki(found.public), use, _keycloak_algorithm(config, name, use))
         elif secret is not None:
             members = {"kty": "oct", "k": b64u(_from_base64(secret.translate(str.maketrans("-_", "+/"))))}
-            yield FoundKey(members, config.get("kid"), "sig", alg)
+            yield FoundKey(members, config.get("kid"), "sig", config.get("algorithm"))
+
+
+def _provider_key(text: str) -> Any:
+    """Load a key that Keycloak made, in Base64, or one that was uploaded to it, in PEM."""
+    if "-----BEGIN " in text:
+        return _load(serialization.load_pem_private_key, text.encode(), None)
+    return _load(serialization.load_der_private_key, _seed_alone(_from_base64(text)), None)
 
 
 def _keycloak_use(config: Mapping[str, str]) -> str | None:
     return {"SIG": "sig", "ENC": "enc"}.get(config.get("keyUse", "").upper())
+
+
+def _keycloak_algorithm(config: Mapping[str, str], name: str, use: str) -> str | None:
+    if name == "ecdhPrivateKey":
+        return config.get("ecdhAlgorithm", "ECDH-ES")
+    usual = {"sig": "RS256", "enc": "RSA-OAEP"}[use] if name == "privateKey" else None
+    return config.get("algorithm", usual)
 
 
 def _priority(config: Mapping[str, str]) -> int:
@@ -269,8 +296,6 @@ def _from_base64(text: str) -> bytes:
 
 def kid_of_spki(public: Mapping[str, str]) -> str:
     """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
-    import hashlib
-
     return b64u(hashlib.sha256(public_der(public)).digest())
 
 
@@ -303,18 +328,29 @@ def _read_pem(data: bytes, password: _Password) -> Iterator[FoundKey]:
         elif b"DEK-Info" in text and not _DEK_INFO.search(text):
             raise UsageError("the key is encrypted in a way that is not taken here, or the file is damaged")
         elif label.endswith("PRIVATE KEY"):
-            yield _private(partial(serialization.load_pem_private_key, text), password)
+            der = _body(text) if label == "PRIVATE KEY" else b""
+            alone = _seed_alone(der)
+            load = serialization.load_pem_private_key if alone == der else serialization.load_der_private_key
+            yield _private(partial(load, text if alone == der else alone), password)
         elif label.endswith("PUBLIC KEY"):
             yield _public(_load(serialization.load_pem_public_key, text))
         else:
             raise UsageError(f"a PEM block {label} holds no key that is taken here")
 
 
+def _body(block: bytes) -> bytes:
+    """Return what a block of PEM holds, or nothing where that is not Base64."""
+    try:
+        return base64.b64decode(block.split(b"-----")[2], validate=False)
+    except binascii.Error:
+        return b""
+
+
 def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
     if _is_pkcs12(data):
         return _read_pkcs12(data, password)
     readers: tuple[Callable[[], FoundKey], ...] = (
-        lambda: _private(partial(serialization.load_der_private_key, data), password),
+        lambda: _private(partial(serialization.load_der_private_key, _seed_alone(data)), password),
         lambda: _public(_load(serialization.load_der_public_key, data)),
         lambda: _certificate(data),
     )
@@ -324,6 +360,33 @@ def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
         except _UnreadableError:
             continue
     raise UsageError("neither a key nor a certificate in DER")
+
+
+_ML_DSA = re.compile(
+    rb"\x30\x82..\x02\x01\0(\x30\x0b\x06\x09`\x86H\x01e\x03\x04\x03[\x11-\x13])\x04\x82..(.+)", re.DOTALL
+)
+_BOTH = re.compile(rb"\x30\x82..\x04\x20(.{32})\x04\x82..(.+)", re.DOTALL)
+
+
+def _seed_alone(der: bytes) -> bytes:
+    """
+    Return a PKCS#8 of ML-DSA with the seed alone; other bytes as they are.
+
+    OpenSSL and Bouncy Castle write what the seed expands to beside it, which the cryptography package does not read.
+    """
+    found = _ML_DSA.fullmatch(der)
+    if found is None:
+        return der
+    both = _BOTH.fullmatch(found[2])
+    if both is None:
+        raise JWKError("an ML-DSA key without its seed cannot be a JWK")
+    alone = b"\x30\x34\x02\x01\0" + found[1] + b"\x04\x22\x80\x20" + both[1]
+    public = public_members(_load(serialization.load_der_private_key, alone, None).public_key())["pub"]
+    raw = b64u_decode(public, what="member 'pub'")
+    # It begins with rho, K and tr (FIPS 204 algorithm 24); tr is a hash of the public key.
+    if both[2][:32] != raw[:32] or both[2][64:128] != hashlib.shake_256(raw).digest(64):
+        raise WeakKeyError("the seed of the ML-DSA key belongs to another key")
+    return alone
 
 
 def _is_pkcs12(data: bytes) -> bool:

@@ -252,7 +252,17 @@ def _chosen(found: Sequence[FoundKey], only: Sequence[str]) -> list[FoundKey]:
     if unknown:
         there = ", ".join(one.kid or "one without a kid" for one in found)
         raise UsageError(f"no key {unknown[0]!r:.140} is there", hint=f"there are: {printable(there)[:300]}")
-    return [one for one in found if not only or one.kid in only]
+    chosen = [one for one in found if not only or one.kid in only]
+    uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
+    if len(uses) > 1 or len(symmetric) > 1:
+        # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
+        there = printable(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
+        raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
+    return chosen
+
+
+def _purpose(one: FoundKey) -> str:
+    return " ".join(filter(None, (one.alg or one.members["kty"], one.use)))
 
 
 def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tuple[PublicJWK, FoundKey]:

@@ -289,7 +289,7 @@ def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> N
 
     result = keyvault("identity", "new", "--kid", "bea")
 
-    assert (result.code, result.error) == (2, f"{file} exists already: an identity is never overwritten")
+    assert (result.code, result.error) == (2, f"{file} exists already: a private key is never overwritten")
     assert file.read_bytes() == before
 
 

@@ -519,7 +519,9 @@ def test_an_identity_is_never_overwritten(tmp_path: Path) -> None:
     """A file that is there stays as it is."""
     path = tmp_path / "identity.jwk"
     path.write_bytes(b"the only copy")
-    with pytest.raises(UsageError, match=r"identity\.jwk exists already: an identity is never overwritten$") as caught:
+    with pytest.raises(
+        UsageError, match=r"identity\.jwk exists already: a private key is never overwritten$"
+    ) as caught:
         write_private_file(path, b"secret")
     assert caught.value.hint == "name another file"
     assert path.read_bytes() == b"the only copy"

@@ -46,7 +46,7 @@ class Terminal:
         self._home.mkdir()
         self._hosts = folder / "hosts"
         self.now = START
-        self._code = 0
+        self.code = 0
         self._renamed: dict[str, str] = {}
         settings = self._home / ".config" / "keyvault"
         for name in ("KEYVAULT_DIR", "KEYVAULT_IDENTITY", "KEYVAULT_IDENTITY_FILE", "KEYVAULT_PASSPHRASE"):
@@ -81,6 +81,13 @@ class Terminal:
         body = path.read_bytes() if found else b""
         return live.Answer(url, 200 if found else 404, headers, body[:most], len(body) <= most, (), None)
 
+    def serve(self, url: str, body: bytes) -> None:
+        """Have a host answer *url* with *body*."""
+        parts = urlsplit(url)
+        path = self._hosts / parts.netloc / parts.path.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+
     def run(self, line: str) -> str:
         """Return what the command *line* prints, with the folder of this test replaced by a home folder."""
         words = shlex.split(line, comments=True)
@@ -89,7 +96,7 @@ class Terminal:
                 self._monkeypatch.chdir(folder)
                 return ""
             case ["echo", "$?"]:
-                return f"{self._code}\n"
+                return f"{self.code}\n"
             case ["rsync", "-a", "public/", target]:
                 shutil.copytree("public", self._hosts / target.partition(":")[0], dirs_exist_ok=True)
                 return ""
@@ -120,7 +127,7 @@ class Terminal:
             check=False,
             env=os.environ | {"GIT_AUTHOR_DATE": self.now.isoformat(), "GIT_COMMITTER_DATE": self.now.isoformat()},
         )
-        self._code = done.returncode
+        self.code = done.returncode
         if target:
             Path(target).write_bytes(done.stdout)
             return ""
@@ -139,10 +146,11 @@ class Terminal:
         stderr = io.TextIOWrapper(screen, encoding="utf-8", write_through=True)
         stdout = io.TextIOWrapper(redirected, encoding="utf-8", write_through=True) if target else stderr
         with self._monkeypatch.context() as patched:
-            patched.setattr(sys, "stdin", io.StringIO(Path(source).read_text() if source else ""))
+            typed = io.BytesIO(Path(source).read_bytes() if source else b"")
+            patched.setattr(sys, "stdin", io.TextIOWrapper(typed, encoding="utf-8"))
             patched.setattr(sys, "stdout", stdout)
             patched.setattr(sys, "stderr", stderr)
-            self._code = main.run(arguments)
+            self.code = main.run(arguments)
         if target:
             Path(target).write_bytes(redirected.getvalue())
         printed = screen.getvalue().decode()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.elsewhere import bring
 from tests.docs.pages import DOCS, fenced
 from tests.docs.terminal import Terminal, placeholders
 
@@ -26,6 +27,7 @@ BOB = ("keyvault identity new --kid bob-2026 > bob-2026.pub.json", "keyvault rec
 BEFORE = {
     **{f"runbooks/{name}.md": AT_WORK for name in ("rotation", "leaked-key", "missed-schedules", "moving-the-url")},
     **{f"runbooks/{name}.md": AT_WORK + BOB for name in ("leaver", "lost-identity")},
+    "coming-from.md": AT_WORK,
 }
 
 PAGES = [
@@ -48,6 +50,8 @@ def test_a_page_shows_what_its_commands_print(name: str, tmp_path: Path, monkeyp
     """All blocks of a page are one session; kids, commits and labels differ from run to run."""
     transcript = "".join(fenced((DOCS / name).read_text(encoding="utf-8"), "console"))
     terminal = Terminal(tmp_path, monkeypatch)
+    if name == "coming-from.md":
+        bring(terminal, Path.cwd())
     for line in BEFORE.get(name, ()):
         terminal.run(line)
     terminal.now += timedelta(days=30) if name in BEFORE else timedelta(0)

@@ -1,0 +1,164 @@
+"""Keys out of the files of other servers: which ones, in which order, under which kid, use and alg."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from keyvault.core.forms import Form
+from keyvault.core.jwk import b64u, thumbprint
+from keyvault.crypto.generate import PrivateJWK, generate_form
+from keyvault.crypto.imports import FoundKey, read_keys
+from keyvault.errors import UsageError
+from tests.crypto.elsewhere import (
+    ES256,
+    RS256,
+    hydra_1_set,
+    hydra_cli,
+    hydra_keys,
+    hydra_set,
+    keycloak_provider,
+    keycloak_realm,
+    masked,
+    new_uuid,
+    spki,
+    transit_export,
+    vault_oidc_keys,
+)
+
+
+def kid_of(key: PrivateJWK) -> str:
+    """Return the kid that Keycloak gives a key: the SHA-256 of its public half in DER (KeyUtils.createKeyId)."""
+    return b64u(hashlib.sha256(spki(key)).digest())
+
+
+def labels(found: list[FoundKey]) -> list[tuple[Any, ...]]:
+    return [(one.kid, one.use, one.alg) for one in found]
+
+
+@pytest.fixture(scope="module")
+def rsa() -> PrivateJWK:
+    return generate_form(RS256)
+
+
+# --- Ory Hydra --------------------------------------------------------------------------------------------
+
+
+def test_hydra_2() -> None:
+    """A set from the admin API and from the command line, which prints one key without a set around it."""
+    keys = hydra_keys(2, ES256)
+    expected = [(key["kid"], "sig", "ES256") for key in keys]
+
+    for data in (hydra_set(keys), hydra_cli(keys, "demo")):
+        assert labels(read_keys(data)) == expected
+    assert labels(read_keys(hydra_cli(keys[:1], "demo"))) == expected[:1]
+
+
+def test_hydra_1() -> None:
+    """Halves lie under kids of their own: the private one's is taken, and ``--kid`` gives the other."""
+    (key,) = hydra_keys(1, ES256)
+
+    (found,) = read_keys(hydra_1_set([key]))
+
+    assert (found.kid, found.private) == (f"private:{key['kid']}", True)
+
+
+# --- Keycloak ---------------------------------------------------------------------------------------------
+
+_KINDS: dict[str, tuple[Form, dict[str, str], tuple[str, str | None]]] = {
+    "rsa-generated": (RS256, {"algorithm": "PS256"}, ("sig", "PS256")),
+    "rsa-enc-generated": (RS256, {"keyUse": "ENC", "algorithm": "RSA-OAEP-256"}, ("enc", "RSA-OAEP-256")),
+    "rsa": (RS256, {}, ("sig", "RS256")),
+    "ecdsa-generated": (ES256, {"ecdsaEllipticCurveKey": "P-256"}, ("sig", None)),
+    "ecdh-generated": (ES256, {"ecdhAlgorithm": "ECDH-ES+A128KW"}, ("enc", "ECDH-ES+A128KW")),
+    "eddsa-generated": (Form("OKP", crv="Ed25519"), {"eddsaEllipticCurveKey": "Ed25519"}, ("sig", None)),
+    "mldsa-generated": (Form("AKP", alg="ML-DSA-65"), {"mldsaAlgorithmKey": "ML-DSA-65"}, ("sig", None)),
+}
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_keycloak_providers(kind: str, rsa: PrivateJWK) -> None:
+    """Each kind: its key under Keycloak's own kid, what it is for, and its algorithm where that is said."""
+    form, config, (use, alg) = _KINDS[kind]
+    key = rsa if form == RS256 else generate_form(form)
+
+    (found,) = read_keys(keycloak_realm([keycloak_provider(1, kind, key, **config)]))
+
+    assert (found.kid, found.use, found.alg) == (kid_of(key), use, alg)
+    assert found.private
+    assert thumbprint(found.members) == thumbprint(key)
+
+
+def test_keycloak_secrets() -> None:
+    """Of symmetric keys those that sign; the AES one is Keycloak's own affair."""
+    secret = generate_form(Form("oct", bits=512))
+    providers = [
+        keycloak_provider(1, "hmac-generated", secret, algorithm="HS512"),
+        keycloak_provider(2, "aes-generated", secret),
+    ]
+
+    (found,) = read_keys(keycloak_realm(providers))
+
+    assert (found.kid, found.use, found.alg) == (new_uuid(1), "sig", "HS512")
+    assert found.members["k"] == secret["k"]
+
+
+def test_keycloak_order() -> None:
+    """What Keycloak signs with is first: a passive key of a higher priority is not, and a disabled one is left out."""
+    keys = [generate_form(ES256) for _ in range(4)]
+    configs = ({"priority": "50"}, {"priority": "200", "active": "false"}, {"priority": "300", "enabled": "false"}, {})
+    providers = [
+        keycloak_provider(number, "ecdsa-generated", key, **config)
+        for number, (key, config) in enumerate(zip(keys, configs, strict=True))
+    ]
+
+    found = read_keys(keycloak_realm(providers))
+
+    assert [one.kid for one in found] == [kid_of(keys[3]), kid_of(keys[0]), kid_of(keys[1])]
+
+
+def test_keycloak_kid_of_its_own(rsa: PrivateJWK) -> None:
+    """A provider for RSA may say which kid it has."""
+    (found,) = read_keys(keycloak_realm([keycloak_provider(1, "rsa", rsa, kid="given")]))
+
+    assert found.kid == "given"
+
+
+def test_keycloak_masked(rsa: PrivateJWK) -> None:
+    """The partial export of the admin console has no keys."""
+    with pytest.raises(UsageError) as caught:
+        read_keys(masked(keycloak_realm([keycloak_provider(1, "rsa-generated", rsa)])))
+
+    assert caught.value.message == "the realm's private keys are masked"
+    assert caught.value.hint == "export it on the server: kc.sh export"
+
+
+# --- HashiCorp Vault --------------------------------------------------------------------------------------
+
+
+def test_vault_serves_public_keys() -> None:
+    """The identity engine keeps the private halves."""
+    keys = hydra_keys(2, ES256)
+
+    found = read_keys(vault_oidc_keys(keys))
+
+    assert labels(found) == [(key["kid"], "sig", "ES256") for key in keys]
+    assert not any(one.private for one in found)
+
+
+def test_transit_exports_json() -> None:
+    """PEM inside of JSON is said to be what it is: jq -r takes it out."""
+    with pytest.raises(UsageError, match="it is JSON, but no JWK, JWK Set, encrypted JWK or realm"):
+        read_keys(transit_export("demo", generate_form(ES256)))
+
+
+def test_base64_of_a_realm_that_is_none(rsa: PrivateJWK) -> None:
+    """What cannot be a key is an error that quotes nothing."""
+    provider = keycloak_provider(1, "rsa-generated", rsa)
+    provider["config"]["privateKey"] = [base64.b64encode(b"no key").decode()]
+
+    with pytest.raises(Exception, match="the key is damaged, or of no kind that is read here"):
+        read_keys(keycloak_realm([provider]))

@@ -1,0 +1,175 @@
+"""Every key in every format that can hold it comes back as it went out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+
+import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from keyvault.core.jwk import b64u_decode
+from keyvault.crypto.exports import encode
+from keyvault.crypto.imports import FoundKey, kid_of_spki, read_keys
+from keyvault.errors import JWKError, UsageError, WeakKeyError
+from keyvault.operations.exchange import public_half
+from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members
+
+#: Formats of private keys, those with a password after them under it; and what has a place for a kid.
+FORMATS = ("jwk", "jwks", "pem", "pem encrypted", "der", "der encrypted", "p12")
+WITH_KID = ("jwk", "jwks")
+
+_SYMMETRIC = "a symmetric key has no such form"
+_PKCS12 = "PKCS#12 does not hold a key of type"
+
+#: What no format holds, and in which words that is said.
+REFUSED = {
+    **{("oct", form): _SYMMETRIC for form in FORMATS if form not in WITH_KID},
+    **{(kind, "p12"): f"{_PKCS12} OKP" for kind in AGREEMENT},
+    **{(kind, "p12"): f"{_PKCS12} AKP" for kind in ML_DSA},
+    **{
+        (kind, "x509"): "a key for key agreement signs nothing, so it has no certificate of its own"
+        for kind in AGREEMENT
+    },
+    ("oct", "x509"): _SYMMETRIC,
+}
+
+
+def written(kind: str, form: str) -> bytes:
+    """Return the key of *kind* in *form*."""
+    name, _, encrypted = form.partition(" ")
+    password = PASSWORD if encrypted or form == "p12" else None
+    return encode([key(kind)], name, name="the key", certificate=CERTIFICATE, password=password)
+
+
+def read(data: bytes) -> FoundKey:
+    """Return the one key of a file."""
+    (found,) = read_keys(data, lambda: PASSWORD)
+    return found
+
+
+@pytest.mark.parametrize("form", [*FORMATS, "x509"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_comes_back(kind: str, form: str) -> None:
+    """With its kid, use and alg where the format has them, and never as another key."""
+    jwk = key(kind)
+    if (kind, form) in REFUSED:
+        with pytest.raises(UsageError) as caught:
+            written(kind, form)
+        assert caught.value.message == REFUSED[kind, form]
+        return
+
+    found = read(written(kind, form))
+
+    if form == "x509":
+        assert found.members == {name: value for name, value in members(jwk).items() if name in found.members}
+        assert not found.private
+        return
+    assert found.members == members(jwk)
+    assert (found.kid, found.use) == ((jwk["kid"], jwk["use"]) if form in WITH_KID else (None, None))
+    assert found.alg == (jwk if form in WITH_KID else members(jwk)).get("alg")
+
+
+@pytest.mark.parametrize("form", ["jwk", "jwks", "pem", "der"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_public_half_comes_back(kind: str, form: str) -> None:
+    """Without anything of the private one."""
+    jwk = key(kind)
+    if kind == "oct":
+        with pytest.raises(UsageError, match="a symmetric key has no public half"):
+            public_half(jwk, form)
+        return
+
+    found = read(public_half(jwk, form))
+
+    assert not found.private
+    assert found.public == {name: jwk[name] for name in found.public}
+    assert kid_of_spki(found.public) == kid_of_spki(members(jwk))
+    assert found.kid == (jwk["kid"] if form in WITH_KID else None)
+
+
+@pytest.mark.parametrize("form", ["pem encrypted", "der encrypted", "p12"])
+@pytest.mark.parametrize("kind", ["RSA", "P-256", "Ed25519"])
+def test_a_wrong_password(kind: str, form: str) -> None:
+    """Nothing is read, and it is said in words of ours."""
+    with pytest.raises(UsageError, match="the password is wrong, or the file is damaged"):
+        read_keys(written(kind, form), lambda: b"wrong")
+    with pytest.raises(UsageError, match="the key is encrypted, and there is no password"):
+        read_keys(written(kind, form))
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-256", "secp256k1", "Ed25519", "Ed448"])
+def test_the_friendly_name_of_pkcs12_is_the_kid(kind: str) -> None:
+    """Others show it. It is not read back: elsewhere it is an alias such as ``1``, which must not become a kid."""
+    store = pkcs12.load_pkcs12(written(kind, "p12"), PASSWORD)
+
+    assert store.cert is not None
+    assert store.cert.friendly_name == key(kind)["kid"].encode()
+    assert read(written(kind, "p12")).kid is None
+
+
+def test_several_keys() -> None:
+    """A JWK Set and a PEM file hold all of them, in their order."""
+    keys = [key(kind) for kind in KINDS if kind != "oct"]
+    for form in ("jwks", "pem"):
+        data = encode(keys, form, name="keys", certificate=CERTIFICATE)
+
+        assert [one.members for one in read_keys(data)] == [members(jwk) for jwk in keys]
+
+
+def test_what_says_nothing_says_nothing() -> None:
+    """A key without use and alg is written and read without them."""
+    bare = {name: value for name, value in key("P-256").items() if name not in ("use", "alg")}
+    data = encode([bare], "jwk", name="the key", certificate=CERTIFICATE)
+
+    assert json.loads(data) == bare
+    assert (read(data).use, read(data).alg) == (None, None)
+
+
+# --- ML-DSA as others write it ------------------------------------------------------------------------------------
+
+
+def _tlv(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + value
+
+
+def expanded(kind: str, *, other: bool = False, seed: bool = True) -> bytes:
+    """
+    Return the ML-DSA key of *kind* in PKCS#8 with what its seed expands to, as OpenSSL 3.5 writes it.
+
+    Of the expanded key only rho and tr are right, which tell whose it is (FIPS 204 algorithm 24): the rest is not looked
+    at, and has the right length.
+
+    Args:
+        kind: Which one.
+        other: Put the expanded key of another one there.
+        seed: Whether the seed is there.
+    """
+    public = b64u_decode(key(kind)["pub"], what="pub")
+    shown = public if not other else public[::-1]
+    size = {"ML-DSA-44": 2560, "ML-DSA-65": 4032, "ML-DSA-87": 4896}[kind]
+    long = (shown[:32] + bytes(32) + hashlib.shake_256(shown).digest(64)).ljust(size, b"\1")
+    inner = _tlv(0x04, long)
+    if seed:
+        inner = _tlv(0x30, _tlv(0x04, b64u_decode(key(kind)["priv"], what="priv")) + inner)
+    algorithm = _tlv(0x30, _tlv(0x06, bytes.fromhex("608648016503040311")[:-1] + bytes([0x11 + ML_DSA.index(kind)])))
+    return _tlv(0x30, b"\x02\x01\x00" + algorithm + _tlv(0x04, inner))
+
+
+def as_pem(der: bytes) -> bytes:
+    return b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(der) + b"-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("encode_der", [bytes, as_pem], ids=["DER", "PEM"])
+@pytest.mark.parametrize("kind", ML_DSA)
+def test_ml_dsa_with_what_its_seed_expands_to(kind: str, encode_der: Callable[[bytes], bytes]) -> None:
+    """The seed is the key; what stands beside it must belong to it."""
+    assert read(encode_der(expanded(kind))).members == members(key(kind))
+    with pytest.raises(WeakKeyError, match="the seed of the ML-DSA key belongs to another key"):
+        read(encode_der(expanded(kind, other=True)))
+    with pytest.raises(JWKError, match="an ML-DSA key without its seed cannot be a JWK"):
+        read(encode_der(expanded(kind, seed=False)))
