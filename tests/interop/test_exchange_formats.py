@@ -102,7 +102,9 @@ def spki(kind: str) -> bytes:
 # --- OpenSSL reads what we write --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["pem", "pem encrypted", "der", "der encrypted"])
+@pytest.mark.parametrize(
+    "form", ["pem", *(pytest.param(form, marks=pytest.mark.slow) for form in ("pem encrypted", "der", "der encrypted"))]
+)
 @pytest.mark.parametrize("kind", PAIRS)
 def test_openssl_reads_pkcs8(kind: str, form: str, write: Callable[..., Path], password: Path) -> None:
     """With its private half, and the public one that it derives from that is the same."""
@@ -118,7 +120,7 @@ def test_openssl_reads_pkcs8(kind: str, form: str, write: Callable[..., Path], p
     expect("openssl pkey", kind, attempt)
 
 
-@pytest.mark.parametrize("form", ["pem", "der"])
+@pytest.mark.parametrize("form", ["pem", pytest.param("der", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_openssl_reads_public_keys(kind: str, form: str, tmp_path: Path) -> None:
     """SubjectPublicKeyInfo, in both encodings."""
@@ -256,6 +258,7 @@ def test_we_read_pkcs12_of_openssl(kind: str, ciphers: list[str], tmp_path: Path
     assert read(data).kid is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PEM", "DER"])
 @pytest.mark.parametrize("kind", ["RSA", "P-384", "Ed25519"])
 def test_we_read_certificates_of_openssl(kind: str, form: str, tmp_path: Path) -> None:
