@@ -25,6 +25,7 @@ from keyvault.core.planning import (
     effective_instant,
     keep_until,
     new_next,
+    plan_creation,
 )
 from keyvault.errors import GateError, UsageError
 
@@ -50,7 +51,7 @@ def plan_import(
 
     A next key takes the place of the one that is there. Of several keys that become active the first does, and the
     others become retiring, as servers list them. A retiring key never signs: it is published until what was signed
-    with it elsewhere has expired.
+    with it elsewhere has expired; a set without keys gets keys of its own beside it.
 
     Args:
         state: The vault.
@@ -84,6 +85,9 @@ def plan_import(
             kept = max(keep_until(key_set, None, at), at + keep)
             events = (made, activated(key_set, at), Event(at=at, event="deactivated", keep_until=kept))
             changes.append(Import(name, public, events))
+        if role == "retiring" and key_set.active is None and key_set.next is None:
+            # A set that is new: somebody has to sign, and nobody here holds a key of it.
+            changes += plan_creation(key_set, now).changes
     return Plan(tuple(changes))
 
 

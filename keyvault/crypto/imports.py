@@ -18,14 +18,14 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from keyvault.core.jwk import REQUIRED, b64u, b64u_decode
+from keyvault.core.jwk import REQUIRED, b64u, b64u_decode, check_kid
 from keyvault.core.pem import load_public, public_members
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
@@ -408,9 +408,19 @@ def _read_pkcs12(data: bytes, password: _Password) -> list[FoundKey]:
     if store is None:
         raise UsageError(_WRONG)
     if store.key is not None:
-        return [_private(lambda secret: store.key, password)]
+        found = _private(lambda secret: store.key, password)
+        return [replace(found, kid=_friendly_name(store.cert))]
     certificates = [one for one in (store.cert, *store.additional_certs) if one is not None]
     return [_public(_load(one.certificate.public_key)) for one in certificates]
+
+
+def _friendly_name(certificate: Any) -> str | None:
+    """Return the name of a key in a PKCS#12 file, where it can be a kid: what `exports` writes there is one."""
+    name = certificate.friendly_name if certificate is not None else None
+    try:
+        return check_kid(name.decode()) if name else None
+    except (JWKError, UnicodeDecodeError):
+        return None
 
 
 class _UnreadableError(JWKError):

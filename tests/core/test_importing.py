@@ -87,6 +87,17 @@ def test_the_first_of_several_is_active_where_nobody_was(count: int) -> None:
     assert all(key.life.keep_until == NOW + KEPT for key in after.retiring)
 
 
+def test_a_new_set_of_foreign_keys_gets_keys_of_its_own() -> None:
+    """Old tokens verify there from the first commit on, and somebody signs; an external one waits for its own."""
+    plan = plan_import(vault([]), "id-token", [public_key(), public_key()], NOW, role="retiring")
+    after = only_set(apply(plan, vault([])))
+    assert after.active is not None
+    assert after.next is not None
+    assert len(after.retiring) == 2
+    outside_plan = plan_import(outside(), "id-token", [public_key()], NOW, role="retiring")
+    assert events_of(outside_plan) == ["created", "activated", "deactivated"]
+
+
 def test_an_active_key_in_the_place_of_another_needs_force() -> None:
     """No verifier can know it yet: that is refused, and recorded where somebody insists."""
     state, public = held(), public_key()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from keyvault.core.jwk import b64u_decode
 from keyvault.crypto.exports import encode
@@ -19,14 +19,14 @@ from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, 
 
 #: Formats of private keys, those with a password after them under it; and what has a place for a kid.
 FORMATS = ("jwk", "jwks", "pem", "pem encrypted", "der", "der encrypted", "p12")
-WITH_KID = ("jwk", "jwks")
+LABELLED = ("jwk", "jwks")
 
 _SYMMETRIC = "a symmetric key has no such form"
 _PKCS12 = "PKCS#12 does not hold a key of type"
 
 #: What no format holds, and in which words that is said.
 REFUSED = {
-    **{("oct", form): _SYMMETRIC for form in FORMATS if form not in WITH_KID},
+    **{("oct", form): _SYMMETRIC for form in FORMATS if form not in LABELLED},
     **{(kind, "p12"): f"{_PKCS12} OKP" for kind in AGREEMENT},
     **{(kind, "p12"): f"{_PKCS12} AKP" for kind in ML_DSA},
     **{
@@ -68,8 +68,9 @@ def test_a_key_comes_back(kind: str, form: str) -> None:
         assert not found.private
         return
     assert found.members == members(jwk)
-    assert (found.kid, found.use) == ((jwk["kid"], jwk["use"]) if form in WITH_KID else (None, None))
-    assert found.alg == (jwk if form in WITH_KID else members(jwk)).get("alg")
+    assert found.kid == (jwk["kid"] if form in (*LABELLED, "p12") else None)
+    assert found.use == (jwk["use"] if form in LABELLED else None)
+    assert found.alg == (jwk if form in LABELLED else members(jwk)).get("alg")
 
 
 @pytest.mark.parametrize("form", ["jwk", "jwks", "pem", "der"])
@@ -87,7 +88,7 @@ def test_a_public_half_comes_back(kind: str, form: str) -> None:
     assert not found.private
     assert found.public == {name: jwk[name] for name in found.public}
     assert kid_of_spki(found.public) == kid_of_spki(members(jwk))
-    assert found.kid == (jwk["kid"] if form in WITH_KID else None)
+    assert found.kid == (jwk["kid"] if form in LABELLED else None)
 
 
 @pytest.mark.parametrize("form", ["pem encrypted", "der encrypted", "p12"])
@@ -102,12 +103,14 @@ def test_a_wrong_password(kind: str, form: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RSA", "P-256", "secp256k1", "Ed25519", "Ed448"])
 def test_the_friendly_name_of_pkcs12_is_the_kid(kind: str) -> None:
-    """Others show it. It is not read back: elsewhere it is an alias such as ``1``, which must not become a kid."""
+    """Others show it, and it is read back; one that cannot be a kid is left out."""
     store = pkcs12.load_pkcs12(written(kind, "p12"), PASSWORD)
 
     assert store.cert is not None
     assert store.cert.friendly_name == key(kind)["kid"].encode()
-    assert read(written(kind, "p12")).kid is None
+    assert read(written(kind, "p12")).kid == key(kind)["kid"]
+    odd = pkcs12.serialize_key_and_certificates(b"my key", store.key, store.cert.certificate, None, NoEncryption())
+    assert read(odd).kid is None
 
 
 def test_several_keys() -> None:
