@@ -26,10 +26,12 @@ class Refusal:
     Attributes:
         says: Part of what it says, which is the same in every run.
         why: The reason.
+        varies: Whether a newer version of the language takes it.
     """
 
     says: str
     why: str
+    varies: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _load() -> dict[str, Expected]:
             for label in refusal["algs"]:
                 assert label in SPECS
                 assert label not in refuses
-                refuses[label] = Refusal(refusal["says"], refusal["why"])
+                refuses[label] = Refusal(refusal["says"], refusal["why"], refusal.get("varies", False))
         crowd = table.pop("crowd", None)
         found[name] = Expected(
             refuses=refuses,

@@ -49,7 +49,8 @@ RS256, ES256 and EdDSA in one JWK Set, each with a next, an active and a retirin
   then refuses tokens of a revoked key. One that does not keeps what it has for as long as
   [its cache](publishing.md#what-verifiers-cache) does, or until it is started again; one that never fetches leaves that
   to whoever uses it.
-- **all algorithms**: what becomes of a set that also holds every other algorithm of the table above.
+- **all algorithms**: what becomes of a set that also holds every other algorithm of the table above, but ML-DSA, which
+  keyvault never puts among others.
 """
 
 _WORDS = """\

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_jwk_set
 from tests.interop import scenes
 from tests.interop.expected import EXPECTED
 from tests.interop.programs import LANGUAGES, VERIFIERS, Process, Verifier, command, need, published_at
-from tests.interop.scenes import MIXED, SPECS, Shown, Story, alg_of, issuer_of
+from tests.interop.scenes import MIXED, SHARED, SPECS, Shown, Story, alg_of, issuer_of
 from tests.interop.sites import Host, hosting
 from tests.site.vaults import SITE
 
@@ -99,7 +100,7 @@ def assert_expected(said: str, name: str, label: str) -> None:
     refusal = EXPECTED[name].refuses.get(label)
     if refusal is None:
         assert said == "", f"{name} refuses {label}"
-    else:
+    elif said or not refusal.varies:
         assert said, f"{name} takes {label} now: out with it from expected.toml"
         assert refusal.says in said
 
@@ -111,14 +112,14 @@ def assert_expected(said: str, name: str, label: str) -> None:
 def test_all_algorithms_in_one_set(program: Program, crowd: Shown, name: str) -> None:
     """What is ok alone is ok among all others, unless the set as a whole is lost; then lint names the verifier."""
     verifier, expected = VERIFIERS[name], EXPECTED[name]
-    algs = sorted({alg_of(label) for label in SPECS})
+    algs = sorted({alg_of(label) for label in SHARED})
     with hosting() as host:
         host.files = crowd.site
         with Process(program(verifier), verifier, jwks_uri(host), SITE, algs) as process:
             said = {label: process.ask(token) for label, token in crowd.good.items()}
 
     if expected.crowd is None:
-        assert {label for label, text in said.items() if text} == set(expected.refuses)
+        assert {label for label, text in said.items() if text} == set(expected.refuses) & set(SHARED)
     else:
         assert all(expected.crowd.says in text for text in said.values())
     lost = [label for label, text in said.items() if text and label not in expected.refuses]
@@ -258,9 +259,20 @@ def test_lint_has_no_word_against_a_mixed_set(story: Story) -> None:
 @pytest.mark.parametrize("name", [name for name, verifier in VERIFIERS.items() if verifier.consumer])
 def test_lint_knows_the_algorithms(name: str) -> None:
     """The algorithms that lint has for a verifier are those that it takes here; EdDSA is that on Ed25519."""
-    taken = {alg_of(label) for label in SPECS if label not in EXPECTED[name].refuses and label != "EdDSA Ed448"}
+    refuses = EXPECTED[name].refuses
+    clear = [label for label in SPECS if label != "EdDSA Ed448" and not (label in refuses and refuses[label].varies)]
 
-    assert set(CONSUMERS[VERIFIERS[name].consumer].algs) & set(SPECS) == taken
+    known = {label for label in clear if label in CONSUMERS[VERIFIERS[name].consumer].algs}
+    assert known == {label for label in clear if label not in refuses}
+
+
+def test_every_algorithm_is_there() -> None:
+    """Whatever signs and is published, on each of its curves."""
+    signing = [algorithm for algorithm in ALGORITHMS.values() if algorithm.use == "sig" and algorithm.kty != "oct"]
+
+    assert {(spec.alg, spec.crv) for spec in SPECS.values()} == {
+        (algorithm.name, curve) for algorithm in signing for curve in algorithm.curves or (None,)
+    }
 
 
 def test_every_language_has_a_verifier() -> None:
