@@ -117,7 +117,10 @@ def policy_text(url: str, sets: Mapping[str, KeySpec], *, title: str | None, con
         'clock_skew = "10m"',
     ]
     for name, spec in sets.items():
+        default = key_spec(spec.alg)
         lines += ["", f"[sets.{_toml_key(name)}]", f'alg = "{spec.alg}"']
+        lines += [f'crv = "{spec.crv}"'] if spec.crv != default.crv else []
+        lines += [f"bits = {spec.bits}"] if spec.bits != default.bits else []
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from keyvault import config
+from keyvault.core.algorithms import key_spec
+from keyvault.operations.setup import policy_text
 from tests.cli.terminal import Terminal
 from tests.vaults import DAY, PROJECT, Vault, run_git
 
@@ -418,3 +420,11 @@ def test_demo(fresh: Terminal) -> None:
     (fresh.folder / "mine" / "precious").write_text("x")
     assert fresh("demo", "mine", "--replace").code == 2
     assert Path.cwd() == before
+
+
+def test_a_set_of_a_library_keeps_its_curve_and_length() -> None:
+    """What a program asks for stands in keyvault.toml, also where it is not the default of its algorithm."""
+    sets = {"a": key_spec("EdDSA", crv="Ed448"), "b": key_spec("PS256", bits=3072), "c": key_spec("ES256")}
+    text = policy_text("https://keys.example.com", sets, title=None, confirm="live")
+    assert {name: one.spec for name, one in config.read_policy(text).sets.items()} == sets
+    assert text.count(b"crv") == text.count(b"bits") == 1
