@@ -549,3 +549,34 @@ def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: st
 def test_the_limit_of_a_file() -> None:
     """A JWK Set of 64 large keys is far below it."""
     assert len(json.dumps(private("ML-DSA-87"))) * 64 < FILE_MAX
+
+
+def test_the_example_key_of_ory(keyvault: Terminal, vault: Vault, vectors: Path, tmp_path: Path) -> None:
+    """It is imported and published, and signs; with its private members nothing of it is published."""
+    example = vectors / "ory-example.jwks.json"
+    (jwk,) = json.loads(example.read_bytes())["keys"]
+    keyvault.ok("key", "import", "hydra", example)
+    assert vault.active("hydra").kid == "ory-example"
+    keyvault.ok("publish", tmp_path / "www")
+    served = json.loads((tmp_path / "www" / ".well-known" / "jwks.json").read_bytes())["keys"]
+    (shown,) = [one for one in served if one["kid"] == "ory-example"]
+    assert shown == {name: jwk[name] for name in ("kty", "kid", "use", "alg", "n", "e")}
+    token = keyvault.ok("token", "sign", "hydra", "--claim", "sub=jo", "--aud", "app").out.strip()
+    verified = jwt.decode(
+        token, jwt.PyJWK(shown), ["RS256"], audience="app", options={"verify_exp": False, "verify_iat": False}
+    )
+    assert verified["sub"] == "jo"
+
+    # In a file that somebody would serve, in a commit, and in what is rendered.
+    assert "private-key" in keyvault("lint", example).out
+    assert keyvault("guard", example).code == 5
+    override = vault.folder / "site_template" / "404.html"
+    override.parent.mkdir()
+    override.write_bytes(example.read_bytes())
+    vault.git("add", ".")
+    vault.git("commit", "--quiet", "-m", "a page")
+    before = {path: path.read_bytes() for path in (tmp_path / "www").rglob("*") if path.is_file()}
+    refused = keyvault("publish", tmp_path / "www", "--force")
+    assert (refused.code != 0, "private" in refused.error) == (True, True), refused.err
+    assert jwk["d"][:20] not in refused.out + refused.err
+    assert before == {path: path.read_bytes() for path in (tmp_path / "www").rglob("*") if path.is_file()}
