@@ -252,7 +252,7 @@ def test_tokens(keyvault: Terminal, vault: Vault) -> None:
     token = keyvault.ok("token", "sign", "id-token", "--claim", "sub=alice", "--claim", "n=5").out.strip()
 
     text = shown(keyvault, "token", "inspect", token)
-    assert "key <id-token active> of id-token, active\n" in text
+    assert "key <id-token active> of id-token, active since " in text
     assert text.endswith("a verifier accepts it\n")
     claims = keyvault.ok("token", "verify", token)
     assert (claims.json["sub"], claims.json["n"], claims.json["iss"]) == ("alice", 5, "https://keys.example.com")
