@@ -1,5 +1,6 @@
 """key generate, import and export."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli.dashed import DashedCommand
-from keyvault.cli.output import emit_bytes, note, notes
+from keyvault.cli.output import emit_bytes, note
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_set, settings
 from keyvault.errors import UsageError
@@ -99,7 +100,13 @@ def generate_key(
         raise UsageError("--public prints the public half, the private one would be lost", hint="-o FILE keeps it")
     if x509 is not None and output is None:
         raise UsageError("--x509 writes the certificate, the private key would be lost", hint="-o FILE keeps it")
+    if save is not None and (output or password_file or x5c or form != "jwk"):
+        raise UsageError("--save puts the key into a set: no file is written", hint="keyvault key export")
     chosen = choose_form(kty=kty, alg=alg, crv=crv, bits=bits, use=use)
+    if public and chosen.kty == "oct":
+        raise UsageError("a symmetric key has no public half")
+    if x509 is not None:
+        _check_free(x509, output)
     private = operations.generate_key(chosen, now=settings.now, kid=kid, kid_from=kid_from)
     if save is not None:
         _save(save, private)
@@ -126,9 +133,9 @@ def _save(name: str, private: "PrivateJWK") -> None:
     members = {
         key: value for key, value in private.items() if key not in labels or (key, private["kty"]) == ("alg", "AKP")
     }
-    found = FoundKey(members, *(private.get(label) for label in labels))
+    found = FoundKey(members, private.get("kid"), private.get("use"), private.get("alg"))
     with settings.open() as context:
-        wish = operations.Wish(role="next")
+        wish = operations.Wish(role="next", creates=False)
         outcome = operations.import_keys(context, name, [found], wish, imported=private["kid"] != thumbprint(private))
     show_outcome(outcome, now=settings.now, dry_run=False, as_json=False, quiet=settings.quiet)
 
@@ -173,7 +180,7 @@ def import_key(
 
     \b
     Examples:
-      keyvault key import id-token hydra.jwks.json --as active
+      keyvault key import hydra.openid.id-token hydra.jwks.json
       keyvault key import id-token sa.key --kid-from spki --alg RS256
       keyvault key import id-token --from-url https://old.example.com/jwks.json --keep 7d
       keyvault key import payments kms.pub.pem --external --alg ES256
@@ -194,18 +201,28 @@ def import_key(
         context.state()  # a vault that cannot be read is said first
         if from_url is not None:
             found, left_out = operations.read_url(from_url)
-            chosen, text = "retiring", text or f"from {from_url}"[:500]
+            chosen, text = "retiring", text or f"from {_place(from_url)}"[:500]
         else:
+            if "-" in (files or []) and password_file in (files or []):
+                raise UsageError("stdin cannot be both the key and its password", hint="--password-file FILE")
             found = _read_files(files or [], _ask_password(password_file))
         if kid is not None and len(found) > 1 and len(only or ()) != 1:
             raise UsageError(f"--kid names one key, these are {len(found)}", hint="--only KID chooses one")
         wish = operations.Wish(
             role=chosen, alg=alg, kid=kid, kid_from=kid_from, only=only or (), keep=_duration(keep),
             note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer,
+            lenient=from_url is not None, left_out=left_out,
         )  # fmt: skip
         outcome = operations.import_keys(context, name, found, wish, push=push, dry_run=dry_run)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
-    notes(left_out, "warning")
+
+
+def _place(url: str) -> str:
+    """Return *url* without what may be a secret in it: notes are published."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _role(text: str | None) -> "Role | None":
@@ -258,6 +275,7 @@ def _password(source: str | None) -> bytes | None:
 
 
 def _ask_password(source: str | None) -> "AskPassword":
+    @functools.cache
     def ask() -> bytes | None:
         if source is not None:
             return _password(source)
@@ -312,14 +330,18 @@ def export_key(
             _emit(data, form)
         return
     if form == "apiserver":
+        if password_file or x5c:
+            raise UsageError("--format apiserver is not encrypted, and has no certificate", hint="pem, der or p12")
         _write_apiserver(name, output)
         return
     with settings.open() as context:
-        data = operations.export_private(
+        data, left_out = operations.export_private(
             context, name, certificate=_certificate(subject, days), active=active, form=form,
             password=_password(password_file), x5c=x5c,
         )  # fmt: skip
     _write_private(data, output, form, force=force)
+    if left_out:
+        note(f"left out, since their private halves are not here: {', '.join(left_out)}")
 
 
 def _write_apiserver(name: str, output: Path | None) -> None:
@@ -328,6 +350,7 @@ def _write_apiserver(name: str, output: Path | None) -> None:
 
     if output is None:
         raise UsageError("two files are written", hint="-o DIR says where")
+    _check_free(output / "sa.pub", output / "sa.key")
     with settings.open() as context:
         files = export_apiserver(context, name)
     write_private_file(output / "sa.key", files["sa.key"])
@@ -349,9 +372,24 @@ def _emit(data: bytes, form: str) -> None:
     emit_bytes(data)
 
 
+def _check_free(place: Path, beside: Path | None = None) -> None:
+    """Refuse, before the private file *beside* is written, a public one that could not be: then there would be half."""
+    if place == beside:
+        raise UsageError(f"{place} cannot be two files at once")
+    if place.exists() or place.is_symlink():
+        raise UsageError(f"{place} exists already: nothing is written over", hint="name another file")
+    if not place.parent.is_dir() and (beside is None or place.parent != beside.parent):
+        raise UsageError(f"there is no folder {place.parent}")
+
+
 def _write_public(data: bytes, output: Path) -> None:
     try:
-        output.write_bytes(data)
+        with output.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise UsageError(
+            f"{output} exists already: nothing is written over", hint="remove it, or print to stdout with > FILE"
+        ) from None
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
 

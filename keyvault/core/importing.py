@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from keyvault.core.events import Event
-from keyvault.core.jwk import PublicJWK, file_stem
+from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import (
     Amend,
@@ -93,15 +93,20 @@ def plan_import(
 
 def _check_new(state: VaultState, key_set: KeySet, keys: Sequence[PublicJWK]) -> None:
     policy = key_set.policy
-    names = {file_stem(kid).lower(): kid for kid in state.keys}
+    names = {kid.lower(): kid for kid in state.keys}
     halves = {key.public.thumbprint: key for key in state.keys.values()}
     for public in keys:
-        if public.use != policy.use or (public.kty == "oct") != (policy.kty == "oct"):
+        # Symmetric keys are not published, and keys of the type AKP cost most verifiers the whole JWK Set.
+        if public.use != policy.use or any((public.kty == one) != (policy.kty == one) for one in ("oct", "AKP")):
             raise UsageError(f"key {public.kid} is {_kind(public)}, set {key_set.name} is for {policy.spec}")
         # File systems fold case, and a kid is used once in the life of a vault.
-        other = names.setdefault(file_stem(public.kid).lower(), public.kid)
-        if other in state.keys or other != public.kid:
+        other = names.setdefault(public.kid.lower(), public.kid)
+        if other in state.keys:
             raise UsageError(f"there is a key {other} already", hint="a kid is used once; --kid gives another")
+        if other != public.kid:
+            raise UsageError(
+                f"kids {other} and {public.kid} differ by case alone", hint="--only chooses, --kid gives another"
+            )
         same = halves.get(public.thumbprint)
         if same is not None:
             raise UsageError(f"key {public.kid} is in the vault already: it is {same.kid} of {same.set}")
@@ -114,6 +119,8 @@ def _kind(public: PublicJWK) -> str:
 
 
 def _take_next(key_set: KeySet, keys: Sequence[PublicJWK], made: Event) -> list[Change]:
+    if key_set.active is None:
+        raise UsageError(f"set {key_set.name} has no active key, so nothing is next", hint="--as active")
     if len(keys) != 1:
         raise UsageError(f"a set has one next key, these are {len(keys)}", hint="--only KID, or --as retiring")
     fresh = Key(format=1, set=key_set.name, public=keys[0], events=(made,))

@@ -97,7 +97,7 @@ def encode(
         case "x509":
             return b"".join(self_signed(key, certificate).public_bytes(Encoding.PEM) for key in keys)
         case "dotenv":
-            return "".join(_dotenv(name if len(keys) == 1 else f"{name}_{key['kid']}", key) for key in keys).encode()
+            return _dotenvs(name, keys)
         case "kubernetes-secret":
             return _kubernetes_secret(name, keys[0])
     raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(FORMATS))
@@ -116,22 +116,32 @@ def _loaded(key: PrivateJWK) -> PrivateKey:
     return private_key(key)
 
 
+_BAD_PASSWORD = "a password of that length, or of such letters, cannot encrypt this format"  # noqa: S105 - a sentence
+
+
 def _pkcs8(key: PrivateJWK, encoding: Encoding, password: bytes | None) -> bytes:
     encryption: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
-    return _loaded(key).private_bytes(encoding, PrivateFormat.PKCS8, encryption)
+    try:
+        return _loaded(key).private_bytes(encoding, PrivateFormat.PKCS8, encryption)
+    except ValueError:
+        raise UsageError(_BAD_PASSWORD) from None
 
 
 def _pkcs12(key: PrivateJWK, certificate: Certificate, password: bytes | None) -> bytes:
     if not password:
         raise UsageError("a PKCS#12 file is encrypted, and there is no password", hint="--password-file FILE")
     loaded: Any = _loaded(key)
-    # Java takes no private key without a certificate; keys that sign nothing go without.
-    cert = None if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey) else self_signed(key, certificate)
+    if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey):
+        raise UsageError(f"PKCS#12 does not hold a key on {key['crv']}")
+    # Java takes no private key without a certificate.
+    cert = self_signed(key, certificate)
     try:
         return pkcs12.serialize_key_and_certificates(
             key.get("kid", "key").encode(), loaded, cert, None, BestAvailableEncryption(password)
         )
-    except (TypeError, ValueError, UnsupportedAlgorithm):
+    except ValueError:
+        raise UsageError(_BAD_PASSWORD) from None
+    except (TypeError, UnsupportedAlgorithm):
         raise UsageError(f"PKCS#12 does not hold a key of type {key['kty']}") from None
 
 
@@ -198,12 +208,20 @@ def _subject(text: str | None, kid: str) -> x509.Name:
 # --- for programs ---------------------------------------------------------------------------------------
 
 
-def _dotenv(name: str, key: PrivateJWK) -> str:
+def _dotenvs(name: str, keys: Sequence[PrivateJWK]) -> bytes:
+    texts = {_variable(name if len(keys) == 1 else f"{name}_{key['kid']}"): key for key in keys}
+    if len(texts) < len(keys):
+        raise UsageError("the kids of two keys give the same name of a variable", hint="--active, or a kid")
+    lines = []
+    for prefix, key in texts.items():
+        members = {"KID": key["kid"], "ALG": key.get("alg"), "JWK": json.dumps(key, separators=(",", ":"))}
+        lines += [f"{prefix}_{member}='{value}'" for member, value in members.items() if value is not None]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _variable(name: str) -> str:
     prefix = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
-    if not prefix or prefix[0].isdigit():
-        prefix = f"KEY_{prefix}"
-    compact = json.dumps(key, separators=(",", ":"))
-    return f"{prefix}_KID='{key['kid']}'\n{prefix}_ALG='{key['alg']}'\n{prefix}_JWK='{compact}'\n"
+    return prefix if prefix and not prefix[0].isdigit() else f"KEY_{prefix}"
 
 
 def _kubernetes_secret(name: str, key: PrivateJWK) -> bytes:

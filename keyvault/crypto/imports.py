@@ -25,7 +25,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from keyvault.core.jwk import REQUIRED, b64u, b64u_decode, check_kid
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid
 from keyvault.core.pem import load_public, public_members
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
@@ -52,12 +52,14 @@ class FoundKey:
         kid: The kid that it has there, or None.
         use: ``sig`` or ``enc``, or None.
         alg: Its algorithm, or None.
+        pss: Whether the file keeps an RSA key to PSS (RFC 4055 section 1.2).
     """
 
     members: PrivateJWK = field(repr=False)
     kid: str | None = None
     use: str | None = None
     alg: str | None = None
+    pss: bool = False
 
     @property
     def private(self) -> bool:
@@ -192,7 +194,7 @@ def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
     kty = jwk.get("kty")
     if kty == "oct":
         members = {"kty": "oct", "k": b64u(b64u_decode(jwk.get("k"), what="member 'k'"))}
-    elif jwk.keys() & {"d", "priv"}:
+    elif jwk.keys() & PRIVATE_MEMBERS:
         members = members_of(private_key(jwk))
     else:
         check_public_key(jwk)
@@ -324,16 +326,20 @@ def _read_pem(data: bytes, password: _Password) -> Iterator[FoundKey]:
         if label == "CERTIFICATE":
             yield _certificate(text)
         elif label == "OPENSSH PRIVATE KEY":
+            _check_rounds(_body(text))
             yield _private(partial(serialization.load_ssh_private_key, text), password)
         elif b"DEK-Info" in text and not _DEK_INFO.search(text):
             raise UsageError("the key is encrypted in a way that is not taken here, or the file is damaged")
         elif label.endswith("PRIVATE KEY"):
-            der = _body(text) if label == "PRIVATE KEY" else b""
+            body = _body(text)
+            if label == "ENCRYPTED PRIVATE KEY":
+                _check_rounds(body)
+            der = body if label == "PRIVATE KEY" else b""
             alone = _seed_alone(der)
             load = serialization.load_pem_private_key if alone == der else serialization.load_der_private_key
-            yield _private(partial(load, text if alone == der else alone), password)
+            yield _for_pss(body, _private(partial(load, text if alone == der else alone), password))
         elif label.endswith("PUBLIC KEY"):
-            yield _public(_load(serialization.load_pem_public_key, text))
+            yield _for_pss(_body(text), _public(_load(serialization.load_pem_public_key, text)))
         else:
             raise UsageError(f"a PEM block {label} holds no key that is taken here")
 
@@ -346,12 +352,48 @@ def _body(block: bytes) -> bytes:
         return b""
 
 
+#: What salts are followed by: an OCTET STRING of 4 to 64 octets, then an INTEGER that says how often to hash.
+_ROUNDS = re.compile(rb"\x04([\x04-\x40])", re.DOTALL)
+_BCRYPT = re.compile(rb"openssh-key-v1\0.{4}[a-z0-9@.-]{4,40}\0\0\0\x06bcrypt.{4}\0\0\0(.)", re.DOTALL)
+BCRYPT_MAX = 512
+
+
+def _check_rounds(data: bytes) -> None:
+    """
+    Refuse what would keep us busy for hours: PKCS#8, PKCS#12 and OpenSSH's keys say themselves how often to hash.
+
+    Raises:
+        UsageError: It is more often than any program asks for.
+    """
+    counts = []
+    for found in _ROUNDS.finditer(data):
+        at = found.end() + found[1][0]
+        if data[at : at + 1] == b"\x02" and 1 <= (data[at + 1 : at + 2] or b"\0")[0] <= 8:
+            counts.append(int.from_bytes(data[at + 2 : at + 2 + data[at + 1]], "big"))
+    too_many = max(counts, default=0) > P2C_MAX
+    if bcrypt := _BCRYPT.match(data):
+        at = bcrypt.end() + bcrypt[1][0]
+        too_many = int.from_bytes(data[at : at + 4], "big") > BCRYPT_MAX
+    if too_many:
+        raise UsageError("it asks for so many rounds of hashing that reading it would take hours")
+
+
+#: The object identifier of id-RSASSA-PSS, as it stands in the header of a key.
+_PSS = bytes.fromhex("06092a864886f70d01010a")
+
+
+def _for_pss(der: bytes, found: FoundKey) -> FoundKey:
+    """Return *found* with what its header says: an RSA key for PSS must not be used with anything else."""
+    return replace(found, pss=found.members["kty"] == "RSA" and _PSS in der[:48])
+
+
 def _read_der(data: bytes, password: _Password) -> list[FoundKey]:
+    _check_rounds(data)
     if _is_pkcs12(data):
         return _read_pkcs12(data, password)
     readers: tuple[Callable[[], FoundKey], ...] = (
-        lambda: _private(partial(serialization.load_der_private_key, _seed_alone(data)), password),
-        lambda: _public(_load(serialization.load_der_public_key, data)),
+        lambda: _for_pss(data, _private(partial(serialization.load_der_private_key, _seed_alone(data)), password)),
+        lambda: _for_pss(data, _public(_load(serialization.load_der_public_key, data))),
         lambda: _certificate(data),
     )
     for reader in readers:
@@ -408,10 +450,23 @@ def _read_pkcs12(data: bytes, password: _Password) -> list[FoundKey]:
     if store is None:
         raise UsageError(_WRONG)
     if store.key is not None:
+        _check_alone(store.cert, store.additional_certs)
         found = _private(lambda secret: store.key, password)
         return [replace(found, kid=_friendly_name(store.cert))]
     certificates = [one for one in (store.cert, *store.additional_certs) if one is not None]
     return [_public(_load(one.certificate.public_key)) for one in certificates]
+
+
+def _check_alone(own: Any, others: Any) -> None:
+    """Refuse a file with certificates that are in no chain: it holds more keys, of which the library gives one."""
+    issuers = {
+        one.certificate.issuer for one in (own, *others) if one and one.certificate.issuer != one.certificate.subject
+    }
+    if any(one.certificate.subject not in issuers for one in others):
+        raise UsageError(
+            "the PKCS#12 file seems to hold several keys, of which only one can be read",
+            hint="keytool -importkeystore -srcalias NAME makes a file of one",
+        )
 
 
 def _friendly_name(certificate: Any) -> str | None:
@@ -461,4 +516,5 @@ def _certificate(data: bytes) -> FoundKey:
 
     load = x509.load_pem_x509_certificate if data[:1] == b"-" else x509.load_der_x509_certificate
     certificate = _load(load, data)
-    return _public(_load(certificate.public_key))
+    found = _public(_load(certificate.public_key))
+    return replace(found, pss=certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS)

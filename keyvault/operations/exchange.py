@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.forms import Form, check_label, derive_kid, usual_algorithm
 from keyvault.core.importing import Role, plan_import
-from keyvault.core.jwk import PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
+from keyvault.core.jwk import PRIVATE_MEMBERS, PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import Plan
 from keyvault.core.policy import check_set_name
@@ -123,6 +123,9 @@ class Wish:
         forced: Why the gate is to be passed, or None.
         external: Make a set that is new for keys whose private halves live elsewhere.
         issuer: The issuer of a set that is new.
+        creates: Whether a set that is not there is made.
+        lenient: Whether what does not fit is left out, instead of all being refused.
+        left_out: What was left out before, a sentence each.
     """
 
     role: Role | None = None
@@ -135,6 +138,9 @@ class Wish:
     forced: str | None = None
     external: bool = False
     issuer: str | None = None
+    creates: bool = True
+    lenient: bool = False
+    left_out: Sequence[str] = ()
 
 
 def read_file(data: bytes, ask: AskPassword, source: str) -> list[FoundKey]:
@@ -176,15 +182,13 @@ def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
     found: list[FoundKey] = []
     left_out: list[str] = []
     for number, jwk in enumerate(keys[: KEYS_MAX + 1], 1):
+        members = jwk if isinstance(jwk, dict) else {}
+        if PRIVATE_MEMBERS & members.keys():
+            raise UsageError(f"{shown} serves a private key: whoever asks can sign", hint="take it from there first")
         try:
-            one = read_jwk(jwk if isinstance(jwk, dict) else {})
-            if not one.private:
-                found.append(one)
-                continue
+            found.append(read_jwk(members))
         except KeyVaultError as error:
             left_out.append(f"key {number} is left out: {error.message}")
-            continue
-        raise UsageError(f"{shown} serves a private key: whoever asks can sign", hint="take it from there first")
     if not found or len(keys) > KEYS_MAX:
         raise UsageError(f"{shown} serves {len(keys)} keys: none that can be taken, or too many")
     return found, left_out
@@ -221,15 +225,23 @@ def import_keys(
     """
 
     def propose(state: VaultState) -> Proposal:
-        chosen = _chosen(found, wish.only)
+        chosen = _chosen(found, wish)
         files: dict[str, bytes | None] = {}
         if name not in state.sets:
+            if not wish.creates or wish.role == "next":
+                _ = state.find_set(name)  # raises: the next key of a set needs the set
             state, files["keyvault.toml"] = _with_set(context, state, name, chosen[0], wish)
         key_set = state.find_set(name)
-        taken = [_labelled(one, key_set, wish, context.now) for one in chosen]
-        fresh = [(public, one) for public, one in taken if not _is_there(state, name, public)]
+        taken, warnings = _taken(chosen, key_set, wish, context.now)
+        fresh = []
+        for public, one in taken:
+            key = _present(state, name, public)
+            if key is None:
+                fresh.append((public, one))
+            else:
+                warnings.append(_passed_over(key, one, wish))
         if not fresh:
-            return Proposal(Plan(), "")
+            return Proposal(Plan(warnings=tuple(warnings)), "")
         role = wish.role or ("next" if key_set.active else "active")
         _check_halves(key_set, fresh, role)
         plan = plan_import(
@@ -241,20 +253,21 @@ def import_keys(
             for public, one in fresh
             if one.private
         }
+        plan = replace(plan, warnings=(*plan.warnings, *warnings))
         many = f"{len(fresh)} keys" if len(fresh) > 1 else f"key {fresh[0][0].kid}"
         return Proposal(plan, f"import {many} into {name} as {role}", body=wish.forced, files=files, privates=privates)
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
 
 
-def _chosen(found: Sequence[FoundKey], only: Sequence[str]) -> list[FoundKey]:
-    unknown = [kid for kid in only if kid not in {one.kid for one in found}]
+def _chosen(found: Sequence[FoundKey], wish: Wish) -> list[FoundKey]:
+    unknown = [kid for kid in wish.only if kid not in {one.kid for one in found}]
     if unknown:
         there = ", ".join(one.kid or "one without a kid" for one in found)
         raise UsageError(f"no key {unknown[0]!r:.140} is there", hint=f"there are: {printable(there)[:300]}")
-    chosen = [one for one in found if not only or one.kid in only]
+    chosen = [one for one in found if not wish.only or one.kid in wish.only]
     uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
-    if len(uses) > 1 or len(symmetric) > 1:
+    if not wish.lenient and (len(uses) > 1 or len(symmetric) > 1):
         # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
         there = printable(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
         raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
@@ -272,8 +285,10 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
     policy = key_set.policy
     alg = wish.alg if wish.alg and one.alg is None else one.alg
     if alg is None:
-        fits_set = ALGORITHMS[policy.spec.alg].takes(one.members)
-        alg = policy.spec.alg if fits_set else usual_algorithm(one.members, one.use)
+        fits_set = ALGORITHMS[policy.spec.alg].takes(one.members) and (not one.pss or policy.spec.alg[:2] == "PS")
+        alg = policy.spec.alg if fits_set else _usual(one)
+    if one.pss and alg is not None and alg[:2] != "PS":
+        raise UsageError(f"the key is for RSASSA-PSS alone, not for {alg}", hint="--alg PS256")
     if alg is None or alg not in ALGORITHMS:
         raise UsageError(
             f"a key for {alg} is none that a set can have" if alg else "it does not say which algorithm the key is for",
@@ -296,6 +311,10 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
     return public_jwk(one.members, kid=kid, alg=alg), one
 
 
+def _usual(one: FoundKey) -> str | None:
+    return "PS256" if one.pss else usual_algorithm(one.members, one.use)
+
+
 def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:
     if one.members["kty"] == "oct":
         # The thumbprint would be a hash of the secret, in the clear: whoever guesses the secret could tell.
@@ -305,10 +324,51 @@ def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:
     return _derived({**one.members, "use": use}, kid_from, now)
 
 
-def _is_there(state: VaultState, name: str, public: PublicJWK) -> bool:
+def _taken(
+    chosen: Sequence[FoundKey], key_set: KeySet, wish: Wish, now: datetime
+) -> tuple[list[tuple[PublicJWK, FoundKey]], list[str]]:
+    """Return the published forms of what was found, and of foreign sets what is left out, a sentence each."""
+    taken, left_out = [], list(wish.left_out)
+    for one in chosen:
+        try:
+            public, _ = labelled = _labelled(one, key_set, wish, now)
+            if wish.lenient and (
+                public.use != key_set.policy.use or (public.kty == "AKP") != (key_set.policy.kty == "AKP")
+            ):
+                raise UsageError(f"it is {public.kty} for {public.use}")
+            taken.append(labelled)
+        except KeyVaultError as error:
+            if not wish.lenient:
+                raise
+            left_out.append(f"key {one.kid or 'without a kid'} is left out: {error.message}")
+    if not taken:
+        raise UsageError("there is no key that can be taken", hint="; ".join(left_out)[:300])
+    return taken, left_out
+
+
+def _present(state: VaultState, name: str, public: PublicJWK) -> Key | None:
+    """Return the key of the set that *public* is, unless it has left."""
     key = state.keys.get(public.kid)
-    live = key is not None and key.state not in ("withdrawn", "revoked")
-    return key is not None and live and key.set == name and key.public == public and public.kty != "oct"
+    if key is None or key.state in ("withdrawn", "revoked") or key.set != name or public.kty == "oct":
+        return None
+    return key if key.public == public else None
+
+
+def _passed_over(key: Key, one: FoundKey, wish: Wish) -> str:
+    """
+    Return what to say of a key that is there already.
+
+    Raises:
+        UsageError: More was asked for than to have it.
+    """
+    if one.private and not key.sealed:
+        raise UsageError(
+            f"key {key.kid} is in the vault by its public half alone: its private half is not added later",
+            hint="keep it where it is; a key that is to sign here is made anew",
+        )
+    if wish.role not in (None, key.state) and not wish.lenient:
+        raise UsageError(f"key {key.kid} is there already: it is {key.state}", hint="keyvault rotate, or rollback")
+    return f"key {key.kid} is there already: it is {key.state}"
 
 
 def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], role: Role) -> None:
@@ -321,7 +381,8 @@ def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], 
         if not key_set.policy.external and not one.private and role != "retiring":
             raise UsageError(
                 f"key {public.kid} has no private half here, so nobody could sign with it",
-                hint="take it in --as retiring, or put external = true into the set's table",
+                hint="--as retiring; or where the private one lives elsewhere: external = true in the set's table, "
+                "--external for a set that is new",
             )
 
 
@@ -329,7 +390,7 @@ def _with_set(context: Context, state: VaultState, name: str, first: FoundKey, w
     """Return *state* with a set for keys such as *first*, and the keyvault.toml that says so."""
     try:
         check_set_name(name)
-        alg = first.alg or wish.alg or usual_algorithm(first.members, first.use)
+        alg = first.alg or wish.alg or _usual(first)
         if alg is None or alg not in ALGORITHMS:
             raise UsageError("it does not say which algorithm the key is for", hint="--alg ES256")
         spec = spec_of(first.members, alg)
@@ -392,9 +453,9 @@ def export_private(
     form: str = "jwk",
     password: bytes | None = None,
     x5c: bool = False,
-) -> bytes:
+) -> tuple[bytes, list[str]]:
     """
-    Return private keys of *name* in *form*.
+    Return private keys of *name* in *form*, and the kids of those whose private half is not here.
 
     Args:
         context: The vault.
@@ -411,11 +472,13 @@ def export_private(
     """
     from keyvault.crypto.exports import encode
 
-    keys = [key for key in chosen_keys(context.state(), name, active=active) if key.sealed]
+    chosen = chosen_keys(context.state(), name, active=active)
+    keys = [key for key in chosen if key.sealed]
     if not keys:
         raise UsageError(f"no private half of {name} is in the vault")
     opened = list(open_keys(context, keys))
-    return encode(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
+    data = encode(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
+    return data, [key.kid for key in chosen if not key.sealed]
 
 
 def export_apiserver(context: Context, name: str) -> dict[str, bytes]:

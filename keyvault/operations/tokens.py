@@ -59,8 +59,24 @@ def sign(
         "jti": secrets.token_urlsafe(16),
         **claims,
     }
+    _check_expiry(full, key_set.policy.token_lifetime, issued)
     signer = TokenSigner(open_key(context, key_set.active))
     return signer.sign(full, typ=typ), key_set.active
+
+
+def _check_expiry(claims: Mapping[str, Any], lifetime: timedelta, issued: int) -> None:
+    """Refuse an ``exp`` that is no number, or lies behind what old keys are kept for, as a ``--ttl`` that does."""
+    expires = claims["exp"]
+    if isinstance(expires, bool) or not isinstance(expires, int | float):
+        raise UsageError("claim exp is not a number of seconds since 1970")
+    if expires - issued > lifetime.total_seconds():
+        from keyvault.core.text import format_duration
+
+        raise UsageError(
+            f"claim exp lies further ahead than token_lifetime {format_duration(lifetime)}: a rotation would cut the "
+            "token's life short",
+            hint="raise token_lifetime in keyvault.toml first",
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +151,7 @@ def verify(
         VerificationError: It is not accepted.
     """
     if source is not None:
-        keys, skew = _read_set(source), timedelta(0)
+        keys, skew = _read_set(source, str(parse_token(text).header.get("alg"))), timedelta(0)
     else:
         if context is None:
             raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
@@ -146,7 +162,7 @@ def verify(
     return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer)
 
 
-def _read_set(source: str) -> list[PublicJWK]:
+def _read_set(source: str, alg: str) -> list[PublicJWK]:
     if source.startswith(("https://", "http://")):
         from keyvault.publish.live import fetch
 
@@ -167,10 +183,18 @@ def _read_set(source: str) -> list[PublicJWK]:
     found = []
     for jwk in keys:
         try:
-            found.append(public_jwk(jwk, kid=jwk["kid"], alg=jwk["alg"]))
+            # Without alg, a key is for whatever its type can do: then the token says which.
+            found.append(public_jwk(jwk, kid=jwk["kid"], alg=jwk.get("alg", alg)))
         except (JWKError, KeyError, TypeError, AttributeError):
             continue  # as a verifier does: a key that it cannot use is not there
     return found
+
+
+def _bounded(source: str, stdin: bytes | None) -> bytes:
+    if source == "-" and stdin is not None:
+        return stdin
+    with Path(source).open("rb") as file:
+        return file.read(FILE_MAX)  # what is cut off is no JSON
 
 
 def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> dict[str, Any]:
@@ -185,8 +209,7 @@ def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> di
     claims: dict[str, Any] = {}
     if source is not None:
         try:
-            data = stdin if source == "-" and stdin is not None else Path(source).read_bytes()
-            claims = msgspec.json.decode(data, type=dict)
+            claims = msgspec.json.decode(_bounded(source, stdin), type=dict)
         except OSError as error:
             raise UsageError(f"{source} cannot be read: {error.strerror}") from None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -580,3 +582,204 @@ def test_the_example_key_of_ory(keyvault: Terminal, vault: Vault, vectors: Path,
     assert (refused.code != 0, "private" in refused.error) == (True, True), refused.err
     assert jwk["d"][:20] not in refused.out + refused.err
     assert before == {path: path.read_bytes() for path in (tmp_path / "www").rglob("*") if path.is_file()}
+
+
+# --- what somebody tried --------------------------------------------------------------------------------
+
+
+def test_kids_that_differ_by_case_alone(keyvault: Terminal, vault: Vault, write: Write) -> None:
+    """A vault that had both could not be read again, whatever letters they are made of."""
+    first, second = private("ES256") | {"kid": "public:x"}, private("ES256", number=1) | {"kid": "PUBLIC:X"}
+    result = keyvault("key", "import", "both", write("both.json", {"keys": [first, second]}))
+    assert (result.code, result.error) == (2, "kids public:x and PUBLIC:X differ by case alone")
+    keyvault.ok("key", "import", "one", write("first.json", first))
+    before = vault.git("rev-parse", "HEAD")
+    result = keyvault("key", "import", "other", write("second.json", second))
+    assert (result.code, result.error) == (2, "there is a key public:x already")
+    assert vault.git("rev-parse", "HEAD") == before
+    keyvault.ok("status")
+
+
+def test_no_file_is_written_over(keyvault: Terminal, vault: Vault) -> None:
+    """Neither the private key by its certificate, nor one of before by a public export."""
+    key, cert = vault.top / "key.pem", vault.top / "cert.pem"
+    result = keyvault("key", "generate", "-o", key, "--x509", key)
+    assert (result.code, key.exists()) == (2, False)
+    keyvault.ok("key", "generate", "-o", key, "--x509", cert)
+    held = key.read_bytes()
+    for words in (
+        ("key", "export", "id-token", "--active", "-o", key),
+        ("key", "generate", "-o", vault.top / "other", "--x509", key),
+        ("key", "generate", "-o", vault.top / "other", "--x509", vault.top / "nowhere" / "x"),
+        ("key", "generate", "--kty", "oct", "-o", vault.top / "other", "--public"),
+    ):
+        assert keyvault(*words).code == 2
+        assert (key.read_bytes(), (vault.top / "other").exists()) == (held, False)
+    folder = vault.top / "pki"
+    folder.mkdir()
+    (folder / "sa.pub").write_text("mine")
+    assert keyvault("key", "export", "id-token", "--private", "--format", "apiserver", "-o", folder).code == 2
+    assert not (folder / "sa.key").exists()
+
+
+def test_a_private_half_that_comes_later(keyvault: Terminal, write: Write) -> None:
+    """It is not passed over in silence, since somebody would throw the file away; nor is another role."""
+    jwk = private("ES256")
+    public = {name: value for name, value in jwk.items() if name != "d"}
+    keyvault.ok("key", "import", "id-token", write("public.json", public), "--as", "retiring")
+    for more in ((), ("--as", "retiring"), ("--as", "active", "--force", "--reason", "mine")):
+        result = keyvault("key", "import", "id-token", write("private.json", jwk), *more)
+        assert result.code == 2
+        assert "its private half is not added later" in result.error
+    again = keyvault(
+        "key", "import", "id-token", write("public.json", public), "--as", "active", "--force", "--reason", "x"
+    )
+    assert again.error == f"key {jwk['kid']} is there already: it is retiring"
+    passed = keyvault.ok("key", "import", "id-token", write("public.json", public))
+    assert f"key {jwk['kid']} is there already: it is retiring" in passed.err
+
+
+def test_a_note_has_no_secret_of_the_url(keyvault: Terminal, vault: Vault, host: Host) -> None:
+    """Notes are published."""
+    jwk = {name: value for name, value in private("ES256").items() if name != "d"}
+    host.serve("/jwks.json", json.dumps({"keys": [jwk]}).encode())
+    keyvault.ok("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json?token=s3cret")
+    assert vault.state().keys[jwk["kid"]].events[0].note == f"from {host.url}/jwks.json"
+
+
+def test_what_does_not_fit_at_a_url_is_left_out(keyvault: Terminal, vault: Vault, host: Host) -> None:
+    """A realm serves a key for encryption too, and somebody an algorithm that no set can have."""
+
+    def public(alg: str, kid: str, number: int) -> dict[str, str]:
+        jwk = private(alg, number=number)
+        return {"kty": "RSA", "kid": kid, "n": jwk["n"], "e": jwk["e"], "alg": alg, "use": jwk["use"]}
+
+    old = public("RS256", "old", 0) | {"alg": "RSA1_5", "use": "enc"}
+    keys = [
+        public("RS256", "sig", 1),
+        public("RSA-OAEP", "enc", 2),
+        old,
+        public("RS256", "a/b", 3),
+        private("ML-DSA-44"),
+    ]
+    del keys[-1]["priv"]
+    host.serve("/jwks.json", json.dumps({"keys": keys}).encode())
+    result = keyvault.ok("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json", "--json").json
+    assert [key.kid for key in vault.set("id-token").retiring] == ["sig"]
+    assert len(result["warnings"]) == 4
+    keys[0]["p"] = keys[0]["n"]
+    host.serve("/jwks.json", json.dumps({"keys": keys}).encode())
+    assert "serves a private key" in keyvault("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json").error
+
+
+def test_an_akp_key_does_not_get_into_a_shared_jwk_set(keyvault: Terminal, write: Write) -> None:
+    """It would cost verifiers the keys that they do know."""
+    result = keyvault("key", "import", "id-token", write("ml.json", private("ML-DSA-44")), "--as", "retiring")
+    assert (result.code, "is AKP for sig, set id-token is for ES256" in result.error) == (2, True)
+
+
+def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
+    """What a file keeps to PSS is not published for anything else."""
+    path = tmp_path / "pss.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA-PSS", "-out", path], check=True, capture_output=True)
+    assert "for RSASSA-PSS alone, not for RS256" in keyvault("key", "import", "pss", path, "--alg", "RS256").error
+    keyvault.ok("key", "import", "pss", path)
+    assert vault.active("pss").public.alg == "PS256"
+
+
+@pytest.mark.parametrize("form", ["pem", "der", "p12"])
+def test_a_file_that_asks_for_hours(keyvault: Terminal, vault: Vault, write: Write, form: str) -> None:
+    """The count of rounds stands in the file: it is looked at before anything is hashed."""
+    password, path = write("password", b"secret"), vault.top / f"slow.{form}"
+    keyvault.ok(
+        "key", "export", "id-token", "--active", "--private", "--format", form, "--password-file", password, "-o", path
+    )
+    data = path.read_bytes()
+    der = base64.b64decode(b"".join(data.splitlines()[1:-1])) if form == "pem" else data
+    rounds = re.compile(rb"(\x04[\x08\x10\x20\x40].{8,64}?\x02)(\x02[\x08-\x7f].|\x03..{2})", re.DOTALL)
+    slow, count = rounds.subn(
+        lambda found: found[1] + b"\x04\x7f\xff\xff\xff"[: len(found[2])].replace(b"\x04", found[2][:1]), der
+    )
+    assert count
+    if form == "pem":
+        slow = (
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+            + base64.encodebytes(slow)
+            + b"-----END ENCRYPTED PRIVATE KEY-----\n"
+        )
+    result = keyvault("key", "import", "new", write("slow", slow), "--password-file", password)
+    assert (result.code, "would take hours" in result.error) == (2, True), result.error
+
+
+def test_saving_is_all_that_saving_does(keyvault: Terminal, vault: Vault) -> None:
+    """No file beside it, and no set by a slip of the keyboard."""
+    before = vault.git("rev-parse", "HEAD")
+    assert keyvault("key", "generate", "--alg", "EdDSA", "--save", "access-token", "-o", vault.top / "x").code == 2
+    assert (
+        keyvault("key", "generate", "--alg", "EdDSA", "--save", "acess-token").error
+        == "no set 'acess-token' in this vault"
+    )
+    assert (vault.git("rev-parse", "HEAD"), (vault.top / "x").exists()) == (before, False)
+
+
+def test_a_new_set_has_no_next_key_alone(keyvault: Terminal, write: Write) -> None:
+    """Nobody would sign, until a run made it active without a receipt."""
+    result = keyvault("key", "import", "new", write("key.json", private("ES256")), "--as", "next")
+    assert (result.code, result.error) == (2, "no set 'new' in this vault")
+
+
+def test_odd_exports(keyvault: Terminal, vault: Vault, write: Write) -> None:
+    """Each says what is wrong, or what is left out."""
+    assert "KID=" in keyvault.ok("key", "generate", "--alg", "none", "--format", "dotenv").out
+    long = write("long", b"x" * 2_000)
+    assert keyvault("key", "generate", "--format", "pem", "--password-file", long).code == 2
+    words = ("key", "export", "id-token", "--private", "--format")
+    assert keyvault(*words, "apiserver", "--password-file", long, "-o", vault.top / "pki").code == 2
+    public = {name: value for name, value in private("ES256").items() if name != "d"}
+    keyvault.ok("key", "import", "id-token", write("public.json", public), "--as", "retiring")
+    result = keyvault.ok(*words, "jwks")
+    assert len(result.json["keys"]) == 2
+    assert f"left out, since their private halves are not here: {public['kid']}" in result.err
+    for number, kid in enumerate(("a.b", "a-b")):
+        keyvault.ok(
+            "key",
+            "import",
+            "id-token",
+            write("k", private("ES256", number=number + 5) | {"kid": kid}),
+            "--as",
+            "retiring",
+        )
+    assert "the same name of a variable" in keyvault(*words, "dotenv").error
+
+
+def test_a_password_is_read_once(
+    keyvault: Terminal, vault: Vault, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all files; and stdin is not the key and its password at once."""
+    password = write("password", b"secret")
+    paths = []
+    for name in ("id-token", "access-token"):
+        path = vault.top / f"{name}.pem"
+        keyvault.ok(
+            "key", "export", name, "--active", "--private", "--format", "pem", "--password-file", password, "-o", path
+        )
+        paths.append(path)
+    given = keyvault("key", "import", "new", *paths, "--password-file", password, "--alg", "ES256")
+    assert "empty first line" not in given.error
+    result = keyvault("key", "import", "new", "-", "--password-file", "-")
+    assert result.error == "stdin cannot be both the key and its password"
+
+
+@pytest.mark.parametrize("claim", ["exp=9999999999", "exp=soon", "exp=true"])
+def test_an_exp_that_cannot_be_kept(keyvault: Terminal, claim: str) -> None:
+    """It is refused as a --ttl that is too long."""
+    assert keyvault("token", "sign", "id-token", "--claim", claim).code == 2
+
+
+def test_a_jwk_set_without_alg_verifies(keyvault: Terminal, write: Write) -> None:
+    """The member is optional, and big providers leave it out."""
+    token = keyvault.ok("token", "sign", "id-token").out.strip()
+    keys = keyvault.ok("key", "export", "id-token", "--format", "jwks").json
+    for jwk in keys["keys"]:
+        del jwk["alg"]
+    keyvault.ok("token", "verify", token, write("jwks.json", keys))

@@ -27,7 +27,7 @@ _PKCS12 = "PKCS#12 does not hold a key of type"
 #: What no format holds, and in which words that is said.
 REFUSED = {
     **{("oct", form): _SYMMETRIC for form in FORMATS if form not in LABELLED},
-    **{(kind, "p12"): f"{_PKCS12} OKP" for kind in AGREEMENT},
+    **{(kind, "p12"): f"PKCS#12 does not hold a key on {kind}" for kind in AGREEMENT},
     **{(kind, "p12"): f"{_PKCS12} AKP" for kind in ML_DSA},
     **{
         (kind, "x509"): "a key for key agreement signs nothing, so it has no certificate of its own"
