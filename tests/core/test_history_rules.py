@@ -372,6 +372,41 @@ def test_whom_nobody_waits_for(how: Any, silent: bool) -> None:
     assert silent == (judge(activated(), **how) == [])
 
 
+KEPT = T0 + HOUR + HOUR + SKEW
+
+
+@pytest.mark.parametrize(
+    ("events", "new", "silent"),
+    [
+        pytest.param(
+            (created(imported=True), activated(), deactivated(T0, KEPT)), True, True, id="it comes as retiring"
+        ),
+        pytest.param((created(), activated(), deactivated(T0, KEPT)), True, False, id="it was made here"),
+        pytest.param((created(imported=True), activated()), True, False, id="it signs"),
+        pytest.param(
+            (created(imported=True), activated(), deactivated(T0 + SECOND, KEPT + SECOND)),
+            True,
+            False,
+            id="for a second",
+        ),
+        pytest.param((created(imported=True), activated(), revoked(T0)), True, False, id="it is revoked"),
+        pytest.param(
+            (created(imported=True), activated(), deactivated(T0, KEPT)), False, False, id="it was there before"
+        ),
+    ],
+)
+def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new: bool, silent: bool) -> None:
+    """So nobody had to know it; all of that in the one commit that made it, of a key that says that it was imported."""
+    key = make_key(*events, kid="a")
+    whole = Policy(SitePolicy(SITE), {"id-token": set_policy()})
+    before = (SetCount(active=1, next=1, live=2),)
+    scene = Scene(key, whole, set_policy(), before, new, Times(T0, T0 + DAY, SKEW))
+    standing, judged = (Standing(), events) if new else (Standing("next", T0), events[1:])
+    _, found = judge_events(scene, standing, judged)
+    unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
+    assert found == ([] if silent else unseen)
+
+
 def test_what_was_forced_is_a_note() -> None:
     """It is past the gate, and its reason is shown in one line."""
     early = Event(at=T0, event="activated", token_lifetime=3_600, forced="leaked\x1b[2J")

@@ -164,7 +164,6 @@ def _never_signs(scene: Scene, event: Event, following: Event | None) -> bool:
     return (
         scene.created
         and scene.key.events[0].imported
-        and event.event == "activated"
         and following is not None
         and (following.event, following.at) == ("deactivated", event.at)
     )
