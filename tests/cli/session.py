@@ -236,7 +236,7 @@ def session(keyvault: Processes, url: str) -> Session:
     run("nonsense", code=2)
 
     identities = (*vault.top.glob("config/identities/*.json"), *vault.top.glob("demo/.git/*/*/*.json"))
-    done.files = {bea, ci, password, *exports.rglob("*"), *identities}
+    done.files = {bea, ci, password, *filter(Path.is_file, exports.rglob("*")), *identities}
     return done
 
 

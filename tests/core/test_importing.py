@@ -183,6 +183,14 @@ def test_an_external_set_makes_no_key_and_says_what_is_missing() -> None:
     assert caught.value.hint == "keyvault key import id-token FILE"
 
 
+def test_the_outlook_of_an_external_set_ends_with_its_next_key() -> None:
+    """What comes after that is for whoever imports the one after it."""
+    state = outside(active_key(), next_key(seen_at=T0))
+    coming = [(one.at, one.event) for one in outlook(state, NOW, until=T0 + 400 * DAY)]
+    due = T0 + 90 * DAY
+    assert coming == [(due, "activated"), (due, "deactivated"), (due + KEPT + timedelta(seconds=1), "withdrawn")]
+
+
 def test_a_missing_next_key_is_an_alarm_when_there_is_just_time_for_its_lead() -> None:
     """Until then nobody is waked up."""
     alone = outside(active_key(T0))
@@ -236,6 +244,15 @@ def test_revoking_the_next_key_of_an_external_set() -> None:
     candidate = only_set(state).next
     assert candidate is not None
     assert events_of(plan_revocation(state, candidate.kid, NOW, reason="superseded")) == ["revoked"]
+
+
+def test_revoking_the_active_key_of_an_external_set_warns_of_the_new_one() -> None:
+    """The next key signs before verifiers can know it, as in any set; nobody is told to import another."""
+    state = outside(active_key(), next_key(seen_at=NOW))
+    active = only_set(state).active
+    assert active is not None
+    plan = plan_revocation(state, active.kid, NOW, reason="compromised")
+    assert "the new active key is not known everywhere" in plan.warnings[-1]
 
 
 def test_a_set_of_keys_in_the_vault_rolls_back_to_sealed_ones_alone() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.envelopes import PLAINTEXT_MAX, check_envelope, check_recipient
-from keyvault.core.jwk import b64u, b64u_decode
+from keyvault.core.jwk import PublicJWK, b64u, b64u_decode
 from keyvault.core.keys import Envelope, Key, Recipient
 from keyvault.crypto.envelope import (
     Sealer,
@@ -666,3 +666,14 @@ def test_an_rsa_recipient_of_1024_bits() -> None:
     weak = msgspec.structs.replace(recipient(*RSA), n=text(2**1023 + 1))
     with pytest.raises(JWKError, match=r"^RSA modulus of 1024 bits"):
         Sealer({"ops": weak})
+
+
+@pytest.mark.parametrize("alg", ["ES256", "HS256", "ML-DSA-44"])
+def test_what_is_sealed_has_a_private_half(alg: str) -> None:
+    """Whatever the member is called: of each kind of key it opens, and without it nothing does."""
+    jwk = private(alg)
+    shown = public(jwk) if alg != "HS256" else PublicJWK(kty="oct", kid=jwk["kid"], use="sig", alg=alg)
+    assert parse_private(msgspec.json.encode(jwk), shown) == jwk
+    bare = {name: value for name, value in jwk.items() if name not in ("d", "k", "priv")}
+    with pytest.raises(EnvelopeError, match=r"has no private half|is the private half of another key"):
+        parse_private(msgspec.json.encode(bare), shown)

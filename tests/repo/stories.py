@@ -177,6 +177,8 @@ class Story:
     deploying: list[tuple[datetime, Live]] = field(default_factory=list)
     #: What happened, for those who want to know what a story was about.
     told: list[str] = field(default_factory=list)
+    #: The narrowest clock_skew that any set ever had.
+    least_skew: timedelta = DAY
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)  # noqa: S311 - a story, no secret
@@ -222,6 +224,11 @@ class Story:
         seconds = int(min((one.clock_skew for one in sets), default=timedelta(0)).total_seconds() / 2)
         exact = self.chance.random() < 0.5
         return self.now + timedelta(seconds=0 if exact else self.chance.randint(-seconds, seconds))
+
+    def auditor(self) -> datetime:
+        """Return what an auditor's clock says: it is as near as any policy of the story asked for, also an old one."""
+        seconds = int(self.least_skew.total_seconds() / 2)
+        return self.now + timedelta(seconds=self.chance.randint(-seconds, seconds))
 
     def _look(self, state: VaultState, now: datetime, rotating: tuple[str, ...] = ()) -> Live:
         reachable = self.chance.random() < 0.85
@@ -287,6 +294,7 @@ class Story:
             recipients=line.recipients if recipients is None else recipients,
         )
         _ = after.state.sets  # as the command does, refuse what could not be read again
+        self.least_skew = min([self.least_skew, *(one.clock_skew for one in after.state.policy.sets.values())])
         written: dict[str, bytes | None] = {key.path: encode_key(key) for key in changed.values()}
         if document is not None:
             written[config.FILE] = toml(document)

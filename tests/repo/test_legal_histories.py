@@ -34,7 +34,7 @@ from tests.vaults import Vault, run_git
 
 def judge(story: Story, *, since: str | None = None) -> Audit:
     """Audit the main branch of a story, right after its end and by a clock that may be wrong as all the others."""
-    return audit(cast(Git, story.git), story.main.commit, story.clock(), since=since)
+    return audit(cast(Git, story.git), story.main.commit, story.auditor(), since=since)
 
 
 def check(seed: int) -> Story:
