@@ -1,10 +1,9 @@
 # Every job that CI does is a target here, and CI calls nothing else.
 
 PYTHON ?= python3
-# Workers of the fast tests. The slow ones run one after the other: the sweeps among them start
-# processes of their own and race them against each other.
+# Workers of the fast tests, and of the slow ones: the sweeps among these start processes of their own.
 JOBS ?= auto
-SLOW_JOBS ?= 0
+SLOW_JOBS ?= 2
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
 # `make fuzz RUNS=10000` is a quick look.
