@@ -154,6 +154,7 @@ def session(keyvault: Processes, url: str) -> Session:
     # Keys in and out.
     password = people / "password"
     password.write_text(PASSPHRASE)
+    password.chmod(0o600)
     rsa = ("key", "export", "rsa", "--active", "--private")
     for form in ("pem", "der", "p12"):
         run(*rsa, "--format", form, "--password-file", password, "-o", exports / f"rsa.enc.{form}")
@@ -184,6 +185,7 @@ def session(keyvault: Processes, url: str) -> Session:
     broken = exports / "broken.jwk"
     broken.write_text((exports / "made.ES256.jwk").read_text().replace('"d": "', '"d": "A'))
     run("key", "import", "house", broken, code=1)
+    broken.unlink()
     run("key", "generate", "--alg", "RS256", "--save", "house")
     run("set", "add", "kms", "--alg", "RS256", "--external", "--json")
 
@@ -236,7 +238,10 @@ def session(keyvault: Processes, url: str) -> Session:
     run("nonsense", code=2)
 
     identities = (*vault.top.glob("config/identities/*.json"), *vault.top.glob("demo/.git/*/*/*.json"))
-    done.files = {bea, ci, password, *filter(Path.is_file, exports.rglob("*")), *identities}
+    written = [path for path in exports.rglob("*") if path.is_file()]
+    # What is public or encrypted is searched like all the rest.
+    open_to_all = {one for one in written if one.suffix == ".crt" or ".enc." in one.name or one.name == "sa.pub"}
+    done.files = {bea, ci, password, *written, *identities} - open_to_all
     return done
 
 
