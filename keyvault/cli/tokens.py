@@ -58,6 +58,7 @@ def sign(
     if audience:
         given["aud"] = audience if len(audience) > 1 else audience[0]
     with settings.open() as context:
+        operations.check_expiry(context, name, given)
         token, _key = operations.sign(context, name, given, ttl=lifetime, typ=typ)
     say(token)
 

@@ -59,14 +59,19 @@ def sign(
         "jti": secrets.token_urlsafe(16),
         **claims,
     }
-    _check_expiry(full, key_set.policy.token_lifetime, issued)
     signer = TokenSigner(open_key(context, key_set.active))
     return signer.sign(full, typ=typ), key_set.active
 
 
-def _check_expiry(claims: Mapping[str, Any], lifetime: timedelta, issued: int) -> None:
-    """Refuse an ``exp`` that is no number, or lies behind what old keys are kept for, as a ``--ttl`` that does."""
-    expires = claims["exp"]
+def check_expiry(context: Context, set_name: str, claims: Mapping[str, Any]) -> None:
+    """
+    Refuse an ``exp`` of somebody's own that lies behind what old keys are kept for, as a ``--ttl`` that does.
+
+    Raises:
+        UsageError: As said, or it is no number; there is no such set.
+    """
+    lifetime, issued = context.state().find_set(set_name).policy.token_lifetime, context.now.timestamp()
+    expires = claims.get("exp", issued)
     if isinstance(expires, bool) or not isinstance(expires, int | float):
         raise UsageError("claim exp is not a number of seconds since 1970")
     if expires - issued > lifetime.total_seconds():
