@@ -11,6 +11,7 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa, x448, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.errors import JWKError
@@ -82,10 +83,10 @@ def public_members(key: object) -> dict[str, str]:
     match key:
         case rsa.RSAPublicKey():
             numbers = key.public_numbers()
-            return {"kty": "RSA", "n": _b64u_uint(numbers.n), "e": _b64u_uint(numbers.e)}
+            return {"kty": "RSA", "n": b64u_uint(numbers.n), "e": b64u_uint(numbers.e)}
         case ec.EllipticCurvePublicKey():
             crv, point, octets = curve_name(key.curve), key.public_numbers(), (key.key_size + 7) // 8
-            return {"kty": "EC", "crv": crv, "x": _b64u_uint(point.x, octets), "y": _b64u_uint(point.y, octets)}
+            return {"kty": "EC", "crv": crv, "x": b64u_uint(point.x, octets), "y": b64u_uint(point.y, octets)}
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey() | x25519.X25519PublicKey() | x448.X448PublicKey():
             crv = next(name for name, kind in _OKP.items() if isinstance(key, kind))
             return {"kty": "OKP", "crv": crv, "x": b64u(key.public_bytes_raw())}
@@ -95,7 +96,8 @@ def public_members(key: object) -> dict[str, str]:
     raise JWKError("a public key of this type is none of JOSE")
 
 
-def _b64u_uint(value: int, octets: int | None = None) -> str:
+def b64u_uint(value: int, octets: int | None = None) -> str:
+    """Return *value* as Base64urlUInt (RFC 7518 section 2), left-padded to *octets* where given."""
     return b64u(value.to_bytes(octets or (value.bit_length() + 7) // 8, "big"))
 
 
@@ -122,3 +124,8 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
     except (ValueError, KeyError):
         raise JWKError(f"malformed {jwk.get('kty')} key") from None
     raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half")
+
+
+def public_der(jwk: Mapping[str, Any]) -> bytes:
+    """Return the public half of *jwk* as SubjectPublicKeyInfo (RFC 5280 section 4.1); errors as `load_public`."""
+    return load_public(jwk).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -16,12 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa, x448, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.pem import CURVES, curve_name
+from keyvault.core.pem import CURVES, b64u_uint, public_members
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -101,11 +100,6 @@ def generate_many(specs: Iterable[KeySpec]) -> Iterator[PrivateJWK]:
             yield from pool.map(generate, pending[start : start + BATCH])
 
 
-def uint(value: int, octets: int | None = None) -> str:
-    """Return *value* as Base64urlUInt (RFC 7518 section 2), left-padded to *octets* where given."""
-    return b64u(value.to_bytes(octets or (value.bit_length() + 7) // 8, "big"))
-
-
 def new_members(kty: str, *, crv: str | None = None, bits: int | None = None, alg: str | None = None) -> PrivateJWK:
     """Return the members of a fresh key, without labels; AKP keys have an ``alg`` by their nature."""
     if kty == "RSA":
@@ -113,10 +107,10 @@ def new_members(kty: str, *, crv: str | None = None, bits: int | None = None, al
     if kty == "oct":
         return {"kty": "oct", "k": b64u(secrets.token_bytes((bits or 0) // 8))}
     if kty == "AKP":
-        return akp_members(_new_akp(str(alg)), str(alg))
+        return akp_members(_new_akp(str(alg)))
     if kty == "EC":
-        return ec_members(ec.generate_private_key(CURVES[str(crv)]), str(crv))
-    return okp_members(OKP[str(crv)].generate(), str(crv))
+        return ec_members(ec.generate_private_key(CURVES[str(crv)]))
+    return okp_members(OKP[str(crv)].generate())
 
 
 def _new_akp(alg: str) -> AKPPrivateKey:
@@ -139,62 +133,41 @@ def members_of(key: object) -> PrivateJWK:
         case rsa.RSAPrivateKey():
             return rsa_members(key)
         case ec.EllipticCurvePrivateKey():
-            return ec_members(key, curve_name(key.curve))
+            return ec_members(key)
         case ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey() | x25519.X25519PrivateKey() | x448.X448PrivateKey():
-            return okp_members(key, next(crv for crv, kind in OKP.items() if isinstance(key, kind)))
+            return okp_members(key)
         case mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey() | mldsa.MLDSA87PrivateKey():
-            return akp_members(key, next(alg for alg, kind in AKP.items() if isinstance(key, kind)))
+            return akp_members(key)
     raise JWKError("a private key of this type is none of JOSE")
 
 
 def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:
     """Return the JWK members of an RSA key."""
     numbers = key.private_numbers()
-    public = numbers.public_numbers
     return {
-        "kty": "RSA",
-        "n": uint(public.n),
-        "e": uint(public.e),
-        "d": uint(numbers.d),
-        "p": uint(numbers.p),
-        "q": uint(numbers.q),
-        "dp": uint(numbers.dmp1),
-        "dq": uint(numbers.dmq1),
-        "qi": uint(numbers.iqmp),
+        **public_members(key.public_key()),
+        "d": b64u_uint(numbers.d),
+        "p": b64u_uint(numbers.p),
+        "q": b64u_uint(numbers.q),
+        "dp": b64u_uint(numbers.dmp1),
+        "dq": b64u_uint(numbers.dmq1),
+        "qi": b64u_uint(numbers.iqmp),
     }
 
 
-def ec_members(key: ec.EllipticCurvePrivateKey, crv: str) -> PrivateJWK:
+def ec_members(key: ec.EllipticCurvePrivateKey) -> PrivateJWK:
     """Return the JWK members of an EC key; coordinates and d have the length of the field."""
-    numbers = key.private_numbers()
-    octets = (key.key_size + 7) // 8
-    public = numbers.public_numbers
-    return {
-        "kty": "EC",
-        "crv": crv,
-        "x": uint(public.x, octets),
-        "y": uint(public.y, octets),
-        "d": uint(numbers.private_value, octets),
-    }
+    d = b64u_uint(key.private_numbers().private_value, (key.key_size + 7) // 8)
+    return {**public_members(key.public_key()), "d": d}
 
 
 def okp_members(
-    key: ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | x25519.X25519PrivateKey | x448.X448PrivateKey, crv: str
+    key: ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | x25519.X25519PrivateKey | x448.X448PrivateKey,
 ) -> PrivateJWK:
     """Return the JWK members of an OKP key."""
-    return {
-        "kty": "OKP",
-        "crv": crv,
-        "x": b64u(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)),
-        "d": b64u(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())),
-    }
+    return {**public_members(key.public_key()), "d": b64u(key.private_bytes_raw())}
 
 
-def akp_members(key: AKPPrivateKey, alg: str) -> PrivateJWK:
+def akp_members(key: AKPPrivateKey) -> PrivateJWK:
     """Return the JWK members of an ML-DSA key; ``priv`` is its seed."""
-    return {
-        "kty": "AKP",
-        "alg": alg,
-        "pub": b64u(key.public_key().public_bytes_raw()),
-        "priv": b64u(key.private_bytes_raw()),
-    }
+    return {**public_members(key.public_key()), "priv": b64u(key.private_bytes_raw())}

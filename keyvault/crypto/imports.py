@@ -26,7 +26,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid
-from keyvault.core.pem import load_public, public_members
+from keyvault.core.pem import public_der, public_members
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
 from keyvault.crypto.identities import allow_many_rounds
@@ -299,12 +299,6 @@ def _from_base64(text: str) -> bytes:
 def kid_of_spki(public: Mapping[str, str]) -> str:
     """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
     return b64u(hashlib.sha256(public_der(public)).digest())
-
-
-def public_der(public: Mapping[str, str]) -> bytes:
-    """Return public members as SubjectPublicKeyInfo in DER; errors as `load_public`."""
-    key = load_public(public)
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 # --- PEM and DER ----------------------------------------------------------------------------------------

@@ -181,9 +181,6 @@ def pem(der: bytes) -> bytes:
 
 def public_der(public: PublicJWK) -> bytes:
     """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1)."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from keyvault.core import pem as keys
 
-    from keyvault.core.pem import load_public
-
-    key = load_public(msgspec.to_builtins(public))
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return keys.public_der(msgspec.to_builtins(public))

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from keyvault.core.jwk import b64u, b64u_decode, thumbprint
+from keyvault.core.pem import public_der
 from keyvault.crypto.exports import encode
 from keyvault.crypto.generate import PrivateJWK
-from keyvault.crypto.imports import FoundKey, public_der, read_keys
+from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
 from keyvault.operations.exchange import public_half
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members

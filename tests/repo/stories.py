@@ -74,9 +74,9 @@ def _public(spec: KeySpec, number: int) -> PublicJWK:
         if spec.kty == "EC":
             curve = CURVES[str(spec.crv)]
             scalar = int.from_bytes(drawn[: curve.key_size // 8], "big") >> 1
-            members = ec_members(ec.derive_private_key(scalar, curve), str(spec.crv))
+            members = ec_members(ec.derive_private_key(scalar, curve))
         else:
-            members = okp_members(OKP[str(spec.crv)].from_private_bytes(drawn[:32]), str(spec.crv))
+            members = okp_members(OKP[str(spec.crv)].from_private_bytes(drawn[:32]))
         kid = thumbprint(members)
         if kid[0] not in "-_":
             return public_jwk(members, kid=kid, alg=spec.alg)
