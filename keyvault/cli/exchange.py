@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from keyvault.core.importing import Role
     from keyvault.crypto.exports import Certificate
-    from keyvault.crypto.generate import PrivateJWK
     from keyvault.crypto.imports import AskPassword, FoundKey
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -92,6 +91,7 @@ def generate_key(
       keyvault key generate --crv P-384 --use enc --kid-from date
       keyvault key generate --alg ES256 --save access-token
     """
+    from keyvault.cli.show import show_outcome
     from keyvault.core.forms import choose_form
     from keyvault.crypto.exports import encode
     from keyvault.operations import exchange as operations
@@ -109,7 +109,9 @@ def generate_key(
         _check_free(x509, output)
     private = operations.generate_key(chosen, now=settings.now, kid=kid, kid_from=kid_from)
     if save is not None:
-        _save(save, private)
+        with settings.open() as context:
+            outcome = operations.save_key(context, save, private)
+        show_outcome(outcome, now=settings.now, dry_run=False, as_json=False, quiet=settings.quiet)
         return
     certificate = _certificate(subject, days)
     password = _password(password_file)
@@ -121,23 +123,6 @@ def generate_key(
         _write_public(cert, x509)
     if public:
         emit_bytes(operations.public_half(private, form if form in operations.PUBLIC_FORMATS else "pem"))
-
-
-def _save(name: str, private: "PrivateJWK") -> None:
-    from keyvault.cli.show import show_outcome
-    from keyvault.core.jwk import thumbprint
-    from keyvault.crypto.imports import FoundKey
-    from keyvault.operations import exchange as operations
-
-    labels = ("kid", "use", "alg")
-    members = {
-        key: value for key, value in private.items() if key not in labels or (key, private["kty"]) == ("alg", "AKP")
-    }
-    found = FoundKey(members, private.get("kid"), private.get("use"), private.get("alg"))
-    with settings.open() as context:
-        wish = operations.Wish(role="next", creates=False)
-        outcome = operations.import_keys(context, name, [found], wish, imported=private["kid"] != thumbprint(private))
-    show_outcome(outcome, now=settings.now, dry_run=False, as_json=False, quiet=settings.quiet)
 
 
 def import_key(
@@ -203,7 +188,7 @@ def import_key(
             found, left_out = operations.read_url(from_url)
             chosen, text = "retiring", text or f"from {_place(from_url)}"[:500]
         else:
-            if "-" in (files or []) and password_file in (files or []):
+            if "-" in (files or []) and password_file == "-":  # noqa: S105 - the name of stdin
                 raise UsageError("stdin cannot be both the key and its password", hint="--password-file FILE")
             found = _read_files(files or [], _ask_password(password_file))
         if kid is not None and len(found) > 1 and len(only or ()) != 1:

@@ -49,7 +49,7 @@ def generate_key(form: Form, *, now: datetime, kid: str | None = None, kid_from:
 
 
 def _derived(members: PrivateJWK, kid_from: str, now: datetime) -> str:
-    from keyvault.crypto.imports import public_der
+    from keyvault.core.pem import public_der
 
     needs_der = kid_from == "spki" and members["kty"] != "oct"
     return derive_kid(members, kid_from, now=now, der=public_der(members) if needs_der else None)
@@ -88,7 +88,7 @@ def public_half(private: PrivateJWK, form: str) -> bytes:
 
 def _unlabelled_half(private: PrivateJWK, form: str) -> bytes:
     from keyvault.core.jwk import REQUIRED
-    from keyvault.crypto.imports import public_der
+    from keyvault.core.pem import public_der
     from keyvault.site.documents import pem
 
     if private["kty"] == "oct":
@@ -101,6 +101,16 @@ def _unlabelled_half(private: PrivateJWK, form: str) -> bytes:
         return pretty({"keys": [public]})
     der = public_der(private)
     return pem(der) if form == "pem" else der
+
+
+def save_key(context: Context, name: str, private: PrivateJWK) -> Outcome:
+    """Make a fresh private JWK the next key of set *name*, in one commit; errors as `import_keys`."""
+    from keyvault.core.jwk import thumbprint
+    from keyvault.crypto.imports import read_jwk
+
+    wish = Wish(role="next", creates=False)
+    imported = private["kid"] != thumbprint(private)  # a kid of one's own is what imported keys have
+    return import_keys(context, name, [read_jwk(private)], wish, imported=imported)
 
 
 # --- taking in ------------------------------------------------------------------------------------------
@@ -280,7 +290,8 @@ def _purpose(one: FoundKey) -> str:
 
 def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tuple[PublicJWK, FoundKey]:
     """Return the published form of a key that was found: its own labels, then what was asked for, then the set's."""
-    from keyvault.core.strength import check_public_key, check_secret_length
+    from keyvault.core.strength import check_public_key
+    from keyvault.crypto.pairs import check_private_jwk
 
     policy = key_set.policy
     alg = wish.alg if wish.alg and one.alg is None else one.alg
@@ -299,12 +310,9 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
     check_label(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(f"the key says use {one.use!r:.20}, and {alg} is for {ALGORITHMS[alg].use}")
-    if one.members["kty"] == "oct":
-        from keyvault.core.jwk import b64u_decode
-
-        check_secret_length(len(b64u_decode(one.members["k"], what="member 'k'")), alg=alg)
-    else:
-        check_public_key(one.members, alg=alg)
+    # That the halves belong together was seen when the file was read.
+    check = check_private_jwk if one.members["kty"] == "oct" else check_public_key
+    check(one.members, alg=alg)
     kid = wish.kid or one.kid or _new_kid(one, wish.kid_from, ALGORITHMS[alg].use, now)
     if one.members["kty"] == "oct":
         return PublicJWK(kty="oct", kid=check_kid(kid), use=ALGORITHMS[alg].use, alg=alg), one
