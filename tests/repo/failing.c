@@ -207,6 +207,20 @@ WRITES(int, ftruncate, (int fd, off_t size), (fd, size), fd)
 WRITES(int, ftruncate64, (int fd, off64_t size), (fd, size), fd)
 FLUSHES(fsync)
 FLUSHES(fdatasync)
+
+/* Flushes every file: the log has that as one of no inode. */
+int syncfs(int fd)
+{
+    REAL(syncfs);
+    int counted = our_file(fd);
+    if (counted && fails(NEEDS_NOTHING))
+        return -1;
+    int result = real(fd);
+    if (counted && !result && record >= 0)
+        syscall(SYS_write, record, "A 0 0\n", 6);
+    return result;
+}
+
 WRAP(int, rename, (const char *old, const char *new), (old, new), ours(AT_FDCWD, new), NEEDS_NOTHING)
 WRAP(int, renameat, (int from, const char *old, int to, const char *new), (from, old, to, new), ours(to, new),
      NEEDS_NOTHING)

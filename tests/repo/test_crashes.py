@@ -221,7 +221,9 @@ def lose_power(top: Path, log: str) -> None:
     durable: dict[int, int] = {}
     for line in log.splitlines():
         what, inode, size = line.split()
-        if what == "S":
+        if what == "A":
+            durable.clear()
+        elif what == "S":
             durable.pop(int(inode), None)
         else:
             durable.setdefault(int(inode), int(size))
