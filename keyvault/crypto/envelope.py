@@ -4,7 +4,8 @@ Seal and open private keys: JWE general JSON serialization with its recipients b
 The content key and IV are fresh each time. Sealing needs public keys only. Opening refuses everything that sealing
 does not write, before any cryptography runs; what that is, ``core/envelopes`` says.
 
-Sources: RFC 7516 sections 5.1, 5.2 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; docs/format.md.
+Sources: RFC 7516 sections 5.1, 5.2 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; RFC 8037 section 3.2;
+docs/format.md.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from jwcrypto.jwa import JWA
-from jwcrypto.jwk import JWK
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from keyvault.core.envelopes import (
     CEK_OCTETS,
@@ -35,8 +40,12 @@ from keyvault.core.envelopes import (
 )
 from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
 from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, SealedTo
+from keyvault.core.pem import PublicKey, load_public, public_members
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import EnvelopeError
+
+#: Octets of the key that wraps the content key in ECDH-ES+A256KW.
+_KEK_OCTETS = 32
 
 
 class Sealer:
@@ -57,7 +66,7 @@ class Sealer:
         if len(recipients) > RECIPIENTS_MAX:
             raise EnvelopeError(f"{len(recipients)} recipients are too many: at most {RECIPIENTS_MAX}")
         self._recipients = [
-            (kid, recipients[kid].alg, JWK(**_public_members(recipients[kid]))) for kid in sorted(recipients)
+            (kid, recipients[kid].alg, load_public(check_recipient(recipients[kid]))) for kid in sorted(recipients)
         ]
         self._kids = sorted(recipients)
 
@@ -82,20 +91,28 @@ class Sealer:
         )
 
 
-def _public_members(recipient: Recipient) -> dict[str, str]:
-    members = check_recipient(recipient)
-    return {name: members[name] for name in REQUIRED[recipient.kty]}
+def _wrap(label: str, alg: str, key: PublicKey, cek: bytes) -> SealedTo:
+    if isinstance(key, RSAPublicKey):
+        wrapped = key.encrypt(cek, OAEP(MGF1(SHA256()), SHA256(), label=None))
+        return SealedTo(RecipientHeader(alg=alg, kid=label), b64u(wrapped))
+    epk, shared = _agree(key)
+    # One pass, as RFC 7518 section 4.6.2 has it: the algorithm that the key is for, no word about either party, and
+    # the length of the key in bits.
+    about = len(alg).to_bytes(4, "big") + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4, "big")
+    kek = ConcatKDFHash(SHA256(), _KEK_OCTETS, about).derive(shared)
+    return SealedTo(RecipientHeader(alg=alg, kid=label, epk=epk), b64u(aes_key_wrap(kek, cek)))
 
 
-def _wrap(label: str, alg: str, key: JWK, cek: bytes) -> SealedTo:
-    wrapped = JWA.keymgmt_alg(alg).wrap(key, CEK_OCTETS * 8, cek, {"alg": alg, "enc": ENC})
-    epk = wrapped.get("header", {}).get("epk")
-    header = RecipientHeader(alg=alg, kid=label, epk=_ephemeral(epk) if epk else msgspec.UNSET)
-    return SealedTo(header=header, encrypted_key=b64u(wrapped["ek"]))
-
-
-def _ephemeral(epk: Mapping[str, str]) -> EphemeralKey:
-    return EphemeralKey(kty=epk["kty"], crv=epk["crv"], x=epk["x"], y=epk.get("y", msgspec.UNSET))
+def _agree(key: PublicKey) -> tuple[EphemeralKey, bytes]:
+    """Return a fresh public key on the curve of *key*, and the secret that its owner can agree on with it."""
+    match key:
+        case ec.EllipticCurvePublicKey():
+            drawn = ec.generate_private_key(key.curve)
+            return EphemeralKey(**public_members(drawn.public_key())), drawn.exchange(ec.ECDH(), key)
+        case x25519.X25519PublicKey():
+            own = x25519.X25519PrivateKey.generate()
+            return EphemeralKey(**public_members(own.public_key())), own.exchange(key)
+    raise AssertionError("unreachable: a recipient is checked before it is sealed to")
 
 
 # --- opening --------------------------------------------------------------------------------------------
