@@ -21,6 +21,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ STALE_WAIT = 0.5
 CONFLICT_TRIES = 5
 PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
+
+#: How git says that a file of a commit is a symbolic link.
+_LINK = "120000"
 
 #: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
 Make = Callable[[str | None], Draft | None]
@@ -230,10 +234,10 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
         return
     _wait_for_index(git)
     known = {entry.path: entry.oid for entry in git.tree(base, *files)} if base else {}
-    staged = _index(git)
+    staged, target_of = _index(git), _targets(git)
     dirty = []
     for path, content in files.items():
-        target = _target(git, git.prefix + path)
+        target = target_of(git.prefix + path)
         plain = target is not None and not target.is_symlink()
         present = _hash_file(git, target, known.get(path)) if target and plain else "a link"
         wanted = None if content is None else _hash(git, content)
@@ -259,6 +263,7 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
     if git.root is None:
         return ()
     index, updates, skipped = _index(git), [], []
+    target_of = _targets(git)
     pending: list[tuple[TreeChange, Path]] = []
     # What leaves goes first: a folder may become a file, a link a folder.
     for change in sorted(git.changes(old, new), key=lambda change: change.after is not None):
@@ -269,7 +274,7 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
             updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
         if change.mode == "160000":
             continue  # as git does: the index names the submodule's commit, its folder is left alone
-        target = _target(git, path)
+        target = target_of(path)
         present = _hash_file(git, target, before or after) if target else "behind a link"
         if target is None or present not in (before, after):
             skipped.append(path)
@@ -279,12 +284,12 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
             pending.append((change, target))
     contents = git.blobs(str(change.after) for change, _ in pending)
     written = [
-        (_write_beside(target, data, change.mode), target)
+        (_write_beside(target, data, change.mode), target, change.mode)
         for (change, target), data in zip(pending, contents, strict=True)
     ]
     # Under its name, a file that a loss of power emptied would pass for a change of the user's.
-    flush([beside for beside, _ in written if not beside.is_symlink()])
-    for beside, target in written:
+    flush([beside for beside, _, mode in written if mode != _LINK or not beside.is_symlink()])
+    for beside, target, _ in written:
         beside.replace(target)
     if updates:
         _wait_for_index(git)
@@ -302,15 +307,25 @@ def _index(git: Git) -> dict[str, str]:
     return entries
 
 
-def _target(git: Git, path: str) -> Path | None:
-    """Return the file of the work tree at *path*, or None when a link stands in the way to it."""
+def _targets(git: Git) -> Callable[[str], Path | None]:
+    """Return a function that gives the file of the work tree at a path, or None when a link stands in the way to it."""
     assert git.root is not None
-    folder = git.root
-    for part in path.split("/")[:-1]:
-        folder = folder / part
-        if folder.is_symlink():
+    root = git.root
+
+    @lru_cache(None)  # folders are far fewer than the files in them
+    def folder_of(path: str) -> Path | None:
+        above, slash, name = path.rpartition("/")
+        folder = folder_of(above) if slash else root
+        if folder is None or (folder / name).is_symlink():
             return None
-    return git.root / path
+        return folder / name
+
+    def target(path: str) -> Path | None:
+        above, slash, name = path.rpartition("/")
+        folder = folder_of(above) if slash else root
+        return None if folder is None else folder / name
+
+    return target
 
 
 def _hash(git: Git, data: bytes) -> str:
@@ -337,9 +352,9 @@ def _beside(target: Path) -> Path:
 
 
 def _write_beside(target: Path, data: bytes, mode: str) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(target)
-    if mode == "120000":
+    if mode == _LINK:
+        target.parent.mkdir(parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
         try:
             beside.symlink_to(os.fsdecode(data))
@@ -352,9 +367,17 @@ def _write_beside(target: Path, data: bytes, mode: str) -> Path:
 
 def _create(path: Path, data: bytes, *, executable: bool = False) -> None:
     """Write the new file *path*; what a dead run, or somebody else, has left in its place is not written through."""
-    path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o777 if executable else 0o666), "wb") as file:
+    mode = 0o777 if executable else 0o666
+    try:
+        handle = os.open(path, flags, mode)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink()
+        handle = os.open(path, flags, mode)
+    with os.fdopen(handle, "wb") as file:
         file.write(data)
 
 
@@ -423,7 +446,7 @@ def _recover(git: Git) -> None:
         _follow(git, old, new)
         # A file may have been cut off beside its target.
         for change in git.changes(old, new) if git.root else ():
-            target = _target(git, change.path)
+            target = _targets(git)(change.path)
             if target is not None:
                 _beside(target).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
