@@ -10,7 +10,6 @@ Source: docs/lifecycle.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -37,18 +36,19 @@ TRANSITIONS: dict[str, dict[State | None, State]] = {
     "revoked": {"next": "revoked", "active": "revoked", "retiring": "revoked"},
 }
 
-#: The members that each event must carry beside ``at`` and ``event``. ``forced`` and ``note`` may stand on any.
-_CARRIES: dict[str, frozenset[str]] = {
-    "created": frozenset(),
-    "published": frozenset({"url"}),
-    "activated": frozenset({"token_lifetime"}),
-    "lifetime": frozenset({"token_lifetime"}),
-    "deactivated": frozenset({"keep_until"}),
-    "reactivated": frozenset({"token_lifetime"}),
-    "withdrawn": frozenset(),
-    "revoked": frozenset({"reason"}),
+#: The member, one of `_PAYLOAD`, that each event must carry. ``forced`` and ``note`` may stand on any.
+_CARRIES: dict[str, str | None] = {
+    "created": None,
+    "published": "url",
+    "activated": "token_lifetime",
+    "lifetime": "token_lifetime",
+    "deactivated": "keep_until",
+    "reactivated": "token_lifetime",
+    "withdrawn": None,
+    "revoked": "reason",
 }
 _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
+_NO_OFFSET = timedelta(0)
 
 #: Free text that people write into a record.
 TEXT_MAX = 500
@@ -81,8 +81,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     forced: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(msgspec.Struct, frozen=True):
     """
     What the events of a key add up to.
 
@@ -100,7 +99,7 @@ class Life:
 
     state: State
     created_at: datetime
-    published: dict[str, datetime] = field(default_factory=dict)
+    published: dict[str, datetime] = msgspec.field(default_factory=dict)
     activated_at: datetime | None = None
     deactivated_at: datetime | None = None
     keep_until: datetime | None = None
@@ -116,7 +115,7 @@ class Life:
 
 
 def _check_instant(instant: datetime) -> None:
-    if instant.utcoffset() != timedelta(0) or instant.microsecond:
+    if (instant.tzinfo is not UTC and instant.utcoffset() != _NO_OFFSET) or instant.microsecond:
         raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds")
     if instant >= INSTANT_END:
         raise RecordError(f"instant {instant.isoformat()} is not before the year {INSTANT_END.year}")
@@ -137,12 +136,11 @@ def check_event(event: Event) -> None:
     _check_instant(event.at)
     if event.keep_until is not None:
         _check_instant(event.keep_until)
-    carried = {name for name in _PAYLOAD if getattr(event, name) is not None}
-    if carried != _CARRIES[event.event]:
-        expected = ", ".join(sorted(_CARRIES[event.event])) or "nothing"
-        raise RecordError(
-            f"event {event.event} carries {', '.join(sorted(carried)) or 'nothing'} instead of {expected}"
-        )
+    carried = [name for name in _PAYLOAD if getattr(event, name) is not None]
+    expected = _CARRIES[event.event]
+    if carried != ([expected] if expected else []):
+        shown = ", ".join(sorted(carried)) or "nothing"
+        raise RecordError(f"event {event.event} carries {shown} instead of {expected or 'nothing'}")
     if event.imported and event.event != "created":
         raise RecordError(f"event {event.event} cannot be imported")
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= 36_525 * 86_400:

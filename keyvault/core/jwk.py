@@ -9,7 +9,6 @@ Sources: RFC 7517 (JWK), RFC 7518 section 6 (members per kty), RFC 7638 (thumbpr
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -31,11 +30,16 @@ REQUIRED = {
     "oct": ("k", "kty"),
 }
 
+#: The two letters that base64url has of its own (RFC 4648 section 5).
+_TO_URL, _TO_STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+
 #: Every member that carries private or symmetric key material, of any key type (RFC 7518, RFC 9964).
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
 #: What servers give: base64url, UUIDs, dates with colons, `public:` before it, base64 with its padding.
 _KID = re.compile(r"[A-Za-z0-9._~:=+@-]{1,128}", re.ASCII)
+#: A thumbprint of ours, as nearly every kid is one: it means the same to every system.
+_THUMBPRINT_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{42}", re.ASCII)
 _PLAIN_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]*", re.ASCII)
 _RESERVED_STEM = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.|.*~[0-9].*|.*\.lock|index", re.I)
 
@@ -66,7 +70,7 @@ class PublicJWK(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 def b64u(data: bytes) -> str:
     """Return *data* in base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def b64u_decode(text: object, *, what: str) -> bytes:
@@ -79,8 +83,9 @@ def b64u_decode(text: object, *, what: str) -> bytes:
     if not isinstance(text, str):
         raise JWKError(f"{what} must be a string of base64url")
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        padded = text.encode() + b"=" * (-len(text) % 4)
+        data = binascii.a2b_base64(padded.translate(_TO_STANDARD), strict_mode=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are
         raise JWKError(f"{what} is not base64url") from None
     if b64u(data) != text:
         raise JWKError(f"{what} is not canonical base64url")
@@ -107,7 +112,7 @@ def file_stem(kid: str) -> str:
     It is the kid itself wherever every file system, shell and git take it as a plain name; a kid such as
     ``-x``, ``..``, ``CON`` or ``git~1`` gets ``kid-`` and the first 32 hexadecimal digits of its SHA-256.
     """
-    if _PLAIN_STEM.fullmatch(kid) and not _RESERVED_STEM.fullmatch(kid):
+    if _THUMBPRINT_STEM.fullmatch(kid) or (_PLAIN_STEM.fullmatch(kid) and not _RESERVED_STEM.fullmatch(kid)):
         return kid
     return "kid-" + hashlib.sha256(kid.encode()).hexdigest()[:32]
 
@@ -126,6 +131,16 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
     Source: RFC 7638 section 3.
     """
+    members = _required(jwk)
+    try:
+        # The required members stand in lexicographic order in the table, as the RFC demands.
+        return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
+    except UnicodeEncodeError:
+        raise JWKError(f"{members['kty']} key has a member that is no text") from None
+
+
+def _required(jwk: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members that identify *jwk*; JWKError where its type is unknown or one is missing."""
     kty = jwk.get("kty")
     if not isinstance(kty, str) or kty not in REQUIRED:
         raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of " + ", ".join(REQUIRED))
@@ -135,11 +150,7 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
         if not isinstance(value, str):
             raise JWKError(f"{kty} key lacks the member {name!r}")
         members[name] = value
-    try:
-        # The required members stand in lexicographic order in the table, as the RFC demands.
-        return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
-    except UnicodeEncodeError:
-        raise JWKError(f"{kty} key has a member that is no text") from None
+    return members
 
 
 def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
@@ -152,14 +163,13 @@ def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
         raise JWKError(f"unknown algorithm {alg!r:.40}")
-    kty = jwk.get("kty")
-    thumbprint(jwk)  # raises where a required member is missing
-    crv = jwk.get("crv", UNSET)
+    required = _required(jwk)
+    kty, crv = required["kty"], jwk.get("crv", UNSET)
     if not algorithm.takes(jwk):
         raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + repr(crv)[:40]} does not fit {alg}")
     # This is an allowlist: a member that is not named here never reaches the public site.
-    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name not in ("kty", "alg", "k")}
-    return PublicJWK(kty=str(kty), kid=check_kid(kid), use=algorithm.use, alg=alg, **members)
+    members = {name: value for name, value in required.items() if name not in ("kty", "alg", "k")}
+    return PublicJWK(kty=kty, kid=check_kid(kid), use=algorithm.use, alg=alg, **members)
 
 
 def jwk_set_bytes(keys: Iterable[PublicJWK]) -> bytes:

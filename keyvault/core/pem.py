@@ -114,7 +114,10 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
             case "RSA":
                 return rsa.RSAPublicNumbers(uint(jwk, "e"), uint(jwk, "n")).public_key()
             case "EC":
-                return ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv]).public_key()
+                curve = CURVES[crv]
+                octets = (curve.key_size + 7) // 8
+                x, y = (b64u_decode(jwk.get(name), what=f"member {name!r}").rjust(octets, b"\0") for name in ("x", "y"))
+                return load_point(crv, x, y)
             case "OKP":
                 return _OKP[crv].from_public_bytes(b64u_decode(jwk.get("x"), what="member 'x'"))
             case "AKP":
@@ -124,6 +127,16 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
     except (ValueError, KeyError):
         raise JWKError(f"malformed {jwk.get('kty')} key") from None
     raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half")
+
+
+def load_point(crv: str, x: bytes, y: bytes) -> ec.EllipticCurvePublicKey:
+    """
+    Return the key that is the point (*x*, *y*) of *crv*, coordinates of full length.
+
+    Raises:
+        ValueError: It does not lie on the curve.
+    """
+    return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[crv], b"\x04" + x + y)
 
 
 def public_der(jwk: Mapping[str, Any]) -> bytes:

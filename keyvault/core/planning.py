@@ -94,8 +94,7 @@ class Plan:
         return bool(self.changes)
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """
     A transition that policy will make.
 

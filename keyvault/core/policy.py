@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -411,6 +412,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
     return Policy(site, sets, audit)
 
 
+@lru_cache(4096)  # each key names its set
 def check_set_name(name: str) -> str:
     """
     Return *name* if a set can have it: ``[a-z0-9][a-z0-9._-]{0,63}``.

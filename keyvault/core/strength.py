@@ -162,7 +162,9 @@ def _fermat(modulus: int) -> bool:
 
 
 def _check_ec(jwk: Mapping[str, Any]) -> None:
-    from keyvault.core.pem import load_public
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    from keyvault.core.pem import load_point
 
     crv = jwk.get("crv")
     octets = _COORDINATE_OCTETS.get(crv) if isinstance(crv, str) else None
@@ -174,8 +176,8 @@ def _check_ec(jwk: Mapping[str, Any]) -> None:
     if len(x) != octets or len(y) != octets:
         raise JWKError(f"coordinates on {crv} have {octets} octets, these have {len(x)} and {len(y)}")
     try:
-        load_public(jwk)
-    except JWKError:
+        load_point(str(crv), x, y)
+    except (ValueError, UnsupportedAlgorithm):
         raise WeakKeyError(f"the point is not on {crv}") from None
 
 

@@ -1,8 +1,9 @@
 """
 The audit: walk the whole history of a vault, and judge every commit against its parents.
 
-One ``git log --raw`` names what every commit changed, one ``cat-file --batch`` reads it, one ``diff-tree`` compares
-merges with each of their parents. What is legal is said in ``core/history``; signatures are judged in `signatures`.
+One ``git log --raw`` names what every commit changed, one ``cat-file --batch`` reads it ahead, another one what turns
+out to be needed besides, and one ``diff-tree`` compares merges with each of their parents. What is legal is said in
+``core/history``; signatures are judged in `signatures`.
 The state of the vault is carried along, so that a commit costs what it changes.
 
 Source: docs/audit.md.
@@ -15,7 +16,7 @@ import fnmatch
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -85,8 +86,7 @@ class Audit:
         return tuple(one for one in self.findings if one.level == "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True):
     """Who may sign, and whether everybody must: the blobs of the two lists of a commit that is trusted."""
 
     required: bool = False
@@ -129,8 +129,8 @@ def audit(
             shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
             found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
             since = None if trusted == since else since
-    with git.blob_reader() as read, git.tree_differ() as differ:
-        walk = _Walk(git, read, differ, now, signers, exclude, found, since)
+    with git.blob_reader() as read, git.blob_reader() as read_ahead, git.tree_differ() as differ:
+        walk = _Walk(git, read, read_ahead, differ, now, signers, exclude, found, since)
         count = walk.run(commit, progress)
     return Audit(commit, since, count, tuple(dict.fromkeys(found)))
 
@@ -141,6 +141,7 @@ class _Walk:
 
     git: Git
     read: Read
+    read_ahead: Read
     differ: Differ
     now: datetime
     signers: Signers | None
@@ -168,12 +169,15 @@ class _Walk:
             total += 1
         order: dict[str, int] = {}
         steps = self.git.commits(*revisions)
-        while few := list(itertools.islice(steps, _COMMITS_AT_ONCE)):
-            self._read_ahead(few)
+        few, contents = self._begin(steps)
+        while few:
+            self.contents = dict(contents)
+            coming, contents = self._begin(steps)  # git reads these while the ones before are judged
             for step in few:
                 order[step.commit] = len(order)
                 self._step(step)
                 progress("auditing commits", len(order), total)
+            few = coming
         self._judge_signatures(progress)
         self.found.sort(key=lambda one: order.get(one.commit, 0))
         return total
@@ -181,12 +185,11 @@ class _Walk:
     def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
         self.found += [Finding(code, printable(message), printable(path), commit) for code, message in problems]
 
-    def _read_ahead(self, steps: Sequence[CommitChanges]) -> None:
-        """Read the files of the vault that *steps* write: to ask for each by itself would be to wait for each."""
-        wanted = {
-            str(one.after): None for step in steps for one in self._inside(step.changes).values() if _is_file(one)
-        }
-        self.contents = dict(zip(wanted, self.read(list(wanted)), strict=True))
+    def _begin(self, steps: Iterator[CommitChanges]) -> tuple[list[CommitChanges], Iterator[tuple[str, bytes]]]:
+        """Return the next few of *steps*, and the files of the vault that they write, by id."""
+        few = list(itertools.islice(steps, _COMMITS_AT_ONCE))
+        wanted = {str(one.after): None for step in few for one in self._inside(step.changes).values() if _is_file(one)}
+        return few, zip(wanted, self.read_ahead(list(wanted)), strict=True)
 
     # --- one commit -------------------------------------------------------------------------------------
 
@@ -306,11 +309,12 @@ class _Walk:
         before, own = lines[base][-1], inside[base]
         after = before
         if SIGNERS_SSH in own:
-            after = replace(after, ssh=own[SIGNERS_SSH].after)
+            after = msgspec.structs.replace(after, ssh=own[SIGNERS_SSH].after)
         if SIGNERS_OPENPGP in own:
-            after = replace(after, openpgp=own[SIGNERS_OPENPGP].after)
+            after = msgspec.structs.replace(after, openpgp=own[SIGNERS_OPENPGP].after)
         if config.FILE in own:
-            after = replace(after, required=self._requires(own[config.FILE], before.required))
+            required = self._requires(own[config.FILE], before.required)
+            after = msgspec.structs.replace(after, required=required)
         if before == Trust():
             before = after  # who names the first signers is trusted by a pin, or on first use
         # What a merge only brings together was signed where it was written.
@@ -548,7 +552,7 @@ class _Commit:
         elif texts := _texts(key, best.key if best else None, table):
             self.walk.look_for_private(self.step.commit, path, texts)
         if key is None:
-            ledger.put(path, replace(best, oid=change.after, readable=False) if best else None)
+            ledger.put(path, msgspec.structs.replace(best, oid=change.after, readable=False) if best else None)
             return
         if best is None:
             self._say(path, list(ledger.remember(key, path)))

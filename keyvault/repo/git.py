@@ -26,6 +26,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 
@@ -90,8 +92,12 @@ _KEPT_VARIABLES = frozenset(
     }
 )
 
-#: How many objects are asked for before the answers are read: a pipe holds this many names, so nobody waits for ever.
-_ASKED_AT_ONCE = 200
+#: How many objects are asked for at once: a pipe holds the names of twice as many, so nobody waits for ever.
+_ASKED_AT_ONCE = 400
+
+#: How much of what git answers is taken from its pipe at once, and how much the pipe holds where it can, in bytes.
+_BUFFER = 1 << 18
+_PIPE = 1 << 20
 
 #: How many paths are given to git on a command line.
 _PATHS_MAX = 100
@@ -109,8 +115,7 @@ _HINTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
+class TreeEntry(msgspec.Struct, frozen=True):
     """One file of a commit."""
 
     mode: str
@@ -118,8 +123,7 @@ class TreeEntry:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class RawChange:
+class RawChange(msgspec.Struct, frozen=True):
     """One file that a commit changed; an id is None where the file is not there."""
 
     commit: str
@@ -129,8 +133,7 @@ class RawChange:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CommitChanges:
+class CommitChanges(msgspec.Struct, frozen=True):
     """
     A commit and what it changed.
 
@@ -149,8 +152,7 @@ class CommitChanges:
     changes: list[TreeChange]
 
 
-@dataclass(frozen=True, slots=True)
-class TreeChange:
+class TreeChange(msgspec.Struct, frozen=True):
     """One file that differs between two commits: its path from the top, its mode, its old and its new id."""
 
     path: str
@@ -407,25 +409,34 @@ class Git:
         """
         Give a function that yields the bytes of blobs, in order, all from one git process.
 
+        Git is asked when the function is called, not when its first answer is taken: it works ahead meanwhile. All the
+        answers to one call are taken before the next one.
+
         Raises:
             GitError: As the function: an object is missing or is no blob.
         """
 
-        def read(oids: Sequence[str]) -> Iterator[bytes]:
-            for start in range(0, len(oids), _ASKED_AT_ONCE):
-                few = oids[start : start + _ASKED_AT_ONCE]
-                with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
-                    stdin.write(b"".join(b"contents %b\n" % oid.encode() for oid in few) + b"flush\n")
+        def ask(batches: Sequence[Sequence[str]]) -> None:
+            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+                for few in batches:
+                    stdin.write("".join([f"contents {oid}\n" for oid in few]).encode() + b"flush\n")
                     stdin.flush()
+
+        def read(oids: Sequence[str]) -> Iterator[bytes]:
+            batches = [oids[start : start + _ASKED_AT_ONCE] for start in range(0, len(oids), _ASKED_AT_ONCE)]
+            ask(batches[:1])
+            return answers(batches)
+
+        def answers(batches: Sequence[Sequence[str]]) -> Iterator[bytes]:
+            for number, few in enumerate(batches, 1):
+                ask(batches[number : number + 1])  # git looks for these while the ones before are looked at
                 for oid in few:
                     header = stdout.readline().split()
                     if len(header) != 3 or header[1] != b"blob":
                         raise GitError(
                             f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow"
                         )
-                    data = stdout.read(int(header[2]))
-                    stdout.read(1)
-                    yield data
+                    yield stdout.read(int(header[2]) + 1)[:-1]
 
         with self._talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
             yield read
@@ -493,6 +504,7 @@ class Git:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=_BUFFER,
         )
         assert process.stdout is not None
         assert process.stderr is not None
@@ -519,6 +531,8 @@ class Git:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=_BUFFER,
+            pipesize=_PIPE,
         )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -693,12 +707,17 @@ class Git:
             raise error
 
 
+#: Paths, of records above all, that mean themselves everywhere: no part begins or ends with a point or has a tilde.
+_ORDINARY_PATH = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*", re.ASCII)
+
 #: Characters that HFS+ ignores in names.
 _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 
 
 def can_be_checked_out(path: str) -> bool:
     """Whether no part of *path* means the git folder, or a folder further up, on any file system."""
+    if _ORDINARY_PATH.fullmatch(path):
+        return True
     parts = path.split("/") if os.sep == "/" else re.split(r"[/\\]", path)
     bare = (part.translate(_IGNORED).casefold().partition(":")[0].rstrip(". ") for part in parts)
     return not {"", ".", ".."} & set(parts) and not {".git", "git~1"} & set(bare)
@@ -733,7 +752,7 @@ def _tree_change(meta: str, path: str) -> TreeChange:
 
 
 def _present(oid: str) -> str | None:
-    return None if set(oid) == {"0"} else oid
+    return oid if oid.strip("0") else None
 
 
 def _quoted(path: str) -> bytes:

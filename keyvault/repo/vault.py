@@ -9,6 +9,7 @@ Source: docs/format.md for the layout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ README = f"{KEYS}/README.md"
 #: Who may sign commits: in the format of ssh-keygen(1), and as OpenPGP public keys.
 SIGNERS_SSH = f"{KEYS}/allowed_signers"
 SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
+
+_RECORD = re.compile(rf"{re.escape(KEYS)}/(?!identities/)[^/]*/[^/]*\.json")
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,9 @@ class Repository:
                 recipients = decode_recipients(data, path=entry.path)
             elif not entry.path.startswith(IDENTITIES + "/"):
                 key = decode_key(data, path=entry.path)
-                other = folded.setdefault(key.kid.casefold(), key.path)
-                if other != key.path:
-                    raise RecordError(f"{key.path}: the kid is in use already, in {other}")
+                other = folded.setdefault(key.kid.casefold(), entry.path)
+                if other != entry.path:
+                    raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
                 keys[key.kid] = key
         assert policy is not None
         return VaultState(commit, policy, keys, recipients or {})
@@ -174,8 +177,7 @@ class Repository:
 
 def is_record_path(path: str) -> bool:
     """Whether *path* is where a key record may lie."""
-    parts = path.split("/")
-    return len(parts) == 3 and parts[0] == KEYS and parts[2].endswith(".json") and parts[1] != "identities"
+    return _RECORD.fullmatch(path) is not None
 
 
 def _is_record(path: str) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from keyvault.core import planning
@@ -117,7 +117,7 @@ def test_the_git_in_memory_is_like_the_real_one(seed: int, tmp_path: Path, envir
     assert outline(cast(Git, story.git), story.main.commit, names) == outline(git, head, {})
     found, real = judge(story), audit(git, head, story.now + HOUR)
     assert real.commits == found.commits
-    assert set(real.findings) == {replace(one, commit=names[one.commit]) for one in found.findings}
+    assert set(real.findings) == {msgspec.structs.replace(one, commit=names[one.commit]) for one in found.findings}
     assert real.errors == ()
 
 

@@ -6,8 +6,9 @@ Source: docs/audit.md explains every code, its cause and its remedy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Level = Literal["error", "note"]
 
@@ -84,8 +85,7 @@ ERRORS = (
 NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """
     One thing that an audit found.
 

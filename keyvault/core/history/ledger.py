@@ -21,8 +21,7 @@ from keyvault.errors import JWKError
 LIVE = ("next", "active", "retiring")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """
     One record.
 
@@ -45,8 +44,7 @@ class Entry:
         return self.key.private is not msgspec.UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class SetCount:
+class SetCount(msgspec.Struct, frozen=True):
     """
     How many keys of a set are in a state.
 
@@ -65,8 +63,7 @@ class SetCount:
     orphaned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(msgspec.Struct, frozen=True):
     """
     What one parent of a commit had of what the commit touches.
 
@@ -137,18 +134,20 @@ class Ledger:
         name = entry.key.set
         instants = [one.standing.newest_at for one in self.entries.values() if one.key.set == name]
         newest_at = max((at for at in instants if at is not None), default=None)
-        self.counts[name] = replace(self.counts[name], newest_at=newest_at)
+        self.counts[name] = msgspec.structs.replace(self.counts[name], newest_at=newest_at)
         del self.sound[path]
 
     def _count(self, entry: Entry, step: int) -> None:
         name, standing = entry.key.set, entry.standing
         old = self.counts.get(name, SetCount())
-        instants = [at for at in (old.newest_at, standing.newest_at) if at is not None]
+        newest, at = old.newest_at, standing.newest_at
+        if newest is None or (at is not None and at > newest):
+            newest = at
         self.counts[name] = SetCount(
             old.active + step * (standing.state == "active"),
             old.next + step * (standing.state == "next"),
             old.live + step * (standing.state in LIVE),
-            max(instants, default=None),
+            newest,
         )
 
     def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:
@@ -177,7 +176,7 @@ class Ledger:
         """Return how the keys of set *name* stand."""
         count = self.counts.get(name, SetCount())
         orphaned = count.live > 0 and self.policy is not None and name not in self.policy.sets
-        return replace(count, orphaned=orphaned)
+        return msgspec.structs.replace(count, orphaned=True) if orphaned else count
 
     def join(self, other: Ledger) -> Iterator[tuple[str, str, str]]:
         """

@@ -10,8 +10,9 @@ Source: docs/lifecycle.md, the table of events.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.text import format_instant
@@ -21,9 +22,20 @@ TEXT_MAX = 500
 
 _ENDED = ("withdrawn", "revoked")
 
+#: The member that an event of each kind must carry, of those in `_MEMBERS`; the others carry none.
+_WANTED = {
+    "published": "url",
+    "activated": "token_lifetime",
+    "reactivated": "token_lifetime",
+    "lifetime": "token_lifetime",
+    "deactivated": "keep_until",
+    "revoked": "reason",
+}
+_MEMBERS = ("url", "token_lifetime", "keep_until", "reason")
+_NO_OFFSET = timedelta(0)
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+
+class Standing(msgspec.Struct, frozen=True):
     """
     Where a key stands after some of its events.
 
@@ -38,7 +50,7 @@ class Standing:
 
     state: str = ""
     created_at: datetime | None = None
-    receipts: dict[str, datetime] = field(default_factory=dict)
+    receipts: dict[str, datetime] = msgspec.field(default_factory=dict)
     keep_until: datetime | None = None
     lifetime: timedelta = timedelta(0)
     newest_at: datetime | None = None
@@ -110,22 +122,17 @@ def _follows(event: str, state: str) -> bool:
 
 def _malformed(event: Event) -> Iterator[str]:
     """Yield what is wrong with the members of *event*."""
-    wanted = {
-        "published": "url",
-        "activated": "token_lifetime",
-        "reactivated": "token_lifetime",
-        "lifetime": "token_lifetime",
-        "deactivated": "keep_until",
-        "revoked": "reason",
-    }.get(event.event)
-    for member in ("url", "token_lifetime", "keep_until", "reason"):
+    wanted = _WANTED.get(event.event)
+    for member in _MEMBERS:
         present = getattr(event, member) is not None
         if present is not (member == wanted):
             yield f"{member} {'must not' if present else 'must'} be given"
     if event.imported and event.event != "created":
         yield "only created can be imported"
     for instant in (event.at, event.keep_until):
-        if instant is not None and (instant.utcoffset() != timedelta(0) or instant.microsecond):
+        if instant is None:
+            continue
+        if (instant.tzinfo is not UTC and instant.utcoffset() != _NO_OFFSET) or instant.microsecond:
             yield f"instant {instant.isoformat()} is not in UTC and whole seconds"
     if event.keep_until is not None and event.keep_until < event.at:
         yield "keep_until lies before it"

@@ -10,7 +10,6 @@ Source: docs/lifecycle.md, the timing rule; docs/audit.md explains every code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
@@ -27,8 +26,7 @@ from keyvault.core.text import INSTANT_END, format_duration, format_instant, pri
 SKEW_DEFAULT = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(msgspec.Struct, frozen=True):
     """
     The instants that events are held against.
 
@@ -121,8 +119,7 @@ def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, known: bool) -> Ite
 # --- events ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(msgspec.Struct, frozen=True):
     """
     What new events of a key are judged by.
 
