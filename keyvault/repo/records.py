@@ -16,7 +16,7 @@ from msgspec import UnsetType
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, Recipient
+from keyvault.core.keys import Key, Recipient, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import printable
 from keyvault.errors import KeyVaultError, RecordError
@@ -62,6 +62,7 @@ def decode_key(data: bytes, *, path: str) -> Key:
         _check_key(key, path)
     except KeyVaultError as error:
         raise RecordError(f"{shown}: {error.message}", hint=error.hint) from None
+    share_words(key)
     return key
 
 

@@ -21,6 +21,7 @@ from keyvault.site.documents import HistoryKey, is_shown
 ENTRIES_MAX = 200
 UPCOMING_MAX = 500
 UPCOMING_SPAN = timedelta(days=365)
+UPCOMING_STEP = timedelta(days=4)
 #: The protocol's own bound.
 SITEMAP_MAX = 50_000
 
@@ -60,9 +61,15 @@ def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
     """Return the transitions that the site shows of the year after *newest*, the newest instant; at most 500."""
     if newest is None:
         return []
-    shown = [name for name, key_set in state.sets.items() if key_set.rendered]
-    coming = outlook(state, newest, until=newest + UPCOMING_SPAN, names=shown)
-    return [one for one in coming if one.kid is None or is_shown(state.keys[one.kid])][:UPCOMING_MAX]
+    shown = {name for name, key_set in state.sets.items() if key_set.rendered}
+    span = UPCOMING_STEP
+    while True:
+        # Of many sets the first days fill the list: to look at a year of each would take longer than all else.
+        coming = outlook(state, newest, until=newest + min(span, UPCOMING_SPAN), names=shown)
+        found = [one for one in coming if one.kid is None or is_shown(state.keys[one.kid])]
+        if len(found) >= UPCOMING_MAX or span >= UPCOMING_SPAN:
+            return found[:UPCOMING_MAX]
+        span *= 3
 
 
 def sitemap(urls: Sequence[str]) -> bytes:

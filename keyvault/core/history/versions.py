@@ -16,7 +16,7 @@ import msgspec
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key
+from keyvault.core.keys import Key, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import INSTANT_END, printable
@@ -56,6 +56,7 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         for instant in _instants(key)
     ):
         return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
+    share_words(key)
     found: list[Problem] = []
     if not key.events:
         found.append(("event-malformed", "a record without events"))
