@@ -34,11 +34,14 @@ SITE = "https://keys.example.com"
 SETS = ("id-token:ES256", "access-token:EdDSA")
 PROJECT = Path(__file__).parent.parent
 
-#: Runs the command line under a clock that its first argument sets.
+#: Runs the command line under a clock that its first argument sets. A shell that starts the tests in the background
+#: makes them, and their children, ignore SIGINT; a terminal's don't.
 CLOCKED = """
+import signal
 import sys
 from datetime import datetime
 from keyvault.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main.clock = lambda: datetime.fromisoformat(sys.argv[1])
 main.main(sys.argv[2:])
 """
