@@ -131,12 +131,8 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
     Source: RFC 7638 section 3.
     """
-    members = _required(jwk)
-    try:
-        # The required members stand in lexicographic order in the table, as the RFC demands.
-        return b64u(hashlib.sha256(msgspec.json.encode(members)).digest())
-    except UnicodeEncodeError:
-        raise JWKError(f"{members['kty']} key has a member that is no text") from None
+    # The required members stand in lexicographic order in the table, as the RFC demands.
+    return b64u(hashlib.sha256(msgspec.json.encode(_required(jwk))).digest())
 
 
 def _required(jwk: Mapping[str, Any]) -> dict[str, str]:
@@ -149,6 +145,10 @@ def _required(jwk: Mapping[str, Any]) -> dict[str, str]:
         value = jwk.get(name)
         if not isinstance(value, str):
             raise JWKError(f"{kty} key lacks the member {name!r}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise JWKError(f"{kty} key has a member that is no text") from None
         members[name] = value
     return members
 
