@@ -40,7 +40,7 @@ def blobs(vault: Path) -> str:
 
 def _status(world: World) -> tuple[Side, Side]:
     sets = world.size.large
-    pipe = f"{blobs(world.vault(sets, rotated=True))} | {shlex.join(WORKLOADS)} decode"
+    pipe = f"{blobs(world.vault(sets, 'rotated'))} | {shlex.join(WORKLOADS)} decode"
     return (
         at_sets(world, "status", sets),
         Side("git cat-file --batch | json.loads", ("sh", "-c", pipe), world.work),

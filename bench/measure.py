@@ -14,7 +14,9 @@ vaults are made by other processes.
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memory import Watch
+
+#: A path of this machine: a message may end up on the page, and must not tell where it came from.
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.+@-]+){2,}")
 
 
 class FailedError(Exception):
@@ -99,7 +104,9 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], wat
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         told = errors.read_text(errors="replace").strip().splitlines()
-        raise FailedError(f"{' '.join(command)[:200]} ended with {process.returncode}: {' / '.join(told[-3:])}")
+        tell(f"failed: {shlex.join(command)}")
+        said = _PATH.sub("…", " / ".join(told[-3:]))
+        raise FailedError(f"ended with {process.returncode}: {said}")
     return Sample(wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage), together, output.read_bytes())
 
 

@@ -106,7 +106,7 @@ def _open_age(world: World) -> tuple[Side, Side]:
 
 def _passphrase(world: World) -> tuple[Side, Side]:
     count = world.size.opened
-    vault = world.vault((count + 1) // 2, passphrase=True)
+    vault = world.vault((count + 1) // 2, "passphrase")
     many, one = (
         Side(label, (*WORKLOADS, "open", str(vault), str(number)), world.work, environ=PASSPHRASE)
         for label, number in ((f"opening {count:,} keys", count), ("opening 1 key", 1))

@@ -45,7 +45,8 @@ _GROWTH = """\
 ## Growth
 
 One command on vaults of more and more keys, three in each set: next, active and retiring. `check` asks a server on the
-same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. The bound
+same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. Its vaults
+have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound
 of memory is for the largest vault, and for all processes together: `render` forks workers.
 """
 
@@ -53,7 +54,7 @@ _HOW = """\
 ## How to run it
 
 ```sh
-make bench                                    # everything, with what it is compared with: hours
+make bench                                    # everything, with what it is compared with: over an hour
 .venv/bin/python bench/run.py --quick         # small sizes: whether it works
 .venv/bin/python bench/run.py --only rsa open # some rows; the others stay as they were
 .venv/bin/python bench/run.py --page          # this page again, from what was measured

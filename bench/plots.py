@@ -40,6 +40,7 @@ def draw(curves: Sequence[Growth], folder: Path) -> None:
 
     mpl.use("svg")
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     # Text is set by whoever shows the picture, and names inside of it do not change from run to run.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "keyvault", "font.family": "sans-serif", "font.size": 10}
@@ -53,6 +54,11 @@ def draw(curves: Sequence[Growth], folder: Path) -> None:
                 axes.plot(*zip(*points, strict=True), color=colour, marker=mark, label=command)
             _guide(axes, [point for _, points in lines for point in points])
             axes.set(xscale="log", yscale="log", xlabel="keys", ylabel=plot.unit, title=plot.title)
+            # Powers of ten alone would leave an axis without a number where all lies between two of them.
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1.0,) if axis is axes.xaxis else (1.0, 2.0, 5.0)))
+                axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}"))
+                axis.set_minor_formatter(NullFormatter())
             axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
             axes.legend(frameon=False)
             figure.tight_layout()

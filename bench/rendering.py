@@ -53,7 +53,7 @@ def rows(world: World) -> list[Row]:
 
 def _render(world: World) -> tuple[Side, Side]:
     sets = world.size.large
-    vault, packed, written = world.vault(sets, rotated=True), world.folder / "site.pickle", world.folder / "written"
+    vault, packed, written = world.vault(sets, "rotated"), world.folder / "site.pickle", world.folder / "written"
     world.run(*WORKLOADS, "pack", sites.rendered(world, vault), packed)
     unpack = shlex.join([*WORKLOADS, "unpack", str(packed), str(written)])
     floor = f"{blobs(vault)} >/dev/null && exec {unpack}"
@@ -70,7 +70,7 @@ def _render(world: World) -> tuple[Side, Side]:
 
 def _render_one(world: World) -> tuple[Side, Side]:
     sets = world.size.large
-    vault = world.vault(sets, rotated=True)
+    vault = world.vault(sets, "rotated")
     before, site, newer = sites.rendered(world, vault), world.folder / "site-again", world.folder / "rotated-once"
     if not newer.exists():
         world.fresh_copy(vault, newer)
@@ -86,7 +86,7 @@ def _render_one(world: World) -> tuple[Side, Side]:
 
 
 def _hugo(world: World) -> tuple[Side, Side]:
-    vault = world.vault(world.size.large, rotated=True)
+    vault = world.vault(world.size.large, "rotated")
     pages = sum(1 for _ in sites.rendered(world, vault).rglob("*.html"))
     source, target = world.folder / "hugo", world.folder / "hugo-site"
     if not source.exists():
@@ -99,7 +99,7 @@ def _hugo(world: World) -> tuple[Side, Side]:
 
 
 def _publish(world: World) -> tuple[Side, Side]:
-    vault = world.vault(world.size.published, rotated=True)
+    vault = world.vault(world.size.published, "rotated")
     site, place, numbers = sites.rendered(world, vault), world.folder / "prefix", itertools.count(1)
     files = sum(path.is_file() for path in site.rglob("*"))
     store = sites.object_store(world)

@@ -1,7 +1,7 @@
 """
 What the benchmark runs in processes of their own: making vaults, sealing and opening keys, the floor of rendering.
 
-    python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase]
+    python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase] [--issuers]
     python bench/workloads.py history FOLDER --commits 10000 [--sets 20]
     python bench/workloads.py open FOLDER COUNT
     python bench/workloads.py seal RECIPIENTS COUNT
@@ -23,6 +23,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ MADE_AT = datetime(2026, 1, 5, tzinfo=UTC)
 ROTATED_AT = MADE_AT + timedelta(hours=25)
 
 
-def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, passphrase: str | None) -> None:
+def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, issuers: bool, passphrase: str | None) -> None:
     """
     Make a vault in which the commit counts as proof of publication.
 
-    Each set has an active and a next key; with *rotated* there is a second commit, and a retiring key too.
+    Each set has an active and a next key; with *rotated* there is another commit, and a retiring key too. With
+    *issuers* each 30 sets have an issuer of their own.
     """
     from keyvault.core.algorithms import key_spec
     from keyvault.operations import rotation, setup
@@ -46,9 +48,21 @@ def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, passphrase: 
 
     names = {f"set-{number:05}": key_spec(alg) for number in range(sets)}
     setup.init(folder, MADE_AT, os.environ, url=URL, sets=names, passphrase=passphrase, confirm="commit")
+    if issuers:
+        _edit_policy(folder, MADE_AT, {name: f'issuer = "{URL}/{number // 30}"' for number, name in enumerate(names)})
     if rotated:
         context = Context(Repository.open(folder, os.environ), ROTATED_AT, os.environ)
         rotation.rotate(context, [])
+
+
+def _edit_policy(folder: Path, now: datetime, lines: Mapping[str, str]) -> None:
+    """Give each set a line in keyvault.toml, and commit that."""
+    policy = folder / "keyvault.toml"
+    heads = policy.read_text().splitlines()
+    added = {f"[sets.{name}]": line for name, line in lines.items()}
+    policy.write_text("".join(f"{head}\n{added[head]}\n" if head in added else f"{head}\n" for head in heads))
+    commit = ["git", "commit", "--quiet", "--all", f"--date={now.isoformat()}", "-m", "edit the policy"]
+    subprocess.run(commit, cwd=folder, check=True)
 
 
 def make_history(folder: Path, *, sets: int, commits: int) -> None:
@@ -68,14 +82,9 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     now = datetime(2016, 1, 4, tzinfo=UTC)
     names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
     setup.init(folder, now, os.environ, url=URL, sets=names, confirm="commit")
-    policy = folder / "keyvault.toml"
-    text = policy.read_text()
-    for number, name in enumerate(names):  # not all in step: a run finds one or two sets due
-        text = text.replace(f"[sets.{name}]", f'[sets.{name}]\ncryptoperiod = "{26 * 60 + 97 * number}m"')
-    policy.write_text(text)
-    subprocess.run(
-        ["git", "commit", "--quiet", "--all", f"--date={now.isoformat()}", "-m", "short"], cwd=folder, check=True
-    )
+    # Not all in step: a run finds one or two sets due.
+    periods = {name: f'cryptoperiod = "{26 * 60 + 97 * number}m"' for number, name in enumerate(names)}
+    _edit_policy(folder, now, periods)
     repository = Repository.open(folder, os.environ)
     state = repository.read(repository.head())
     stream = [b"reset refs/heads/main\nfrom " + state.commit.encode() + b"\n\n"]
@@ -213,6 +222,7 @@ def _arguments() -> argparse.Namespace:
     vault.add_argument("--alg", default="ES256")
     vault.add_argument("--rotated", action="store_true")
     vault.add_argument("--passphrase", action="store_true")
+    vault.add_argument("--issuers", action="store_true")
     history = commands.add_parser("history")
     history.add_argument("folder", type=Path)
     history.add_argument("--commits", type=int, required=True)
@@ -235,7 +245,8 @@ def main() -> None:
     match chosen.command:
         case "vault":
             secret = os.environ["KEYVAULT_PASSPHRASE"] if chosen.passphrase else None
-            make_vault(chosen.folder, sets=chosen.sets, alg=chosen.alg, rotated=chosen.rotated, passphrase=secret)
+            shape = {"sets": chosen.sets, "alg": chosen.alg, "rotated": chosen.rotated, "issuers": chosen.issuers}
+            make_vault(chosen.folder, **shape, passphrase=secret)
         case "history":
             make_history(chosen.folder, sets=chosen.sets, commits=chosen.commits)
         case "open":

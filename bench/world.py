@@ -62,7 +62,7 @@ class Size:
         asked: Keys that a peer opens or seals which needs a process for each.
         sealed: Keys that are sealed.
         commits: Commits of the long history.
-        published: Sets of the vault that is published, of three keys: ten files of the site each.
+        published: Sets of the vault that is published, of three keys: eleven files of the site each.
         curve: Keys of the vaults of the growth curves.
     """
 
@@ -77,7 +77,7 @@ class Size:
     asked: int = 50
     sealed: int = 300
     commits: int = 10_000
-    published: int = 1_000
+    published: int = 900
     curve: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
 
 
@@ -191,11 +191,18 @@ class World:
             begun.rename(path)  # what was cut short is never taken for a whole vault
         return path
 
-    def vault(self, sets: int, *, alg: str = "ES256", rotated: bool = False, passphrase: bool = False) -> Path:
-        """Return a vault of *sets* sets, of two keys each, or three where it was *rotated*."""
-        options = ["--alg", alg, *["--rotated"] * rotated, *["--passphrase"] * passphrase]
-        name = "-".join([alg.lower(), str(sets), *["rotated"] * rotated, *["passphrase"] * passphrase])
-        return self.keep(name, partial(self._workload, "vault", "--sets", str(sets), *options))
+    def vault(self, sets: int, *options: str, alg: str = "ES256") -> Path:
+        """
+        Return a vault of *sets* sets, of two keys each.
+
+        Args:
+            sets: How many.
+            options: Of ``rotated`` (each set has three keys), ``passphrase``, ``issuers`` (as workloads.py says).
+            alg: The algorithm of all.
+        """
+        name = "-".join([alg.lower(), str(sets), *options])
+        named = ["--alg", alg, *(f"--{option}" for option in options)]
+        return self.keep(name, partial(self._workload, "vault", "--sets", str(sets), *named))
 
     def history(self, commits: int) -> Path:
         """Return a vault of 20 sets with a history of *commits*."""

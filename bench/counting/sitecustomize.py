@@ -3,7 +3,8 @@ Count what a process of ours does: found by Python through PYTHONPATH, before an
 
 Each process, forked workers included, appends a line for every piece of work to a file of its own in the folder that
 COUNT_INTO names, at once: one that is killed has told all that it did. Files count where they lie below COUNT_BELOW.
-What other programs do is theirs; that they were started is counted.
+What other programs do is theirs; that they were started is counted. A file that Python opens through an opener of the
+caller's is counted twice.
 """
 
 from __future__ import annotations
