@@ -49,7 +49,9 @@ lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
-bench: $(VENV)/installed  ## Measure what docs and design promise
+# The whole of it takes hours; `python bench/run.py --help` says how to measure a part.
+bench: $(VENV)/bencher  ## Measure ours and others' programs, and write docs/performance.md
+	bench/prepare
 	$(BIN)/python bench/run.py
 
 # What a run finds beyond the seeds stays in build/fuzz, and the next run begins with it.
@@ -72,6 +74,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
 	$(call compile,requirements-fuzz.lock,--group fuzz --constraints requirements-dev.lock)
 	$(call compile,requirements-mutation.lock,--group mutation --constraints requirements-dev.lock)
+	$(call compile,requirements-bench.lock,--group bench --constraints requirements-dev.lock)
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
 	cp requirements.lock requirements-build.lock keyvault/ci/
 
@@ -106,6 +109,10 @@ $(VENV)/fuzzer: requirements-fuzz.lock $(VENV)/installed
 
 $(VENV)/mutator: requirements-mutation.lock $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-mutation.lock
+	touch $@
+
+$(VENV)/bencher: requirements-bench.lock $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-bench.lock
 	touch $@
 
 # The build backend comes from the lock file too: nothing is downloaded here.

@@ -1,9 +1,10 @@
 """
 Measure whole processes, and compare two of them.
 
-A process is measured by what the kernel says about it when it ends (wait4: CPU time and the largest resident
-set, children that it waited for included) and by the wall clock. The two sides of a comparison take turns
-(A B A B), so that a machine that slows down or speeds up meanwhile does so for both.
+A process is measured by what the kernel says about it when it ends (wait4: CPU time, and the largest resident
+set of any process among it and the children that it waited for) and by the wall clock. The two sides of a comparison
+take turns (A B A B), so that a machine that slows down or speeds up meanwhile does so for both. What a process and
+its children hold together is watched in the warm-up, whose time is not looked at (see ``memory``).
 
 On Linux a new process begins with the resident set of its parent as its maximum, so nothing smaller than the
 program that measures can be seen. It stays small: it imports neither keyvault nor what keyvault imports, and
@@ -13,7 +14,9 @@ vaults are made by other processes.
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -21,6 +24,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from memory import Watch
+
+#: A path of this machine: a message may end up on the page, and must not tell where it came from.
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.+@-]+){2,}")
 
 
 class FailedError(Exception):
@@ -35,13 +43,15 @@ class Sample:
     Attributes:
         wall: Seconds by the clock.
         cpu: Seconds of processor time, in user and kernel mode.
-        rss: Largest resident set in MiB.
+        rss: Largest resident set of one process in MiB.
+        together: What it and its children held together at most, in MiB, where that was watched.
         output: What it wrote to stdout.
     """
 
     wall: float
     cpu: float
     rss: float
+    together: float | None = None
     output: bytes = field(default=b"", repr=False)
 
 
@@ -55,6 +65,7 @@ class Side:
         command: Its arguments.
         folder: Where it runs.
         units: How many things it does: times are given for one of them.
+        environ: What it has in its environment beside what all have.
         before: Prepares each run; not measured.
         after: Cleans up after each run; not measured.
     """
@@ -63,6 +74,7 @@ class Side:
     command: Sequence[str]
     folder: Path
     units: int = 1
+    environ: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
 
@@ -72,9 +84,9 @@ def tell(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str]) -> Sample:
+def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], watched: bool = False) -> Sample:
     """
-    Run a process to its end and return what it took.
+    Run a process to its end and return what it took; where it is *watched*, its time is not worth much.
 
     Raises:
         FailedError: It ended with another exit code than 0.
@@ -85,13 +97,17 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str]) -> 
         process = subprocess.Popen(
             command, cwd=folder, env=dict(environ), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
+        watch = Watch(process.pid) if watched else None
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
+        together = watch.end() if watch else None
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         told = errors.read_text(errors="replace").strip().splitlines()
-        raise FailedError(f"{' '.join(command)[:200]} ended with {process.returncode}: {' / '.join(told[-3:])}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage), output.read_bytes())
+        tell(f"failed: {shlex.join(command)}")
+        said = _PATH.sub("…", " / ".join(told[-3:]))
+        raise FailedError(f"ended with {process.returncode}: {said}")
+    return Sample(wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage), together, output.read_bytes())
 
 
 def _mebibytes(usage: resource.struct_rusage) -> float:
@@ -104,24 +120,47 @@ def _self_size() -> float:
     return _mebibytes(resource.getrusage(resource.RUSAGE_SELF))
 
 
-def take_turns(
-    ours: Side, peer: Side, *, runs: int, environ: Mapping[str, str], name: str
-) -> tuple[list[Sample], list[Sample]]:
-    """Return the samples of both sides: a warm-up that is thrown away, then *runs* of each, in turns."""
-    found: tuple[list[Sample], list[Sample]] = ([], [])
-    for number in range(runs + 1):
-        tell(f"{name}: {f'run {number} of {runs}' if number else 'warm-up'}")
-        for side, samples in zip((ours, peer), found, strict=True):
-            if side.before:
-                side.before()
-            try:
-                sample = run(side.command, folder=side.folder, environ=environ)
-            finally:
-                if side.after:
-                    side.after()
-            if number:
-                samples.append(sample)
-    return found
+def sample(side: Side, *, environ: Mapping[str, str], watched: bool = False) -> Sample:
+    """Prepare *side*, run it once, and clean up after it."""
+    if side.before:
+        side.before()
+    try:
+        return run(side.command, folder=side.folder, environ={**environ, **side.environ}, watched=watched)
+    finally:
+        if side.after:
+            side.after()
+
+
+def take_turns(sides: Sequence[Side], *, runs: int, environ: Mapping[str, str], name: str) -> list[Taken]:
+    """Return what each of *sides* took: a warm-up in which memory is watched, then *runs* of each, in turns."""
+    tell(f"{name}: warm-up")
+    watched = [sample(side, environ=environ, watched=True).together for side in sides]
+    samples: list[list[Sample]] = [[] for _ in sides]
+    for number in range(runs):
+        tell(f"{name}: run {number + 1} of {runs}")
+        for side, taken in zip(sides, samples, strict=True):
+            taken.append(sample(side, environ=environ))
+    return [Taken(*found) for found in zip(sides, samples, watched, strict=True)]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """
+    All runs of one side.
+
+    Attributes:
+        side: What was run.
+        samples: The timed runs.
+        together: What it and its children held together in the warm-up, in MiB; None where nobody can see that.
+    """
+
+    side: Side
+    samples: list[Sample]
+    together: float | None
+
+    def walls(self) -> list[float]:
+        """Return the seconds of each run, for one unit."""
+        return [sample.wall / self.side.units for sample in self.samples]
 
 
 @dataclass(frozen=True)
@@ -132,37 +171,40 @@ class Figures:
     Attributes:
         label: What was measured.
         runs: How often.
-        wall: Seconds by the clock, for one unit.
-        cpu: Seconds of processor time, for one unit.
-        rss: Largest resident set in MiB.
+        units: How many things a run did; times are those of one.
+        wall: Seconds by the clock.
+        least: The shortest of them.
+        cpu: Seconds of processor time.
+        rss: Largest resident set of one process.
         floor: That of the program that measures, below which nothing can be seen.
+        together: What all processes held together; None where nobody can see that.
         parallel: Processor time over wall time: how many cores it kept busy.
     """
 
     label: str
     runs: int
+    units: int
     wall: float
+    least: float
     cpu: float
     rss: float
     floor: float
+    together: float | None
     parallel: float
 
 
-def figures(side: Side, samples: Sequence[Sample]) -> Figures:
-    """Return the medians of *samples*."""
+def figures(taken: Taken) -> Figures:
+    """Return the medians of what was *taken*."""
+    side, samples = taken.side, taken.samples
     return Figures(
         side.label,
         len(samples),
-        statistics.median(sample.wall for sample in samples) / side.units,
+        side.units,
+        statistics.median(taken.walls()),
+        min(taken.walls()),
         statistics.median(sample.cpu for sample in samples) / side.units,
         statistics.median(sample.rss for sample in samples),
         _self_size(),
+        taken.together,
         statistics.median(sample.cpu / sample.wall for sample in samples),
-    )
-
-
-def ratio(ours: Sequence[Sample], peer: Sequence[Sample], *, ours_units: int, peer_units: int) -> float:
-    """Return the median of ours over peer, turn by turn: each turn's two runs met the same machine."""
-    return statistics.median(
-        (mine.wall / ours_units) / (other.wall / peer_units) for mine, other in zip(ours, peer, strict=True)
     )

@@ -1,10 +1,15 @@
 """
-What the benchmark runs in processes of their own: making vaults, making keys, opening keys.
+What the benchmark runs in processes of their own: making vaults, sealing and opening keys, the floor of rendering.
 
-    python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase]
+    python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase] [--issuers]
     python bench/workloads.py history FOLDER --commits 10000 [--sets 20]
-    python bench/workloads.py generate COUNT [--one-at-a-time]
     python bench/workloads.py open FOLDER COUNT
+    python bench/workloads.py seal RECIPIENTS COUNT
+    python bench/workloads.py recipients FILE COUNT
+    python bench/workloads.py pack SITE FILE
+    python bench/workloads.py unpack FILE FOLDER
+    python bench/workloads.py pages FOLDER COUNT
+    python bench/workloads.py decode <BLOBS
 
 Everything goes through the operations that commands use. Where identities lie and who commits is said by the
 environment that run.py gives.
@@ -17,31 +22,47 @@ import json
 import os
 import pickle
 import subprocess
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 URL = "https://keys.example.com"
+#: When vaults are made. The rotation comes when the first next keys have matured, and world.py's `NOW` an hour later.
+MADE_AT = datetime(2026, 1, 5, tzinfo=UTC)
+ROTATED_AT = MADE_AT + timedelta(hours=25)
 
 
-def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, passphrase: str | None) -> None:
+def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, issuers: bool, passphrase: str | None) -> None:
     """
     Make a vault in which the commit counts as proof of publication.
 
-    Each set has an active and a next key; with *rotated* there is a second commit, and a retiring key too.
+    Each set has an active and a next key; with *rotated* there is another commit, and a retiring key too. With
+    *issuers* each 30 sets have an issuer of their own.
     """
     from keyvault.core.algorithms import key_spec
     from keyvault.operations import rotation, setup
     from keyvault.operations.context import Context
     from keyvault.repo.vault import Repository
 
-    # A moment ago, so that nothing is due, and long enough that the first next keys have matured.
-    made_at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=26)
     names = {f"set-{number:05}": key_spec(alg) for number in range(sets)}
-    setup.init(folder, made_at, os.environ, url=URL, sets=names, passphrase=passphrase, confirm="commit")
+    setup.init(folder, MADE_AT, os.environ, url=URL, sets=names, passphrase=passphrase, confirm="commit")
+    if issuers:
+        _edit_policy(folder, MADE_AT, {name: f'issuer = "{URL}/{number // 30}"' for number, name in enumerate(names)})
     if rotated:
-        context = Context(Repository.open(folder, os.environ), made_at + timedelta(hours=25), os.environ)
+        context = Context(Repository.open(folder, os.environ), ROTATED_AT, os.environ)
         rotation.rotate(context, [])
+
+
+def _edit_policy(folder: Path, now: datetime, lines: Mapping[str, str]) -> None:
+    """Give each set a line in keyvault.toml, and commit that."""
+    policy = folder / "keyvault.toml"
+    heads = policy.read_text().splitlines()
+    added = {f"[sets.{name}]": line for name, line in lines.items()}
+    policy.write_text("".join(f"{head}\n{added[head]}\n" if head in added else f"{head}\n" for head in heads))
+    commit = ["git", "commit", "--quiet", "--all", f"--date={now.isoformat()}", "-m", "edit the policy"]
+    subprocess.run(commit, cwd=folder, check=True)
 
 
 def make_history(folder: Path, *, sets: int, commits: int) -> None:
@@ -61,14 +82,9 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     now = datetime(2016, 1, 4, tzinfo=UTC)
     names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
     setup.init(folder, now, os.environ, url=URL, sets=names, confirm="commit")
-    policy = folder / "keyvault.toml"
-    text = policy.read_text()
-    for number, name in enumerate(names):  # not all in step: a run finds one or two sets due
-        text = text.replace(f"[sets.{name}]", f'[sets.{name}]\ncryptoperiod = "{26 * 60 + 97 * number}m"')
-    policy.write_text(text)
-    subprocess.run(
-        ["git", "commit", "--quiet", "--all", f"--date={now.isoformat()}", "-m", "short"], cwd=folder, check=True
-    )
+    # Not all in step: a run finds one or two sets due.
+    periods = {name: f'cryptoperiod = "{26 * 60 + 97 * number}m"' for number, name in enumerate(names)}
+    _edit_policy(folder, now, periods)
     repository = Repository.open(folder, os.environ)
     state = repository.read(repository.head())
     stream = [b"reset refs/heads/main\nfrom " + state.commit.encode() + b"\n\n"]
@@ -96,17 +112,27 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     subprocess.run(["git", "reset", "--quiet", "--hard"], cwd=folder, check=True)
 
 
-def generate(count: int, *, one_at_a_time: bool) -> None:
-    """Make RSA keys of 2048 bits, as a plan of many sets does or one after the other."""
-    from keyvault.core.algorithms import key_spec
-    from keyvault.crypto import generate
+def write_recipients(file: Path, count: int) -> None:
+    """Write *count* new recipients on P-256, as a JWK Set."""
+    from keyvault.crypto.identities import new_identity
 
-    spec = key_spec("RS256")
-    specs = [spec] * count
-    made = map(generate.generate, specs) if one_at_a_time else generate.generate_many(specs)
-    kids = {key["kid"] for key in made}
-    assert len(kids) == count
-    print(json.dumps({"keys": len(kids)}))
+    made = [new_identity(None) for _ in range(count)]
+    file.write_text(json.dumps({"keys": [{name: jwk[name] for name in jwk if name != "d"} for jwk in made]}))
+
+
+def seal(file: Path, count: int) -> None:
+    """Make *count* keys, and seal each to all recipients of *file*."""
+    from keyvault.core.algorithms import key_spec
+    from keyvault.crypto.envelope import Sealer
+    from keyvault.crypto.generate import generate
+    from keyvault.crypto.identities import recipient_of
+
+    recipients = {jwk["kid"]: recipient_of(jwk) for jwk in json.loads(file.read_bytes())["keys"]}
+    sealer, spec = Sealer(recipients), key_spec("ES256")
+    for _ in range(count):
+        private = generate(spec)
+        envelope = sealer.seal(private, kid=private["kid"], set_name="id-token")
+        assert len(envelope.recipients) == len(recipients)
 
 
 def open_sealed(folder: Path, count: int) -> None:
@@ -150,8 +176,44 @@ def unpack(file: Path, folder: Path) -> None:
             out.write(data)
 
 
-def main() -> None:
-    """Do what the arguments say."""
+def write_pages(folder: Path, count: int) -> None:
+    """Write a site of *count* pages for Hugo, each with as much on it as the page of a key."""
+    (folder / "content").mkdir(parents=True)
+    (folder / "layouts" / "_default").mkdir(parents=True)
+    (folder / "config.toml").write_text(f'baseURL = "{URL}/"\ndisableKinds = ["RSS", "sitemap", "taxonomy", "term"]\n')
+    page = (
+        "<!doctype html><title>{{ .Title }}</title><h1>{{ .Title }}</h1>"
+        "<dl>{{ range $name, $value := .Params.members }}<dt>{{ $name }}<dd><code>{{ $value }}</code>{{ end }}</dl>"
+        "<ul>{{ range .Params.events }}<li>{{ .at }} {{ .event }}{{ end }}</ul>{{ .Content }}"
+    )
+    (folder / "layouts" / "_default" / "single.html").write_text(page)
+    (folder / "layouts" / "index.html").write_text("<!doctype html><title>keys</title>{{ len .Site.RegularPages }}")
+    names = ("created", "published", "activated", "deactivated")
+    events = [{"event": name, "at": (MADE_AT + timedelta(hours=hour)).isoformat()} for hour, name in enumerate(names)]
+    for number in range(count):
+        members = {
+            "kty": "EC",
+            "crv": "P-256",
+            "alg": "ES256",
+            "use": "sig",
+            "x": f"{number:043}",
+            "y": f"{number:043}",
+        }
+        front = {"title": f"Key {number}", "members": members, "events": events}
+        (folder / "content" / f"key-{number:06}.md").write_text(json.dumps(front, indent=1) + "\n\nA key.\n")
+
+
+def decode() -> None:
+    """Decode what ``git cat-file --batch`` writes as JSON, blob by blob."""
+    stream, records = sys.stdin.buffer, []
+    while head := stream.readline():
+        data = stream.read(int(head.split()[2]) + 1)
+        if data.startswith(b"{"):
+            records.append(json.loads(data))
+    print(json.dumps({"records": len(records)}))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Workloads of the benchmark.")
     commands = parser.add_subparsers(dest="command", required=True)
     vault = commands.add_parser("vault")
@@ -160,34 +222,47 @@ def main() -> None:
     vault.add_argument("--alg", default="ES256")
     vault.add_argument("--rotated", action="store_true")
     vault.add_argument("--passphrase", action="store_true")
+    vault.add_argument("--issuers", action="store_true")
     history = commands.add_parser("history")
     history.add_argument("folder", type=Path)
     history.add_argument("--commits", type=int, required=True)
     history.add_argument("--sets", type=int, default=20)
-    keys = commands.add_parser("generate")
-    keys.add_argument("count", type=int)
-    keys.add_argument("--one-at-a-time", action="store_true")
-    opening = commands.add_parser("open")
-    opening.add_argument("folder", type=Path)
-    opening.add_argument("count", type=int)
+    for name in ("open", "seal", "recipients", "pages"):
+        counted = commands.add_parser(name)
+        counted.add_argument("path", type=Path)
+        counted.add_argument("count", type=int)
     for name in ("pack", "unpack"):
         copying = commands.add_parser(name)
         copying.add_argument("source", type=Path)
         copying.add_argument("target", type=Path)
-    chosen = parser.parse_args()
-    if chosen.command == "vault":
-        secret = os.environ["KEYVAULT_PASSPHRASE"] if chosen.passphrase else None
-        make_vault(chosen.folder, sets=chosen.sets, alg=chosen.alg, rotated=chosen.rotated, passphrase=secret)
-    elif chosen.command == "history":
-        make_history(chosen.folder, sets=chosen.sets, commits=chosen.commits)
-    elif chosen.command == "generate":
-        generate(chosen.count, one_at_a_time=chosen.one_at_a_time)
-    elif chosen.command == "pack":
-        pack(chosen.source, chosen.target)
-    elif chosen.command == "unpack":
-        unpack(chosen.source, chosen.target)
-    else:
-        open_sealed(chosen.folder, chosen.count)
+    commands.add_parser("decode")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    chosen = _arguments()
+    match chosen.command:
+        case "vault":
+            secret = os.environ["KEYVAULT_PASSPHRASE"] if chosen.passphrase else None
+            shape = {"sets": chosen.sets, "alg": chosen.alg, "rotated": chosen.rotated, "issuers": chosen.issuers}
+            make_vault(chosen.folder, **shape, passphrase=secret)
+        case "history":
+            make_history(chosen.folder, sets=chosen.sets, commits=chosen.commits)
+        case "open":
+            open_sealed(chosen.path, chosen.count)
+        case "seal":
+            seal(chosen.path, chosen.count)
+        case "recipients":
+            write_recipients(chosen.path, chosen.count)
+        case "pages":
+            write_pages(chosen.path, chosen.count)
+        case "pack":
+            pack(chosen.source, chosen.target)
+        case "unpack":
+            unpack(chosen.source, chosen.target)
+        case "decode":
+            decode()
 
 
 if __name__ == "__main__":

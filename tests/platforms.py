@@ -16,6 +16,7 @@ _MODES = "files have no modes there, only a mark that they are read-only"
 _SHELL = "there is no sh"
 
 _WINDOWS: Mapping[str, str] = {
+    "tests/bench/": "the benchmark goes by what a Unix kernel says of processes",
     "tests/ci/": "workflows run on Linux, and are played by bash",
     "tests/docs/": "the pages show a shell on Linux",
     "tests/interop/": "the foreign programs are those of a Linux distribution",

@@ -1,0 +1,206 @@
+"""
+What was measured, with its verdict, and the file that keeps it: build/bench/figures.json.
+
+A run of some rows replaces those and leaves the others as they were, so that a long run can be done in parts. What
+was measured on another machine, or in other sizes, is not mixed with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import peers
+from measure import FailedError, Figures, Taken, figures, take_turns
+from rows import Curve, Row
+from world import BENCH, World
+
+_FORMAT = 1
+_MEGABYTES = 1024 * 1024 / 1e6
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What became of a row.
+
+    Attributes:
+        name: The row.
+        about: What it shows.
+        commit: What was measured: the commit of keyvault.
+        ours: Our figures; None where the row was skipped.
+        peer: The peer's.
+        ratio: Ours over the peer's: of the medians.
+        turns: The same turn by turn, the median: each turn's two runs met the same machine.
+        bound: What the ratio must not pass, if there is a bound.
+        also: Another bound, in words.
+        missed: The bounds that were missed, one phrase each.
+        skipped: Why nothing was measured.
+    """
+
+    name: str
+    about: str
+    commit: str
+    ours: Figures | None = None
+    peer: Figures | None = None
+    ratio: float | None = None
+    turns: float | None = None
+    bound: float | None = None
+    also: str | None = None
+    missed: tuple[str, ...] = ()
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """
+    What became of a curve.
+
+    Attributes:
+        name: The curve.
+        command: The command.
+        commit: What was measured.
+        points: Numbers of keys, and the figures of each.
+        memory: Megabytes that must not be passed, if there is a bound.
+        missed: The bounds that were missed, one phrase each.
+    """
+
+    name: str
+    command: str
+    commit: str
+    points: tuple[tuple[int, Figures], ...] = ()
+    memory: int | None = None
+    missed: tuple[str, ...] = ()
+
+
+@dataclass
+class Report:
+    """
+    All that was measured on one machine.
+
+    Attributes:
+        quick: Whether sizes were small.
+        machine: What the figures depend on.
+        rows: The rows, by name.
+        curves: The curves, by name.
+    """
+
+    quick: bool
+    machine: dict[str, str]
+    rows: dict[str, Result] = field(default_factory=dict)
+    curves: dict[str, Growth] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> bool:
+        """Whether any bound was missed."""
+        return any(one.missed for one in (*self.rows.values(), *self.curves.values()))
+
+    def write(self, file: Path) -> None:
+        """Write it; a run that is cut short leaves the old file or the new one."""
+        beside = file.with_suffix(".new")
+        beside.write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n")
+        beside.replace(file)
+
+
+def read(file: Path) -> Report | None:
+    """Return what was measured before, or None where there is nothing of this format."""
+    if not file.exists():
+        return None
+    found = json.loads(file.read_bytes())
+    if found.get("format") != _FORMAT:
+        return None
+    rows = {name: _result(row) for name, row in found["rows"].items()}
+    curves = {name: _growth(curve) for name, curve in found["curves"].items()}
+    return Report(found["quick"], found["machine"], rows, curves)
+
+
+def _result(found: dict[str, Any]) -> Result:
+    sides = {name: Figures(**found[name]) if found[name] else None for name in ("ours", "peer")}
+    return Result(**{**found, **sides, "missed": tuple(found["missed"])})
+
+
+def _growth(found: dict[str, Any]) -> Growth:
+    points = tuple((keys, Figures(**one)) for keys, one in found["points"])
+    return Growth(**{**found, "points": points, "missed": tuple(found["missed"])})
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on, and nothing that names the machine."""
+    git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "git": git.removeprefix("git version ").strip(),
+        **{name: version(name) for name in ("typer", "cryptography", "jwcrypto", "msgspec", "jinja2", "obstore")},
+    }
+
+
+def measured_commit() -> str:
+    """Return the commit of keyvault that is measured, with a mark where files of it were changed since."""
+    git = ("git", "-C", str(BENCH.parent))
+    changed = subprocess.run([*git, "status", "--porcelain", "keyvault"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        [*git, "log", "-1", "--format=%h", "--", "keyvault"], capture_output=True, text=True, check=False
+    )
+    return commit.stdout.strip() + ("+" if changed.stdout else "")
+
+
+def measure(row: Row, world: World, commit: str) -> Result:
+    """Measure one row; one that fails is skipped, so that it does not take the others along."""
+    if reason := row.missing():
+        return Result(row.name, row.about, commit, bound=row.bound, skipped=reason)
+    try:
+        with world.closing:
+            ours, peer = take_turns(row.sides(world), runs=row.runs, environ=world.environ, name=row.name)
+    except FailedError as error:
+        return Result(row.name, row.about, commit, bound=row.bound, skipped=str(error))
+    mine, others = figures(ours), figures(peer)
+    ratio = mine.wall / others.wall
+    turns = statistics.median(one / other for one, other in zip(ours.walls(), peer.walls(), strict=True))
+    missed = [f"ratio {ratio:.2f} is above {row.bound:g}"] if row.bound is not None and ratio > row.bound else []
+    also = None
+    if row.exact is not None:
+        member, expected = row.exact
+        also = f"{member} = {expected}"
+        missed += _not_exact(ours, member, expected)
+    return Result(row.name, row.about, commit, mine, others, ratio, turns, row.bound, also, tuple(missed))
+
+
+def _not_exact(taken: Taken, member: str, expected: int) -> list[str]:
+    seen = {json.loads(sample.output)[member] for sample in taken.samples}
+    return [] if seen == {expected} else [f"{member}: {', '.join(map(str, sorted(seen)))} instead of {expected}"]
+
+
+def measure_curve(curve: Curve, world: World, commit: str) -> Growth:
+    """Measure one curve, point by point; the largest takes one run."""
+    points, missed = [], []
+    for keys in curve.points:
+        runs = 1 if keys == max(curve.points) else curve.runs
+        try:
+            with world.closing:
+                side = curve.side(world, keys)
+                (taken,) = take_turns([side], runs=runs, environ=world.environ, name=f"{curve.name}, {keys:,} keys")
+        except FailedError as error:
+            missed.append(str(error))
+            break
+        points.append((keys, figures(taken)))
+    if points and curve.memory is not None:
+        keys, last = points[-1]
+        most = max(last.rss, last.together or 0.0) * _MEGABYTES
+        if most > curve.memory:
+            missed.append(f"{most:.0f} MB at {keys:,} keys are above {curve.memory} MB")
+    return Growth(curve.name, curve.command, commit, tuple(points), curve.memory, tuple(missed))
+
+
+def facts(report: Report) -> dict[str, str]:
+    """Return the machine, the peers, and the commits that were measured, for the page."""
+    commits = sorted({one.commit for one in (*report.rows.values(), *report.curves.values())})
+    return {**report.machine, **peers.versions(), "commit": ", ".join(commits)}

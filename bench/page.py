@@ -1,0 +1,162 @@
+"""Write docs/performance.md from figures, and its pictures."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import plots
+import words
+from figures import Growth, Report, Result, facts
+from measure import Figures
+from world import BENCH
+
+DOCS = BENCH.parent / "docs"
+PAGE = DOCS / "performance.md"
+NOTES = BENCH / "notes.toml"
+
+_HEAD = """\
+# Performance
+
+Whole processes, from start to end, against other programs that do the same or the least of it. `make bench` runs
+them and writes this page.
+
+## Ratios
+
+Time of ours over time of the other one, medians of runs that took turns. A ratio means the same on a faster machine;
+seconds, [below](#seconds-and-memory), do not. A row without a bound is there to be compared with.
+"""
+
+_MISSED = """\
+## What is missed, and why
+"""
+
+_SECONDS = """\
+## Seconds and memory
+
+Medians, and the shortest run, for one unit: a key or a set where the row says so, else a whole run. *Largest* is the
+largest resident set of any one process. *Together* is what a process and all its children hold at the same time: the
+sum of their proportional sets (PSS), which counts a page that forked workers share once. It is looked at again and
+again in a run of its own, whose time does not count; scripts of processes that live for a moment show nothing so.
+"""
+
+_GROWTH = """\
+## Growth
+
+One command on vaults of more and more keys, three in each set: next, active and retiring. `check` asks a server on the
+same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. Its vaults
+have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound
+of memory is for the largest vault, and for all processes together: `render` forks workers.
+"""
+
+_HOW = """\
+## How to run it
+
+```sh
+make bench                                    # everything, with what it is compared with: over an hour
+.venv/bin/python bench/run.py --quick         # small sizes: whether it works
+.venv/bin/python bench/run.py --only rsa open # some rows; the others stay as they were
+.venv/bin/python bench/run.py --page          # this page again, from what was measured
+```
+
+`bench/prepare` gets the other programs: packages of Debian, and Go modules that are compiled. A row whose program is
+missing is left out, and says so. Vaults are made once and stay in `build/bench/vaults`, with a clock that stands still.
+
+- The two sides take turns (A B A B) after a warm-up. What prepares a run, such as a fresh copy of the vault, is not
+  measured, and is on the disk before the run begins.
+- Peers that work on one key a process do fewer keys, and both times are given for one key.
+- Nothing of the user's settings is in the environment of either side. Bytecode of Python is cached, files are in the
+  cache of the system.
+- Work that must not grow, such as processes of git and files read, is counted and not timed: `bench/work.py` counts
+  it, `bench/work.json` has the counts, and a test fails where one goes up.
+"""
+
+
+def render(report: Report, notes: Mapping[str, str]) -> str:
+    """Return the page."""
+    rows, curves = list(report.rows.values()), list(report.curves.values())
+    measured = [row for row in rows if not row.skipped]
+    parts = [_HEAD, table(("row", "what", "ratio", "bound", ""), map(_ratio, rows))]
+    if report.quick:
+        parts.insert(1, "**Of a quick run, with small sizes: these figures say nothing.**\n")
+    skipped = [f"- `{row.name}`: {row.skipped}\n" for row in rows if row.skipped]
+    if skipped:
+        parts += ["Left out:\n", "".join(skipped)]
+    if explained := [*_explained([*rows, *curves], notes)]:
+        parts += [_MISSED, "".join(explained)]
+    head = ("row", "", "median", "least", "cores", "largest", "together", "runs")
+    parts += [_SECONDS, table(head, (line for row in measured for line in _seconds(row)))]
+    if any(curve.points for curve in curves):
+        parts += [_GROWTH, *(f"![{plot.title}, by the number of keys](images/{plot.file})\n" for plot in plots.PLOTS)]
+        parts += [table(*_growth(curves, plot)) for plot in plots.PLOTS]
+        parts += [table(("command", "bound of memory", ""), map(_memory, curves))]
+    parts += ["## The machine\n", table(("what", "which"), facts(report).items()), _HOW]
+    return "\n".join(parts)
+
+
+def _ratio(row: Result) -> Sequence[str]:
+    ratio = "-" if row.ratio is None else words.number(row.ratio)
+    return f"`{row.name}`", row.about, ratio, words.bound(row), words.verdict(row)
+
+
+def _explained(found: Iterable[Result | Growth], notes: Mapping[str, str]) -> Iterable[str]:
+    for one in found:
+        if one.missed:
+            why = notes.get(one.name, "Not explained yet.").strip()
+            yield f"- `{one.name}`: {'; '.join(one.missed)}. {why}\n"
+        elif one.name in notes:
+            yield f"- `{one.name}`: {notes[one.name].strip()}\n"
+
+
+def _seconds(row: Result) -> Iterable[Sequence[str]]:
+    for name, side in ((f"`{row.name}`", row.ours), ("", row.peer)):
+        assert side is not None
+        label = side.label.replace("|", "\\|")
+        yield (
+            name,
+            label,
+            *_times(side),
+            f"{side.parallel:.2f}",
+            words.largest(side),
+            words.together(side),
+            str(side.runs),
+        )
+
+
+def _times(side: Figures) -> tuple[str, str]:
+    return words.duration(side.wall), words.duration(side.least)
+
+
+def _growth(curves: Sequence[Growth], plot: plots.Plot) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+    keys = sorted({number for curve in curves for number, _ in curve.points})
+    return (plot.unit, *(f"{number:,} keys" for number in keys)), (
+        (
+            f"`{curve.command}`",
+            *(_value(plot.of(dict(curve.points)[number]) if number in dict(curve.points) else None) for number in keys),
+        )
+        for curve in curves
+    )
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else words.number(value)
+
+
+def _memory(curve: Growth) -> Sequence[str]:
+    bound = "-" if curve.memory is None else f"at most {curve.memory} MB"
+    return f"`{curve.command}`", bound, words.verdict(curve)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write(report: Report, docs: Path = DOCS) -> None:
+    """Write the page and its pictures."""
+    curves = [curve for curve in report.curves.values() if curve.points]
+    if curves:
+        plots.draw(curves, docs / "images")
+    (docs / PAGE.name).write_text(render(report, tomllib.loads(NOTES.read_text())), encoding="utf-8")

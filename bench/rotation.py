@@ -1,0 +1,108 @@
+"""Rows of rotations: one set, a thousand sets in one commit, RSA on all cores."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from measure import Side
+from peers import program
+from rows import Row
+from world import BENCH, CLOCKED, TYPER, World
+
+
+def rows(world: World) -> list[Row]:
+    """Return the rows."""
+    size = world.size
+    return [
+        Row(
+            "rotate-one",
+            "one ES256 set rotated, all on the disk, against a bare Typer command and `git commit` with all its fsyncs",
+            _rotate_one,
+            size.starts,
+            bound=2.5,
+        ),
+        Row(
+            "rotate",
+            f"a set, of {size.rotated:,} ES256 sets rotated in one commit, against a script around `jose` and git",
+            _rotate,
+            size.runs,
+            bound=0.1,
+            needs=("jose", "git"),
+        ),
+        Row(
+            "rsa",
+            f"a key, of {size.rsa} RSA-2048 sets rotated in one commit, against `openssl genrsa` on all cores",
+            _rsa,
+            size.runs,
+            bound=1.0,
+            needs=("openssl",),
+        ),
+    ]
+
+
+def _rotated(world: World, pristine: Path, sets: int, label: str) -> Side:
+    """Return our side: every set of a fresh copy of *pristine* is rotated."""
+    copy = world.folder / f"copy-{pristine.name}"
+    command = (*CLOCKED, "--vault", str(copy), "rotate", "--all", "--force", "--reason", "benchmark")
+    before, after = partial(world.fresh_copy, pristine, copy), partial(world.put_aside, copy)
+    return Side(label, command, world.work, units=sets, before=before, after=after)
+
+
+def _rotate_one(world: World) -> tuple[Side, Side]:
+    pristine, theirs = world.folder / "repository", world.folder / "repository-copy"
+    if not pristine.exists():
+        pristine.mkdir()
+        (pristine / "key").write_text("first\n")
+        for command in ("init --quiet .", "add key", "commit --quiet --message first"):
+            world.run("git", *command.split(), folder=pristine)
+
+    def changed() -> None:
+        world.fresh_copy(pristine, theirs)
+        (theirs / "key").write_text("second\n")
+
+    commit = '"$@" hello && exec git -C "$REPOSITORY" -c core.fsync=all commit --quiet --all --message second'
+    return (
+        _rotated(world, world.vault(1), 1, "keyvault rotate, 1 set"),
+        Side(
+            "bare Typer program, a command; git commit of one file",
+            ("sh", "-c", commit, "sh", *TYPER),
+            world.work,
+            environ={"REPOSITORY": str(theirs)},
+            before=changed,
+            after=partial(world.put_aside, theirs),
+        ),
+    )
+
+
+def _rotate(world: World) -> tuple[Side, Side]:
+    sets, keys = world.size.rotated, world.size.jose
+    theirs, recipient = world.folder / "jose", world.folder / "recipient.jwk"
+    recipient.write_bytes(world.run("jose", "jwk", "gen", "-i", '{"kty":"EC","crv":"P-256"}'))
+
+    def fresh_repository() -> None:
+        theirs.mkdir()
+        world.run("git", "init", "--quiet", ".", folder=theirs)
+
+    return (
+        _rotated(world, world.vault(sets), sets, f"keyvault rotate, {sets:,} sets"),
+        Side(
+            f"jose jwk gen | jose jwe enc, git commit, {keys} keys",
+            ("sh", str(BENCH / "jose_and_git.sh"), str(keys), str(recipient)),
+            theirs,
+            units=keys,
+            before=fresh_repository,
+            after=partial(world.put_aside, theirs),
+        ),
+    )
+
+
+def _rsa(world: World) -> tuple[Side, Side]:
+    keys, cores = world.size.rsa, os.cpu_count() or 1
+    one = f"{program('openssl')} genrsa -out /dev/null 2048"
+    script = f"seq {keys} | xargs -P {cores} -I @ {one} 2>/dev/null"
+    return (
+        _rotated(world, world.vault(keys, alg="RS256"), keys, f"keyvault rotate, {keys} sets"),
+        Side(f"openssl genrsa 2048, {cores} at a time", ("sh", "-c", script), world.work, units=keys),
+    )
