@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 4 overdue, 5 f
 """
 
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -97,9 +96,6 @@ def _forbid_core_dumps() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every deliberate error becomes one line here."""
     settings.quiet, settings.verbose = False, 0
-    # Ten thousand records are made of a million small values that all stay: looking through them for cycles
-    # again and again costs a fifth of the run and finds none.
-    gc.set_threshold(50_000, 20, 50)
     try:
         code = app(args=arguments, prog_name="keyvault", standalone_mode=False)
         sys.stdout.flush()

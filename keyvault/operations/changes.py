@@ -114,6 +114,8 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
 
     applied = apply(repository, make, push=push)
     proposal, state, events = made[-1]
+    if applied.commit and config.FILE not in proposal.files:
+        repository.carry_config(state.commit, applied.commit)
     warnings = (*proposal.plan.warnings, *applied.warnings)
     return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings, tuple(proposal.files))
 

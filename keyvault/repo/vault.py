@@ -164,6 +164,11 @@ class Repository:
         committed = self._configs.get(commit) or self.files(commit, config.FILE).get(config.FILE)
         return data.replace(b"\r\n", b"\n") != committed
 
+    def carry_config(self, old: str, new: str) -> None:
+        """Take note that commit *new* has the keyvault.toml that *old* has, so that it is not read once more."""
+        if old in self._configs:
+            self._configs = {new: self._configs[old]}
+
     def event_commits(self, commit: str) -> dict[str, list[tuple[str, int] | None]]:
         """
         Return which commit wrote each event, as (id, committed at) lists by the path of the record.
