@@ -41,14 +41,14 @@ def render(
 
     with settings.open() as context:
         target = output if output is not None else context.repository.folder / "public"
-        state, written = site.render(context, target, revision=ref, worktree=worktree)
+        commit, written = site.render(context, target, revision=ref, worktree=worktree)
     if as_json:
-        emit_json({"commit": state.commit, "folder": str(target), "files": written.files, "changed": written.changed})
+        emit_json({"commit": commit, "folder": str(target), "files": written.files, "changed": written.changed})
     elif settings.quiet:
-        say(state.commit)
+        say(commit)
     else:
         kept = "" if written.changed == written.files else f", {written.changed} changed"
-        say(f"rendered commit {state.commit[:12]} into {target}: {written.files} files{kept}")
+        say(f"rendered commit {commit[:12]} into {target}: {written.files} files{kept}")
 
 
 def serve(

@@ -115,7 +115,7 @@ class Life(msgspec.Struct, frozen=True):
 
 
 def _check_instant(instant: datetime) -> None:
-    if (instant.tzinfo is not UTC and instant.utcoffset() != _NO_OFFSET) or instant.microsecond:
+    if instant.utcoffset() != _NO_OFFSET or instant.microsecond:
         raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds")
     if instant >= INSTANT_END:
         raise RecordError(f"instant {instant.isoformat()} is not before the year {INSTANT_END.year}")

@@ -98,21 +98,19 @@ def _wrap(label: str, alg: str, key: PublicKey, cek: bytes) -> SealedTo:
     epk, shared = _agree(key)
     # One pass, as RFC 7518 section 4.6.2 has it: the algorithm that the key is for, no word about either party, and
     # the length of the key in bits.
-    about = len(alg).to_bytes(4, "big") + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4, "big")
+    about = len(alg).to_bytes(4) + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4)
     kek = ConcatKDFHash(SHA256(), _KEK_OCTETS, about).derive(shared)
     return SealedTo(RecipientHeader(alg=alg, kid=label, epk=epk), b64u(aes_key_wrap(kek, cek)))
 
 
 def _agree(key: PublicKey) -> tuple[EphemeralKey, bytes]:
     """Return a fresh public key on the curve of *key*, and the secret that its owner can agree on with it."""
-    match key:
-        case ec.EllipticCurvePublicKey():
-            drawn = ec.generate_private_key(key.curve)
-            return EphemeralKey(**public_members(drawn.public_key())), drawn.exchange(ec.ECDH(), key)
-        case x25519.X25519PublicKey():
-            own = x25519.X25519PrivateKey.generate()
-            return EphemeralKey(**public_members(own.public_key())), own.exchange(key)
-    raise AssertionError("unreachable: a recipient is checked before it is sealed to")
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        drawn = ec.generate_private_key(key.curve)
+        return EphemeralKey(**public_members(drawn.public_key())), drawn.exchange(ec.ECDH(), key)
+    assert isinstance(key, x25519.X25519PublicKey)  # a recipient is checked before it is sealed to
+    own = x25519.X25519PrivateKey.generate()
+    return EphemeralKey(**public_members(own.public_key())), own.exchange(key)
 
 
 # --- opening --------------------------------------------------------------------------------------------

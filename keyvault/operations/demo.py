@@ -124,7 +124,8 @@ def make_demo(
                 action(world)
     context = Context(world.repository, now, own)
     output = folder / "public"
-    state, written = site.render(context, output)
+    _commit, written = site.render(context, output)
+    state = context.state()
     identity = next(identity_folder(own).glob("*.json"))
     return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
 

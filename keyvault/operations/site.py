@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import VaultState
@@ -68,25 +68,49 @@ def site_files(
     state = context.state(revision)
     commits = context.repository.event_commits(state.commit)
     templates = _templates(context, state.commit, worktree=worktree)
-    return state, build(state, commits, templates)
+    return state, _made(build(state, commits, templates))
 
 
-def render(
-    context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False
-) -> tuple[VaultState, Written]:
+def _made(files: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes]]:
+    for path, data in files:
+        assert data is not None  # nothing is known of an earlier site
+        yield path, data
+
+
+def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[str, Written]:
     """
-    Write the site of *revision* to the folder *output*, and return its state and what became of it.
+    Write the site of *revision* to the folder *output*, and return the commit and what became of the folder.
 
-    The folder is swapped in when it is complete; errors as `site_files` and `write_site`.
+    The folder is swapped in when it is complete. In that of a large site only what changed since it was rendered is
+    made again, see `again`; errors as `site_files` and `write_site`.
     """
+    from keyvault.operations.again import Again
     from keyvault.publish.folder import write_site
+    from keyvault.publish.stamp import StaleError
 
-    state, files = site_files(context, revision=revision, worktree=worktree)
+    protected, commit = context.repository.folder, context.repository.head(revision)
+    if worktree:  # who tries templates out changes them all the time
+        state, files = site_files(context, revision=commit, worktree=True)
+        return commit, write_site(counted(context, state, files), output, protected=protected)
+    again = Again(context, output, commit, _templates(context, commit, worktree=False))
+    if (written := again.unchanged()) is not None:
+        return commit, written
+    if (planned := again.build()) is not None:
+        state, changes = planned
+        try:
+            return commit, write_site(
+                counted(context, state, changes), output, protected=protected, stamps=again.stamps, known=again.known
+            )
+        except StaleError:
+            pass  # somebody was at the folder: all is made again
+    state, files = site_files(context, revision=commit)
+    return commit, write_site(counted(context, state, files), output, protected=protected, stamps=again.stamps)
 
-    return state, write_site(counted(context, state, files), output, protected=context.repository.folder)
+
+Data = TypeVar("Data", bytes, bytes | None)
 
 
-def counted(context: Context, state: VaultState, files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+def counted(context: Context, state: VaultState, files: Iterable[tuple[str, Data]]) -> Iterator[tuple[str, Data]]:
     """Yield *files*, the site of *state*, and tell how far it is."""
     total = 2 * len(state.keys) + 2 * len(state.sets) + 10
     for done, item in enumerate(files, 1):

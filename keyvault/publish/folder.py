@@ -13,13 +13,14 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
+from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
 
 #: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
 #: folders of hand-made pages.
@@ -29,8 +30,8 @@ MARKERS = (".nojekyll", "history.json")
 #: How long a run waits for another one that writes beside the same place.
 LOCK_WAIT = 60.0
 
-#: Ends of the names of folders in which a site is put together, or was moved aside.
-_NEW, _OLD = ".keyvault-new", ".keyvault-old"
+#: Ends of the names of folders in which a site is put together, was moved aside, or is kept for the next render.
+_NEW, _OLD, _SPARE = ".keyvault-new", ".keyvault-old", ".keyvault-spare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,15 @@ class Written:
 
 
 def write_site(
-    files: Iterable[tuple[str, bytes]],
+    files: Iterable[tuple[str, bytes | None]],
     output: Path,
     *,
     protected: Path | None = None,
     keep: Sequence[str] = (),
     gate: Callable[[], None] = lambda: None,
     served: bool = False,
+    stamps: Stamps | None = None,
+    known: Stamp | None = None,
 ) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
@@ -62,15 +65,18 @@ def write_site(
     A file that is there already, byte for byte, is taken along as it is; where all are, nothing is touched.
 
     Args:
-        files: The site, as (path, bytes).
+        files: The site, as (path, bytes); None for what is as *known* says.
         output: The folder; made where it is missing.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
         served: Whether the folder is what a host serves: then a loss of power must not leave it with empty files. Of
             any other one the next run writes again what is not as it should be.
         gate: Asked once nobody else writes there any more; it raises where the site must not go there.
+        stamps: Where the stamp of the folder is kept; None where nothing stays.
+        known: That stamp as it was before, if it is believed.
 
     Raises:
+        StaleError: The folder is not what *known* says; it is as it was.
         UsageError: *output* is not a folder of ours.
         RenderError: It cannot be written. The old site is as it was.
     """
@@ -79,41 +85,78 @@ def write_site(
         _recover(output)
         check_output(output, protected, keep)
         gate()
-        return _write(files, output, keep, served)
+        if known is not None and known.folder != place_of(output):
+            raise StaleError
+        return _write(files, output, keep, served, stamps, known)
 
 
-def _write(files: Iterable[tuple[str, bytes]], output: Path, keep: Sequence[str], served: bool) -> Written:
+def is_stamped(output: Path, known: Stamp) -> bool:
+    """Whether *output* is, file by file, what its stamp says."""
+    try:
+        with _alone(output):
+            return known.folder == place_of(output) and marks_below(str(output)) == known.files
+    except OSError:
+        return False
+
+
+def _write(
+    files: Iterable[tuple[str, bytes | None]],
+    output: Path,
+    keep: Sequence[str],
+    served: bool,
+    stamps: Stamps | None,
+    known: Stamp | None,
+) -> Written:
     beside: _Beside | None = None
-    same: list[str] = []
-    changed = 0
-    paths: set[str] = set()
+    #: Every path of the site, with its mark where it stays as it is.
+    paths: dict[str, Mark | None] = {}
+    changed: list[str] = []
     old = output.is_dir()
     try:
         for path, data in files:
             _check_path(path)
-            paths.add(path)
-            if old and holds(output / path, data):
-                same.append(path)
-                continue
-            beside = beside or _Beside(output)
-            beside.write(path, data)
-            changed += 1
-        others = [path for path in paths_below(output) if path not in paths]
-        kept = [path for path in others if is_kept(path, keep)]
-        if beside is None and old and len(kept) == len(others):
+            if data is None:
+                if known is None or path not in known.files:
+                    raise StaleError
+                paths[path] = known.files[path]
+            elif old and (mark := holds(output / path, data)):
+                paths[path] = mark
+            else:
+                paths[path] = None
+                beside = beside or _Beside(output, known)
+                beside.write(path, data)
+                changed.append(path)
+        gone = [path for path in (known.files if known else paths_below(output)) if path not in paths]
+        kept = [path for path in gone if is_kept(path, keep)]
+        if beside is None and old and len(kept) == len(gone):
+            if known and not is_as(str(output), paths):
+                raise StaleError
             return Written(len(paths), 0)
-        beside = beside or _Beside(output)
-        for path in (*same, *kept):
-            beside.take(path)
+        beside = beside or _Beside(output, known)
+        beside.complete(paths, kept)
         if served:
             flush(beside.written)
+        if stamps:
+            stamps.forget()
         beside.swap()
+        if stamps:
+            shutil.rmtree(_spare(output), ignore_errors=True)
+            if len(paths) >= stamps.least:
+                stamps.save(beside.stamp(stamps, paths, [*changed, *gone]))
     except OSError as error:
         raise RenderError(f"{output} cannot be written: {error.strerror}") from None
     finally:
         if beside is not None:
             shutil.rmtree(beside.folder, ignore_errors=True)
-    return Written(len(paths), changed)
+    return Written(len(paths), len(changed))
+
+
+def is_as(folder: str, paths: Mapping[str, Mark | None]) -> bool:
+    """Whether *folder* holds just *paths*, each with its mark, or with any where that is None."""
+    found = marks_below(folder)
+    return len(found) == len(paths) and all(
+        path in found and mark in (None, found[path]) for path, mark in paths.items()
+    )
 
 
 @contextlib.contextmanager
@@ -186,13 +229,14 @@ def _check_path(path: str) -> None:
         raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
 
 
-def holds(target: Path, data: bytes) -> bool:
-    """Whether *target* is a plain file with just these bytes."""
+def holds(target: Path, data: bytes) -> Mark | None:
+    """Return the mark of *target* if it is a plain file with just these bytes."""
     try:
         found = target.lstat()
-        return stat.S_ISREG(found.st_mode) and found.st_size == len(data) and target.read_bytes() == data
+        same = stat.S_ISREG(found.st_mode) and found.st_size == len(data) and target.read_bytes() == data
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
+    return mark_of(found) if same else None
 
 
 def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ()) -> None:
@@ -214,6 +258,17 @@ def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ())
         raise UsageError(
             f"{output} holds files that are not a rendered site", hint="name an empty folder, or one that render made"
         )
+
+
+def _mark(path: Path) -> Mark | None:
+    try:
+        return mark_of(os.lstat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _spare(output: Path) -> Path:
+    return output.with_name(f".{output.name}{_SPARE}")
 
 
 def _opener(path: str, flags: int) -> int:
@@ -238,12 +293,22 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 class _Beside:
-    """A folder beside *output* in which the new site is put together."""
+    """
+    A folder beside *output* in which the new site is put together.
 
-    def __init__(self, output: Path) -> None:
+    Where the stamp *known* names a spare, the site of before, it is made of that: it lacks little.
+    """
+
+    def __init__(self, output: Path, known: Stamp | None = None) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        self._output = output
+        self._output, self._known = output, known
         self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=_NEW, dir=output.parent))
+        spare = _spare(output)
+        self._spare = known is not None and known.spare is not None and known.spare == place_of(spare)
+        if self._spare:
+            # Under the name of what is begun: should this run die, it is no spare any more.
+            self.folder.rmdir()
+            spare.rename(self.folder)
         # A site is for everybody to read, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
         self._folders = {""}
@@ -259,26 +324,79 @@ class _Beside:
             folder = folder.rpartition("/")[0]
         for folder in reversed(missing):
             made = f"{self.folder}/{folder}"
-            os.mkdir(made)  # noqa: PTH102 - a string, as said above
-            os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
+            if not (self._spare and os.path.isdir(made)):  # noqa: PTH112 - a string, as said above
+                os.mkdir(made)  # noqa: PTH102 - the same
+                os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
             self._folders.add(folder)
         return f"{self.folder}/{path}"
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file that is new or has changed."""
         target = self._target(path)
+        self._make_way(target)
         with open(target, "wb", opener=_opener) as file:
             file.write(data)
         self.written.append(target)
 
-    def take(self, path: str) -> None:
-        """Take a file of the old site along: it keeps its times, so that what syncs by them sees no change."""
+    def _make_way(self, target: str) -> None:
+        # A file of a spare may be that of the served site, too: it is never written into.
+        if self._spare:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(target)  # noqa: PTH108 - a string, as said above
+
+    def complete(self, paths: dict[str, Mark | None], kept: Iterable[str]) -> None:
+        """
+        Take along all of *paths* that was not written, and *kept*.
+
+        Raises:
+            StaleError: A file is not what the stamp says.
+        """
+        known = self._known
+        if not self._spare or known is None:
+            for path, mark in paths.items():
+                if mark is None:
+                    continue
+                if known is not None and mark != _mark(self._output / path):
+                    raise StaleError
+                if not self.take(path):
+                    paths[path] = None  # a copy is another file
+            for path in kept:
+                self.take(path)
+        else:
+            for path in known.behind:
+                if paths.get(path) is not None:
+                    self.take(path)
+            for path in {*known.behind, *known.files} - paths.keys():
+                self._make_way(f"{self.folder}/{path}")
+        if self._spare and not is_as(str(self.folder), paths):
+            raise StaleError
+
+    def stamp(self, stamps: Stamps, paths: Mapping[str, Mark | None], differ: Iterable[str]) -> Stamp:
+        """Keep the site of before as the spare, and return the stamp of the new one, which is in its place now."""
+        files = {path: mark or mark_of(os.lstat(self._output / path)) for path, mark in paths.items()}
+        place, spare = place_of(self._output), None
+        if self.folder.is_dir():
+            self.folder.rename(_spare(self._output))
+            spare = place_of(_spare(self._output))
+        assert place is not None
+        return Stamp(stamps.maker, stamps.commit, place, files, spare, tuple(differ))
+
+    def take(self, path: str) -> bool:
+        """
+        Take a file of the old site along: it keeps its times, so that what syncs by them sees no change.
+
+        Returns:
+            Whether it is the very file; else it is a copy.
+        """
         target = self._target(path)
+        self._make_way(target)
         try:
             os.link(self._output / path, target)
         except OSError:  # a file system without hard links
             shutil.copy2(self._output / path, target)
             self.written.append(target)
+            return False
+        return True
 
     def swap(self) -> None:
         """Put the new folder in the place of the old one."""

@@ -632,6 +632,20 @@ class Git:
         base = self.run("merge-base", old, new, ok=(0, 1)).decode().strip()
         return base == old
 
+    def is_straight(self, old: str, new: str) -> bool:
+        """
+        Whether *old* is *new* or one of its ancestors, and no merge lies between them.
+
+        Raises:
+            GitError: There is no such commit.
+        """
+        if old == new:
+            return True
+        lines = self.run("rev-list", "--parents", "--reverse", new, f"^{old}", "--").decode().split("\n")[:-1]
+        chain = [line.split(" ") for line in lines]
+        before = [old, *(commit for commit, *_ in chain)]
+        return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
+
     # --- writing ----------------------------------------------------------------------------------------
 
     def write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:

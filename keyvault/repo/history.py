@@ -8,6 +8,7 @@ version only its events are looked at, as bytes. Does not judge whether the hist
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,9 +25,9 @@ class _Events(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Events)
 
 
-def event_commits(git: Git, commit: str) -> dict[str, list[tuple[str, int] | None]]:
+def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, list[tuple[str, int] | None]]:
     """
-    Return the commit that first held each event, as (id, committed at), by the path of the record.
+    Return the commit that first held each event, as (id, committed at), by the path of the record below *folders*.
 
     Where two branches wrote to one record, an event belongs to the commit that wrote just this event at just
     this place of the list. An event that only a merge brought has None.
@@ -38,8 +39,8 @@ def event_commits(git: Git, commit: str) -> dict[str, list[tuple[str, int] | Non
         raise GitError(
             "this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)"
         )
-    present = {entry.path: entry.oid for entry in git.tree(commit, "keys.enc") if entry.path.count("/") == 2}
-    versions = [change for change in git.log_raw(commit, "keys.enc") if change.new and change.path in present]
+    present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
+    versions = [change for change in git.log_raw(commit, *folders) if change.new and change.path in present]
     first: dict[str, dict[bytes, tuple[str, int]]] = {}
     final: dict[str, list[bytes]] = {}
     for version, data in zip(versions, git.blobs(str(change.new) for change in versions), strict=True):

@@ -10,7 +10,7 @@ Source: docs/format.md for the layout.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -169,16 +169,22 @@ class Repository:
         if old in self._configs:
             self._configs = {new: self._configs[old]}
 
-    def event_commits(self, commit: str) -> dict[str, list[tuple[str, int] | None]]:
+    def event_commits(
+        self, commit: str, sets: Collection[str] | None = None
+    ) -> dict[str, list[tuple[str, int] | None]]:
         """
         Return which commit wrote each event, as (id, committed at) lists by the path of the record.
+
+        Args:
+            commit: The newest commit that is looked at.
+            sets: Only keys of these; None for all.
 
         Raises:
             GitError: History was cut off (a shallow clone).
         """
         from keyvault.repo.history import event_commits
 
-        return event_commits(self.git, commit)
+        return event_commits(self.git, commit, [KEYS] if sets is None else [f"{KEYS}/{name}" for name in sorted(sets)])
 
 
 def is_record_path(path: str) -> bool:

@@ -9,8 +9,8 @@ Source: docs/format.md for the paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
@@ -22,6 +22,7 @@ from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
 from keyvault.site.documents import (
     EventCommits,
+    HistoryKey,
     discovery_document,
     history_document,
     history_key,
@@ -31,13 +32,32 @@ from keyvault.site.documents import (
 )
 from keyvault.site.feeds import atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
-from keyvault.site.pages import Pages, Renderer, Templates
+from keyvault.site.pages import Pages, Renderer, Templates, any_touched
 from keyvault.site.spread import spread
 from keyvault.site.views import newest_instant
 from keyvault.site.walls import inspect
 
+#: A file of the site: its path, and its bytes, or None where they are those of an earlier site.
+File = tuple[str, bytes | None]
 
-def build(state: VaultState, commits: EventCommits, templates: Templates) -> Iterator[tuple[str, bytes]]:
+
+@dataclass(frozen=True)
+class Earlier:
+    """
+    What is known of the site of an earlier commit with the same keyvault.toml and templates.
+
+    Attributes:
+        touched: The sets whose keys changed since; all other sets are as they were.
+        history: What its history.json said of each key of those.
+    """
+
+    touched: frozenset[str]
+    history: Mapping[str, HistoryKey]
+
+
+def build(
+    state: VaultState, commits: EventCommits, templates: Templates, earlier: Earlier | None = None
+) -> Iterator[File]:
     """
     Yield every file of the site as (path, bytes), JWK Sets first.
 
@@ -45,13 +65,14 @@ def build(state: VaultState, commits: EventCommits, templates: Templates) -> Ite
         state: The vault.
         commits: Which commit wrote each event, by record path.
         templates: Files of ``site_template/``, with the vault's own in place of ours.
+        earlier: What need not be made again, if anything: of such a file the bytes are None.
 
     Raises:
         RenderError: A template is broken, a path cannot be, or two things claim one path.
         LeakError: A private member was about to be published.
     """
     seen: dict[str, str] = {}
-    for path, data in _files(state, commits, templates):
+    for path, data in _files(state, commits, templates, earlier):
         check_path(path)
         folded = path.casefold()
         if folded in seen:
@@ -60,10 +81,11 @@ def build(state: VaultState, commits: EventCommits, templates: Templates) -> Ite
         yield path, data
 
 
-def _inspected(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Yield *files*, each after it has passed the second wall."""
+def _inspected(files: Iterable[File]) -> Iterator[File]:
+    """Yield *files*, each after it has passed the second wall; what is of an earlier site passed it then."""
     for path, data in files:
-        inspect(path, data)
+        if data is not None:
+            inspect(path, data)
         yield path, data
 
 
@@ -80,35 +102,74 @@ def check_path(path: str) -> None:
         raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
 
 
-def _files(state: VaultState, commits: EventCommits, templates: Templates) -> Iterator[tuple[str, bytes]]:
+def _files(state: VaultState, commits: EventCommits, templates: Templates, earlier: Earlier | None) -> Iterator[File]:
     """Yield every file, inspected."""
+    touched = None if earlier is None else earlier.touched
     coming = upcoming(state, newest_instant(state))
     extensionless = []
-    for path, data in _inspected(jwk_sets(state)):
+    for path, data in _inspected(_jwk_sets(state, touched)):
         yield path, data
         if "." not in path.rpartition("/")[2]:
             extensionless.append(path)
-    for path, data in _inspected(discovery(state)):
+    for path, data in _inspected(_discovery(state, touched)):
         yield path, data
         if not path.endswith(".json"):
             extensionless.append(path)
     # A set that was symmetric once has keys that stand on no page, in no drawing and in no feed.
     state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
     renderer = Renderer(templates)
-    pages = Pages(state, commits, renderer)
+    # Templates of a vault may show of other sets what ours don't.
+    pages = Pages(state, commits, renderer, touched if templates.trusted else None)
 
-    def of_set(name: str) -> list[tuple[str, bytes]]:
+    def of_set(name: str) -> list[File]:
         # Inspected where it is made: the wall takes its share of all cores, too.
         return list(_inspected(chain(_key_files(pages.sets[name]), pages.of_set(name))))
 
-    urls = []
-    for path, data in chain(_inspected(pages), chain.from_iterable(spread(of_set, list(pages.sets)))):
-        if path.endswith("index.html"):
-            urls.append(f"{state.policy.site.url}/{path.removesuffix('index.html')}")
-        yield path, data
-    yield from _inspected(
-        _rest(state, commits, renderer, chain.from_iterable(pages.sets.values()), coming, urls, extensionless)
+    fresh = [name for name in pages.sets if touched is None or name in touched]
+    old = (
+        (path, None)
+        for name, keys in pages.sets.items()
+        if touched is not None and name not in touched
+        for path in paths_of_set(name, keys)
     )
+    listed = []
+    for path, data in _inspected(pages):
+        listed.append(path)
+        yield path, data
+    yield from chain(chain.from_iterable(spread(of_set, fresh)), old)
+    listed += chain.from_iterable(paths_of_set(name, keys) for name, keys in pages.sets.items())
+    urls = [
+        f"{state.policy.site.url}/{path.removesuffix('index.html')}" for path in listed if path.endswith("index.html")
+    ]
+    yield from _inspected(
+        _rest(
+            state,
+            renderer,
+            _history(pages.sets, commits, earlier),
+            coming,
+            urls,
+            extensionless,
+        )
+    )
+
+
+def _history(sets: Mapping[str, Sequence[Key]], commits: EventCommits, earlier: Earlier | None) -> list[HistoryKey]:
+    """Return what history.json says of every key."""
+    return [
+        history_key(key, file_stem(key.kid), commits)
+        if earlier is None or name in earlier.touched
+        else earlier.history[key.kid]
+        for name, keys in sets.items()
+        for key in keys
+    ]
+
+
+def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
+    """Yield the path of every file that is made of a set and its *keys* alone, but its JWK Set."""
+    yield f"sets/{name}/index.html"
+    for key in keys:
+        stem = file_stem(key.kid)
+        yield from (f"keys/{stem}.json", f"keys/{stem}.pem", f"keys/{stem}/index.html")
 
 
 def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
@@ -125,15 +186,13 @@ def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
 
 def _rest(
     state: VaultState,
-    commits: EventCommits,
     renderer: Renderer,
-    keys: Iterable[Key],
+    history: list[HistoryKey],
     coming: Sequence[Transition],
     urls: Sequence[str],
     extensionless: Sequence[str],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield what lists all keys or all pages, and what hosts and robots read."""
-    history = [history_key(key, file_stem(key.kid), commits) for key in keys]
     yield "history.json", history_document(state, history)
     yield "history.schema.json", history_schema()
     yield "feed.atom", atom_feed(state, history)
@@ -147,13 +206,23 @@ def _rest(
 
 def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield the discovery document of each issuer, at both of its paths."""
+    yield from _made(_discovery(state, None))
+
+
+def _made(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
+    for path, data in files:
+        assert data is not None  # nothing is known of an earlier site
+        yield path, data
+
+
+def _discovery(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
     if not state.policy.site.discovery:
         return
-    for issuer in state.issuers:
+    for issuer, key_sets in state.issuers.items():
         keys = [key.public for key in state.issuer_keys(issuer)]
         if not any(key.use == "sig" for key in keys):
             continue  # nobody signs in under such an issuer
-        document = discovery_document(state.policy, issuer, keys)
+        document = discovery_document(state.policy, issuer, keys) if any_touched(key_sets, touched) else None
         place = (_place(state, issuer) + CONFIGURATION).lstrip("/")
         yield place, document
         yield place + ".json", document
@@ -166,21 +235,24 @@ def _place(state: VaultState, issuer: str) -> str:
 
 def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield every JWK Set of the site as (path, bytes); one without keys is left out."""
+    yield from _made(_jwk_sets(state, None))
+
+
+def _jwk_sets(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
     for issuer, key_sets in state.issuers.items():
-        data = _jwk_set(state.issuer_keys(issuer))
-        if data is None:
+        # A verifier that fetches an empty JWK Set forgets every key that it knew: none is rendered.
+        published = {key_set.name: key_set.published for key_set in key_sets}
+        if not any(published.values()):
             continue
+        data = _jwk_set(chain.from_iterable(published.values())) if any_touched(key_sets, touched) else None
         place = _place(state, issuer)
         extra = {path for key_set in key_sets for path in key_set.policy.paths}
         for path in dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra))):
             yield path.lstrip("/"), data
         for key_set in key_sets:
-            alone = _jwk_set(iter(key_set.published))
-            if alone is not None:
-                yield f"sets/{key_set.name}/jwks.json", alone
+            if keys := published[key_set.name]:
+                yield f"sets/{key_set.name}/jwks.json", _jwk_set(keys) if any_touched([key_set], touched) else None
 
 
-def _jwk_set(keys: Iterator[Key]) -> bytes | None:
-    # A verifier that fetches an empty JWK Set forgets every key that it knew: none is rendered.
-    published = [key.public for key in keys]
-    return jwk_set_bytes(published) if published else None
+def _jwk_set(keys: Iterable[Key]) -> bytes:
+    return jwk_set_bytes(key.public for key in keys)

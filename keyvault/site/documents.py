@@ -138,6 +138,16 @@ def history_document(state: VaultState, keys: list[HistoryKey]) -> bytes:
     return pretty(History(1, site.title, site.url, state.commit, sets, keys))
 
 
+def read_history(data: bytes) -> dict[str, HistoryKey]:
+    """
+    Return what *data*, a history.json of ours, says of each key, by kid.
+
+    Raises:
+        msgspec.MsgspecError: It is none.
+    """
+    return {key.kid: key for key in msgspec.json.decode(data, type=History).keys}
+
+
 def history_schema() -> bytes:
     """Return the JSON Schema of history.json."""
     schema = msgspec.json.schema(History)

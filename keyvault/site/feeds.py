@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.sax.saxutils import escape
 
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import Transition, outlook
@@ -74,10 +75,10 @@ def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
 
 def sitemap(urls: Sequence[str]) -> bytes:
     """Return a sitemap of *urls*; those beyond the protocol's bound are left out."""
-    root = Element("urlset", xmlns=_SITEMAP)
-    for url in urls[:SITEMAP_MAX]:
-        _text(SubElement(root, "url"), "loc", url)
-    return _document(root)
+    # As text, since elements of fifty thousand pages take longer than all other documents together.
+    entries = [f" <url>\n  <loc>{escape(printable(url))}</loc>\n </url>\n" for url in urls[:SITEMAP_MAX]]
+    body = f'<urlset xmlns="{_SITEMAP}">\n{"".join(entries)}</urlset>' if entries else f'<urlset xmlns="{_SITEMAP}" />'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'.encode()
 
 
 def _text(parent: Element, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ docs/templates.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -168,6 +168,11 @@ def _place(place: str, number: int) -> str:
     return place + (f"page/{number}/" if number > 1 else "") + "index.html"
 
 
+def any_touched(key_sets: Iterable[KeySet], touched: Collection[str] | None) -> bool:
+    """Whether one of *key_sets* is of *touched*, which is None for all."""
+    return touched is None or any(key_set.name in touched for key_set in key_sets)
+
+
 class Pages:
     """The pages of one state of a vault: those of its issuers, and `of_set` those of a set and its keys.
 
@@ -175,22 +180,35 @@ class Pages:
         sets: The sets that have a page, with the keys on it.
     """
 
-    def __init__(self, state: VaultState, commits: EventCommits, renderer: Renderer) -> None:
-        self._state, self._commits, self._render = state, commits, renderer
+    def __init__(
+        self,
+        state: VaultState,
+        commits: EventCommits,
+        renderer: Renderer,
+        touched: Collection[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            state: The vault.
+            commits: Which commit wrote each event, by record path.
+            renderer: The templates.
+            touched: The sets that are not as they were when an earlier site was made; None for all.
+        """
+        self._state, self._commits, self._render, self._touched = state, commits, renderer, touched
         self._site = state.policy.site
         self.sets = shown_sets(state)
         self._former = {name: keys for name, keys in self.sets.items() if name not in state.sets}
         # A key stands on the pages of its issuer, of its set, and on its own, which follow soon after.
         self._view = lru_cache(1_000)(lambda kid: key_view(state.keys[kid], commits, state.policy.site))
 
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (path, bytes) of every page but those of sets and keys."""
+    def __iter__(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield (path, bytes) of every page but those of sets and keys; None for one that is as it was."""
         issuers = self._state.issuers or {self._site.url: ()}
         views = [issuer_view(self._state, issuer, key_sets) for issuer, key_sets in issuers.items()]
         others = [view for view in views if view.place]
         if len(others) == len(views):
             # No set has the site's own issuer: the front page lists the others.
-            yield from self._front(others)
+            yield from self._front(others, issuers)
         for view, key_sets in zip(views, issuers.values(), strict=True):
             yield from self._issuer(view, key_sets, [] if view.place else others)
         yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
@@ -235,14 +253,20 @@ class Pages:
         commit = self._state.commit
         return {"commit": commit, "commit_url": self._site.commit_url(commit) or ""}
 
-    def _front(self, issuers: Sequence[IssuerView]) -> Iterator[tuple[str, bytes]]:
+    def _front(
+        self, issuers: Sequence[IssuerView], sets: Mapping[str, Sequence[KeySet]]
+    ) -> Iterator[tuple[str, bytes | None]]:
         count = _pages(issuers)
         for number in range(1, count + 1):
+            path, part = _place("", number), _slice(issuers, number)
+            if number > 1 and not any(any_touched(sets[view.url], self._touched) for view in part):
+                yield path, None
+                continue
             yield self._page(
-                _place("", number),
+                path,
                 "front.html",
                 self._state.keys.values() if number == 1 else (),
-                issuers=_slice(issuers, number),
+                issuers=part,
                 former=list(self._former) if number == 1 else [],
                 place="",
                 pages=count,
@@ -251,13 +275,19 @@ class Pages:
 
     def _issuer(
         self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]
-    ) -> Iterator[tuple[str, bytes]]:
+    ) -> Iterator[tuple[str, bytes | None]]:
+        if view.place and not any_touched(key_sets, self._touched):
+            yield from ((_place(view.place, number), None) for number in range(1, _pages(key_sets, others) + 1))
+            return
         keys = [key for key_set in key_sets for key in key_set.keys]
         former = {} if view.place else self._former
         keys += chain.from_iterable(former.values())
         count = _pages(key_sets, others)
         for number in range(1, count + 1):
             first, part = number == 1, _slice(key_sets, number)
+            if not first and not _slice(others, number) and not any_touched(part, self._touched):
+                yield _place(view.place, number), None
+                continue
             yield self._page(
                 _place(view.place, number),
                 "issuer.html",

@@ -353,9 +353,9 @@ def test_a_system_without_an_exchange_gets_two_renames(output: Path, monkeypatch
 
 def test_rendering_a_vault_reports_what_it_wrote(vault: Lab) -> None:
     """The count that is printed is the number of files in the folder."""
-    state, written = operations.render(vault.context(), vault.folder / "public")
+    commit, written = operations.render(vault.context(), vault.folder / "public")
 
-    assert state.commit == vault.head
+    assert commit == vault.head
     assert tree(vault.folder / "public") == vault.site()
     assert written.files == written.changed == len(vault.site())
     assert vault.git("status", "--porcelain") == "", "public/ is ignored by git"

@@ -10,7 +10,7 @@ Source: docs/lifecycle.md, the table of events.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -130,9 +130,7 @@ def _malformed(event: Event) -> Iterator[str]:
     if event.imported and event.event != "created":
         yield "only created can be imported"
     for instant in (event.at, event.keep_until):
-        if instant is None:
-            continue
-        if (instant.tzinfo is not UTC and instant.utcoffset() != _NO_OFFSET) or instant.microsecond:
+        if instant is not None and (instant.utcoffset() != _NO_OFFSET or instant.microsecond):
             yield f"instant {instant.isoformat()} is not in UTC and whole seconds"
     if event.keep_until is not None and event.keep_until < event.at:
         yield "keep_until lies before it"

@@ -1,0 +1,272 @@
+"""A large site is rendered again: only what changed is made, and the result is that of a render from nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.operations import again, keys, rotation
+from keyvault.operations import site as operations
+from keyvault.publish.folder import Written
+from keyvault.site import build as building
+from keyvault.site import pages
+from tests.site.vaults import SITE, Lab, MakeVault
+
+
+@pytest.fixture
+def lab(make_vault: MakeVault, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A vault of three sets, one with an issuer of its own, whose site counts as large and whose lists have many pages."""
+    monkeypatch.setattr(again, "LEAST", 1)
+    monkeypatch.setattr(pages, "LISTED_PER_PAGE", 1)
+    lab = make_vault("id-token:ES256", "access-token:EdDSA")
+    keys.add_set(lab.context(), "reports", spec=key_spec("EdDSA"), issuer=f"{SITE}/reports")
+    return lab
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return the paths of files that are made, as they come."""
+    paths: list[str] = []
+    inspect = building.inspect
+
+    def noted(path: str, data: bytes) -> None:
+        paths.append(path)
+        inspect(path, data)
+
+    monkeypatch.setattr(building, "inspect", noted)
+    return paths
+
+
+def render(lab: Lab, folder: str = "public") -> Written:
+    return operations.render(lab.context(), lab.folder / folder)[1]
+
+
+def check(lab: Lab) -> None:
+    """The folder is what a render from nothing makes."""
+    assert tree(lab.folder / "public") == lab.site()
+
+
+def rotate(lab: Lab, *names: str) -> None:
+    lab.wait(timedelta(days=1))
+    rotation.rotate(lab.context(), names, forced="a test")
+
+
+def test_one_set_is_rotated(lab: Lab, made: list[str]) -> None:
+    """Only the files of that set, the page that lists it and those about all sets are made."""
+    render(lab)
+    name = sorted(lab.state.sets)[0]
+    rotate(lab, name)
+    made.clear()
+
+    written, paths = render(lab), list(made)
+
+    check(lab)
+    assert written.changed < written.files
+    others = {key.kid for key in lab.state.keys.values() if key.set != name}
+    assert [path for path in paths if any(kid in path for kid in others)] == []
+    assert [path for path in paths if path.startswith("sets/") and path.split("/")[1] != name] == []
+
+
+def test_again_and_again(lab: Lab) -> None:
+    """The site of before is kept beside the folder, and brought up to date."""
+    render(lab)
+    for name in sorted(lab.state.sets) * 2:
+        rotate(lab, name)
+        render(lab)
+        check(lab)
+    beside = [one.name for one in lab.folder.iterdir() if "keyvault-" in one.name]
+    assert beside == [".public.keyvault-spare"]
+
+
+def test_unchanged(lab: Lab, made: list[str]) -> None:
+    """The same commit again: nothing is made, nothing is written."""
+    first = render(lab)
+    before = tree(lab.folder / "public")
+    made.clear()
+
+    assert render(lab) == Written(first.files, 0)
+
+    assert made == []
+    assert tree(lab.folder / "public") == before
+
+
+def _edit(lab: Lab) -> None:
+    page = lab.folder / "public" / "index.html"
+    page.write_bytes(page.read_bytes() + b"<!-- mine -->")
+
+
+def _edit_a_key(lab: Lab) -> None:
+    page = next((lab.folder / "public" / "keys").glob("*/index.html"))
+    page.write_bytes(b"")
+
+
+def _remove(lab: Lab) -> None:
+    next((lab.folder / "public" / "keys").glob("*.pem")).unlink()
+
+
+def _add(lab: Lab) -> None:
+    (lab.folder / "public" / "keys" / "mine.txt").write_text("mine")
+
+
+def _replace_the_folder(lab: Lab) -> None:
+    public = lab.folder / "public"
+    shutil.copytree(public, lab.folder / "copy")
+    shutil.rmtree(public)
+    (lab.folder / "copy").rename(public)
+    _edit_a_key(lab)
+
+
+def _remove_the_folder(lab: Lab) -> None:
+    shutil.rmtree(lab.folder / "public")
+
+
+def _cut_the_stamp(lab: Lab) -> None:
+    for stamp in (lab.folder / ".git" / "keyvault-rendered").iterdir():
+        stamp.write_bytes(stamp.read_bytes()[:-5])
+    _edit_a_key(lab)
+
+
+def _link(lab: Lab) -> None:
+    page = next((lab.folder / "public" / "keys").glob("*.pem"))
+    page.rename(lab.folder / "elsewhere.pem")
+    page.symlink_to(lab.folder / "elsewhere.pem")
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["same commit", "another commit"])
+@pytest.mark.parametrize(
+    "change", [_edit, _edit_a_key, _remove, _add, _replace_the_folder, _remove_the_folder, _cut_the_stamp, _link]
+)
+@pytest.mark.parametrize("renders", [1, 3])
+def test_somebody_was_at_the_folder(lab: Lab, change: Callable[[Lab], None], renders: int, rotated: bool) -> None:
+    """What is not as a render left it is mended, whether the site of before is there or not."""
+    names = sorted(lab.state.sets)
+    for name in names[:renders]:
+        rotate(lab, name)
+        render(lab)
+    change(lab)
+    if rotated:
+        rotate(lab, names[0])
+
+    render(lab)
+
+    check(lab)
+
+
+def test_somebody_was_at_the_spare(lab: Lab) -> None:
+    """What is not in order beside the folder does not come into it."""
+    names = sorted(lab.state.sets)
+    spare = lab.folder / ".public.keyvault-spare"
+    for change in (
+        lambda: (spare / "mine.txt").write_text("mine"),
+        lambda: next((spare / "keys").glob("*.json")).unlink(),
+        lambda: shutil.rmtree(spare),
+        lambda: (shutil.rmtree(spare), spare.mkdir()),
+    ):
+        for name in names[:2]:
+            rotate(lab, name)
+            render(lab)
+        assert spare.is_dir()
+        change()
+        rotate(lab, names[0])
+
+        render(lab)
+
+        check(lab)
+
+
+def _policy(lab: Lab) -> None:
+    lab.edit_policy("discovery = true", "discovery = false")
+
+
+def _template(lab: Lab) -> None:
+    lab.commit({"site_template/404.html": "gone"})
+
+
+def _branch(lab: Lab) -> None:
+    lab.git("switch", "--quiet", "--create", "other")
+    rotate(lab, "id-token")
+    lab.git("switch", "--quiet", "main")
+    rotate(lab, "reports")
+    lab.git("merge", "--quiet", "--no-edit", "other")
+
+
+def _back(lab: Lab) -> None:
+    lab.git("reset", "--quiet", "--hard", "HEAD~2")
+
+
+def _outside(lab: Lab) -> None:
+    lab.commit({"notes.md": "notes"})
+
+
+def _revoke(lab: Lab) -> None:
+    rotation.revoke(lab.context(), lab.key("reports", "active").kid, reason="compromised")
+
+
+@pytest.mark.parametrize("change", [_policy, _template, _branch, _back, _outside, _revoke])
+def test_other_changes(lab: Lab, change: Callable[[Lab], None]) -> None:
+    """Whatever a commit changes, the folder has its site."""
+    render(lab)
+    rotate(lab, "id-token")
+    render(lab)
+
+    change(lab)
+    render(lab)
+
+    check(lab)
+
+
+def test_own_templates_may_show_anything(lab: Lab) -> None:
+    """Of a list with a template of the vault's every page is made: it may show what is on none of ours."""
+    lab.commit({"site_template/issuer.html": "{{ total }} {{ sets|length }} {{ rendered }}"})
+    render(lab)
+    rotate(lab, sorted(lab.state.sets)[0])
+
+    render(lab)
+
+    check(lab)
+
+
+def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, made: list[str]) -> None:
+    """What another version made is made again."""
+    render(lab)
+    made.clear()
+    monkeypatch.setattr(again, "version", lambda name: "0")
+
+    render(lab)
+
+    assert len([path for path in made if path.startswith("keys/")]) > 3
+
+
+def test_small_sites_have_no_stamp(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site that is made in a moment leaves nothing beside itself."""
+    monkeypatch.setattr(again, "LEAST", 100_000)
+    render(lab)
+    rotate(lab, sorted(lab.state.sets)[0])
+    render(lab)
+
+    assert not (lab.folder / ".git" / "keyvault-rendered").exists()
+    assert [one.name for one in lab.folder.iterdir() if "keyvault-" in one.name] == []
+
+
+def test_a_file_system_without_links(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be linked it is copied."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError
+
+    render(lab)
+    monkeypatch.setattr(os, "link", refused)
+    for _ in range(2):
+        rotate(lab, sorted(lab.state.sets)[0])
+        render(lab)
+        check(lab)
