@@ -82,7 +82,9 @@ _KEYS = {
     "cryptography.hazmat.primitives.serialization": dict.fromkeys(
         ("load_der_private_key", "load_der_public_key", "load_pem_private_key", "load_pem_public_key"), "loaded"
     ),
-    "jwcrypto.jwa": {"PBKDF2HMAC": "derived", "ConcatKDFHash": "derived"},
+    "cryptography.hazmat.primitives.kdf.concatkdf": {"ConcatKDFHash": "derived"},
+    "jwcrypto.jwa": {"PBKDF2HMAC": "derived"},
+    "keyvault.core.pem": {"load_point": "loaded"},
 }
 
 

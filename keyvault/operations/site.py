@@ -63,11 +63,15 @@ def site_files(
         LeakError: A private member was about to be published.
         GitError: There is no such commit, or history was cut off.
     """
+    commit = context.repository.head(revision)
+    return _all_files(context, commit, _templates(context, commit, worktree=worktree))
+
+
+def _all_files(context: Context, commit: str, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     from keyvault.site.build import build
 
-    state = context.state(revision)
-    commits = context.repository.event_commits(state.commit)
-    templates = _templates(context, state.commit, worktree=worktree)
+    state = context.repository.read(commit)
+    commits = context.repository.event_commits(commit)
     return state, _made(build(state, commits, templates))
 
 
@@ -89,10 +93,11 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
     from keyvault.publish.stamp import StaleError
 
     protected, commit = context.repository.folder, context.repository.head(revision)
+    templates = _templates(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time
-        state, files = site_files(context, revision=commit, worktree=True)
+        state, files = _all_files(context, commit, templates)
         return commit, write_site(counted(context, state, files), output, protected=protected)
-    again = Again(context, output, commit, _templates(context, commit, worktree=False))
+    again = Again(context, output, commit, templates)
     if (written := again.unchanged()) is not None:
         return commit, written
     if (planned := again.build()) is not None:
@@ -103,7 +108,7 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
             )
         except StaleError:
             pass  # somebody was at the folder: all is made again
-    state, files = site_files(context, revision=commit)
+    state, files = _all_files(context, commit, templates)
     return commit, write_site(counted(context, state, files), output, protected=protected, stamps=again.stamps)
 
 
