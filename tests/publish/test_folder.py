@@ -408,7 +408,7 @@ def test_files_that_somebody_put_in_are_gone_again(output: Path) -> None:
 
 def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever renders thousands of keys hears how far it is, and never more than all."""
-    monkeypatch.setattr(operations, "site_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(1_200))))
+    monkeypatch.setattr(operations, "_all_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(1_200))))
     told: list[tuple[str, int, int]] = []
     context = vault.context()
     context.progress = lambda label, done, total: told.append((label, done, total))
