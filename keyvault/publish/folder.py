@@ -364,7 +364,9 @@ class _Beside:
                 self.take(path)
         else:
             for path in known.behind:
-                if paths.get(path) is not None:
+                if (mark := paths.get(path)) is not None:
+                    if mark != _mark(self._output / path):
+                        raise StaleError
                     self.take(path)
             for path in {*known.behind, *known.files} - paths.keys():
                 self._make_way(f"{self.folder}/{path}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from keyvault.core.algorithms import key_spec
+from keyvault.core.keys import Key
 from keyvault.operations import again, keys, rotation
 from keyvault.operations import site as operations
 from keyvault.publish.folder import Written
@@ -106,12 +107,20 @@ def _edit(lab: Lab) -> None:
 
 
 def _edit_a_key(lab: Lab) -> None:
-    page = next((lab.folder / "public" / "keys").glob("*/index.html"))
+    page = min((lab.folder / "public" / "keys").glob("*/index.html"))
     page.write_bytes(b"")
 
 
-def _remove(lab: Lab) -> None:
-    next((lab.folder / "public" / "keys").glob("*.pem")).unlink()
+def _remove_old(lab: Lab) -> None:
+    (lab.folder / "public" / "keys" / f"{min(lab.state.keys.values(), key=_made_at).kid}.pem").unlink()
+
+
+def _remove_new(lab: Lab) -> None:
+    (lab.folder / "public" / "keys" / f"{max(lab.state.keys.values(), key=_made_at).kid}.pem").unlink()
+
+
+def _made_at(key: Key) -> tuple[datetime, str]:
+    return key.life.created_at, key.kid
 
 
 def _add(lab: Lab) -> None:
@@ -137,14 +146,25 @@ def _cut_the_stamp(lab: Lab) -> None:
 
 
 def _link(lab: Lab) -> None:
-    page = next((lab.folder / "public" / "keys").glob("*.pem"))
+    page = min((lab.folder / "public" / "keys").glob("*.pem"))
     page.rename(lab.folder / "elsewhere.pem")
     page.symlink_to(lab.folder / "elsewhere.pem")
 
 
 @pytest.mark.parametrize("rotated", [False, True], ids=["same commit", "another commit"])
 @pytest.mark.parametrize(
-    "change", [_edit, _edit_a_key, _remove, _add, _replace_the_folder, _remove_the_folder, _cut_the_stamp, _link]
+    "change",
+    [
+        _edit,
+        _edit_a_key,
+        _remove_old,
+        _remove_new,
+        _add,
+        _replace_the_folder,
+        _remove_the_folder,
+        _cut_the_stamp,
+        _link,
+    ],
 )
 @pytest.mark.parametrize("renders", [1, 3])
 def test_somebody_was_at_the_folder(lab: Lab, change: Callable[[Lab], None], renders: int, rotated: bool) -> None:
@@ -168,7 +188,7 @@ def test_somebody_was_at_the_spare(lab: Lab) -> None:
     spare = lab.folder / ".public.keyvault-spare"
     for change in (
         lambda: (spare / "mine.txt").write_text("mine"),
-        lambda: next((spare / "keys").glob("*.json")).unlink(),
+        lambda: min((spare / "keys").glob("*.json")).unlink(),
         lambda: shutil.rmtree(spare),
         lambda: (shutil.rmtree(spare), spare.mkdir()),
     ):
