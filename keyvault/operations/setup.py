@@ -45,7 +45,8 @@ not byte for byte in its canonical form is refused. `git log` of a file is the l
 
 _ATTRIBUTES = "keys.enc/** -text\nkeyvault.toml text eol=lf\n"
 
-_IGNORED = "/public/\n"
+#: The folder that render writes to, and what it keeps beside it.
+_IGNORED = "/public/\n/.public.keyvault-*/\n"
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ def _write(
         if beside is None and old and len(kept) == len(gone):
             if known and not is_as(str(output), paths):
                 raise StaleError
+            if stamps and not known:  # written before there were stamps, or the stamp was lost
+                stamps.save_for(output, paths)
             return Written(len(paths), 0)
         beside = beside or _Beside(output, known)
         beside.complete(paths, kept)
@@ -142,7 +144,8 @@ def _write(
         if stamps:
             shutil.rmtree(_spare(output), ignore_errors=True)
             if len(paths) >= stamps.least:
-                stamps.save(beside.stamp(stamps, paths, [*changed, *gone]))
+                beside.become_spare()
+            stamps.save_for(output, paths, spare=place_of(_spare(output)), behind=(*changed, *gone))
     except OSError as error:
         raise RenderError(f"{output} cannot be written: {error.strerror}") from None
     finally:
@@ -373,15 +376,10 @@ class _Beside:
         if self._spare and not is_as(str(self.folder), paths):
             raise StaleError
 
-    def stamp(self, stamps: Stamps, paths: Mapping[str, Mark | None], differ: Iterable[str]) -> Stamp:
-        """Keep the site of before as the spare, and return the stamp of the new one, which is in its place now."""
-        files = {path: mark or mark_of(os.lstat(self._output / path)) for path, mark in paths.items()}
-        place, spare = place_of(self._output), None
+    def become_spare(self) -> None:
+        """Keep the site of before, which is here now, for the next render."""
         if self.folder.is_dir():
             self.folder.rename(_spare(self._output))
-            spare = place_of(_spare(self._output))
-        assert place is not None
-        return Stamp(stamps.maker, stamps.commit, place, files, spare, tuple(differ))
 
     def take(self, path: str) -> bool:
         """

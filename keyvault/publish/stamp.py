@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,12 +91,30 @@ class Stamps:
         with contextlib.suppress(OSError):
             self.file.unlink(missing_ok=True)
 
-    def save(self, stamp: Stamp) -> None:
-        """Keep *stamp*; where that is not possible the next render makes all anew."""
-        beside = self.file.with_suffix(".new")
+    def save_for(
+        self,
+        output: Path,
+        paths: Mapping[str, Mark | None],
+        *,
+        spare: Place | None = None,
+        behind: tuple[str, ...] = (),
+    ) -> None:
+        """
+        Keep the stamp of *output*; where that is not possible, or not worth it, the next render makes all anew.
+
+        Args:
+            output: The folder, as it is now.
+            paths: Every file of the site, with its mark where that is known.
+            spare: As in `Stamp`.
+            behind: As in `Stamp`.
+        """
+        place, beside = place_of(output), self.file.with_suffix(".new")
+        if place is None or len(paths) < self.least:
+            return
         with contextlib.suppress(OSError):
+            files = {path: mark or mark_of(os.lstat(output / path)) for path, mark in paths.items()}
             self.file.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.msgpack.encode(stamp))
+            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.maker, self.commit, place, files, spare, behind)))
             beside.replace(self.file)
 
 

@@ -81,7 +81,7 @@ def test_files_of_the_first_commit(fresh: Terminal) -> None:
     )  # fmt: skip
     files = vault.files()
     assert files[".gitattributes"] == b"keys.enc/** -text\nkeyvault.toml text eol=lf\n"
-    assert files[".gitignore"] == b"/public/\n"
+    assert files[".gitignore"] == b"/public/\n/.public.keyvault-*/\n"
     config.read_policy(files["keyvault.toml"])
 
 
@@ -132,7 +132,7 @@ def test_a_repository_in_use(fresh: Terminal) -> None:
     changed = set(vault.git("show", "--format=", "--name-only", "HEAD").splitlines())
     assert not changed & {"main.py", "staged.py", "untracked.py"}
     files = vault.files()
-    assert files[".gitignore"] == b"# .gitignore\n/public/\n"
+    assert files[".gitignore"] == b"# .gitignore\n/public/\n/.public.keyvault-*/\n"
     assert files[".gitattributes"] == b"# .gitattributes\nkeys.enc/** -text\nkeyvault.toml text eol=lf\n"
 
 

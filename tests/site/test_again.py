@@ -267,6 +267,18 @@ def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, made: list[s
     assert len([path for path in made if path.startswith("keys/")]) > 3
 
 
+def test_a_stamp_that_was_lost(lab: Lab, made: list[str]) -> None:
+    """A folder in which all is as it should be gets its stamp again."""
+    render(lab)
+    shutil.rmtree(lab.folder / ".git" / "keyvault-rendered")
+    assert render(lab).changed == 0
+    made.clear()
+
+    assert render(lab).changed == 0
+
+    assert made == []
+
+
 def test_small_sites_have_no_stamp(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A site that is made in a moment leaves nothing beside itself."""
     monkeypatch.setattr(again, "LEAST", 100_000)
