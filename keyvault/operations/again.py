@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +60,7 @@ class Again:
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
         git = context.repository.git
-        self.stamps = Stamps.of(git.git_dir, output, maker=_maker(templates), commit=commit, least=LEAST)
+        self.stamps = Stamps.of(git.git_dir, output, maker=cache(lambda: _maker(templates)), commit=commit, least=LEAST)
 
     @cached_property
     def known(self) -> Stamp | None:

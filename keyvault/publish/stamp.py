@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,18 +62,18 @@ class Stamps:
 
     Attributes:
         file: The file of the stamp.
-        maker: As in `Stamp`.
+        maker: Gives what `Stamp` calls so; asked only where there is a stamp, or is to be one.
         commit: The commit that is rendered.
         least: How many files a site has at least that is worth a stamp.
     """
 
     file: Path
-    maker: str
+    maker: Callable[[], str]
     commit: str
     least: int
 
     @classmethod
-    def of(cls, git_dir: Path, output: Path, *, maker: str, commit: str, least: int) -> Stamps:
+    def of(cls, git_dir: Path, output: Path, *, maker: Callable[[], str], commit: str, least: int) -> Stamps:
         """Return those of the folder *output*, for the vault whose git directory is *git_dir*."""
         name = hashlib.sha256(os.fsencode(os.path.abspath(output))).hexdigest()[:32]  # noqa: PTH100 - as write_site
         return cls(git_dir / "keyvault-rendered" / name, maker, commit, least)
@@ -84,7 +84,7 @@ class Stamps:
             stamp = _decoder.decode(self.file.read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return stamp if stamp.maker == self.maker and stamp.folder == place_of(output) else None
+        return stamp if stamp.folder == place_of(output) and stamp.maker == self.maker() else None
 
     def forget(self) -> None:
         """Remove the stamp: the folder is about to be another one."""
@@ -114,7 +114,7 @@ class Stamps:
         with contextlib.suppress(OSError):
             files = {path: mark or mark_of(os.lstat(output / path)) for path, mark in paths.items()}
             self.file.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.maker, self.commit, place, files, spare, behind)))
+            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.maker(), self.commit, place, files, spare, behind)))
             beside.replace(self.file)
 
 
