@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -95,7 +96,7 @@ _KEPT_VARIABLES = frozenset(
 #: How many objects are asked for at once: a pipe holds the names of twice as many, so nobody waits for ever.
 _ASKED_AT_ONCE = 400
 
-#: How much of what git answers is taken from its pipe at once, and how much the pipe holds where it can, in bytes.
+#: How much of what git answers is taken from its pipe at once, and how much the pipe holds where it may, in bytes.
 _BUFFER = 1 << 18
 _PIPE = 1 << 20
 
@@ -532,10 +533,10 @@ class Git:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=_BUFFER,
-            pipesize=_PIPE,
         )
         assert process.stdin is not None
         assert process.stdout is not None
+        _widen(process.stdout)
         try:
             yield process.stdin, process.stdout
         finally:
@@ -756,6 +757,15 @@ def _some(stream: IO[bytes]) -> bytes:
     """Return what *stream* has next, without waiting until it is much."""
     assert isinstance(stream, io.BufferedReader)
     return stream.read1(1 << 16)
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let *pipe* hold more, so that git works ahead, where the system can and the user may."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _tree_change(meta: str, path: str) -> TreeChange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -527,3 +528,16 @@ def test_every_error_is_deliberate(vault: Vault) -> None:
 
     with pytest.raises(KeyVaultError, match="is not a folder"):
         Repository(git).head()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe be widened")
+def test_a_user_who_may_have_no_wider_pipe(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pipe holds is a matter of speed alone."""
+    import fcntl
+
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    expected = vault.state()
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    assert vault.context().state() == expected
