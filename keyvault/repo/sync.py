@@ -445,10 +445,12 @@ def _recover(git: Git) -> None:
     if git.resolve(branch) == new and git.branch() == branch:
         _follow(git, old, new)
         # A file may have been cut off beside its target.
-        for change in git.changes(old, new) if git.root else ():
-            target = _targets(git)(change.path)
-            if target is not None:
-                _beside(target).unlink(missing_ok=True)
+        if git.root:
+            target_of = _targets(git)
+            for change in git.changes(old, new):
+                target = target_of(change.path)
+                if target is not None:
+                    _beside(target).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
 
 

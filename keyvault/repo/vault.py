@@ -121,8 +121,7 @@ class Repository:
         wanted = [entry for path, entry in entries.items() if path == config.FILE or _is_record(path)]
         policy, recipients = None, None
         keys: dict[str, Key] = {}
-        # Hashes, since a second copy of every kid would take as much as the rest of the public key.
-        folded: dict[int, str] = {}
+        folded: dict[str, str] = {}
         for entry, data in zip(wanted, self.git.blobs(entry.oid for entry in wanted), strict=True):
             if entry.path == config.FILE:
                 self._configs = {commit: data}
@@ -131,9 +130,9 @@ class Repository:
                 recipients = decode_recipients(data, path=entry.path)
             elif not entry.path.startswith(IDENTITIES + "/"):
                 key = decode_key(data, path=entry.path)
-                other = keys.get(folded.setdefault(hash(key.kid.casefold()), key.kid))
-                if other is not None and other.kid.casefold() == key.kid.casefold():
-                    raise RecordError(f"{entry.path}: the kid is in use already, in {other.path}")
+                other = folded.setdefault(key.kid.casefold(), entry.path)
+                if other != entry.path:
+                    raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
                 keys[key.kid] = key
         assert policy is not None
         return VaultState(commit, policy, keys, recipients or {})
