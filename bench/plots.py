@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from figures import Growth
 from measure import Figures
@@ -71,7 +72,7 @@ def _points(curve: Growth, plot: Plot) -> list[tuple[int, float]]:
     return [(keys, value) for keys, value in found if value is not None]
 
 
-def _guide(axes: object, points: Sequence[tuple[int, float]]) -> None:
+def _guide(axes: Any, points: Sequence[tuple[int, float]]) -> None:
     """Draw what grows as the keys do: a line that ends where the highest curve does."""
     most = max(keys for keys, _ in points)
     least, top = min(keys for keys, _ in points), max(value for keys, value in points if keys == most)
@@ -79,4 +80,4 @@ def _guide(axes: object, points: Sequence[tuple[int, float]]) -> None:
     # It begins where it would leave the picture.
     first = max(float(least), most * bottom / top)
     line = ([first, most], [top * first / most, top])
-    axes.plot(*line, color="#888888", linestyle="--", linewidth=1, label="linear")  # type: ignore[attr-defined]
+    axes.plot(*line, color="#888888", linestyle="--", linewidth=1, label="linear")

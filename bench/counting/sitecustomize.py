@@ -27,7 +27,7 @@ _logs: dict[int, int] = {}
 def _count(what: str) -> None:
     pid = os.getpid()
     if pid not in _logs:
-        _logs[pid] = os.open(os.path.join(_INTO, str(pid)), os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # noqa: PTH118
+        _logs[pid] = os.open(os.path.join(_INTO, str(pid)), os.O_WRONLY | os.O_CREAT | os.O_APPEND)  # noqa: PTH118 - as fast
     os.write(_logs[pid], f"{what}\n".encode())
 
 
@@ -55,7 +55,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.link": lambda source, *rest: _count("linked") if _is_below(source) else None,
     "os.rename": lambda source, *rest: _count("renamed") if _is_below(source) else None,
     "os.remove": lambda path, folder: _count("removed") if _is_below(path, folder) else None,
-    "subprocess.Popen": lambda program, *rest: _count(os.path.basename(os.fsdecode(program))),  # noqa: PTH119
+    "subprocess.Popen": lambda program, *rest: _count(os.path.basename(os.fsdecode(program))),  # noqa: PTH119 - the same
     "socket.connect": lambda *rest: _count("connected"),
 }
 
@@ -132,7 +132,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             for attribute, what in _KEYS[name].items():
                 setattr(module, attribute, _counted(getattr(module, attribute), what))
 
-        spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign]
+        spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign] - of this one loader
         return spec
 
 

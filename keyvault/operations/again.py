@@ -11,6 +11,7 @@ Source: docs/adr/0022.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -23,7 +24,8 @@ from keyvault import config
 from keyvault.core.keys import VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
-from keyvault.publish.folder import Written, is_stamped
+from keyvault.operations.site import TEMPLATES
+from keyvault.publish.folder import HISTORY, Written, is_stamped
 from keyvault.publish.stamp import Stamp, Stamps, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
 
@@ -38,7 +40,6 @@ LEAST = 2_000
 SETS_MAX = 100
 
 _LIBRARIES = ("jinja2", "markupsafe", "msgspec", "icalendar", "cryptography")
-_HISTORY = "history.json"
 
 
 class Again:
@@ -99,9 +100,9 @@ class Again:
         touched = self._touched()
         if self.known is None or touched is None:
             return None
-        history = self._output / _HISTORY
+        history = self._output / HISTORY
         try:
-            if mark_of(history.lstat()) != self.known.files.get(_HISTORY):
+            if mark_of(history.lstat()) != self.known.files.get(HISTORY):
                 return None
             return Earlier(touched, read_history(history.read_bytes()))
         except (OSError, msgspec.MsgspecError):
@@ -122,7 +123,7 @@ class Again:
         touched = set()
         for change in changes:
             path = change.path.removeprefix(git.prefix) if change.path.startswith(git.prefix) else ""
-            if path == config.FILE or path.startswith("site_template/"):
+            if path == config.FILE or path.startswith(f"{TEMPLATES}/"):
                 return None
             if path.startswith(f"{KEYS}/") and is_record_path(path):
                 touched.add(path.split("/")[1])
@@ -135,6 +136,7 @@ def _maker(templates: Templates) -> str:
     package = Path(__file__).resolve().parent.parent
     for path in sorted(package.rglob("*.py")):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
+    digest.update(f"{platform.python_version()}\n".encode())
     for name in _LIBRARIES:
         digest.update(f"{name} {version(name)}\n".encode())
     for name, data in sorted(templates.files.items()):

@@ -18,8 +18,8 @@ from keyvault.core.keys import VaultState
 from keyvault.core.planning import overdue
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
-from keyvault.operations.publish import HISTORY
 from keyvault.publish import live
+from keyvault.publish.folder import HISTORY
 from keyvault.site.build import discovery, jwk_sets
 
 #: How many requests are under way at once: a host is looked at, not tried.

@@ -26,12 +26,10 @@ from keyvault.errors import ConflictError, GateError, UsageError
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
 from keyvault.operations.site import counted, site_files
-from keyvault.publish.folder import MARKERS, check_output, holds, is_kept, paths_below, write_site
+from keyvault.publish.folder import HISTORY, MARKERS, check_output, holds, is_kept, paths_below, write_site
 
 if TYPE_CHECKING:
     from keyvault.publish.stores import ObjectStore
-
-HISTORY = "history.json"
 
 #: A branch that GitHub Pages serves has the name of its domain in this file.
 BRANCH_KEEPS = ("CNAME",)

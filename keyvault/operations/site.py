@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,17 +69,11 @@ def site_files(
 
 
 def _all_files(context: Context, commit: str, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
-    from keyvault.site.build import build
+    from keyvault.site.build import build, made
 
     state = context.repository.read(commit)
     commits = context.repository.event_commits(commit)
-    return state, _made(build(state, commits, templates))
-
-
-def _made(files: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes]]:
-    for path, data in files:
-        assert data is not None  # nothing is known of an earlier site
-        yield path, data
+    return state, made(build(state, commits, templates))
 
 
 def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[str, Written]:
@@ -102,12 +97,10 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
         return commit, written
     if (planned := again.build()) is not None:
         state, changes = planned
-        try:
+        with contextlib.suppress(StaleError):  # somebody was at the folder: all is made again
             return commit, write_site(
                 counted(context, state, changes), output, protected=protected, stamps=again.stamps, known=again.known
             )
-        except StaleError:
-            pass  # somebody was at the folder: all is made again
     state, files = _all_files(context, commit, templates)
     return commit, write_site(counted(context, state, files), output, protected=protected, stamps=again.stamps)
 

@@ -22,9 +22,12 @@ from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
 from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
 
+#: What a site says of its keys, and of the commit that it shows.
+HISTORY = "history.json"
+
 #: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
 #: folders of hand-made pages.
-MARKERS = (".nojekyll", "history.json")
+MARKERS = (".nojekyll", HISTORY)
 
 
 #: How long a run waits for another one that writes beside the same place.
@@ -227,8 +230,12 @@ def is_kept(path: str, keep: Sequence[str]) -> bool:
     return any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*") for pattern in keep)
 
 
+def _lies_below(path: str) -> bool:
+    return bool(path) and not (path.startswith("/") or ".." in path.split("/") or os.path.isabs(path))  # noqa: PTH117 - a string
+
+
 def _check_path(path: str) -> None:
-    if not path or path.startswith("/") or ".." in path.split("/") or os.path.isabs(path):  # noqa: PTH117 - a string
+    if not _lies_below(path):
         raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
 
 
@@ -261,6 +268,13 @@ def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ())
         raise UsageError(
             f"{output} holds files that are not a rendered site", hint="name an empty folder, or one that render made"
         )
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _mark(path: Path) -> Mark | None:
@@ -327,8 +341,9 @@ class _Beside:
             folder = folder.rpartition("/")[0]
         for folder in reversed(missing):
             made = f"{self.folder}/{folder}"
-            if not (self._spare and os.path.isdir(made)):  # noqa: PTH112 - a string, as said above
-                os.mkdir(made)  # noqa: PTH102 - the same
+            # What stands in the way, such as a link that leads out of the site, makes this fail.
+            if not (self._spare and stat.S_ISDIR(_mode(made))):
+                os.mkdir(made)  # noqa: PTH102 - a string, as said above
                 os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
             self._folders.add(folder)
         return f"{self.folder}/{path}"
@@ -372,6 +387,8 @@ class _Beside:
                         raise StaleError
                     self.take(path)
             for path in {*known.behind, *known.files} - paths.keys():
+                if not _lies_below(path):
+                    raise StaleError
                 self._make_way(f"{self.folder}/{path}")
         if self._spare and not is_as(str(self.folder), paths):
             raise StaleError

@@ -81,6 +81,13 @@ def build(
         yield path, data
 
 
+def made(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
+    """Yield *files* of which none is of an earlier site."""
+    for path, data in files:
+        assert data is not None
+        yield path, data
+
+
 def _inspected(files: Iterable[File]) -> Iterator[File]:
     """Yield *files*, each after it has passed the second wall; what is of an earlier site passed it then."""
     for path, data in files:
@@ -141,16 +148,8 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
     urls = [
         f"{state.policy.site.url}/{path.removesuffix('index.html')}" for path in listed if path.endswith("index.html")
     ]
-    yield from _inspected(
-        _rest(
-            state,
-            renderer,
-            _history(pages.sets, commits, earlier),
-            coming,
-            urls,
-            extensionless,
-        )
-    )
+    history = _history(pages.sets, commits, earlier)
+    yield from _inspected(_rest(state, renderer, history, coming, urls, extensionless))
 
 
 def _history(sets: Mapping[str, Sequence[Key]], commits: EventCommits, earlier: Earlier | None) -> list[HistoryKey]:
@@ -206,13 +205,7 @@ def _rest(
 
 def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield the discovery document of each issuer, at both of its paths."""
-    yield from _made(_discovery(state, None))
-
-
-def _made(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
-    for path, data in files:
-        assert data is not None  # nothing is known of an earlier site
-        yield path, data
+    yield from made(_discovery(state, None))
 
 
 def _discovery(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
@@ -235,7 +228,7 @@ def _place(state: VaultState, issuer: str) -> str:
 
 def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield every JWK Set of the site as (path, bytes); one without keys is left out."""
-    yield from _made(_jwk_sets(state, None))
+    yield from made(_jwk_sets(state, None))
 
 
 def _jwk_sets(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:

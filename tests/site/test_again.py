@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.keys import Key
+from keyvault.errors import RenderError
 from keyvault.operations import again, keys, rotation
 from keyvault.operations import site as operations
 from keyvault.publish.folder import Written
+from keyvault.publish.stamp import Stamp
 from keyvault.site import build as building
 from keyvault.site import pages
 from tests.site.vaults import SITE, Lab, MakeVault
@@ -202,6 +205,48 @@ def test_somebody_was_at_the_spare(lab: Lab) -> None:
         render(lab)
 
         check(lab)
+
+
+def test_links_beside_the_folder_lead_nowhere(lab: Lab) -> None:
+    """What somebody made of the site of before is not written through."""
+    names = sorted(lab.state.sets)
+    for name in names[:2]:
+        rotate(lab, name)
+        render(lab)
+    outside = lab.folder / "outside"
+    spare = lab.folder / ".public.keyvault-spare"
+    (spare / "keys").rename(outside)
+    (spare / "keys").symlink_to(outside)
+    before = tree(outside)
+    rotate(lab, names[0])
+
+    with pytest.raises(RenderError, match="cannot be written"):
+        render(lab)
+    assert tree(outside) == before
+
+    render(lab)
+    check(lab)
+    assert tree(outside) == before
+
+
+def test_a_stamp_that_names_files_elsewhere(lab: Lab) -> None:
+    """A stamp is not believed about what does not lie in the folder."""
+    names = sorted(lab.state.sets)
+    for name in names[:2]:
+        rotate(lab, name)
+        render(lab)
+    (file,) = (lab.folder / ".git" / "keyvault-rendered").iterdir()
+    stamp = msgspec.msgpack.decode(file.read_bytes(), type=Stamp)
+    precious = lab.folder / "precious"
+    precious.write_text("precious")
+    forged = msgspec.structs.replace(stamp, behind=(*stamp.behind, "../precious", str(precious)))
+    file.write_bytes(msgspec.msgpack.encode(forged))
+    rotate(lab, names[0])
+
+    render(lab)
+
+    check(lab)
+    assert precious.read_text() == "precious"
 
 
 def _policy(lab: Lab) -> None:
