@@ -55,7 +55,7 @@ def list_sets(as_json: JSON = False) -> None:
     from keyvault.operations.reports import status_report
 
     with settings.open() as context:
-        report = status_report(context.state(), settings.now, grace=timedelta(0))
+        report = status_report(context.state(envelopes=False), settings.now, grace=timedelta(0))
     if as_json:
         emit_json(report.sets)
     elif settings.quiet:

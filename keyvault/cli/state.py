@@ -88,6 +88,6 @@ def complete_kid(incomplete: str) -> list[str]:
 def _known(attribute: str) -> list[str]:
     try:
         with settings.open() as context:
-            return list(getattr(context.state(), attribute))
+            return list(getattr(context.state(envelopes=False), attribute))
     except KeyVaultError:
         return []

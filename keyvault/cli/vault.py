@@ -152,7 +152,7 @@ def status(
     except ValueError as error:
         raise UsageError(f"--grace: {error}") from None
     with settings.open() as context:
-        state = context.state()
+        state = context.state(envelopes=False)
         report = status_report(state, settings.now, names=names, grace=allowed)
         settings.warn_uncommitted(context, state.commit)
     if as_json:

@@ -39,7 +39,7 @@ from keyvault.core.envelopes import (
     decode_member,
 )
 from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
-from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, SealedTo
+from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, Seal, SealedTo
 from keyvault.core.pem import PublicKey, load_public, public_members
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import EnvelopeError
@@ -179,6 +179,7 @@ def envelope_of(key: Key) -> Envelope:
     if isinstance(key.private, msgspec.UnsetType):
         where = "left the vault" if key.state in ("withdrawn", "revoked") else "lives elsewhere"
         raise EnvelopeError(f"key {key.kid} is {key.state}: its private half {where}")
+    assert not isinstance(key.private, Seal)
     return key.private
 
 

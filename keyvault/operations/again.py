@@ -83,7 +83,7 @@ class Again:
         if earlier is None:
             return None
         repository = self._context.repository
-        state = repository.read(self._commit)
+        state = repository.read(self._commit, envelopes=False)
         others = [key for key in state.keys.values() if key.set not in earlier.touched and is_shown(key)]
         if not all(key.kid in earlier.history for key in others):
             return None

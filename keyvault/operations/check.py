@@ -81,7 +81,7 @@ def check(
         grace: How late something may be before it counts as overdue.
         on_wait: Told before each pause what was seen, and how many seconds the pause takes.
     """
-    state = context.state(revision)
+    state = context.state(revision, envelopes=False)
     base, places = _places(state, url)
     deadline, pause = time.monotonic() + wait.total_seconds(), FIRST_PAUSE
     while True:

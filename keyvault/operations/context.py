@@ -61,9 +61,9 @@ class Context:
         """
         return cls(Repository.open(find_vault(start), environ), now.replace(microsecond=0), environ)
 
-    def state(self, revision: str = "HEAD") -> VaultState:
-        """Return the state of the vault at *revision*; errors as for `Repository.read`."""
-        return self.repository.read(self.repository.head(revision))
+    def state(self, revision: str = "HEAD", *, envelopes: bool = True) -> VaultState:
+        """Return the state of the vault at *revision*; *envelopes* and errors as for `Repository.read`."""
+        return self.repository.read(self.repository.head(revision), envelopes=envelopes)
 
     @property
     def named_identity(self) -> bool:

@@ -71,7 +71,7 @@ def site_files(
 def _all_files(context: Context, commit: str, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     from keyvault.site.build import build, made
 
-    state = context.repository.read(commit)
+    state = context.repository.read(commit, envelopes=False)
     commits = context.repository.event_commits(commit)
     return state, made(build(state, commits, templates))
 

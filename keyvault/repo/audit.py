@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -42,7 +41,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient, sealed_to
+from keyvault.core.keys import Key, Recipient, seal_of, sealed_to
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -51,8 +50,9 @@ from keyvault.repo.records import decode_recipients
 from keyvault.repo.signatures import Signers, judge_signatures
 from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, SIGNERS_OPENPGP, SIGNERS_SSH, is_record_path
 
-#: How many commits are read ahead.
+#: How many commits are read ahead, and how many of their files: those of a commit with more are read when it is judged.
 _COMMITS_AT_ONCE = 100
+_FILES_AT_ONCE = 2_000
 
 #: How many commits are given to git at once to check their signatures.
 _SIGNATURES_AT_ONCE = 200
@@ -187,8 +187,14 @@ class _Walk:
 
     def _begin(self, steps: Iterator[CommitChanges]) -> tuple[list[CommitChanges], Iterator[tuple[str, bytes]]]:
         """Return the next few of *steps*, and the files of the vault that they write, by id."""
-        few = list(itertools.islice(steps, _COMMITS_AT_ONCE))
-        wanted = {str(one.after): None for step in few for one in self._inside(step.changes).values() if _is_file(one)}
+        few: list[CommitChanges] = []
+        wanted: dict[str, None] = {}
+        for step in steps:
+            few.append(step)
+            if len(step.changes) <= _FILES_AT_ONCE:
+                wanted.update((str(one.after), None) for one in self._inside(step.changes).values() if _is_file(one))
+            if len(few) >= _COMMITS_AT_ONCE or sum(len(one.changes) for one in few) >= _FILES_AT_ONCE:
+                break
         return few, zip(wanted, self.read_ahead(list(wanted)), strict=True)
 
     # --- one commit -------------------------------------------------------------------------------------
@@ -275,7 +281,9 @@ class _Walk:
         entries = {
             entry.path: entry.oid for entry in self.git.tree(commit, config.FILE, KEYS) if entry.mode != "160000"
         }
-        contents = dict(zip(entries, self.read(list(entries.values())), strict=True))
+        records = {path: oid for path, oid in entries.items() if is_record_path(path)}
+        others = {path: oid for path, oid in entries.items() if path in (config.FILE, RECIPIENTS)}
+        contents = dict(zip(others, self.read(list(others.values())), strict=True))
         if config.FILE in contents:
             with contextlib.suppress(ConfigError):
                 ledger.policy = config.read_policy(contents[config.FILE])
@@ -284,12 +292,13 @@ class _Walk:
             with contextlib.suppress(RecordError):
                 ledger.recipients = decode_recipients(contents[RECIPIENTS], path=RECIPIENTS)
                 ledger.recipients_oid = entries[RECIPIENTS]
-        for path, data in contents.items():
-            key = read_record(data, path, None)[0] if is_record_path(path) else None
+        for (path, oid), data in zip(records.items(), self.read(list(records.values())), strict=True):
+            key = read_record(data, path, None)[0]
             if key is not None:
+                msgspec.structs.force_setattr(key, "private", seal_of(key.private))
                 # A merge may have left it sealed to another list than the one beside it.
                 beside = ledger.recipients_oid if sealed_to(key) == sorted(ledger.recipients or ()) else None
-                ledger.put(path, Entry(entries[path], key, standing_after(key.events), recipients=beside))
+                ledger.put(path, Entry(oid, key, standing_after(key.events), recipients=beside))
                 for _ in ledger.remember(key, path):
                     pass
         self.begun = self.begun or ledger.policy_oid is not None
@@ -427,16 +436,15 @@ class _Commit:
         if config.FILE in own:
             sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
         before = [parent.before(records, sets) for parent in self.parents]
-        contents = self._contents(own)
+        contents = self._contents({path: change for path, change in own.items() if not is_record_path(path)})
         self._read_policy(own.get(config.FILE), contents, before)
         if ledger.policy is not None:
             sets |= set(ledger.policy.sets) if config.FILE in own else set()
         self._read_recipients(own.get(RECIPIENTS), contents)
         self._read_identities(own, contents)
         times = Times(instant(step.authored_at), self.walk.now, max_skew(ledger.policy))
-        for path in records:
-            if path in own:
-                self._read_record(path, own[path], contents, before, times)
+        for path, data in self._records([path for path in records if path in own]):
+            self._read_record(path, own[path], data, before, times)
         self._judge_growth(before)
         self._judge_seals(before, records)
         for name in sorted(sets):
@@ -470,12 +478,24 @@ class _Commit:
         self.walk._say(self.step.commit, path, problems)
 
     def _contents(self, changes: Mapping[str, TreeChange]) -> dict[str, bytes]:
-        """Return the files that differ from the first parent, by path; of a merge, some are known to another one."""
-        oids = {path: str(one.after) for path, one in changes.items() if _is_file(one)}
+        """Return the files that *changes* leave, by path."""
+        return {path: data for path, data in self._each(changes) if data is not None}
+
+    def _records(self, paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Yield the records at *paths*, which differ from the first parent, as `_each`."""
+        return self._each({path: self.inside[0][path] for path in paths})
+
+    def _each(self, changes: Mapping[str, TreeChange]) -> Iterator[tuple[str, bytes | None]]:
+        """
+        Yield the path of each of *changes* with the file that it leaves, or None.
+
+        What was not read ahead, of a large commit or of a merge, is read while it is judged, and never all of it held.
+        """
         known = self.walk.contents
-        missing = [oid for oid in oids.values() if oid not in known]
-        known.update(zip(missing, self.walk.read(missing), strict=True))
-        return {path: known[oid] for path, oid in oids.items()}
+        oids = {path: str(one.after) if _is_file(one) else None for path, one in changes.items()}
+        missing = self.walk.read([oid for oid in oids.values() if oid is not None and oid not in known])
+        for path, oid in oids.items():
+            yield path, None if oid is None else known[oid] if oid in known else next(missing)
 
     def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:
         if change is None:
@@ -525,11 +545,10 @@ class _Commit:
                 self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
 
     def _read_record(
-        self, path: str, change: TreeChange, contents: Mapping[str, bytes], before: Sequence[Before], times: Times
+        self, path: str, change: TreeChange, data: bytes | None, before: Sequence[Before], times: Times
     ) -> None:
         ledger = self.ledger
         known = [entry for one in before if (entry := one.entries.get(path)) is not None]
-        data = contents.get(path)
         if data is None or change.after is None:
             ledger.put(path, None)
             return
@@ -566,6 +585,8 @@ class _Commit:
             standing, problems = judge_events(scene, start, key.events[kept:])
             self._say(path, problems)
         self._say(path, judge_record(key, standing, created=best is None))
+        # Whether it changes, and to whom it is sealed, is all that is asked of an envelope from here on.
+        msgspec.structs.force_setattr(key, "private", seal_of(key.private))
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
         ledger.put(path, Entry(change.after, key, standing, recipients=beside))
 

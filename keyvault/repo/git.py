@@ -772,7 +772,7 @@ def _tree_change(meta: str, path: str) -> TreeChange:
     """Return the change that one entry of git's raw output tells."""
     old_mode, mode, before, after, _status = meta.lstrip(":").split(" ")
     present = _present(after)
-    return TreeChange(path, mode if present else old_mode, _present(before), present)
+    return TreeChange(path, sys.intern(mode if present else old_mode), _present(before), present)
 
 
 def _present(oid: str) -> str | None:

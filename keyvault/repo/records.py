@@ -16,7 +16,7 @@ from msgspec import UnsetType
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, Recipient, share_words
+from keyvault.core.keys import Key, Recipient, Seal, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import printable
 from keyvault.errors import KeyVaultError, RecordError
@@ -34,7 +34,8 @@ _recipients = msgspec.json.Decoder(_RecipientList)
 
 
 def encode_key(key: Key) -> bytes:
-    """Return the canonical bytes of a key record."""
+    """Return the canonical bytes of a key record, which must have been read as a whole."""
+    assert not isinstance(key.private, Seal)
     return pretty(key)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from keyvault import config
 from keyvault.core.events import Event
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key, VaultState, let_go
 from keyvault.core.text import printable
 from keyvault.errors import GitError, RecordError
 from keyvault.repo.git import Git, TreeEntry
@@ -103,9 +103,14 @@ class Repository:
             raise GitError(f"there is no commit {printable(revision)!r:.100} here", hint="git log --oneline")
         return commit
 
-    def read(self, commit: str) -> VaultState:
+    def read(self, commit: str, *, envelopes: bool = True) -> VaultState:
         """
         Return the state of the vault at *commit*, a full commit id.
+
+        Args:
+            commit: The commit.
+            envelopes: Whether private keys are to be opened or records to be written. Else keys keep no more of their
+                envelopes than to whom they are sealed.
 
         Raises:
             GitError: The commit has no keyvault.toml.
@@ -133,6 +138,8 @@ class Repository:
                 other = folded.setdefault(key.kid.casefold(), entry.path)
                 if other != entry.path:
                     raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
+                if not envelopes:
+                    let_go(key)
                 keys[key.kid] = key
         assert policy is not None
         return VaultState(commit, policy, keys, recipients or {})

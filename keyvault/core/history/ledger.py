@@ -160,6 +160,8 @@ class Ledger:
             thumbprint = key.public.thumbprint
         except JWKError:  # no public key at all, which is said where it is read
             return
+        if thumbprint == key.kid:
+            thumbprint = key.kid  # of a hundred thousand keys, one string instead of two
         if (holder := self.thumbprints.setdefault(thumbprint, key.kid)) != key.kid:
             yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
 
