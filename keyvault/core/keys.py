@@ -185,6 +185,16 @@ def share_words(key: Key) -> None:
                 _share(entry.header.epk, "kty", "crv")
 
 
+def share_parts(key: Key, older: Key) -> None:
+    """Let *key* share with an *older* version of itself what both have alike."""
+    for name in ("public", "private"):
+        if getattr(key, name) == getattr(older, name):
+            msgspec.structs.force_setattr(key, name, getattr(older, name))
+    kept = len(older.events)
+    if key.events[:kept] == older.events:
+        msgspec.structs.force_setattr(key, "events", (*older.events, *key.events[kept:]))
+
+
 def _share(value: msgspec.Struct, *names: str) -> None:
     for name in names:
         word = getattr(value, name)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 
 import msgspec
 
@@ -41,7 +42,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient, seal_of, sealed_to
+from keyvault.core.keys import Key, Recipient, seal_of, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -129,7 +130,9 @@ def audit(
             shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
             found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
             since = None if trusted == since else since
-    with git.blob_reader() as read, git.blob_reader() as read_ahead, git.tree_differ() as differ:
+    with contextlib.ExitStack() as stack:
+        read, read_ahead = stack.enter_context(git.blob_reader()), stack.enter_context(git.blob_reader())
+        differ = cache(lambda: stack.enter_context(git.tree_differ()))  # only merges need it
         walk = _Walk(git, read, read_ahead, differ, now, signers, exclude, found, since)
         count = walk.run(commit, progress)
     return Audit(commit, since, count, tuple(dict.fromkeys(found)))
@@ -142,7 +145,7 @@ class _Walk:
     git: Git
     read: Read
     read_ahead: Read
-    differ: Differ
+    differ: Callable[[], Differ]
     now: datetime
     signers: Signers | None
     exclude: Sequence[str]
@@ -172,12 +175,14 @@ class _Walk:
         few, contents = self._begin(steps)
         while few:
             self.contents = dict(contents)
-            coming, contents = self._begin(steps)  # git reads these while the ones before are judged
-            for step in few:
+            # Git reads the next ones while these are judged; but not beside a commit that takes much memory by itself.
+            coming = None if _is_large(few[-1]) else self._begin(steps)
+            while few:
+                step = few.popleft()
                 order[step.commit] = len(order)
                 self._step(step)
                 progress("auditing commits", len(order), total)
-            few = coming
+            few, contents = coming or self._begin(steps)
         self._judge_signatures(progress)
         self.found.sort(key=lambda one: order.get(one.commit, 0))
         return total
@@ -185,13 +190,13 @@ class _Walk:
     def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
         self.found += [Finding(code, printable(message), printable(path), commit) for code, message in problems]
 
-    def _begin(self, steps: Iterator[CommitChanges]) -> tuple[list[CommitChanges], Iterator[tuple[str, bytes]]]:
+    def _begin(self, steps: Iterator[CommitChanges]) -> tuple[deque[CommitChanges], Iterator[tuple[str, bytes]]]:
         """Return the next few of *steps*, and the files of the vault that they write, by id."""
-        few: list[CommitChanges] = []
+        few: deque[CommitChanges] = deque()
         wanted: dict[str, None] = {}
         for step in steps:
             few.append(step)
-            if len(step.changes) <= _FILES_AT_ONCE:
+            if not _is_large(step):
                 wanted.update((str(one.after), None) for one in self._inside(step.changes).values() if _is_file(one))
             if len(few) >= _COMMITS_AT_ONCE or sum(len(one.changes) for one in few) >= _FILES_AT_ONCE:
                 break
@@ -203,7 +208,7 @@ class _Walk:
         self.trees[step.commit] = step.tree
         parents = [self._parent(parent) for parent in step.parents]
         if len(parents) > 1:
-            differences = [self.differ(self.trees[parent], step.tree) for parent in step.parents]
+            differences = [self.differ()(self.trees[parent], step.tree) for parent in step.parents]
         else:
             differences = [step.changes]
         inside = [self._inside(changes) for changes in differences]
@@ -394,6 +399,10 @@ def _newest(lines: Sequence[tuple[Trust, ...]], older: Set[Trust]) -> int | None
 def _is_ours(path: str) -> bool:
     """Whether *path*, below the folder of the vault, is a place of the vault's."""
     return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
+
+
+def _is_large(step: CommitChanges) -> bool:
+    return len(step.changes) > _FILES_AT_ONCE
 
 
 def _is_file(change: TreeChange) -> bool:
@@ -587,6 +596,8 @@ class _Commit:
         self._say(path, judge_record(key, standing, created=best is None))
         # Whether it changes, and to whom it is sealed, is all that is asked of an envelope from here on.
         msgspec.structs.force_setattr(key, "private", seal_of(key.private))
+        if best is not None:
+            share_parts(key, best.key)
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
         ledger.put(path, Entry(change.after, key, standing, recipients=beside))
 

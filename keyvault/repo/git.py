@@ -39,6 +39,10 @@ HARDENED: tuple[tuple[str, str], ...] = (
     ("core.attributesFile", os.devnull),
     ("core.alternateRefsCommand", "true"),
     ("core.fsync", "all"),
+    # Git would keep all it has seen of a pack: of a large vault as much as we do, and reading is no slower without.
+    ("core.packedGitWindowSize", "256k"),
+    ("core.packedGitLimit", "4m"),
+    ("core.deltaBaseCacheLimit", "8m"),
     ("core.pager", "cat"),
     ("core.protectHFS", "true"),
     ("core.protectNTFS", "true"),
