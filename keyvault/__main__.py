@@ -1,5 +1,19 @@
-"""``python -m keyvault``."""
+"""``python -m keyvault``, and what the installed command runs."""
 
-from keyvault.cli.main import main
+import os
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C while modules are loaded is answered like any other."""
+    try:
+        from keyvault.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("keyvault: error: interrupted\n")
+        os._exit(130)  # nothing was begun; the usual way out would load modules, too
+
+
+if __name__ == "__main__":
+    main()

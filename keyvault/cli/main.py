@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a gate, 4 overdue, 5 f
 import contextlib
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -80,7 +81,10 @@ def main(arguments: list[str] | None = None) -> None:
     _forbid_core_dumps()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
-    sys.exit(run(arguments))
+    code = run(arguments)
+    with contextlib.suppress(ValueError):  # a program that calls this from a thread of its own
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outcome was told: it is no other one any more
+    sys.exit(code)
 
 
 def _forbid_core_dumps() -> None:

@@ -130,13 +130,15 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             if time.monotonic() - begun < 1:
                 return
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import Progress, TimeElapsedColumn
 
-            bar = Progress(console=Console(stderr=True), transient=True)
+            # The time goes on where a step tells nothing for a while.
+            columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+            bar = Progress(*columns, console=Console(stderr=True), transient=True)
             bar.start()
         if label not in tasks:
-            tasks[label] = bar.add_task(label, total=total)
-        bar.update(tasks[label], completed=done, total=total)
+            tasks[label] = bar.add_task(label, total=None)
+        bar.update(tasks[label], completed=done, total=total or None)
 
     try:
         yield told

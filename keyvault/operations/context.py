@@ -6,25 +6,19 @@ Made once a command by the command line, or by a program that uses the library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyvault.core.keys import VaultState
+from keyvault.progress import Progress
 from keyvault.repo.vault import IDENTITIES, Repository, find_vault
 
 if TYPE_CHECKING:
     from keyvault.crypto.identities import AskPassphrase, Keyring
     from keyvault.publish.live import Look
-
-#: Told what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
-
-
-def _quiet(label: str, done: int, total: int) -> None:
-    """Report no progress."""
 
 
 @dataclass
@@ -39,7 +33,6 @@ class Context:
         identity_file: What ``--identity`` names, if anything.
         ask: Where a passphrase comes from.
         look: How to see what a live JWK Set serves; None for the real thing.
-        progress: Told about long work.
     """
 
     repository: Repository
@@ -48,7 +41,6 @@ class Context:
     identity_file: Path | None = None
     ask: AskPassphrase | None = None
     look: Look | None = None
-    progress: Progress = _quiet
     _keyring: Keyring | None = field(default=None, repr=False)
 
     @classmethod
@@ -64,6 +56,15 @@ class Context:
     def state(self, revision: str = "HEAD", *, envelopes: bool = True) -> VaultState:
         """Return the state of the vault at *revision*; *envelopes* and errors as for `Repository.read`."""
         return self.repository.read(self.repository.head(revision), envelopes=envelopes)
+
+    @property
+    def progress(self) -> Progress:
+        """Told about long work, that of git too."""
+        return self.repository.git.progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self.repository.git.progress = progress
 
     @property
     def named_identity(self) -> bool:

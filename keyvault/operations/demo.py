@@ -19,7 +19,8 @@ from keyvault.core.keys import VaultState
 from keyvault.core.planning import Seen, plan_due, urls_to_ask
 from keyvault.errors import UsageError
 from keyvault.operations import keys, people, rotation, setup, site
-from keyvault.operations.context import Context, Progress, identity_folder
+from keyvault.operations.context import Context, identity_folder
+from keyvault.progress import Progress
 from keyvault.repo.vault import Repository
 
 _MARKER = "keyvault-demo"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keyvault.core.exposure import find_private
 from keyvault.core.text import printable
 from keyvault.errors import UsageError
+from keyvault.progress import Progress, quiet
 from keyvault.repo.git import Git
 
 
@@ -56,7 +57,7 @@ def guard_commits(
     revisions: Sequence[str],
     *,
     exclude: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> Look:
     """
     Look at every version of every file that commits brought.

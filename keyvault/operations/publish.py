@@ -197,7 +197,15 @@ def _to_folder(
         for _ in noted():
             pass
     else:
-        write_site(noted(), output, protected=context.repository.folder, keep=keep, gate=gate, served=True)
+        write_site(
+            noted(),
+            output,
+            protected=context.repository.folder,
+            keep=keep,
+            gate=gate,
+            served=True,
+            progress=context.progress,
+        )
     deleted = sorted(path for path in before - paths if not is_kept(path, keep))
     return Published(state.commit, live, len(paths), uploaded, deleted)
 
@@ -217,7 +225,7 @@ def _render(context: Context, folder: Path, revision: str) -> _Site:
             paths.append(path)
             yield path, data
 
-    write_site(noted(), folder)
+    write_site(noted(), folder, progress=context.progress)
     return _Site(state, folder, paths, frozenset(documents))
 
 
@@ -323,7 +331,6 @@ def _to_branch(
     # A site has no folder of a vault: its paths count from the top.
     git = replace(context.repository.git, prefix="")
     state, files = site_files(context, revision=revision)
-    site: dict[str, bytes | None] = dict(counted(context, state, files))
     remote = Remote.of(git, f"refs/heads/{name}")
     old = remote.fetch()
     entries = {entry.path: entry for entry in git.tree(old)} if old else {}
@@ -331,13 +338,21 @@ def _to_branch(
     live = live_commit(next(git.blobs([history.oid])) if history else None)
     _check_ours(remote.name, entries, live, keep)
     _check_gate(context, remote.name, live, state.commit, force=force)
-    kept = [entry for path, entry in entries.items() if path not in site and is_kept(path, keep)]
-    site.update(zip((entry.path for entry in kept), git.blobs(entry.oid for entry in kept), strict=True))
-    tree = git.write_tree(None, site)
+    site: dict[str, None] = {}
+    kept: list[str] = []
+
+    def noted() -> Iterator[tuple[str, bytes]]:
+        for path, data in counted(context, state, files):
+            site[path] = None
+            yield path, data
+        kept.extend(path for path in entries if path not in site and is_kept(path, keep))
+        yield from zip(kept, git.blobs(entries[path].oid for path in kept), strict=True)
+
+    tree = git.write_tree(None, noted())
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
-    deleted = sorted(path for path in entries if path not in site)
-    published = Published(state.commit, live, len(site) - len(kept), uploaded, deleted)
+    deleted = sorted(path for path in entries if path not in written)
+    published = Published(state.commit, live, len(site), uploaded, deleted)
     if not dry_run and (uploaded or deleted):
         # One commit without a parent: the history of a site is that of the vault.
         commit = git.commit_tree(tree, [], f"Publish {state.commit}\n", context.now.replace(microsecond=0))

@@ -91,7 +91,9 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
     templates = _templates(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time
         state, files = _all_files(context, commit, templates)
-        return commit, write_site(counted(context, state, files), output, protected=protected)
+        return commit, write_site(
+            counted(context, state, files), output, protected=protected, progress=context.progress
+        )
     again = Again(context, output, commit, templates)
     if (written := again.unchanged()) is not None:
         return commit, written
@@ -99,10 +101,17 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
         state, changes = planned
         with contextlib.suppress(StaleError):  # somebody was at the folder: all is made again
             return commit, write_site(
-                counted(context, state, changes), output, protected=protected, stamps=again.stamps, known=again.known
+                counted(context, state, changes),
+                output,
+                protected=protected,
+                stamps=again.stamps,
+                known=again.known,
+                progress=context.progress,
             )
     state, files = _all_files(context, commit, templates)
-    return commit, write_site(counted(context, state, files), output, protected=protected, stamps=again.stamps)
+    return commit, write_site(
+        counted(context, state, files), output, protected=protected, stamps=again.stamps, progress=context.progress
+    )
 
 
 Data = TypeVar("Data", bytes, bytes | None)
@@ -112,7 +121,7 @@ def counted(context: Context, state: VaultState, files: Iterable[tuple[str, Data
     """Yield *files*, the site of *state*, and tell how far it is."""
     total = 2 * len(state.keys) + 2 * len(state.sets) + 10
     for done, item in enumerate(files, 1):
-        if done % 500 == 0:
+        if done % 100 == 0:
             context.progress("rendering", done, max(total, done))
         yield item
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
+from keyvault.progress import Progress, quiet
 from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
 
 #: What a site says of its keys, and of the commit that it shows.
@@ -61,6 +62,7 @@ def write_site(
     served: bool = False,
     stamps: Stamps | None = None,
     known: Stamp | None = None,
+    progress: Progress = quiet,
 ) -> Written:
     """
     Write *files* to the folder *output*, in place of the site that is there.
@@ -77,6 +79,7 @@ def write_site(
         gate: Asked once nobody else writes there any more; it raises where the site must not go there.
         stamps: Where the stamp of the folder is kept; None where nothing stays.
         known: That stamp as it was before, if it is believed.
+        progress: Told what is done behind the last file.
 
     Raises:
         StaleError: The folder is not what *known* says; it is as it was.
@@ -90,7 +93,7 @@ def write_site(
         gate()
         if known is not None and known.folder != place_of(output):
             raise StaleError
-        return _write(files, output, keep, served, stamps, known)
+        return _write(files, output, keep, served, stamps, known, progress)
 
 
 def is_stamped(output: Path, known: Stamp) -> bool:
@@ -109,6 +112,7 @@ def _write(
     served: bool,
     stamps: Stamps | None,
     known: Stamp | None,
+    progress: Progress,
 ) -> Written:
     beside: _Beside | None = None
     #: Every path of the site, with its mark where it stays as it is.
@@ -126,7 +130,7 @@ def _write(
                 paths[path] = mark
             else:
                 paths[path] = None
-                beside = beside or _Beside(output, known)
+                beside = beside or _Beside(output, known, served=served)
                 beside.write(path, data)
                 changed.append(path)
         gone = [path for path in (known.files if known else paths_below(output)) if path not in paths]
@@ -137,7 +141,8 @@ def _write(
             if stamps and not known:  # written before there were stamps, or the stamp was lost
                 stamps.save_for(output, paths)
             return Written(len(paths), 0)
-        beside = beside or _Beside(output, known)
+        progress("putting the site in place", 0, 0)
+        beside = beside or _Beside(output, known, served=served)
         beside.complete(paths, kept)
         if served:
             flush(beside.written)
@@ -152,7 +157,8 @@ def _write(
     except OSError as error:
         raise RenderError(f"{output} cannot be written: {error.strerror}") from None
     finally:
-        if beside is not None:
+        if beside is not None and beside.folder.exists():
+            progress("removing what is not needed", 0, 0)
             shutil.rmtree(beside.folder, ignore_errors=True)
     return Written(len(paths), len(changed))
 
@@ -316,9 +322,9 @@ class _Beside:
     Where the stamp *known* names a spare, the site of before, it is made of that: it lacks little.
     """
 
-    def __init__(self, output: Path, known: Stamp | None = None) -> None:
+    def __init__(self, output: Path, known: Stamp | None = None, *, served: bool = False) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        self._output, self._known = output, known
+        self._output, self._known, self._served = output, known, served
         self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=_NEW, dir=output.parent))
         spare = _spare(output)
         self._spare = known is not None and known.spare is not None and known.spare == place_of(spare)
@@ -329,7 +335,7 @@ class _Beside:
         # A site is for everybody to read, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
         self._folders = {""}
-        #: What has data of its own, in the new folder.
+        #: What has data of its own, in the new folder of a site that is served.
         self.written: list[str] = []
 
     def _target(self, path: str) -> str:
@@ -354,7 +360,11 @@ class _Beside:
         self._make_way(target)
         with open(target, "wb", opener=_opener) as file:
             file.write(data)
-        self.written.append(target)
+        self._note(target)
+
+    def _note(self, target: str) -> None:
+        if self._served:
+            self.written.append(target)
 
     def _make_way(self, target: str) -> None:
         # A file of a spare may be that of the served site, too: it is never written into.
@@ -411,7 +421,7 @@ class _Beside:
             os.link(self._output / path, target)
         except OSError:  # a file system without hard links
             shutil.copy2(self._output / path, target)
-            self.written.append(target)
+            self._note(target)
             return False
         return True
 

@@ -46,6 +46,7 @@ from keyvault.core.keys import Key, Recipient, seal_of, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
+from keyvault.progress import Progress, quiet, told
 from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, is_oid
 from keyvault.repo.records import decode_recipients
 from keyvault.repo.signatures import Signers, judge_signatures
@@ -104,7 +105,7 @@ def audit(
     pin: str | None = None,
     signers: Signers | None = None,
     exclude: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> Audit:
     """
     Judge the history of *commit*.
@@ -133,8 +134,8 @@ def audit(
     with contextlib.ExitStack() as stack:
         read, read_ahead = stack.enter_context(git.blob_reader()), stack.enter_context(git.blob_reader())
         differ = cache(lambda: stack.enter_context(git.tree_differ()))  # only merges need it
-        walk = _Walk(git, read, read_ahead, differ, now, signers, exclude, found, since)
-        count = walk.run(commit, progress)
+        walk = _Walk(git, read, read_ahead, differ, now, signers, exclude, found, since, progress)
+        count = walk.run(commit)
     return Audit(commit, since, count, tuple(dict.fromkeys(found)))
 
 
@@ -151,6 +152,7 @@ class _Walk:
     exclude: Sequence[str]
     found: list[Finding]
     since: str | None
+    progress: Progress
     children: Counter[str] = field(default_factory=Counter)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     #: By commit, who may sign after it, behind those who could before.
@@ -163,7 +165,7 @@ class _Walk:
     #: Commits whose signatures are still to be judged, by who may sign.
     unjudged: dict[Trust, list[str]] = field(default_factory=dict)
 
-    def run(self, commit: str, progress: Callable[[str, int, int], None]) -> int:
+    def run(self, commit: str) -> int:
         """Judge every commit up to *commit*, and return how many there are."""
         revisions = (commit,) if self.since is None else (commit, f"^{self.since}")
         total = 0
@@ -181,9 +183,9 @@ class _Walk:
                 step = few.popleft()
                 order[step.commit] = len(order)
                 self._step(step)
-                progress("auditing commits", len(order), total)
+                self.progress("auditing commits", len(order), total)
             few, contents = coming or self._begin(steps)
-        self._judge_signatures(progress)
+        self._judge_signatures()
         self.found.sort(key=lambda one: order.get(one.commit, 0))
         return total
 
@@ -370,7 +372,7 @@ class _Walk:
             self._say(commit, "", [problem])
         return bool(verdicts)
 
-    def _judge_signatures(self, progress: Callable[[str, int, int], None]) -> None:
+    def _judge_signatures(self) -> None:
         total, done = sum(map(len, self.unjudged.values())), 0
         for trust, commits in self.unjudged.items():
             signers = self._signers(trust)
@@ -378,7 +380,7 @@ class _Walk:
                 few = commits[start : start + _SIGNATURES_AT_ONCE]
                 self._report(judge_signatures(self.git, few, signers))
                 done += len(few)
-                progress("checking signatures", done, total)
+                self.progress("checking signatures", done, total)
 
 
 def _new_everywhere(differences: Sequence[Sequence[TreeChange]]) -> list[TreeChange]:
@@ -503,7 +505,9 @@ class _Commit:
         known = self.walk.contents
         oids = {path: str(one.after) if _is_file(one) else None for path, one in changes.items()}
         missing = self.walk.read([oid for oid in oids.values() if oid is not None and oid not in known])
-        for path, oid in oids.items():
+        large = len(oids) > _FILES_AT_ONCE
+        files = told(oids.items(), self.walk.progress, "reading a large commit", len(oids)) if large else oids.items()
+        for path, oid in files:
             yield path, None if oid is None else known[oid] if oid in known else next(missing)
 
     def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:

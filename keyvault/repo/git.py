@@ -20,6 +20,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ import msgspec
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
+from keyvault.progress import Progress, quiet
 
 #: Passed to every git process, above every file of configuration.
 HARDENED: tuple[tuple[str, str], ...] = (
@@ -181,6 +183,7 @@ class Git:
         prefix: Path of *folder* below the top, with a final slash, or empty.
         environ: The caller's environment.
         object_format: ``sha1`` or ``sha256``.
+        progress: Told about long work.
     """
 
     folder: Path
@@ -192,6 +195,7 @@ class Git:
     prefix: str
     environ: Mapping[str, str] = field(repr=False)
     object_format: str = "sha1"
+    progress: Progress = field(default=quiet, repr=False)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Git:
@@ -438,13 +442,19 @@ class Git:
                 for oid in few:
                     header = stdout.readline().split()
                     if len(header) != 3 or header[1] != b"blob":
-                        raise GitError(
-                            f"object {oid} is missing from the repository", hint="git fsck; git fetch --unshallow"
-                        )
+                        raise self._missing(f"object {oid}")
                     yield stdout.read(int(header[2]) + 1)[:-1]
 
         with self._talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
             yield read
+
+    def _missing(self, what: str) -> GitError:
+        if self.setting("extensions.partialClone"):
+            # Nothing is fetched on the way: what a vault says is looked at before anybody is asked for more.
+            return GitError(
+                f"{what} was left out of this clone, which is a partial one", hint="git fetch --refetch --no-filter"
+            )
+        return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
 
     def log_raw(self, commit: str, *paths: str) -> Iterator[RawChange]:
         """
@@ -453,22 +463,23 @@ class Git:
         Merges are not compared with their parents. The order is a topological one that follows from the
         history alone.
         """
-        output = self.run(
+        command = [
             "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order", "--full-history",
             "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %ct", commit, "--",
             *(":(top,literal)" + self.prefix + path for path in paths),
-        )  # fmt: skip
-        commit_id, stamp = "", 0
-        fields = iter(output.decode(errors="surrogateescape").split("\0"))
-        for item in fields:
-            text = item.lstrip("\n")
-            if text.startswith("\x01"):
-                commit_id, _, seconds = text[1:].strip().partition(" ")
-                stamp = int(seconds)
-            elif text.startswith(":"):
-                _old_mode, _new_mode, old, new, _status = text[1:].split(" ")
-                path = next(fields)[len(self.prefix) :]
-                yield RawChange(commit_id, stamp, path, _present(old), _present(new))
+        ]  # fmt: skip
+        with self._reading(command) as stdout:
+            commit_id, stamp = "", 0
+            fields = _fields(stdout)
+            for item in fields:
+                text = item.lstrip("\n")
+                if text.startswith("\x01"):
+                    commit_id, _, seconds = text[1:].strip().partition(" ")
+                    stamp = int(seconds)
+                elif text.startswith(":"):
+                    _old_mode, _new_mode, old, new, _status = text[1:].split(" ")
+                    path = next(fields)[len(self.prefix) :]
+                    yield RawChange(commit_id, stamp, path, _present(old), _present(new))
 
     def commits(self, *revisions: str) -> Iterator[CommitChanges]:
         """
@@ -529,20 +540,28 @@ class Git:
     @contextlib.contextmanager
     def _talking(self, *command: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         """Run git, give its stdin and stdout, and end it."""
+        with self._started(command, stderr=subprocess.DEVNULL) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            _widen(process.stdout)
+            yield process.stdin, process.stdout
+
+    @contextlib.contextmanager
+    def _started(self, command: Sequence[str], *, stderr: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """Start git with pipes to its stdin and stdout, and end it."""
         process = subprocess.Popen(
             ["git", *command],
             cwd=self.folder,
             env=self.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             bufsize=_BUFFER,
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        _widen(process.stdout)
         try:
-            yield process.stdin, process.stdout
+            yield process
         finally:
             process.stdout.close()
             if process.poll() is None:
@@ -565,7 +584,7 @@ class Git:
             while not answer.endswith(end):
                 chunk = _some(stdout)
                 if not chunk:
-                    raise GitError(f"tree {new} is missing from the repository", hint="git fsck; git fetch --unshallow")
+                    raise self._missing(f"tree {new}")
                 answer += chunk
             listing = answer.removesuffix(end).partition(b"\n")[2]
             fields = listing.decode(errors="surrogateescape").split("\0")[:-1]
@@ -653,31 +672,57 @@ class Git:
 
     # --- writing ----------------------------------------------------------------------------------------
 
-    def write_tree(self, base: str | None, files: Mapping[str, bytes | None]) -> str:
+    def write_tree(self, base: str | None, files: Iterable[tuple[str, bytes | None]]) -> str:
         """
         Write blobs and trees for *base* with *files* changed, and return the id of the tree.
 
         Args:
             base: The commit to start from, or None for an empty tree.
-            files: New content by path in the vault; None removes the file.
+            files: New content by path in the vault, taken one by one; None removes the file.
         """
-        stream = [b"feature done\ncommit refs/keyvault/scratch\ncommitter x <x> 0 +0000\ndata 0\n"]
-        if base:
-            stream.append(b"from " + base.encode() + b"\n")
-        for path, content in files.items():
-            name = _quoted(self.prefix + path)
-            if content is None:
-                stream.append(b"D " + name + b"\n")
-            else:
-                stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
-        # The scratch branch exists inside fast-import only. A reset that names no commit takes it back without
-        # a look at the references of the repository, so that no lock of theirs is left when git is killed.
-        stream.append(b'ls ""\n\nreset refs/keyvault/scratch\n\ndone\n')
-        output = self.run("fast-import", "--quiet", "--cat-blob-fd=1", stdin=b"".join(stream)).decode()
+        with self._feeding("fast-import", "--quiet", "--cat-blob-fd=1") as (stdin, ended):
+            stdin.write(b"feature done\ncommit refs/keyvault/scratch\ncommitter x <x> 0 +0000\ndata 0\n")
+            if base:
+                stdin.write(b"from " + base.encode() + b"\n")
+            for path, content in files:
+                name = _quoted(self.prefix + path)
+                if content is None:
+                    stdin.write(b"D " + name + b"\n")
+                else:
+                    stdin.write(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
+            # The scratch branch exists inside fast-import only. A reset that names no commit takes it back without
+            # a look at the references of the repository, so that no lock of theirs is left when git is killed.
+            stdin.write(b'ls ""\n\nreset refs/keyvault/scratch\n\ndone\n')
+            output = ended().decode()
         oid = output.partition("\t")[0].rpartition(" ")[2]
         if not _OID.fullmatch(oid):
             raise GitError(f"fast-import gave no tree: {printable(output[:100])!r}")
         return oid
+
+    @contextlib.contextmanager
+    def _feeding(self, *command: str) -> Iterator[tuple[IO[bytes], Callable[[], bytes]]]:
+        """Run git, give its stdin and a function that waits for its end and returns its stdout; GitError as `run`."""
+        with tempfile.TemporaryFile() as errors, self._started(command, stderr=errors) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            stdin, stdout = process.stdin, process.stdout
+
+            def failed() -> GitError:
+                code = process.wait()
+                errors.seek(0)
+                return failure(command[0], errors.read().decode(errors="replace"), code)
+
+            def ended() -> bytes:
+                stdin.close()
+                output = stdout.read()
+                if process.wait():
+                    raise failed()
+                return output
+
+            try:
+                yield stdin, ended
+            except BrokenPipeError:  # git went away, and has said why
+                raise failed() from None
 
     def commit_tree(self, tree: str, parents: Sequence[str], message: str, at: datetime) -> str:
         """

@@ -8,12 +8,17 @@ version only its events are looked at, as bytes. Does not judge whether the hist
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import msgspec
 
 from keyvault.errors import GitError
+from keyvault.progress import told
 from keyvault.repo.git import Git
+
+#: How many versions of records are read at once.
+_VERSIONS_AT_ONCE = 2_000
 
 
 class _Events(msgspec.Struct):
@@ -40,20 +45,29 @@ def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, li
             "this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)"
         )
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
-    versions = [change for change in git.log_raw(commit, *folders) if change.new and change.path in present]
+    changes = told(git.log_raw(commit, *folders), git.progress, "reading history")
+    versions = (change for change in changes if change.new and change.path in present)
     first: dict[str, dict[bytes, tuple[str, int]]] = {}
     final: dict[str, list[bytes]] = {}
-    for version, data in zip(versions, git.blobs(str(change.new) for change in versions), strict=True):
-        marks = _marks(data)
-        known = first.setdefault(version.path, {})
-        for mark in marks:
-            known.setdefault(mark, (version.commit, version.committed_at))
-        if version.new == present[version.path]:
-            final[version.path] = marks
-    merged = [path for path in present if path not in final]  # a version that only a merge made
-    for path, data in zip(merged, git.blobs(present[path] for path in merged), strict=True):
-        final[path] = _marks(data)
-    return {path: [first.get(path, {}).get(mark) for mark in marks] for path, marks in final.items()}
+    writers: dict[str, tuple[str, int]] = {}
+    with git.blob_reader() as read:
+        while few := list(itertools.islice(versions, _VERSIONS_AT_ONCE)):
+            for version, data in zip(few, read([str(change.new) for change in few]), strict=True):
+                marks = _marks(data)
+                known = first.setdefault(version.path, {})
+                writer = writers.setdefault(version.commit, (version.commit, version.committed_at))
+                for mark in marks:
+                    known.setdefault(mark, writer)
+                if version.new == present[version.path]:
+                    final[version.path] = marks
+        merged = [path for path in present if path not in final]  # a version that only a merge made
+        for path, data in zip(merged, read([present[path] for path in merged]), strict=True):
+            final[path] = _marks(data)
+    found = {}
+    for path in list(final):
+        known = first.pop(path, {})  # let go of as soon as the list is made
+        found[path] = [known.get(mark) for mark in final.pop(path)]
+    return found
 
 
 def _marks(data: bytes) -> list[bytes]:

@@ -18,8 +18,10 @@ import hashlib
 import json
 import os
 import random
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
+from keyvault.progress import told
 from keyvault.repo.git import Git, TreeChange, is_oid
 from keyvault.repo.vault import Draft, Repository
 
@@ -103,7 +106,7 @@ def _apply_once(repository: Repository, make: Make) -> Applied:
 
 def _write(git: Git, base: str | None, draft: Draft) -> str:
     _check_clean(git, base, draft.files)
-    tree = git.write_tree(base, draft.files)
+    tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
 
 
@@ -190,7 +193,7 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
 
 
 def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
-    tree = git.write_tree(base, draft.files)
+    tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
 
 
@@ -205,27 +208,46 @@ def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -
         begun = journal.stat().st_mtime
     except OSError as error:
         raise GitError(f"cannot write to {git.git_dir}: {error.strerror}") from None
-    try:
-        git.move_branch(branch, old=old, new=new, reason=reason)
-    except GitError:
-        # Git can fail after it has moved the branch, such as on a full disk: then the commit stands.
-        if git.resolve(branch) != new:
-            journal.unlink(missing_ok=True)
-            raise
-    # Git says nothing where it could not remove a lock of its own; it would be in the way of the next run.
-    for lock in _ref_locks(git, branch):
-        _remove_stale(lock, begun)
-    try:
-        warnings = _follow(git, old, new)
-    except (GitError, OSError) as error:
-        # The commit stands. The journal stays too, so that the next run brings the work tree along; it says
-        # that this one did not die, so a lock that stands in the way is somebody else's.
-        with contextlib.suppress(OSError):
-            _write_durably(journal, json.dumps({**entry, "ended": True}).encode())
-        why = error.message if isinstance(error, GitError) else f"{error.strerror}"
-        return (f"the commit is made, but index and work tree do not follow yet: {why}",)
-    journal.unlink(missing_ok=True)
+    with _uninterrupted():
+        try:
+            git.move_branch(branch, old=old, new=new, reason=reason)
+        except GitError:
+            # Git can fail after it has moved the branch, such as on a full disk: then the commit stands.
+            if git.resolve(branch) != new:
+                journal.unlink(missing_ok=True)
+                raise
+        # Git says nothing where it could not remove a lock of its own; it would be in the way of the next run.
+        for lock in _ref_locks(git, branch):
+            _remove_stale(lock, begun)
+        try:
+            warnings = _follow(git, old, new)
+        except (GitError, OSError) as error:
+            # The commit stands. The journal stays too, so that the next run brings the work tree along; it says
+            # that this one did not die, so a lock that stands in the way is somebody else's.
+            with contextlib.suppress(OSError):
+                _write_durably(journal, json.dumps({**entry, "ended": True}).encode())
+            why = error.message if isinstance(error, GitError) else f"{error.strerror}"
+            return (f"the commit is made, but index and work tree do not follow yet: {why}",)
+        journal.unlink(missing_ok=True)
     return warnings
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """
+    Let Ctrl-C do nothing for a moment, neither here nor in git.
+
+    From the branch's move on the commit stands, so "interrupted" would not be true; what is left to do is short.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it is the main thread that Ctrl-C reaches
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        # None stands for a handler that was not set by Python, which cannot be put back.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) -> None:
@@ -234,9 +256,9 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
         return
     _wait_for_index(git)
     known = {entry.path: entry.oid for entry in git.tree(base, *files)} if base else {}
-    staged, target_of = _index(git), _targets(git)
+    (staged, _), target_of = _index(git), _targets(git)
     dirty = []
-    for path, content in files.items():
+    for path, content in told(files.items(), git.progress, "checking files", len(files)):
         target = target_of(git.prefix + path)
         plain = target is not None and not target.is_symlink()
         present = _hash_file(git, target, known.get(path)) if target and plain else "a link"
@@ -262,19 +284,26 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
     """
     if git.root is None:
         return ()
-    index, updates, skipped = _index(git), [], []
+    index, left_out = _index(git)
+    updates, unseen, skipped = [], [], []
     target_of = _targets(git)
     pending: list[tuple[TreeChange, Path]] = []
+    changes = git.changes(old, new)
     # What leaves goes first: a folder may become a file, a link a folder.
-    for change in sorted(git.changes(old, new), key=lambda change: change.after is not None):
+    changes.sort(key=lambda change: change.after is not None)
+    for change in told(changes, git.progress, "comparing files", len(changes)):
         path, before, after = change.path, change.before, change.after
+        target = target_of(path)
+        # In a sparse checkout most files are in the index alone, and so is what joins them.
+        absent = path in left_out or (before is None and path.rpartition("/")[0] in left_out)
+        absent = absent and target is not None and not os.path.lexists(target)
         if index.get(path) not in (before, after):
             skipped.append(path)
         elif index.get(path) != after or before == after:
             updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
-        if change.mode == "160000":
+            unseen += [f"{path}\0"] if absent and after else []
+        if absent or change.mode == "160000":
             continue  # as git does: the index names the submodule's commit, its folder is left alone
-        target = target_of(path)
         present = _hash_file(git, target, before or after) if target else "behind a link"
         if target is None or present not in (before, after):
             skipped.append(path)
@@ -282,7 +311,7 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
             _remove(git, target)
         elif present != after or before == after:
             pending.append((change, target))
-    contents = git.blobs(str(change.after) for change, _ in pending)
+    contents = told(git.blobs(str(change.after) for change, _ in pending), git.progress, "writing files", len(pending))
     written = [
         (_write_beside(target, data, change.mode), target, change.mode)
         for (change, target), data in zip(pending, contents, strict=True)
@@ -292,19 +321,53 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
     for beside, target, _ in written:
         beside.replace(target)
     if updates:
-        _wait_for_index(git)
-        git.run("update-index", "-z", "--index-info", stdin="".join(updates).encode(errors="surrogateescape"))
+        _update_index(git, updates, unseen)
     names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
     return (f"left as it is in the work tree, since it was changed there: {names}",) if skipped else ()
 
 
-def _index(git: Git) -> dict[str, str]:
-    output = git.run("ls-files", "--stage", "-z", "--full-name", ":/").decode(errors="surrogateescape")
-    entries = {}
+def _update_index(git: Git, updates: Sequence[str], unseen: Sequence[str]) -> None:
+    """Bring *updates* into the index, and note of the paths *unseen* that they are not in the work tree."""
+    _wait_for_index(git)
+    lines = "".join(updates).encode(errors="surrogateescape")
+    if not unseen:
+        git.run("update-index", "-z", "--index-info", stdin=lines)
+        return
+    # Git needs two steps for it. A run that died between them would leave an index that says that files were removed.
+    index, lock = git.git_dir / "index", git.git_dir / "index.lock"
+    try:
+        with lock.open("xb") as file:
+            file.write(index.read_bytes())
+    except FileExistsError:
+        raise _held(lock) from None
+    try:
+        own = {"GIT_INDEX_FILE": str(lock)}
+        git.run("update-index", "-z", "--index-info", stdin=lines, extra=own)
+        paths = "".join(unseen).encode(errors="surrogateescape")
+        git.run("update-index", "-z", "--skip-worktree", "--stdin", stdin=paths, extra=own)
+        lock.replace(index)
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _index(git: Git) -> tuple[dict[str, str], set[str]]:
+    """
+    Return the id of each file of the index by its path, and the paths that a sparse checkout has left out.
+
+    A folder is among these where all its files are.
+    """
+    output = git.run("ls-files", "-t", "--stage", "-z", "--full-name", ":/").decode(errors="surrogateescape")
+    entries, left_out, folders = {}, set(), set()
     for line in output.split("\0")[:-1]:
         meta, _, path = line.partition("\t")
-        entries[path] = meta.split(" ")[1]
-    return entries
+        tag, _mode, oid, _stage = meta.split(" ")
+        entries[path] = oid
+        if tag == "S":
+            left_out.add(path)
+        else:
+            folders.add(path.rpartition("/")[0])
+    left_out |= {folder for path in left_out if (folder := path.rpartition("/")[0]) not in folders}
+    return entries, left_out
 
 
 def _targets(git: Git) -> Callable[[str], Path | None]:
@@ -473,10 +536,14 @@ def _wait_for_index(git: Git) -> None:
     deadline = time.monotonic() + STALE_WAIT
     while lock.exists():
         if time.monotonic() > deadline:
-            raise GitError(
-                f"another git process is at work here: it holds {lock}", hint="wait for it; if there is none, remove it"
-            )
+            raise _held(lock)
         time.sleep(0.05)
+
+
+def _held(lock: Path) -> GitError:
+    return GitError(
+        f"another git process is at work here: it holds {lock}", hint="wait for it; if there is none, remove it"
+    )
 
 
 def _remove_stale(lock: Path, begun: float) -> None:

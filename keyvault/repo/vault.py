@@ -20,6 +20,7 @@ from keyvault.core.events import Event
 from keyvault.core.keys import Key, VaultState, let_go
 from keyvault.core.text import printable
 from keyvault.errors import GitError, RecordError
+from keyvault.progress import told
 from keyvault.repo.git import Git, TreeEntry
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
 
@@ -127,7 +128,8 @@ class Repository:
         policy, recipients = None, None
         keys: dict[str, Key] = {}
         folded: dict[str, str] = {}
-        for entry, data in zip(wanted, self.git.blobs(entry.oid for entry in wanted), strict=True):
+        contents = told(self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted))
+        for entry, data in zip(wanted, contents, strict=True):
             if entry.path == config.FILE:
                 self._configs = {commit: data}
                 policy = config.read_policy(data)

@@ -22,15 +22,16 @@ from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
 from keyvault.site.documents import (
     EventCommits,
+    HistoryDocument,
     HistoryKey,
     discovery_document,
-    history_document,
+    history_entries,
     history_key,
     history_schema,
     is_shown,
     public_pem,
 )
-from keyvault.site.feeds import atom_feed, sitemap, upcoming
+from keyvault.site.feeds import SITEMAP_MAX, atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
 from keyvault.site.pages import Pages, Renderer, Templates, any_touched
 from keyvault.site.spread import spread
@@ -71,13 +72,15 @@ def build(
         RenderError: A template is broken, a path cannot be, or two things claim one path.
         LeakError: A private member was about to be published.
     """
-    seen: dict[str, str] = {}
+    # By hash: the folded paths of a large site take as much memory as the paths.
+    seen: dict[int, str] = {}
     for path, data in _files(state, commits, templates, earlier):
         check_path(path)
         folded = path.casefold()
-        if folded in seen:
-            raise RenderError(f"two files of the site claim one path: {seen[folded]} and {path}")
-        seen[folded] = path
+        other = seen.get(hash(folded))
+        if other is not None and other.casefold() == folded:
+            raise RenderError(f"two files of the site claim one path: {other} and {path}")
+        seen[hash(folded)] = path
         yield path, data
 
 
@@ -128,39 +131,31 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
     # Templates of a vault may show of other sets what ours don't.
     pages = Pages(state, commits, renderer, touched if templates.trusted else None)
 
-    def of_set(name: str) -> list[File]:
+    def of_set(name: str) -> tuple[list[File], bytes]:
         # Inspected where it is made: the wall takes its share of all cores, too.
-        return list(_inspected(chain(_key_files(pages.sets[name]), pages.of_set(name))))
+        files = list(_inspected(chain(_key_files(pages.sets[name]), pages.of_set(name))))
+        return files, history_entries(history_key(key, commits) for key in pages.sets[name])
 
-    fresh = [name for name in pages.sets if touched is None or name in touched]
-    old = (
-        (path, None)
-        for name, keys in pages.sets.items()
-        if touched is not None and name not in touched
-        for path in paths_of_set(name, keys)
-    )
-    listed = []
+    listed: list[str] = []
     for path, data in _inspected(pages):
-        listed.append(path)
+        if path.endswith("index.html"):
+            listed.append(path)
         yield path, data
-    yield from chain(chain.from_iterable(spread(of_set, fresh)), old)
-    listed += chain.from_iterable(paths_of_set(name, keys) for name, keys in pages.sets.items())
-    urls = [
-        f"{state.policy.site.url}/{path.removesuffix('index.html')}" for path in listed if path.endswith("index.html")
-    ]
-    history = _history(pages.sets, commits, earlier)
+    history = HistoryDocument(state)
+    made_anew = spread(of_set, [name for name in pages.sets if touched is None or name in touched])
+    for name, keys in pages.sets.items():
+        if earlier is None or name in earlier.touched:
+            files, entries = next(made_anew)
+            yield from files
+        else:
+            entries = history_entries(earlier.history[key.kid] for key in keys)
+            yield from ((path, None) for path in paths_of_set(name, keys))
+        history.add(entries)
+        if len(listed) < SITEMAP_MAX:
+            listed += (path for path in paths_of_set(name, keys) if path.endswith("index.html"))
+    made_anew.close()
+    urls = [f"{state.policy.site.url}/{path.removesuffix('index.html')}" for path in listed]
     yield from _inspected(_rest(state, renderer, history, coming, urls, extensionless))
-
-
-def _history(sets: Mapping[str, Sequence[Key]], commits: EventCommits, earlier: Earlier | None) -> list[HistoryKey]:
-    """Return what history.json says of every key."""
-    return [
-        history_key(key, file_stem(key.kid), commits)
-        if earlier is None or name in earlier.touched
-        else earlier.history[key.kid]
-        for name, keys in sets.items()
-        for key in keys
-    ]
 
 
 def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
@@ -186,15 +181,15 @@ def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
 def _rest(
     state: VaultState,
     renderer: Renderer,
-    history: list[HistoryKey],
+    history: HistoryDocument,
     coming: Sequence[Transition],
     urls: Sequence[str],
     extensionless: Sequence[str],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield what lists all keys or all pages, and what hosts and robots read."""
-    yield "history.json", history_document(state, history)
+    yield "history.json", history.finish()
     yield "history.schema.json", history_schema()
-    yield "feed.atom", atom_feed(state, history)
+    yield "feed.atom", atom_feed(state)
     yield "upcoming.ics", calendar(coming, state)
     yield from renderer.assets.items()
     yield "sitemap.xml", sitemap(urls)

@@ -8,15 +8,20 @@ Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from keyvault.core.events import Event
-from keyvault.core.jwk import PublicJWK, pretty
+from keyvault.core.jwk import PublicJWK, file_stem, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.policy import WELL_KNOWN, Policy
+
+#: Before each line of a key in the list of history.json, and between two keys.
+_INDENT = b"\n    "
+_BETWEEN = b"," + _INDENT
 
 #: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
 EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
@@ -106,8 +111,8 @@ def shown_sets(state: VaultState) -> dict[str, tuple[Key, ...]]:
     return {name: keys for name, keys in shown.items() if keys or (name in state.sets and state.sets[name].rendered)}
 
 
-def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:
-    """Return the public form of *key* and its life; *stem* names its files on the site."""
+def history_key(key: Key, commits: EventCommits) -> HistoryKey:
+    """Return the public form of *key* and its life."""
     public = key.public
     written = commits.get(key.path, ())
     return HistoryKey(
@@ -123,19 +128,40 @@ def history_key(key: Key, stem: str, commits: EventCommits) -> HistoryKey:
             for index, event in enumerate(key.events)
         ],
         crv=None if isinstance(public.crv, msgspec.UnsetType) else public.crv,
-        jwk=f"keys/{stem}.json",
+        jwk=f"keys/{file_stem(key.kid)}.json",
     )
 
 
-def history_document(state: VaultState, keys: list[HistoryKey]) -> bytes:
-    """Return history.json."""
-    site = state.policy.site
-    sets = [
-        HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
-        for name, key_set in state.sets.items()
-        if key_set.rendered
-    ]
-    return pretty(History(1, site.title, site.url, state.commit, sets, keys))
+def history_entries(keys: Iterable[HistoryKey]) -> bytes:
+    """Return *keys* as they stand in the list of history.json."""
+    return _BETWEEN.join(pretty(key).rstrip(b"\n").replace(b"\n", _INDENT) for key in keys)
+
+
+class HistoryDocument:
+    """history.json, put together piece by piece: that of a large vault is larger than all else in memory."""
+
+    def __init__(self, state: VaultState) -> None:
+        site = state.policy.site
+        sets = [
+            HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
+            for name, key_set in state.sets.items()
+            if key_set.rendered
+        ]
+        empty = pretty(History(1, site.title, site.url, state.commit, sets, []))
+        self._data = io.BytesIO()
+        self._data.write(empty.removesuffix(b"]\n}\n"))
+        self._between = _INDENT
+
+    def add(self, entries: bytes) -> None:
+        """Add what `history_entries` made of the keys of one set."""
+        if entries:
+            self._data.write(self._between + entries)
+            self._between = _BETWEEN
+
+    def finish(self) -> bytes:
+        """Return the whole; nothing can be added after that."""
+        self._data.write(b"]\n}\n" if self._between == _INDENT else b"\n  ]\n}\n")
+        return self._data.getvalue()
 
 
 def read_history(data: bytes) -> dict[str, HistoryKey]:

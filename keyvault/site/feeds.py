@@ -7,16 +7,17 @@ Sources: RFC 4287 (Atom), RFC 4151 (tag URIs), sitemaps.org protocol 0.9.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.sax.saxutils import escape
 
+from keyvault.core.jwk import file_stem
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import Transition, outlook
 from keyvault.core.text import printable
-from keyvault.site.documents import HistoryKey, is_shown
+from keyvault.site.documents import is_shown, iso
 
 #: What a feed reader is given; history.json has everything.
 ENTRIES_MAX = 200
@@ -30,19 +31,23 @@ _ATOM = "http://www.w3.org/2005/Atom"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
 
-def atom_feed(state: VaultState, history: Iterable[HistoryKey]) -> bytes:
+def atom_feed(state: VaultState) -> bytes:
     """Return the newest events as an Atom feed, one entry an event, newest first."""
     site = state.policy.site
     events = heapq.nlargest(
         ENTRIES_MAX,
-        ((event.at, key.set, key.kid, index, key) for key in history for index, event in enumerate(key.events)),
+        (
+            (event.at, key.set, key.kid, index, key)
+            for key in state.keys.values()
+            for index, event in enumerate(key.events)
+        ),
         key=lambda item: item[:4],
     )
     host = urlsplit(site.url).hostname or "localhost"
     feed = Element("feed", xmlns=_ATOM)
     _text(feed, "title", site.title)
     _text(feed, "id", f"{site.url}/feed.atom")
-    _text(feed, "updated", events[0][0] if events else "1970-01-01T00:00:00Z")
+    _text(feed, "updated", iso(events[0][0]) if events else "1970-01-01T00:00:00Z")
     SubElement(feed, "link", rel="self", type="application/atom+xml", href=f"{site.url}/feed.atom")
     SubElement(feed, "link", rel="alternate", type="text/html", href=f"{site.url}/")
     _text(SubElement(feed, "author"), "name", site.title)
@@ -50,10 +55,11 @@ def atom_feed(state: VaultState, history: Iterable[HistoryKey]) -> bytes:
         event = key.events[index]
         entry = SubElement(feed, "entry")
         _text(entry, "title", f"{set_name}: {event.event} {kid[:16]}")
-        _text(entry, "id", f"tag:{host},{key.events[0].at[:10]}:{kid}/{index}")
-        _text(entry, "updated", at)
-        SubElement(entry, "link", rel="alternate", type="text/html", href=f"{site.url}/{str(key.jwk)[:-5]}/index.html")
-        words = [f"Key {kid} of {set_name} ({key.alg}): {event.event}", event.reason, event.note, event.forced]
+        _text(entry, "id", f"tag:{host},{iso(key.events[0].at)[:10]}:{kid}/{index}")
+        _text(entry, "updated", iso(at))
+        page = f"{site.url}/keys/{file_stem(kid)}/index.html"
+        SubElement(entry, "link", rel="alternate", type="text/html", href=page)
+        words = [f"Key {kid} of {set_name} ({key.public.alg}): {event.event}", event.reason, event.note, event.forced]
         _text(entry, "summary", "; ".join(word for word in words if word))
     return _document(feed)
 

@@ -11,7 +11,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from keyvault.errors import RenderError
@@ -26,11 +26,12 @@ Result = TypeVar("Result")
 CHUNK = 32
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
     """
     Yield what *work* makes of each of *items*, in order.
 
-    A worker does no more than its next chunk ahead: memory does not grow with the number of items.
+    A worker does no more than its next chunk ahead: memory does not grow with the number of items. Closing the
+    generator ends the workers.
 
     Args:
         work: A function without side effects; its results can be pickled.
@@ -51,6 +52,9 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
     context = get_context("fork")
     workers = []
     readers = []
+    # What is there is shared memory as long as nobody walks through it, which is what the collector does.
+    gc.collect()
+    gc.freeze()
     try:
         for number in range(count):
             reader, writer = context.Pipe(duplex=False)
@@ -77,6 +81,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
         for worker in workers:
             worker.terminate()
             worker.join()
+        gc.unfreeze()
 
 
 def _serve(
@@ -86,7 +91,6 @@ def _serve(
     # Ctrl-C reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.freeze()  # what was there before is shared memory as long as nobody walks through it
     reader.close()
     for chunk in chunks:
         results: list[Result] = []

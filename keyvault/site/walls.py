@@ -37,7 +37,10 @@ def inspect(path: str, data: bytes) -> None:
     Raises:
         LeakError: It does, or it is JSON by its name and cannot be read.
     """
-    text = data.decode(errors="replace")
+    try:
+        text, readable = data.decode(), True
+    except UnicodeDecodeError:
+        text, readable = data.decode(errors="replace"), False
     _inspect_text(path, text, "private key material")
     if "&" in text or "\\" in text:
         plain = text
@@ -50,7 +53,7 @@ def inspect(path: str, data: bytes) -> None:
         _inspect_text(path, plain, "escaped private key material")
     named = path.endswith((".json", "openid-configuration"))
     if named or text.lstrip()[:1] in ("{", "["):
-        _inspect_json(path, data, named=named)
+        _inspect_json(path, text if readable else None, named=named)
 
 
 def _inspect_text(path: str, text: str, what: str) -> None:
@@ -61,7 +64,7 @@ def _inspect_text(path: str, text: str, what: str) -> None:
         raise LeakError(f"{path} holds {what}: nothing was written")
 
 
-def _inspect_json(path: str, data: bytes, *, named: bool) -> None:
+def _inspect_json(path: str, text: str | None, *, named: bool) -> None:
     def look(pairs: list[tuple[str, object]]) -> None:
         # Sees every object, the duplicates of a member too, and keeps nothing of it.
         for name, _ in pairs:
@@ -69,7 +72,7 @@ def _inspect_json(path: str, data: bytes, *, named: bool) -> None:
                 raise LeakError(f"{path} holds the private member {name!r}: nothing was written")
 
     try:
-        json.loads(data.decode(), object_pairs_hook=look)
+        json.loads("" if text is None else text, object_pairs_hook=look)
     except (ValueError, RecursionError):
         # A JWK Set may stand at a path of any name; a style sheet may begin with a bracket, too.
         if named:
