@@ -90,7 +90,7 @@ class Again:
         commits = repository.event_commits(self._commit, earlier.touched)
         for key in others:
             events = earlier.history[key.kid].events
-            commits[key.path] = [(event.commit, 0) if event.commit else None for event in events]
+            commits[key.path] = tuple((event.commit, 0) if event.commit else None for event in events)
         return state, build(state, commits, self._templates, earlier)
 
     def _earlier(self) -> Earlier | None:

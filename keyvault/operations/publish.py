@@ -15,17 +15,17 @@ import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from keyvault.core.keys import VaultState
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GateError, UsageError
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
-from keyvault.operations.site import counted, site_files
+from keyvault.operations.site import about, counted, site_files
 from keyvault.publish.folder import HISTORY, MARKERS, check_output, holds, is_kept, paths_below, write_site
 
 if TYPE_CHECKING:
@@ -61,9 +61,19 @@ class Published:
 
 @dataclass(frozen=True)
 class _Site:
-    """A rendered site: its folder, its paths in the order of writing, and what of it verifiers read."""
+    """
+    A rendered site.
 
-    state: VaultState
+    Attributes:
+        commit: What it shows.
+        max_age: How long hosts say that a JWK Set may be kept.
+        folder: Where it lies.
+        paths: Its files, in the order of writing.
+        documents: What of it verifiers read.
+    """
+
+    commit: str
+    max_age: timedelta
     folder: Path
     paths: list[str]
     documents: frozenset[str]
@@ -74,7 +84,7 @@ class _Site:
     def headers(self, path: str) -> dict[str, str]:
         from keyvault.site.headers import headers
 
-        return headers(path, max_age=self.state.policy.site.max_age)
+        return headers(path, max_age=self.max_age)
 
 
 def publish(
@@ -172,19 +182,21 @@ def _to_folder(
     context: Context, output: Path, *, revision: str, dry_run: bool, force: bool, keep: Sequence[str]
 ) -> Published:
     state, files = site_files(context, revision=revision)
+    commit, total = state.commit, about(state)
+    del state  # that of a large vault is let go of while its site is still written
     live: str | None = None
 
     def gate() -> None:
         nonlocal live
         mark = output / HISTORY
         live = live_commit(mark.read_bytes() if mark.is_file() else None)
-        _check_gate(context, str(output), live, state.commit, force=force)
+        _check_gate(context, str(output), live, commit, force=force)
 
     paths: set[str] = set()
     uploaded: list[str] = []
 
     def noted() -> Iterator[tuple[str, bytes]]:
-        for path, data in counted(context, state, files):
+        for path, data in counted(context, total, files):
             paths.add(path)
             if not holds(output / path, data):
                 uploaded.append(path)
@@ -207,7 +219,7 @@ def _to_folder(
             progress=context.progress,
         )
     deleted = sorted(path for path in before - paths if not is_kept(path, keep))
-    return Published(state.commit, live, len(paths), uploaded, deleted)
+    return Published(commit, live, len(paths), uploaded, deleted)
 
 
 # --- an object store ----------------------------------------------------------------------------------------
@@ -217,16 +229,18 @@ def _render(context: Context, folder: Path, revision: str) -> _Site:
     from keyvault.site.build import discovery, jwk_sets
 
     state, files = site_files(context, revision=revision)
+    commit, total, max_age = state.commit, about(state), state.policy.site.max_age
     documents = [path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs]
+    del state
     paths: list[str] = []
 
     def noted() -> Iterator[tuple[str, bytes]]:
-        for path, data in counted(context, state, files):
+        for path, data in counted(context, total, files):
             paths.append(path)
             yield path, data
 
     write_site(noted(), folder, progress=context.progress)
-    return _Site(state, folder, paths, frozenset(documents))
+    return _Site(commit, max_age, folder, paths, frozenset(documents))
 
 
 def _to_store(
@@ -236,7 +250,7 @@ def _to_store(
 
     with tempfile.TemporaryDirectory(prefix="keyvault-") as folder:
         site = _render(context, Path(folder) / "site", revision)
-        commit = site.state.commit
+        commit = site.commit
         there = store.listing()
         mark = store.read(HISTORY) if HISTORY in there else None
         live = live_commit(mark.data if mark else None)
@@ -331,18 +345,20 @@ def _to_branch(
     # A site has no folder of a vault: its paths count from the top.
     git = replace(context.repository.git, prefix="")
     state, files = site_files(context, revision=revision)
+    rendered, total = state.commit, about(state)
+    del state
     remote = Remote.of(git, f"refs/heads/{name}")
     old = remote.fetch()
     entries = {entry.path: entry for entry in git.tree(old)} if old else {}
     history = entries.get(HISTORY)
     live = live_commit(next(git.blobs([history.oid])) if history else None)
     _check_ours(remote.name, entries, live, keep)
-    _check_gate(context, remote.name, live, state.commit, force=force)
+    _check_gate(context, remote.name, live, rendered, force=force)
     site: dict[str, None] = {}
     kept: list[str] = []
 
     def noted() -> Iterator[tuple[str, bytes]]:
-        for path, data in counted(context, state, files):
+        for path, data in counted(context, total, files):
             site[path] = None
             yield path, data
         kept.extend(path for path in entries if path not in site and is_kept(path, keep))
@@ -352,9 +368,9 @@ def _to_branch(
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
     deleted = sorted(path for path in entries if path not in written)
-    published = Published(state.commit, live, len(site), uploaded, deleted)
+    published = Published(rendered, live, len(site), uploaded, deleted)
     if not dry_run and (uploaded or deleted):
         # One commit without a parent: the history of a site is that of the vault.
-        commit = git.commit_tree(tree, [], f"Publish {state.commit}\n", context.now.replace(microsecond=0))
+        commit = git.commit_tree(tree, [], f"Publish {rendered}\n", context.now.replace(microsecond=0))
         remote.replace(commit, old=old)
     return published

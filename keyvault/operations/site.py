@@ -90,9 +90,8 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
     protected, commit = context.repository.folder, context.repository.head(revision)
     templates = _templates(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time
-        state, files = _all_files(context, commit, templates)
         return commit, write_site(
-            counted(context, state, files), output, protected=protected, progress=context.progress
+            _all_counted(context, commit, templates), output, protected=protected, progress=context.progress
         )
     again = Again(context, output, commit, templates)
     if (written := again.unchanged()) is not None:
@@ -101,25 +100,38 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
         state, changes = planned
         with contextlib.suppress(StaleError):  # somebody was at the folder: all is made again
             return commit, write_site(
-                counted(context, state, changes),
+                counted(context, about(state), changes),
                 output,
                 protected=protected,
                 stamps=again.stamps,
                 known=again.known,
                 progress=context.progress,
             )
-    state, files = _all_files(context, commit, templates)
     return commit, write_site(
-        counted(context, state, files), output, protected=protected, stamps=again.stamps, progress=context.progress
+        _all_counted(context, commit, templates),
+        output,
+        protected=protected,
+        stamps=again.stamps,
+        progress=context.progress,
     )
+
+
+def _all_counted(context: Context, commit: str, templates: Templates) -> Iterator[tuple[str, bytes]]:
+    # Nothing here keeps the state: that of a large vault is let go of while its site is still written.
+    state, files = _all_files(context, commit, templates)
+    return counted(context, about(state), files)
 
 
 Data = TypeVar("Data", bytes, bytes | None)
 
 
-def counted(context: Context, state: VaultState, files: Iterable[tuple[str, Data]]) -> Iterator[tuple[str, Data]]:
-    """Yield *files*, the site of *state*, and tell how far it is."""
-    total = 2 * len(state.keys) + 2 * len(state.sets) + 10
+def about(state: VaultState) -> int:
+    """Return about how many files the site of *state* has."""
+    return 3 * len(state.keys) + 2 * len(state.sets) + 20
+
+
+def counted(context: Context, total: int, files: Iterable[tuple[str, Data]]) -> Iterator[tuple[str, Data]]:
+    """Yield *files*, about *total* of them, and tell how far it is."""
     for done, item in enumerate(files, 1):
         if done % 100 == 0:
             context.progress("rendering", done, max(total, done))

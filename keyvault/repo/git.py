@@ -449,7 +449,7 @@ class Git:
             yield read
 
     def _missing(self, what: str) -> GitError:
-        if self.setting("extensions.partialClone"):
+        if any(name.startswith("remote.") and name.endswith(".promisor") for _, name, _ in self._configuration):
             # Nothing is fetched on the way: what a vault says is looked at before anybody is asked for more.
             return GitError(
                 f"{what} was left out of this clone, which is a partial one", hint="git fetch --refetch --no-filter"

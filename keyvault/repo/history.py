@@ -21,6 +21,10 @@ from keyvault.repo.git import Git
 _VERSIONS_AT_ONCE = 2_000
 
 
+#: Which commit wrote each event of a record, as (id, committed at); None where only a merge brought it.
+EventWriters = tuple[tuple[str, int] | None, ...]
+
+
 class _Events(msgspec.Struct):
     """The part of a record that is looked at."""
 
@@ -30,7 +34,7 @@ class _Events(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Events)
 
 
-def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, list[tuple[str, int] | None]]:
+def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, EventWriters]:
     """
     Return the commit that first held each event, as (id, committed at), by the path of the record below *folders*.
 
@@ -63,10 +67,12 @@ def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, li
         merged = [path for path in present if path not in final]  # a version that only a merge made
         for path, data in zip(merged, read([present[path] for path in merged]), strict=True):
             final[path] = _marks(data)
-    found = {}
+    found: dict[str, EventWriters] = {}
+    shared: dict[EventWriters, EventWriters] = {}
     for path in list(final):
-        known = first.pop(path, {})  # let go of as soon as the list is made
-        found[path] = [known.get(mark) for mark in final.pop(path)]
+        known = first.pop(path, {})  # let go of as soon as its events are told
+        told_by = tuple(known.get(mark) for mark in final.pop(path))
+        found[path] = shared.setdefault(told_by, told_by)  # of thousands of keys, few differ
     return found
 
 

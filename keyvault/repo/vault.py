@@ -22,6 +22,7 @@ from keyvault.core.text import printable
 from keyvault.errors import GitError, RecordError
 from keyvault.progress import told
 from keyvault.repo.git import Git, TreeEntry
+from keyvault.repo.history import EventWriters, event_commits
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
 
 KEYS = "keys.enc"
@@ -177,11 +178,9 @@ class Repository:
         if old in self._configs:
             self._configs = {new: self._configs[old]}
 
-    def event_commits(
-        self, commit: str, sets: Collection[str] | None = None
-    ) -> dict[str, list[tuple[str, int] | None]]:
+    def event_commits(self, commit: str, sets: Collection[str] | None = None) -> dict[str, EventWriters]:
         """
-        Return which commit wrote each event, as (id, committed at) lists by the path of the record.
+        Return which commit wrote each event, by the path of the record.
 
         Args:
             commit: The newest commit that is looked at.
@@ -190,8 +189,6 @@ class Repository:
         Raises:
             GitError: History was cut off (a shallow clone).
         """
-        from keyvault.repo.history import event_commits
-
         return event_commits(self.git, commit, [KEYS] if sets is None else [f"{KEYS}/{name}" for name in sorted(sets)])
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key, VaultState, forget_life
 from keyvault.core.planning import Transition
-from keyvault.core.policy import CONFIGURATION, WELL_KNOWN
+from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, SitePolicy
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
@@ -37,6 +39,9 @@ from keyvault.site.pages import Pages, Renderer, Templates, any_touched
 from keyvault.site.spread import spread
 from keyvault.site.views import newest_instant
 from keyvault.site.walls import inspect
+
+#: What a worker does at a time, and holds in memory.
+SETS_A_PART = 32
 
 #: A file of the site: its path, and its bytes, or None where they are those of an earlier site.
 File = tuple[str, bytes | None]
@@ -74,7 +79,9 @@ def build(
     """
     # By hash: the folded paths of a large site take as much memory as the paths.
     seen: dict[int, str] = {}
-    for path, data in _files(state, commits, templates, earlier):
+    files = _files(state, commits, templates, earlier)
+    del state, commits, earlier  # they let go of a large vault when its pages are made
+    for path, data in files:
         check_path(path)
         folded = path.casefold()
         other = seen.get(hash(folded))
@@ -115,7 +122,6 @@ def check_path(path: str) -> None:
 def _files(state: VaultState, commits: EventCommits, templates: Templates, earlier: Earlier | None) -> Iterator[File]:
     """Yield every file, inspected."""
     touched = None if earlier is None else earlier.touched
-    coming = upcoming(state, newest_instant(state))
     extensionless = []
     for path, data in _inspected(_jwk_sets(state, touched)):
         yield path, data
@@ -125,24 +131,22 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
         yield path, data
         if not path.endswith(".json"):
             extensionless.append(path)
+    coming = upcoming(state, newest_instant(state))
     # A set that was symmetric once has keys that stand on no page, in no drawing and in no feed.
     state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
     renderer = Renderer(templates)
     # Templates of a vault may show of other sets what ours don't.
     pages = Pages(state, commits, renderer, touched if templates.trusted else None)
 
-    def of_set(name: str) -> tuple[list[File], bytes]:
-        # Inspected where it is made: the wall takes its share of all cores, too.
-        files = list(_inspected(chain(_key_files(pages.sets[name]), pages.of_set(name))))
-        return files, history_entries(history_key(key, commits) for key in pages.sets[name])
-
     listed: list[str] = []
     for path, data in _inspected(pages):
         if path.endswith("index.html"):
             listed.append(path)
         yield path, data
-    history = HistoryDocument(state)
-    made_anew = spread(of_set, [name for name in pages.sets if touched is None or name in touched])
+    history, lists = HistoryDocument(state), list(_inspected(_lists(state, coming)))
+    for key in state.keys.values():
+        forget_life(key)  # workers work it out anew
+    made_anew = spread(_Maker(templates), _parts(state, commits, pages.sets, touched))
     for name, keys in pages.sets.items():
         if earlier is None or name in earlier.touched:
             files, entries = next(made_anew)
@@ -154,8 +158,53 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
         if len(listed) < SITEMAP_MAX:
             listed += (path for path in paths_of_set(name, keys) if path.endswith("index.html"))
     made_anew.close()
-    urls = [f"{state.policy.site.url}/{path.removesuffix('index.html')}" for path in listed]
-    yield from _inspected(_rest(state, renderer, history, coming, urls, extensionless))
+    site = state.policy.site
+    del state, commits, earlier, coming, pages, made_anew  # history.json is as large as a vault
+    yield from _inspected([("history.json", history.finish())])
+    yield from lists
+    urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
+    yield from _inspected(_for_hosts(site, renderer, urls, extensionless))
+
+
+class _Part(NamedTuple):
+    """Some sets of a vault, with all that their pages show."""
+
+    state: VaultState
+    commits: EventCommits
+
+
+def _parts(
+    state: VaultState, commits: EventCommits, sets: Mapping[str, Sequence[Key]], touched: Collection[str] | None
+) -> Iterator[_Part]:
+    """Yield parts of *state*, of a few of *sets* each; of those that are *touched*, which is None for all."""
+    names = [name for name in sets if touched is None or name in touched]
+    for start in range(0, len(names), SETS_A_PART):
+        few = names[start : start + SETS_A_PART]
+        policy = replace(
+            state.policy, sets={name: state.policy.sets[name] for name in few if name in state.policy.sets}
+        )
+        keys = {key.kid: key for name in few for key in sets[name]}
+        written = {path: commits[path] for key in keys.values() if (path := key.path) in commits}
+        yield _Part(VaultState(state.commit, policy, keys), written)
+
+
+class _Maker:
+    """Makes the files of sets, and what history.json says of them."""
+
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self._templates)
+
+    def __call__(self, part: _Part) -> Iterator[tuple[list[File], bytes]]:
+        """Yield the files of each set of *part*, inspected, with its entries of history.json."""
+        pages = Pages(part.state, part.commits, self._renderer)
+        for name, keys in pages.sets.items():
+            # Inspected where it is made: the wall takes its share of all cores, too.
+            files = list(_inspected(chain(_key_files(keys), pages.of_set(name))))
+            yield files, history_entries(history_key(key, part.commits) for key in keys)
 
 
 def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
@@ -178,24 +227,22 @@ def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
         yield f"keys/{stem}.pem", pem
 
 
-def _rest(
-    state: VaultState,
-    renderer: Renderer,
-    history: HistoryDocument,
-    coming: Sequence[Transition],
-    urls: Sequence[str],
-    extensionless: Sequence[str],
-) -> Iterator[tuple[str, bytes]]:
-    """Yield what lists all keys or all pages, and what hosts and robots read."""
-    yield "history.json", history.finish()
+def _lists(state: VaultState, coming: Sequence[Transition]) -> Iterator[tuple[str, bytes]]:
+    """Yield what programs are told of all keys, but history.json."""
     yield "history.schema.json", history_schema()
     yield "feed.atom", atom_feed(state)
     yield "upcoming.ics", calendar(coming, state)
+
+
+def _for_hosts(
+    site: SitePolicy, renderer: Renderer, urls: Sequence[str], extensionless: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield what pages load, and what hosts and robots read."""
     yield from renderer.assets.items()
     yield "sitemap.xml", sitemap(urls)
     yield ".nojekyll", b""
-    yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {state.policy.site.url}/sitemap.xml\n".encode()
-    yield "_headers", headers_file(max_age=state.policy.site.max_age, json_paths=extensionless, assets=renderer.assets)
+    yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n".encode()
+    yield "_headers", headers_file(max_age=site.max_age, json_paths=extensionless, assets=renderer.assets)
 
 
 def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
 from __future__ import annotations
 
 import base64
-import io
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +22,9 @@ from keyvault.core.policy import WELL_KNOWN, Policy
 #: Before each line of a key in the list of history.json, and between two keys.
 _INDENT = b"\n    "
 _BETWEEN = b"," + _INDENT
+
+#: How much of history.json is kept in memory before it is whole, in bytes.
+_SPOOLED = 1 << 22
 
 #: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
 EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
@@ -138,7 +141,7 @@ def history_entries(keys: Iterable[HistoryKey]) -> bytes:
 
 
 class HistoryDocument:
-    """history.json, put together piece by piece: that of a large vault is larger than all else in memory."""
+    """history.json, put together piece by piece, and on the disk: that of a large vault is larger than all else."""
 
     def __init__(self, state: VaultState) -> None:
         site = state.policy.site
@@ -148,7 +151,7 @@ class HistoryDocument:
             if key_set.rendered
         ]
         empty = pretty(History(1, site.title, site.url, state.commit, sets, []))
-        self._data = io.BytesIO()
+        self._data = tempfile.SpooledTemporaryFile(_SPOOLED)  # noqa: SIM115 - closed when it is read
         self._data.write(empty.removesuffix(b"]\n}\n"))
         self._between = _INDENT
 
@@ -160,8 +163,10 @@ class HistoryDocument:
 
     def finish(self) -> bytes:
         """Return the whole; nothing can be added after that."""
-        self._data.write(b"]\n}\n" if self._between == _INDENT else b"\n  ]\n}\n")
-        return self._data.getvalue()
+        with self._data as file:
+            file.write(b"]\n}\n" if self._between == _INDENT else b"\n  ]\n}\n")
+            file.seek(0)
+            return file.read()
 
 
 def read_history(data: bytes) -> dict[str, HistoryKey]:

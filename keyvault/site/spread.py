@@ -1,110 +1,144 @@
 """
 Spread the work on many pages over all cores.
 
-Each worker is a fork of this process: it has the vault and the parsed templates already. Where a process cannot
-be forked safely (all systems but Linux), and for little work, all is done here; the result is the same.
+Workers are new processes of this program that are given their work part by part, and hold no more than that: a fork of
+this one would hold, once it has looked at it, the vault a second time. For little work all is done here; the result is
+the same.
 """
 
 from __future__ import annotations
 
-import gc
 import os
+import pickle
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
 
 from keyvault.errors import RenderError
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Items that a worker does at a time: what it holds in memory, and the least that is worth a worker.
-CHUNK = 32
+#: Fewer items than this are not worth the start of a worker.
+LEAST = 4
+
+#: What a worker runs. Its path is that of this process, however that came to be.
+_BOOT = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from keyvault.site.spread import serve; serve()"
+)
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+def spread(work: Callable[[Item], Iterable[Result]], items: Iterable[Item]) -> Generator[Result, None, None]:
     """
     Yield what *work* makes of each of *items*, in order.
 
-    A worker does no more than its next chunk ahead: memory does not grow with the number of items. Closing the
-    generator ends the workers.
+    A worker is given its next item when what it made of the one before was taken: memory does not grow with the number
+    of items. Closing the generator ends the workers.
 
     Args:
-        work: A function without side effects; its results can be pickled.
-        items: What it is called with.
+        work: Without side effects; it, the items and the results can be pickled.
+        items: What it is called with, taken when a worker is free.
 
     Raises:
         Exception: What *work* raised.
         RenderError: A worker was killed.
     """
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    count = min(_cores(), len(chunks))
-    if count < 2 or sys.platform != "linux":
-        yield from map(work, items)
+    waiting = iter(items)
+    first = list(islice(waiting, LEAST))
+    waiting = chain(first, waiting)
+    cores = _cores() if len(first) == LEAST and sys.executable else 1
+    if cores < 2:
+        for item in waiting:
+            yield from work(item)
         return
-    # Loaded only here: a small site needs none of it.
-    from multiprocessing import get_context
-
-    context = get_context("fork")
-    workers = []
-    readers = []
-    # What is there is shared memory as long as nobody walks through it, which is what the collector does.
-    gc.collect()
-    gc.freeze()
+    workers: list[subprocess.Popen[bytes]] = []
     try:
-        for number in range(count):
-            reader, writer = context.Pipe(duplex=False)
-            readers.append(reader)
-            worker = context.Process(
-                target=_serve, args=(work, chunks[number::count], reader, writer), daemon=True, name="render"
-            )
-            worker.start()
-            workers.append(worker)
-            writer.close()
-        for number in range(len(chunks)):
-            try:
-                results, error = readers[number % count].recv()
-            except EOFError:
-                raise RenderError(
-                    "a worker was killed before it was done", hint="is there too little memory? Render again"
-                ) from None
-            yield from results
-            if error is not None:
-                raise error
+        for item in islice(waiting, cores):
+            workers.append(_started(work))
+            _give(workers[-1], item)
+        yield from _shared_out(workers, waiting)
+    except BrokenPipeError:
+        raise _killed() from None
     finally:
-        for reader in readers:
-            reader.close()
         for worker in workers:
-            worker.terminate()
-            worker.join()
-        gc.unfreeze()
+            worker.kill()
+        for worker in workers:
+            worker.communicate()
 
 
-def _serve(
-    work: Callable[[Item], Result], chunks: Sequence[Sequence[Item]], reader: Connection, writer: Connection
-) -> None:
-    """Do *chunks* one after the other in a worker, and send what became of each."""
+def _started(work: object) -> subprocess.Popen[bytes]:
+    # Isolated: a module in the folder where somebody works, such as a vault, is none of this program's.
+    command = [sys.executable, "-I", *["-O"] * sys.flags.optimize, *["-B"] * sys.flags.dont_write_bytecode]
+    if sys.pycache_prefix is not None:
+        command += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    worker = subprocess.Popen(  # noqa: S603 - this program itself
+        [*command, "-c", _BOOT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # Identities and passphrases are for nobody else.
+        env={name: value for name, value in os.environ.items() if not name.startswith("KEYVAULT_")},
+    )
+    package = Path(__file__).resolve().parents[2]
+    _give(worker, [*filter(None, sys.path), str(package)])
+    _give(worker, work)
+    return worker
+
+
+def _shared_out(workers: Iterable[subprocess.Popen[bytes]], waiting: Iterator[object]) -> Iterator[Result]:
+    """Yield what *workers*, each busy with an item, make of it by turns, and give them those that are still *waiting*."""
+    busy = deque(workers)
+    while busy:
+        worker = busy.popleft()
+        assert worker.stdout is not None
+        try:
+            results, error = pickle.load(worker.stdout)  # noqa: S301 - from a process of our own
+        except (EOFError, pickle.UnpicklingError):
+            raise _killed() from None
+        if error is None:
+            for item in islice(waiting, 1):
+                _give(worker, item)
+                busy.append(worker)
+        yield from results
+        if error is not None:
+            raise error
+
+
+def _give(worker: subprocess.Popen[bytes], item: object) -> None:
+    assert worker.stdin is not None
+    pickle.dump(item, worker.stdin, pickle.HIGHEST_PROTOCOL)
+    worker.stdin.flush()
+
+
+def _killed() -> RenderError:
+    return RenderError("a worker was killed before it was done", hint="is there too little memory? Render again")
+
+
+def serve() -> None:
+    """Be a worker: read what is to be done from stdin, and write what became of it to stdout."""
     # Ctrl-C reaches the whole group; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    reader.close()
-    for chunk in chunks:
-        results: list[Result] = []
-        error = None
-        try:
-            results.extend(map(work, chunk))
-        except Exception as raised:
-            error = raised
-        try:
-            writer.send((results, error))
-        except BrokenPipeError:  # nobody wants the rest
-            return
-        if error is not None:
-            return
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # what a library has to say is no result
+    try:
+        work = pickle.load(source)  # noqa: S301 - from the process that started this one
+        while True:
+            item = pickle.load(source)  # noqa: S301 - as above
+            results: list[object] = []
+            error = None
+            try:
+                results.extend(work(item))
+            except Exception as raised:
+                error = raised
+            pickle.dump((results, error), target, pickle.HIGHEST_PROTOCOL)
+            target.flush()
+    except (EOFError, BrokenPipeError):  # the parent is done, or has ended
+        os._exit(0)
 
 
 def _cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -524,3 +525,24 @@ def test_the_real_clock_is_read(tmp_path: Path) -> None:
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"nothing to do\n"
+
+
+@pytest.mark.parametrize("module", ["typer", "keyvault.cli.main"])
+def test_ctrl_c_while_modules_are_loaded(module: str, tmp_path: Path) -> None:
+    """One line and 130, like at any other time."""
+    hook = f"""
+import sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+from keyvault.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", hook], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (130, b"", "keyvault: error: interrupted\n")

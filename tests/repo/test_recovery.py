@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,9 @@ from keyvault.operations import rotation
 from keyvault.repo import sync
 from keyvault.repo.git import Git
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
+
+#: Says whether a program that is started now hears Ctrl-C.
+ASK_SIGINT = "import signal; print('ignored' if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else 'heard')"
 
 
 class Died(BaseException):
@@ -67,6 +72,50 @@ def test_death_before_the_branch_moved(vault: Vault, crash: Callable[..., None])
     assert vault.status == []
     assert len(vault.log) == 2
     assert leftovers(vault) == []
+
+
+def test_ctrl_c_after_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit stands, so the command ends its work, and says what it did; git does not hear the signal either."""
+    follow = sync._follow
+
+    def interrupted(*arguments: Any) -> tuple[str, ...]:
+        os.kill(os.getpid(), signal.SIGINT)
+        told = subprocess.run([sys.executable, "-c", ASK_SIGINT], capture_output=True, check=True).stdout
+        assert told.decode().strip() == "ignored"
+        return follow(*arguments)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sync, "_follow", interrupted)
+    assert rotate(vault) == vault.head
+
+    assert (vault.status, leftovers(vault)) == ([], [])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_before_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has happened."""
+    commit_tree, before = Git.commit_tree, vault.head
+
+    def interrupted(*arguments: Any) -> str:
+        made = commit_tree(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(Git, "commit_tree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rotate(vault)
+
+    assert (vault.head, vault.status, leftovers(vault)) == (before, [], [])
+
+
+def test_in_a_thread(vault: Vault) -> None:
+    """A program may change a vault in a thread of its own, which no signal reaches."""
+    commits = []
+    thread = threading.Thread(target=lambda: commits.append(rotate(vault)))
+    thread.start()
+    thread.join()
+
+    assert commits == [vault.head]
 
 
 def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from keyvault.errors import LeakError, RenderError
 from keyvault.operations.site import default_templates
+from keyvault.site import build as build_module
 from keyvault.site import spread as module
 from keyvault.site.build import build
 from keyvault.site.pages import Templates
-from keyvault.site.spread import CHUNK, spread
+from keyvault.site.spread import LEAST, spread
 from tests.golden.cases import CASES, load, rendered, stored
 
-MANY = list(range(10 * CHUNK + 3))
-needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+MANY = list(range(20))
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -31,98 +33,187 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return count
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, len(MANY)])
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The workers that are started, whether they run or have ended."""
+    started: list[subprocess.Popen[bytes]] = []
+    start = module._started
+
+    def noting(work: object) -> subprocess.Popen[bytes]:
+        started.append(start(work))
+        return started[-1]
+
+    monkeypatch.setattr(module, "_started", noting)
+    return started
+
+
+# What workers do must be found by its name in another process.
+
+
+def twice(item: int) -> Iterator[int]:
+    yield item
+    yield item * 2
+
+
+def process(_item: int) -> list[int]:
+    return [os.getpid()]
+
+
+def environment(_item: int) -> list[dict[str, str]]:
+    return [dict(os.environ)]
+
+
+def printing(item: int) -> list[int]:
+    print("what a library has to say")
+    return [item]
+
+
+def failing(item: int) -> Iterator[int]:
+    yield item
+    if item == 5:
+        raise LeakError("x.json holds it", hint="look")
+    yield item
+
+
+@dataclass
+class Killed:
+    """Work whose process is killed, unless that is *spared*."""
+
+    spared: int
+
+    def __call__(self, item: int) -> list[int]:
+        if item == 7 and os.getpid() != self.spared:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [item]
+
+
+@dataclass
+class Noting:
+    """Work that leaves a file for each item, and makes more of it than a pipe holds."""
+
+    folder: Path
+
+    def __call__(self, item: int) -> list[bytes]:
+        (self.folder / str(item)).touch()
+        return [bytes(200_000)]
+
+
+@pytest.mark.parametrize("count", [0, 1, LEAST - 1, LEAST, LEAST + 1, len(MANY)])
 def test_results_come_in_order(cores: int, count: int) -> None:
     """One core or many, little work or much: the same results in the same order."""
-    assert list(spread(lambda item: item * 2, MANY[:count])) == [item * 2 for item in MANY[:count]]
+    assert list(spread(twice, MANY[:count])) == [result for item in MANY[:count] for result in (item, item * 2)]
 
 
-@needs_fork
 def test_work_is_done_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With three cores three processes work, and none of them is this one."""
+    """With three cores three processes work, and none of them is this one; for little work it is."""
     monkeypatch.setattr(module, "_cores", lambda: 3)
-    by = set(spread(lambda _: os.getpid(), MANY))
+    by = set(spread(process, MANY))
 
     assert len(by) == 3
     assert os.getpid() not in by
+    assert set(spread(process, MANY[: LEAST - 1])) == {os.getpid()}
 
 
-def test_an_error_comes_where_it_happened(cores: int) -> None:
+def test_a_program_that_nobody_can_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python lives in another program, all is done here."""
+    monkeypatch.setattr(module, "_cores", lambda: 3)
+    monkeypatch.setattr(sys, "executable", "")
+
+    assert set(spread(process, MANY)) == {os.getpid()}
+
+
+def test_a_worker_runs_nothing_of_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Modules in the folder where somebody works are not loaded, whatever they are called."""
+    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.chdir(tmp_path)
+    for name in ("pickle", "signal", "sitecustomize", "jinja2"):
+        (tmp_path / f"{name}.py").write_text("import pathlib\npathlib.Path('loaded').touch()\n")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+
+    assert len(list(spread(twice, MANY))) == 2 * len(MANY)
+    assert not (tmp_path / "loaded").exists()
+
+
+def test_a_worker_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities and passphrases are for nobody else."""
+    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.setenv("KEYVAULT_IDENTITY", "a canary")
+    monkeypatch.setenv("KEYVAULT_PASSPHRASE", "a canary")
+
+    for environ in spread(environment, MANY):
+        assert "a canary" not in environ.values()
+
+
+def test_what_is_printed_is_no_result(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Results go through stdout, so nothing else does."""
+    monkeypatch.setattr(module, "_cores", lambda: 2)
+
+    assert list(spread(printing, MANY)) == MANY
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_comes_where_it_happened(cores: int, workers: list[subprocess.Popen[bytes]]) -> None:
     """What was made before it is yielded; then it is raised with its message, its hint and its exit code."""
-
-    def work(item: int) -> int:
-        if item == 2 * CHUNK + 5:
-            raise LeakError("x.json holds it", hint="look")
-        return item
-
-    results = spread(work, MANY)
-    before = MANY[: 2 * CHUNK + 5]
+    results = spread(failing, MANY)
+    before = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
 
     assert [next(results) for _ in before] == before
     with pytest.raises(LeakError, match="holds it") as caught:
         next(results)
     assert (caught.value.message, caught.value.hint) == ("x.json holds it", "look")
-    assert multiprocessing.active_children() == []
+    assert all(worker.returncode is not None for worker in workers)
 
 
-@needs_fork
-def test_a_worker_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_killed_is_told(
+    monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]
+) -> None:
     """The kernel may kill a worker for want of memory: that is an error, never a site with less in it."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
-    me = os.getpid()
-
-    def work(item: int) -> int:
-        if item == 3 * CHUNK and os.getpid() != me:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return item
 
     with pytest.raises(RenderError, match="worker"):
-        list(spread(work, MANY))
-    assert multiprocessing.active_children() == []
+        list(spread(Killed(os.getpid()), MANY))
+    assert len(workers) == 2
+    assert all(worker.returncode is not None for worker in workers)
 
 
-@needs_fork
-def test_who_stops_early_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_stops_early_leaves_no_worker(
+    monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
     """A render that fails halfway, or is interrupted, ends its workers."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
     # More than a pipe holds: neither worker can be done before its results are read.
-    results = spread(lambda _: bytes(20_000), MANY)
+    results = spread(Noting(tmp_path), MANY)
     next(results)
-    assert len(multiprocessing.active_children()) == 2
-    results.close()  # type: ignore[attr-defined]  # a generator, called an iterator
-    assert multiprocessing.active_children() == []
+    assert [worker.poll() for worker in workers] == [None, None]
+    results.close()
+    assert all(worker.returncode is not None for worker in workers)
 
 
-@needs_fork
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A worker waits until its chunk is taken: it does not run ahead of whoever writes."""
+    """A worker waits until its results are taken: it does not run ahead of whoever writes."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
-
-    def work(item: int) -> bytes:
-        (tmp_path / str(item)).touch()
-        return bytes(20_000)
-
-    results = spread(work, MANY)
+    results = spread(Noting(tmp_path), MANY)
     next(results)
     for _ in range(20):
         time.sleep(0.02)
-    # Per worker: one chunk taken or in the pipe, and one that waits to be sent.
-    assert len(list(tmp_path.iterdir())) <= 4 * CHUNK
+    # Per worker: one item taken, and one whose results wait to be sent.
+    assert len(list(tmp_path.iterdir())) <= 4
     assert len(list(results)) == len(MANY) - 1
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_site_is_the_same_on_any_number_of_cores(case: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, and path by path; here each set is a chunk of its own."""
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(build_module, "SETS_A_PART", 1)
+    monkeypatch.setattr(module, "LEAST", 1)
 
     assert rendered(case) == stored(case)
 
 
-@needs_fork
 def test_private_material_in_a_page_of_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second wall stands in the workers, too."""
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(build_module, "SETS_A_PART", 1)
+    monkeypatch.setattr(module, "LEAST", 1)
     monkeypatch.setattr(module, "_cores", lambda: 2)
     ours = default_templates()
     templates = Templates(ours, {"key.html": ours["key.html"].replace(b"Life", b"-----BEGIN PRIVATE KEY-----")})

@@ -191,10 +191,10 @@ def leak_into_pem(lab: Lab, monkeypatch: pytest.MonkeyPatch, secret: str) -> Non
 def leak_into_history(lab: Lab, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     """Break the first wall: history.json carries the sealed private half."""
 
-    def leaking(state: Any, history: Any) -> bytes:
-        return pretty({"keys": [json.loads(pretty(key)) for key in state.keys.values()]})
+    def leaking(shown: Any) -> bytes:
+        return pretty({"kids": [key.kid for key in shown], "private": {"ciphertext": secret}})
 
-    monkeypatch.setattr(build_module, "history_document", leaking)
+    monkeypatch.setattr(build_module, "history_entries", leaking)
 
 
 def leak_into_page(lab: Lab, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:

@@ -1,0 +1,152 @@
+"""Clones that hold only a part: a sparse checkout stays one, and of a partial clone it is said how to complete it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.errors import GitError
+from keyvault.operations import keys, rotation
+from keyvault.repo.git import Git
+from tests.vaults import HOUR, Vault, make_vault
+
+
+@pytest.fixture
+def sparse(vault: Vault) -> Vault:
+    """Return a vault whose work tree holds one of its two sets."""
+    vault.git("update-index", "-q", "--refresh")  # git removes no file that it has not looked at
+    vault.git("sparse-checkout", "set", "--cone", "keys.enc/id-token")
+    assert not (vault.folder / "keys.enc" / "access-token").exists()
+    return vault.wait(HOUR)
+
+
+def rotate(vault: Vault, *names: str) -> None:
+    done = rotation.rotate(vault.context(), names, forced="a drill")
+    assert done.commit == vault.head
+    assert done.warnings == ()
+
+
+def left_out(vault: Vault) -> list[str]:
+    """Return the paths that the index has and the work tree does not."""
+    lines = vault.git("ls-files", "-t").splitlines()
+    return [line.removeprefix("S ") for line in lines if line.startswith("S ")]
+
+
+def committed(vault: Vault, folder: str) -> list[str]:
+    return vault.git("ls-tree", "-r", "--name-only", "HEAD", folder + "/").splitlines()
+
+
+@pytest.mark.parametrize("names", [["access-token"], ["id-token"], []])
+def test_what_is_left_out_stays_so(sparse: Vault, names: Sequence[str]) -> None:
+    """The new key of a set that is left out is so too, and nothing seems to be removed."""
+    rotate(sparse, *names)
+
+    assert sparse.status == []
+    assert left_out(sparse) == committed(sparse, "keys.enc/access-token")
+    assert not (sparse.folder / "keys.enc" / "access-token").exists()
+    for path in committed(sparse, "keys.enc/id-token"):
+        assert (sparse.folder / path).read_text() == sparse.git("show", f"HEAD:{path}") + "\n"
+
+
+def test_the_rest_can_be_brought_back(sparse: Vault) -> None:
+    """After a rotation the whole work tree is that of the commit."""
+    rotate(sparse)
+    sparse.git("sparse-checkout", "disable")
+
+    assert sparse.status == []
+    assert left_out(sparse) == []
+    assert all((sparse.folder / path).is_file() for path in committed(sparse, "keys.enc"))
+
+
+def test_a_file_that_is_there_is_kept_up(sparse: Vault) -> None:
+    """Somebody who fetched a file by hand gets its new content."""
+    key = sparse.active("access-token")
+    sparse.write(key.path, sparse.git("show", f"HEAD:{key.path}") + "\n")
+    rotate(sparse)
+
+    assert (sparse.folder / key.path).read_text() == sparse.git("show", f"HEAD:{key.path}") + "\n"
+    assert sparse.status == []
+
+
+def test_a_new_set_is_there(sparse: Vault) -> None:
+    """A set without files is in no part that was left out."""
+    keys.add_set(sparse.context(), "refresh", spec=key_spec("ES256"))
+
+    assert sparse.status == []
+    assert all((sparse.folder / path).is_file() for path in committed(sparse, "keys.enc/refresh"))
+
+
+def test_a_changed_file_is_not_written_over(sparse: Vault) -> None:
+    """What somebody put in the place of a file that is left out stops a rotation."""
+    path = sparse.active("access-token").path
+    sparse.write(path, "mine\n")
+    before = sparse.head
+    with pytest.raises(GitError, match="uncommitted changes"):
+        rotate(sparse)
+
+    assert sparse.head == before
+    assert (sparse.folder / path).read_text() == "mine\n"
+
+
+def test_death_between_the_two_steps(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is the old one or the new one; the next run finishes what was begun."""
+
+    class Died(BaseException):
+        """Stands for the end of a process."""
+
+    run = Git.run
+
+    def dying(self: Git, *arguments: str, **options: Any) -> bytes:
+        if "--skip-worktree" in arguments:
+            raise Died
+        return run(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "run", dying)
+        with pytest.raises(Died):
+            rotate(sparse)
+    rotate(sparse.wait(HOUR))
+
+    assert sparse.status == []
+    assert left_out(sparse) == committed(sparse, "keys.enc/access-token")
+    assert not list(sparse.git_dir.glob("*.lock.lock"))
+
+
+def test_a_lock_of_somebody_else(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds the index meanwhile keeps it; the next run brings the work tree along."""
+    lock, changes = sparse.git_dir / "index.lock", Git.changes
+
+    def locking(self: Git, old: str | None, new: str) -> Any:
+        lock.touch()
+        return changes(self, old, new)
+
+    monkeypatch.setattr(Git, "changes", locking)
+    done = rotation.rotate(sparse.context(), [], forced="a drill")
+    monkeypatch.undo()
+
+    assert "do not follow yet: another git process is at work here" in done.warnings[-1]
+    assert lock.read_bytes() == b""
+    lock.unlink()
+    rotate(sparse.wait(HOUR))
+    assert sparse.status == []
+    assert left_out(sparse) == committed(sparse, "keys.enc/access-token")
+
+
+def test_partial_clone(tmp_path: Any) -> None:
+    """Nothing is fetched on the way: the error says what is missing, and its hint brings it."""
+    vault = make_vault(tmp_path, confirm="commit")
+    bare = vault.publish_to()
+    vault.git("-C", str(bare), "config", "uploadpack.allowFilter", "true")
+    clone = vault.clone("part", "--filter=blob:none", "--sparse", source=bare.as_uri())
+    with pytest.raises(GitError, match="was left out of this clone, which is a partial one") as raised:
+        clone.state()
+
+    assert raised.value.hint == "git fetch --refetch --no-filter"
+    clone.git(*raised.value.hint.split()[1:])
+    assert clone.state().keys == vault.state().keys
+    rotate(clone.wait(HOUR))
+    assert clone.status == []
+    assert left_out(clone) == committed(clone, "keys.enc")
