@@ -91,7 +91,7 @@ def _started(work: object) -> subprocess.Popen[bytes]:
 
 
 def _shared_out(workers: Iterable[subprocess.Popen[bytes]], waiting: Iterator[object]) -> Iterator[Result]:
-    """Yield what *workers*, each busy with an item, make of it by turns, and give them those that are still *waiting*."""
+    """Yield what *workers*, each busy with an item, make of it by turns, and give them what is still *waiting*."""
     busy = deque(workers)
     while busy:
         worker = busy.popleft()
