@@ -680,10 +680,13 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="STEP", choices=[kind.name for kind in STEPS])
     parser.add_argument("--chain", action="store_true", help="only the last interrupted run is followed by a whole one")
     parser.add_argument("--output", type=Path, default=BUILD / "life.json")
+    parser.add_argument(
+        "--folder", type=Path, default=BUILD, help="where copies and sites lie, a million files of them"
+    )
     asked = parser.parse_args()
     kept = BUILD / "vaults"
     kept.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="life-", dir=BUILD))
+    folder = Path(tempfile.mkdtemp(prefix="life-", dir=asked.folder))
     world = World(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
     found: dict[str, dict[str, Any]] = {}
     try:
