@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import scale
+import sites
 from measure import FailedError, run, tell
 from world import BUILD, QUICK, World, environment
 
@@ -157,9 +158,9 @@ class Decade:
         tell(f"{self.name}: clone")
         url = f"file://{vault}"
         found["clone"] = self._timed("git", "clone", "--quiet", url, str(clone))
-        found["partial"] = self._partial(url)
         tell(f"{self.name}: gc")
         found["gc"] = self._timed("git", "-C", str(clone), "gc", "--quiet")
+        found["clones"] = self._partial(clone)
         found["packed"] = {**objects(clone), **self._commands(clone)}
         found["packs"] = [self._pack(clone, year) for year in LOOKED_AT if year * YEAR <= self.weeks]
         found["kinds"] = kinds(clone)
@@ -188,19 +189,23 @@ class Decade:
         _git(vault, "reset", "--quiet", "--hard", head)
         return found
 
-    def _partial(self, url: str) -> dict[str, Any]:
-        """Return what a clone without blobs takes, and one set checked out in it."""
-        _git(Path(url.removeprefix("file://")), "config", "uploadpack.allowFilter", "true")
-        clone = self.world.folder / f"{self.name}-partial"
-        tell(f"{self.name}: partial clone")
-        found: dict[str, Any] = self._timed(
-            "git", "clone", "--quiet", "--filter=blob:none", "--sparse", url, str(clone)
-        )
-        one = ("git", "-C", str(clone), "sparse-checkout", "set", "keys.enc/set-00000")
-        found["sparse"] = self._timed(*one)
-        found |= {"git_bytes": objects(clone)["git_bytes"]}
-        found["files"] = sum(1 for path in clone.rglob("*.json") if ".git" not in path.parts)
-        self.world.put_aside(clone)
+    def _partial(self, source: Path) -> dict[str, Any]:
+        """Return what clones take that a signer can do with, and that keyvault works in them, or does not."""
+        url = f"file://{source}"
+        _git(source, "config", "uploadpack.allowFilter", "true")
+        _git(source, "config", "uploadpack.allowAnySHA1InWant", "true")
+        found: dict[str, Any] = {}
+        for name, options in (("shallow", ["--depth=1"]), ("blobless", ["--filter=blob:none"])):
+            clone = self.world.folder / f"{self.name}-{name}"
+            tell(f"{self.name}: {name} clone")
+            found[name] = self._timed("git", "clone", "--quiet", "--sparse", *options, url, str(clone))
+            _git(clone, "sparse-checkout", "set", "keys.enc/set-00000")
+            if name == "blobless":
+                found[name]["without"] = objects(clone)["git_bytes"]
+                blobs = "git ls-tree -r --object-only HEAD | git fetch --quiet --no-tags --stdin origin"
+                found[name]["blobs"] = self._timed("sh", "-c", f"cd {clone} && {blobs}")["seconds"]
+            found[name] |= {"git_bytes": objects(clone)["git_bytes"], "status": self._keyvault(clone, "status")}
+            self.world.put_aside(clone)
         return found
 
     def _pack(self, clone: Path, year: int) -> dict[str, int]:
@@ -220,6 +225,16 @@ class Decade:
         found = weight(site)
         self.world.put_aside(site)
         return found
+
+
+def young(world: World, sets: int) -> dict[str, Any]:
+    """Return what a site of *sets* sets of three keys has, with an issuer for each 30 of them."""
+    site = sites.rendered(world, world.vault(sets, "rotated", "issuers"))
+    issuer = site / "0" / ".well-known" / "jwks.json"
+    one = site / "sets" / "set-00000" / "jwks.json"
+    keys = len(json.loads(issuer.read_bytes())["keys"])
+    found = {"sets": sets, **weight(site), "issuer_keys": keys, "issuer_bytes": issuer.stat().st_size}
+    return {**found, "set_bytes": one.stat().st_size}
 
 
 def weight(site: Path) -> dict[str, int]:
@@ -355,6 +370,7 @@ def main() -> int:
     parser.add_argument("--sets", type=int, nargs="*", default=[10, 30, 100, 300])
     parser.add_argument("--weeks", type=int, default=520)
     parser.add_argument("--layouts", action="store_true", help="measure other layouts of keys.enc, too")
+    parser.add_argument("--folder", type=Path, default=BUILD, help="where clones and sites lie")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page again")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -366,7 +382,7 @@ def main() -> int:
         return 0
     kept = BUILD / "vaults"
     kept.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="decade-", dir=BUILD))
+    folder = Path(tempfile.mkdtemp(prefix="decade-", dir=asked.folder))
     world = World(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
     try:
         for sets in asked.sets:
@@ -375,6 +391,7 @@ def main() -> int:
         if asked.layouts:
             scale.record("wide", wide(folder, 33_334))
             scale.record("long", long(folder, 100, asked.weeks))
+            scale.record("site", young(world, 1_000))
     except FailedError as error:
         tell(str(error))
         return 1
