@@ -148,12 +148,17 @@ class Decade:
         years[-1]["seconds"] = time.perf_counter() - begun
         (self.world.kept / f"{self.name}.json").write_text(json.dumps(years))
 
+    def years(self) -> list[dict[str, Any]]:
+        """Return what was told at the end of each year of making it."""
+        self.made()
+        told: list[dict[str, Any]] = json.loads((self.world.kept / f"{self.name}.json").read_text())
+        return told
+
     def measured(self) -> dict[str, Any]:
         """Return all that is measured of this size."""
         vault = self.made()
         clone = self.world.folder / f"{self.name}-clone"
-        years = json.loads((self.world.kept / f"{self.name}.json").read_text())
-        found: dict[str, Any] = {"sets": self.sets, "weeks": self.weeks, "years": years}
+        found: dict[str, Any] = {"sets": self.sets, "weeks": self.weeks, "years": self.years()}
         found["grown"] = {**objects(vault), **self._commands(vault)}
         tell(f"{self.name}: clone")
         url = f"file://{vault}"
@@ -370,6 +375,7 @@ def main() -> int:
     parser.add_argument("--sets", type=int, nargs="*", default=[10, 30, 100, 300])
     parser.add_argument("--weeks", type=int, default=520)
     parser.add_argument("--layouts", action="store_true", help="measure other layouts of keys.enc, too")
+    parser.add_argument("--only-made", action="store_true", help="clone and run nothing: how it grew is enough")
     parser.add_argument("--folder", type=Path, default=BUILD, help="where clones and sites lie")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page again")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
@@ -387,6 +393,9 @@ def main() -> int:
     try:
         for sets in asked.sets:
             one = Decade(world, sets, asked.weeks)
+            if asked.only_made:
+                scale.record("made", {str(sets): one.years()})
+                continue
             scale.record("decade", {one.name: one.measured()})
         if asked.layouts:
             scale.record("wide", wide(folder, 33_334))

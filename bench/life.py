@@ -40,6 +40,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import scale
 import sites
 from measure import tell
 from memory import Watch
@@ -50,6 +51,8 @@ NOW = "2026-04-08T02:00:00+00:00"
 CLOCKED = (
     sys.executable,
     "-c",
+    # A test of this program puts something harmful before it.
+    f"{os.environ.get('LIFE_PRELUDE', 'pass')}\n"
     "from datetime import datetime; from keyvault.cli import main; "
     f"main.clock = lambda: datetime.fromisoformat({NOW!r}); main.main()",
 )
@@ -679,6 +682,7 @@ def main() -> int:
     parser.add_argument("--strikes", type=int, default=8)
     parser.add_argument("--only", nargs="+", metavar="STEP", choices=[kind.name for kind in STEPS])
     parser.add_argument("--chain", action="store_true", help="only the last interrupted run is followed by a whole one")
+    parser.add_argument("--record", action="store_true", help="put the figures into bench/scale.json, for the page")
     parser.add_argument("--output", type=Path, default=BUILD / "life.json")
     parser.add_argument(
         "--folder", type=Path, default=BUILD, help="where copies and sites lie, a million files of them"
@@ -699,6 +703,8 @@ def main() -> int:
             asked.output.write_text(json.dumps({"sets": life.sets, "chain": asked.chain, "steps": found}, indent=1))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if asked.record:
+        scale.record("life", {str(life.sets * KEYS_A_SET): scale.life_figures(found)})
     print("\n".join(table(found)))
     harms = [
         f"{name}, Ctrl-C after {strike['at']}: {text}\n{strike['screen']}"

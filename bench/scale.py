@@ -125,14 +125,21 @@ def _git(figures: Figures) -> str:
     )
 
 
+def _made(figures: Figures) -> list[Figures]:
+    """Return all sizes that were made, those that were not measured in the end too."""
+    found = {int(sets): {"sets": int(sets), "years": years} for sets, years in figures.get("made", {}).items()}
+    found |= {int(one["sets"]): one for one in _sizes(figures)}
+    return [found[sets] for sets in sorted(found)]
+
+
 def _years(figures: Figures) -> str:
-    sizes = _sizes(figures)
-    looked_at = [pack["year"] for pack in sizes[-1]["packs"]]
+    looked_at = [pack["year"] for pack in _sizes(figures)[-1]["packs"]]
     rows = []
-    for one in sizes:
+    for one in _made(figures):
         grown = {year["week"] // 52: year["git_bytes"] for year in one["years"]}
         rows.append([f"{one['sets']:,}", "without gc", *(_bytes(grown[year]) for year in looked_at)])
-        rows.append(["", "a fresh clone", *(_bytes(pack["bytes"]) for pack in one["packs"])])
+        if "packs" in one:
+            rows.append(["", "a fresh clone", *(_bytes(pack["bytes"]) for pack in one["packs"])])
     return table(("sets", "", *(f"{year} y" for year in looked_at)), rows)
 
 
@@ -280,6 +287,7 @@ def _traffic(figures: Figures) -> str:
 
 def _life(figures: Figures) -> str:
     head = (
+        "keys",
         "step",
         "seconds",
         "together",
@@ -290,20 +298,20 @@ def _life(figures: Figures) -> str:
         "longest to end",
         "harm",
     )
-    rows = (
-        (
-            f"`{name}`",
-            _seconds(one["seconds"]),
-            f"{one['together'] or 0:,.0f} MiB",
-            str(one["states"]),
-            _seconds(one["still"]),
-            str(one["strikes"]),
-            str(one["new"]),
-            _seconds(one["ending"]),
-            "; ".join(one["harm"]) or "none",
-        )
-        for name, one in figures["life"].items()
-    )
+    rows = []
+    for keys, steps in sorted(figures["life"].items(), key=lambda item: int(item[0])):
+        for name, one in steps.items():
+            cells = (
+                _seconds(one["seconds"]),
+                f"{one['together'] or 0:,.0f} MiB",
+                str(one["states"]),
+                _seconds(one["still"]),
+                str(one["strikes"]),
+                str(one["new"]),
+                _seconds(one["ending"]),
+                "; ".join(one["harm"]) or "none",
+            )
+            rows.append((f"{int(keys):,}", f"`{name}`", *cells))
     return table(head, rows)
 
 
@@ -344,10 +352,11 @@ Line = tuple[str, Sequence[tuple[float, float]], bool]
 
 
 def _bytes_lines(figures: Figures) -> Iterator[Line]:
-    for one in reversed(_sizes(figures)):
+    for one in reversed(_made(figures)):
         grown = [(year["week"] / 52, year["git_bytes"] / 1e6) for year in one["years"] if year["week"]]
         yield f"{one['sets']} sets", grown, False
-        yield "", [(pack["year"], pack["bytes"] / 1e6) for pack in one["packs"]], True
+        if "packs" in one:
+            yield "", [(pack["year"], pack["bytes"] / 1e6) for pack in one["packs"]], True
 
 
 def _lines(figures: Figures) -> list[Line]:
