@@ -400,7 +400,7 @@ def main() -> int:
         if asked.layouts:
             scale.record("wide", wide(folder, 33_334))
             scale.record("long", long(folder, 100, asked.weeks))
-            scale.record("site", young(world, 1_000))
+            scale.record("site", young(world, 3_334))
     except FailedError as error:
         tell(str(error))
         return 1
