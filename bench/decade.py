@@ -399,7 +399,7 @@ def main() -> int:
             scale.record("decade", {one.name: one.measured()})
         if asked.layouts:
             scale.record("wide", wide(folder, 33_334))
-            scale.record("long", long(folder, 100, asked.weeks))
+            scale.record("long", long(folder, 25, asked.weeks))
             scale.record("site", young(world, 3_334))
     except FailedError as error:
         tell(str(error))
