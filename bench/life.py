@@ -48,14 +48,28 @@ from world import BUILD, QUICK, World, environment
 
 #: When the active keys of the kept vaults have reached the end of their cryptoperiod: everything is due, once.
 NOW = "2026-04-08T02:00:00+00:00"
-CLOCKED = (
-    sys.executable,
-    "-c",
-    # A test of this program puts something harmful before it.
-    f"{os.environ.get('LIFE_PRELUDE', 'pass')}\n"
-    "from datetime import datetime; from keyvault.cli import main; "
-    f"main.clock = lambda: datetime.fromisoformat({NOW!r}); main.main()",
-)
+#: What the installed command does, under a clock that stands still. CLOCKED of world.py loads the modules first, outside
+#: of what answers Ctrl-C in the start; here the clock is set as soon as its module is loaded.
+_CLOCKED = f"""
+import importlib.util, sys
+class Clock:
+    def find_spec(self, name, path=None, target=None):
+        if name == "keyvault.cli.main":
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            load = spec.loader.exec_module
+            def exec_module(module):
+                from datetime import datetime
+                load(module)
+                module.clock = lambda: datetime.fromisoformat({NOW!r})
+            spec.loader.exec_module = exec_module
+            return spec
+sys.meta_path.insert(0, Clock())
+from keyvault.__main__ import main
+main()
+"""
+#: A test of this program puts something harmful before it.
+CLOCKED = (sys.executable, "-c", os.environ.get("LIFE_PRELUDE", "") + _CLOCKED)
 #: After one rotation each set has three: next, active and retiring.
 KEYS_A_SET = 3
 #: What a shell reports for a process that Ctrl-C ended, and how one ends which Python has not yet taken the signal of.
