@@ -48,8 +48,8 @@ from world import BUILD, QUICK, World, environment
 
 #: When the active keys of the kept vaults have reached the end of their cryptoperiod: everything is due, once.
 NOW = "2026-04-08T02:00:00+00:00"
-#: What the installed command does, under a clock that stands still. CLOCKED of world.py loads the modules first, outside
-#: of what answers Ctrl-C in the start; here the clock is set as soon as its module is loaded.
+#: What the installed command does, under a clock that stands still. CLOCKED of world.py loads the modules first,
+#: outside of what answers Ctrl-C in the start; here the clock is set as soon as its module is loaded.
 _CLOCKED = f"""
 import importlib.util, sys
 class Clock:
