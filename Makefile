@@ -8,6 +8,8 @@ SLOW_JOBS ?= 2
 UPGRADE ?=
 # `make fuzz RUNS=10000` is a quick look.
 RUNS ?= 1000000
+LIFE ?=
+DECADE ?=
 # `make screenshots README=--readme` also takes the one in the README.
 README ?=
 
@@ -24,7 +26,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast sweep interop lint bench fuzz mutation screenshots lock clean help prepare
+.PHONY: demo test test-fast sweep interop lint bench life decade fuzz mutation screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -53,6 +55,13 @@ lint: $(VENV)/installed  ## Check style, format and types
 bench: $(VENV)/bencher  ## Measure ours and others' programs, and write docs/performance.md
 	bench/prepare
 	$(BIN)/python bench/run.py
+
+# Hours, on 100,000 keys: `make life LIFE='--keys 3000'` is a quick look.
+life: $(VENV)/installed  ## Strike Ctrl-C at all moments of the life of a large vault
+	$(BIN)/python bench/life.py $(LIFE)
+
+decade: $(VENV)/bencher  ## Measure a repository after ten years of weekly rotation, and write docs/scale.md
+	$(BIN)/python bench/decade.py $(DECADE)
 
 # What a run finds beyond the seeds stays in build/fuzz, and the next run begins with it.
 fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times

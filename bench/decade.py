@@ -1,0 +1,414 @@
+"""
+Ten years of weekly rotation: what they do to the repository of a vault, and to commands that read it.
+
+    python bench/decade.py [--sets N…] [--weeks W] [--layouts] [--page]
+
+Every key is made and sealed for real, every plan is the real planner's, and every commit is written as a command writes
+it: blobs and trees by `Git.write_tree`, the commit by `Git.commit_tree`. What is left out is what does not end up in
+the repository: starting the command, reading the vault before each commit, and index and work tree, which follow once,
+in the end. So it is for each size as a command would have left it. A size is made once and kept in build/bench/vaults;
+then it is cloned, in full and in part, `git gc` is run on the clone, and commands run on both.
+
+With --layouts it also measures other layouts of keys.enc, with git alone. Results go to bench/scale.json, and from
+there to docs/scale.md and its pictures: --page writes these again and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import scale
+import sites
+from measure import FailedError, run, tell
+from world import BUILD, QUICK, World, environment
+
+#: The first commit; the last rotation comes ten years later.
+BEGUN = datetime(2016, 1, 4, tzinfo=UTC)
+WEEK = timedelta(days=7)
+YEAR = 52
+#: Years after which the pack is measured that a clone of that time would get.
+LOOKED_AT = (1, 2, 5, 10)
+#: A site of more keys than that takes millions of files.
+RENDERED = 200_000
+
+
+# --- making it: in a process of its own ----------------------------------------------------------------------
+
+
+def make(folder: Path, *, sets: int, weeks: int) -> None:
+    """Make the vault, week by week, and print a line of JSON after each year."""
+    from keyvault.core.algorithms import key_spec
+    from keyvault.core.keys import VaultState
+    from keyvault.core.planning import plan_due
+    from keyvault.operations import setup
+    from keyvault.operations.changes import describe, realize
+    from keyvault.operations.context import Context
+    from keyvault.repo.vault import Repository, commit_message, record_files
+
+    names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
+    setup.init(folder, BEGUN, os.environ, url="https://keys.example.com", sets=names, confirm="commit")
+    policy = folder / "keyvault.toml"
+    text = policy.read_text()
+    weekly = re.sub(
+        r"^(\[defaults\]\n(?:.*\n)*?)cryptoperiod = .*$", r'\1cryptoperiod = "7d"', text, flags=re.MULTILINE
+    )
+    assert weekly != text
+    policy.write_text(weekly)
+    _git(folder, "commit", "--quiet", "--all", f"--date={BEGUN.isoformat()}", "-m", "rotate each week")
+    repository = Repository.open(folder, os.environ)
+    git = repository.git
+    state = repository.read(repository.head())
+    spent = {"planning": 0.0, "keys": 0.0, "git": 0.0}
+    _tell(folder, 0, spent, 0)
+    made, written = 0, 0
+    for week in range(1, weeks + 1):
+        now, marks = BEGUN + WEEK * week, [time.perf_counter()]
+        plan = plan_due(state, now, live={})
+        marks.append(time.perf_counter())
+        keys, events = realize(Context(repository, now, os.environ), state, plan, state.recipients)
+        files = record_files(keys)
+        marks.append(time.perf_counter())
+        tree = git.write_tree(state.commit, files)
+        commit = git.commit_tree(tree, [state.commit], commit_message(describe(plan), events), now)
+        git.move_branch(git.branch(), old=state.commit, new=commit, reason="decade")
+        marks.append(time.perf_counter())
+        for part, begun, ended in zip(spent, marks, marks[1:], strict=False):
+            spent[part] += ended - begun
+        made += sum(event.event == "created" for _, event in events)
+        written += sum(len(data or b"") for data in files.values())
+        # Planners do not look at keys whose life has ended: without them a week costs what it changes.
+        records = {**state.keys, **{key.kid: key for key in keys}}
+        live = {kid: key for kid, key in records.items() if key.state not in ("withdrawn", "revoked")}
+        state = VaultState(commit, state.policy, live, state.recipients)
+        if week % YEAR == 0 or week == weeks:
+            _tell(folder, week, spent, made, bytes=written, records=len(files), last=marks[-1] - marks[-2])
+            spent, made, written = dict.fromkeys(spent, 0.0), 0, 0
+    _git(folder, "reset", "--quiet", "--hard")
+
+
+def _tell(folder: Path, week: int, spent: dict[str, float], made: int, **more: float) -> None:
+    print(json.dumps({"week": week, "keys": made, "spent": spent, **more, **objects(folder)}), flush=True)
+
+
+def objects(folder: Path) -> dict[str, int]:
+    """Return what git says of the objects of a repository, in bytes and numbers; and the bytes of its git directory."""
+    lines = _git(folder, "count-objects", "-v").splitlines()
+    said = dict(line.split(": ") for line in lines)
+    git_dir = folder / ".git" if (folder / ".git").is_dir() else folder
+    total = sum(path.stat().st_size for path in git_dir.rglob("*") if path.is_file())
+    return {
+        "commits": int(_git(folder, "rev-list", "--count", "--all")),
+        "loose": int(said["count"]),
+        "loose_bytes": int(said["size"]) * 1024,
+        "packed": int(said["in-pack"]),
+        "packs": int(said["packs"]),
+        "pack_bytes": int(said["size-pack"]) * 1024,
+        "git_bytes": total,
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+# --- measuring it ------------------------------------------------------------------------------------------
+
+
+class Decade:
+    """One size: made once and kept, then measured."""
+
+    def __init__(self, world: World, sets: int, weeks: int) -> None:
+        self.world, self.sets, self.weeks = world, sets, weeks
+        self.name = f"decade-{sets}-{weeks}"
+        self.clock = (BEGUN + WEEK * (weeks + 1)).isoformat()
+
+    def made(self) -> Path:
+        """Return the vault; what was told while it was made stays beside it."""
+        return self.world.keep(self.name, self._make)
+
+    def _make(self, folder: Path) -> None:
+        size = ["--sets", str(self.sets), "--weeks", str(self.weeks)]
+        command = [sys.executable, __file__, "--make", str(folder), *size]
+        begun = time.perf_counter()
+        told = subprocess.run(command, env=self.world.environ, check=True, stdout=subprocess.PIPE).stdout
+        years = [json.loads(line) for line in told.splitlines()]
+        years[-1]["seconds"] = time.perf_counter() - begun
+        (self.world.kept / f"{self.name}.json").write_text(json.dumps(years))
+
+    def years(self) -> list[dict[str, Any]]:
+        """Return what was told at the end of each year of making it."""
+        self.made()
+        told: list[dict[str, Any]] = json.loads((self.world.kept / f"{self.name}.json").read_text())
+        return told
+
+    def measured(self) -> dict[str, Any]:
+        """Return all that is measured of this size."""
+        vault = self.made()
+        clone = self.world.folder / f"{self.name}-clone"
+        found: dict[str, Any] = {"sets": self.sets, "weeks": self.weeks, "years": self.years()}
+        found["grown"] = {**objects(vault), **self._commands(vault)}
+        tell(f"{self.name}: clone")
+        url = f"file://{vault}"
+        found["clone"] = self._timed("git", "clone", "--quiet", url, str(clone))
+        tell(f"{self.name}: gc")
+        found["gc"] = self._timed("git", "-C", str(clone), "gc", "--quiet")
+        found["clones"] = self._partial(clone)
+        found["packed"] = {**objects(clone), **self._commands(clone)}
+        found["packs"] = [self._pack(clone, year) for year in LOOKED_AT if year * YEAR <= self.weeks]
+        found["kinds"] = kinds(clone)
+        if self.sets * self.weeks <= RENDERED:
+            found["render"], found["site"] = self._render(clone)
+        self.world.put_aside(clone)
+        return found
+
+    def _timed(self, *command: str) -> dict[str, float | None]:
+        sample = run(command, folder=self.world.work, environ=self.world.environ, watched=True)
+        return {"seconds": sample.wall, "together": sample.together}
+
+    def _keyvault(self, vault: Path, *arguments: str) -> dict[str, float | None]:
+        clocked = (
+            "from datetime import datetime; from keyvault.cli import main; "
+            f"main.clock = lambda: datetime.fromisoformat({self.clock!r}); main.main()"
+        )
+        tell(f"{self.name}: {arguments[0]}")
+        return self._timed(sys.executable, "-c", clocked, "--vault", str(vault), *arguments)
+
+    def _commands(self, vault: Path) -> dict[str, Any]:
+        head = _git(vault, "rev-parse", "HEAD").strip()
+        found = {name: self._keyvault(vault, name) for name in ("status", "audit")}
+        found["rotate"] = self._keyvault(vault, "rotate", "--due")
+        assert _git(vault, "rev-parse", "HEAD^").strip() == head
+        _git(vault, "reset", "--quiet", "--hard", head)
+        return found
+
+    def _partial(self, source: Path) -> dict[str, Any]:
+        """Return what clones take that a signer can do with, and that keyvault works in them, or does not."""
+        url = f"file://{source}"
+        _git(source, "config", "uploadpack.allowFilter", "true")
+        _git(source, "config", "uploadpack.allowAnySHA1InWant", "true")
+        found: dict[str, Any] = {}
+        for name, options in (("shallow", ["--depth=1"]), ("blobless", ["--filter=blob:none"])):
+            clone = self.world.folder / f"{self.name}-{name}"
+            tell(f"{self.name}: {name} clone")
+            found[name] = self._timed("git", "clone", "--quiet", "--sparse", *options, url, str(clone))
+            _git(clone, "sparse-checkout", "set", "keys.enc/set-00000")
+            if name == "blobless":
+                found[name]["without"] = objects(clone)["git_bytes"]
+                blobs = "git ls-tree -r --object-only HEAD | git fetch --quiet --no-tags --stdin origin"
+                found[name]["blobs"] = self._timed("sh", "-c", f"cd {clone} && {blobs}")["seconds"]
+            found[name] |= {"git_bytes": objects(clone)["git_bytes"], "status": self._keyvault(clone, "status")}
+            self.world.put_aside(clone)
+        return found
+
+    def _pack(self, clone: Path, year: int) -> dict[str, int]:
+        """Return the bytes of the pack that a clone would have got at the end of *year*."""
+        # Two commits come before the first week.
+        commit = _git(clone, "rev-list", "--reverse", "HEAD").splitlines()[year * YEAR + 1]
+        packing = ["git", "pack-objects", "--quiet", "--revs", "--stdout", "--threads=1"]
+        packed = subprocess.run(packing, cwd=clone, input=commit.encode(), check=True, stdout=subprocess.PIPE).stdout
+        return {"year": year, "bytes": len(packed)}
+
+    def _render(self, clone: Path) -> tuple[dict[str, Any], dict[str, int]]:
+        site = self.world.folder / f"{self.name}-site"
+        taken = self._keyvault(clone, "render", "--output", str(site))
+        return taken, self._weigh(site)
+
+    def _weigh(self, site: Path) -> dict[str, int]:
+        found = weight(site)
+        self.world.put_aside(site)
+        return found
+
+
+def young(world: World, sets: int) -> dict[str, Any]:
+    """Return what a site of *sets* sets of three keys has, with an issuer for each 30 of them."""
+    site = sites.rendered(world, world.vault(sets, "rotated", "issuers"))
+    issuer = site / "0" / ".well-known" / "jwks.json"
+    one = site / "sets" / "set-00000" / "jwks.json"
+    keys = len(json.loads(issuer.read_bytes())["keys"])
+    found = {"sets": sets, **weight(site), "issuer_keys": keys, "issuer_bytes": issuer.stat().st_size}
+    return {**found, "set_bytes": one.stat().st_size}
+
+
+def weight(site: Path) -> dict[str, int]:
+    """Return how many files a site has, and how many bytes."""
+    sizes = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
+    return {"files": len(sizes), "bytes": sum(sizes), "history": (site / "history.json").stat().st_size}
+
+
+def kinds(folder: Path) -> dict[str, dict[str, int]]:
+    """Return how many objects of each kind a repository has, their bytes, and what they take in its packs."""
+    form = "--batch-check=%(objecttype) %(objectsize) %(objectsize:disk)"
+    found: dict[str, dict[str, int]] = {}
+    for line in _git(folder, "cat-file", "--batch-all-objects", "--unordered", form).splitlines():
+        kind, size, disk = line.split()
+        one = found.setdefault(kind, {"objects": 0, "bytes": 0, "disk": 0})
+        one["objects"] += 1
+        one["bytes"] += int(size)
+        one["disk"] += int(disk)
+    return found
+
+
+# --- other layouts, with git alone ---------------------------------------------------------------------------
+
+#: How a record is found: one folder for all, one for each set (as it is), and sets spread over 256 folders.
+WIDE: Mapping[str, Callable[[int, str], str]] = {
+    "flat": lambda number, kid: f"keys.enc/{kid}.json",
+    "sets": lambda number, kid: f"keys.enc/set-{number:05}/{kid}.json",
+    "sharded": lambda number, kid: f"keys.enc/{number % 256:02x}/set-{number:05}/{kid}.json",
+}
+#: The same for ten years: all records of a set in its folder (as it is), and a folder for each year in that.
+LONG: Mapping[str, Callable[[int, str, int], str]] = {
+    "sets": lambda number, kid, year: f"keys.enc/set-{number:05}/{kid}.json",
+    "years": lambda number, kid, year: f"keys.enc/set-{number:05}/{2016 + year}/{kid}.json",
+}
+
+
+class Layout:
+    """A repository that gets a commit from one ``git fast-import`` each, as keyvault makes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", folder], check=True)
+        self._number = 0
+
+    def commit(self, paths: Iterator[str]) -> float:
+        """Write records of random bytes, as long as a record's id is in a tree, to *paths*; return the seconds."""
+        after = b"from refs/heads/main^0\n" if self._number else b""
+        stream = [b"commit refs/heads/main\ncommitter Bench <bench@example.com> %d +0000\ndata 0\n" % self._number]
+        stream.append(after)
+        stream += (b"M 100644 inline %b\ndata 32\n%b\n" % (path.encode(), secrets.token_bytes(32)) for path in paths)
+        self._number += 1
+        begun = time.perf_counter()
+        subprocess.run(["git", "fast-import", "--quiet"], cwd=self.folder, input=b"".join(stream), check=True)
+        return time.perf_counter() - begun
+
+    def timed(self, *arguments: str) -> float:
+        """Return the seconds of a command of git."""
+        begun = time.perf_counter()
+        _git(self.folder, *arguments)
+        return time.perf_counter() - begun
+
+
+def wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
+    """Return for each layout what a commit that rotates one of *sets* sets costs."""
+    found = {}
+    for name, path in WIDE.items():
+        tell(f"layout {name}, {sets:,} sets")
+        layout = Layout(folder / f"wide-{name}")
+        kids = [[_kid() for _ in range(3)] for _ in range(sets)]
+        layout.commit(path(number, kid) for number, three in enumerate(kids) for kid in three)
+        before = objects(layout.folder)
+        seconds = []
+        for number in range(commits):
+            one = number * (sets // commits)
+            seconds.append(layout.commit(path(one, kid) for kid in [*kids[one], _kid()]))
+        after = objects(layout.folder)
+        _git(layout.folder, "gc", "--quiet")
+        found[name] = {
+            "sets": sets,
+            "widest": max(_widths(layout.folder)),
+            "commit": sorted(seconds)[len(seconds) // 2],
+            "commit_bytes": (after["git_bytes"] - before["git_bytes"]) // commits,
+            "ls_tree": layout.timed("ls-tree", "-r", "HEAD"),
+            "ls_one": layout.timed("ls-tree", "-r", "HEAD", path(7, kids[7][0])),
+            "diff": layout.timed("diff-tree", "-r", "HEAD~1", "HEAD"),
+            "packed": objects(layout.folder)["pack_bytes"],
+        }
+    return found
+
+
+def long(folder: Path, sets: int, weeks: int) -> dict[str, Any]:
+    """Return for each layout what ten years of rotation take in trees."""
+    found = {}
+    for name, path in LONG.items():
+        tell(f"layout {name}, {weeks} weeks")
+        layout = Layout(folder / f"long-{name}")
+        kids = [[(_kid(), 0) for _ in range(3)] for _ in range(sets)]
+        layout.commit(path(number, *one) for number, three in enumerate(kids) for one in three)
+        seconds = 0.0
+        for week in range(weeks):
+            for three in kids:
+                three.append((_kid(), week // YEAR))
+            seconds = layout.commit(path(number, *one) for number, all_ in enumerate(kids) for one in all_[-4:])
+        grown = objects(layout.folder)
+        _git(layout.folder, "gc", "--quiet")
+        found[name] = {
+            "sets": sets,
+            "weeks": weeks,
+            "last": seconds,
+            "grown": grown["git_bytes"],
+            "packed": objects(layout.folder)["git_bytes"],
+            "ls_tree": layout.timed("ls-tree", "-r", "HEAD"),
+            "trees": kinds(layout.folder)["tree"],
+        }
+    return found
+
+
+def _kid() -> str:
+    return secrets.token_urlsafe(32).replace("-", "A").replace("_", "B")
+
+
+def _widths(folder: Path) -> list[int]:
+    folders = [line.split()[2] for line in _git(folder, "ls-tree", "-d", "-r", "-t", "HEAD").splitlines()]
+    return [len(_git(folder, "ls-tree", oid).splitlines()) for oid in folders[:2]]
+
+
+# --- all of it -----------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """Make, measure and write; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("--sets", type=int, nargs="*", default=[10, 30, 100, 300])
+    parser.add_argument("--weeks", type=int, default=520)
+    parser.add_argument("--layouts", action="store_true", help="measure other layouts of keys.enc, too")
+    parser.add_argument("--only-made", action="store_true", help="clone and run nothing: how it grew is enough")
+    parser.add_argument("--folder", type=Path, default=BUILD, help="where clones and sites lie")
+    parser.add_argument("--page", action="store_true", help="measure nothing; write the page again")
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.make:
+        make(asked.make, sets=asked.sets[0], weeks=asked.weeks)
+        return 0
+    if asked.page:
+        scale.write()
+        return 0
+    kept = BUILD / "vaults"
+    kept.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="decade-", dir=asked.folder))
+    world = World(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
+    try:
+        for sets in asked.sets:
+            one = Decade(world, sets, asked.weeks)
+            if asked.only_made:
+                scale.record("made", {str(sets): one.years()})
+                continue
+            scale.record("decade", {one.name: one.measured()})
+        if asked.layouts:
+            scale.record("wide", wide(folder, 33_334))
+            scale.record("long", long(folder, 25, asked.weeks))
+            scale.record("site", young(world, 3_334))
+    except FailedError as error:
+        tell(str(error))
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    scale.write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
