@@ -18,6 +18,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,9 @@ _KEPT_VARIABLES = frozenset(
         "GIT_EXEC_PATH",
     }
 )
+
+#: How the name of a folder begins in which git writes objects until they are whole.
+QUARANTINE = "keyvault-objects-"
 
 #: How many objects are asked for at once: a pipe holds the names of twice as many, so nobody waits for ever.
 _ASKED_AT_ONCE = 400
@@ -449,11 +453,13 @@ class Git:
             yield read
 
     def _missing(self, what: str) -> GitError:
-        if any(name.startswith("remote.") and name.endswith(".promisor") for _, name, _ in self._configuration):
-            # Nothing is fetched on the way: what a vault says is looked at before anybody is asked for more.
-            return GitError(
-                f"{what} was left out of this clone, which is a partial one", hint="git fetch --refetch --no-filter"
-            )
+        for _, name, _ in self._configuration:
+            if name.startswith("remote.") and name.endswith(".promisor"):
+                remote = printable(name.removeprefix("remote.").removesuffix(".promisor"))
+                return GitError(
+                    f"{what} was left out of this clone, which is a partial one",
+                    hint=f"git config --unset remote.{remote}.partialclonefilter; git fetch --refetch {remote}",
+                )
         return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
 
     def log_raw(self, commit: str, *paths: str) -> Iterator[RawChange]:
@@ -547,12 +553,14 @@ class Git:
             yield process.stdin, process.stdout
 
     @contextlib.contextmanager
-    def _started(self, command: Sequence[str], *, stderr: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(
+        self, command: Sequence[str], *, stderr: int | IO[bytes], extra: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """Start git with pipes to its stdin and stdout, and end it."""
         process = subprocess.Popen(
             ["git", *command],
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **(extra or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -680,7 +688,8 @@ class Git:
             base: The commit to start from, or None for an empty tree.
             files: New content by path in the vault, taken one by one; None removes the file.
         """
-        with self._feeding("fast-import", "--quiet", "--cat-blob-fd=1") as (stdin, ended):
+        command = ("fast-import", "--quiet", "--cat-blob-fd=1")
+        with self._quarantine() as apart, self._feeding(command, apart) as (stdin, ended):
             stdin.write(b"feature done\ncommit refs/keyvault/scratch\ncommitter x <x> 0 +0000\ndata 0\n")
             if base:
                 stdin.write(b"from " + base.encode() + b"\n")
@@ -700,9 +709,30 @@ class Git:
         return oid
 
     @contextlib.contextmanager
-    def _feeding(self, *command: str) -> Iterator[tuple[IO[bytes], Callable[[], bytes]]]:
+    def _quarantine(self) -> Iterator[Mapping[str, str]]:
+        """
+        Give the environment in which git writes objects apart from all others, and take them in at the end.
+
+        A git that is ended before leaves half a pack, which nobody would remove for two weeks.
+        """
+        objects = self.common_dir / "objects"
+        with _writing(objects):
+            folder = Path(tempfile.mkdtemp(prefix=QUARANTINE, dir=self.common_dir))
+        try:
+            # Quoted, since a colon in it would part it in two.
+            others = _quoted(str(objects)).decode(errors="surrogateescape")
+            yield {"GIT_OBJECT_DIRECTORY": str(folder), "GIT_ALTERNATE_OBJECT_DIRECTORIES": others}
+            with _writing(objects):
+                _take_in(folder, objects)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _feeding(
+        self, command: Sequence[str], extra: Mapping[str, str]
+    ) -> Iterator[tuple[IO[bytes], Callable[[], bytes]]]:
         """Run git, give its stdin and a function that waits for its end and returns its stdout; GitError as `run`."""
-        with tempfile.TemporaryFile() as errors, self._started(command, stderr=errors) as process:
+        with tempfile.TemporaryFile() as errors, self._started(command, stderr=errors, extra=extra) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             stdin, stdout = process.stdin, process.stdout
@@ -826,6 +856,24 @@ def _tree_change(meta: str, path: str) -> TreeChange:
 
 def _present(oid: str) -> str | None:
     return oid if oid.strip("0") else None
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GitError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _take_in(folder: Path, objects: Path) -> None:
+    """Move what git wrote in *folder* to the other *objects*; an index last, since it makes its pack be seen."""
+    for place in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError):  # there is such a folder already
+            place.rename(objects / place.name)
+            continue
+        for path in sorted(place.iterdir(), key=lambda path: path.suffix == ".idx"):
+            path.replace(objects / place.name / path.name)
 
 
 def _quoted(path: str) -> bytes:

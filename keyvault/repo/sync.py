@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -31,7 +32,7 @@ from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
 from keyvault.progress import told
-from keyvault.repo.git import Git, TreeChange, is_oid
+from keyvault.repo.git import QUARANTINE, Git, TreeChange, is_oid
 from keyvault.repo.vault import Draft, Repository
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 LOCK_WAIT = 60.0
 #: How long a lock of git's is given to vanish before it counts as left behind by a dead run of ours.
 STALE_WAIT = 0.5
+#: How old a folder of objects is, in seconds, that nobody can still be writing to.
+_QUARANTINE_MAX = 86_400.0
 CONFLICT_TRIES = 5
 PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
@@ -490,6 +493,10 @@ def _locked(git: Git) -> Iterator[None]:
 
 def _recover(git: Git) -> None:
     """Finish what a dead run had begun; we hold its lock, so it is dead."""
+    for folder in git.common_dir.glob(QUARANTINE + "*"):
+        # One that publishes holds no lock, and none takes so long.
+        if time.time() - folder.lstat().st_mtime > _QUARANTINE_MAX:
+            shutil.rmtree(folder, ignore_errors=True)
     journal = _journal(git)
     try:
         begun = journal.stat().st_mtime

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -470,3 +472,61 @@ def test_a_race_that_is_lost_every_time(vault: Vault) -> None:
     assert vault.log[0] == "faster 5"
     assert vault.status == []
     assert not (vault.git_dir / "keyvault.journal").exists()
+
+
+# --- objects that are not whole yet ----------------------------------------------------------------------
+
+
+def everything(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_is_interrupted_leaves_no_objects(vault: Vault, error: type[BaseException]) -> None:
+    """Git is ended in the middle of a pack: nothing of it stays."""
+    git = vault.repository.git
+    before = everything(vault.git_dir)
+
+    def files() -> Iterator[tuple[str, bytes | None]]:
+        for number in range(2_000):
+            yield f"{number}.txt", b"%d" % number * 1_000
+        raise error
+
+    with pytest.raises(error):
+        git.write_tree(vault.head, files())
+
+    assert everything(vault.git_dir) == before
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_objects_are_taken_in(vault: Vault, count: int) -> None:
+    """Few objects lie by themselves, many in a pack; they are there for every git, and nothing else is."""
+    git = vault.repository.git
+    tree = git.write_tree(vault.head, ((f"new/{number}.txt", b"%d\n" % number) for number in range(count)))
+    again = git.write_tree(vault.head, ((f"new/{number}.txt", b"%d\n" % number) for number in range(count)))
+
+    assert tree == again
+    assert len(vault.git("ls-tree", "-r", "--name-only", tree, "new/").splitlines()) == count
+    assert vault.git("cat-file", "-p", f"{tree}:new/{count - 1}.txt") == str(count - 1)
+    vault.git("fsck", "--strict")
+    assert not list(vault.git_dir.glob("keyvault-objects-*"))
+
+
+def test_a_folder_with_a_colon(tmp_path: Path) -> None:
+    """A list of folders is parted at colons; this is one folder."""
+    vault = make_vault(tmp_path, folder='a:b "c"')
+    rotation.rotate(vault.context(), [], forced="a drill")
+
+    assert vault.status == []
+
+
+def test_a_folder_of_objects_that_a_killed_run_left(vault: Vault) -> None:
+    """It is removed when nobody can be at work there any more."""
+    old, new = (vault.git_dir / f"keyvault-objects-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        (folder / "pack").mkdir(parents=True)
+        (folder / "pack" / "tmp_pack_x").touch()
+    os.utime(old, (0, 0))
+    rotation.rotate(vault.context(), [], forced="a drill")
+
+    assert (old.exists(), new.exists()) == (False, True)
