@@ -185,11 +185,6 @@ def share_words(key: Key) -> None:
                 _share(entry.header.epk, "kty", "crv")
 
 
-def forget_life(key: Key) -> None:
-    """Let *key* work out its life again when it is asked for it: a fifth of what a key takes in memory."""
-    vars(key).pop("life", None)
-
-
 def share_parts(key: Key, older: Key) -> None:
     """Let *key* share with an *older* version of itself what both have alike."""
     for name in ("public", "private"):

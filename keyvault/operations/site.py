@@ -71,8 +71,9 @@ def site_files(
 def _all_files(context: Context, commit: str, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     from keyvault.site.build import build, made
 
-    state = context.repository.read(commit, envelopes=False)
+    # In this order: what history takes for a moment, the keys take for long.
     commits = context.repository.event_commits(commit)
+    state = context.repository.read(commit, envelopes=False)
     return state, made(build(state, commits, templates))
 
 

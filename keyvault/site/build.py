@@ -16,7 +16,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
-from keyvault.core.keys import Key, VaultState, forget_life
+from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Transition
 from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, SitePolicy
 from keyvault.core.text import printable
@@ -144,8 +144,6 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
             listed.append(path)
         yield path, data
     history, lists = HistoryDocument(state), list(_inspected(_lists(state, coming)))
-    for key in state.keys.values():
-        forget_life(key)  # workers work it out anew
     made_anew = spread(_Maker(templates), _parts(state, commits, pages.sets, touched))
     for name, keys in pages.sets.items():
         if earlier is None or name in earlier.touched:
