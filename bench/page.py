@@ -37,7 +37,7 @@ _SECONDS = """\
 
 Medians, and the shortest run, for one unit: a key or a set where the row says so, else a whole run. *Largest* is the
 largest resident set of any one process. *Together* is what a process and all its children hold at the same time: the
-sum of their proportional sets (PSS), which counts a page that forked workers share once. It is looked at again and
+sum of their proportional sets (PSS), which counts a page that several share once. It is looked at again and
 again in a run of its own, whose time does not count; scripts of processes that live for a moment show nothing so.
 """
 
@@ -46,8 +46,8 @@ _GROWTH = """\
 
 One command on vaults of more and more keys, three in each set: next, active and retiring. `check` asks a server on the
 same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. Its vaults
-have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound
-of memory is for the largest vault, and for all processes together: `render` forks workers.
+have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound of memory is for the largest
+vault, and for all processes together: `render` has workers.
 """
 
 _HOW = """\
