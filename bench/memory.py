@@ -31,7 +31,9 @@ class Watch(threading.Thread):
         """Look, and pause, until it is over."""
         while not self._over.is_set():
             begun = time.perf_counter()
-            self._most = max(self._most, sum(map(_proportional, _tree(self._pid))))
+            held = list(map(_proportional, _tree(self._pid)))
+            # A child that has not begun its own program yet has the memory of its parent: it tells the same number.
+            self._most = max(self._most, held[0] + sum(one for one in held[1:] if one != held[0]))
             self._over.wait(max(_PAUSE, _SHARE * (time.perf_counter() - begun)))
 
     def end(self) -> float | None:

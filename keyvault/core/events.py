@@ -9,8 +9,10 @@ Source: docs/lifecycle.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -81,6 +83,10 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     forced: str | None = None
 
 
+#: What no URL has seen yet; most keys of a large vault have just that.
+NOTHING: Mapping[str, datetime] = MappingProxyType({})
+
+
 class Life(msgspec.Struct, frozen=True):
     """
     What the events of a key add up to.
@@ -99,7 +105,7 @@ class Life(msgspec.Struct, frozen=True):
 
     state: State
     created_at: datetime
-    published: dict[str, datetime] = msgspec.field(default_factory=dict)
+    published: Mapping[str, datetime] = NOTHING
     activated_at: datetime | None = None
     deactivated_at: datetime | None = None
     keep_until: datetime | None = None
@@ -149,6 +155,11 @@ def check_event(event: Event) -> None:
     _check_text(event.forced, "forced")
 
 
+@lru_cache(256)
+def _seconds(count: int) -> timedelta:
+    return timedelta(seconds=count)
+
+
 def fold(events: Sequence[Event]) -> Life:
     """
     Return what *events* add up to.
@@ -187,11 +198,11 @@ def fold(events: Sequence[Event]) -> Life:
     return Life(
         state=state,
         created_at=created_at,
-        published=published,
+        published=published or NOTHING,
         activated_at=activated_at,
         deactivated_at=deactivated_at,
         keep_until=keep_until,
         ended_at=ended_at,
-        token_lifetime=timedelta(seconds=longest),
+        token_lifetime=_seconds(longest),
         newest_at=newest_at,
     )
