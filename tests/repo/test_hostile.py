@@ -346,12 +346,20 @@ HINDERED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def trap(vault: Vault) -> Trap:
-    """A vault with a bare remote and one rotation behind it, in which nothing is planted yet."""
+@pytest.fixture(scope="module")
+def _untouched(_template: Vault, tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    """What `trap` gives copies of."""
+    vault = copy_vault(_template, tmp_path_factory.mktemp("untouched"))
     vault.publish_to()
     rotation.rotate_due(vault.context())
-    vault.wait(DAY)
+    return vault.wait(DAY)
+
+
+@pytest.fixture
+def trap(_untouched: Vault, tmp_path: Path) -> Trap:
+    """A vault with a bare remote and one rotation behind it, in which nothing is planted yet."""
+    vault = copy_vault(_untouched, tmp_path)
+    vault.git("remote", "set-url", "origin", str(vault.top / "origin.git"))
     return Trap(vault)
 
 
