@@ -112,7 +112,7 @@ class Lab:
 
     def copy(self, home: Path) -> Lab:
         """Return a vault of the same past in *home*, with the identity beside it and the clock of this one."""
-        shutil.copytree(self.folder.parent, home)
+        shutil.copytree(self.folder.parent, home, ignore=shutil.ignore_patterns("*.sample"))  # of git's hooks
         return Lab(home / self.folder.name, environment(home), self.now, self.deployed)
 
     # --- time and the host ------------------------------------------------------------------------------
