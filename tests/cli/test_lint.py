@@ -20,7 +20,7 @@ from tests.cli.terminal import Result, Terminal
 from tests.core.lint_cases import HEADERS, document, jwk, private, sound
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.site.vaults import DemoLab
-from tests.vaults import SITE, Vault, make_vault
+from tests.vaults import MINUTE, SITE, Vault, make_vault
 
 CLEAN = "looked at, nothing breaks verifiers"
 

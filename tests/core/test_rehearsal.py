@@ -28,6 +28,7 @@ def planned(rehearsal: Rehearsal) -> dict[str, timedelta]:
     return {one.verifier.name: one.planned for one in rehearsal.verdicts if one.planned}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("spec", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("period", [2 * DAY, 30 * DAY, 365 * DAY])
 def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
@@ -41,6 +42,7 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
     assert rehearsal.rollbacks > 10
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("lead", "broken"),
     [

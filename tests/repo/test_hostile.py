@@ -330,6 +330,12 @@ CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
     "site_template": (_templates, None),
 }  # fmt: skip
 
+#: One of each kind, which the fast tests try: hooks, settings of several commands, filters, remotes, objects, templates.
+QUICK = {
+    "hooks, when pushing", "core.hooksPath", "core.fsmonitor", "filter.process", "diff.textconv", "gpg.ssh.program",
+    "core.sshCommand", "ext:: by url.insteadOf", "remote.uploadpack", "submodule that is pushed", "promised object",
+    "site_template",
+}  # fmt: skip
 
 #: Which steps of `look_around` can't but fail: signing without a key of the user's, an address that nobody
 #: answers at, objects that are gone, a template that asks for too much.
@@ -406,7 +412,9 @@ def trigger(trap: Trap, command: tuple[str, ...]) -> None:
     shutil.rmtree(copy.vault.top)
 
 
-@pytest.mark.parametrize("name", CANARIES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CANARIES]
+)
 def test_nothing_of_the_repository_is_run(trap: Trap, name: str) -> None:
     """Whatever program a repository names in its settings or files, no command of ours starts it."""
     plant, command = CANARIES[name]
