@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import warm
 from tests.platforms import reason_to_skip
 
 # The same examples on every machine and in every run: what CI finds can be found again at home.
@@ -18,12 +20,25 @@ settings.load_profile("keyvault")
 
 REPOSITORY = Path(__file__).parent.parent
 
+#: Where the tests are that cover keyvault.core and keyvault.crypto by themselves: coverage doubles what a test takes,
+#: and makes a sweep six times slower, so no others are measured.
+MEASURED = ("tests/core/", "tests/crypto/", "tests/fuzz/", "tests/vectors/", "tests/cli/test_exchange.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the system that runs the tests lacks something for."""
+    """Skip what the system that runs the tests lacks something for, and mark what is measured."""
     for item in items:
+        if item.nodeid.startswith(MEASURED) and not item.get_closest_marker("unmeasured"):
+            item.add_marker(pytest.mark.measured)
         if reason := reason_to_skip(item.nodeid):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        warm.keep(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -282,8 +282,8 @@ def make_vault(
 
 
 def copy_vault(vault: Vault, top: Path) -> Vault:
-    """Return a copy of *vault*, its identities and its environment in *top*."""
-    shutil.copytree(vault.top, top, symlinks=True, dirs_exist_ok=True)
+    """Return a copy of *vault*, its identities and its environment in *top*, without the examples of git's hooks."""
+    shutil.copytree(vault.top, top, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sample"))
     moved = {
         name: value.replace(str(vault.top), str(top)) if name != "PATH" else value
         for name, value in vault.environ.items()

@@ -52,11 +52,13 @@ def worse(folder: Path, sizes: list[int], prelude: str = "") -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_command_does_more_than_is_recorded(tmp_path: Path) -> None:
     """Neither in a vault of 8 sets, nor in one of 80, nor does any work grow faster between them."""
     assert worse(tmp_path, [8, 80]) == []
 
 
+@pytest.mark.slow
 def test_a_regression_is_found(tmp_path: Path) -> None:
     """A process of git for each set, and a key that is parsed for each key, at every reading of the vault."""
     found = worse(tmp_path, [8], _TOO_MUCH)

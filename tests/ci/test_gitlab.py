@@ -219,7 +219,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., GitLab]]:
             clock = tmp_path / "clock"
             clock.write_text(T0.isoformat())
             commands = stack.enter_context(command(clock))
-            forge = GitLab(tmp_path, host, store, clock, commands)  # type: ignore[arg-type]  # not all need a store
+            forge = GitLab(tmp_path, host, store, clock, commands)
             _set_up(forge)
             home = tmp_path / "runner"
             home.mkdir()
@@ -260,6 +260,7 @@ def all_good(*, deploy: str = "pages") -> dict[str, str]:
     return dict.fromkeys(PUBLISHING - {"pages"} | ({deploy} if deploy else set()), "success")
 
 
+@pytest.mark.slow
 def test_from_the_first_push_to_a_rotation(make: Callable[..., GitLab]) -> None:
     """The first push publishes; the next run records that; after a period the keys rotate; no secret is around."""
     forge = make()
@@ -316,6 +317,7 @@ def test_a_deploy_that_failed_is_mended_by_the_next_run(make: Callable[..., GitL
     assert results(mended) == all_good(), logs(mended)
 
 
+@pytest.mark.slow
 def test_by_hand(make: Callable[..., GitLab]) -> None:
     """The gate holds a set without force, and the rest goes on; force goes past it, with its reason."""
     forge = make()
@@ -329,6 +331,7 @@ def test_by_hand(make: Callable[..., GitLab]) -> None:
     assert "a laptop was lost, (see 12/4)" in shown
 
 
+@pytest.mark.slow
 def test_who_may_push(make: Callable[..., GitLab]) -> None:
     """Without the setting the job fails and says what to do; a project access token does, and only rotate sees it."""
     forge = make()
@@ -349,6 +352,7 @@ def test_who_may_push(make: Callable[..., GitLab]) -> None:
     assert not [path for path in forge.top.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_never_back_behind_what_is_live(make: Callable[..., GitLab]) -> None:
     """A site of a commit that the branch does not have is left alone."""
     forge = make()
@@ -376,6 +380,7 @@ def test_without_a_vault_it_ends_green_and_says_so(make: Callable[..., GitLab]) 
         assert "no vault here yet" in jobs["no-vault"].log
 
 
+@pytest.mark.slow
 def test_a_vault_in_a_folder(make: Callable[..., GitLab]) -> None:
     """KEYVAULT_DIR names it."""
     forge = make()
@@ -399,6 +404,7 @@ def test_pipelines_that_are_not_made(make: Callable[..., GitLab]) -> None:
     assert forge.run("parent_pipeline") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("deploy", "jobs"), [("none", all_good(deploy="")), ("ftp://host", None), ("s3://", None)])
 def test_where_to_deploy(make: Callable[..., GitLab], deploy: str, jobs: dict[str, str] | None) -> None:
     """Nowhere, where something else publishes; what cannot be is said."""

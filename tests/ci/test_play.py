@@ -60,7 +60,7 @@ class Forge:
         top: The folder of it all.
         bare: The repository.
         host: What serves the site.
-        store: The S3 server.
+        store: The S3 server, None where nothing is published to one.
         clock: The file of the clock.
         now: The present instant.
         deploys_fail: Whether the next deploy fails.
@@ -69,7 +69,7 @@ class Forge:
 
     top: Path
     host: Host
-    store: Store
+    store: Store | None
     clock: Path
     commands: Path
     now: datetime = T0
@@ -169,6 +169,7 @@ class Forge:
         assert given == {"role-to-assume": "arn:aws:iam::123456789012:role/keys", "aws-region": "us-east-1"}
         if self.deploys_fail:
             raise StepFailure("Could not assume role with OIDC")
+        assert self.store is not None
         job.environ |= dict(self.store.environ)
         return {}
 
@@ -181,6 +182,7 @@ class Forge:
         }
 
     def serve_s3(self) -> None:
+        assert self.store is not None
         self.host.files, self.host.own = _Objects(self.store, 0), _Objects(self.store, 1)
         self.host.headers = {"Access-Control-Allow-Origin": "*"}
 
@@ -201,13 +203,24 @@ class Forge:
 @pytest.fixture
 def forge(tmp_path: Path) -> Iterator[Forge]:
     """A repository with a vault that has just been pushed."""
-    made = Host(headers={"Cache-Control": "max-age=600", "Access-Control-Allow-Origin": "*"})
+    yield from _forge(tmp_path, None)
+
+
+@pytest.fixture
+def forge_with_store(tmp_path: Path) -> Iterator[Forge]:
+    """The same, with an S3 server."""
     (tmp_path / "s3").mkdir()
-    clock = tmp_path / "clock"
+    with seaweedfs(tmp_path / "s3") as store:
+        yield from _forge(tmp_path, store)
+
+
+def _forge(top: Path, store: Store | None) -> Iterator[Forge]:
+    made = Host(headers={"Cache-Control": "max-age=600", "Access-Control-Allow-Origin": "*"})
+    clock = top / "clock"
     clock.write_text(T0.isoformat())
-    with seaweedfs(tmp_path / "s3") as store, command(clock) as commands:
+    with command(clock) as commands:
         for host in _serving(made):
-            yield _set_up(Forge(tmp_path, host, store, clock, commands))
+            yield _set_up(Forge(top, host, store, clock, commands))
 
 
 def _set_up(forge: Forge) -> Forge:
@@ -245,6 +258,7 @@ def test_without_a_vault_it_ends_green_and_says_so(forge: Forge) -> None:
     assert "no vault here yet" in jobs["look"].summary
 
 
+@pytest.mark.slow
 def test_one_run_by_hand(forge: Forge) -> None:
     """A set is rotated by force, with its reason; without force the gate holds and nothing else breaks."""
     first = forge.player().play("push")
@@ -268,6 +282,7 @@ def test_one_run_by_hand(forge: Forge) -> None:
     assert not list(forge.top.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
     """A folder without a vault, or a place that is none, is no reason to end green."""
     for name, value in (("KEYVAULT_DIR", "elsewhere"), ("KEYVAULT_DEPLOY", "ftp://x")):
@@ -281,6 +296,7 @@ def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
         assert {issue["state"] for issue in forge.issues} == {"CLOSED"}
 
 
+@pytest.mark.slow
 def test_a_tool_that_cannot_be_installed_raises_the_alarm(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alarm needs nothing of ours."""
 
@@ -301,6 +317,7 @@ def test_only_the_default_branch_is_published(forge: Forge) -> None:
         assert set(results(jobs).values()) == {"skipped"}, logs(jobs)
 
 
+@pytest.mark.slow
 def test_force_without_a_set_is_refused(forge: Forge) -> None:
     """To force what is due would be to say nothing."""
     jobs = forge.player().play("workflow_dispatch", {"set": "", "force": True, "reason": "lost"})
@@ -308,6 +325,7 @@ def test_force_without_a_set_is_refused(forge: Forge) -> None:
     assert "name the set" in jobs["rotate"].log
 
 
+@pytest.mark.slow
 def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
     """What the audit finds stops the site; a commit that somebody trusts, named outside of git, lets it go on."""
     environ = environment(forge.top)
@@ -324,6 +342,7 @@ def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
     assert set(results(accepted).values()) == {"success", "skipped"}, logs(accepted)
 
 
+@pytest.mark.slow
 def test_a_pull_request(forge: Forge) -> None:
     """The summary shows what it changes, what comes and what breaks; it may write nothing, and a key fails it."""
     environ = environment(forge.top)
@@ -359,8 +378,9 @@ def test_a_pull_request(forge: Forge) -> None:
 
 
 @pytest.mark.slow
-def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_year(forge_with_store: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys rotate, receipts come, and every token verifies with every service at every step."""
+    forge = forge_with_store
     chance = random.Random(20261124)  # noqa: S311 - a seed makes the run the same each time
     seen: Counter[str] = Counter()
     names = ("id-token", "access-token")
@@ -440,6 +460,7 @@ def test_half_a_year(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_secret_in(environments: list[dict[str, str]], forge: Forge) -> None:
+    assert forge.store is not None
     secrets = {"a-secret-of-the-repository", "ghs_of_a_test", *forge.store.environ.values()}
     assert environments
     for environ in environments:

@@ -9,7 +9,10 @@ import pytest
 from tests.cli.recording import SOURCE, Recording
 from tests.cli.terminal import Terminal
 from tests.native import build
+from tests.site.vaults import demo
 from tests.vaults import Vault, copy_vault, make_vault
+
+__all__ = ["demo"]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 
 from keyvault.core.text import printable
 from keyvault.errors import LiveError
-from keyvault.operations.demo import make_demo
 from keyvault.publish import live
 from keyvault.publish.live import Answer
 from keyvault.publish.preview import make_server
@@ -20,7 +19,8 @@ from keyvault.site.headers import headers
 from tests.cli.terminal import Result, Terminal
 from tests.core.lint_cases import HEADERS, document, jwk, private, sound
 from tests.publish.hostile import BEHAVIOURS, HostileHost
-from tests.vaults import MINUTE, SITE, T0, Vault, environment, make_vault
+from tests.site.vaults import DemoLab
+from tests.vaults import MINUTE, SITE, Vault, make_vault
 
 CLEAN = "looked at, nothing breaks verifiers"
 
@@ -91,12 +91,9 @@ def test_what_few_know_among_common_keys(tmp_path: Path, sets: tuple[str, ...], 
     assert set(codes(keyvault("-q", "lint", "--ref", "HEAD~1"))) == found
 
 
-def test_the_demo_is_clean(tmp_path: Path) -> None:
+def test_the_demo_is_clean(demo: DemoLab) -> None:
     """Its sets have issuers of their own where they need one."""
-    environ = environment(tmp_path)
-    make_demo(tmp_path / "demo", T0 + 17 * MINUTE, environ, progress=lambda label, done, total: None)
-
-    result = Terminal(tmp_path / "demo", environ).ok("lint")
+    result = Terminal(demo.folder, demo.lab.environ).ok("lint")
 
     assert CLEAN in result.err
 

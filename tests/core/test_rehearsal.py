@@ -28,6 +28,7 @@ def planned(rehearsal: Rehearsal) -> dict[str, timedelta]:
     return {one.verifier.name: one.planned for one in rehearsal.verdicts if one.planned}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("spec", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("period", [2 * DAY, 30 * DAY, 365 * DAY])
 def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
@@ -41,13 +42,14 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
     assert rehearsal.rollbacks > 10
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("lead", "broken"),
     [
         (13 * HOUR + 10 * MINUTE, set()),
-        (13 * HOUR, {"Microsoft.IdentityModel 8"}),
-        (3 * HOUR, {"Microsoft.IdentityModel 8"}),
-        (2 * HOUR + 10 * MINUTE, {"Microsoft.IdentityModel 8"}),
+        pytest.param(13 * HOUR, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
+        pytest.param(3 * HOUR, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
+        pytest.param(2 * HOUR + 10 * MINUTE, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
         (2 * HOUR, {"Microsoft.IdentityModel 8", "AWS API Gateway"}),
     ],
 )
@@ -59,6 +61,7 @@ def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
     assert rehearsal.fine is not bool(broken)
 
 
+@pytest.mark.slow
 def test_how_long_it_breaks_them() -> None:
     """At worst for what the copy outlives the lead; runs come every minute at best."""
     rehearsal = rehearse(set_policy(publication_lead=3 * HOUR), HOST, schedules=400)
@@ -68,6 +71,7 @@ def test_how_long_it_breaks_them() -> None:
     assert 10 * HOUR < gap <= 13 * HOUR + 10 * MINUTE - 3 * HOUR
 
 
+@pytest.mark.slow
 def test_without_proof_of_publication_a_failed_deploy_breaks_all() -> None:
     """With confirm = "commit" nobody looks whether the key is there."""
     rehearsal = rehearse(set_policy(publication_lead=3 * HOUR), SitePolicy(SITE, confirm="commit"), schedules=400)
@@ -95,6 +99,7 @@ def test_the_same_policy_gets_the_same_verdict() -> None:
     assert first != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mutant"), MUTANTS)
 def test_it_catches_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch

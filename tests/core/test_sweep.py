@@ -66,6 +66,7 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("every", "trouble"), SCHEDULES)
 @pytest.mark.parametrize("name", POLICIES)
 def test_two_years_of_scheduled_runs_never_break_a_token(name: str, every: timedelta, trouble: int) -> None:
@@ -121,6 +122,7 @@ def every_schedule(
         yield from branch(begin(policy, latency), ticks)
 
 
+@pytest.mark.unmeasured
 def test_every_schedule_of_eight_ticks_keeps_every_token_verifiable() -> None:
     """No way to drop ticks and delay deploys breaks a token: 13,122 schedules, each exact to the step."""
     worlds = 0
@@ -143,6 +145,7 @@ def test_a_million_schedules_keep_every_token_verifiable() -> None:
 # --- rules that are wrong by little ---------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("name", "mutant"), MUTANTS)
 def test_the_sweep_catches_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch
@@ -153,6 +156,7 @@ def test_the_sweep_catches_a_rule_that_is_wrong_by_little(
     assert any(world.violations() for world in worlds)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("name", "mutant"), MUTANTS)
 def test_ordinary_schedules_catch_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch
@@ -184,6 +188,7 @@ def steps(start: datetime, end: datetime) -> Iterator[datetime]:
     return itertools.takewhile(lambda at: at <= end, (start + count * STEP for count in itertools.count()))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("mutant", [None, forgets_the_signers, removes_at_exactly])
 @settings(max_examples=25)
 @given(fates=st.lists(st.sampled_from([DROPPED, 0 * STEP, 2 * STEP]), min_size=12, max_size=16))

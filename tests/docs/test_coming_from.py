@@ -85,6 +85,7 @@ def ours(terminal: Terminal, line: str) -> None:
     assert terminal.code == 0, f"{line}\n{printed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", TABLES)
 def test_each_line_of_a_table_works(title: str, terminal: Terminal) -> None:
     """In the order of the page."""

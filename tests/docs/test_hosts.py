@@ -137,6 +137,7 @@ def served(vault: Vault, tmp_path: Path) -> Iterator[tuple[Path, str]]:
         server.wait()
 
 
+@pytest.mark.slow
 def test_nginx_sends_the_headers_of_the_preview(served: tuple[Path, str], tmp_path: Path) -> None:
     """For each file of a site the same type and the same headers, and the same bytes."""
     site, address = served
@@ -156,6 +157,7 @@ def test_nginx_sends_the_headers_of_the_preview(served: tuple[Path, str], tmp_pa
         assert ("Content-Security-Policy" in sent) == ("Content-Security-Policy" in expected), path
 
 
+@pytest.mark.slow
 def test_nginx_leads_to_folders_and_shows_the_page_of_what_is_missing(served: tuple[Path, str], tmp_path: Path) -> None:
     """As the links of the pages need it."""
     site, address = served
@@ -194,6 +196,7 @@ def _template() -> dict[str, Any]:
     return json.loads(json.dumps(decode.load(str(DOCS / "publish" / "s3-cloudfront.yaml"))))
 
 
+@pytest.mark.slow
 def test_cloudformation_takes_the_template() -> None:
     """As far as cfn-lint knows: names, types, values and references."""
     api = pytest.importorskip("cfnlint.api", reason="cfn-lint is not installed")
@@ -276,6 +279,7 @@ def _moto() -> None:
         pytest.importorskip(name, reason="moto[server] or obstore is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_moto")
 def test_the_permissions_are_enough(vault: Vault) -> None:
     """The first upload, and one that replaces what is there."""
@@ -283,6 +287,7 @@ def test_the_permissions_are_enough(vault: Vault) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_moto")
 @pytest.mark.parametrize("action", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
 def test_the_permissions_are_not_too_many(vault: Vault, action: str) -> None:

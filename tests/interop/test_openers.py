@@ -55,11 +55,12 @@ def with_npm_jose(lab: Lab, record: str, identity: Path) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-OPENERS = [with_jq_and_jose, with_npm_jose]
+#: Node.js starts once for each key, which takes a while.
+EACH_OPENER = [with_jq_and_jose, pytest.param(with_npm_jose, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("opener", EACH_OPENER)
 def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
     """With a single recipient of either kind, the private JWK of every kind of key is printed."""
     alg, crv = KINDS[kind]
@@ -81,7 +82,7 @@ def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
         assert {"d", "k"} & set(private)
 
 
-@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("opener", EACH_OPENER)
 def test_several_recipients_and_one_who_left(tmp_path: Path, opener: Opener) -> None:
     """Each of several recipients opens a key alone; whoever was removed opens nothing that is sealed now."""
     lab = new_lab(tmp_path / "home" / "vault", "id-token:ES256")

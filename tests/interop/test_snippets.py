@@ -264,7 +264,7 @@ PROGRAMS: dict[str, Program] = {"pyjwt": with_pyjwt, "jose": with_jose, "go": wi
 @pytest.mark.parametrize("place", ["own", "tenant"])
 @pytest.mark.parametrize(
     "language",
-    ["pyjwt", "jose", pytest.param("go", marks=pytest.mark.slow), pytest.param("java", marks=pytest.mark.slow)],
+    ["pyjwt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jose", "go", "java"))],
 )
 def test_snippet_verifies_and_refuses(world: World, tmp_path: Path, language: str, place: str) -> None:
     """Verbatim, it gives the claims of good tokens of each algorithm and refuses every other, on each issuer's page."""

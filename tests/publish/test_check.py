@@ -33,7 +33,7 @@ from keyvault.operations.publish import publish
 from tests.docs.pages import first_column, read, sections
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.publish.servers import free_port, wait_for
-from tests.site.vaults import T0, Lab, MakeVault, new_lab
+from tests.site.vaults import EC_SETS, T0, Lab, MakeVault, new_lab
 
 JWKS = "/.well-known/jwks.json"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -127,9 +127,10 @@ def _serving(made: Host) -> Iterator[Host]:
         thread.join()
 
 
-@pytest.fixture
-def rotated(vault: Lab) -> Lab:
-    """A vault with a key in each state: next, active, retiring, withdrawn and revoked."""
+@pytest.fixture(scope="module")
+def _rotated(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """What `rotated` gives copies of."""
+    vault = new_lab(tmp_path_factory.mktemp("rotated") / "vault", *EC_SETS)
     vault.rotate("id-token")
     vault.wait(timedelta(days=10))
     vault.rotate("id-token")
@@ -139,6 +140,12 @@ def rotated(vault: Lab) -> Lab:
     rotation.revoke(vault.context(), gone.kid, reason="superseded")
     assert {key.state for key in vault.state.keys.values()} >= {"next", "active", "retiring", "revoked"}
     return vault
+
+
+@pytest.fixture
+def rotated(_rotated: Lab, tmp_path: Path) -> Lab:
+    """A vault with a key in each state: next, active, retiring, withdrawn and revoked."""
+    return _rotated.copy(tmp_path / "rotated")
 
 
 def codes(seen: Checked) -> set[str]:

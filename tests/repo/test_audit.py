@@ -830,7 +830,8 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     wanted = MUTANTS[name]
     before = story.head
     path = wanted.make(story)
-    found = [one for one in news(story) if one.commit == story.head]
+    bad = news(story)
+    found = [one for one in bad if one.commit == story.head]
 
     assert {one.code for one in found} == set(wanted.codes), found
     main = [one.path for one in found if one.code == wanted.codes[0]]
@@ -843,7 +844,6 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     except KeyVaultError:
         assert [one for one in found if one.level == "error"]
 
-    bad = news(story)
     assert [one for one in bad if one.commit == before] == []
     mend(story)
     after = news(story)

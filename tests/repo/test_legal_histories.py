@@ -49,10 +49,14 @@ def check(seed: int) -> Story:
     return story
 
 
+#: A hundred seeds; the last one's story seals a key again, which is rare.
+QUICK = (*range(99), 276)
+
+
 def test_legal_histories_raise_no_alarm() -> None:
-    """Three hundred histories of 15 to 40 commits: no error is found, and everything that can happen has happened."""
+    """A hundred histories of 15 to 40 commits: no error is found, and everything that can happen has happened."""
     told: Counter[str] = Counter()
-    for seed in range(300):
+    for seed in QUICK:
         told.update(check(seed).told)
 
     happened = {
@@ -83,6 +87,13 @@ def test_legal_histories_raise_no_alarm() -> None:
         "edit external",
     }
     assert happened - set(told) == set()
+
+
+@pytest.mark.slow
+def test_more_legal_histories_raise_no_alarm() -> None:
+    """The same for two hundred more."""
+    for seed in sorted({*range(300)} - {*QUICK}):
+        check(seed)
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ WORLDS = {
     "optimised Python": {"PYTHONOPTIMIZE": "2"},
     "all of them": {"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONHASHSEED": "77"},
 }
+#: Those that the fast tests render in.
+QUICK = {"optimised Python", "all of them"}
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -81,7 +83,9 @@ def expected(rich: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     return render(rich, tmp_path_factory.mktemp("expected") / "site", more={"PYTHONHASHSEED": "0", "TZ": "UTC"})
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WORLDS]
+)
 def test_environment_does_not_matter(rich: Lab, expected: dict[str, str], tmp_path: Path, world: str) -> None:
     """Time zone, locale, hash seed and optimisation change no byte of any file."""
     assert render(rich, tmp_path / "site", more=WORLDS[world]) == expected

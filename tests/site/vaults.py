@@ -110,6 +110,11 @@ class Lab:
         """Return the kids of the JWK Set at *path* of the site, in order."""
         return [jwk["kid"] for jwk in json.loads(self.site()[path])["keys"]]
 
+    def copy(self, home: Path) -> Lab:
+        """Return a vault of the same past in *home*, with the identity beside it and the clock of this one."""
+        shutil.copytree(self.folder.parent, home, ignore=shutil.ignore_patterns("*.sample"))  # of git's hooks
+        return Lab(home / self.folder.name, environment(home), self.now, self.deployed)
+
     # --- time and the host ------------------------------------------------------------------------------
 
     def look(self, url: str) -> Seen:
@@ -209,9 +214,7 @@ def make_vault(_prepared: Callable[[tuple[str, ...], str], Lab], tmp_path: Path)
         nonlocal count
         count += 1
         pattern = _prepared(() if empty else sets or EC_SETS, url)
-        home = tmp_path / f"home-{count}"
-        shutil.copytree(pattern.folder.parent, home)
-        return Lab(home / "vault", environment(home))
+        return pattern.copy(tmp_path / f"home-{count}")
 
     return make
 
