@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
+from keyvault.core.keys import Envelope, Seal, seal_of, sealed_to
+from keyvault.crypto.envelope import envelope_of
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import rotation, setup, site
 from keyvault.operations.context import Context
@@ -541,3 +545,34 @@ def test_a_user_who_may_have_no_wider_pipe(vault: Vault, monkeypatch: pytest.Mon
     expected = vault.state()
     monkeypatch.setattr(fcntl, "fcntl", refused)
     assert vault.context().state() == expected
+
+
+# --- envelopes that are not kept --------------------------------------------------------------------------
+
+
+def test_whoever_only_looks_keeps_no_envelopes(vault: Vault) -> None:
+    """All that is said of keys is the same; what is sealed is gone, and cannot be opened or written by mistake."""
+    whole, seen = vault.state(), vault.context().state(envelopes=False)
+
+    assert list(seen.keys) == list(whole.keys)
+    for kid, key in seen.keys.items():
+        private = key.private
+        assert isinstance(private, Seal)
+        assert (private.protected, private.iv, private.ciphertext, private.tag) == ("", "", "", "")
+        assert (key.public, key.events, key.sealed) == (whole.keys[kid].public, whole.keys[kid].events, True)
+        assert sealed_to(key) == sealed_to(whole.keys[kid])
+        with pytest.raises(AssertionError):
+            encode_key(key)
+        with pytest.raises(AssertionError):
+            envelope_of(key)
+
+
+def test_a_seal_tells_envelopes_apart(vault: Vault) -> None:
+    """Two that differ anywhere have two seals; a seal is its own."""
+    one, other = (key.private for key in list(vault.state().keys.values())[:2])
+    assert isinstance(one, Envelope)
+    seals = [seal_of(one), seal_of(other), *(seal_of(replace(one, **{name: "AA"})) for name in ("iv", "tag"))]
+
+    assert len({seal.tag for seal in seals if isinstance(seal, Seal)}) == len(seals)
+    assert seal_of(one) == seal_of(replace(one)) == seal_of(seals[0])
+    assert seal_of(UNSET) is UNSET
