@@ -8,6 +8,7 @@ the same.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -26,6 +27,12 @@ Result = TypeVar("Result")
 
 #: Fewer items than this are not worth the start of a worker.
 LEAST = 4
+
+#: More than these would wait for whoever writes what they make.
+_WORKERS_MAX = 16
+
+#: What a worker writes first.
+_READY = b"ready"
 
 #: What a worker runs. Its path is that of this process, however that came to be.
 _BOOT = (
@@ -49,26 +56,31 @@ def spread(work: Callable[[Item], Iterable[Result]], items: Iterable[Item]) -> G
         RenderError: A worker was killed.
     """
     waiting = iter(items)
-    first = list(islice(waiting, LEAST))
+    first = list(islice(waiting, _WORKERS_MAX))
     waiting = chain(first, waiting)
-    cores = _cores() if len(first) == LEAST and sys.executable else 1
-    if cores < 2:
-        for item in waiting:
-            yield from work(item)
-        return
+    count = min(_cores(), len(first))
     workers: list[subprocess.Popen[bytes]] = []
     try:
-        for item in islice(waiting, cores):
-            workers.append(_started(work))
-            _give(workers[-1], item)
-        yield from _shared_out(workers, waiting)
-    except BrokenPipeError:
-        raise _killed() from None
+        if len(first) >= LEAST and count > 1 and _can_start():
+            workers += [_started(work) for _ in range(count)]
+        if not workers or not all(map(_is_ready, workers)):
+            for item in waiting:
+                yield from work(item)
+            return
+        try:
+            yield from _shared_out(workers, waiting)
+        except BrokenPipeError:
+            raise _killed() from None
     finally:
         for worker in workers:
             worker.kill()
         for worker in workers:
             worker.communicate()
+
+
+def _can_start() -> bool:
+    """Whether this interpreter can be started again: one that is built into another program cannot."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def _started(work: object) -> subprocess.Popen[bytes]:
@@ -85,14 +97,24 @@ def _started(work: object) -> subprocess.Popen[bytes]:
         env={name: value for name, value in os.environ.items() if not name.startswith("KEYVAULT_")},
     )
     package = Path(__file__).resolve().parents[2]
-    _give(worker, [*filter(None, sys.path), str(package)])
-    _give(worker, work)
+    with contextlib.suppress(BrokenPipeError):  # it ended at once, and is not going to be ready
+        _give(worker, [*filter(None, sys.path), str(package)])
+        _give(worker, work)
     return worker
 
 
+def _is_ready(worker: subprocess.Popen[bytes]) -> bool:
+    """Wait until *worker* has begun, and return whether it has; where it could not, the parent does without."""
+    assert worker.stdout is not None
+    return worker.stdout.read(len(_READY)) == _READY
+
+
 def _shared_out(workers: Iterable[subprocess.Popen[bytes]], waiting: Iterator[object]) -> Iterator[Result]:
-    """Yield what *workers*, each busy with an item, make of it by turns, and give them what is still *waiting*."""
-    busy = deque(workers)
+    """Give *workers* what is *waiting* by turns, and yield what they make of it in that order."""
+    busy: deque[subprocess.Popen[bytes]] = deque()
+    for worker, item in zip(workers, waiting, strict=False):
+        _give(worker, item)
+        busy.append(worker)
     while busy:
         worker = busy.popleft()
         assert worker.stdout is not None
@@ -127,6 +149,8 @@ def serve() -> None:
     sys.stdout = sys.stderr  # what a library has to say is no result
     try:
         work = pickle.load(source)  # noqa: S301 - from the process that started this one
+        target.write(_READY)
+        target.flush()
         while True:
             item = pickle.load(source)  # noqa: S301 - as above
             results: list[object] = []

@@ -114,12 +114,31 @@ def test_work_is_done_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(spread(process, MANY[: LEAST - 1])) == {os.getpid()}
 
 
-def test_a_program_that_nobody_can_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Python lives in another program, all is done here."""
+def test_no_more_workers_than_work(monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]) -> None:
+    """A machine of many cores starts no worker in vain."""
+    monkeypatch.setattr(module, "_cores", lambda: 64)
+
+    assert len(set(spread(process, MANY[: LEAST + 1]))) == len(workers) == LEAST + 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        (sys, "executable", ""),
+        (sys, "frozen", True),
+        (module, "_BOOT", "raise SystemExit(1)"),
+        (module, "_BOOT", "import sys; sys.stdin.buffer.read(1); raise SystemExit(1)"),
+    ],
+)
+def test_where_no_worker_can_be_started(
+    owner: object, name: str, value: object, monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]
+) -> None:
+    """Where Python lives in another program, or does not start once more, all is done here."""
     monkeypatch.setattr(module, "_cores", lambda: 3)
-    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setattr(owner, name, value, raising=False)
 
     assert set(spread(process, MANY)) == {os.getpid()}
+    assert all(worker.returncode is not None for worker in workers)
 
 
 def test_a_worker_runs_nothing_of_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
