@@ -24,7 +24,7 @@ from keyvault import config
 from keyvault.core.keys import VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
-from keyvault.operations.site import TEMPLATES
+from keyvault.operations.site import TEMPLATES, scratch
 from keyvault.publish.folder import HISTORY, Written, is_stamped
 from keyvault.publish.stamp import Stamp, Stamps, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
@@ -91,7 +91,7 @@ class Again:
         for key in others:
             events = earlier.history[key.kid].events
             commits[key.path] = tuple((event.commit, 0) if event.commit else None for event in events)
-        return state, build(state, commits, self._templates, earlier)
+        return state, build(state, commits, self._templates, earlier, scratch=scratch)
 
     def _earlier(self) -> Earlier | None:
         from keyvault.site.build import Earlier

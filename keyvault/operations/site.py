@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import VaultState
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from keyvault.site.pages import Templates
 
 TEMPLATES = "site_template"
+
+
+#: How much of a document that is not whole is kept in memory, in bytes.
+_SPOOLED = 1 << 22
+
+
+def scratch() -> IO[bytes]:
+    """Return a file for what is not whole yet: in memory, and on the disk once it is large."""
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_SPOOLED))
 
 
 def default_templates() -> dict[str, bytes]:
@@ -74,7 +84,7 @@ def _all_files(context: Context, commit: str, templates: Templates) -> tuple[Vau
     # In this order: what history takes for a moment, the keys take for long.
     commits = context.repository.event_commits(commit)
     state = context.repository.read(commit, envelopes=False)
-    return state, made(build(state, commits, templates))
+    return state, made(build(state, commits, templates, scratch=scratch))
 
 
 def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[str, Written]:

@@ -9,11 +9,12 @@ Source: docs/format.md for the paths.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
@@ -36,9 +37,9 @@ from keyvault.site.documents import (
 from keyvault.site.feeds import SITEMAP_MAX, atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
 from keyvault.site.pages import Pages, Renderer, Templates, any_touched
-from keyvault.site.spread import spread
 from keyvault.site.views import newest_instant
 from keyvault.site.walls import inspect
+from keyvault.spread import spread
 
 #: What a worker does at a time, and holds in memory.
 SETS_A_PART = 32
@@ -62,7 +63,12 @@ class Earlier:
 
 
 def build(
-    state: VaultState, commits: EventCommits, templates: Templates, earlier: Earlier | None = None
+    state: VaultState,
+    commits: EventCommits,
+    templates: Templates,
+    earlier: Earlier | None = None,
+    *,
+    scratch: Callable[[], IO[bytes]] = io.BytesIO,
 ) -> Iterator[File]:
     """
     Yield every file of the site as (path, bytes), JWK Sets first.
@@ -72,6 +78,7 @@ def build(
         commits: Which commit wrote each event, by record path.
         templates: Files of ``site_template/``, with the vault's own in place of ours.
         earlier: What need not be made again, if anything: of such a file the bytes are None.
+        scratch: Gives a file in which history.json waits until it is whole.
 
     Raises:
         RenderError: A template is broken, a path cannot be, or two things claim one path.
@@ -79,7 +86,7 @@ def build(
     """
     # By hash: the folded paths of a large site take as much memory as the paths.
     seen: dict[int, str] = {}
-    files = _files(state, commits, templates, earlier)
+    files = _files(state, commits, templates, earlier, scratch)
     del state, commits, earlier  # they let go of a large vault when its pages are made
     for path, data in files:
         check_path(path)
@@ -123,7 +130,13 @@ def check_path(path: str) -> None:
         raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
 
 
-def _files(state: VaultState, commits: EventCommits, templates: Templates, earlier: Earlier | None) -> Iterator[File]:
+def _files(
+    state: VaultState,
+    commits: EventCommits,
+    templates: Templates,
+    earlier: Earlier | None,
+    scratch: Callable[[], IO[bytes]],
+) -> Iterator[File]:
     """Yield every file, inspected."""
     touched = None if earlier is None else earlier.touched
     extensionless = []
@@ -147,7 +160,7 @@ def _files(state: VaultState, commits: EventCommits, templates: Templates, earli
         if path.endswith("index.html"):
             listed.append(path)
         yield path, data
-    history, lists = HistoryDocument(state), list(_inspected(_lists(state, coming)))
+    history, lists = HistoryDocument(state, scratch()), list(_inspected(_lists(state, coming)))
     made_anew = spread(_Maker(templates), _parts(state, commits, pages.sets, touched))
     for name, keys in pages.sets.items():
         if earlier is None or name in earlier.touched:

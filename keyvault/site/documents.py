@@ -8,9 +8,8 @@ Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -22,9 +21,6 @@ from keyvault.core.policy import WELL_KNOWN, Policy
 #: Before each line of a key in the list of history.json, and between two keys.
 _INDENT = b"\n    "
 _BETWEEN = b"," + _INDENT
-
-#: How much of history.json is kept in memory before it is whole, in bytes.
-_SPOOLED = 1 << 22
 
 #: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
 EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
@@ -141,9 +137,14 @@ def history_entries(keys: Iterable[HistoryKey]) -> bytes:
 
 
 class HistoryDocument:
-    """history.json, put together piece by piece, and on the disk: that of a large vault is larger than all else."""
+    """history.json, put together piece by piece: that of a large vault is larger than all else."""
 
-    def __init__(self, state: VaultState) -> None:
+    def __init__(self, state: VaultState, file: IO[bytes]) -> None:
+        """
+        Args:
+            state: The vault.
+            file: Empty, for reading and writing; closed at the end.
+        """
         site = state.policy.site
         sets = [
             HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
@@ -151,19 +152,19 @@ class HistoryDocument:
             if key_set.rendered
         ]
         empty = pretty(History(1, site.title, site.url, state.commit, sets, []))
-        self._data = tempfile.SpooledTemporaryFile(_SPOOLED)  # noqa: SIM115 - closed when it is read
-        self._data.write(empty.removesuffix(b"]\n}\n"))
+        self._file = file
+        self._file.write(empty.removesuffix(b"]\n}\n"))
         self._between = _INDENT
 
     def add(self, entries: bytes) -> None:
         """Add what `history_entries` made of the keys of one set."""
         if entries:
-            self._data.write(self._between + entries)
+            self._file.write(self._between + entries)
             self._between = _BETWEEN
 
     def finish(self) -> bytes:
         """Return the whole; nothing can be added after that."""
-        with self._data as file:
+        with self._file as file:
             file.write(b"]\n}\n" if self._between == _INDENT else b"\n  ]\n}\n")
             file.seek(0)
             return file.read()

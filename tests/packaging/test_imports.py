@@ -19,13 +19,15 @@ PACKAGE = Path(__file__).parent.parent.parent / "keyvault"
 ALLOWED = {
     "errors": set(),
     "flush": set(),
+    "progress": set(),
+    "spread": {"errors"},
     "core": {"errors", "core"},
     "config": {"errors", "core"},
     "crypto": {"errors", "core", "crypto"},
-    "repo": {"errors", "core", "config", "flush", "repo"},
-    "site": {"errors", "core", "site"},
-    "publish": {"errors", "core", "flush", "publish"},
-    "operations": {"errors", "core", "config", "flush", "crypto", "repo", "site", "publish", "operations"},
+    "repo": {"errors", "core", "config", "flush", "progress", "repo"},
+    "site": {"errors", "core", "spread", "site"},
+    "publish": {"errors", "core", "flush", "progress", "publish"},
+    "operations": {"errors", "core", "config", "flush", "progress", "crypto", "repo", "site", "publish", "operations"},
     "api": {"errors", "core", "crypto", "operations"},
 }
 ALLOWED["cli"] = {*ALLOWED, "cli"}
@@ -89,9 +91,10 @@ def test_the_audit_asks_no_record_for_its_life() -> None:
 @pytest.mark.parametrize(
     ("names", "rooms"),
     [
-        ({"subprocess"}, {"repo"}),
+        ({"subprocess"}, {"repo", "spread"}),
         ({"git"}, {"repo"}),
         ({"socket", "http", "urllib.request", "urllib3", "http.server"}, {"publish"}),
+        ({"pickle"}, {"spread"}),
         ({"jwcrypto", "secrets"}, {"crypto", "operations"}),
         ({"typer", "rich"}, {"cli"}),
     ],

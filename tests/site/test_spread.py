@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from keyvault import spread as module
 from keyvault.errors import LeakError, RenderError
 from keyvault.operations.site import default_templates
 from keyvault.site import build as build_module
-from keyvault.site import spread as module
 from keyvault.site.build import build
 from keyvault.site.pages import Templates
-from keyvault.site.spread import LEAST, spread
+from keyvault.spread import LEAST, spread
 from tests.golden.cases import CASES, load, rendered, stored
 
 MANY = list(range(20))

@@ -35,9 +35,7 @@ _WORKERS_MAX = 16
 _READY = b"ready"
 
 #: What a worker runs. Its path is that of this process, however that came to be.
-_BOOT = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from keyvault.site.spread import serve; serve()"
-)
+_BOOT = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from keyvault.spread import serve; serve()"
 
 
 def spread(work: Callable[[Item], Iterable[Result]], items: Iterable[Item]) -> Generator[Result, None, None]:
@@ -96,7 +94,7 @@ def _started(work: object) -> subprocess.Popen[bytes]:
         # Identities and passphrases are for nobody else.
         env={name: value for name, value in os.environ.items() if not name.startswith("KEYVAULT_")},
     )
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     with contextlib.suppress(BrokenPipeError):  # it ended at once, and is not going to be ready
         _give(worker, [*filter(None, sys.path), str(package)])
         _give(worker, work)
