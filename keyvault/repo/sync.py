@@ -20,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -246,9 +247,13 @@ def _uninterrupted() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Git answers signals that it was told to ignore, and removes its locks; those that are held back don't reach it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if sys.platform != "win32" else set()
     try:
         yield
     finally:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # None stands for a handler that was not set by Python, which cannot be put back.
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
