@@ -1,10 +1,10 @@
 """
 Count what a process of ours does: found by Python through PYTHONPATH, before anything else runs.
 
-Each process, forked workers included, appends a line for every piece of work to a file of its own in the folder that
-COUNT_INTO names, at once: one that is killed has told all that it did. Files count where they lie below COUNT_BELOW.
-What other programs do is theirs; that they were started is counted. A file that Python opens through an opener of the
-caller's is counted twice.
+Each process appends a line for every piece of work to a file of its own in the folder that COUNT_INTO names, at once:
+one that is killed has told all that it did. Files count where they lie below COUNT_BELOW. What other programs do is
+theirs, and so is what workers of a large render do; that they were started is counted. A file that Python opens through
+an opener of the caller's is counted twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _is_below(path: object, folder: int = -1) -> bool:
         return False  # the descriptor of a file that was opened, and counted, before
     if folder != -1:  # what removes a tree goes from folder to folder, and knows each by its descriptor
         path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))  # noqa: PTH115, PTH118 - as fast
-    return os.path.abspath(os.fsdecode(path)).startswith(_BELOW)  # noqa: PTH100 - what is counted must not be resolved
+    named = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - what is counted must not be resolved
+    # Into how many folders git's objects fall is luck.
+    return named.startswith(_BELOW) and "/keyvault-objects-" not in named
 
 
 def _on_open(path: object, mode: object, flags: int) -> None:

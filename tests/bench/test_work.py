@@ -32,9 +32,9 @@ print(json.dumps(work.worse(found, recorded)))
 _TOO_MUCH = """
 from keyvault.repo.vault import Repository
 read = Repository.read
-def slow(self, commit):
+def slow(self, commit, **options):
     from cryptography.hazmat.primitives.asymmetric import ec
-    state = read(self, commit)
+    state = read(self, commit, **options)
     for name in state.sets:
         self.git.run("rev-parse", "HEAD")
     for key in state.keys:
