@@ -10,7 +10,10 @@ def main() -> None:
         from keyvault.cli.main import main as run
 
         run()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        # Python 3.11 wraps what is raised while a class is made.
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         sys.stderr.write("keyvault: error: interrupted\n")
         os._exit(130)  # nothing was begun; the usual way out would load modules, too
 

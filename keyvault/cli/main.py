@@ -125,10 +125,12 @@ def run(arguments: list[str] | None = None) -> int:
     except SystemExit:  # how completion ends
         raise
     except BaseException as error:  # a library written in Rust may raise what is no Exception
-        _trace(error)
-        # The text of an unforeseen error may hold anything, so only its kind is shown.
-        report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
-        return 1
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it where a class was being made
+            _trace(error)
+            # The text of an unforeseen error may hold anything, so only its kind is shown.
+            report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
+            return 1
+        code = INTERRUPTED
     if code == INTERRUPTED:
         report_error("interrupted", None)
     return code if isinstance(code, int) else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -527,21 +526,29 @@ def test_the_real_clock_is_read(tmp_path: Path) -> None:
     assert done.stdout == b"nothing to do\n"
 
 
-@pytest.mark.parametrize("module", ["typer", "keyvault.cli.main"])
-def test_ctrl_c_while_modules_are_loaded(module: str, tmp_path: Path) -> None:
+#: Interrupted while a class is made, which Python 3.11 tells as a RuntimeError.
+_IN_A_CLASS = """class Interrupted:
+                def __set_name__(self, owner, name):
+                    raise KeyboardInterrupt
+            type("Owner", (), {"member": Interrupted()})"""
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", _IN_A_CLASS])
+@pytest.mark.parametrize("module", ["typer", "keyvault.cli.main", "keyvault.operations.reports"])
+def test_ctrl_c_while_modules_are_loaded(module: str, how: str, vault: Vault) -> None:
     """One line and 130, like at any other time."""
     hook = f"""
 import sys
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            raise KeyboardInterrupt
+            {how}
 sys.meta_path.insert(0, Interrupts())
 from keyvault.__main__ import main
 main()
 """
     done = subprocess.run(
-        [sys.executable, "-c", hook], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        [sys.executable, "-c", hook, "status"], cwd=vault.folder, env=vault.environ | {"PYTHONPATH": str(PROJECT)},
         stdin=subprocess.DEVNULL, capture_output=True, check=False,
     )  # fmt: skip
 
