@@ -251,9 +251,7 @@ def in_the_clear(vault: Vault) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "how", [how if how in ("kill", "EIO") else pytest.param(how, marks=pytest.mark.slow) for how in HOW]
-)
+@pytest.mark.parametrize("how", [how if how == "kill" else pytest.param(how, marks=pytest.mark.slow) for how in HOW])
 def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
     """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one, whole."""
     Sweep("rotate", tmp_path, failing).run(how, most=3)
