@@ -45,7 +45,11 @@ def test_every_runbook_is_run() -> None:
     assert set(BEFORE) <= set(PAGES)
 
 
-@pytest.mark.parametrize("name", PAGES)
+#: Pages that show the longest sessions.
+LONG = {"coming-from.md", "runbooks/leaver.md", "runbooks/lost-identity.md"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in PAGES])
 def test_a_page_shows_what_its_commands_print(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of a page are one session; kids, commits and labels differ from run to run."""
     transcript = "".join(fenced((DOCS / name).read_text(encoding="utf-8"), "console"))

@@ -187,6 +187,7 @@ def is_clean(asked: list[Question], verdicts: Verdicts) -> bool:
     return [verdict for question, verdict in zip(asked, verdicts, strict=True) if question.case == "clean"] == ["", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "verify"), [(PYJWT, with_pyjwt), (JOSE, with_jose)])
 def test_lint_is_right_about(host: Host, label: str, verify: Verify) -> None:
     """Each case over HTTP, in a fresh client."""

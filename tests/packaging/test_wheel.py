@@ -37,6 +37,7 @@ def test_a_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names} == {"keyvault", "jwks_keyvault-0.1.0.dist-info"}
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_makes_shows_and_renders_a_vault(wheel: Path, tmp_path: Path) -> None:
     """`init`, `status` and `render` work in a folder that knows nothing of the source tree."""
     installed = tmp_path / "site-packages"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -820,7 +820,15 @@ def _(vault: Vault) -> str:
     return key.path
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+def each_mutant() -> Iterator[Any]:
+    """Yield the name of each mutant; the first that is about a code is fast, whatever else has that code is slow."""
+    seen: set[str] = set()
+    for name, one in MUTANTS.items():
+        yield pytest.param(name, marks=pytest.mark.slow if one.codes[0] in seen else ())
+        seen.add(one.codes[0])
+
+
+@pytest.mark.parametrize("name", each_mutant())
 def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) -> None:
     """
     Each is found by its codes, at its commit and at its file, and by nothing else.
@@ -830,8 +838,8 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     wanted = MUTANTS[name]
     before = story.head
     path = wanted.make(story)
-    bad = news(story)
-    found = [one for one in bad if one.commit == story.head]
+    bad, head = news(story), story.head
+    found = [one for one in bad if one.commit == head]
 
     assert {one.code for one in found} == set(wanted.codes), found
     main = [one.path for one in found if one.code == wanted.codes[0]]
@@ -840,7 +848,7 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     assert all(one.level == ("note" if one.code in NOTES else "error") for one in found)
     assert len({(one.code, one.path, one.message) for one in found}) == len(found)
     try:
-        story.repository.read(story.head)
+        story.repository.read(head)
     except KeyVaultError:
         assert [one for one in found if one.level == "error"]
 
@@ -985,7 +993,9 @@ BOUNDARIES: dict[str, tuple[str, Timed, tuple[str, ...], tuple[str, ...], tuple[
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("seconds", [-1, 0, 1])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(-1, marks=pytest.mark.slow), 0, pytest.param(1, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", BOUNDARIES)
 def test_boundaries(name: str, seconds: int, story: Vault, news: Callable[..., list[Finding]]) -> None:
     """One second before, exactly at and one second after: as docs/lifecycle.md says it."""

@@ -24,6 +24,7 @@ import pytest
 
 from keyvault.core.exposure import find_private
 from keyvault.operations import audit
+from tests.ci.forked import command
 from tests.native import build
 from tests.repo.test_recovery import leftovers
 from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
@@ -119,6 +120,7 @@ class Sweep:
         self.figures = Figures(operations=self.struck(vault, 0, "kill"))
         assert self.commits(vault) == self.base + self.case.commits
         self.sites = [self.output(self.template), self.output(vault)]
+        self.programs: Path | None = None
 
     def copy(self, name: str) -> Vault:
         return copy_vault(self.template, self.top / name)
@@ -167,6 +169,14 @@ class Sweep:
             log.unlink()
         return int.from_bytes(counter.read_bytes(), sys.byteorder)
 
+    def after(self, vault: Vault, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that nothing strikes: a process of its own too, forked from one that has imported all."""
+        assert self.programs is not None
+        line = [str(self.programs / "keyvault"), *words]
+        return subprocess.run(
+            line, cwd=vault.folder, env=vault.environ, capture_output=True, text=True, check=False, timeout=120
+        )
+
     def check(self, at: int, how: str) -> None:
         """Strike at one operation; then see that the vault is whole, and that the next run ends the work."""
         where = f"{how} at operation {at}"
@@ -182,14 +192,14 @@ class Sweep:
             assert self.output(vault) in self.sites, where
         standing = vault if self.base else replace(vault, folder=vault.top)
         if moved and not self.base:
-            done = standing.run(*self.words(vault, self.case.command))
+            done = self.after(standing, *self.words(vault, self.case.command))
             assert (done.returncode, "already" in done.stderr) == (2, True), (where, done.stderr)
             standing = vault
         again = self.case.again if moved and self.case.again else self.case.command
-        done = standing.run(*self.words(vault, again))
+        done = self.after(standing, *self.words(vault, again))
         assert done.returncode == 0, (where, done.stderr)
         if self.case.commits:
-            done = vault.run(*CHECK)
+            done = self.after(vault, *CHECK)
             assert (done.returncode, "no identity" in done.stdout) == (0, False), (where, done.stdout, done.stderr)
         assert self.commits(vault) == self.base + self.case.commits, where
         assert self.output(vault) == self.sites[1], where
@@ -207,7 +217,9 @@ class Sweep:
         """Strike at every operation, or at so many that are spread over all of them."""
         every = range(1, self.figures.operations + 1)
         step = 1 if most is None else max(1, len(every) // most)
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        clock = self.top / "clock"
+        clock.write_text(self.template.now.isoformat())
+        with command(clock) as self.programs, ThreadPoolExecutor(max_workers=2) as pool:
             for _ in pool.map(lambda at: self.check(at, how), every[step // 2 :: step]):
                 pass
 
@@ -251,9 +263,7 @@ def in_the_clear(vault: Vault) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "how", [how if how in ("kill", "EIO") else pytest.param(how, marks=pytest.mark.slow) for how in HOW]
-)
+@pytest.mark.parametrize("how", [how if how == "kill" else pytest.param(how, marks=pytest.mark.slow) for how in HOW])
 def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
     """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one, whole."""
     Sweep("rotate", tmp_path, failing).run(how, most=3)

@@ -451,7 +451,10 @@ def asking_host() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("plant", [_credentials, _credentials_for_a_path, _ask_pass])
+@pytest.mark.parametrize(
+    "plant",
+    [_credentials, *(pytest.param(one, marks=pytest.mark.slow) for one in (_credentials_for_a_path, _ask_pass))],
+)
 def test_nobody_is_asked_for_a_password(trap: Trap, asking_host: str, plant: Callable[[Trap, str], None]) -> None:
     """A credential helper or askpass program that the repository names is not run when a host asks."""
     plant(trap, asking_host)
@@ -522,7 +525,16 @@ def intact(outside: Path) -> bool:
     return dict(tree(outside)) == {"precious": b"precious\n", "precious.lock": b"precious\n"}
 
 
-@pytest.mark.parametrize("worktree", ["{outside}", "{outside}/..", "..", "../..", "/", "{outside}/missing"])
+@pytest.mark.parametrize(
+    "worktree",
+    [
+        "{outside}",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("{outside}/..", "..", "../..", "/", "{outside}/missing")
+        ),
+    ],
+)
 def test_core_worktree_points_elsewhere(trap: Trap, outside: Path, worktree: str) -> None:
     """A repository that says its work tree is somewhere else makes us write nowhere else."""
     before = dict(tree(trap.vault.top))
@@ -535,7 +547,16 @@ def test_core_worktree_points_elsewhere(trap: Trap, outside: Path, worktree: str
     assert {path for path in changed if not path.startswith(("vault/", "origin.git/"))} == set()
 
 
-@pytest.mark.parametrize("name", ["keyvault.lock", "keyvault.journal", "keyvault.new", "keyvault.journal.new"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keyvault.lock",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("keyvault.journal", "keyvault.new", "keyvault.journal.new")
+        ),
+    ],
+)
 def test_links_in_the_git_folder(trap: Trap, outside: Path, name: str) -> None:
     """A link in the git folder, where our own files lie, is not written through."""
     path = trap.vault.git_dir / name

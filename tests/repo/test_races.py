@@ -165,6 +165,7 @@ def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
         assert dict(tree(site)) == dict(tree(again))
 
 
+@pytest.mark.slow
 def test_readers_see_whole_commits(vault: Vault) -> None:
     """While two people rotate in a clone, `status` and `render` there show one commit or another, never a mixture."""
     rotations(vault, readers=1, writers=2, each=2)
@@ -176,6 +177,7 @@ def test_many_readers_see_whole_commits(vault: Vault) -> None:
     rotations(vault, readers=3, writers=3, each=5)
 
 
+@pytest.mark.slow
 def test_many_jobs_in_one_clone_do_what_is_due_once(tmp_path: Path) -> None:
     """Eight scheduled jobs that begin at once in one clone make one commit together; all end well."""
     vault = make_vault(tmp_path, sets=["id-token:EdDSA"], confirm="commit").wait(PERIOD)
@@ -307,6 +309,7 @@ exit 1
 """
 
 
+@pytest.mark.slow
 def test_a_hook_that_declines_some_of_those_who_race(vault: Vault) -> None:
     """Whom a hook of the remote declines gets an error and has changed nothing; what it lets through has landed."""
     bare = vault.publish_to()

@@ -169,7 +169,7 @@ def _link(lab: Lab) -> None:
         _link,
     ],
 )
-@pytest.mark.parametrize("renders", [1, 3])
+@pytest.mark.parametrize("renders", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_somebody_was_at_the_folder(lab: Lab, change: Callable[[Lab], None], renders: int, rotated: bool) -> None:
     """What is not as a render left it is mended, whether the site of before is there or not."""
     names = sorted(lab.state.sets)

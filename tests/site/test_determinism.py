@@ -117,6 +117,7 @@ def test_time_of_rendering_does_not_matter(rich: Lab) -> None:
     assert later.site() == now
 
 
+@pytest.mark.slow
 def test_clones_give_the_same(rich: Lab, expected: dict[str, str], tmp_path: Path) -> None:
     """A fresh clone, a bare one, a mirror and a repacked one of the same commit render the same bytes."""
     url = f"file://{rich.folder}"
