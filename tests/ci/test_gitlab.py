@@ -138,7 +138,7 @@ def roles(folder: Path, store: Store) -> Iterator[Roles]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     made.url = f"https://127.0.0.1:{server.server_port}"
     try:

@@ -52,7 +52,7 @@ class Host:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.server = make_server(lambda: self.files, lambda path: {}, port=0)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -686,6 +686,7 @@ def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: 
     assert vault.active("pss").public.alg == "PS256"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["pem", "der", "p12"])
 def test_a_file_that_asks_for_hours(keyvault: Terminal, write: Write, tmp_path: Path, form: str) -> None:
     """The count of rounds stands in the file: it is looked at before anything is hashed."""

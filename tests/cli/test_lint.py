@@ -431,7 +431,7 @@ def test_the_preview_is_clean(tmp_path: Path) -> None:
     """The site with the headers that a host should send, over real HTTP, as an issuer and by each URL."""
     files: dict[str, bytes] = {}
     server = make_server(lambda: files, lambda path: headers(path, max_age=10 * MINUTE), port=0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         url = f"http://localhost:{server.server_address[1]}"
         vault = make_vault(tmp_path, sets=("id-token:RS256", "access-token:ES256"), url=url)
@@ -463,6 +463,7 @@ UNREACHABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", sorted(BEHAVIOURS))
 def test_hostile_hosts(
     keyvault: Terminal, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str

@@ -113,7 +113,7 @@ class Host:
         self.files: dict[str, bytes] = {}
         self.requests = 0
         self.server: ThreadingHTTPServer = make_server(self._site, lambda path: {}, port=0)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def _site(self) -> dict[str, bytes]:
         self.requests += 1

@@ -50,7 +50,7 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
         pytest.param(13 * HOUR, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
         pytest.param(3 * HOUR, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
         pytest.param(2 * HOUR + 10 * MINUTE, {"Microsoft.IdentityModel 8"}, marks=pytest.mark.slow),
-        (2 * HOUR, {"Microsoft.IdentityModel 8", "AWS API Gateway"}),
+        pytest.param(2 * HOUR, {"Microsoft.IdentityModel 8", "AWS API Gateway"}, marks=pytest.mark.slow),
     ],
 )
 def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:

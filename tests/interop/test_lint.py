@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[Host]:
     host = Host("", dict(cases()), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"host": host}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     host.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.interop
 #: PyJWT, jose and Nimbus wait for 30 s after a fetch before they fetch for an unknown kid.
 PAUSE = 31
 #: Whose story is told in the fast tests too.
-QUICK = ("pyjwt", "joserfc", "jose")
 
 #: Gives the command line of a verifier, up to its name.
 Program = Callable[[Verifier], list[str]]
@@ -65,10 +64,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return scenes.story(tmp_path_factory.mktemp("story"))
 
 
-def each_verifier(quick: tuple[str, ...] = ()) -> pytest.MarkDecorator:
-    """Run a test for each verifier; it is slow but for those of *quick*."""
-    marks = {name: () if name in quick else (pytest.mark.slow,) for name in VERIFIERS}
-    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in VERIFIERS])
+def each_verifier() -> pytest.MarkDecorator:
+    """Run a test for each verifier; that is slow."""
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in VERIFIERS])
 
 
 def knows(name: str) -> list[str]:
@@ -162,7 +160,7 @@ class Reader:
         return {label: not process.ask(token) for label, token in story.tokens[signer].items()}
 
 
-@each_verifier(quick=QUICK)
+@each_verifier()
 def test_a_story(program: Program, story: Story, name: str) -> None:
     """
     A set of RSA, P-256 and Ed25519, with keys of every state, serves all who know one of them, whatever is done to it.

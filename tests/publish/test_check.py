@@ -117,7 +117,7 @@ def host() -> Iterator[Host]:
 
 
 def _serving(made: Host) -> Iterator[Host]:
-    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield made
@@ -435,6 +435,7 @@ def test_hostile_hosts_are_all_there() -> None:
     assert sorted(BEHAVIOURS) == sorted(name for names in HOSTILE.values() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_a_hostile_host(still: Lab, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
     """Whatever a host does in every answer, or in its documents alone, there are findings of one printable line each."""

@@ -332,9 +332,8 @@ CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
 
 #: One of each kind, which the fast tests try: hooks, settings of several commands, filters, remotes, objects, templates.
 QUICK = {
-    "hooks, when pushing", "core.hooksPath", "core.fsmonitor", "filter.process", "diff.textconv", "gpg.ssh.program",
-    "core.sshCommand", "ext:: by url.insteadOf", "remote.uploadpack", "submodule that is pushed", "promised object",
-    "site_template",
+    "core.hooksPath", "core.fsmonitor", "filter.process", "diff.textconv", "core.sshCommand", "remote.uploadpack",
+    "promised object", "site_template",
 }  # fmt: skip
 
 #: Which steps of `look_around` can't but fail: signing without a key of the user's, an address that nobody
@@ -445,7 +444,7 @@ def asking_host() -> Iterator[str]:
             """Say nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()

@@ -104,6 +104,7 @@ def race(top: Path, tries: Tries, *, clones: int, rounds: int, forced: int) -> N
     assert max(tries.counts) <= 15, Counter(tries.counts)
 
 
+@pytest.mark.slow
 def test_four_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four clones that push three times each: all of it lands, each in few tries, and the audit finds nothing."""
     race(tmp_path, Tries(monkeypatch), clones=4, rounds=1, forced=2)
