@@ -8,10 +8,10 @@ is an argument. One that begins with two dashes has to stand behind ``--``, as e
 
 from typing import Any
 
-from typer.core import TyperCommand
+from keyvault.cli.late import LateCommand
 
 
-class DashedCommand(TyperCommand):
+class DashedCommand(LateCommand):
     """A command that takes ``-abc`` as an argument."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

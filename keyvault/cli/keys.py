@@ -6,6 +6,7 @@ import typer
 
 from keyvault.cli import exchange
 from keyvault.cli.dashed import DashedCommand
+from keyvault.cli.late import LateTyper
 from keyvault.cli.output import columns, emit_bytes, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_kid, complete_set, settings
@@ -19,10 +20,8 @@ Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, 
 Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
 Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]
 
-sets = typer.Typer(
-    help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None
-)
-keys = typer.Typer(help="Keys: list, show, generate, import, export.", no_args_is_help=True, rich_markup_mode=None)
+sets = LateTyper(help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None)
+keys = LateTyper(help="Keys: list, show, generate, import, export.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:

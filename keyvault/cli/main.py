@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from keyvault.cli import actions, audit, checks, keys, people, rotation, site, tokens, vault
+from keyvault.cli.late import LateTyper
 from keyvault.cli.output import report_error
 from keyvault.cli.state import clock, settings
 from keyvault.errors import KeyVaultError
@@ -25,7 +26,7 @@ from keyvault.errors import KeyVaultError
 #: What a shell reports for a process that Ctrl-C ended; Typer returns it too.
 INTERRUPTED = 130
 
-app = typer.Typer(
+app = LateTyper(
     name="keyvault",
     help="Publish a JSON Web Key Set without a server: encrypted keys in git, a static site from each commit.",
     epilog="Start with:  keyvault init my-keys --url https://keys.example.com",

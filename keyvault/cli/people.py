@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keyvault.cli.late import LateTyper
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import ask_passphrase, settings
@@ -16,8 +17,8 @@ Kid = Annotated[str, typer.Argument(metavar="KID", help="The recipient.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A public JWK, or an identity whose public half is taken.")]
 Label = Annotated[str | None, typer.Option("--kid", metavar="KID", help="A label instead of the one in the file.")]
 
-recipients = typer.Typer(help="Recipients: who can open private keys.", no_args_is_help=True, rich_markup_mode=None)
-identities = typer.Typer(
+recipients = LateTyper(help="Recipients: who can open private keys.", no_args_is_help=True, rich_markup_mode=None)
+identities = LateTyper(
     help="Identities: the private halves of recipients.", no_args_is_help=True, rich_markup_mode=None
 )
 

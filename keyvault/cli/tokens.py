@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from keyvault.cli.late import LateTyper
 from keyvault.cli.output import emit_json, note, say, say_document
 from keyvault.cli.state import complete_set, settings
 from keyvault.errors import GitError, KeyVaultError, UsageError
@@ -12,7 +13,7 @@ from keyvault.errors import GitError, KeyVaultError, UsageError
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TokenText = Annotated[str, typer.Argument(metavar="TOKEN", help="A signed token, or - for stdin.")]
 
-tokens = typer.Typer(help="Tokens: sign, inspect, verify.", no_args_is_help=True, rich_markup_mode=None)
+tokens = LateTyper(help="Tokens: sign, inspect, verify.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
