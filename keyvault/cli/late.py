@@ -6,7 +6,7 @@ here, for the one command that runs, or for help that shows names only.
 """
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import typer
@@ -21,24 +21,17 @@ class LateCommand(TyperCommand):
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         super().__init__(**settings)
         self._function = function
-        # What these hold is of a stand-in. Without them, those below are found.
+        # What these hold is of a stand-in; they are made when they are looked for.
         del self.params, self.callback
 
-    @cached_property
-    def _made(self) -> Any:
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("params", "callback"):
+            raise AttributeError(name)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         alone.command(self.name)(self._function)
-        return typer.main.get_command(alone)
-
-    @cached_property
-    def params(self) -> Any:
-        """Options and arguments."""
-        return self._made.params
-
-    @cached_property
-    def callback(self) -> Any:
-        """What runs, with options and arguments as they were parsed."""
-        return self._made.callback
+        made = typer.main.get_command(alone)
+        self.params, self.callback = made.params, made.callback
+        return getattr(self, name)
 
 
 class LateTyper(typer.Typer):

@@ -112,7 +112,7 @@ class Stamps:
         if place is None or len(paths) < self.least:
             return
         with contextlib.suppress(OSError):
-            files = {path: mark or mark_of(os.lstat(output / path)) for path, mark in paths.items()}
+            files = {path: mark or mark_of(os.lstat(f"{output}/{path}")) for path, mark in paths.items()}
             self.file.parent.mkdir(exist_ok=True)
             beside.write_bytes(msgspec.msgpack.encode(Stamp(self.maker(), self.commit, place, files, spare, behind)))
             beside.replace(self.file)

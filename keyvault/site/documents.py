@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import IO, Any
 
 import msgspec
@@ -77,6 +78,7 @@ class History(msgspec.Struct, frozen=True):
     keys: list[HistoryKey]
 
 
+@lru_cache(1_000)
 def iso(instant: Any) -> str:
     """Return *instant* as RFC 3339 in UTC and whole seconds."""
     return f"{instant.isoformat(timespec='seconds')[:19]}Z"
@@ -221,8 +223,9 @@ def pem(der: bytes) -> bytes:
     return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""]).encode()
 
 
+@lru_cache(100)
 def public_der(public: PublicJWK) -> bytes:
-    """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1)."""
+    """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1): its file and its page want it."""
     from keyvault.core import pem as keys
 
     return keys.public_der(msgspec.to_builtins(public))

@@ -111,8 +111,14 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
+            # A name stands for one text.
+            auto_reload=False,
+            cache_size=-1,
         )
-        self._environment.globals["assets"] = templates.assets
+        defined = {**self._environment.globals, "assets": templates.assets}
+        # Nothing is defined later on. Jinja is ready for that, at a tenth of the cost of a page: it would go through
+        # what is defined one by one, for each page and each import.
+        vars(self._environment)["make_globals"] = lambda more: {**defined, **(more or {})}
 
     def __call__(self, name: str, context: Mapping[str, Any]) -> bytes:
         """

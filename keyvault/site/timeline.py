@@ -180,7 +180,7 @@ class _Canvas:
 
 def _tooltip(key: Key, bar: _Bar) -> str:
     verb = "planned" if bar.planned else bar.kind
-    return f"{key.kid[:12]}… {verb}, {bar.start:%Y-%m-%d} to {bar.end:%Y-%m-%d}"
+    return f"{key.kid[:12]}… {verb}, {bar.start.date()} to {bar.end.date()}"
 
 
 def _words(key_set: KeySet) -> str:

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
@@ -192,6 +193,7 @@ _LABELS = {
 }
 
 
+@lru_cache(1_000)
 def stamp(instant: datetime | None) -> str:
     """Return *instant* to the minute, ``2026-12-01 09:00``; empty for None."""
     return "" if instant is None else instant.isoformat(" ", "minutes")[:16]

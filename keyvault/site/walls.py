@@ -48,8 +48,9 @@ def inspect(path: str, data: bytes) -> None:
             plain = plain.replace(escaped, char)
         if "&" in plain:
             plain = html.unescape(plain)
-        plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
-        plain = _BACKSLASHES.sub(lambda match: match[1] if match[1] == '"' else " ", plain)
+        if "\\" in plain:
+            plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
+            plain = _BACKSLASHES.sub(lambda match: match[1] if match[1] == '"' else " ", plain)
         _inspect_text(path, plain, "escaped private key material")
     named = path.endswith((".json", "openid-configuration"))
     if named or text.lstrip()[:1] in ("{", "["):
