@@ -42,7 +42,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient, seal_of, sealed_to, share_parts
+from keyvault.core.keys import Key, Recipient, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -302,7 +302,6 @@ class _Walk:
         for (path, oid), data in zip(records.items(), self.read(list(records.values())), strict=True):
             key = read_record(data, path, None)[0]
             if key is not None:
-                msgspec.structs.force_setattr(key, "private", seal_of(key.private))
                 # A merge may have left it sealed to another list than the one beside it.
                 beside = ledger.recipients_oid if sealed_to(key) == sorted(ledger.recipients or ()) else None
                 ledger.put(path, Entry(oid, key, standing_after(key.events), recipients=beside))
@@ -598,8 +597,6 @@ class _Commit:
             standing, problems = judge_events(scene, start, key.events[kept:])
             self._say(path, problems)
         self._say(path, judge_record(key, standing, created=best is None))
-        # Whether it changes, and to whom it is sealed, is all that is asked of an envelope from here on.
-        msgspec.structs.force_setattr(key, "private", seal_of(key.private))
         if best is not None:
             share_parts(key, best.key)
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)

@@ -36,6 +36,9 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
     """
     Return the key record in *data*, or None where there is none, with what is wrong with it.
 
+    Of the envelope the key keeps no more than `seal_of` says: whether it changes, and to whom it is sealed, is all that
+    is asked of it from here on.
+
     Args:
         data: The file.
         path: Where it lies in the vault.
@@ -53,7 +56,8 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
     # The rules compare instants and add durations to them.
     if any(instant.utcoffset() != _NO_OFFSET or instant >= INSTANT_END for instant in _instants(key)):
         return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
-    share_words(key)
+    if known is None:  # later versions share with the one before
+        share_words(key)
     found: list[Problem] = []
     if not key.events:
         found.append(("event-malformed", "a record without events"))
@@ -65,12 +69,13 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         found += _set_problems(key)
     if known is None or key.public != known.public:
         found += _public_problems(key)
-    new = known is None or seal_of(key.private) != seal_of(known.private)
-    if new and not isinstance(key.private, msgspec.UnsetType):
+    seal = seal_of(key.private)
+    if (known is None or seal != seal_of(known.private)) and not isinstance(key.private, msgspec.UnsetType):
         try:
             check_envelope(key.private, kid=key.kid, set_name=key.set)
         except EnvelopeError as error:
             found.append(("envelope-malformed", error.message))
+    msgspec.structs.force_setattr(key, "private", seal)
     return key, found
 
 
