@@ -29,6 +29,7 @@ from keyvault.site.documents import (
     HistoryKey,
     discovery_document,
     history_entries,
+    history_frame,
     history_key,
     history_schema,
     is_shown,
@@ -160,22 +161,26 @@ def _files(
         if path.endswith("index.html"):
             listed.append(path)
         yield path, data
-    history, lists = HistoryDocument(state, scratch()), list(_inspected(_lists(state, coming)))
+    # As a whole history.json is too large to be inspected: its parts are, wherever they are made.
+    frame = history_frame(state)
+    inspect("history.json", frame)
+    history = HistoryDocument(frame, scratch())
+    lists = list(_inspected(_lists(state, coming)))
     made_anew = spread(_Maker(templates), _parts(state, commits, pages.sets, touched))
     for name, keys in pages.sets.items():
         if earlier is None or name in earlier.touched:
             files, entries = next(made_anew)
             yield from files
         else:
-            entries = history_entries(earlier.history[key.kid] for key in keys)
+            entries = _entries(earlier.history[key.kid] for key in keys)
             yield from ((path, None) for path in paths_of_set(name, keys))
         history.add(entries)
         if len(listed) < SITEMAP_MAX:
             listed += (path for path in paths_of_set(name, keys) if path.endswith("index.html"))
     made_anew.close()
     site = state.policy.site
-    del state, commits, earlier, coming, pages, made_anew  # history.json is as large as a vault
-    yield from _inspected([("history.json", history.finish())])
+    del state, commits, earlier, coming, pages, made_anew, frame  # history.json is as large as a vault
+    yield "history.json", history.finish()
     yield from lists
     urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
     yield from _inspected(_for_hosts(site, renderer, urls, extensionless))
@@ -219,7 +224,14 @@ class _Maker:
         for name, keys in pages.sets.items():
             # Inspected where it is made: the wall takes its share of all cores, too.
             files = list(_inspected(chain(_key_files(keys), pages.of_set(name))))
-            yield files, history_entries(history_key(key, part.commits) for key in keys)
+            yield files, _entries(history_key(key, part.commits) for key in keys)
+
+
+def _entries(keys: Iterable[HistoryKey]) -> bytes:
+    """Return what history.json says of *keys*, inspected."""
+    entries = history_entries(keys)
+    inspect("history.json", b"[%b]" % entries)
+    return entries
 
 
 def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:

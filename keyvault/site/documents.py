@@ -138,24 +138,28 @@ def history_entries(keys: Iterable[HistoryKey]) -> bytes:
     return _BETWEEN.join(pretty(key).rstrip(b"\n").replace(b"\n", _INDENT) for key in keys)
 
 
+def history_frame(state: VaultState) -> bytes:
+    """Return the history.json of *state* without its keys."""
+    site = state.policy.site
+    sets = [
+        HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
+        for name, key_set in state.sets.items()
+        if key_set.rendered
+    ]
+    return pretty(History(1, site.title, site.url, state.commit, sets, []))
+
+
 class HistoryDocument:
     """history.json, put together piece by piece: that of a large vault is larger than all else."""
 
-    def __init__(self, state: VaultState, file: IO[bytes]) -> None:
+    def __init__(self, frame: bytes, file: IO[bytes]) -> None:
         """
         Args:
-            state: The vault.
+            frame: What `history_frame` gives.
             file: Empty, for reading and writing; closed at the end.
         """
-        site = state.policy.site
-        sets = [
-            HistorySet(name, key_set.policy.issuer, key_set.policy.url, key_set.policy.spec.alg, key_set.policy.use)
-            for name, key_set in state.sets.items()
-            if key_set.rendered
-        ]
-        empty = pretty(History(1, site.title, site.url, state.commit, sets, []))
         self._file = file
-        self._file.write(empty.removesuffix(b"]\n}\n"))
+        self._file.write(frame.removesuffix(b"]\n}\n"))
         self._between = _INDENT
 
     def add(self, entries: bytes) -> None:

@@ -159,11 +159,20 @@ def test_every_file_of_a_site_passes(vault: Lab) -> None:
 
 
 def test_every_file_goes_through_the_wall(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file is yielded, page, asset or host file, that the wall has not seen with exactly these bytes."""
-    seen: dict[str, bytes] = {}
-    monkeypatch.setattr(build_module, "inspect", lambda path, data: seen.update({path: data}))
+    """
+    No file is yielded, page, asset or host file, that the wall has not seen with exactly these bytes.
 
-    assert vault.site() == seen
+    It sees history.json, which can be larger than all else, in pieces: what says nothing of a key, and then the keys.
+    """
+    seen: dict[str, list[bytes]] = {}
+    monkeypatch.setattr(build_module, "inspect", lambda path, data: seen.setdefault(path, []).append(data))
+
+    site = vault.site()
+    frame, *keys_of_sets = seen["history.json"]
+    keys_of_all = b",\n    ".join(data[1:-1] for data in keys_of_sets)
+    assert site.pop("history.json") == frame.removesuffix(b"]\n}\n") + b"\n    " + keys_of_all + b"\n  ]\n}\n"
+    del seen["history.json"]
+    assert {path: [data] for path, data in site.items()} == seen
 
 
 # --- when the first wall leaks --------------------------------------------------------------------------
