@@ -718,7 +718,10 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if asked.record:
-        scale.record("life", {str(life.sets * KEYS_A_SET): scale.life_figures(found)})
+        size = str(life.sets * KEYS_A_SET)
+        # Steps that were not chosen stay as they were seen.
+        before = scale.read().get("life", {}).get(size, {})
+        scale.record("life", {size: {**before, **scale.life_figures(found)}})
     print("\n".join(table(found)))
     harms = [
         f"{name}, Ctrl-C after {strike['at']}: {text}\n{strike['screen']}"

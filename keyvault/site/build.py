@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Transition
-from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, SitePolicy
+from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, Policy, SitePolicy
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
@@ -166,20 +166,25 @@ def _files(
     inspect("history.json", frame)
     history = HistoryDocument(frame, scratch())
     lists = list(_inspected(_lists(state, coming)))
-    made_anew = spread(_Maker(templates), _parts(state, commits, pages.sets, touched))
-    for name, keys in pages.sets.items():
+    names, sets, policy, commit = list(pages.sets), dict(pages.sets), state.policy, state.commit
+    del state, pages, coming  # what was rendered of a large vault is let go of, set by set
+    made_anew = spread(_Maker(templates), _parts(commit, policy, commits, sets, touched))
+    for name in names:
         if earlier is None or name in earlier.touched:
             files, entries = next(made_anew)
             yield from files
+            paths = [path for path, _ in files]
         else:
+            keys = sets.pop(name)
             entries = _entries(earlier.history[key.kid] for key in keys)
-            yield from ((path, None) for path in paths_of_set(name, keys))
+            paths = list(paths_of_set(name, keys))
+            yield from ((path, None) for path in paths)
         history.add(entries)
         if len(listed) < SITEMAP_MAX:
-            listed += (path for path in paths_of_set(name, keys) if path.endswith("index.html"))
+            listed += (path for path in paths if path.endswith("index.html"))
     made_anew.close()
-    site = state.policy.site
-    del state, commits, earlier, coming, pages, made_anew, frame  # history.json is as large as a vault
+    site = policy.site
+    del policy, commits, earlier, made_anew, frame  # history.json is as large as a vault
     yield "history.json", history.finish()
     yield from lists
     urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
@@ -194,18 +199,20 @@ class _Part(NamedTuple):
 
 
 def _parts(
-    state: VaultState, commits: EventCommits, sets: Mapping[str, Sequence[Key]], touched: Collection[str] | None
+    commit: str,
+    policy: Policy,
+    commits: EventCommits,
+    sets: dict[str, tuple[Key, ...]],
+    touched: Collection[str] | None,
 ) -> Iterator[_Part]:
-    """Yield parts of *state*, of a few of *sets* each; of those that are *touched*, which is None for all."""
+    """Take a few of *sets* at a time out of them; of those that are *touched*, which is None for all."""
     names = [name for name in sets if touched is None or name in touched]
     for start in range(0, len(names), SETS_A_PART):
-        few = names[start : start + SETS_A_PART]
-        policy = replace(
-            state.policy, sets={name: state.policy.sets[name] for name in few if name in state.policy.sets}
-        )
-        keys = {key.kid: key for name in few for key in sets[name]}
+        few = {name: sets.pop(name) for name in names[start : start + SETS_A_PART]}
+        tables = {name: policy.sets[name] for name in few if name in policy.sets}
+        keys = {key.kid: key for of_set in few.values() for key in of_set}
         written = {path: commits[path] for key in keys.values() if (path := key.path) in commits}
-        yield _Part(VaultState(state.commit, policy, keys), written)
+        yield _Part(VaultState(commit, replace(policy, sets=tables), keys), written)
 
 
 class _Maker:
