@@ -142,7 +142,7 @@ def seaweedfs(folder: Path) -> Iterator[Store]:
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     command = [weed, "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += ["-s3.config=s3.json", "-volume.max=20", "-master.volumeSizeLimitMB=32"]
+    command += ["-s3.config=s3.json", "-volume.max=20", "-master.volumeSizeLimitMB=1024"]
     # What listens at a fixed port is off: two of these servers may run beside each other.
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     url = f"http://127.0.0.1:{ports['s3']}"
