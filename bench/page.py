@@ -47,7 +47,8 @@ _GROWTH = """\
 One command on vaults of more and more keys, three in each set: next, active and retiring. `check` asks a server on the
 same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. Its vaults
 have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound of memory is for the largest
-vault, and for all processes together: `render` has workers.
+vault, and for all processes together: `render` has workers. All have one rotation behind them; what ten years of
+commits add is in [scale.md](scale.md#what-commands-take-in-the-end).
 """
 
 _HOW = """\
