@@ -285,7 +285,7 @@ def _to_store(
             if different:
                 changed.append(path)
         ordered = [path for phase in _phases(site, changed) for path in phase]
-        deleted = sorted(path for path in there if path not in set(site.paths) and not is_kept(path, keep))
+        deleted = sorted(path for path in there.keys() - set(site.paths) if not is_kept(path, keep))
         published = Published(commit, live, total, ordered, deleted)
         if dry_run:
             return published
