@@ -55,7 +55,7 @@ _HOW = """\
 ## How to run it
 
 ```sh
-make bench                                    # everything, with what it is compared with: over an hour
+make bench                                    # everything, with what it is compared with: half an hour
 .venv/bin/python bench/run.py --quick         # small sizes: whether it works
 .venv/bin/python bench/run.py --only rsa open # some rows; the others stay as they were
 .venv/bin/python bench/run.py --page          # this page again, from what was measured
