@@ -54,7 +54,7 @@ lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
-# The whole of it takes hours; `python bench/run.py --help` says how to measure a part.
+# The whole of it takes half an hour on two quiet cores; `python bench/run.py --help` says how to measure a part.
 bench: $(VENV)/bencher  ## Measure ours and others' programs, and write docs/performance.md
 	bench/prepare
 	$(BIN)/python bench/run.py
