@@ -9,8 +9,8 @@ the repository: starting the command, reading the vault before each commit, and 
 in the end. So it is for each size as a command would have left it. A size is made once and kept in build/bench/vaults;
 then it is cloned, in full and in part, `git gc` is run on the clone, and commands run on both.
 
-With --layouts it also measures other layouts of keys.enc, with git alone. Results go to bench/scale.json, and from
-there to docs/scale.md and its pictures: --page writes these again and measures nothing.
+With --layouts it also measures other layouts of keys.enc, whose records are random bytes. Results go to
+bench/scale.json, and from there to docs/scale.md and its pictures: --page writes these again and measures nothing.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def kinds(folder: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-# --- other layouts, with git alone ---------------------------------------------------------------------------
+# --- other layouts ---------------------------------------------------------------------------------------------
 
 #: How a record is found: one folder for all, one for each set (as it is), and sets spread over 256 folders.
 WIDE: Mapping[str, Callable[[int, str], str]] = {
@@ -277,22 +277,26 @@ LONG: Mapping[str, Callable[[int, str, int], str]] = {
 
 
 class Layout:
-    """A repository that gets a commit from one ``git fast-import`` each, as keyvault makes them."""
+    """A repository whose trees and blobs keyvault writes, and whose paths are made up."""
 
     def __init__(self, folder: Path) -> None:
+        from keyvault.repo.git import Git
+
         self.folder = folder
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", folder], check=True)
-        self._number = 0
+        by = {"NAME": "Bench", "EMAIL": "bench@example.com"}
+        who = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in by.items()}
+        self._git = Git.open(folder, {**os.environ, **who})
+        self._head: str | None = None
 
     def commit(self, paths: Iterator[str]) -> float:
         """Write records of random bytes, as long as a record's id is in a tree, to *paths*; return the seconds."""
-        after = b"from refs/heads/main^0\n" if self._number else b""
-        stream = [b"commit refs/heads/main\ncommitter Bench <bench@example.com> %d +0000\ndata 0\n" % self._number]
-        stream.append(after)
-        stream += (b"M 100644 inline %b\ndata 32\n%b\n" % (path.encode(), secrets.token_bytes(32)) for path in paths)
-        self._number += 1
+        files = [(path, secrets.token_bytes(32)) for path in paths]
         begun = time.perf_counter()
-        subprocess.run(["git", "fast-import", "--quiet"], cwd=self.folder, input=b"".join(stream), check=True)
+        tree = self._git.write_tree(self._head, files)
+        commit = self._git.commit_tree(tree, [self._head] if self._head else [], "rotate", BEGUN)
+        self._git.move_branch("refs/heads/main", old=self._head, new=commit, reason="bench")
+        self._head = commit
         return time.perf_counter() - begun
 
     def timed(self, *arguments: str) -> float:

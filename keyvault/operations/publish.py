@@ -355,16 +355,15 @@ def _to_branch(
     _check_ours(remote.name, entries, live, keep)
     _check_gate(context, remote.name, live, rendered, force=force)
     site: dict[str, None] = {}
-    kept: list[str] = []
 
-    def noted() -> Iterator[tuple[str, bytes]]:
+    def changed() -> Iterator[tuple[str, bytes | None]]:
         for path, data in counted(context, total, files):
             site[path] = None
             yield path, data
-        kept.extend(path for path in entries if path not in site and is_kept(path, keep))
-        yield from zip(kept, git.blobs(entries[path].oid for path in kept), strict=True)
+        yield from ((path, None) for path in entries if path not in site and not is_kept(path, keep))
 
-    tree = git.write_tree(None, noted())
+    # Begun on the branch as it is, so that what stays is neither read nor written again.
+    tree = git.write_tree(old, changed())
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
     deleted = sorted(path for path in entries if path not in written)

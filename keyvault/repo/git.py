@@ -5,10 +5,10 @@ A repository that one merely looks at must not be able to run anything, so every
 of its own: hooks, fsmonitor, pager, editor, attributes, replace refs and the ``ext`` protocol are off, and a
 setting that names a program is taken from the user's own configuration, never from the repository's.
 
-Commits are built beside the work tree and the index (one ``fast-import`` for blobs and trees, one
-``commit-tree`` that signs where the user's git says so) and the branch moves by compare-and-swap.
+Commits are built beside the work tree and the index (blobs and trees as one pack, one ``commit-tree`` that signs
+where the user's git says so) and the branch moves by compare-and-swap.
 
-Sources: git-config(1), git-fast-import(1), git-cat-file(1), gitglossary; docs/adr/0006 and 0009.
+Sources: git-config(1), git-index-pack(1), git-cat-file(1), gitglossary; docs/adr/0006, 0009 and 0024.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ import msgspec
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
-from keyvault.progress import Progress, quiet
+from keyvault.progress import Progress, quiet, told
+from keyvault.repo.objects import Folder, Pack
 
 #: Passed to every git process, above every file of configuration.
 HARDENED: tuple[tuple[str, str], ...] = (
@@ -109,6 +110,12 @@ _ASKED_AT_ONCE = 400
 #: How much of what git answers is taken from its pipe at once, and how much the pipe holds where it may, in bytes.
 _BUFFER = 1 << 18
 _PIPE = 1 << 20
+
+#: How many bytes of a pack are kept in memory before they go to a file.
+_IN_MEMORY = 1 << 20
+
+#: From how many objects on git keeps a pack as it is, instead of a file for each object; its own limit for a push.
+_LOOSE_MAX = 100
 
 #: How many paths are given to git on a command line.
 _PATHS_MAX = 100
@@ -687,26 +694,61 @@ class Git:
         Args:
             base: The commit to start from, or None for an empty tree.
             files: New content by path in the vault, taken one by one; None removes the file.
+
+        Raises:
+            GitError: A tree of *base* is missing or damaged, or git cannot write.
         """
-        command = ("fast-import", "--quiet", "--cat-blob-fd=1")
-        with self._quarantine() as apart, self._feeding(command, apart) as (stdin, ended):
-            stdin.write(b"feature done\ncommit refs/keyvault/scratch\ncommitter x <x> 0 +0000\ndata 0\n")
-            if base:
-                stdin.write(b"from " + base.encode() + b"\n")
+        objects = self.common_dir / "objects"
+        with (
+            self._quarantine() as apart,
+            tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=apart["GIT_OBJECT_DIRECTORY"]) as file,
+            self._tree_of(base) as (oid, read),
+        ):
+            pack = Pack(file, self.object_format)
+            root = Folder(pack, read, oid)
             for path, content in files:
-                name = _quoted(self.prefix + path)
-                if content is None:
-                    stdin.write(b"D " + name + b"\n")
-                else:
-                    stdin.write(b"M 100644 inline %b\ndata %d\n%b\n" % (name, len(content), content))
-            # The scratch branch exists inside fast-import only. A reset that names no commit takes it back without
-            # a look at the references of the repository, so that no lock of theirs is left when git is killed.
-            stdin.write(b'ls ""\n\nreset refs/keyvault/scratch\n\ndone\n')
-            output = ended().decode()
-        oid = output.partition("\t")[0].rpartition(" ")[2]
-        if not _OID.fullmatch(oid):
-            raise GitError(f"fast-import gave no tree: {printable(output[:100])!r}")
-        return oid
+                name = (self.prefix + path).encode(errors="surrogateescape")
+                with _writing(objects):
+                    if content is None:
+                        root.remove(name)
+                    else:
+                        root.put(name, content)
+            with _writing(objects):
+                tree = root.close() or pack.add(b"tree", b"")
+            self._take(pack, apart)
+        return tree.hex()
+
+    def _take(self, pack: Pack, apart: Mapping[str, str]) -> None:
+        """Have git take in what *pack* holds: few objects one by one, many as they are."""
+        if not len(pack):
+            return
+        command = ("unpack-objects", "-q") if len(pack) < _LOOSE_MAX else ("index-pack", "--stdin")
+        with self._feeding(command, apart) as (stdin, ended):
+            for chunk in told(pack.stream(), self.progress, "storing objects", pack.chunks):
+                stdin.write(chunk)
+            ended()
+
+    @contextlib.contextmanager
+    def _tree_of(self, commit: str | None) -> Iterator[tuple[bytes | None, Callable[[bytes], bytes]]]:
+        """Give the id of the tree of *commit*, None for no commit, and a function that returns the bytes of a tree."""
+
+        def ask(name: str) -> tuple[bytes, bytes]:
+            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+                stdin.write(b"contents %b\nflush\n" % name.encode())
+                stdin.flush()
+            header = stdout.readline().split()
+            if len(header) != 3 or header[1] != b"tree":
+                raise self._missing(f"tree {name}")
+            return bytes.fromhex(header[0].decode()), stdout.read(int(header[2]) + 1)[:-1]
+
+        def read(oid: bytes) -> bytes:
+            return ask(oid.hex())[1]
+
+        if commit is None:
+            yield None, read
+            return
+        with self._talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
+            yield ask(commit + "^{tree}")[0], read
 
     @contextlib.contextmanager
     def _quarantine(self) -> Iterator[Mapping[str, str]]:

@@ -14,7 +14,6 @@ Source: docs/adr/0006.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -34,6 +33,7 @@ from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
 from keyvault.progress import told
 from keyvault.repo.git import QUARANTINE, Git, TreeChange, is_oid
+from keyvault.repo.objects import blob_id
 from keyvault.repo.vault import Draft, Repository
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
         target = target_of(git.prefix + path)
         plain = target is not None and not target.is_symlink()
         present = _hash_file(git, target, known.get(path)) if target and plain else "a link"
-        wanted = None if content is None else _hash(git, content)
+        wanted = None if content is None else blob_id(content, git.object_format)
         in_index = staged.get(git.prefix + path, known.get(path))
         expected = (known.get(path), wanted)
         if (present is not None and present not in expected) or in_index not in expected:
@@ -399,23 +399,18 @@ def _targets(git: Git) -> Callable[[str], Path | None]:
     return target
 
 
-def _hash(git: Git, data: bytes) -> str:
-    # Git's own object id; SHA-1 is what the repository's format says, not a choice of ours.
-    return hashlib.new(git.object_format, b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
 def _hash_file(git: Git, target: Path, like: str | None) -> str | None:
     try:
         if target.is_symlink():
-            return _hash(git, os.fsencode(target.readlink()))
+            return blob_id(os.fsencode(target.readlink()), git.object_format)
         data = target.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         return "unreadable"
-    found = _hash(git, data)
+    found = blob_id(data, git.object_format)
     # With core.autocrlf a checkout has CRLF where the blob has LF: that is no change of the user's.
-    return _hash(git, data.replace(b"\r\n", b"\n")) if b"\r\n" in data and found != like else found
+    return blob_id(data.replace(b"\r\n", b"\n"), git.object_format) if b"\r\n" in data and found != like else found
 
 
 def _beside(target: Path) -> Path:

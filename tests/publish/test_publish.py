@@ -199,6 +199,34 @@ def test_the_domain_of_a_branch_stays(vault: Lab, bare: Path) -> None:
     assert branch(bare) == vault.site() | {"CNAME": b"keys.example.com\n"}
 
 
+def test_a_branch_that_was_changed_by_hand(vault: Lab, bare: Path) -> None:
+    """Files where the site has folders, folders where it has files, a program: all is as it should be again."""
+    publish(vault.context(), BRANCH)
+    rows = {row.split(b"\t")[1]: row for row in git(bare, "ls-tree", "gh-pages").splitlines()}
+    (blob, folder), link = (rows[name].split()[2].decode() for name in (b"index.html", b"keys")), "CNAME"
+    rows |= {
+        b"keys": f"100644 blob {blob}\tkeys".encode(),
+        b"feed.atom": f"040000 tree {folder}\tfeed.atom".encode(),
+        b"robots.txt": rows[b"robots.txt"].replace(b"100644", b"100755"),
+        b"extra": f"040000 tree {folder}\textra".encode(),
+        b"link": f"120000 blob {blob}\t{link}".encode(),
+    }
+    assert {b"feed.atom", b"robots.txt"} <= rows.keys()
+    tree_id = git(bare, "mktree", stdin=b"".join(row + b"\n" for row in rows.values())).decode().strip()
+    git(bare, "update-ref", "refs/heads/gh-pages", git(bare, "commit-tree", tree_id, "-m", "by hand").decode().strip())
+
+    done = publish(vault.context(), BRANCH)
+
+    assert {"keys", *(f"feed.atom/{path.name}" for path in map(Path, vault.site()) if path.parent == Path("keys"))} <= {
+        *done.deleted
+    }
+    modes = dict(
+        reversed(row.split(None, 3)[::3]) for row in git(bare, "ls-tree", "-r", "gh-pages").decode().splitlines()
+    )
+    assert modes == {**dict.fromkeys(vault.site(), "100644"), link: "120000"}
+    assert branch(bare) == vault.site() | {link: vault.site()["index.html"]}
+
+
 def test_a_branch_of_somebody_else_is_left_alone(vault: Lab, bare: Path) -> None:
     """A branch that is no site keeps what it has, also with --force."""
     commit = add_file(bare, "index.html", b"mine")
