@@ -396,6 +396,19 @@ class Git:
             raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
         return output
 
+    def branch_and_head(self) -> tuple[str, str | None]:
+        """
+        Return the full name of the branch that HEAD is on, and its commit, or None where it has none yet.
+
+        Raises:
+            GitError: HEAD is detached.
+        """
+        output = self.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", ok=(0, 128))
+        head, _, branch = output.decode(errors="surrogateescape").strip().partition("\n")
+        if not _OID.fullmatch(head):
+            return self.branch(), None
+        return branch if branch.startswith("refs/heads/") else self.branch(), head
+
     def tree(self, commit: str, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit* at or below *paths*, relative to the vault's folder."""
         # A command line holds only so many paths: beyond that everything is listed and sifted here.

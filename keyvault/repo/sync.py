@@ -98,8 +98,7 @@ def apply(repository: Repository, make: Make, *, push: bool = False) -> Applied:
 
 def _apply_once(repository: Repository, make: Make) -> Applied:
     git = repository.git
-    branch = git.branch()
-    head = git.resolve("HEAD")
+    branch, head = git.branch_and_head()
     draft = make(head)
     if draft is None:
         return Applied(None)
