@@ -86,6 +86,9 @@ class Remote:
             "GIT_OBJECT_DIRECTORY": str(self.git.common_dir / "objects"),
             **dict.fromkeys(SECRETS, ""),
         }
+        # How much there is git tells people only, in words that change.
+        label = f"{verb}ing"
+        self.git.progress(label, 0, 0)
         try:
             with Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False) as repo:
                 repo.git.update_environment(**environment)
@@ -94,6 +97,7 @@ class Remote:
                 )
         except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot {verb} {self.name}: {printable(str(error))[:200]}") from None
+        self.git.progress(label, 1, 1)
         return int(code), str(output), str(errors)
 
     def _check_place(self) -> None:

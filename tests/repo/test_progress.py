@@ -54,6 +54,17 @@ def test_a_rotation_tells_all_that_takes_long(vault: Vault) -> None:
         assert [word for word in heard if word[0] == label][-1][1:] in {(2, 2), (3, 3), (4, 4), (6, 6), (8, 8)}
 
 
+def test_a_remote_is_waited_for(vault: Vault) -> None:
+    """A fetch and a push are told of before they begin, and when they have ended."""
+    vault.publish_to()
+    heard, context = listening(vault)
+    rotation.rotate(context, [], forced="a drill", push=True)
+
+    assert [word for word in heard if word[0] in {"fetching", "pushing"}] == [
+        ("fetching", 0, 0), ("fetching", 1, 1), ("pushing", 0, 0), ("pushing", 1, 1),
+    ]  # fmt: skip
+
+
 def test_a_render_tells_what_it_reads(vault: Vault) -> None:
     """History and keys are read before the first file is made."""
     heard, context = listening(vault)
