@@ -81,7 +81,7 @@ def make(folder: Path, *, sets: int, weeks: int) -> None:
         keys, events = realize(Context(repository, now, os.environ), state, plan, state.recipients)
         files = record_files(keys)
         marks.append(time.perf_counter())
-        tree = git.write_tree(state.commit, files)
+        tree = git.write_tree(state.commit, files.items())
         commit = git.commit_tree(tree, [state.commit], commit_message(describe(plan), events), now)
         git.move_branch(git.branch(), old=state.commit, new=commit, reason="decade")
         marks.append(time.perf_counter())

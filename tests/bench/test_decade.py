@@ -1,0 +1,66 @@
+"""Small vaults grow old week by week, and so do other layouts: what is measured of ten years is measured of any time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: What is measured takes seconds, and both tests look at it.
+pytestmark = pytest.mark.slow
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+#: Measures two sets of three weeks, and layouts as small as they can be, in a world of its own.
+_MEASURED = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import decade
+from world import QUICK, World, environment
+folder = Path(sys.argv[2])
+kept = folder / "kept"
+kept.mkdir()
+world = World(folder, kept, environment(kept, folder / "bytecode"), QUICK)
+print(json.dumps({
+    "decade": decade.Decade(world, 2, 3).measured(),
+    "wide": decade.wide(folder, 50),
+    "long": decade.long(folder, 2, 60),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    command = [sys.executable, "-c", _MEASURED, str(BENCH), str(tmp_path_factory.mktemp("decade"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_weeks_of_a_vault(measured: dict[str, Any]) -> None:
+    """Each week has a commit and a new key of each set; a clone has them all, and a shallow one has less."""
+    found = measured["decade"]
+    first, last = found["years"]
+
+    assert (first["week"], first["commits"], last["week"], last["commits"]) == (0, 2, 3, 5)
+    assert last["keys"] == 2 * 3
+    assert found["packed"]["commits"] == found["grown"]["commits"] == 5
+    assert found["packed"]["packs"] == 1
+    assert found["clones"]["shallow"]["git_bytes"] < found["packed"]["git_bytes"]
+    assert found["site"]["files"] > 0
+
+
+def test_layouts(measured: dict[str, Any]) -> None:
+    """A folder is as wide as the layout makes it, and all layouts hold the same."""
+    wide, long = measured["wide"], measured["long"]
+
+    assert {name: one["widest"] for name, one in wide.items()} == {"flat": 200, "sets": 50, "sharded": 50}
+    assert wide["sharded"]["commit_bytes"] > 0
+    # A year has 52 weeks, so the second one has a folder of its own.
+    assert long["years"]["trees"]["objects"] > long["sets"]["trees"]["objects"]
