@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.repo.git import SECRETS, Git
+
+if TYPE_CHECKING:
+    from git.cmd import Git as AnyGit
 
 #: How a remote may be reached; nothing that starts a program of its url's choice.
 PROTOCOLS = "file:git:http:https:ssh"
@@ -31,6 +36,9 @@ RACES = (
     "cannot lock ref",
     "incorrect old value",
 )
+
+#: How long an interrupted git, and what it talked to, may take to end, in seconds.
+_ENDING = 5.0
 
 
 @dataclass
@@ -92,13 +100,12 @@ class Remote:
         try:
             with Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False) as repo:
                 repo.git.update_environment(**environment)
-                code, output, errors = repo.git.execute(
-                    ["git", verb, *arguments], with_extended_output=True, with_exceptions=False
-                )
+                process = repo.git.execute(["git", verb, *arguments], as_process=True)
+                output, errors = _ended(process)
         except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot {verb} {self.name}: {printable(str(error))[:200]}") from None
         self.git.progress(label, 1, 1)
-        return int(code), str(output), str(errors)
+        return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
     def _check_place(self) -> None:
         """Refuse a remote that came with the repository: git runs the hooks that lie in a remote on this machine."""
@@ -179,6 +186,20 @@ class Remote:
         said = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
         told = next((f": {line}" for line in said if line), "")
         raise GitError(f"{self.name} refused the push: {printable(why + told)[:300]}", hint=_refusal_hint(why + errors))
+
+
+def _ended(process: AnyGit.AutoInterrupt) -> tuple[bytes, bytes]:
+    """Wait for the end of git, and return what it wrote to stdout and stderr."""
+    try:
+        output, errors = process.communicate()
+    except BaseException:
+        # The other end, where it is on this machine, removes what it took in, and must have the time for it: where we
+        # are the first process of a terminal, it goes away with us. It has ended when nobody writes to stderr any more.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_ENDING)
+        raise
+    return output, errors
 
 
 @contextlib.contextmanager

@@ -552,6 +552,32 @@ def test_interrupted(tmp_path: Path) -> None:
     assert (vault.status, leftovers(vault)) == ([], [])
 
 
+#: The other end of a fetch or a push, on this machine: when it is interrupted, it takes a moment to put things in order.
+OTHER_END = """#!/bin/sh
+trap 'kill $!; sleep 0.5; touch in-order; exit 130' INT
+sleep 60 >/dev/null 2>&1 &
+touch begun
+wait
+"""
+
+
+def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
+    """Whoever waits for the command, or takes its terminal away when it has ended, finds the other end done as well."""
+    ssh = vault.top / "ssh"
+    ssh.write_text(OTHER_END)
+    ssh.chmod(0o755)
+    vault.git("remote", "add", "origin", "ssh://git.example.com/keys.git")
+    process = vault.start("rotate", "--due", "--push", environ={"GIT_SSH_COMMAND": str(ssh)})
+    while not (vault.folder / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _output, errors = process.communicate(timeout=60)
+
+    assert (vault.folder / "in-order").exists()
+    assert (process.returncode, errors.decode()) == (130, "keyvault: error: interrupted\n")
+
+
 # --- races of real processes ----------------------------------------------------------------------------
 
 
