@@ -828,7 +828,7 @@ def each_mutant() -> Iterator[Any]:
         seen.add(one.codes[0])
 
 
-@pytest.mark.parametrize("name", each_mutant())
+@pytest.mark.parametrize("name", list(each_mutant()))
 def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) -> None:
     """
     Each is found by its codes, at its commit and at its file, and by nothing else.
