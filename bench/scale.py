@@ -384,7 +384,8 @@ def _lines(figures: Figures) -> list[Line]:
     sizes = _sizes(figures)
     names = ("status", "audit", "rotate")
     lines: list[Line] = [(n, [(_keys(one), one["packed"][n]["seconds"]) for one in sizes], False) for n in names]
-    lines.append(("git clone", [(_keys(one), one["clone"]["seconds"]) for one in sizes], False))
+    # A clone is made before gc.
+    lines.append(("git clone, no gc", [(_keys(one), one["clone"]["seconds"]) for one in sizes], False))
     lines.append(("render", [(_keys(one), one["render"]["seconds"]) for one in sizes if "render" in one], False))
     return lines
 
