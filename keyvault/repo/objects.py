@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import IO, Any
 
 from keyvault.errors import GitError
@@ -35,6 +35,7 @@ def blob_id(data: bytes, object_format: str) -> str:
     return found
 
 
+@cache
 def _hash_of(object_format: str) -> Callable[..., Any]:
     # SHA-1 is what the repository's format says, not a choice of ours.
     return partial(getattr(hashlib, object_format), usedforsecurity=False)

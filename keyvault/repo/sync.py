@@ -24,7 +24,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
 from keyvault.progress import told
+from keyvault.repo import worktree
 from keyvault.repo.git import QUARANTINE, Git, TreeChange, is_oid
 from keyvault.repo.objects import blob_id
 from keyvault.repo.vault import Draft, Repository
@@ -47,9 +47,6 @@ _QUARANTINE_MAX = 86_400.0
 CONFLICT_TRIES = 5
 PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
-
-#: How git says that a file of a commit is a symbolic link.
-_LINK = "120000"
 
 #: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
 Make = Callable[[str | None], Draft | None]
@@ -263,12 +260,12 @@ def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) 
         return
     _wait_for_index(git)
     known = {entry.path: entry.oid for entry in git.tree(base, *files)} if base else {}
-    (staged, _), target_of = _index(git), _targets(git)
+    (staged, _), target_of = _index(git), worktree.targets(git.root)
     dirty = []
     for path, content in told(files.items(), git.progress, "checking files", len(files)):
         target = target_of(git.prefix + path)
-        plain = target is not None and not target.is_symlink()
-        present = _hash_file(git, target, known.get(path)) if target and plain else "a link"
+        plain = target is not None and not worktree.is_link(target)
+        present = worktree.hash_file(target, known.get(path), git.object_format) if target and plain else "a link"
         wanted = None if content is None else blob_id(content, git.object_format)
         in_index = staged.get(git.prefix + path, known.get(path))
         expected = (known.get(path), wanted)
@@ -293,8 +290,8 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         return ()
     index, left_out = _index(git)
     updates, unseen, skipped = [], [], []
-    target_of = _targets(git)
-    pending: list[tuple[TreeChange, Path]] = []
+    target_of = worktree.targets(git.root)
+    pending: list[tuple[TreeChange, str]] = []
     changes = git.changes(old, new)
     # What leaves goes first: a folder may become a file, a link a folder.
     changes.sort(key=lambda change: change.after is not None)
@@ -311,22 +308,22 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
             unseen += [f"{path}\0"] if absent and after else []
         if absent or change.mode == "160000":
             continue  # as git does: the index names the submodule's commit, its folder is left alone
-        present = _hash_file(git, target, before or after) if target else "behind a link"
+        present = worktree.hash_file(target, before or after, git.object_format) if target else "behind a link"
         if target is None or present not in (before, after):
             skipped.append(path)
         elif after is None:
-            _remove(git, target)
+            worktree.remove(target, git.root)
         elif present != after or before == after:
             pending.append((change, target))
     contents = told(git.blobs(str(change.after) for change, _ in pending), git.progress, "writing files", len(pending))
     written = [
-        (_write_beside(target, data, change.mode), target, change.mode)
+        (worktree.write_beside(target, data, change.mode), target, change.mode)
         for (change, target), data in zip(pending, contents, strict=True)
     ]
     # Under its name, a file that a loss of power emptied would pass for a change of the user's.
-    flush([beside for beside, _, mode in written if mode != _LINK or not beside.is_symlink()])
+    flush([beside for beside, _, mode in written if mode != worktree.LINK or not worktree.is_link(beside)])
     for beside, target, _ in written:
-        beside.replace(target)
+        os.replace(beside, target)  # noqa: PTH105 - strings
     if updates:
         _update_index(git, updates, unseen)
     names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
@@ -377,84 +374,6 @@ def _index(git: Git) -> tuple[dict[str, str], set[str]]:
     return entries, left_out
 
 
-def _targets(git: Git) -> Callable[[str], Path | None]:
-    """Return a function that gives the file of the work tree at a path, or None when a link stands in the way to it."""
-    assert git.root is not None
-    root = git.root
-
-    @lru_cache(None)  # folders are far fewer than the files in them
-    def folder_of(path: str) -> Path | None:
-        above, slash, name = path.rpartition("/")
-        folder = folder_of(above) if slash else root
-        if folder is None or (folder / name).is_symlink():
-            return None
-        return folder / name
-
-    def target(path: str) -> Path | None:
-        above, slash, name = path.rpartition("/")
-        folder = folder_of(above) if slash else root
-        return None if folder is None else folder / name
-
-    return target
-
-
-def _hash_file(git: Git, target: Path, like: str | None) -> str | None:
-    try:
-        if target.is_symlink():
-            return blob_id(os.fsencode(target.readlink()), git.object_format)
-        data = target.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        return "unreadable"
-    found = blob_id(data, git.object_format)
-    # With core.autocrlf a checkout has CRLF where the blob has LF: that is no change of the user's.
-    return blob_id(data.replace(b"\r\n", b"\n"), git.object_format) if b"\r\n" in data and found != like else found
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name[:100]}.keyvault-new")
-
-
-def _write_beside(target: Path, data: bytes, mode: str) -> Path:
-    beside = _beside(target)
-    if mode == _LINK:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        try:
-            beside.symlink_to(os.fsdecode(data))
-        except OSError:  # a system without links gets what git writes there: a file that names the target
-            _create(beside, data)
-    else:
-        _create(beside, data, executable=mode == "100755")
-    return beside
-
-
-def _create(path: Path, data: bytes, *, executable: bool = False) -> None:
-    """Write the new file *path*; what a dead run, or somebody else, has left in its place is not written through."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    mode = 0o777 if executable else 0o666
-    try:
-        handle = os.open(path, flags, mode)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, flags, mode)
-    except FileExistsError:
-        path.unlink()
-        handle = os.open(path, flags, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-
-
-def _remove(git: Git, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    folder = target.parent
-    with contextlib.suppress(OSError):  # a folder that still holds something stays
-        while folder != git.root:
-            folder.rmdir()
-            folder = folder.parent
-
-
 # --- the lock and the journal ---------------------------------------------------------------------------
 
 
@@ -464,7 +383,7 @@ def _journal(git: Git) -> Path:
 
 def _write_durably(path: Path, data: bytes) -> None:
     beside = path.with_suffix(".new")
-    _create(beside, data)
+    worktree.create(os.fspath(beside), data)
     flush([beside])
     beside.replace(path)
 
@@ -515,11 +434,11 @@ def _recover(git: Git) -> None:
         _follow(git, old, new)
         # A file may have been cut off beside its target.
         if git.root:
-            target_of = _targets(git)
+            target_of = worktree.targets(git.root)
             for change in git.changes(old, new):
                 target = target_of(change.path)
                 if target is not None:
-                    _beside(target).unlink(missing_ok=True)
+                    Path(worktree.beside(target)).unlink(missing_ok=True)
     journal.unlink(missing_ok=True)
 
 

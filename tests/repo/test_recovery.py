@@ -19,7 +19,7 @@ import pytest
 
 from keyvault.errors import GitError, UsageError
 from keyvault.operations import rotation
-from keyvault.repo import sync
+from keyvault.repo import sync, worktree
 from keyvault.repo.git import Git
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
 
@@ -153,27 +153,27 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("where", ["while they are written", "while they get their names"])
 def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Some files are in their place, or one is cut off beside it: the next run writes them all."""
-    write, replace = sync._write_beside, Path.replace
-    done: list[Path] = []
+    write, replace = worktree.write_beside, os.replace
+    done: list[str] = []
 
-    def writes_half(target: Path, data: bytes, mode: str) -> Path:
+    def writes_half(target: str, data: bytes, mode: str) -> str:
         if done:
             write(target, data[:10], mode)
             raise Died
         done.append(target)
         return write(target, data, mode)
 
-    def replaces_one(self: Path, target: Path) -> Path:
+    def replaces_one(beside: str, target: str) -> None:
         if done:
             raise Died
-        done.extend([target] if target.suffix == ".json" else [])
-        return replace(self, target)
+        done.extend([target] if os.fspath(target).endswith(".json") else [])
+        replace(beside, target)
 
     with monkeypatch.context() as patch:
         if where == "while they are written":
-            patch.setattr(sync, "_write_beside", writes_half)
+            patch.setattr(worktree, "write_beside", writes_half)
         else:
-            patch.setattr(Path, "replace", replaces_one)
+            patch.setattr(os, "replace", replaces_one)
         with pytest.raises(Died):
             rotate(vault)
     assert leftovers(vault) != []
