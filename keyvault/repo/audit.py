@@ -190,17 +190,20 @@ class _Walk:
         return total
 
     def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
-        self.found += [Finding(code, printable(message), printable(path), commit) for code, message in problems]
+        for code, message in problems:  # nearly always there are none, and this is asked ten times a commit
+            self.found.append(Finding(code, printable(message), printable(path), commit))
 
     def _begin(self, steps: Iterator[CommitChanges]) -> tuple[deque[CommitChanges], Iterator[tuple[str, bytes]]]:
         """Return the next few of *steps*, and the files of the vault that they write, by id."""
         few: deque[CommitChanges] = deque()
         wanted: dict[str, None] = {}
+        files = 0
         for step in steps:
             few.append(step)
+            files += len(step.changes)
             if not _is_large(step):
                 wanted.update((str(one.after), None) for one in self._inside(step.changes).values() if _is_file(one))
-            if len(few) >= _COMMITS_AT_ONCE or sum(len(one.changes) for one in few) >= _FILES_AT_ONCE:
+            if len(few) >= _COMMITS_AT_ONCE or files >= _FILES_AT_ONCE:
                 break
         return few, zip(wanted, self.read_ahead(list(wanted)), strict=True)
 
