@@ -137,6 +137,11 @@ def publish(
     return _to_store(context, store, revision=revision, dry_run=dry_run, force=force, keep=keep)
 
 
+def _told(paths: Iterable[str]) -> list[str]:
+    """Return *paths* in order, as text: a name need not be any."""
+    return sorted(path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in paths)
+
+
 def live_commit(history: bytes | None) -> str | None:
     """Return the commit that the history.json of a site names, or None."""
     try:
@@ -218,7 +223,7 @@ def _to_folder(
             served=True,
             progress=context.progress,
         )
-    deleted = sorted(path for path in before - paths if not is_kept(path, keep))
+    deleted = _told(path for path in before - paths if not is_kept(path, keep))
     return Published(commit, live, len(paths), uploaded, deleted)
 
 
@@ -366,7 +371,7 @@ def _to_branch(
     tree = git.write_tree(old, changed())
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
-    deleted = sorted(path for path in entries if path not in written)
+    deleted = _told(path for path in entries if path not in written)
     published = Published(rendered, live, len(site), uploaded, deleted)
     if not dry_run and (uploaded or deleted):
         # One commit without a parent: the history of a site is that of the vault.

@@ -101,7 +101,7 @@ class Remote:
             with Repo(self.git.git_dir if self.git.bare else self.git.root, expand_vars=False) as repo:
                 repo.git.update_environment(**environment)
                 process = repo.git.execute(["git", verb, *arguments], as_process=True)
-                output, errors = _ended(process)
+                output, errors = _ended(process, stands=verb == "push")
         except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot {verb} {self.name}: {printable(str(error))[:200]}") from None
         self.git.progress(label, 1, 1)
@@ -188,18 +188,26 @@ class Remote:
         raise GitError(f"{self.name} refused the push: {printable(why + told)[:300]}", hint=_refusal_hint(why + errors))
 
 
-def _ended(process: AnyGit.AutoInterrupt) -> tuple[bytes, bytes]:
-    """Wait for the end of git, and return what it wrote to stdout and stderr."""
+def _ended(process: AnyGit.AutoInterrupt, *, stands: bool) -> tuple[bytes, bytes]:
+    """
+    Wait for the end of git, and return what it wrote to stdout and stderr.
+
+    Where what git has done *stands*, Ctrl-C comes too late once git is done: "interrupted" would not be true.
+    """
     try:
         output, errors = process.communicate()
-    except BaseException:
+    except KeyboardInterrupt:
         # The other end, where it is on this machine, removes what it took in, and must have the time for it: where we
         # are the first process of a terminal, it goes away with us. It has ended when nobody writes to stderr any more.
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=_ENDING)
+        try:
+            output, errors = process.communicate(timeout=_ENDING)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+        else:
+            if stands and not process.returncode:
+                return bytes(output), bytes(errors)
         raise
-    return output, errors
+    return bytes(output), bytes(errors)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,7 @@ def is_link(target: str) -> bool:
 
 def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     """
-    Return the id of the blob that git would make of *target*: None where there is none, a word where it is unreadable.
+    Return the id of the blob that git would make of *target*: None where there is none, else a word.
 
     Args:
         target: The file, or a link.
@@ -50,12 +51,17 @@ def hash_file(target: str, like: str | None, object_format: str) -> str | None:
         object_format: ``sha1`` or ``sha256``.
     """
     try:
-        if is_link(target):
+        mode = os.lstat(target).st_mode
+        if stat.S_ISLNK(mode):
             return blob_id(os.fsencode(os.readlink(target)), object_format)
+        if not stat.S_ISREG(mode):
+            return "no file"  # a pipe would be waited for
         with open(target, "rb", buffering=0) as file:
             data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        return "behind a file"
     except OSError:
         return "unreadable"
     found = blob_id(data, object_format)

@@ -227,6 +227,21 @@ def test_a_branch_that_was_changed_by_hand(vault: Lab, bare: Path) -> None:
     assert branch(bare) == vault.site() | {link: vault.site()["index.html"]}
 
 
+def test_a_name_on_the_branch_that_is_no_text(vault: Lab, bare: Path) -> None:
+    """It is removed, and told of in letters that every terminal has."""
+    publish(vault.context(), BRANCH)
+    rows = git(bare, "ls-tree", "gh-pages").replace(b"\trobots.txt", b"\tro\xffbots")
+    commit = (
+        git(bare, "commit-tree", git(bare, "mktree", stdin=rows).decode().strip(), "-m", "by hand").decode().strip()
+    )
+    git(bare, "update-ref", "refs/heads/gh-pages", commit)
+
+    done = publish(vault.context(), BRANCH)
+
+    assert done.deleted == ["ro\\xffbots"]
+    assert branch(bare) == vault.site()
+
+
 def test_a_branch_of_somebody_else_is_left_alone(vault: Lab, bare: Path) -> None:
     """A branch that is no site keeps what it has, also with --force."""
     commit = add_file(bare, "index.html", b"mine")

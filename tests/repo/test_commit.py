@@ -242,7 +242,12 @@ def _folder(vault: Vault, path: str) -> None:
     (vault.folder / path).mkdir()
 
 
-@pytest.mark.parametrize("dirty", [_modified, _staged, _linked, _folder])
+def _pipe(vault: Vault, path: str) -> None:
+    (vault.folder / path).unlink()
+    os.mkfifo(vault.folder / path)
+
+
+@pytest.mark.parametrize("dirty", [_modified, _staged, _linked, _folder, _pipe])
 def test_uncommitted_changes_of_a_record_stop_the_command(vault: Vault, dirty: object) -> None:
     """A record with changes of the user's is named, and nothing at all is written."""
     assert callable(dirty)
@@ -294,6 +299,18 @@ def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:
         apply(vault.repository, lambda head: Draft({"notes.txt": b"theirs\n"}, "notes\n", vault.now))
 
     assert vault.files()["notes.txt"] == b"mine\n"
+
+
+def test_a_file_in_the_place_of_a_folder_is_in_the_way(vault: Vault) -> None:
+    """Records of the set could not be written: nothing is."""
+    (folder := vault.folder / "keys.enc" / "id-token").rename(vault.top / "moved")
+    folder.write_text("mine\n")
+    before = vault.head, vault.status, vault.files()
+
+    with pytest.raises(GitError, match=r"^there are uncommitted changes in keys\.enc/id-token/"):
+        rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+
+    assert (vault.head, vault.status, vault.files()) == before
 
 
 def test_deleted_files_are_not_brought_back(vault: Vault) -> None:

@@ -578,6 +578,27 @@ def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
     assert (process.returncode, errors.decode()) == (130, "keyvault: error: interrupted\n")
 
 
+def test_a_push_that_is_done_after_ctrl_c_is_done(tmp_path: Path) -> None:
+    """Git did not hear of Ctrl-C, and the other side took the commit: "interrupted" would not be true."""
+    vault = due_vault(tmp_path)
+    bare = vault.publish_to()
+    hook = bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch '{vault.top}/begun'\nsleep 0.5\n")
+    hook.chmod(0o755)
+    process = vault.start("rotate", "--due", "--push")
+    while not (vault.top / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors.decode()) == (0, "")
+    assert vault.head == run_git(bare, vault.environ, "rev-parse", "main")
+    assert vault.log[0] == "rotate id-token, access-token"
+    assert (vault.status, leftovers(vault)) == ([], [])
+
+
 # --- races of real processes ----------------------------------------------------------------------------
 
 
