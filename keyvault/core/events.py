@@ -51,6 +51,7 @@ _CARRIES: dict[str, str | None] = {
     "revoked": "reason",
 }
 _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
+#: All of them at once: events are checked by the hundred thousand.
 _payload = attrgetter(*_PAYLOAD)
 _NO_OFFSET = timedelta(0)
 

@@ -137,11 +137,6 @@ def publish(
     return _to_store(context, store, revision=revision, dry_run=dry_run, force=force, keep=keep)
 
 
-def _told(paths: Iterable[str]) -> list[str]:
-    """Return *paths* in order, as text: a name need not be any."""
-    return sorted(path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in paths)
-
-
 def live_commit(history: bytes | None) -> str | None:
     """Return the commit that the history.json of a site names, or None."""
     try:
@@ -150,6 +145,11 @@ def live_commit(history: bytes | None) -> str | None:
         return None
     commit = document.get("commit") if isinstance(document, dict) else None
     return commit if isinstance(commit, str) and _COMMIT.fullmatch(commit) else None
+
+
+def _as_text(paths: Iterable[str]) -> list[str]:
+    """Return *paths* in order, as JSON can have them: the name of a file need not be text."""
+    return sorted(path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in paths)
 
 
 def _check_gate(context: Context, name: str, live: str | None, commit: str, *, force: bool) -> None:
@@ -223,7 +223,7 @@ def _to_folder(
             served=True,
             progress=context.progress,
         )
-    deleted = _told(path for path in before - paths if not is_kept(path, keep))
+    deleted = _as_text(path for path in before - paths if not is_kept(path, keep))
     return Published(commit, live, len(paths), uploaded, deleted)
 
 
@@ -371,7 +371,7 @@ def _to_branch(
     tree = git.write_tree(old, changed())
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
-    deleted = _told(path for path in entries if path not in written)
+    deleted = _as_text(path for path in entries if path not in written)
     published = Published(rendered, live, len(site), uploaded, deleted)
     if not dry_run and (uploaded or deleted):
         # One commit without a parent: the history of a site is that of the vault.

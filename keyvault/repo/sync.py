@@ -316,14 +316,7 @@ def _follow(git: Git, old: str | None, new: str) -> tuple[str, ...]:
         elif present != after or before == after:
             pending.append((change, target))
     contents = told(git.blobs(str(change.after) for change, _ in pending), git.progress, "writing files", len(pending))
-    written = [
-        (worktree.write_beside(target, data, change.mode), target, change.mode)
-        for (change, target), data in zip(pending, contents, strict=True)
-    ]
-    # Under its name, a file that a loss of power emptied would pass for a change of the user's.
-    flush([beside for beside, _, mode in written if mode != worktree.LINK or not worktree.is_link(beside)])
-    for beside, target, _ in written:
-        os.replace(beside, target)  # noqa: PTH105 - strings
+    worktree.write((target, data, change.mode) for (change, target), data in zip(pending, contents, strict=True))
     if updates:
         _update_index(git, updates, unseen)
     names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])

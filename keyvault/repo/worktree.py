@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from keyvault.flush import flush
 from keyvault.repo.objects import blob_id
 
 #: The mode of a link in a tree.
-LINK = "120000"
+_LINK = "120000"
 
 
 def targets(root: Path) -> Callable[[str], str | None]:
@@ -38,12 +39,15 @@ def targets(root: Path) -> Callable[[str], str | None]:
 
 
 def is_link(target: str) -> bool:
+    """Whether *target* is a link, wherever it leads."""
     return os.path.islink(target)
 
 
 def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     """
-    Return the id of the blob that git would make of *target*: None where there is none, else a word.
+    Return the id of the blob that git would make of *target*.
+
+    It is None where there is no *target*, and a word, which is no id, where git would make no blob of it.
 
     Args:
         target: The file, or a link.
@@ -75,10 +79,19 @@ def beside(target: str) -> str:
     return os.path.join(folder, f".{name[:100]}.keyvault-new")
 
 
+def write(files: Iterable[tuple[str, bytes, str]]) -> None:
+    """Write files, each a target, its bytes and its mode in a tree; they take their places when all are on the disk."""
+    written = [(write_beside(target, data, mode), target, mode) for target, data, mode in files]
+    # Under its name, a file that a loss of power emptied would pass for a change of the user's.
+    flush([path for path, _, mode in written if mode != _LINK or not is_link(path)])
+    for path, target, _ in written:
+        os.replace(path, target)
+
+
 def write_beside(target: str, data: bytes, mode: str) -> str:
     """Write what *target* is to hold, by its *mode* in a tree a file or a link, and return where it lies."""
     path = beside(target)
-    if mode == LINK:
+    if mode == _LINK:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

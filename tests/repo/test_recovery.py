@@ -561,6 +561,13 @@ wait
 """
 
 
+def wait_for(sign: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the file *sign* is there, which *process* leads to."""
+    while not sign.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
 def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
     """Whoever waits for the command, or takes its terminal away when it has ended, finds the other end done as well."""
     ssh = vault.top / "ssh"
@@ -568,9 +575,7 @@ def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
     ssh.chmod(0o755)
     vault.git("remote", "add", "origin", "ssh://git.example.com/keys.git")
     process = vault.start("rotate", "--due", "--push", environ={"GIT_SSH_COMMAND": str(ssh)})
-    while not (vault.folder / "begun").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_for(vault.folder / "begun", process)
     os.killpg(process.pid, signal.SIGINT)
     _output, errors = process.communicate(timeout=60)
 
@@ -587,9 +592,7 @@ def test_a_push_that_is_done_after_ctrl_c_is_done(tmp_path: Path) -> None:
     hook.write_text(f"#!/bin/sh\ntouch '{vault.top}/begun'\nsleep 0.5\n")
     hook.chmod(0o755)
     process = vault.start("rotate", "--due", "--push")
-    while not (vault.top / "begun").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_for(vault.top / "begun", process)
     process.send_signal(signal.SIGINT)
     _output, errors = process.communicate(timeout=60)
 
