@@ -71,20 +71,22 @@ class Vault:
         """All that the newest commit says; errors as `Repository.read`."""
         return self._context.state()
 
-    def jwks(self, issuer: str | None = None) -> dict[str, Any]:
+    def jwks(self, issuer: str | None = None, *, at: str | None = None) -> dict[str, Any]:
         """
-        Return the JWK Set of *issuer* (default: the site's url) as it is published.
+        Return a JWK Set as it is published.
+
+        Args:
+            issuer: Whose; default is the issuer of the site. A final slash that the issuer lacks is ignored.
+            at: Its place below the site's url, such as ``/clients/acme``, where the issuer has several.
 
         Raises:
-            UsageError: There is no such issuer.
+            UsageError: If there is no such issuer or place, or several places are meant.
         """
         import msgspec
 
         state = self.state
-        wanted = state.policy.site.url if issuer is None else issuer.rstrip("/")
-        if wanted not in state.issuers:
-            raise UsageError(f"no issuer {wanted!r} here", hint="one of " + ", ".join(state.issuers))
-        return {"keys": [msgspec.to_builtins(key.public) for key in state.issuer_keys(wanted)]}
+        place = state.find_place(issuer, at)
+        return {"keys": [msgspec.to_builtins(key.public) for key in state.keys_at(place)]}
 
     def plan(self, *, until: timedelta = timedelta(days=365), sets: Sequence[str] | None = None) -> list[Transition]:
         """

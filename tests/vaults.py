@@ -80,8 +80,7 @@ def serving(state: VaultState) -> Callable[[str], Seen]:
     """Return a look at a host that serves the site of *state*."""
 
     def look(url: str) -> Seen:
-        issuer = url.removesuffix("/.well-known/jwks.json")
-        return frozenset((key.kid, key.public.thumbprint) for key in state.issuer_keys(issuer))
+        return frozenset((key.kid, key.public.thumbprint) for key in state.served_at(url))
 
     return look
 

@@ -71,7 +71,11 @@ def add_set(
     crv: Crv = None,
     bits: Bits = None,
     issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="URL", help="Issuer; default is the site's url.")
+        str | None, typer.Option("--issuer", metavar="ISS", help="Issuer, as in iss; default is that of the site.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="PATH", help="Where on the site its JWK Set lies; default is the issuer's path."),
     ] = None,
     external: Annotated[
         bool, typer.Option("--external", help="Private keys live elsewhere; import the public halves.")
@@ -87,6 +91,8 @@ def add_set(
     Examples:
       keyvault set add reports --alg PS256 --bits 3072
       keyvault set add hydra.openid.id-token --alg RS256
+      keyvault set add acme --alg Ed25519 --issuer acme-client-id --at /clients/acme
+      keyvault set add tenant --issuer https://tenant.example.com/ --at /tenant
     """
     from keyvault.cli.show import show_outcome
     from keyvault.operations import keys as operations
@@ -94,7 +100,7 @@ def add_set(
     with settings.open() as context:
         spec = _spec(alg, crv, bits)
         outcome = operations.add_set(
-            context, name, spec=spec, issuer=issuer, external=external, push=push, dry_run=dry_run
+            context, name, spec=spec, issuer=issuer, at=at, external=external, push=push, dry_run=dry_run
         )
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 

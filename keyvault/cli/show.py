@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keyvault.cli import actions
 from keyvault.cli.output import columns, emit_json, notes, paint, say
+from keyvault.core.places import WELL_KNOWN
 from keyvault.core.text import format_instant, printable, relative, when
 from keyvault.operations.reports import (
     ChangeReport,
@@ -101,6 +102,8 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
         say()
         say(f"{key_set.name}  {paint(key_set.alg, 'dim')}{'  closing' if key_set.closing else ''}")
         columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
+        if key_set.jwks_uri and key_set.issuer + WELL_KNOWN != key_set.jwks_uri:
+            say("  " + paint("iss", "dim") + f" {key_set.issuer}  " + paint("keys", "dim") + f" {key_set.jwks_uri}")
         if not key_set.keys:
             remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due makes them"
             say(f"  no keys yet: keyvault {remedy}")

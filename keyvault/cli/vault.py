@@ -24,6 +24,9 @@ def register(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make the vault.")] = Path(),
     url: Annotated[str, typer.Option("--url", metavar="URL", help="Where the site will be served.")] = "",
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="ISS", help="What stands in iss; default is the url.")
+    ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME:ALG", help="A set to make, instead of the default two.")
     ] = None,
@@ -54,6 +57,7 @@ def init(
     Examples:
       keyvault init my-keys --url https://keys.example.com
       keyvault init --url https://keys.example.com --set id-token:ES256 --set logs:EdDSA
+      keyvault init my-keys --url https://keys.example.com --issuer https://auth.example.org
       keyvault init my-keys --url https://acme.github.io/my-keys --ci github
       keyvault init my-keys --url https://keys.example.com --ci gitlab
       KEYVAULT_PASSPHRASE=… keyvault init my-keys --url https://keys.example.com --passphrase
@@ -79,6 +83,7 @@ def init(
         settings.now,
         os.environ,
         url=url,
+        issuer=issuer,
         sets=setup.parse_sets(sets or []),
         title=title,
         recipients=[read_recipient(path) for path in recipients or []],
@@ -111,6 +116,10 @@ def init(
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     if made.ci:
         say(f"CI is set up by {len(made.ci)} files: {', '.join(made.ci)}")
+    if url.endswith("/") and issuer is None:
+        plain = url.rstrip("/")
+        say(f"the site's url, and so the issuer, is {plain}, without the slash at its end")
+        say(f'  where tokens carry the slash in iss: issuer = "{url}" below [site] in keyvault.toml')
     say("next:")
     say(f"  {step}keyvault status        what is there, and what comes when")
     say(f"  {step}keyvault serve         the site, as a preview")

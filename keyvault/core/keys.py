@@ -352,25 +352,60 @@ class VaultState:
             raise UsageError(f"{prefix!r} names {len(found)} keys: {shown}", hint="give more of the kid")
         return self.keys[found[0]]
 
-    @cached_property
-    def issuers(self) -> dict[str, tuple[KeySet, ...]]:
+    def find_place(self, issuer: str | None = None, at: str | None = None) -> str:
         """
-        The sets of each issuer that the site renders.
+        Return the one place of *issuer*, or of the site's issuer.
 
-        The site's own issuer stands first, the others in the order of keyvault.toml. Within an issuer
-        RSA sets stand before EC before OKP ones, then by name.
+        Args:
+            issuer: As it stands in ``iss``; a final slash that the issuer lacks is ignored.
+            at: The place, where the issuer has several; ``/`` for the root.
+
+        Raises:
+            UsageError: If there is none, or more than one.
+        """
+        wanted = self.policy.site.default_issuer if issuer is None else issuer
+        known = {place: self.issuer_at(place) for place in self.places}
+        named = {place for place, one in known.items() if wanted in (one, f"{one}/")}
+        if not named:
+            raise UsageError(f"no issuer {wanted!r} here", hint="one of " + ", ".join(dict.fromkeys(known.values())))
+        if at is not None:
+            named &= {at.rstrip("/")}
+        if len(named) != 1:
+            places = ", ".join(place or "/" for place, one in known.items() if one == wanted)
+            raise UsageError(
+                f"issuer {wanted} has no place {at!r}" if at is not None else f"issuer {wanted} has several places",
+                hint=f"one of {places}",
+            )
+        return named.pop()
+
+    @cached_property
+    def places(self) -> dict[str, tuple[KeySet, ...]]:
+        """
+        The sets of each JWK Set that the site renders, by its place below the site's url.
+
+        The root stands first, the other places in the order of keyvault.toml. At one place RSA sets stand before EC
+        before OKP ones, then by name.
         """
         grouped: dict[str, list[KeySet]] = {}
         for key_set in self.sets.values():
             if key_set.rendered:
-                grouped.setdefault(key_set.policy.issuer, []).append(key_set)
-        order = sorted(grouped, key=lambda issuer: issuer != self.policy.site.url)
-        return {issuer: tuple(sorted(grouped[issuer], key=_rank)) for issuer in order}
+                grouped.setdefault(key_set.policy.place, []).append(key_set)
+        order = sorted(grouped, key=lambda place: place != "")
+        return {place: tuple(sorted(grouped[place], key=_rank)) for place in order}
 
-    def issuer_keys(self, issuer: str) -> Iterator[Key]:
-        """Yield the published keys of *issuer* in the order of its JWK Set."""
-        for key_set in self.issuers.get(issuer, ()):
+    def keys_at(self, place: str) -> Iterator[Key]:
+        """Yield the published keys at *place* in the order of its JWK Set."""
+        for key_set in self.places.get(place, ()):
             yield from key_set.published
+
+    def served_at(self, url: str) -> list[Key]:
+        """Return the published keys of the JWK Set at *url*, which is that of a set's policy."""
+        place = next((place for place, key_sets in self.places.items() if key_sets[0].policy.url == url), None)
+        return [] if place is None else list(self.keys_at(place))
+
+    def issuer_at(self, place: str) -> str:
+        """Return the issuer of the sets at *place*: of two that differ by a final slash, the one without it."""
+        return min((key_set.policy.issuer for key_set in self.places[place]), key=len)
 
 
 def sealed_to(key: Key) -> list[str]:

@@ -19,12 +19,22 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, KeySpec, Use, key_spec
+from keyvault.core.places import (
+    CONFIGURATION,
+    ISSUER_MAX,
+    SITE_PATHS,
+    WELL_KNOWN,
+    check_issuer,
+    check_place,
+    check_url,
+    is_reserved,
+    is_web_path,
+    path_of_issuer,
+)
 from keyvault.core.text import format_duration, nearest, parse_duration, printable
 from keyvault.errors import ConfigError
 
 FORMAT = 1
-WELL_KNOWN = "/.well-known/jwks.json"
-CONFIGURATION = "/.well-known/openid-configuration"
 
 #: Verifiers exist that keep a JWK Set for 2 h (AWS API Gateway) and, with skew and the host's TTL, need 3 h.
 LEAD_MIN = timedelta(hours=3)
@@ -32,25 +42,6 @@ MAX_AGE_MIN = timedelta(minutes=5)
 MAX_AGE_MAX = timedelta(hours=1)
 
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
-_WEB_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
-
-#: Paths that the site itself uses; an extra path of a JWK Set must not stand on one of them.
-_SITE_PATHS = frozenset(
-    {
-        "/index.html",
-        "/404.html",
-        "/history.json",
-        "/robots.txt",
-        "/feed.atom",
-        "/upcoming.ics",
-        "/_headers",
-        "/.nojekyll",
-        "/.well-known/openid-configuration",
-        "/.well-known/openid-configuration.json",
-    }
-)
-_SITE_FOLDERS = frozenset({"keys", "sets", "assets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +50,14 @@ class SitePolicy:
     The ``[site]`` table.
 
     Attributes:
-        url: Where the rendered site is served; also the default issuer. No trailing slash.
+        url: Where the rendered site is served. No trailing slash.
         title: Headline of the site.
         max_age: How long hosts say that a JWK Set may be cached.
         confirm: ``live``: activation waits for a receipt from the public URL; ``commit``: the commit counts.
         discovery: Whether openid-configuration is rendered.
         metadata: Extra members of the discovery document.
         repo_url: Where people read the repository, or None; see `commit_url`.
+        issuer: The issuer of sets that do not name one, as it stands in ``iss``; None takes *url*.
     """
 
     url: str
@@ -75,6 +67,12 @@ class SitePolicy:
     discovery: bool = True
     metadata: Mapping[str, Any] = field(default_factory=dict)
     repo_url: str | None = None
+    issuer: str | None = None
+
+    @property
+    def default_issuer(self) -> str:
+        """The issuer of sets that do not name one."""
+        return self.url if self.issuer is None else self.issuer
 
     def commit_url(self, commit: str) -> str | None:
         """
@@ -101,8 +99,10 @@ class SetPolicy:
     Attributes:
         name: Name of the set.
         spec: What its keys are.
-        issuer: The issuer whose JWK Set the keys stand in.
-        paths: Extra places of that JWK Set on the site.
+        issuer: The issuer of the set, as it stands in ``iss``.
+        url: The public URL of the JWK Set that the keys stand in.
+        place: The path of that JWK Set's folder below the site's url; empty for the root.
+        paths: Extra paths of that JWK Set on the site.
         closing: The set is being removed: nothing is created, what is left retires.
         external: The private keys live elsewhere, such as in a KMS: nothing is created, public halves are imported.
         cryptoperiod: How long a key signs.
@@ -116,6 +116,8 @@ class SetPolicy:
     name: str
     spec: KeySpec
     issuer: str
+    url: str
+    place: str = ""
     paths: tuple[str, ...] = ()
     closing: bool = False
     external: bool = False
@@ -133,11 +135,6 @@ class SetPolicy:
     @property
     def kty(self) -> str:
         return self.spec.kty
-
-    @property
-    def url(self) -> str:
-        """The public URL of the JWK Set that the keys of this set stand in."""
-        return self.issuer + WELL_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,34 +212,6 @@ def _alg(value: object) -> str:
     return value
 
 
-def check_url(value: object) -> str:
-    """
-    Return *value* without its trailing slash if it can be an issuer.
-
-    Raises:
-        ValueError: It is not https (http for localhost), or has a query, fragment, user or odd path.
-    """
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > 500:
-        raise ValueError("must be an absolute URL in ASCII")
-    try:
-        parts = urlsplit(value)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(f"{value!r} is not a URL") from None
-    local = host in ("localhost", "127.0.0.1", "::1")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(f"{value!r} must begin with https:// (http:// is for localhost)")
-    if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
-        raise ValueError(f"{value!r} must have a host, and no query, fragment or user")
-    del port  # read above: urlsplit checks the range of a port only when it is asked for
-    if not _HOST.fullmatch(host) or parts.netloc.endswith(":"):
-        raise ValueError(f"{value!r} has a host that cannot be")
-    path = parts.path.rstrip("/")
-    if path and (not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
-        raise ValueError(f"{value!r} has a path that cannot be a folder of the site")
-    return value.rstrip("/")
-
-
 def _repo_url(value: object) -> str:
     plain = check_url(value.replace("{commit}", "commit") if isinstance(value, str) else value)
     return str(value).rstrip("/") if plain else ""
@@ -252,9 +221,9 @@ def _paths(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
         raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
     for path in value:
-        if not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")) or len(path) > 200:
+        if not is_web_path(path):
             raise ValueError(f"{path!r} must begin with / and be plain path segments")
-        if path in _SITE_PATHS or path.split("/")[1] in _SITE_FOLDERS:
+        if path in SITE_PATHS or is_reserved(path):
             raise ValueError(f"{path!r} is a place that the site itself uses")
     return tuple(value)
 
@@ -301,10 +270,14 @@ class _Member:
 
 _DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "minLength": 2}
 _STRING: Mapping[str, Any] = {"type": "string"}
+_ISSUER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": ISSUER_MAX}
 
 _SITE = {
     "url": _Member(
         check_url, {"type": "string", "format": "uri"}, "where the rendered site is served; the default issuer"
+    ),
+    "issuer": _Member(
+        check_issuer, _ISSUER_SCHEMA, "issuer of the sets that name none, as it stands in iss; default is the url"
     ),
     "title": _Member(_text, {"type": "string", "maxLength": 200}, "headline of the site"),
     "max_age": _Member(_duration, _DURATION_SCHEMA, "what the host sends as Cache-Control for JWK Sets: 5m to 1h"),
@@ -327,7 +300,12 @@ _SET = {
     "crv": _Member(_text, {"enum": list(CURVE_KTY)}, "curve, where the algorithm takes more than one"),
     "bits": _Member(_number, {"type": "integer"}, "length of an RSA modulus or of a symmetric secret"),
     "issuer": _Member(
-        check_url, {"type": "string", "format": "uri"}, "issuer of the set; sets of one issuer share a JWK Set"
+        check_issuer, _ISSUER_SCHEMA, "issuer of the set, as it stands in iss: a URL, or any text such as a client_id"
+    ),
+    "at": _Member(
+        check_place,
+        {"type": "string", "pattern": "^/"},
+        "folder of the set's JWK Set on the site; sets at one place share a JWK Set and their issuer",
     ),
     "paths": _Member(_paths, {"type": "array", "items": _STRING}, "extra places of the issuer's JWK Set"),
     "closing": _Member(_flag, {"type": "boolean"}, "the set is being removed; written by `keyvault set remove`"),
@@ -407,8 +385,9 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
     for name, table in tables.items():
         check_set_name(name)
         sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, _SET)}, site)
+    _check_places(site, sets)
     _check_paths(site, sets)
-    _check_company(sets)
+    _check_company(site, sets)
     return Policy(site, sets, audit)
 
 
@@ -439,13 +418,28 @@ def _set_policy(name: str, values: dict[str, Any], site: SitePolicy) -> SetPolic
     except ConfigError as error:
         raise ConfigError(f"{where} in keyvault.toml: {error.message}", hint=error.hint) from None
     short = values.pop("allow_short_lead", False)
-    policy = SetPolicy(name=name, spec=spec, issuer=values.pop("issuer", site.url), **values)
-    if policy.issuer != site.url and not policy.issuer.startswith(site.url + "/"):
-        raise ConfigError(f"issuer {policy.issuer} of {where} does not lie under the site's url {site.url}")
-    if policy.issuer[len(site.url) + 1 :].partition("/")[0] in _SITE_FOLDERS:
-        raise ConfigError(f"issuer {policy.issuer} of {where} lies in a folder that the site itself uses")
+    issuer = values.pop("issuer", site.default_issuer)
+    place = _place(where, name, issuer, values.pop("at", None), site)
+    policy = SetPolicy(name=name, spec=spec, issuer=issuer, url=site.url + place + WELL_KNOWN, place=place, **values)
     _check_timing(where, policy, allow_short_lead=short)
     return policy
+
+
+def _place(where: str, name: str, issuer: str, at: str | None, site: SitePolicy) -> str:
+    """Return the place of the JWK Set of *issuer*: what ``at`` says, else the issuer's own path on the site."""
+    home = path_of_issuer(site.url, issuer)
+    if home and is_reserved(home):
+        raise ConfigError(f"issuer {issuer} of {where} lies in a folder that the site itself uses")
+    if at is not None:
+        return at
+    if home is not None:
+        return home
+    if issuer == site.default_issuer:
+        return ""
+    raise ConfigError(
+        f"issuer {issuer} of {where} does not lie under the site's url {site.url}: say where its JWK Set is served",
+        hint=f'at = "/{name}"; or issuer in [site], where it is the issuer of all sets',
+    )
 
 
 def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> None:
@@ -469,31 +463,61 @@ def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> N
         raise ConfigError(f"{where}: clock_skew {format_duration(policy.clock_skew)} must be at most 24h")
 
 
-def _check_company(sets: Mapping[str, SetPolicy]) -> None:
-    """Keys of a type that most verifiers do not know must not cost them the keys that they do know."""
-    kinds: dict[str, dict[bool, str]] = {}
+def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
+    """Refuse a JWK Set with two issuers, either of which could sign for the other, and an ambiguous discovery."""
+    at_place: dict[str, SetPolicy] = {}
+    by_home: dict[str, SetPolicy] = {}
+    for policy in sets.values():
+        if policy.kty == "oct":
+            continue  # never rendered, so it has a place in name only
+        other = at_place.setdefault(policy.place, policy)
+        # One that differs by a slash is a slip of the same person: `lint` says it, and every command goes on.
+        if other.issuer.removesuffix("/") != policy.issuer.removesuffix("/"):
+            raise ConfigError(
+                f"[sets.{other.name}] and [sets.{policy.name}] share the JWK Set {policy.url}, and have the issuers "
+                f"{other.issuer} and {policy.issuer}: each could sign for the other",
+                hint=f'at = "/{policy.name}" gives {policy.name} a JWK Set of its own',
+            )
+        home = path_of_issuer(site.url, policy.issuer)
+        if home is None or not site.discovery:
+            continue
+        known = by_home.setdefault(home, policy)
+        if known.place != policy.place:
+            raise ConfigError(
+                f"[sets.{known.name}] and [sets.{policy.name}] would share the discovery document "
+                f"{site.url}{home}{CONFIGURATION}, which can name one issuer and one JWK Set",
+                hint=f"give {policy.name} the issuer {known.issuer} and the place of {known.name}, or another issuer",
+            )
+
+
+def _check_company(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
+    """Refuse keys of a type that most verifiers do not know where these would lose the keys that they do know."""
+    kinds: dict[str, dict[bool, SetPolicy]] = {}
     for policy in sets.values():
         if policy.kty != "oct":
-            kinds.setdefault(policy.issuer, {}).setdefault(policy.kty == "AKP", policy.name)
-    for issuer, names in kinds.items():
-        if len(names) > 1:
+            kinds.setdefault(policy.place, {}).setdefault(policy.kty == "AKP", policy)
+    for found in kinds.values():
+        if len(found) > 1:
+            akp, common = found[True], found[False]
+            on_site = path_of_issuer(site.url, akp.issuer) is not None
+            own = f'an issuer of its own: issuer = "{akp.issuer.removesuffix("/")}/{akp.name}"'
             raise ConfigError(
-                f"[sets.{names[True]}] has keys of the type AKP, which break verifiers of [sets.{names[False]}] in the "
-                f"JWK Set of {issuer}",
-                hint=f'give it an issuer of its own: issuer = "{issuer}/{names[True]}"',
+                f"[sets.{akp.name}] has keys of the type AKP, which break verifiers of [sets.{common.name}] in the "
+                f"JWK Set of {akp.issuer}",
+                hint=f"give it {own}" if on_site else f'give it a place of its own: at = "/{akp.name}"',
             )
 
 
 def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
-    """Two issuers must not claim one place."""
-    taken = {policy.url: policy.issuer for policy in sets.values()}
+    """Refuse an extra path that two JWK Sets claim."""
+    taken = {policy.url: policy for policy in sets.values()}
     for policy in sets.values():
         for path in policy.paths:
-            place = site.url + path
-            other = taken.setdefault(place, policy.issuer)
-            if other != policy.issuer:
-                raise ConfigError(f"path {path} of [sets.{policy.name}] belongs to the issuer {other} already")
-            if any(place.startswith(owned + "/") or owned.startswith(place + "/") for owned in taken if owned != place):
+            url = site.url + path
+            other = taken.setdefault(url, policy)
+            if other.place != policy.place:
+                raise ConfigError(f"path {path} of [sets.{policy.name}] belongs to the issuer {other.issuer} already")
+            if any(url.startswith(owned + "/") or owned.startswith(url + "/") for owned in taken if owned != url):
                 raise ConfigError(f"path {path} of [sets.{policy.name}] would be a file and a folder at once")
 
 

@@ -113,7 +113,9 @@ def _places(state: VaultState, url: str | None) -> tuple[str, list[_Place]]:
     narrowed = [place for place in places if place.url == wanted or place.url.startswith(wanted + "/")]
     if not narrowed and places:
         raise LiveError(
-            f"nothing is published below {wanted}", code="refused", hint="one of " + ", ".join(list(state.issuers)[:5])
+            f"nothing is published below {wanted}",
+            code="refused",
+            hint="one of " + ", ".join(own + place for place in list(state.places)[:5]),
         )
     return base, narrowed
 

@@ -72,8 +72,7 @@ class _World:
 
     def look(self, url: str) -> Seen:
         """Return what the host serves at *url*."""
-        issuer = url.removesuffix("/.well-known/jwks.json")
-        return frozenset((key.kid, key.public.thumbprint) for key in self.served.issuer_keys(issuer))
+        return frozenset((key.kid, key.public.thumbprint) for key in self.served.served_at(url))
 
     def do(self, action: Callable[[Context], object]) -> None:
         """Carry out one command at the present instant."""

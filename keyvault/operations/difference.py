@@ -88,7 +88,7 @@ def _settings(state: VaultState | None) -> dict[tuple[str | None, str], str]:
         (None, "recipients"): ", ".join(sorted(state.recipients)) or "nobody",
     }
     for name, one in policy.sets.items():
-        found |= {(name, "alg"): str(one.spec), (name, "issuer"): one.issuer}
+        found |= {(name, "alg"): str(one.spec), (name, "issuer"): one.issuer, (name, "jwks_uri"): one.url}
         if one.paths:
             found[name, "paths"] = ", ".join(one.paths)
     return found

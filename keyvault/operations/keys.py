@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.keys import Key, VaultState
+from keyvault.core.places import check_issuer, check_place
 from keyvault.core.planning import Amend, Plan, plan_closing, plan_creation, plan_due
-from keyvault.core.policy import Policy, check_set_name, check_url
+from keyvault.core.policy import Policy, check_set_name
 from keyvault.errors import ConfigError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
@@ -24,6 +25,7 @@ def add_set(
     *,
     spec: KeySpec,
     issuer: str | None = None,
+    at: str | None = None,
     external: bool = False,
     push: bool = False,
     dry_run: bool = False,
@@ -34,35 +36,51 @@ def add_set(
     An external set gets none: their private halves live elsewhere, and the public ones are imported.
 
     Raises:
-        UsageError: There is such a set already, or the name or the issuer cannot be.
-        ConfigError: The issuer does not fit in with the others.
+        UsageError: If there is such a set already, or the name, the issuer or the place is invalid.
+        ConfigError: If issuer and place do not fit in with those of other sets.
     """
     try:
         check_set_name(name)
-        issuer = None if issuer is None else check_url(issuer)
     except ConfigError as error:
         raise UsageError(error.message, hint=error.hint) from None
-    except ValueError as error:
-        raise UsageError(f"--issuer: {error}") from None
+    members = set_members(spec, issuer=issuer, at=at, external=external)
 
     def propose(state: VaultState) -> Proposal:
         if name in state.sets and not state.sets[name].policy.closing:
             raise UsageError(f"there is a set {name} already", hint=f"keyvault rotate {name}")
-        state, data = edited_policy(context, state, {name: set_members(spec, issuer=issuer, external=external)})
+        state, data = edited_policy(context, state, {name: members})
         plan = _plan_opening(state, name, context.now)
         return Proposal(plan, f"add set {name} ({spec})", files={"keyvault.toml": data})
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
 
 
-def set_members(spec: KeySpec, *, issuer: str | None = None, external: bool = False) -> dict[str, object]:
-    """Return the members of a set's table in keyvault.toml; those that are None are not to stand there."""
+def set_members(
+    spec: KeySpec, *, issuer: str | None = None, at: str | None = None, external: bool = False
+) -> dict[str, object]:
+    """
+    Return the members of a set's table in keyvault.toml; None removes a member.
+
+    Raises:
+        UsageError: If the issuer or the place is invalid.
+    """
+    checks: tuple[tuple[str, str | None, Callable[[object], str]], ...] = (
+        ("--issuer", issuer, check_issuer),
+        ("--at", at, check_place),
+    )
+    for option, value, check in checks:
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise UsageError(f"{option}: {error}") from None
     default = key_spec(spec.alg)
     return {
         "alg": spec.alg,
         "crv": spec.crv if spec.crv != default.crv else None,
         "bits": spec.bits if spec.bits != default.bits else None,
         "issuer": issuer,
+        "at": at,
         "external": external or None,
         "closing": None,
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from keyvault.core.keys import VaultState
 from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.rules import Finding, finding, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
-from keyvault.core.policy import CONFIGURATION
+from keyvault.core.places import CONFIGURATION, path_of_issuer
 from keyvault.core.text import printable
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
@@ -90,7 +91,24 @@ def lint_commit(context: Context, consumers: Sequence[Consumer] = (), *, revisio
             linked = by_url.get(_jwks_uri(source))
             findings += lint_discovery(source, None if linked is None else read(linked.data).keys, consumers)
         seen.add(data)
+    findings += judge(_issuers(state), consumers, document=site)
     return Report(state.commit, tuple(documents), tuple(findings))
+
+
+def _issuers(state: VaultState) -> Iterator[Finding]:
+    """Yield what verifiers must be given by hand, since no discovery document leads them to a JWK Set."""
+    site = state.policy.site
+    for place, key_sets in state.places.items():
+        issuer = state.issuer_at(place)
+        for policy in (key_set.policy for key_set in key_sets):
+            if policy.issuer != issuer:
+                yield finding("issuer-mismatch", f"issuer is {issuer}, tokens of {policy.name} say {policy.issuer}")
+        if site.discovery and path_of_issuer(site.url, issuer) is None:
+            yield finding(
+                "issuer-elsewhere",
+                f"no discovery document is rendered for {issuer}, which is not on this site: give verifiers "
+                f"jwks_uri {key_sets[0].policy.url}",
+            )
 
 
 # --- a file ---------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from pathlib import Path
 from keyvault import config
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.keys import Recipient, VaultState
+from keyvault.core.places import check_issuer, check_url
 from keyvault.core.planning import Plan, plan_creation
-from keyvault.core.policy import check_set_name, check_url
+from keyvault.core.policy import check_set_name
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.flush import flush
@@ -92,19 +93,27 @@ def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     return sets
 
 
-def policy_text(url: str, sets: Mapping[str, KeySpec], *, title: str | None, confirm: str) -> bytes:
+def policy_text(
+    url: str, sets: Mapping[str, KeySpec], *, title: str | None, confirm: str, issuer: str | None = None
+) -> bytes:
     """Return a keyvault.toml, commented, that parses to a policy."""
     try:
         url = check_url(url)
     except ValueError as error:
         raise UsageError(f"--url: {error}") from None
+    try:
+        issuer = None if issuer is None else check_issuer(issuer)
+    except ValueError as error:
+        raise UsageError(f"--issuer: {error}") from None
     if title is not None and (not title.strip() or len(title) > TITLE_MAX or printable(title) != title):
         raise UsageError(f"--title takes one line of 1 to {TITLE_MAX} printable characters")
     lines = [
         "format = 1",
         "",
         "[site]",
-        f'url = "{url}"                # where the rendered site is served; the default issuer',
+        f'url = "{url}"                # where the rendered site is served'
+        + ("; the default issuer" if issuer is None else ""),
+        *([] if issuer is None else [f"issuer = {_toml(issuer)}    # what stands in iss, byte for byte"]),
         f"title = {_toml(title or 'Published keys')}",
         'max_age = "10m"               # what the host sends as Cache-Control for JWK Sets',
         f'confirm = "{confirm}"              # "live": a key may sign only after the URL above was seen serving it',
@@ -144,6 +153,7 @@ def init(
     recipients: Sequence[Recipient] = (),
     passphrase: str | None = None,
     confirm: str = "live",
+    issuer: str | None = None,
     branch: str = "main",
     ci: Mapping[str, bytes] | None = None,
 ) -> Made:
@@ -160,6 +170,7 @@ def init(
         recipients: Whom keys are sealed to; where none is given, an identity is made.
         passphrase: Puts that identity into the vault, encrypted, instead of beside it.
         confirm: ``live`` or ``commit``.
+        issuer: What stands in ``iss``, where it is not *url*.
         branch: Name of the first branch of a new repository.
         ci: Files of CI, by path in the repository; what stands there already stays as it is.
 
@@ -172,7 +183,7 @@ def init(
         from keyvault.crypto.identities import check_passphrase
 
         check_passphrase(passphrase)
-    text = policy_text(url, sets, title=title, confirm=confirm)
+    text = policy_text(url, sets, title=title, confirm=confirm, issuer=issuer)
     policy = config.read_policy(text)
     repository, created = _repository(folder, environ, branch)
     context = Context(repository, now, environ)

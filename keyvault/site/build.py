@@ -18,8 +18,9 @@ from typing import IO, NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key, VaultState
+from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.planning import Transition
-from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, Policy, SitePolicy
+from keyvault.core.policy import Policy, SitePolicy
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
@@ -287,19 +288,19 @@ def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
 def _discovery(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
     if not state.policy.site.discovery:
         return
-    for issuer, key_sets in state.issuers.items():
-        keys = [key.public for key in state.issuer_keys(issuer)]
+    for place, key_sets in state.places.items():
+        issuer = state.issuer_at(place)
+        home = path_of_issuer(state.policy.site.url, issuer)
+        if home is None:
+            continue  # OpenID Connect looks for the document at the issuer, which is not on this site
+        keys = [key.public for key in state.keys_at(place)]
         if not any(key.use == "sig" for key in keys):
             continue  # nobody signs in under such an issuer
-        document = discovery_document(state.policy, issuer, keys) if any_touched(key_sets, touched) else None
-        place = (_place(state, issuer) + CONFIGURATION).lstrip("/")
-        yield place, document
-        yield place + ".json", document
-
-
-def _place(state: VaultState, issuer: str) -> str:
-    """Return the path of *issuer* below the site's root: empty for the site's own, else with a leading slash."""
-    return issuer[len(state.policy.site.url) :]
+        made_anew = any_touched(key_sets, touched)
+        document = discovery_document(state.policy, issuer, key_sets[0].policy.url, keys) if made_anew else None
+        path = (home + CONFIGURATION).lstrip("/")
+        yield path, document
+        yield path + ".json", document
 
 
 def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
@@ -308,13 +309,12 @@ def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
 
 
 def _jwk_sets(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
-    for issuer, key_sets in state.issuers.items():
+    for place, key_sets in state.places.items():
         # A verifier that fetches an empty JWK Set forgets every key that it knew: none is rendered.
         published = {key_set.name: key_set.published for key_set in key_sets}
         if not any(published.values()):
             continue
         data = _jwk_set(chain.from_iterable(published.values())) if any_touched(key_sets, touched) else None
-        place = _place(state, issuer)
         extra = {path for key_set in key_sets for path in key_set.policy.paths}
         for path in dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra))):
             yield path.lstrip("/"), data

@@ -17,7 +17,7 @@ import msgspec
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK, file_stem, pretty
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.policy import WELL_KNOWN, Policy
+from keyvault.core.policy import Policy
 
 #: Before each line of a key in the list of history.json, and between two keys.
 _INDENT = b"\n    "
@@ -194,9 +194,9 @@ def history_schema() -> bytes:
     return pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "history.json", **schema})
 
 
-def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -> bytes:
+def discovery_document(policy: Policy, issuer: str, jwks_uri: str, keys: Sequence[PublicJWK]) -> bytes:
     """
-    Return the discovery document of *issuer*.
+    Return the discovery document of *issuer*, whose *keys* are served at *jwks_uri*.
 
     Issuers that mint tokens without a browser have no authorization endpoint, which the standard wants all
     the same: they write a URN there, as Kubernetes does. ``[site.metadata]`` replaces any of it but issuer
@@ -205,7 +205,7 @@ def discovery_document(policy: Policy, issuer: str, keys: Sequence[PublicJWK]) -
     signing = sorted({key.alg for key in keys if key.use == "sig"})
     document: dict[str, Any] = {
         "issuer": issuer,
-        "jwks_uri": issuer + WELL_KNOWN,
+        "jwks_uri": jwks_uri,
         "authorization_endpoint": "urn:kubernetes:programmatic_authorization",
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],

@@ -209,13 +209,13 @@ class Pages:
 
     def __iter__(self) -> Iterator[tuple[str, bytes | None]]:
         """Yield (path, bytes) of every page but those of sets and keys; None for one that is as it was."""
-        issuers = self._state.issuers or {self._site.url: ()}
-        views = [issuer_view(self._state, issuer, key_sets) for issuer, key_sets in issuers.items()]
+        places = self._state.places or {"": ()}
+        views = [issuer_view(self._state, place, key_sets) for place, key_sets in places.items()]
         others = [view for view in views if view.place]
         if len(others) == len(views):
-            # No set has the site's own issuer: the front page lists the others.
-            yield from self._front(others, issuers)
-        for view, key_sets in zip(views, issuers.values(), strict=True):
+            # No JWK Set lies at the root: the front page lists the issuers of the others.
+            yield from self._front(others, places.values())
+        for view, key_sets in zip(views, places.values(), strict=True):
             yield from self._issuer(view, key_sets, [] if view.place else others)
         yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
 
@@ -260,12 +260,12 @@ class Pages:
         return {"commit": commit, "commit_url": self._site.commit_url(commit) or ""}
 
     def _front(
-        self, issuers: Sequence[IssuerView], sets: Mapping[str, Sequence[KeySet]]
+        self, issuers: Sequence[IssuerView], sets: Iterable[Sequence[KeySet]]
     ) -> Iterator[tuple[str, bytes | None]]:
-        count = _pages(issuers)
+        count, sets = _pages(issuers), list(sets)
         for number in range(1, count + 1):
             path, part = _place("", number), _slice(issuers, number)
-            if number > 1 and not any(any_touched(sets[view.url], self._touched) for view in part):
+            if number > 1 and not any(any_touched(some, self._touched) for some in _slice(sets, number)):
                 yield path, None
                 continue
             yield self._page(

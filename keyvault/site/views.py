@@ -17,8 +17,9 @@ from functools import lru_cache
 from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
 from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.places import CONFIGURATION, path_of_issuer
 from keyvault.core.planning import mature_at, rotation_due_at
-from keyvault.core.policy import CONFIGURATION, WELL_KNOWN, SitePolicy
+from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_duration, printable
 from keyvault.site.documents import EventCommits, iso, pem, public_der
 
@@ -165,10 +166,10 @@ class IssuerView:
     An issuer.
 
     Attributes:
-        url: The issuer.
-        place: Its path below the site's root, with a final slash; empty for the site's own.
+        url: The issuer, as it stands in ``iss``; no URL where it is a ``client_id``.
+        place: The path of its JWK Set's folder below the site's root, with a final slash; empty for the root.
         jwks_uri: Its JWK Set; empty as long as no key is published.
-        configuration: Its discovery document, or empty.
+        configuration: Its discovery document; empty where none is rendered, as for an issuer that is elsewhere.
         algs: The algorithms of its published signing keys.
         sets: How many sets it has.
     """
@@ -277,16 +278,18 @@ def _upcoming(key_set: KeySet, site: SitePolicy) -> str:
     return f"The next key takes over on {stamp(max(due, mature))} UTC or at the first scheduled run after."
 
 
-def issuer_view(state: VaultState, issuer: str, key_sets: Sequence[KeySet]) -> IssuerView:
-    """Return *issuer* as pages show it."""
-    place = issuer[len(state.policy.site.url) :].lstrip("/")
+def issuer_view(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> IssuerView:
+    """Return the issuer whose JWK Set lies at *place* as pages show it; without sets, the site's own."""
+    site = state.policy.site
+    issuer = state.issuer_at(place) if key_sets else site.default_issuer
+    home = path_of_issuer(site.url, issuer)
     published = [key.public for key_set in key_sets for key in key_set.published]
     algs = dict.fromkeys(key.alg for key in published if key.use == "sig")
     return IssuerView(
         url=issuer,
-        place=place + "/" if place else "",
-        jwks_uri=issuer + WELL_KNOWN if published else "",
-        configuration=issuer + CONFIGURATION if algs and state.policy.site.discovery else "",
+        place=place[1:] + "/" if place else "",
+        jwks_uri=key_sets[0].policy.url if published else "",
+        configuration=site.url + home + CONFIGURATION if algs and site.discovery and home is not None else "",
         algs=tuple(algs),
         sets=len(key_sets),
     )

@@ -56,6 +56,31 @@ def test_an_empty_folder(fresh: Terminal) -> None:
     ]
 
 
+def test_issuer_on_a_domain_of_its_own(fresh: Terminal) -> None:
+    """The issuer is written apart from the url, byte for byte, and `status` shows both."""
+    fresh.ok("init", *URL, "--issuer", "https://auth.example.org/", "--set", "id-token:ES256")
+
+    policy = vault_in(fresh).state().policy
+    assert (policy.site.url, policy.site.issuer) == (URL[1], "https://auth.example.org/")
+    assert {one.issuer for one in policy.sets.values()} == {"https://auth.example.org/"}
+    keys = "keys https://keys.example.com/.well-known/jwks.json"
+    assert f"  iss https://auth.example.org/  {keys}" in fresh.ok("status").lines
+
+
+def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
+    """A site has none; that the issuer has none either is said, with what to type where tokens carry it."""
+    result = fresh.ok("init", "--url", "https://keys.example.com/")
+
+    assert (
+        "the site's url, and so the issuer, is https://keys.example.com, without the slash at its end" in result.lines
+    )
+    [line] = [line for line in result.lines if "in keyvault.toml" in line]
+    member = line.partition(": ")[2].partition(" below")[0]
+    toml = Path(fresh.folder, "keyvault.toml")
+    toml.write_text(toml.read_text().replace("[site]\n", f"[site]\n{member}\n"))
+    assert config.read_policy(toml.read_bytes()).sets["id-token"].issuer == "https://keys.example.com/"
+
+
 def test_what_it_says_comes_next_works(fresh: Terminal) -> None:
     """The commands that `init` prints can be typed as they stand."""
     fresh.ok("init", "my-keys", *URL, "--set", "a:ES256", "--confirm", "commit")
@@ -301,6 +326,9 @@ def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> N
         ((*URL, "--set", "a:ES256", "--set", "a:RS256"), "--set names a twice"),
         ((*URL, "--title", "two\nlines"), "--title takes one line of 1 to 200 printable characters"),
         ((*URL, "--title", ""), "--title takes one line of 1 to 200 printable characters"),
+        ((*URL, "--issuer", ""), "--issuer: must be 1 to 500 printable ASCII characters"),
+        ((*URL, "--issuer", " x"), "--issuer: must be 1 to 500 printable ASCII characters"),
+        ((*URL, "--issuer", "a:b c"), "--issuer: 'a:b c' must be a URI, since it has a colon"),
         ((*URL, "--confirm", "maybe"), "--confirm 'maybe' is neither live nor commit"),
     ],
 )

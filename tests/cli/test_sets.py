@@ -70,7 +70,11 @@ def states(vault: Vault, name: str) -> list[str]:
         (("--alg", "ECDH-ES+A256KW", "--crv", "X25519"), {"alg": "ECDH-ES+A256KW", "crv": "X25519"}),
         (
             ("--issuer", "https://keys.example.com/reports/"),
-            {"alg": "ES256", "issuer": "https://keys.example.com/reports"},
+            {"alg": "ES256", "issuer": "https://keys.example.com/reports/"},
+        ),
+        (
+            ("--alg", "Ed25519", "--issuer", "s6BhdRkqt3", "--at", "/clients/acme"),
+            {"alg": "Ed25519", "issuer": "s6BhdRkqt3", "at": "/clients/acme"},
         ),
     ],
 )

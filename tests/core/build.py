@@ -19,6 +19,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK, b64u, thumbprint
 from keyvault.core.keys import Envelope, Key, KeySet, RecipientHeader, SealedTo, VaultState
+from keyvault.core.places import WELL_KNOWN
 from keyvault.core.planning import Create, Import, Live, Plan
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
 
@@ -127,7 +128,9 @@ def retiring_key(at: datetime, until: datetime, **more: Any) -> Key:
 def set_policy(name: str = "id-token", spec: KeySpec | str = "ES256", **more: Any) -> SetPolicy:
     """Return the policy of a set, with the defaults of the tool for what is not said."""
     spec = key_spec(spec) if isinstance(spec, str) else spec
-    return SetPolicy(name=name, spec=spec, **{"issuer": SITE, **more})
+    issuer = more.pop("issuer", SITE)
+    place = more.pop("place", issuer.removeprefix(SITE).rstrip("/") if issuer.startswith(SITE) else "")
+    return SetPolicy(name=name, spec=spec, issuer=issuer, url=SITE + place + WELL_KNOWN, place=place, **more)
 
 
 def vault(keys: Iterable[Key] = (), *policies: SetPolicy, **site: Any) -> VaultState:
@@ -175,10 +178,8 @@ def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> Vaul
 def serving(state: VaultState) -> Live:
     """Return what the live site shows once *state* is deployed."""
     return {
-        issuer + "/.well-known/jwks.json": frozenset(
-            (key.kid, key.public.thumbprint) for key in state.issuer_keys(issuer)
-        )
-        for issuer in state.issuers
+        key_sets[0].policy.url: frozenset((key.kid, key.public.thumbprint) for key in state.keys_at(place))
+        for place, key_sets in state.places.items()
     }
 
 

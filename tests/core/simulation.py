@@ -100,7 +100,7 @@ class World:
 
     def deploy(self, latency: timedelta | None) -> None:
         """Begin to deploy the vault as it is; deploys arrive in the order in which they began."""
-        kids = frozenset(key.kid for key in self.state.issuer_keys(self.policy.issuer))
+        kids = frozenset(key.kid for key in self.state.keys_at(self.policy.place))
         latest = self.deploying[-1] if self.deploying else self.served[-1] if self.served else None
         if latency is None or (latest and latest[1] == kids):
             return

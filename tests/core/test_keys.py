@@ -123,8 +123,8 @@ def test_symmetric_keys_are_never_published() -> None:
     state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
     assert not only_set(state).rendered
     assert only_set(state).published == ()
-    assert state.issuers == {}
-    assert list(state.issuer_keys(SITE)) == []
+    assert state.places == {}
+    assert list(state.keys_at("")) == []
 
 
 def test_an_empty_set_has_nothing_to_say() -> None:
@@ -239,8 +239,8 @@ def test_issuers_stand_with_the_site_first_and_rsa_before_ec_before_okp() -> Non
         set_policy("secret", "HS256"),
         set_policy("rsa", "RS256"),
     )
-    names = {issuer: [key_set.name for key_set in sets] for issuer, sets in state.issuers.items()}
-    assert list(names.items()) == [(SITE, ["rsa", "ec-a", "ec-b", "okp"]), (api, ["z-api"])]
+    names = {place: [key_set.name for key_set in sets] for place, sets in state.places.items()}
+    assert list(names.items()) == [("", ["rsa", "ec-a", "ec-b", "okp"]), ("/api", ["z-api"])]
 
 
 def test_the_keys_of_an_issuer_stand_set_by_set() -> None:
@@ -251,8 +251,8 @@ def test_the_keys_of_an_issuer_stand_set_by_set() -> None:
         for make in (active_key, next_key)
     ]
     state = vault(reversed(keys), set_policy("a", "ES256"), set_policy("b", "RS256"))
-    assert keys == list(state.issuer_keys(SITE))
-    assert list(state.issuer_keys("https://elsewhere.example")) == []
+    assert keys == list(state.keys_at(""))
+    assert list(state.keys_at("/elsewhere")) == []
 
 
 def test_distinct_fake_keys_have_distinct_kids() -> None:

@@ -76,7 +76,7 @@ ELSEWHERE = {
     *("not-https", "url-port", "url-query", "redirect-not-followed"),
     *("no-jwks-uri", "jwks-uri-other-host", "jwks-uri-local", "issuer-mismatch"),
     *("discovery-redirect", "discovery-incomplete", "no-rs256", "alg-not-listed", "alg-without-key"),
-    *("algorithm-refused", "mixed-key-types"),
+    *("algorithm-refused", "mixed-key-types", "issuer-elsewhere"),
 }
 
 

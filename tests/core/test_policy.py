@@ -47,6 +47,8 @@ def test_the_shortest_policy() -> None:
         name="id-token",
         spec=KeySpec("ES256", crv="P-256"),
         issuer=SITE,
+        url=f"{SITE}/.well-known/jwks.json",
+        place="",
         paths=(),
         closing=False,
         cryptoperiod=90 * DAY,
@@ -95,7 +97,9 @@ def test_everything_that_can_be_said() -> None:
     assert the_set(policy) == SetPolicy(
         name="id-token",
         spec=KeySpec("EdDSA", crv="Ed448"),
-        issuer=f"{SITE}/api",
+        issuer=f"{SITE}/api/",  # verifiers compare it byte for byte
+        url=f"{SITE}/api/.well-known/jwks.json",
+        place="/api",
         paths=("/keys.json", "/openid/v1/jwks"),
         closing=True,
         cryptoperiod=10 * DAY,
@@ -432,12 +436,12 @@ BEGIN = "must begin with https:// (http:// is for localhost)"
         ("https://x#", "must have a host, and no query, fragment or user"),
         ("https://user@x", "must have a host, and no query, fragment or user"),
         ("https://:secret@x", "must have a host, and no query, fragment or user"),
-        ("https://a b", "has a host that cannot be"),
-        ("https://a\\b", "has a host that cannot be"),
-        ("https://<script>", "has a host that cannot be"),
-        ("https://x:", "has a host that cannot be"),
-        ("https://-x", "has a host that cannot be"),
-        ("https://x.", "has a host that cannot be"),
+        ("https://a b", "has an invalid host name"),
+        ("https://a\\b", "has an invalid host name"),
+        ("https://<script>", "has an invalid host name"),
+        ("https://x:", "has an invalid host name"),
+        ("https://-x", "has an invalid host name"),
+        ("https://x.", "has an invalid host name"),
         ("https://x/..", "has a path that cannot be a folder of the site"),
         ("https://x/a/./b", "has a path that cannot be a folder of the site"),
         ("https://x/a//b", "has a path that cannot be a folder of the site"),
@@ -462,23 +466,35 @@ def test_an_accepted_url_is_what_it_looks_like(tail: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("issuer", "message"),
+    ("issuer", "place"),
     [
-        (SITE, None),
-        (f"{SITE}/api", None),
-        (f"{SITE}.evil.example", "does not lie under the site's url"),
-        (f"{SITE}x", "does not lie under the site's url"),
-        ("https://other.example.com", "does not lie under the site's url"),
+        (SITE, ""),
+        (f"{SITE}/", ""),
+        (f"{SITE}/api", "/api"),
+        (f"{SITE}/api/", "/api"),
+        (f"{SITE}.evil.example", None),
+        (f"{SITE}x", None),
+        (f"{SITE}/a%20b", None),
+        (f"{SITE}/api//", None),
+        (f"{SITE}/a?tenant=b", None),
+        ("https://other.example.com", None),
+        ("acme-client-id", None),
+        ("urn:example:issuer", None),
     ],
 )
-def test_issuers_lie_under_the_site(issuer: str, message: str | None) -> None:
-    """Other hosts, and hosts that only begin the same, cannot be served by this site."""
-    if message is None:
-        assert issuer == the_set(parse_policy(document(member={"issuer": issuer}))).issuer
+def test_issuers_are_kept_as_written(issuer: str, place: str | None) -> None:
+    """An issuer on the site has its path as its place; any other one needs a place of its own."""
+    if place is not None:
+        found = the_set(parse_policy(document(member={"issuer": issuer})))
+        assert (found.issuer, found.place) == (issuer, place)
     else:
         with pytest.raises(ConfigError) as caught:
             parse_policy(document(member={"issuer": issuer}))
-        assert f"issuer {issuer} of [sets.id-token] {message} {SITE}" == caught.value.message
+        where = f"does not lie under the site's url {SITE}: say where its JWK Set is served"
+        assert f"issuer {issuer} of [sets.id-token] {where}" == caught.value.message
+        assert caught.value.hint == 'at = "/id-token"; or issuer in [site], where it is the issuer of all sets'
+    found = the_set(parse_policy(document(member={"issuer": issuer, "at": "/clients/acme"})))
+    assert (found.issuer, found.url) == (issuer, f"{SITE}/clients/acme/.well-known/jwks.json")
 
 
 @pytest.mark.parametrize(

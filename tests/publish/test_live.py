@@ -461,7 +461,7 @@ def test_scheduled_run_survives_every_host(
 
 def serve(host: HostileHost, lab: Lab, issuer: str) -> None:
     """Let the good paths of *host* serve the JWK Set of *issuer*."""
-    host.jwks = jwk_set_bytes(key.public for key in lab.state.issuer_keys(issuer))
+    host.jwks = jwk_set_bytes(key.public for key in lab.state.keys_at(lab.state.find_place(issuer)))
 
 
 @pytest.mark.parametrize("name", ["server-error", "html", "silent", "closes-at-once", "redirect-host"])

@@ -121,8 +121,7 @@ class Lab:
         """Return what the host in memory serves at *url*."""
         if self.deployed is None:
             raise LiveError(f"{url} cannot be reached", code="unreachable")
-        issuer = url.removesuffix("/.well-known/jwks.json")
-        return frozenset((key.kid, key.public.thumbprint) for key in self.deployed.issuer_keys(issuer))
+        return frozenset((key.kid, key.public.thumbprint) for key in self.deployed.served_at(url))
 
     def wait(self, span: timedelta) -> None:
         self.now += span

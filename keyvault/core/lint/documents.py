@@ -20,7 +20,7 @@ from keyvault.core.lint.keys import lint_keys, signing_algs
 from keyvault.core.lint.members import Object
 from keyvault.core.lint.rules import DISCOVERERS, GO_OIDC, KUBERNETES, Finding, few, finding, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, lint_response, split
-from keyvault.core.policy import CONFIGURATION
+from keyvault.core.places import CONFIGURATION
 
 BODY_MAX = 256 * 1024
 #: Nimbus, and with it Spring Security, reads no more than this.

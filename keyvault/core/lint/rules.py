@@ -180,6 +180,7 @@ RULES: dict[str, Rule] = {
     "jwks-uri-other-host": Rule("note"),
     "jwks-uri-local": Rule("error", CLIENTS),
     "issuer-mismatch": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
+    "issuer-elsewhere": Rule("note", (KUBERNETES, AWS_IAM, ENTRA)),
     "discovery-redirect": Rule("note"),
     "discovery-incomplete": Rule("warning"),
     "no-rs256": Rule("note", (ENTRA,)),

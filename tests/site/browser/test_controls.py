@@ -32,7 +32,7 @@ def keys_on(site: RenderedSite, name: str) -> set[str]:
     """Return the kids of all keys whose history the page *name* tells."""
     state = site.lab.state
     if name == "index":  # the keys of the site's own issuer; others have pages of their own
-        return {key.kid for key_set in state.issuers[site.url] for key in key_set.keys}
+        return {key.kid for key_set in state.places[""] for key in key_set.keys}
     return {key.kid for key in state.sets[page_path(site, name).split("/")[1]].keys}
 
 
