@@ -49,6 +49,9 @@ def rotate(
     when it is safe. With --due this is the whole schedule: receipts, withdrawals, rotations, new keys. Run it
     as often as you like; it holds no secret.
 
+    With --alg it publishes a next key of another algorithm, which signs after algorithm_lead: verifiers that
+    learn algorithms only when they start have to be restarted in that time.
+
     \b
     Examples:
       keyvault rotate --due --push
@@ -208,6 +211,7 @@ def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
     """Show what the policy of each set does to verifiers."""
     from keyvault.core.rehearsal import rehearse
     from keyvault.core.text import format_duration
+    from keyvault.core.verifiers import KEEP_ALGORITHMS
     from keyvault.errors import LintError
     from keyvault.operations.reports import rehearsal_report
 
@@ -244,6 +248,10 @@ def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
                 accepts = "until restarted" if kept is None else f"for up to {format_duration(kept)}"
                 rows.append((verdict.verifier.name, planned, emergency, accepts))
             columns(rows, indent="  ")
+            say(
+                f"  a new algorithm: {', '.join(KEEP_ALGORITHMS)} refuse it until they are restarted; its first key is "
+                f"live for {format_duration(one.algorithm_lead)} before it signs"
+            )
     if not rehearsals and not as_json:
         say("no set that is published and signs")
     if broken:

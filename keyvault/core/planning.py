@@ -30,11 +30,14 @@ from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState, promise
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_duration, format_instant, relative, when
+from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import GateError, KeyVaultError, UsageError
 
 #: What was seen at the URL of a JWK Set: (kid, thumbprint) of each key; None where it could not be asked.
 Seen = Collection[tuple[str, str]] | None
 Live = Mapping[str, Seen]
+
+_KEEPERS = ", ".join(KEEP_ALGORITHMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,17 @@ def first_seen(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     return key.life.published.get(key_set.policy.url)
 
 
+def brings_algorithm(key_set: KeySet, alg: str) -> bool:
+    """Whether a key for *alg* would be the first of it that signs in *key_set*, beside others that do."""
+    signers = [key.public.alg for key in (key_set.active, *key_set.retiring) if key]
+    return bool(signers) and alg not in signers
+
+
+def lead(key_set: KeySet, alg: str) -> timedelta:
+    """Return how long a next key for *alg* must have been seen live before it may sign."""
+    return key_set.policy.lead(new_algorithm=brings_algorithm(key_set, alg))
+
+
 def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     """
     Return from when the next *key* may become active, or None while there is no receipt.
@@ -150,7 +164,7 @@ def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     if key_set.policy.use == "enc":
         return key.life.created_at
     seen = first_seen(key_set, key, site)
-    return None if seen is None else seen + key_set.policy.publication_lead
+    return None if seen is None else seen + lead(key_set, key.public.alg)
 
 
 def rotation_due_at(key_set: KeySet) -> datetime | None:
@@ -205,7 +219,6 @@ def _serves(key_set: KeySet, key: Key, live: Live) -> bool | None:
 
 def _gate(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: Live) -> tuple[str, str] | None:
     """Return why *key* must not become active at *at*, with a hint; None when it may."""
-    lead = format_duration(key_set.policy.publication_lead)
     mature = mature_at(key_set, key, site)
     if mature is None:
         return (
@@ -213,10 +226,13 @@ def _gate(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: Live)
             "publish the site, then record the receipt with: keyvault rotate --due",
         )
     if at < mature:
-        seen = mature - key_set.policy.publication_lead
+        needed = lead(key_set, key.public.alg)
         verb = "made" if site.confirm == "commit" or not key_set.rendered else "first seen live"
+        longer = needed > key_set.policy.publication_lead
+        which = f"next key, the first for {key.public.alg}," if longer else "next key"
+        member = "algorithm_lead" if longer else "publication_lead"
         return (
-            f"its next key was {verb} {relative(seen, at)}, publication_lead is {lead}",
+            f"its {which} was {verb} {relative(mature - needed, at)}, {member} is {format_duration(needed)}",
             f"wait until {format_instant(mature)}",
         )
     if _needs_look(key_set, site):
@@ -325,6 +341,7 @@ def plan_rotation(
     """
     changes: list[Change] = []
     waiting: list[str] = []
+    warnings: list[str] = []
     refusals: list[tuple[str, str, str]] = []
     for name in dict.fromkeys(names):
         key_set = state.find_set(name)
@@ -340,17 +357,51 @@ def plan_rotation(
             if key_set.policy.external:
                 waiting.append(_import_missing(key_set))
             else:
-                spec = key_set.policy.spec
-                waiting.append(f"{name}: the new {spec} key waits for its own receipt and publication_lead")
+                waiting.append(_new_kind(key_set))
+            warnings += _restarts(key_set)
             continue
         refusal = _gate(key_set, candidate, state.policy.site, at, live)
         if refusal and not forced:
             refusals.append((name, *refusal))
             continue
         changes += _swap(key_set, active, candidate, at, forced=forced if refusal else None)
+        warnings += _first_signature(key_set, candidate, state.policy.site)
     if refusals:
         _refuse(refusals)
-    return Plan(tuple(changes), tuple(waiting))
+    return Plan(tuple(changes), tuple(waiting), tuple(warnings))
+
+
+def _new_kind(key_set: KeySet) -> str:
+    """Return for what a next key waits that replaced one of another kind."""
+    policy = key_set.policy
+    longer = lead(key_set, policy.spec.alg) > policy.publication_lead
+    member = f"algorithm_lead, {format_duration(lead(key_set, policy.spec.alg))}" if longer else "publication_lead"
+    return f"{key_set.name}: the new {policy.spec} key waits for its own receipt and {member}"
+
+
+def _restarts(key_set: KeySet) -> list[str]:
+    """Return who must be restarted before a key of the set's new algorithm signs, a sentence each."""
+    policy = key_set.policy
+    if not (key_set.rendered and policy.use == "sig" and brings_algorithm(key_set, policy.spec.alg)):
+        return []
+    longer = policy.algorithm_lead
+    said = f"algorithm_lead is {format_duration(longer)}" if longer else "set algorithm_lead to leave time for it"
+    return [
+        f"{key_set.name} changes to {policy.spec.alg}: restart {_KEEPERS} once the next key is seen live, since they "
+        f"learn algorithms only when they start; {said}"
+    ]
+
+
+def _first_signature(key_set: KeySet, candidate: Key, site: SitePolicy) -> list[str]:
+    """Return who will refuse the tokens of *candidate*, which is about to sign, a sentence each."""
+    alg, seen = candidate.public.alg, first_seen(key_set, candidate, site)
+    if not (key_set.rendered and key_set.policy.use == "sig" and brings_algorithm(key_set, alg)):
+        return []
+    since = "the key was published" if seen is None else format_instant(seen)
+    return [
+        f"{key_set.name} signs with {alg} from now on: {_KEEPERS} refuse it if they were not restarted since {since}; "
+        f"keyvault rollback {key_set.name} goes back"
+    ]
 
 
 def _import_missing(key_set: KeySet) -> str:
@@ -384,13 +435,20 @@ def plan_due(state: VaultState, now: datetime, *, live: Live) -> Plan:
     """
     changes: list[Change] = []
     waiting: list[str] = []
+    warnings: list[str] = []
     for key_set in state.sets.values():
-        _plan_due_set(key_set, state.policy.site, now, live, changes, waiting)
-    return Plan(tuple(changes), tuple(waiting))
+        _plan_due_set(key_set, state.policy.site, now, live, changes, waiting, warnings)
+    return Plan(tuple(changes), tuple(waiting), tuple(warnings))
 
 
 def _plan_due_set(
-    key_set: KeySet, site: SitePolicy, now: datetime, live: Live, changes: list[Change], waiting: list[str]
+    key_set: KeySet,
+    site: SitePolicy,
+    now: datetime,
+    live: Live,
+    changes: list[Change],
+    waiting: list[str],
+    warnings: list[str],
 ) -> None:
     at = effective_instant(key_set, now)
     changes += _withdrawals(key_set, at)
@@ -411,6 +469,7 @@ def _plan_due_set(
     due = due_at is not None and due_at <= at
     if candidate is None or not candidate.fits(key_set.policy.spec):
         changes += _replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
+        warnings += _restarts(key_set)
         if key_set.policy.external:
             waiting.append(_import_missing(key_set))
         elif due and _mature_when_made(key_set, site):
@@ -429,6 +488,7 @@ def _plan_due_set(
         refusal = _gate(key_set, candidate, site, at, live) if due else None
         if due and refusal is None:
             changes += _swap(key_set, active, candidate, at, receipts=receipts, forced=None)
+            warnings += _first_signature(key_set, candidate, site)
             return
         if due_at is not None and refusal is not None:
             waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal[0]}")
@@ -441,7 +501,8 @@ def _plan_due_set(
 
 def _mature_when_made(key_set: KeySet, site: SitePolicy) -> bool:
     """Whether a new key of the set may be active from its first instant on."""
-    return key_set.policy.use == "enc" or not (key_set.policy.publication_lead or _needs_look(key_set, site))
+    needed = lead(key_set, key_set.policy.spec.alg)
+    return key_set.policy.use == "enc" or not (needed or _needs_look(key_set, site))
 
 
 def _receipts(key_set: KeySet, candidate: Key, at: datetime, live: Live, waiting: list[str]) -> tuple[Event, ...]:
@@ -603,8 +664,12 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
         if active is not None:
             retire(now, active)
         return found
-    lead = timedelta(0) if policy.use == "enc" else policy.publication_lead
-    due, mature = rotation_due_at(key_set), now + lead
+    usual, first = (
+        (timedelta(0), timedelta(0))
+        if policy.use == "enc"
+        else (policy.publication_lead, lead(key_set, policy.spec.alg))
+    )
+    due, mature = rotation_due_at(key_set), now + first
     if policy.external and candidate is None:
         return found  # who imports the next key decides
     if due is None:
@@ -628,7 +693,7 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
             break
         add(at, "created", None)
         active, candidate = candidate, None
-        due, mature = at + policy.cryptoperiod, at + lead
+        due, mature = at + policy.cryptoperiod, at + usual
     return found
 
 

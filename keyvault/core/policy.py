@@ -107,6 +107,7 @@ class SetPolicy:
         external: The private keys live elsewhere, such as in a KMS: nothing is created, public halves are imported.
         cryptoperiod: How long a key signs.
         publication_lead: How long a key must have been seen live before it may sign.
+        algorithm_lead: The same for a key of an algorithm that the set has not signed with; None asks for no more.
         token_lifetime: How long tokens live.
         signer_lag: How long a signer may go on using the old key after a rotation.
         clock_skew: How far clocks may be apart.
@@ -123,6 +124,7 @@ class SetPolicy:
     external: bool = False
     cryptoperiod: timedelta = timedelta(days=90)
     publication_lead: timedelta = timedelta(hours=24)
+    algorithm_lead: timedelta | None = None
     token_lifetime: timedelta = timedelta(hours=1)
     signer_lag: timedelta = timedelta(hours=1)
     clock_skew: timedelta = timedelta(minutes=10)
@@ -135,6 +137,11 @@ class SetPolicy:
     @property
     def kty(self) -> str:
         return self.spec.kty
+
+    def lead(self, *, new_algorithm: bool) -> timedelta:
+        """Return how long a key must have been seen live before it may sign."""
+        longer = self.algorithm_lead if new_algorithm and self.algorithm_lead is not None else timedelta(0)
+        return max(self.publication_lead, longer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +296,9 @@ _SITE = {
 _TIMING = {
     "cryptoperiod": _Member(_duration, _DURATION_SCHEMA, "how long a key signs"),
     "publication_lead": _Member(_span, _DURATION_SCHEMA, "how long a key must have been seen live before it may sign"),
+    "algorithm_lead": _Member(
+        _span, _DURATION_SCHEMA, "the same for a key of a new algorithm: verifiers exist that must be restarted for one"
+    ),
     "token_lifetime": _Member(_duration, _DURATION_SCHEMA, "how long tokens live"),
     "signer_lag": _Member(_span, _DURATION_SCHEMA, "how long a signer may go on using the old key"),
     "clock_skew": _Member(_span, _DURATION_SCHEMA, "how far clocks may be apart"),
@@ -334,13 +344,19 @@ def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str
         if member is None:
             raise ConfigError(
                 f"unknown member {name!r:.80} in {where} of keyvault.toml",
-                hint=nearest(name, members) or "known are " + ", ".join(members),
+                hint=_hint(name, members),
             )
         try:
             values[name] = member.read(value)
         except (ValueError, OverflowError) as error:
             raise ConfigError(f"{name} in {where} of keyvault.toml {_because(value, error)}") from None
     return values
+
+
+def _hint(name: str, members: Mapping[str, _Member]) -> str:
+    if members is _TIMING and name in _SET:
+        return f"{name} goes into the table of a set, [sets.NAME]"
+    return nearest(name, members) or "known are " + ", ".join(members)
 
 
 def _because(value: object, error: Exception) -> str:

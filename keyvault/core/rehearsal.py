@@ -81,6 +81,8 @@ class Rehearsal:
         rollbacks: How many rotations were taken back.
         too_early: For how long, at worst, a key had left the host while tokens of it were valid; zero is fine.
         verdicts: One a verifier.
+        algorithm_lead: How long the first key of a new algorithm is live before it signs: the time in which the
+            verifiers of `verifiers.KEEP_ALGORITHMS` must be restarted.
     """
 
     set: str
@@ -90,6 +92,7 @@ class Rehearsal:
     rollbacks: int
     too_early: timedelta
     verdicts: tuple[Verdict, ...]
+    algorithm_lead: timedelta
 
     @property
     def fine(self) -> bool:
@@ -122,7 +125,8 @@ def rehearse(policy: SetPolicy, site: SitePolicy, *, schedules: int = 200, seed:
         Verdict(verifier, gaps[verifier, False], gaps[verifier, True], _accepts(verifier, site.max_age))
         for verifier in VERIFIERS
     )
-    return Rehearsal(policy.name, schedules, rotations, revocations, rollbacks, too_early, verdicts)
+    longer = policy.lead(new_algorithm=True)
+    return Rehearsal(policy.name, schedules, rotations, revocations, rollbacks, too_early, verdicts, longer)
 
 
 def _accepts(verifier: Verifier, max_age: timedelta) -> timedelta | None:

@@ -51,3 +51,7 @@ VERIFIERS = (
     Verifier("Envoy, Istio", 20 * _MINUTE, False),
     Verifier("AWS API Gateway", 2 * _HOUR, False),
 )
+
+#: Verifiers that read the algorithms of an issuer when they start, and refuse a new one even from keys that they fetch
+#: later. Spring takes them from the keys of the set, the others from the discovery document.
+KEEP_ALGORITHMS = ("Spring Security by issuer", "zitadel/oidc 3.52", "Authlib's client", "openid-client 6.9")

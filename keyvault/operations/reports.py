@@ -24,10 +24,11 @@ from keyvault.core.planning import (
     overdue,
     rotation_due_at,
 )
+from keyvault.core.verifiers import KEEP_ALGORITHMS
 
 if TYPE_CHECKING:
     from keyvault.core.rehearsal import Rehearsal
-    from keyvault.operations.changes import Outcome
+from keyvault.operations.changes import Outcome
 
 
 class KeyReport(msgspec.Struct, frozen=True):
@@ -85,6 +86,8 @@ class RehearsalReport(msgspec.Struct, frozen=True):
     rollbacks: int
     too_early: int
     verifiers: list[VerdictReport]
+    algorithm_lead: int
+    keep_algorithms: list[str]
 
 
 class SetReport(msgspec.Struct, frozen=True):
@@ -180,6 +183,8 @@ def rehearsal_report(rehearsal: Rehearsal) -> RehearsalReport:
             )
             for one in rehearsal.verdicts
         ],
+        _whole_seconds(rehearsal.algorithm_lead),
+        list(KEEP_ALGORITHMS),
     )
 
 

@@ -23,6 +23,9 @@ from keyvault.errors import ConfigError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
 from keyvault.operations.context import Context
 
+#: What `rotate --alg` writes where policy says nothing: in a week most services are deployed, and so restarted, once.
+ALGORITHM_LEAD = "7d"
+
 
 def check_text(text: str | None, option: str) -> str | None:
     """
@@ -99,14 +102,22 @@ def rotate(
             raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
         files = {}
         if alg is not None and state.find_set(chosen[0]).policy.spec.alg != alg:
-            tables = {chosen[0]: {"alg": alg, "crv": None, "bits": None}}
-            state, files["keyvault.toml"] = edited_policy(context, state, tables)
+            state, files["keyvault.toml"] = edited_policy(context, state, {chosen[0]: _migrated(state, chosen[0], alg)})
         live, _problems = _look(context, state, context.now, chosen)
         plan = plan_rotation(state, chosen, context.now, live=live, forced=forced)
         subject = describe(plan) if not files else f"change {chosen[0]} to {alg}"
         return Proposal(plan, subject, body=forced, files=files)
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
+
+
+def _migrated(state: VaultState, name: str, alg: str) -> dict[str, object]:
+    """Return the members of a set's table that change with its algorithm."""
+    key_set = state.find_set(name)
+    members: dict[str, object] = {"alg": alg, "crv": None, "bits": None}
+    if key_set.rendered and key_set.policy.use == "sig" and key_set.policy.algorithm_lead is None:
+        members["algorithm_lead"] = ALGORITHM_LEAD
+    return members
 
 
 def rotate_due(context: Context, *, push: bool = False, dry_run: bool = False) -> Outcome:

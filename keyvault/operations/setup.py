@@ -122,6 +122,7 @@ def policy_text(
         "[defaults]",
         'cryptoperiod = "90d"          # how long a key signs',
         'publication_lead = "24h"      # how long a key must have been seen live before it may sign',
+        'algorithm_lead = "7d"         # the same for a key of a new algorithm: some verifiers must be restarted first',
         'token_lifetime = "1h"         # the longest exp - iat of your tokens',
         'signer_lag = "1h"             # how long a signer may go on using the old key',
         'clock_skew = "10m"',

@@ -241,23 +241,41 @@ def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) 
 
 
 def test_rotate_to_another_algorithm(keyvault: Terminal, commented: Vault) -> None:
-    """`rotate --alg` edits keyvault.toml and replaces the next key; it becomes active after its own lead."""
+    """`rotate --alg` edits keyvault.toml and replaces the next key; that signs after a lead in which to restart."""
     first, replaced = commented.active().kid, commented.next().kid
     commented.wait(DAY)
 
     result = keyvault.ok("rotate", "id-token", "--alg", "ES384")
 
-    assert policy(commented)["sets"]["id-token"] == {"alg": "ES384"}
+    assert policy(commented)["sets"]["id-token"] == {"alg": "ES384", "algorithm_lead": "7d"}
     assert comments(commented) == ALL_COMMENTS
     assert commented.log[0] == "change id-token to ES384"
     assert commented.active().kid == first
     assert commented.next().public.alg == "ES384"
     assert commented.state().keys[replaced].state == "withdrawn"
-    assert "waiting: id-token: the new ES384 key waits for its own receipt and publication_lead" in result.err
-    assert keyvault("rotate", "id-token").code == 3
-    commented.wait(DAY)
-    keyvault.ok("rotate", "id-token")
+    assert "waiting: id-token: the new ES384 key waits for its own receipt and algorithm_lead, 7d" in result.err
+    assert "id-token changes to ES384: restart Spring Security by issuer" in result.err
+    commented.wait(7 * DAY - MINUTE)
+    refused = keyvault("rotate", "id-token")
+    assert (refused.code, "the first for ES384, was made 6 days ago, algorithm_lead is 7d" in refused.err) == (3, True)
+    commented.wait(MINUTE)
+    result = keyvault.ok("rotate", "id-token")
     assert commented.active().public.alg == "ES384"
+    assert "id-token signs with ES384 from now on" in result.err
+    assert "keyvault rollback id-token goes back" in result.err
+    keyvault.ok("audit")
+    commented.wait(DAY)
+    assert "restarted" not in keyvault.ok("rotate", "id-token").err
+
+
+def test_lead_of_another_algorithm_is_chosen_once(keyvault: Terminal, commented: Vault) -> None:
+    """`rotate --alg` leaves an algorithm_lead that is there, in the set or inherited."""
+    commented.edit_policy('cryptoperiod = "30d"', 'cryptoperiod = "30d"\nalgorithm_lead = "2d"')
+
+    result = keyvault.ok("rotate", "id-token", "--alg", "ES384")
+
+    assert policy(commented)["sets"]["id-token"] == {"alg": "ES384"}
+    assert "algorithm_lead is 2d" in result.err
 
 
 def test_another_algorithm_in_the_file(keyvault: Terminal, commented: Vault) -> None:

@@ -51,8 +51,8 @@ def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
     ("key", "count"),
     [
         pytest.param(next_key(T0), SetCount(0, 1, 1, T0), id="next"),
-        pytest.param(active_key(T0), SetCount(1, 0, 1, T0), id="active"),
-        pytest.param(retiring_key(T0, T0 + DAY), SetCount(0, 0, 1, T0), id="retiring"),
+        pytest.param(active_key(T0), SetCount(1, 0, 1, T0, signing={"ES256": 1}), id="active"),
+        pytest.param(retiring_key(T0, T0 + DAY), SetCount(0, 0, 1, T0, signing={"ES256": 1}), id="retiring"),
         pytest.param(make_key(created(), withdrawn(T0)), SetCount(0, 0, 0, T0), id="withdrawn"),
         pytest.param(make_key(created(), revoked(T0)), SetCount(0, 0, 0, T0), id="revoked"),
         pytest.param(make_key(), SetCount(), id="without events"),
@@ -67,7 +67,7 @@ def test_what_a_key_counts_as(key: Key, count: SetCount) -> None:
 def test_keys_of_a_set_add_up() -> None:
     """The newest instant of all of them is that of the set, in whatever order they are read."""
     ledger = ledger_of(next_key(T0 + DAY), active_key(T0), next_key(T0 - DAY), active_key(T0 + HOUR))
-    assert ledger.count("id-token") == SetCount(2, 2, 4, T0 + DAY)
+    assert ledger.count("id-token") == SetCount(2, 2, 4, T0 + DAY, signing={"ES256": 2})
 
 
 def test_a_record_that_changes() -> None:
@@ -126,7 +126,7 @@ def test_restoring_what_a_record_was(others: list[Key], newest_at: datetime) -> 
     mates = sum(other.set == "id-token" and bool(other.events) for other in others)
     assert ledger.entries[key.path] == sound
     assert ledger.sound == {}
-    assert ledger.count("id-token") == SetCount(1, mates, 1 + mates, newest_at)
+    assert ledger.count("id-token") == SetCount(1, mates, 1 + mates, newest_at, signing={"ES256": 1})
 
 
 def test_restoring_a_record_without_events() -> None:
@@ -164,7 +164,7 @@ def test_what_a_parent_had() -> None:
     before = ledger.before([key.path, "keys.enc/x.json"], ["id-token", "gone"])
     assert (before.policy, before.recipients) == (policy, "list")
     assert before.entries == {key.path: entry(key), "keys.enc/x.json": None}
-    assert before.sets == {"id-token": SetCount(1, 0, 1, T0, orphaned=True), "gone": SetCount()}
+    assert before.sets == {"id-token": SetCount(1, 0, 1, T0, orphaned=True, signing={"ES256": 1}), "gone": SetCount()}
 
 
 # --- what was used --------------------------------------------------------------------------------------

@@ -351,6 +351,28 @@ def test_a_key_signs_once_verifiers_know_it(
     assert found == ([("activated-early", told)] if early else [])
 
 
+@pytest.mark.parametrize(("after", "early"), [(-SECOND, True), (NOTHING, False)])
+@pytest.mark.parametrize(
+    ("signing", "lead"),
+    [
+        pytest.param([{"RS256": 1}], 7 * DAY, id="a new algorithm"),
+        pytest.param([{"RS256": 1, "ES256": 1}], DAY, id="one that retires"),
+        pytest.param([{"RS256": 1}, {"ES256": 1}], DAY, id="one that signs in a parent"),
+    ],
+)
+def test_key_of_a_new_algorithm_signs_after_its_lead(
+    signing: list[Any], lead: timedelta, after: timedelta, early: bool
+) -> None:
+    """Policy may give verifiers time to be restarted for an algorithm that the set has not signed with."""
+    seen = Standing("next", T0 - DAY, {URL: T0})
+    before = [SetCount(active=1, next=1, live=2, signing=some) for some in signing]
+    found = judge(activated(T0 + lead + after), standing=seen, policy=set_policy(algorithm_lead=7 * DAY), before=before)
+    member = "algorithm_lead is 7d" if lead > DAY else "publication_lead is 24h"
+    at = format_instant(T0 + lead + after)
+    told = f"the key was activated at {at}, and first seen live at {format_instant(T0)}: {member}"
+    assert found == ([("activated-early", told)] if early else [])
+
+
 def test_a_key_that_nobody_saw() -> None:
     """A receipt from elsewhere is none."""
     standing = Standing("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
@@ -630,6 +652,20 @@ SKEWS = "clock_skew of id-token went from 10m to 10m1s: an instant may be that f
         pytest.param([{}], {"publication_lead": LEAD - SECOND}, [LEADS], id="a shorter lead"),
         pytest.param([{}], {"publication_lead": LEAD + SECOND}, [], id="a longer lead"),
         pytest.param([{"publication_lead": HOUR}, {}], {"publication_lead": HOUR}, [], id="the lead of a parent"),
+        pytest.param(
+            [{"algorithm_lead": 7 * DAY}],
+            {"algorithm_lead": 6 * DAY},
+            ["algorithm_lead of id-token went from 7d to 6d"],
+            id="a shorter lead of new algorithms",
+        ),
+        pytest.param(
+            [{"algorithm_lead": 7 * DAY}],
+            {},
+            ["algorithm_lead of id-token went from 7d to 24h"],
+            id="no lead of new algorithms",
+        ),
+        pytest.param([{}, {"algorithm_lead": 7 * DAY}], {}, [], id="no lead of new algorithms, as in a parent"),
+        pytest.param([{}], {"algorithm_lead": 7 * DAY}, [], id="a lead of new algorithms"),
         pytest.param([{}], {"clock_skew": SKEW + SECOND}, [SKEWS], id="a wider skew"),
         pytest.param([{}], {"clock_skew": SKEW - SECOND}, [], id="a narrower skew"),
         pytest.param([{"clock_skew": HOUR}, {}], {"clock_skew": HOUR}, [], id="the skew of a parent"),

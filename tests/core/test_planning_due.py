@@ -22,6 +22,7 @@ from keyvault.core.planning import (
     rotation_due_at,
     urls_to_ask,
 )
+from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import KeyVaultError
 from tests.core.build import (
     DAY,
@@ -48,6 +49,7 @@ from tests.core.build import (
 )
 
 ENC, OCT = "ECDH-ES+A256KW", "HS256"
+KEEPERS = ", ".join(KEEP_ALGORITHMS)
 PERIOD, LEAD = 90 * DAY, 24 * HOUR
 #: What an hour of lag, an hour of token and ten minutes of skew add up to.
 KEPT = 2 * HOUR + 10 * MINUTE
@@ -400,7 +402,11 @@ def test_another_algorithm_replaces_the_next_key() -> None:
         (
             Amend("id-token", keys[1].kid, (Event(at=T0 + DAY, event="withdrawn", note=note),)),
             Create("id-token", policy.spec, (created(T0 + DAY),)),
-        )
+        ),
+        warnings=(
+            f"id-token changes to ES256: restart {KEEPERS} once the next key is seen live, since they learn algorithms "
+            "only when they start; set algorithm_lead to leave time for it",
+        ),
     )
 
 
@@ -412,6 +418,51 @@ def test_another_algorithm_does_not_skip_the_lead() -> None:
     assert not plan_due(state, T0 + PERIOD + HOUR + LEAD - SECOND, live=serving(state))
     last = plan_due(state, T0 + PERIOD + HOUR + LEAD, live=serving(state))
     assert events_of(last) == ["activated", "deactivated", "created"]
+
+
+@pytest.mark.parametrize(("after", "signs"), [(-SECOND, False), (0 * SECOND, True)])
+def test_key_of_a_new_algorithm_waits_for_algorithm_lead(after: timedelta, signs: bool) -> None:
+    """Verifiers that learn algorithms only when they start have time to be restarted, to the second."""
+    policy = set_policy(spec="ES256", algorithm_lead=7 * DAY)
+    state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0 + PERIOD)], policy)
+    now = T0 + PERIOD + 7 * DAY + after
+    plan = plan_due(state, now, live=serving(state))
+
+    assert bool(plan) is signs
+    assert mature_at(only_set(state), state.sets["id-token"].next, state.policy.site) == T0 + PERIOD + 7 * DAY  # type: ignore[arg-type]
+    if not signs:
+        assert plan.waiting[0].endswith("the first for ES256, was first seen live 6 days ago, algorithm_lead is 7d")
+    else:
+        [warning] = plan.warnings
+        assert warning.startswith(
+            f"id-token signs with ES256 from now on: {KEEPERS} refuse it if they were not restarted"
+        )
+        assert plan_due(apply(plan, state), now + LEAD, live=serving(apply(plan, state))).warnings == ()
+
+
+def test_key_of_an_algorithm_that_still_retires_waits_for_the_usual_lead() -> None:
+    """After a rollback the algorithm is no news to anybody: keys of it are published."""
+    policy = set_policy(spec="ES256", algorithm_lead=7 * DAY)
+    former = retiring_key(T0, T0 + 2 * PERIOD, spec="ES256")
+    state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0), former], policy)
+
+    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]
+    assert not plan_due(state, T0 + PERIOD, live=serving(state)).warnings
+
+
+def test_algorithm_lead_never_shortens_a_lead() -> None:
+    """The longer of the two counts."""
+    policy = set_policy(spec="ES256", algorithm_lead=HOUR)
+    state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0)], policy)
+
+    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("spec", "new"), [(ENC, "RSA-OAEP-256"), (OCT, "HS512")])
+def test_nobody_is_restarted_for_keys_that_no_verifier_fetches(spec: str, new: str) -> None:
+    """Neither for keys to encrypt with nor for secrets."""
+    state = vault(ready(spec=spec), set_policy(spec=new))
+    assert plan_due(state, T0 + DAY, live={}).warnings == ()
 
 
 @pytest.mark.parametrize(("spec", "new"), [(ENC, "RSA-OAEP-256"), (OCT, "HS512")])

@@ -137,8 +137,7 @@ def test_a_vault_may_have_no_sets_yet() -> None:
         (
             document(defaults={"alg": "ES256"}),
             "unknown member 'alg' in [defaults] of keyvault.toml",
-            "known are cryptoperiod, publication_lead, token_lifetime, signer_lag, clock_skew, retention, "
-            "allow_short_lead",
+            "alg goes into the table of a set, [sets.NAME]",
         ),
         (
             document(member={"algo": "ES256"}),

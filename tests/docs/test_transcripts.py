@@ -25,7 +25,10 @@ BOB = ("keyvault identity new --kid bob-2026 > bob-2026.pub.json", "keyvault rec
 
 #: What comes before the first command of a page; the others begin in an empty home folder.
 BEFORE = {
-    **{f"runbooks/{name}.md": AT_WORK for name in ("rotation", "leaked-key", "missed-schedules", "moving-the-url")},
+    **{
+        f"runbooks/{name}.md": AT_WORK
+        for name in ("rotation", "changing-the-algorithm", "leaked-key", "missed-schedules", "moving-the-url")
+    },
     **{f"runbooks/{name}.md": AT_WORK + BOB for name in ("leaver", "lost-identity")},
     "coming-from.md": AT_WORK,
 }

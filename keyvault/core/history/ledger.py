@@ -19,6 +19,7 @@ from keyvault.core.policy import Policy
 from keyvault.errors import JWKError
 
 LIVE = ("next", "active", "retiring")
+SIGNED = ("active", "retiring")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class SetCount(msgspec.Struct, frozen=True):
         live: How many are next, active or retiring.
         newest_at: The newest instant of the set.
         orphaned: Whether there are live ones, and no table in keyvault.toml.
+        signing: How many of the active and retiring ones each algorithm has.
     """
 
     active: int = 0
@@ -61,6 +63,7 @@ class SetCount(msgspec.Struct, frozen=True):
     live: int = 0
     newest_at: datetime | None = None
     orphaned: bool = False
+    signing: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class Before(msgspec.Struct, frozen=True):
@@ -78,6 +81,12 @@ class Before(msgspec.Struct, frozen=True):
     recipients: str | None
     entries: Mapping[str, Entry | None]
     sets: Mapping[str, SetCount]
+
+
+def _counted(counts: Mapping[str, int], name: str, step: int) -> dict[str, int]:
+    """Return *counts* with that of *name* changed by *step*; one of zero is left out."""
+    changed = {**counts, name: counts.get(name, 0) + step}
+    return {name: count for name, count in changed.items() if count}
 
 
 @dataclass
@@ -148,6 +157,7 @@ class Ledger:
             old.next + step * (standing.state == "next"),
             old.live + step * (standing.state in LIVE),
             newest,
+            signing=_counted(old.signing, entry.key.public.alg, step) if standing.state in SIGNED else old.signing,
         )
 
     def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:

@@ -237,14 +237,16 @@ def _activation(
         seen, verb = standing.created_at, "made"
     else:
         seen, verb = standing.receipts.get(set_policy.url), "first seen live"
-    lead = set_policy.publication_lead
+    alg = scene.key.public.alg
+    lead = set_policy.lead(new_algorithm=not any(alg in count.signing for count in scene.before))
     if seen is None:
         yield "activated-unseen", f"the key was activated, and was never seen at {set_policy.url}"
     elif event.at - seen < lead:
         yield (
             "activated-early",
             f"the key was activated at {format_instant(event.at)}, and {verb} at {format_instant(seen)}: "
-            f"publication_lead is {format_duration(lead)}",
+            f"{'publication_lead' if lead == set_policy.publication_lead else 'algorithm_lead'} is "
+            f"{format_duration(lead)}",
         )
 
 
@@ -302,6 +304,12 @@ def judge_policy(olds: Sequence[Policy], new: Policy) -> Iterator[Problem]:
                 "policy-loosened",
                 f"publication_lead of {name} went from {format_duration(lead)} to "
                 f"{format_duration(table.publication_lead)}",
+            )
+        longer, now = (min((one.lead(new_algorithm=True) for one in some), default=lead) for some in (tables, [table]))
+        if longer > max(lead, now):
+            yield (
+                "policy-loosened",
+                f"algorithm_lead of {name} went from {format_duration(longer)} to {format_duration(now)}",
             )
         skew = max((was.clock_skew for was in tables), default=table.clock_skew)
         if table.clock_skew > skew:
