@@ -277,7 +277,12 @@ class _Member:
 
 _DURATION_SCHEMA = {"type": "string", "pattern": r"^(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "minLength": 2}
 _STRING: Mapping[str, Any] = {"type": "string"}
-_ISSUER_SCHEMA = {"type": "string", "minLength": 1, "maxLength": ISSUER_MAX}
+_ISSUER_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": ISSUER_MAX,
+    "examples": ["https://auth.example.org", "https://tenant.example.com/", "s6BhdRkqt3"],
+}
 
 _SITE = {
     "url": _Member(
@@ -314,7 +319,7 @@ _SET = {
     ),
     "at": _Member(
         check_place,
-        {"type": "string", "pattern": "^/"},
+        {"type": "string", "pattern": "^/", "examples": ["/clients/acme", "/"]},
         "folder of the set's JWK Set on the site; sets at one place share a JWK Set and their issuer",
     ),
     "paths": _Member(_paths, {"type": "array", "items": _STRING}, "extra places of the issuer's JWK Set"),
