@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.repo.git import SECRETS, Git
@@ -123,7 +124,7 @@ class Remote:
                         hint="a remote lies elsewhere: git remote set-url",
                     )
 
-    def fetch(self) -> str | None:
+    def fetch(self) -> Commit | None:
         """
         Fetch the branch and return its commit, or None when the remote does not have it yet.
 
@@ -147,7 +148,7 @@ class Remote:
             raise _failure("fetch", self.name, errors)
         return self.git.resolve(tracking)
 
-    def push(self, commit: str) -> None:
+    def push(self, commit: Commit) -> None:
         """
         Push *commit* to the branch; it must be a descendant of what is there.
 
@@ -157,7 +158,7 @@ class Remote:
         """
         self._push(commit)
 
-    def replace(self, commit: str, *, old: str | None) -> None:
+    def replace(self, commit: Commit, *, old: Commit | None) -> None:
         """
         Put *commit* in the place of *old*, or of nothing, whatever its history; errors as for `push`.
 
@@ -165,7 +166,7 @@ class Remote:
         """
         self._push(commit, f"--force-with-lease={self.branch}:{old or ''}")
 
-    def _push(self, commit: str, *options: str) -> None:
+    def _push(self, commit: Commit, *options: str) -> None:
         code, output, errors = self._call(
             "push",
             "--porcelain",

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
@@ -49,7 +50,7 @@ PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
 
 #: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
-Make = Callable[[str | None], Draft | None]
+Make = Callable[[Commit | None], Draft | None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Applied:
         warnings: What the user should know.
     """
 
-    commit: str | None
+    commit: Commit | None
     pushed: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -104,7 +105,7 @@ def _apply_once(repository: Repository, make: Make) -> Applied:
     return Applied(commit, warnings=warnings)
 
 
-def _write(git: Git, base: str | None, draft: Draft) -> str:
+def _write(git: Git, base: Commit | None, draft: Draft) -> Commit:
     _check_clean(git, base, draft.files)
     tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
@@ -192,7 +193,7 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
     return Applied(commit, pushed=True, warnings=warnings)
 
 
-def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
+def _write_on_remote(git: Git, base: Commit | None, draft: Draft) -> Commit:
     tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
 
@@ -200,7 +201,7 @@ def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
 # --- the branch, the index and the work tree ------------------------------------------------------------
 
 
-def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -> tuple[str, ...]:
+def _advance(git: Git, branch: str, *, old: Commit | None, new: Commit, reason: str) -> tuple[str, ...]:
     journal = _journal(git)
     entry = {"branch": branch, "old": old, "new": new}
     try:
@@ -254,7 +255,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) -> None:
+def _check_clean(git: Git, base: Commit | None, files: Mapping[str, bytes | None]) -> None:
     """Stop when a file that is to be written has changes of the user's, in the work tree or staged."""
     if git.root is None:
         return
