@@ -19,6 +19,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.claims import INSTANTS, is_instant
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u, b64u_decode
 from keyvault.core.pem import AKPPublicKey, load_public
 from keyvault.crypto.generate import AKPPrivateKey, PrivateJWK
@@ -166,17 +167,12 @@ def _verify_akp(text: str, jwk: Mapping[str, Any]) -> None:
     key.verify(b64u_decode(signature, what="the signature"), signed_input.encode())
 
 
-def _is_instant(value: object) -> bool:
-    # JSON has integers that no float can hold.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
-
-
 def _check_claims(
     claims: Mapping[str, Any], now: datetime, skew: timedelta, audience: str | None, issuer: str | None
 ) -> None:
     stamp, leeway = now.timestamp(), skew.total_seconds()
-    for name in ("exp", "nbf", "iat"):
-        if name in claims and not _is_instant(claims[name]):
+    for name in INSTANTS:
+        if name in claims and not is_instant(claims[name]):
             raise VerificationError(f"claim {name} is not a number of seconds since 1970")
     if "exp" in claims and stamp >= claims["exp"] + leeway:
         raise VerificationError("token has expired")

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from keyvault.core.claims import complete_claims
 from keyvault.core.jwk import PublicJWK, public_jwk
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.text import printable, when
@@ -24,17 +25,18 @@ TYP_MAX = 100
 
 
 def sign(
-    context: Context, set_name: str, claims: Mapping[str, Any], *, ttl: timedelta, typ: str = "JWT"
+    context: Context, set_name: str, claims: Mapping[str, Any], *, ttl: timedelta | None = None, typ: str = "JWT"
 ) -> tuple[str, Key]:
     """
     Return a token signed by the active key of *set_name*, and that key.
 
-    ``iss``, ``iat``, ``exp`` and ``jti`` are set where *claims* does not have them.
+    ``jti`` is set where *claims* does not have it; the rest is as for `complete_claims`.
 
     Raises:
-        UsageError: There is no such set, its keys sign no tokens, or *typ* cannot be.
-        KeyVaultError: *ttl* is longer than the ``token_lifetime`` that the old keys are kept for.
-        IdentityError: No identity opens the key.
+        UsageError: If there is no such set, its keys sign no tokens, *typ* is invalid, or the token would outlive the
+            ``token_lifetime`` that the old keys are kept for.
+        KeyVaultError: If the set has no active key.
+        IdentityError: If no identity opens the key.
     """
     if not (typ.isascii() and typ.isprintable() and 1 <= len(typ) <= TYP_MAX):
         raise UsageError(f"--typ takes 1 to {TYP_MAX} printable ASCII characters", hint="--typ at+jwt")
@@ -43,45 +45,9 @@ def sign(
         raise UsageError(f"set {set_name} is for encryption: it signs no tokens")
     if key_set.active is None:
         raise KeyVaultError(f"set {set_name} has no active key", hint="keyvault rotate --due")
-    if ttl > key_set.policy.token_lifetime:
-        from keyvault.core.text import format_duration
-
-        raise UsageError(
-            f"--ttl {format_duration(ttl)} is longer than token_lifetime "
-            f"{format_duration(key_set.policy.token_lifetime)}: a rotation would cut the token's life short",
-            hint="raise token_lifetime in keyvault.toml first",
-        )
-    issued = int(context.now.timestamp())
-    full = {
-        "iss": key_set.policy.issuer,
-        "iat": issued,
-        "exp": issued + int(ttl.total_seconds()),
-        "jti": secrets.token_urlsafe(16),
-        **claims,
-    }
-    signer = TokenSigner(open_key(context, key_set.active))
-    return signer.sign(full, typ=typ), key_set.active
-
-
-def check_expiry(context: Context, set_name: str, claims: Mapping[str, Any]) -> None:
-    """
-    Refuse an ``exp`` of somebody's own that lies behind what old keys are kept for, as a ``--ttl`` that does.
-
-    Raises:
-        UsageError: As said, or it is no number; there is no such set.
-    """
-    lifetime, issued = context.state().find_set(set_name).policy.token_lifetime, context.now.timestamp()
-    expires = claims.get("exp", issued)
-    if isinstance(expires, bool) or not isinstance(expires, int | float):
-        raise UsageError("claim exp is not a number of seconds since 1970")
-    if expires - issued > lifetime.total_seconds():
-        from keyvault.core.text import format_duration
-
-        raise UsageError(
-            f"claim exp lies further ahead than token_lifetime {format_duration(lifetime)}: a rotation would cut the "
-            "token's life short",
-            hint="raise token_lifetime in keyvault.toml first",
-        )
+    named = {"jti": secrets.token_urlsafe(16), **claims}
+    full = complete_claims(named, key_set.policy, context.now, ttl=ttl)
+    return TokenSigner(open_key(context, key_set.active)).sign(full, typ=typ), key_set.active
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, NewType
@@ -703,6 +703,16 @@ class Git:
         chain = [line.split(" ") for line in lines]
         before = [old, *(commit for commit, *_ in chain)]
         return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
+
+    def first_commit_after(self, old: Commit) -> datetime | None:
+        """
+        Return the date of the oldest commit that HEAD has and *old* does not know, or None if there is none.
+
+        Raises:
+            GitError: If one of the two is missing.
+        """
+        lines = self.run("log", "--format=%ct", f"^{old}", "HEAD", "--").split()
+        return min((datetime.fromtimestamp(int(seconds), UTC) for seconds in lines), default=None)
 
     # --- writing ----------------------------------------------------------------------------------------
 

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
+from keyvault.logs import get_logger
 from keyvault.repo.git import SECRETS, Git
 
 if TYPE_CHECKING:
     from git.cmd import Git as AnyGit
+
+logger = get_logger(__name__)
 
 #: How a remote may be reached; nothing that starts a program of its url's choice.
 PROTOCOLS = "file:git:http:https:ssh"
@@ -146,7 +149,9 @@ class Remote:
             return None
         if code:
             raise _failure("fetch", self.name, errors)
-        return self.git.resolve(tracking)
+        commit = self.git.resolve(tracking)
+        logger.info("fetched %s: commit %s", self.name, commit)
+        return commit
 
     def push(self, commit: Commit) -> None:
         """
@@ -177,7 +182,9 @@ class Remote:
             f"{commit}:{self.branch}",
         )
         if not code:
+            logger.info("pushed commit %s to %s", commit, self.name)
             return
+        logger.warning("pushing commit %s to %s failed", commit, self.name)
         # The line of a branch that was refused: `!`, from and to, and why.
         why = next((line.split("\t")[-1] for line in output.splitlines() if line.startswith("!\t")), None)
         if why is None:

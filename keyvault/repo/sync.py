@@ -31,6 +31,7 @@ from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
+from keyvault.logs import get_logger
 from keyvault.progress import told
 from keyvault.repo import worktree
 from keyvault.repo.git import QUARANTINE, Git, TreeChange, is_oid
@@ -39,6 +40,8 @@ from keyvault.repo.vault import Draft, Repository
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+logger = get_logger(__name__)
 
 LOCK_WAIT = 60.0
 #: How long a lock of git's is given to vanish before it counts as left behind by a dead run of ours.
@@ -230,6 +233,7 @@ def _advance(git: Git, branch: str, *, old: Commit | None, new: Commit, reason: 
             why = error.message if isinstance(error, GitError) else f"{error.strerror}"
             return (f"the commit is made, but index and work tree do not follow yet: {why}",)
         journal.unlink(missing_ok=True)
+    logger.info("%s is at commit %s", branch, new)
     return warnings
 
 
