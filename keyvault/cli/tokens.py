@@ -67,7 +67,12 @@ def sign(
 
 
 def _text(token: str) -> str:
-    return sys.stdin.read(65_537).strip() if token == "-" else token.strip()  # noqa: S105 - the name of stdin
+    from keyvault.crypto.tokens import TOKEN_MAX, strip_scheme
+
+    text, scheme = strip_scheme(sys.stdin.read(TOKEN_MAX + 100) if token == "-" else token)  # noqa: S105 - stdin
+    if scheme is not None:
+        note(f"{scheme} before the token was left out")
+    return text
 
 
 @tokens.command("inspect")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 import msgspec
 
 from keyvault.core.claims import complete_claims
-from keyvault.core.jwk import PublicJWK, public_jwk
+from keyvault.core.jwk import PublicJWK, public_jwk, thumbprint
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.text import printable, when
-from keyvault.crypto.tokens import Token, TokenSigner, parse_token, verify_token
+from keyvault.crypto.tokens import Token, TokenSigner, VerificationError, find_key, parse_token, verify_token
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 from keyvault.operations.context import Context
 from keyvault.operations.keys import open_key
@@ -75,11 +76,11 @@ def inspect(context: Context, text: str) -> Inspection:
     """
     state = context.state()
     token = parse_token(text)
-    kid = token.header.get("kid")
-    key = state.keys.get(kid) if isinstance(kid, str) else None
+    keys = _candidates(state, token)
+    key = _key_of(state, token, keys)
     problems = []
     try:
-        verify_token(text, _published(state), now=context.now, skew=_skew(state, key))
+        verify_token(text, keys, now=context.now, skew=_skew(state, key))
     except KeyVaultError as error:
         problems.append(error.message)
         if key is not None and key.state in ("withdrawn", "revoked") and key.life.ended_at:
@@ -87,8 +88,21 @@ def inspect(context: Context, text: str) -> Inspection:
     return Inspection(token, key, tuple(problems))
 
 
-def _published(state: VaultState) -> list[PublicJWK]:
+def _candidates(state: VaultState, token: Token) -> list[PublicJWK]:
+    """Return the published keys among which a verifier looks: those of the issuer, if that is all it has to go by."""
+    issuer = token.claims.get("iss")
+    if "kid" not in token.header and isinstance(issuer, str) and issuer in state.issuers:
+        return [key.public for key in state.issuer_keys(issuer)]
     return [key.public for key_set in state.sets.values() for key in key_set.published]
+
+
+def _key_of(state: VaultState, token: Token, keys: Sequence[PublicJWK]) -> Key | None:
+    """Return the key of the vault that *token* names, published or not, or the only one that fits."""
+    kid = token.header.get("kid")
+    if kid is None:
+        with contextlib.suppress(VerificationError):
+            kid = find_key(token, keys).kid
+    return state.keys.get(kid) if isinstance(kid, str) else None
 
 
 def _skew(state: VaultState, key: Key | None) -> timedelta:
@@ -128,8 +142,8 @@ def verify(
             raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
         state = context.state()
         token = parse_token(text)
-        kid = token.header.get("kid")
-        keys, skew = _published(state), _skew(state, state.keys.get(kid) if isinstance(kid, str) else None)
+        keys = _candidates(state, token)
+        skew = _skew(state, _key_of(state, token, keys))
     return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer)
 
 
@@ -155,7 +169,9 @@ def _read_set(source: str, alg: str) -> list[PublicJWK]:
     for jwk in keys:
         try:
             # Without alg, a key is for whatever its type can do: then the token says which.
-            found.append(public_jwk(jwk, kid=jwk["kid"], alg=jwk.get("alg", alg)))
+            key = public_jwk(jwk, kid=jwk.get("kid", thumbprint(jwk)), alg=jwk.get("alg", alg))
+            # A key without a kid is there for tokens that name none. A kid is ASCII, so no other token names it.
+            found.append(key if "kid" in jwk else msgspec.structs.replace(key, kid=f"«{key.kid}»"))
         except (JWKError, KeyError, TypeError, AttributeError):
             continue  # as a verifier does: a key that it cannot use is not there
     return found
