@@ -10,17 +10,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import Transition, outlook
+from keyvault.core.text import format_duration, format_instant, printable
 from keyvault.errors import KeyVaultError, UsageError
+from keyvault.logs import get_logger
 from keyvault.operations.context import Context
 
 if TYPE_CHECKING:
+    from keyvault.core.keys import Commit
+    from keyvault.core.policy import SetPolicy
     from keyvault.crypto.tokens import TokenSigner
+
+logger = get_logger(__name__)
 
 
 def _now() -> datetime:
@@ -114,51 +121,134 @@ class Vault:
         return Signer(self._context, name, refresh)
 
 
+@dataclass(frozen=True, slots=True)
+class _Signing:
+    """
+    All that a signature takes, of one commit.
+
+    Attributes:
+        commit: The commit.
+        policy: The policy of the set.
+        signer: Its active key.
+        read_at: When the vault was last seen in this state.
+    """
+
+    commit: Commit
+    policy: SetPolicy
+    signer: TokenSigner
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Outage:
+    """A vault that cannot be read: since when its newest commit may name another key, and why."""
+
+    since: datetime
+    error: KeyVaultError
+
+
 class Signer:
     """Signs with the active key of one set, whichever that is. Threads may share it."""
 
     def __init__(self, context: Context, name: str, refresh: timedelta) -> None:
         self._context, self._name, self._refresh = context, name, refresh.total_seconds()
-        lag = context.state().find_set(name).policy.signer_lag
+        state = context.state()
+        lag = state.find_set(name).policy.signer_lag
         if refresh > lag:
             raise UsageError(f"refresh of {refresh} is longer than the signer_lag {lag} of {name}")
-        self._commit, self._signer = self._load()
+        # Each is one value and assigned once, so that a thread never sees half of a rotation.
+        self._signing = self._load(state)
+        self._outage: _Outage | None = None
         self._looked_at = time.monotonic()
 
-    def _load(self) -> tuple[str, TokenSigner]:
+    def _load(self, state: VaultState) -> _Signing:
         from keyvault.crypto.tokens import TokenSigner
         from keyvault.operations.keys import open_key
 
-        state = self._context.state()
         key_set = state.find_set(self._name)
         if key_set.active is None:
             raise KeyVaultError(f"set {self._name} has no active key", hint="keyvault rotate --due")
-        self._issuer = key_set.policy.issuer
-        return state.commit, TokenSigner(open_key(self._context, key_set.active))
+        signer = TokenSigner(open_key(self._context, key_set.active))
+        logger.info("set %s signs with key %s, as of commit %s", self._name, signer.kid, state.commit)
+        return _Signing(state.commit, key_set.policy, signer, _now())
 
     @property
     def kid(self) -> str:
         """The kid of the key that signs now."""
-        self._follow()
-        return self._signer.kid
+        return self._current().signer.kid
 
-    def _follow(self) -> None:
+    def _current(self) -> _Signing:
+        """Return what signs now: as the newest commit says, or while that cannot be read as the last one that could."""
+        signing, outage = self._signing, self._outage
         if time.monotonic() - self._looked_at < self._refresh:
-            return
-        if self._context.repository.head() != self._commit:
-            self._commit, self._signer = self._load()
+            return signing
+        try:
+            head = self._context.repository.head()
+            state = None if head == signing.commit else self._context.state(head)
+            # A vault that contradicts itself shows when its sets are put together.
+            if state is not None:
+                _ = state.sets
+        except (KeyVaultError, OSError) as error:
+            return self._last_good(signing, outage, error)
+        signing = replace(signing, read_at=_now()) if state is None else self._load(state)
+        if outage is not None:
+            logger.info("set %s: the vault can be read again", self._name)
+        self._signing, self._outage, self._looked_at = signing, None, time.monotonic()
+        return signing
+
+    def _last_good(self, signing: _Signing, outage: _Outage | None, error: KeyVaultError | OSError) -> _Signing:
+        """
+        Return *signing* while the vault's promise lets the old key sign.
+
+        Raises:
+            KeyVaultError: If ``signer_lag`` is over since the vault may have named another key.
+        """
+        if not isinstance(error, KeyVaultError):
+            error = KeyVaultError(f"the repository cannot be read: {error.strerror or type(error).__name__}")
+        if outage is None or outage.error.message != error.message:
+            since = outage.since if outage else self._rotated_since(signing)
+            outage = self._outage = _Outage(since, error)
+            until = format_instant(outage.since + signing.policy.signer_lag)
+            logger.warning(
+                "set %s: the vault cannot be read, key %s goes on signing until %s: %s",
+                self._name, signing.signer.kid, until, printable(error.message),
+            )  # fmt: skip
+        if _now() - outage.since > signing.policy.signer_lag:
+            lag = format_duration(signing.policy.signer_lag)
+            raise KeyVaultError(
+                f"the vault cannot be read since {format_instant(outage.since)}, which is longer than the signer_lag "
+                f"{lag} of {self._name}: {error.message}",
+                hint=error.hint,
+            ) from None
         self._looked_at = time.monotonic()
+        return signing
+
+    def _rotated_since(self, signing: _Signing) -> datetime:
+        """
+        Return the earliest instant at which a commit may have rotated the set.
+
+        That is the date of the first commit that came after the one that is known, as far as git can tell, but not
+        before the vault was last read: when a commit was pulled is not known, when it was not there yet is.
+        """
+        try:
+            first = self._context.repository.git.first_commit_after(signing.commit)
+        except (KeyVaultError, OSError):
+            first = None
+        return signing.read_at if first is None else min(max(first, signing.read_at), _now())
 
     def sign(self, claims: Mapping[str, Any], *, typ: str = "JWT") -> str:
         """
         Return *claims* as a signed token with ``kid`` and ``alg`` in its header.
 
-        ``iss`` and ``iat`` are filled in where they are missing. ``exp`` is yours to set, within the set's
-        ``token_lifetime``.
+        ``iss``, ``iat`` and ``exp`` are filled in where they are missing: a token lives 10 minutes, or the set's
+        ``token_lifetime`` where that is shorter.
 
         Raises:
-            UsageError: The claims are not JSON.
-            IdentityError: The set was rotated and no identity opens the new key.
+            UsageError: If the claims are not JSON, or ``exp`` lies further ahead than ``token_lifetime``.
+            IdentityError: If the set was rotated and no identity opens the new key.
+            KeyVaultError: If the vault cannot be read for longer than the set's ``signer_lag``.
         """
-        self._follow()
-        return self._signer.sign({"iss": self._issuer, "iat": int(_now().timestamp()), **claims}, typ=typ)
+        from keyvault.core.claims import complete_claims
+
+        signing = self._current()
+        return signing.signer.sign(complete_claims(claims, signing.policy, _now()), typ=typ)

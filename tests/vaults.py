@@ -144,7 +144,7 @@ class Vault:
         return context
 
     def state(self, revision: str = "HEAD") -> VaultState:
-        return Context.find(self.folder, self.now, self.environ).state(revision)
+        return Context.find(self.folder, self.now, self.environ).state(self.repository.head(revision))
 
     def set(self, name: str = "id-token") -> KeySet:
         return self.state().sets[name]

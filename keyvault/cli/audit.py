@@ -58,7 +58,12 @@ def audit(
 
     with settings.open() as context:
         report = operation.audit(
-            context, revision=ref, since=since, pin=pin, signers=signers or (), exclude=exclude or ()
+            context,
+            context.repository.head(ref),
+            since=since,
+            pin=pin,
+            signers=signers or (),
+            exclude=exclude or (),
         )
     if not settings.quiet:
         _tell_actions(report)

@@ -67,7 +67,11 @@ def check(
 
     with settings.open() as context:
         seen = operation.check(
-            context, url, revision=ref, wait=patience, on_wait=(lambda *_: None) if settings.quiet else waiting
+            context,
+            context.repository.head(ref),
+            url,
+            wait=patience,
+            on_wait=(lambda *_: None) if settings.quiet else waiting,
         )
     if not settings.quiet:
         actions.summarize(
@@ -122,7 +126,8 @@ def diff(
     from keyvault.operations.difference import difference
 
     with settings.open() as context:
-        found = difference(context, base, head)
+        resolve = context.repository.head
+        found = difference(context, resolve(base), resolve(head))
     rows = []
     for key in found.keys:
         sign = "+" if key.before is None else "-" if key.after is None else "~"
@@ -263,7 +268,7 @@ def lint(
                 context = opened
         except GitError as error:
             raise KeyVaultError(error.message, hint="name a URL or a file") from None
-        report = operation.lint_commit(context, named, revision=ref or "HEAD")
+        report = operation.lint_commit(context, context.repository.head(ref or "HEAD"), named)
     elif target == "-":
         report = operation.lint_bytes(sys.stdin.buffer.read(BODY_MAX + 1), named, name="stdin")
     elif target.lower().startswith(("https://", "http://")):

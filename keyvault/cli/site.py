@@ -41,7 +41,8 @@ def render(
 
     with settings.open() as context:
         target = output if output is not None else context.repository.folder / "public"
-        commit, written = site.render(context, target, revision=ref, worktree=worktree)
+        commit = context.repository.head(ref)
+        written = site.render(context, commit, target, worktree=worktree)
     if as_json:
         emit_json({"commit": commit, "folder": str(target), "files": written.files, "changed": written.changed})
     elif settings.quiet:
@@ -120,7 +121,13 @@ def publish(
 
     with settings.open() as context:
         done = operation(
-            context, destination, revision=ref, dry_run=dry_run, force=force, keep=keep or [], audited=audited
+            context,
+            context.repository.head(ref),
+            destination,
+            dry_run=dry_run,
+            force=force,
+            keep=keep or [],
+            audited=audited,
         )
     if as_json:
         emit_json(

@@ -16,6 +16,7 @@ from keyvault.cli import output
 from keyvault.errors import KeyVaultError
 
 if TYPE_CHECKING:
+    from keyvault.core.keys import Commit
     from keyvault.operations.context import Context
 
 
@@ -65,7 +66,7 @@ class Settings:
             context.progress = told
             yield context
 
-    def warn_uncommitted(self, context: Context, commit: str) -> None:
+    def warn_uncommitted(self, context: Context, commit: Commit) -> None:
         """Say so when keyvault.toml in the work tree is not the one of *commit*, which is what counts."""
         if context.repository.uncommitted_config(commit):
             output.note("keyvault.toml has uncommitted changes, which do not count yet: git commit")

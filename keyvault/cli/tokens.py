@@ -34,7 +34,10 @@ def sign(
         str | None, typer.Option("--iss", metavar="URL", help="iss; default is the set's issuer.")
     ] = None,
     audience: Annotated[list[str] | None, typer.Option("--aud", metavar="NAME", help="aud; can be repeated.")] = None,
-    ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="How long the token lives.")] = "10m",
+    ttl: Annotated[
+        str | None,
+        typer.Option("--ttl", metavar="DURATION", help="How long the token lives; default 10m, or token_lifetime."),
+    ] = None,
     typ: Annotated[str, typer.Option("--typ", help="Header typ, such as at+jwt.")] = "JWT",
 ) -> None:
     """
@@ -49,7 +52,7 @@ def sign(
     from keyvault.operations import tokens as operations
 
     try:
-        lifetime = parse_duration(ttl)
+        lifetime = None if ttl is None else parse_duration(ttl)
     except ValueError as error:
         raise UsageError(f"--ttl: {error}") from None
     stdin = sys.stdin.buffer.read(1024 * 1024) if claims == "-" else None
@@ -59,13 +62,17 @@ def sign(
     if audience:
         given["aud"] = audience if len(audience) > 1 else audience[0]
     with settings.open() as context:
-        operations.check_expiry(context, name, given)
         token, _key = operations.sign(context, name, given, ttl=lifetime, typ=typ)
     say(token)
 
 
 def _text(token: str) -> str:
-    return sys.stdin.read(65_537).strip() if token == "-" else token.strip()  # noqa: S105 - the name of stdin
+    from keyvault.crypto.tokens import TOKEN_MAX, strip_scheme
+
+    text, scheme = strip_scheme(sys.stdin.read(TOKEN_MAX + 100) if token == "-" else token)  # noqa: S105 - stdin
+    if scheme is not None:
+        note(f"{scheme} before the token was left out")
+    return text
 
 
 @tokens.command("inspect")

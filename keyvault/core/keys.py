@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
+from typing import NewType
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -270,6 +271,14 @@ class KeySet:
         return max((key.life.newest_at for key in self.keys), default=None)
 
 
+#: The full id of a commit. ``repo/git`` alone makes one, where it resolves a revision or writes a commit: a name such
+#: as HEAD may mean another commit a moment later, so a command resolves it once and passes on what it got.
+Commit = NewType("Commit", str)
+
+#: The id of a state that is not committed yet.
+NO_COMMIT = Commit("")
+
+
 @dataclass(frozen=True)
 class VaultState:
     """
@@ -282,7 +291,7 @@ class VaultState:
         recipients: Whom private keys are sealed to, by kid.
     """
 
-    commit: str
+    commit: Commit
     policy: Policy
     keys: Mapping[str, Key]
     recipients: Mapping[str, Recipient] = field(default_factory=dict)

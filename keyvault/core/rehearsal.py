@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from keyvault.core.jwk import PublicJWK, b64u
-from keyvault.core.keys import Envelope, Key, KeySet, VaultState
+from keyvault.core.keys import NO_COMMIT, Envelope, Key, KeySet, VaultState
 from keyvault.core.planning import (
     Amend,
     Create,
@@ -205,7 +205,7 @@ class _World:
 
     @property
     def state(self) -> VaultState:
-        return VaultState("", Policy(self.site, {self.policy.name: self.policy}), self.keys)
+        return VaultState(NO_COMMIT, Policy(self.site, {self.policy.name: self.policy}), self.keys)
 
     @property
     def key_set(self) -> KeySet:

@@ -2,12 +2,14 @@
 Words and instants as people read and type them.
 
 Durations (``24h``, ``1d12h``), instants (``2026-12-01 09:00Z``), relative hints (``in 8 days``) and the
-nearest known name for a misspelt one. Source of the duration grammar: docs/format.md.
+nearest known name for a misspelt one. Foreign text, as messages quote it. Source of the duration grammar:
+docs/format.md.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -96,3 +98,49 @@ def printable(text: str) -> str:
         char if char.isprintable() and char not in "\u061c\u200e\u200f" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+# --- foreign text in messages ---------------------------------------------------------------------------
+
+#: What key material can look like: Base64 of both alphabets, hexadecimal and decimal digits, octets with colons between
+#: them as OpenSSL prints them, and JSON's escapes.
+_RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
+_HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
+#: How much of such a run is shown: enough to recognise a kid by, and of no use for anything else.
+_SHOWN = 8
+
+
+def _is_random(run: str) -> bool:
+    """Whether *run* looks like key material rather than like a word, a path or the name of an algorithm."""
+    if run[0] == "\\" or run[2:3] in (":", " "):
+        return True
+    letters = re.sub(r"[^A-Za-z0-9]", "", run)
+    if _HEX.fullmatch(letters) or (letters.isdigit() and len(letters) >= 20):
+        return not _UUID.fullmatch(run)
+    # Random letters change between capitals, small ones and digits all the time, and words do not.
+    kinds = "".join("0" if char.isdigit() else "A" if char.isupper() else "a" for char in letters)
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
+    return len(letters) >= 12 and changes >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """
+    Return *value*, which somebody else wrote, as a message quotes it: one line of at most *most* characters.
+
+    A message must never show key material, and nobody knows where a foreign document has its own: in a kid, in a
+    member's name, in a value of the wrong type. So the text ends where something begins that looks like it, such as a
+    long run of Base64. The first letters of that are shown, by which a kid is recognised.
+    """
+    text = value if isinstance(value, str) else repr(value)
+    for found in _RUN.finditer(text):
+        if _is_random(found[0]):
+            text = text[: found.start() + _SHOWN] + "…"
+            break
+    text = printable(text)
+    room = most - 2 if isinstance(value, str) else most
+    if len(text) > room:
+        text = text[: room - 1] + "…"
+    return repr(text) if isinstance(value, str) else text

@@ -20,9 +20,10 @@ from typing import Any, Protocol
 import msgspec
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, pretty, thumbprint
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, pretty, thumbprint
 from keyvault.core.keys import Recipient, SealedTo
 from keyvault.crypto.generate import PrivateJWK, generate
+from keyvault.crypto.pbes2 import Locked, lock
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
 
 PBES2 = "PBES2-HS512+A256KW"
@@ -287,13 +288,6 @@ def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
 # --- passphrases ----------------------------------------------------------------------------------------
 
 
-def allow_many_rounds() -> None:
-    # jwcrypto refuses more than 16,384 iterations, module-wide; our own bound is checked before it is asked.
-    from jwcrypto import jwa
-
-    jwa.default_max_pbkdf2_iterations = PBES2_ITERATIONS_MAX
-
-
 def _pbes2_header(document: Mapping[str, Any]) -> dict[str, Any]:
     if set(document) != {"protected", "encrypted_key", "iv", "ciphertext", "tag"}:
         raise JWKError("not an encrypted identity: members are protected, encrypted_key, iv, ciphertext and tag")
@@ -332,37 +326,16 @@ def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
     Raises:
         UsageError: The passphrase is shorter than 8 characters.
     """
-    from jwcrypto.jwe import JWE
-    from jwcrypto.jwk import JWK
-
     check_passphrase(passphrase)
-    allow_many_rounds()
-    header = {
-        "alg": PBES2,
-        "cty": "jwk+json",
-        "enc": "A256GCM",
-        "kid": jwk["kid"],
-        "p2c": PBES2_ITERATIONS,
-        "p2s": b64u(os.urandom(16)),
-    }
-    token = JWE(msgspec.json.encode(jwk), protected=msgspec.json.encode(header).decode())
-    token.add_recipient(JWK(kty="oct", k=b64u(passphrase.encode(errors="surrogateescape"))))
-    return pretty(msgspec.json.decode(token.serialize(compact=False)))
+    header = {"alg": PBES2, "cty": "jwk+json", "enc": "A256GCM", "kid": jwk["kid"], "p2c": PBES2_ITERATIONS}
+    return pretty(lock(msgspec.json.encode(jwk), passphrase.encode(errors="surrogateescape"), header))
 
 
 def _decrypt(document: Mapping[str, Any], passphrase: str, kid: str) -> PrivateJWK:
-    from jwcrypto.common import JWException
-    from jwcrypto.jwe import JWE
-    from jwcrypto.jwk import JWK
-
-    allow_many_rounds()
-    token = JWE(algs=[PBES2, "A256GCM"])
     try:
-        token.deserialize(
-            msgspec.json.encode(document).decode(), JWK(kty="oct", k=b64u(passphrase.encode(errors="surrogateescape")))
-        )
-        jwk: PrivateJWK = msgspec.json.decode(token.payload, type=dict[str, str])
-    except (JWException, ValueError, msgspec.MsgspecError):
+        opened = Locked.read(document).open(passphrase.encode(errors="surrogateescape"))
+        jwk: PrivateJWK = msgspec.json.decode(opened, type=dict[str, str])
+    except (ValueError, msgspec.MsgspecError):
         raise IdentityError(f"wrong passphrase for identity {kid}", hint="check KEYVAULT_PASSPHRASE") from None
     if _checked(jwk)["kid"] != kid:
         raise IdentityError(f"the identity inside is not {kid}")

@@ -10,6 +10,7 @@ token), RFC 9964 (ML-DSA).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,10 +18,13 @@ from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.claims import INSTANTS, is_instant
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u, b64u_decode
-from keyvault.core.pem import AKPPublicKey, load_public
+from keyvault.core.pem import CURVES, AKPPublicKey, load_public
+from keyvault.core.text import quoted
 from keyvault.crypto.generate import AKPPrivateKey, PrivateJWK
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 
@@ -83,14 +87,26 @@ class Token:
     claims: dict[str, Any]
 
 
+#: How a token stands in a header of HTTP (RFC 6750 section 2.1, RFC 9449 section 7.1).
+_SCHEME = re.compile(r"\s*(?:Authorization:\s*)?(Bearer|DPoP)\s+", re.IGNORECASE)
+
+
+def strip_scheme(text: str) -> tuple[str, str | None]:
+    """Return a token without the blanks and the HTTP scheme around it, and that scheme, or None."""
+    found = _SCHEME.match(text)
+    return text[found.end() if found else 0 :].strip(), found[1] if found else None
+
+
 def parse_token(text: str) -> Token:
     """
     Return the header and claims of a compact JWS.
 
     Raises:
-        UsageError: It is not one.
+        UsageError: If it is not one.
     """
     parts = text.split(".")
+    if len(parts) == 5 and len(text) <= TOKEN_MAX and parts[0].startswith("eyJ"):
+        raise UsageError("the token is encrypted (a JWE of five parts), not signed: its recipient can open it")
     if len(text) > TOKEN_MAX or len(parts) != 3:
         raise UsageError("not a token: a signed token is three base64url parts with dots between them")
     try:
@@ -129,21 +145,53 @@ def verify_token(
         UsageError: It is no token.
         VerificationError: It is not accepted.
     """
-    from jwcrypto.common import JWException
-    from jwcrypto.jwk import JWK
-    from jwcrypto.jws import JWS
-
     token = parse_token(text)
-    kid = token.header.get("kid")
-    key = next((key for key in keys if key.kid == kid), None)
-    if key is None:
-        raise VerificationError(f"token was signed with key {kid!r:.140}, which is not in the JWK Set")
+    key = find_key(token, keys)
     if key.use != "sig" or token.header.get("alg") != key.alg:
-        raise VerificationError(f"token says alg {token.header.get('alg')!r:.40}, key {key.kid} is for {key.alg}")
+        raise VerificationError(f"token says alg {quoted(token.header.get('alg'), 40)}, key {key.kid} is for {key.alg}")
     if key.kty == "oct":
         raise VerificationError(f"key {key.kid} is symmetric: its JWK Set verifies nothing")
     if "crit" in token.header or "b64" in token.header:
         raise VerificationError("token has header extensions that nobody here understands")
+    if not _matches(text, key):
+        _refuse_der(text, key)
+        raise VerificationError(f"the signature does not match key {key.kid}")
+    _check_claims(token.claims, now, skew, audience, issuer)
+    return token
+
+
+def find_key(token: Token, keys: Sequence[PublicJWK]) -> PublicJWK:
+    """
+    Return the key that verifies *token*: the one that it names, or the only one that fits if it names none.
+
+    Raises:
+        VerificationError: If no key is named so, or none fits, or several do.
+    """
+    kid = token.header.get("kid")
+    if isinstance(kid, str):
+        named = next((key for key in keys if key.kid == kid), None)
+        if named is None:
+            raise VerificationError(f"token was signed with key {quoted(kid, 140)}, which is not in the JWK Set")
+        return named
+    if "kid" in token.header:
+        raise VerificationError("token has a kid that is not a string")
+    alg = token.header.get("alg")
+    fitting = [key for key in keys if key.alg == alg and key.use == "sig" and key.kty != "oct"]
+    if len(fitting) == 1:
+        return fitting[0]
+    count = f"{len(fitting)} keys are" if fitting else "no key is"
+    raise VerificationError(
+        f"token names no key (its header has no kid), and {count} for alg {quoted(alg, 40)} in the JWK Set",
+        hint="have the signer set kid in the header" + (": verifiers cannot choose among several" if fitting else ""),
+    )
+
+
+def _matches(text: str, key: PublicJWK) -> bool:
+    """Whether the signature of a compact JWS is that of *key*."""
+    from jwcrypto.common import JWException
+    from jwcrypto.jwk import JWK
+    from jwcrypto.jws import JWS
+
     jws = JWS()
     jws.allowed_algs = [key.alg]
     members = msgspec.to_builtins(key)
@@ -153,9 +201,31 @@ def verify_token(
         else:
             jws.deserialize(text, JWK(**{name: members[name] for name in REQUIRED[key.kty]}), alg=key.alg)
     except (JWException, InvalidSignature, ValueError):
-        raise VerificationError(f"the signature does not match key {key.kid}") from None
-    _check_claims(token.claims, now, skew, audience, issuer)
-    return token
+        return False
+    return True
+
+
+def _refuse_der(text: str, key: PublicJWK) -> None:
+    """
+    Say so if the signature is an ECDSA signature in DER, as a KMS or OpenSSL writes it.
+
+    Raises:
+        VerificationError: If it is.
+    """
+    if key.kty != "EC" or not isinstance(key.crv, str):
+        return
+    signed_input, _, signature = text.rpartition(".")
+    octets = (CURVES[key.crv].key_size + 7) // 8
+    try:
+        pair = decode_dss_signature(b64u_decode(signature, what="the signature"))
+        raw = b"".join(number.to_bytes(octets, "big") for number in pair)
+    except (ValueError, OverflowError, JWKError):
+        return
+    mended = "; converted, it does" if _matches(f"{signed_input}.{b64u(raw)}", key) else ", and would not if converted"
+    raise VerificationError(
+        f"the signature does not match key {key.kid}: it is in DER, as a KMS or OpenSSL writes it{mended}",
+        hint=f"write R and S of {octets} octets each side by side, before base64url (RFC 7518 section 3.4)",
+    )
 
 
 def _verify_akp(text: str, jwk: Mapping[str, Any]) -> None:
@@ -166,17 +236,12 @@ def _verify_akp(text: str, jwk: Mapping[str, Any]) -> None:
     key.verify(b64u_decode(signature, what="the signature"), signed_input.encode())
 
 
-def _is_instant(value: object) -> bool:
-    # JSON has integers that no float can hold.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
-
-
 def _check_claims(
     claims: Mapping[str, Any], now: datetime, skew: timedelta, audience: str | None, issuer: str | None
 ) -> None:
     stamp, leeway = now.timestamp(), skew.total_seconds()
-    for name in ("exp", "nbf", "iat"):
-        if name in claims and not _is_instant(claims[name]):
+    for name in INSTANTS:
+        if name in claims and not is_instant(claims[name]):
             raise VerificationError(f"claim {name} is not a number of seconds since 1970")
     if "exp" in claims and stamp >= claims["exp"] + leeway:
         raise VerificationError("token has expired")
@@ -187,6 +252,6 @@ def _check_claims(
     if audience is not None:
         named = claims.get("aud")
         if audience not in (named if isinstance(named, list) else [named]):
-            raise VerificationError(f"token is not for audience {audience!r:.140}")
+            raise VerificationError(f"token is not for audience {quoted(audience, 140)}")
     if issuer is not None and claims.get("iss") != issuer:
-        raise VerificationError(f"token has issuer {claims.get('iss')!r:.140} instead of {issuer!r:.140}")
+        raise VerificationError(f"token has issuer {quoted(claims.get('iss'), 140)} instead of {quoted(issuer, 140)}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keyvault import config
-from keyvault.core.keys import VaultState
+from keyvault.core.keys import Commit, VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
 from keyvault.operations.site import TEMPLATES, scratch
@@ -51,12 +51,12 @@ class Again:
         known: That stamp, if it is believed.
     """
 
-    def __init__(self, context: Context, output: Path, commit: str, templates: Templates) -> None:
+    def __init__(self, context: Context, output: Path, commit: Commit, templates: Templates) -> None:
         """
         Args:
             context: The vault.
             output: The folder.
-            commit: What is to be rendered, a full commit id.
+            commit: The commit that is to be rendered.
             templates: The templates.
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyvault import config
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context
@@ -19,50 +20,52 @@ if TYPE_CHECKING:
 
 def audit(
     context: Context,
+    commit: Commit,
     *,
-    revision: str = "HEAD",
     since: str | None = None,
     pin: str | None = None,
     signers: Sequence[Path] = (),
     exclude: Sequence[str] = (),
 ) -> Audit:
     """
-    Judge the history of *revision*.
+    Judge the history of *commit*.
 
     Args:
         context: The vault.
-        revision: The newest commit to judge.
-        since: A commit that is trusted with all its history.
-        pin: A commit that the history must hold.
+        commit: The newest commit to judge.
+        since: Names a commit that is trusted with all its history.
+        pin: Names a commit that the history must hold.
         signers: Files that say who may sign; without any, the vault's own lists do.
         exclude: Patterns of paths in which private keys are not looked for.
 
     Raises:
         UsageError: A file of signers cannot be read.
-        GitError: There is no such revision, or history was cut off.
+        GitError: History was cut off.
     """
-    repository = context.repository
-    commit = repository.head(revision)
+    git = context.repository.git
+    named = {name: git.resolve(name) for name in (since, pin) if name is not None}
     return judge(
-        repository.git,
+        git,
         commit,
         context.now,
-        since=None if since is None else _known(context, since),
-        pin=None if pin is None else _known(context, pin),
+        since=None if since is None else named[since],
+        pin=None if pin is None else named[pin],
+        # A commit that is not here at all is not in the history either.
+        unknown=[name for name, found in named.items() if found is None],
         signers=read_signers(signers) if signers else None,
         exclude=(*exclude, *_excluded(context, commit)),
         progress=context.progress,
     )
 
 
-def require_clean(context: Context, revision: str = "HEAD", *, since: str | None = None) -> None:
+def require_clean(context: Context, commit: Commit, *, since: str | None = None) -> None:
     """
     Refuse a commit whose history holds what must not be.
 
     Raises:
         AuditError: It does.
     """
-    found = audit(context, revision=revision, since=since).errors
+    found = audit(context, commit, since=since).errors
     if found:
         first = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -73,7 +76,7 @@ def require_clean(context: Context, revision: str = "HEAD", *, since: str | None
         )
 
 
-def _excluded(context: Context, commit: str) -> Sequence[str]:
+def _excluded(context: Context, commit: Commit) -> Sequence[str]:
     """Return what keyvault.toml leaves out; one that cannot be read leaves out nothing."""
     git = context.repository.git
     oids = [entry.oid for entry in git.tree(commit, config.FILE) if entry.mode == "100644"]
@@ -81,11 +84,6 @@ def _excluded(context: Context, commit: str) -> Sequence[str]:
         return config.read_policy(b"".join(git.blobs(oids))).audit.exclude
     except ConfigError:
         return ()
-
-
-def _known(context: Context, pin: str) -> str:
-    """Return the commit that *pin* names; one that is not here at all is not in the history either."""
-    return context.repository.git.resolve(pin) or pin
 
 
 def read_signers(paths: Sequence[Path]) -> Signers:

@@ -17,7 +17,7 @@ import msgspec
 from keyvault import config
 from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
-from keyvault.core.keys import Key, Recipient, VaultState
+from keyvault.core.keys import Commit, Key, Recipient, VaultState
 from keyvault.core.planning import Amend, Create, Import, Plan
 from keyvault.errors import KeyVaultError
 from keyvault.operations.context import Context
@@ -68,7 +68,7 @@ class Outcome:
 
     plan: Plan
     before: VaultState
-    commit: str | None = None
+    commit: Commit | None = None
     pushed: bool = False
     events: tuple[tuple[Key, Event], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
         return Outcome(proposal.plan, state, warnings=proposal.plan.warnings, files=tuple(proposal.files))
     made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
 
-    def make(head: str | None) -> Draft | None:
+    def make(head: Commit | None) -> Draft | None:
         state = repository.read(head or repository.head())
         proposal = propose(state)
         if not proposal.plan and not proposal.files:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from keyvault.core.drift import Drift, discovery_drift, response_drift, set_drift
-from keyvault.core.keys import VaultState
+from keyvault.core.keys import Commit, VaultState
 from keyvault.core.planning import overdue
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
@@ -63,31 +63,31 @@ class _Place:
 
 def check(
     context: Context,
+    commit: Commit,
     url: str | None = None,
     *,
-    revision: str = "HEAD",
     wait: timedelta = timedelta(0),
     grace: timedelta = timedelta(days=2),
     on_wait: Callable[[Checked, float], None] = lambda checked, pause: None,
 ) -> Checked:
     """
-    Compare what is served at *url* with the site of *revision*.
+    Compare what is served at *url* with the site of *commit*.
 
     Args:
         context: The vault.
+        commit: The commit to compare with.
         url: Below the site's own url: only what lies there. Elsewhere: where the whole site is looked for.
-        revision: What to compare with.
         wait: How long to look again while something differs.
         grace: How late something may be before it counts as overdue.
         on_wait: Told before each pause what was seen, and how many seconds the pause takes.
     """
-    state = context.state(revision, envelopes=False)
+    state = context.state(commit, envelopes=False)
     base, places = _places(state, url)
     deadline, pause = time.monotonic() + wait.total_seconds(), FIRST_PAUSE
     while True:
-        commit, findings = _look(context, state, base, places)
+        shown, findings = _look(context, state, base, places)
         late = [Drift("overdue", line) for line in overdue(state, context.now, grace=grace)]
-        checked = Checked(state.commit, commit, base, len(places), [*findings, *late])
+        checked = Checked(commit, shown, base, len(places), [*findings, *late])
         remaining = deadline - time.monotonic()
         # What is overdue is so because of the vault: no deploy mends it.
         if not findings or remaining <= 0:

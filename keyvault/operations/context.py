@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyvault.core.keys import VaultState
+from keyvault.core.keys import Commit, VaultState
 from keyvault.progress import Progress
 from keyvault.repo.vault import IDENTITIES, Repository, find_vault
 
@@ -53,9 +53,9 @@ class Context:
         """
         return cls(Repository.open(find_vault(start), environ), now.replace(microsecond=0), environ)
 
-    def state(self, revision: str = "HEAD", *, envelopes: bool = True) -> VaultState:
-        """Return the state of the vault at *revision*; *envelopes* and errors as for `Repository.read`."""
-        return self.repository.read(self.repository.head(revision), envelopes=envelopes)
+    def state(self, commit: Commit | None = None, *, envelopes: bool = True) -> VaultState:
+        """Return the state of the vault at *commit*, by default the newest; the rest is as for `Repository.read`."""
+        return self.repository.read(commit or self.repository.head(), envelopes=envelopes)
 
     @property
     def progress(self) -> Progress:

@@ -124,8 +124,8 @@ def make_demo(
                 action(world)
     context = Context(world.repository, now, own)
     output = folder / "public"
-    _commit, written = site.render(context, output)
-    state = context.state()
+    commit = context.repository.head()
+    written, state = site.render(context, commit, output), context.state(commit)
     identity = next(identity_folder(own).glob("*.json"))
     return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
 

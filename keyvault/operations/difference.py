@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from keyvault import config
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Commit, Key, VaultState
 from keyvault.core.text import format_duration
 from keyvault.operations.context import Context
 from keyvault.site.documents import is_shown
@@ -39,18 +39,17 @@ class Difference(msgspec.Struct, frozen=True):
     settings: list[SettingDifference]
 
 
-def difference(context: Context, base: str, head: str = "HEAD") -> Difference:
+def difference(context: Context, base: Commit, head: Commit) -> Difference:
     """
     Return what the commit *head* publishes otherwise than *base* does.
 
     Raises:
-        GitError: There is no such commit.
-        VaultError: One of the two is no sound vault.
+        GitError: If *head* holds no vault.
+        KeyVaultError: If one of the two holds a vault that cannot be read, as for `Repository.read`.
     """
     repository = context.repository
-    before_commit = repository.head(base)
     # The first change of all brings the vault itself.
-    before = repository.read(before_commit) if config.FILE in repository.files(before_commit, config.FILE) else None
+    before = repository.read(base) if config.FILE in repository.files(base, config.FILE) else None
     after = context.state(head)
     old, new = _published(before), _published(after)
     keys = []

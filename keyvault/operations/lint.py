@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keyvault.core.keys import VaultState
+from keyvault.core.keys import Commit, VaultState
 from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.rules import Finding, finding, shown
@@ -62,18 +62,15 @@ def _document(source: Source, kind: Kind) -> Document:
 # --- what a commit would publish ------------------------------------------------------------------------
 
 
-def lint_commit(context: Context, consumers: Sequence[Consumer] = (), *, revision: str = "HEAD") -> Report:
+def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] = ()) -> Report:
     """
-    Look at the JWK Sets and discovery documents of the site of *revision*.
+    Look at the JWK Sets and discovery documents of the site of *commit*.
 
     What stands at several paths is looked at once, under the first of them.
-
-    Raises:
-        GitError: There is no such commit.
     """
     from keyvault.site.build import discovery, jwk_sets
 
-    state = context.state(revision)
+    state = context.state(commit)
     site = state.policy.site.url
     sets = [Source(path, data, f"{site}/{path}") for path, data in jwk_sets(state)]
     by_url = {source.url: source for source in sets}

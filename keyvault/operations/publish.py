@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GateError, UsageError
 from keyvault.operations.audit import require_clean
@@ -52,7 +53,7 @@ class Published:
         deleted: Paths that were there and are not of the site.
     """
 
-    commit: str
+    commit: Commit
     previous: str | None
     files: int
     uploaded: list[str]
@@ -65,14 +66,12 @@ class _Site:
     A rendered site.
 
     Attributes:
-        commit: What it shows.
         max_age: How long hosts say that a JWK Set may be kept.
         folder: Where it lies.
         paths: Its files, in the order of writing.
         documents: What of it verifiers read.
     """
 
-    commit: str
     max_age: timedelta
     folder: Path
     paths: list[str]
@@ -89,22 +88,22 @@ class _Site:
 
 def publish(
     context: Context,
+    commit: Commit,
     destination: str,
     *,
-    revision: str = "HEAD",
     dry_run: bool = False,
     force: bool = False,
     keep: Sequence[str] = (),
     audited: str | None = None,
 ) -> Published:
     """
-    Publish the site of *revision*.
+    Publish the site of *commit*, once its history is audited.
 
     Args:
         context: The vault.
+        commit: The commit to publish.
         destination: A folder, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``, or
             ``branch:NAME``.
-        revision: What to publish.
         dry_run: Say what would be done, and do nothing.
         force: Go back behind the commit that the place shows, and past what an audit finds.
         keep: Patterns of paths that are not of the site and stay all the same.
@@ -121,20 +120,20 @@ def publish(
     from keyvault.publish.stores import SCHEMES, ObjectStore
 
     if not force:
-        require_clean(context, revision, since=audited)
+        require_clean(context, commit, since=audited)
     scheme = _SCHEME.match(destination)
     if destination.startswith(_BRANCH):
         branch = _branch(context, destination.removeprefix(_BRANCH))
-        return _to_branch(context, branch, revision=revision, dry_run=dry_run, force=force, keep=keep)
+        return _to_branch(context, branch, commit, dry_run=dry_run, force=force, keep=keep)
     if scheme is None:
-        return _to_folder(context, Path(destination), revision=revision, dry_run=dry_run, force=force, keep=keep)
+        return _to_folder(context, Path(destination), commit, dry_run=dry_run, force=force, keep=keep)
     if scheme[1] not in SCHEMES:
         raise UsageError(
             f"{printable(destination)[:200]} is nothing to publish to",
             hint="a folder, s3://BUCKET, gs://BUCKET, az://CONTAINER, or branch:NAME",
         )
     store = ObjectStore(destination, context.environ)
-    return _to_store(context, store, revision=revision, dry_run=dry_run, force=force, keep=keep)
+    return _to_store(context, store, commit, dry_run=dry_run, force=force, keep=keep)
 
 
 def live_commit(history: bytes | None) -> str | None:
@@ -152,7 +151,7 @@ def _as_text(paths: Iterable[str]) -> list[str]:
     return sorted(path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in paths)
 
 
-def _check_gate(context: Context, name: str, live: str | None, commit: str, *, force: bool) -> None:
+def _check_gate(context: Context, name: str, live: str | None, commit: Commit, *, force: bool) -> None:
     """Refuse to go back behind *live*."""
     if live is None or force:
         return
@@ -184,10 +183,10 @@ def _check_ours(name: str, paths: Collection[str], live: str | None, keep: Seque
 
 
 def _to_folder(
-    context: Context, output: Path, *, revision: str, dry_run: bool, force: bool, keep: Sequence[str]
+    context: Context, output: Path, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
 ) -> Published:
-    state, files = site_files(context, revision=revision)
-    commit, total = state.commit, about(state)
+    state, files = site_files(context, commit)
+    total = about(state)
     del state  # that of a large vault is let go of while its site is still written
     live: str | None = None
 
@@ -230,11 +229,11 @@ def _to_folder(
 # --- an object store ----------------------------------------------------------------------------------------
 
 
-def _render(context: Context, folder: Path, revision: str) -> _Site:
+def _render(context: Context, folder: Path, commit: Commit) -> _Site:
     from keyvault.site.build import discovery, jwk_sets
 
-    state, files = site_files(context, revision=revision)
-    commit, total, max_age = state.commit, about(state), state.policy.site.max_age
+    state, files = site_files(context, commit)
+    total, max_age = about(state), state.policy.site.max_age
     documents = [path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs]
     del state
     paths: list[str] = []
@@ -245,17 +244,16 @@ def _render(context: Context, folder: Path, revision: str) -> _Site:
             yield path, data
 
     write_site(noted(), folder, progress=context.progress)
-    return _Site(commit, max_age, folder, paths, frozenset(documents))
+    return _Site(max_age, folder, paths, frozenset(documents))
 
 
 def _to_store(
-    context: Context, store: ObjectStore, *, revision: str, dry_run: bool, force: bool, keep: Sequence[str]
+    context: Context, store: ObjectStore, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
 ) -> Published:
     from keyvault.publish.stores import Found, Stored, in_parallel
 
     with tempfile.TemporaryDirectory(prefix="keyvault-") as folder:
-        site = _render(context, Path(folder) / "site", revision)
-        commit = site.commit
+        site = _render(context, Path(folder) / "site", commit)
         there = store.listing()
         mark = store.read(HISTORY) if HISTORY in there else None
         live = live_commit(mark.data if mark else None)
@@ -342,15 +340,15 @@ def _branch(context: Context, name: str) -> str:
 
 
 def _to_branch(
-    context: Context, name: str, *, revision: str, dry_run: bool, force: bool, keep: Sequence[str]
+    context: Context, name: str, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
 ) -> Published:
     from keyvault.repo.remote import Remote
 
     keep = (*BRANCH_KEEPS, *keep)
     # A site has no folder of a vault: its paths count from the top.
     git = replace(context.repository.git, prefix="")
-    state, files = site_files(context, revision=revision)
-    rendered, total = state.commit, about(state)
+    state, files = site_files(context, commit)
+    total = about(state)
     del state
     remote = Remote.of(git, f"refs/heads/{name}")
     old = remote.fetch()
@@ -358,7 +356,7 @@ def _to_branch(
     history = entries.get(HISTORY)
     live = live_commit(next(git.blobs([history.oid])) if history else None)
     _check_ours(remote.name, entries, live, keep)
-    _check_gate(context, remote.name, live, rendered, force=force)
+    _check_gate(context, remote.name, live, commit, force=force)
     site: dict[str, None] = {}
 
     def changed() -> Iterator[tuple[str, bytes | None]]:
@@ -372,9 +370,9 @@ def _to_branch(
     written = {entry.path: entry.oid for entry in git.tree(tree)}
     uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
     deleted = _as_text(path for path in entries if path not in written)
-    published = Published(rendered, live, len(site), uploaded, deleted)
+    published = Published(commit, live, len(site), uploaded, deleted)
     if not dry_run and (uploaded or deleted):
         # One commit without a parent: the history of a site is that of the vault.
-        commit = git.commit_tree(tree, [], f"Publish {rendered}\n", context.now.replace(microsecond=0))
-        remote.replace(commit, old=old)
+        snapshot = git.commit_tree(tree, [], f"Publish {commit}\n", context.now.replace(microsecond=0))
+        remote.replace(snapshot, old=old)
     return published

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from keyvault import config
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.keys import Recipient, VaultState
+from keyvault.core.keys import NO_COMMIT, Recipient, VaultState
 from keyvault.core.places import check_issuer, check_url
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name
@@ -213,7 +213,7 @@ def init(
             # It was written into the work tree under its passphrase: the commit takes it along.
             files[vault_identity_path(recipient.kid)] = identity.read_bytes()
     try:
-        state = VaultState("", policy, {}, chosen)
+        state = VaultState(NO_COMMIT, policy, {}, chosen)
         plan = Plan(tuple(change for key_set in state.sets.values() for change in plan_creation(key_set, now).changes))
         keys, events = realize(context, state, plan, chosen)
         files |= {config.FILE: text, RECIPIENTS: encode_recipients(chosen), **record_files(keys)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
-from keyvault.core.keys import VaultState
+from keyvault.core.keys import Commit, VaultState
 from keyvault.errors import RenderError
 from keyvault.operations.context import Context
 
@@ -45,7 +45,7 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
+def _templates(context: Context, commit: Commit, *, worktree: bool) -> Templates:
     from keyvault.site.pages import Templates
 
     if worktree:
@@ -58,27 +58,28 @@ def _templates(context: Context, commit: str, *, worktree: bool) -> Templates:
 
 
 def site_files(
-    context: Context, *, revision: str = "HEAD", worktree: bool = False
+    context: Context, commit: Commit, *, worktree: bool = False
 ) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     """
-    Return the state of *revision* and its site, path by path.
+    Return the state of *commit* and its site, path by path.
 
     Args:
         context: The vault.
-        revision: What to render.
+        commit: The commit to render.
         worktree: Take templates from the work tree, to try them out; keys and policy still come from the
             commit.
 
     Raises:
         RenderError: A template is broken.
         LeakError: A private member was about to be published.
-        GitError: There is no such commit, or history was cut off.
+        GitError: History was cut off.
     """
-    commit = context.repository.head(revision)
     return _all_files(context, commit, _templates(context, commit, worktree=worktree))
 
 
-def _all_files(context: Context, commit: str, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
+def _all_files(
+    context: Context, commit: Commit, templates: Templates
+) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     from keyvault.site.build import build, made
 
     # In this order: what history takes for a moment, the keys take for long.
@@ -87,9 +88,9 @@ def _all_files(context: Context, commit: str, templates: Templates) -> tuple[Vau
     return state, made(build(state, commits, templates, scratch=scratch))
 
 
-def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: bool = False) -> tuple[str, Written]:
+def render(context: Context, commit: Commit, output: Path, *, worktree: bool = False) -> Written:
     """
-    Write the site of *revision* to the folder *output*, and return the commit and what became of the folder.
+    Write the site of *commit* to the folder *output*, and return what became of the folder.
 
     The folder is swapped in when it is complete. In that of a large site only what changed since it was rendered is
     made again, see `again`; errors as `site_files` and `write_site`.
@@ -98,19 +99,19 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
     from keyvault.publish.folder import write_site
     from keyvault.publish.stamp import StaleError
 
-    protected, commit = context.repository.folder, context.repository.head(revision)
+    protected = context.repository.folder
     templates = _templates(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time
-        return commit, write_site(
+        return write_site(
             _all_counted(context, commit, templates), output, protected=protected, progress=context.progress
         )
     again = Again(context, output, commit, templates)
     if (written := again.unchanged()) is not None:
-        return commit, written
+        return written
     if (planned := again.build()) is not None:
         state, changes = planned
         with contextlib.suppress(StaleError):  # somebody was at the folder: all is made again
-            return commit, write_site(
+            return write_site(
                 counted(context, about(state), changes),
                 output,
                 protected=protected,
@@ -118,7 +119,7 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
                 known=again.known,
                 progress=context.progress,
             )
-    return commit, write_site(
+    return write_site(
         _all_counted(context, commit, templates),
         output,
         protected=protected,
@@ -127,7 +128,7 @@ def render(context: Context, output: Path, *, revision: str = "HEAD", worktree: 
     )
 
 
-def _all_counted(context: Context, commit: str, templates: Templates) -> Iterator[tuple[str, bytes]]:
+def _all_counted(context: Context, commit: Commit, templates: Templates) -> Iterator[tuple[str, bytes]]:
     # Nothing here keeps the state: that of a large vault is let go of while its site is still written.
     state, files = _all_files(context, commit, templates)
     return counted(context, about(state), files)
@@ -174,19 +175,21 @@ class Preview:
             return self._files
         self._asked_at = time.monotonic()
         try:
-            mark = self._mark()
+            commit = self._context.repository.head()
+            mark = commit, self._templates()
             if mark != self._seen:
                 self._seen = mark  # what cannot be rendered is told once, not at each request
-                state, files = site_files(self._context, worktree=True)
+                _, files = site_files(self._context, commit, worktree=True)
                 self._files = dict(files)
-                self._on_render(state.commit)
+                self._on_render(commit)
         except (KeyVaultError, OSError) as error:  # an editor may be replacing a template right now
             self._on_error(error)
         return self._files
 
-    def _mark(self) -> object:
+    def _templates(self) -> object:
+        """Return a value that changes when a template of the work tree does."""
         folder = self._context.repository.folder / TEMPLATES
-        return self._context.repository.head(), [(str(path), path.stat().st_mtime_ns) for path in _files(folder)]
+        return [(str(path), path.stat().st_mtime_ns) for path in _files(folder)]
 
 
 def serve(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from keyvault.core.jwk import PublicJWK, public_jwk
+from keyvault.core.claims import complete_claims
+from keyvault.core.jwk import PublicJWK, public_jwk, thumbprint
 from keyvault.core.keys import Key, VaultState
 from keyvault.core.text import printable, when
-from keyvault.crypto.tokens import Token, TokenSigner, parse_token, verify_token
+from keyvault.crypto.tokens import Token, TokenSigner, VerificationError, find_key, parse_token, verify_token
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 from keyvault.operations.context import Context
 from keyvault.operations.keys import open_key
@@ -24,17 +26,18 @@ TYP_MAX = 100
 
 
 def sign(
-    context: Context, set_name: str, claims: Mapping[str, Any], *, ttl: timedelta, typ: str = "JWT"
+    context: Context, set_name: str, claims: Mapping[str, Any], *, ttl: timedelta | None = None, typ: str = "JWT"
 ) -> tuple[str, Key]:
     """
     Return a token signed by the active key of *set_name*, and that key.
 
-    ``iss``, ``iat``, ``exp`` and ``jti`` are set where *claims* does not have them.
+    ``jti`` is set where *claims* does not have it; the rest is as for `complete_claims`.
 
     Raises:
-        UsageError: There is no such set, its keys sign no tokens, or *typ* cannot be.
-        KeyVaultError: *ttl* is longer than the ``token_lifetime`` that the old keys are kept for.
-        IdentityError: No identity opens the key.
+        UsageError: If there is no such set, its keys sign no tokens, *typ* is invalid, or the token would outlive the
+            ``token_lifetime`` that the old keys are kept for.
+        KeyVaultError: If the set has no active key.
+        IdentityError: If no identity opens the key.
     """
     if not (typ.isascii() and typ.isprintable() and 1 <= len(typ) <= TYP_MAX):
         raise UsageError(f"--typ takes 1 to {TYP_MAX} printable ASCII characters", hint="--typ at+jwt")
@@ -43,45 +46,9 @@ def sign(
         raise UsageError(f"set {set_name} is for encryption: it signs no tokens")
     if key_set.active is None:
         raise KeyVaultError(f"set {set_name} has no active key", hint="keyvault rotate --due")
-    if ttl > key_set.policy.token_lifetime:
-        from keyvault.core.text import format_duration
-
-        raise UsageError(
-            f"--ttl {format_duration(ttl)} is longer than token_lifetime "
-            f"{format_duration(key_set.policy.token_lifetime)}: a rotation would cut the token's life short",
-            hint="raise token_lifetime in keyvault.toml first",
-        )
-    issued = int(context.now.timestamp())
-    full = {
-        "iss": key_set.policy.issuer,
-        "iat": issued,
-        "exp": issued + int(ttl.total_seconds()),
-        "jti": secrets.token_urlsafe(16),
-        **claims,
-    }
-    signer = TokenSigner(open_key(context, key_set.active))
-    return signer.sign(full, typ=typ), key_set.active
-
-
-def check_expiry(context: Context, set_name: str, claims: Mapping[str, Any]) -> None:
-    """
-    Refuse an ``exp`` of somebody's own that lies behind what old keys are kept for, as a ``--ttl`` that does.
-
-    Raises:
-        UsageError: As said, or it is no number; there is no such set.
-    """
-    lifetime, issued = context.state().find_set(set_name).policy.token_lifetime, context.now.timestamp()
-    expires = claims.get("exp", issued)
-    if isinstance(expires, bool) or not isinstance(expires, int | float):
-        raise UsageError("claim exp is not a number of seconds since 1970")
-    if expires - issued > lifetime.total_seconds():
-        from keyvault.core.text import format_duration
-
-        raise UsageError(
-            f"claim exp lies further ahead than token_lifetime {format_duration(lifetime)}: a rotation would cut the "
-            "token's life short",
-            hint="raise token_lifetime in keyvault.toml first",
-        )
+    named = {"jti": secrets.token_urlsafe(16), **claims}
+    full = complete_claims(named, key_set.policy, context.now, ttl=ttl)
+    return TokenSigner(open_key(context, key_set.active)).sign(full, typ=typ), key_set.active
 
 
 @dataclass(frozen=True)
@@ -109,11 +76,11 @@ def inspect(context: Context, text: str) -> Inspection:
     """
     state = context.state()
     token = parse_token(text)
-    kid = token.header.get("kid")
-    key = state.keys.get(kid) if isinstance(kid, str) else None
+    keys = _candidates(state, token)
+    key = _key_of(state, token, keys)
     problems = []
     try:
-        verify_token(text, _published(state), now=context.now, skew=_skew(state, key))
+        verify_token(text, keys, now=context.now, skew=_skew(state, key))
     except KeyVaultError as error:
         problems.append(error.message)
         if key is not None and key.state in ("withdrawn", "revoked") and key.life.ended_at:
@@ -121,8 +88,21 @@ def inspect(context: Context, text: str) -> Inspection:
     return Inspection(token, key, tuple(problems))
 
 
-def _published(state: VaultState) -> list[PublicJWK]:
-    return [key.public for key_set in state.sets.values() for key in key_set.published]
+def _candidates(state: VaultState, token: Token) -> list[PublicJWK]:
+    """Return the published keys among which a verifier looks: those of the issuer, if that is all it has to go by."""
+    published = [key_set for key_set in state.sets.values() if key_set.published]
+    issuer = token.claims.get("iss")
+    own = [key_set for key_set in published if "kid" not in token.header and key_set.policy.issuer == issuer]
+    return [key.public for key_set in own or published for key in key_set.published]
+
+
+def _key_of(state: VaultState, token: Token, keys: Sequence[PublicJWK]) -> Key | None:
+    """Return the key of the vault that *token* names, published or not, or the only one that fits."""
+    kid = token.header.get("kid")
+    if kid is None:
+        with contextlib.suppress(VerificationError):
+            kid = find_key(token, keys).kid
+    return state.keys.get(kid) if isinstance(kid, str) else None
 
 
 def _skew(state: VaultState, key: Key | None) -> timedelta:
@@ -162,8 +142,8 @@ def verify(
             raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
         state = context.state()
         token = parse_token(text)
-        kid = token.header.get("kid")
-        keys, skew = _published(state), _skew(state, state.keys.get(kid) if isinstance(kid, str) else None)
+        keys = _candidates(state, token)
+        skew = _skew(state, _key_of(state, token, keys))
     return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer)
 
 
@@ -189,7 +169,9 @@ def _read_set(source: str, alg: str) -> list[PublicJWK]:
     for jwk in keys:
         try:
             # Without alg, a key is for whatever its type can do: then the token says which.
-            found.append(public_jwk(jwk, kid=jwk["kid"], alg=jwk.get("alg", alg)))
+            key = public_jwk(jwk, kid=jwk.get("kid", thumbprint(jwk)), alg=jwk.get("alg", alg))
+            # A key without a kid is there for tokens that name none. A kid is ASCII, so no other token names it.
+            found.append(key if "kid" in jwk else msgspec.structs.replace(key, kid=f"«{key.kid}»"))
         except (JWKError, KeyError, TypeError, AttributeError):
             continue  # as a verifier does: a key that it cannot use is not there
     return found

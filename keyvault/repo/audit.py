@@ -42,7 +42,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient, sealed_to, share_parts
+from keyvault.core.keys import Commit, Key, Recipient, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
@@ -77,8 +77,8 @@ class Audit:
         findings: What must not be, and what is worth a look, oldest first.
     """
 
-    commit: str
-    since: str | None
+    commit: Commit
+    since: Commit | None
     commits: int
     findings: tuple[Finding, ...]
 
@@ -98,11 +98,12 @@ class Trust(msgspec.Struct, frozen=True):
 
 def audit(
     git: Git,
-    commit: str,
+    commit: Commit,
     now: datetime,
     *,
-    since: str | None = None,
-    pin: str | None = None,
+    since: Commit | None = None,
+    pin: Commit | None = None,
+    unknown: Sequence[str] = (),
     signers: Signers | None = None,
     exclude: Sequence[str] = (),
     progress: Progress = quiet,
@@ -116,6 +117,7 @@ def audit(
         now: The instant of the audit.
         since: A commit that is trusted with all its history; only what came after is judged.
         pin: A commit that the history must hold.
+        unknown: Names that were given for the two and name no commit here: then the history does not hold them.
         signers: Who may sign, from outside; every commit that touches the vault must then be signed.
         exclude: Patterns of paths, outside of the vault, in which private keys are not looked for.
         progress: Told how far it is.
@@ -126,11 +128,11 @@ def audit(
     if git.shallow:
         raise GitError("history was cut off: there is nothing to judge", hint="git fetch --unshallow")
     found: list[Finding] = []
-    for trusted in (since, pin):
-        if trusted is not None and (git.resolve(trusted) is None or not git.is_ancestor(trusted, commit)):
-            shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
-            found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
-            since = None if trusted == since else since
+    outside = [trusted for trusted in (since, pin) if trusted is not None and not git.is_ancestor(trusted, commit)]
+    for trusted in (*outside, *unknown):
+        shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
+        found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
+    since = None if since in outside else since
     with contextlib.ExitStack() as stack:
         read, read_ahead = stack.enter_context(git.blob_reader()), stack.enter_context(git.blob_reader())
         differ = cache(lambda: stack.enter_context(git.tree_differ()))  # only merges need it
@@ -151,7 +153,7 @@ class _Walk:
     signers: Signers | None
     exclude: Sequence[str]
     found: list[Finding]
-    since: str | None
+    since: Commit | None
     progress: Progress
     children: Counter[str] = field(default_factory=Counter)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
@@ -165,7 +167,7 @@ class _Walk:
     #: Commits whose signatures are still to be judged, by who may sign.
     unjudged: dict[Trust, list[str]] = field(default_factory=dict)
 
-    def run(self, commit: str) -> int:
+    def run(self, commit: Commit) -> int:
         """Judge every commit up to *commit*, and return how many there are."""
         revisions = (commit,) if self.since is None else (commit, f"^{self.since}")
         total = 0
@@ -228,7 +230,7 @@ class _Walk:
         self.ledgers[step.commit] = after
         self._let_go(step.parents)
 
-    def _parent(self, commit: str) -> Ledger:
+    def _parent(self, commit: Commit) -> Ledger:
         """Return the ledger of a parent; one before the trusted commit is read as a whole, and trusted."""
         if commit not in self.ledgers:
             self.trees[commit] = self.git.run("rev-parse", f"{commit}^{{tree}}").decode().strip()
@@ -285,7 +287,7 @@ class _Walk:
 
     # --- what is trusted --------------------------------------------------------------------------------
 
-    def _trusted(self, commit: str) -> Ledger:
+    def _trusted(self, commit: Commit) -> Ledger:
         """Return the ledger of a commit that is not judged."""
         ledger = Ledger()
         entries = {

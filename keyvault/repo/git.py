@@ -24,17 +24,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, NewType
 
 import msgspec
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.progress import Progress, quiet, told
 from keyvault.repo.objects import Folder, Pack
+
+#: The full id of a tree.
+Tree = NewType("Tree", str)
 
 #: Passed to every git process, above every file of configuration.
 HARDENED: tuple[tuple[str, str], ...] = (
@@ -163,9 +167,9 @@ class CommitChanges(msgspec.Struct, frozen=True):
         changes: Every file that differs from the first parent, or from nothing; of a merge, none.
     """
 
-    commit: str
+    commit: Commit
     tree: str
-    parents: tuple[str, ...]
+    parents: tuple[Commit, ...]
     authored_at: int
     changes: list[TreeChange]
 
@@ -374,7 +378,7 @@ class Git:
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    def resolve(self, revision: str) -> str | None:
+    def resolve(self, revision: str) -> Commit | None:
         """Return the id of the commit that *revision* names, or None."""
         if "\0" in revision:
             return None
@@ -382,7 +386,7 @@ class Git:
             "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128)
         )
         oid = output.decode().strip()
-        return oid if _OID.fullmatch(oid) else None
+        return Commit(oid) if _OID.fullmatch(oid) else None
 
     def branch(self) -> str:
         """
@@ -396,7 +400,7 @@ class Git:
             raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
         return output
 
-    def branch_and_head(self) -> tuple[str, str | None]:
+    def branch_and_head(self) -> tuple[str, Commit | None]:
         """
         Return the full name of the branch that HEAD is on, and its commit, or None where it has none yet.
 
@@ -407,10 +411,10 @@ class Git:
         head, _, branch = output.decode(errors="surrogateescape").strip().partition("\n")
         if not _OID.fullmatch(head):
             return self.branch(), None
-        return branch if branch.startswith("refs/heads/") else self.branch(), head
+        return branch if branch.startswith("refs/heads/") else self.branch(), Commit(head)
 
-    def tree(self, commit: str, *paths: str) -> list[TreeEntry]:
-        """Return the files of *commit* at or below *paths*, relative to the vault's folder."""
+    def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
+        """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
         # A command line holds only so many paths: beyond that everything is listed and sifted here.
         few = len(paths) <= _PATHS_MAX
         wanted = [self.prefix + path for path in paths] if few else [self.prefix] if self.prefix else []
@@ -482,7 +486,7 @@ class Git:
                 )
         return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
 
-    def log_raw(self, commit: str, *paths: str) -> Iterator[RawChange]:
+    def log_raw(self, commit: Commit, *paths: str) -> Iterator[RawChange]:
         """
         Yield every change that the ancestors of *commit* made below *paths*, oldest first.
 
@@ -530,7 +534,9 @@ class Git:
                         yield current
                     commit, tree, at, *parents = text[1:].split(" ")
                     stamp = int(at) if at.lstrip("-").isdigit() else 0
-                    current = CommitChanges(commit, tree, tuple(one for one in parents if one), stamp, [])
+                    current = CommitChanges(
+                        Commit(commit), tree, tuple(Commit(parent) for parent in parents if parent), stamp, []
+                    )
                 elif text.startswith(":") and current is not None:
                     current.changes.append(_tree_change(text, next(fields)))
             if current is not None:
@@ -698,9 +704,19 @@ class Git:
         before = [old, *(commit for commit, *_ in chain)]
         return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
 
+    def first_commit_after(self, old: Commit) -> datetime | None:
+        """
+        Return the date of the oldest commit that HEAD has and *old* does not know, or None if there is none.
+
+        Raises:
+            GitError: If one of the two is missing.
+        """
+        lines = self.run("log", "--format=%ct", f"^{old}", "HEAD", "--").split()
+        return min((datetime.fromtimestamp(int(seconds), UTC) for seconds in lines), default=None)
+
     # --- writing ----------------------------------------------------------------------------------------
 
-    def write_tree(self, base: str | None, files: Iterable[tuple[str, bytes | None]]) -> str:
+    def write_tree(self, base: Commit | None, files: Iterable[tuple[str, bytes | None]]) -> Tree:
         """
         Write blobs and trees for *base* with *files* changed, and return the id of the tree.
 
@@ -729,7 +745,7 @@ class Git:
             with _writing(objects):
                 tree = root.close() or pack.add(b"tree", b"")
             self._take(pack, apart)
-        return tree.hex()
+        return Tree(tree.hex())
 
     def _take(self, pack: Pack, apart: Mapping[str, str]) -> None:
         """Have git take in what *pack* holds: few objects one by one, many as they are."""
@@ -742,7 +758,7 @@ class Git:
             ended()
 
     @contextlib.contextmanager
-    def _tree_of(self, commit: str | None) -> Iterator[tuple[bytes | None, Callable[[bytes], bytes]]]:
+    def _tree_of(self, commit: Commit | None) -> Iterator[tuple[bytes | None, Callable[[bytes], bytes]]]:
         """Give the id of the tree of *commit*, None for no commit, and a function that returns the bytes of a tree."""
 
         def ask(name: str) -> tuple[bytes, bytes]:
@@ -809,7 +825,7 @@ class Git:
             except BrokenPipeError:  # git went away, and has said why
                 raise failed() from None
 
-    def commit_tree(self, tree: str, parents: Sequence[str], message: str, at: datetime) -> str:
+    def commit_tree(self, tree: Tree, parents: Sequence[str], message: str, at: datetime) -> Commit:
         """
         Write a commit and return its id; nothing points at it yet.
 
@@ -836,9 +852,9 @@ class Git:
             if signing and error.hint is None:
                 raise GitError(error.message, hint=_SIGNING_HINT) from None
             raise
-        return output.decode().strip()
+        return Commit(output.decode().strip())
 
-    def move_branch(self, branch: str, *, old: str | None, new: str, reason: str) -> None:
+    def move_branch(self, branch: str, *, old: Commit | None, new: Commit, reason: str) -> None:
         """
         Move *branch* from *old* to *new*, or fail when it is somewhere else.
 

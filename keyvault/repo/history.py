@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from keyvault.core.keys import Commit
 from keyvault.errors import GitError
 from keyvault.progress import told
 from keyvault.repo.git import Git
@@ -34,7 +35,7 @@ class _Events(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Events)
 
 
-def event_commits(git: Git, commit: str, folders: Sequence[str]) -> dict[str, EventWriters]:
+def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str, EventWriters]:
     """
     Return the commit that first held each event, as (id, committed at), by the path of the record below *folders*.
 

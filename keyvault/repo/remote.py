@@ -16,12 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
+from keyvault.logs import get_logger
 from keyvault.repo.git import SECRETS, Git
 
 if TYPE_CHECKING:
     from git.cmd import Git as AnyGit
+
+logger = get_logger(__name__)
 
 #: How a remote may be reached; nothing that starts a program of its url's choice.
 PROTOCOLS = "file:git:http:https:ssh"
@@ -123,7 +127,7 @@ class Remote:
                         hint="a remote lies elsewhere: git remote set-url",
                     )
 
-    def fetch(self) -> str | None:
+    def fetch(self) -> Commit | None:
         """
         Fetch the branch and return its commit, or None when the remote does not have it yet.
 
@@ -145,9 +149,11 @@ class Remote:
             return None
         if code:
             raise _failure("fetch", self.name, errors)
-        return self.git.resolve(tracking)
+        commit = self.git.resolve(tracking)
+        logger.info("fetched %s: commit %s", self.name, commit)
+        return commit
 
-    def push(self, commit: str) -> None:
+    def push(self, commit: Commit) -> None:
         """
         Push *commit* to the branch; it must be a descendant of what is there.
 
@@ -157,7 +163,7 @@ class Remote:
         """
         self._push(commit)
 
-    def replace(self, commit: str, *, old: str | None) -> None:
+    def replace(self, commit: Commit, *, old: Commit | None) -> None:
         """
         Put *commit* in the place of *old*, or of nothing, whatever its history; errors as for `push`.
 
@@ -165,7 +171,7 @@ class Remote:
         """
         self._push(commit, f"--force-with-lease={self.branch}:{old or ''}")
 
-    def _push(self, commit: str, *options: str) -> None:
+    def _push(self, commit: Commit, *options: str) -> None:
         code, output, errors = self._call(
             "push",
             "--porcelain",
@@ -176,7 +182,9 @@ class Remote:
             f"{commit}:{self.branch}",
         )
         if not code:
+            logger.info("pushed commit %s to %s", commit, self.name)
             return
+        logger.warning("pushing commit %s to %s failed", commit, self.name)
         # The line of a branch that was refused: `!`, from and to, and why.
         why = next((line.split("\t")[-1] for line in output.splitlines() if line.startswith("!\t")), None)
         if why is None:

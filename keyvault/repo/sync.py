@@ -27,9 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyvault.core.keys import Commit
 from keyvault.core.text import printable
 from keyvault.errors import ConflictError, GitError
 from keyvault.flush import flush
+from keyvault.logs import get_logger
 from keyvault.progress import told
 from keyvault.repo import worktree
 from keyvault.repo.git import QUARANTINE, Git, TreeChange, is_oid
@@ -38,6 +40,8 @@ from keyvault.repo.vault import Draft, Repository
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+logger = get_logger(__name__)
 
 LOCK_WAIT = 60.0
 #: How long a lock of git's is given to vanish before it counts as left behind by a dead run of ours.
@@ -49,7 +53,7 @@ PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
 
 #: Makes a draft on the commit with this id (None: no commit yet); None where there is nothing to do.
-Make = Callable[[str | None], Draft | None]
+Make = Callable[[Commit | None], Draft | None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Applied:
         warnings: What the user should know.
     """
 
-    commit: str | None
+    commit: Commit | None
     pushed: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -104,7 +108,7 @@ def _apply_once(repository: Repository, make: Make) -> Applied:
     return Applied(commit, warnings=warnings)
 
 
-def _write(git: Git, base: str | None, draft: Draft) -> str:
+def _write(git: Git, base: Commit | None, draft: Draft) -> Commit:
     _check_clean(git, base, draft.files)
     tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
@@ -192,7 +196,7 @@ def _push_once(repository: Repository, make: Make, branch: str, remote: Any) -> 
     return Applied(commit, pushed=True, warnings=warnings)
 
 
-def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
+def _write_on_remote(git: Git, base: Commit | None, draft: Draft) -> Commit:
     tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
 
@@ -200,7 +204,7 @@ def _write_on_remote(git: Git, base: str | None, draft: Draft) -> str:
 # --- the branch, the index and the work tree ------------------------------------------------------------
 
 
-def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -> tuple[str, ...]:
+def _advance(git: Git, branch: str, *, old: Commit | None, new: Commit, reason: str) -> tuple[str, ...]:
     journal = _journal(git)
     entry = {"branch": branch, "old": old, "new": new}
     try:
@@ -229,6 +233,7 @@ def _advance(git: Git, branch: str, *, old: str | None, new: str, reason: str) -
             why = error.message if isinstance(error, GitError) else f"{error.strerror}"
             return (f"the commit is made, but index and work tree do not follow yet: {why}",)
         journal.unlink(missing_ok=True)
+    logger.info("%s is at commit %s", branch, new)
     return warnings
 
 
@@ -254,7 +259,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
-def _check_clean(git: Git, base: str | None, files: Mapping[str, bytes | None]) -> None:
+def _check_clean(git: Git, base: Commit | None, files: Mapping[str, bytes | None]) -> None:
     """Stop when a file that is to be written has changes of the user's, in the work tree or staged."""
     if git.root is None:
         return

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from keyvault import config
 from keyvault.core.events import Event
-from keyvault.core.keys import Key, VaultState, let_go
+from keyvault.core.keys import Commit, Key, VaultState, let_go
 from keyvault.core.text import printable
 from keyvault.errors import GitError, RecordError
 from keyvault.progress import told
@@ -91,9 +91,9 @@ class Repository:
     def folder(self) -> Path:
         return self.git.folder
 
-    def head(self, revision: str = "HEAD") -> str:
+    def head(self, revision: str = "HEAD") -> Commit:
         """
-        Return the id of the commit that *revision* names.
+        Return the id of the commit that *revision* names at this moment.
 
         Raises:
             GitError: There is no such commit.
@@ -105,9 +105,9 @@ class Repository:
             raise GitError(f"there is no commit {printable(revision)!r:.100} here", hint="git log --oneline")
         return commit
 
-    def read(self, commit: str, *, envelopes: bool = True) -> VaultState:
+    def read(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
         """
-        Return the state of the vault at *commit*, a full commit id.
+        Return the state of the vault at *commit*.
 
         Args:
             commit: The commit.
@@ -147,7 +147,7 @@ class Repository:
         assert policy is not None
         return VaultState(commit, policy, keys, recipients or {})
 
-    def _entries(self, commit: str, *paths: str) -> dict[str, TreeEntry]:
+    def _entries(self, commit: Commit, *paths: str) -> dict[str, TreeEntry]:
         entries = {}
         for entry in self.git.tree(commit, *paths):
             if entry.mode not in ("100644", "100755"):
@@ -156,13 +156,13 @@ class Repository:
             entries[entry.path] = entry
         return entries
 
-    def files(self, commit: str, *paths: str) -> dict[str, bytes]:
+    def files(self, commit: Commit, *paths: str) -> dict[str, bytes]:
         """Return the files of *commit* at or below *paths*, by path."""
         entries = list(self._entries(commit, *paths).values())
         contents = self.git.blobs(entry.oid for entry in entries)
         return {entry.path: data for entry, data in zip(entries, contents, strict=True)}
 
-    def uncommitted_config(self, commit: str) -> bool:
+    def uncommitted_config(self, commit: Commit) -> bool:
         """Whether the keyvault.toml in the work tree is not the one of *commit*."""
         if self.git.root is None:
             return False
@@ -178,7 +178,7 @@ class Repository:
         if old in self._configs:
             self._configs = {new: self._configs[old]}
 
-    def event_commits(self, commit: str, sets: Collection[str] | None = None) -> dict[str, EventWriters]:
+    def event_commits(self, commit: Commit, sets: Collection[str] | None = None) -> dict[str, EventWriters]:
         """
         Return which commit wrote each event, by the path of the record.
 

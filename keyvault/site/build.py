@@ -17,7 +17,7 @@ from itertools import chain
 from typing import IO, NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Commit, Key, VaultState
 from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.planning import Transition
 from keyvault.core.policy import Policy, SitePolicy
@@ -200,7 +200,7 @@ class _Part(NamedTuple):
 
 
 def _parts(
-    commit: str,
+    commit: Commit,
     policy: Policy,
     commits: EventCommits,
     sets: dict[str, tuple[Key, ...]],

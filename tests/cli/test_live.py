@@ -12,9 +12,10 @@ import pytest
 
 from keyvault.core.planning import Seen
 from keyvault.errors import LiveError
-from keyvault.operations import rotation, site
+from keyvault.operations import rotation
 from keyvault.publish import live
 from keyvault.publish.preview import make_server
+from tests import revisions
 from tests.cli.terminal import Terminal
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, nowhere, serving
 
@@ -125,7 +126,7 @@ class Host:
 
     def deploy(self, vault: Vault) -> None:
         """Serve the site of the vault's newest commit from now on."""
-        self.files = dict(site.site_files(vault.context(look=nowhere))[1])
+        self.files = dict(revisions.site_files(vault.context(look=nowhere))[1])
 
     def stop(self) -> None:
         self.server.shutdown()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 
@@ -20,7 +21,7 @@ from keyvault.operations.reports import (
     TransitionReport,
 )
 from tests.cli.terminal import Terminal, named
-from tests.vaults import DAY, HOUR, MINUTE, Vault
+from tests.vaults import DAY, HOUR, MINUTE, SITE, Vault
 
 
 def known(vault: Vault) -> list[tuple[str, str]]:
@@ -265,6 +266,35 @@ def test_tokens(keyvault: Terminal, vault: Vault) -> None:
     assert "a verifier says: " in keyvault.ok("token", "inspect", token).out
     head, body, signature = token.split(".")
     assert keyvault("token", "verify", f"{head}.{body}.{signature[:-4]}AAAA").code == 1
+
+
+def test_a_token_as_people_paste_it(keyvault: Terminal, vault: Vault) -> None:
+    """With the scheme of its HTTP header, on the command line or from stdin: a note says that it was left out."""
+    token = keyvault.ok("token", "sign", "id-token", "--claim", "sub=alice").out.strip()
+    said = "keyvault: Bearer before the token was left out\n"
+    for verb in ("verify", "inspect"):
+        for words, stdin in (((f"Bearer {token}",), ""), (("-",), f"Authorization: Bearer {token}\n")):
+            result = keyvault("token", verb, *words, stdin=stdin)
+            assert (result.code, result.err.startswith(said), '"sub": "alice"' in result.out) == (0, True, True)
+
+
+def test_a_token_that_names_no_key(keyvault: Terminal, vault: Vault) -> None:
+    """It verifies against a set of one key that fits; the vault publishes two of a set, so nobody can choose."""
+    token = keyvault.ok("token", "sign", "id-token").out.strip()
+    jwk = keyvault.ok("key", "export", "id-token", "--active", "--private", "--format", "jwk").json
+    del jwk["kid"], jwk["use"]
+    bare = jwt.encode({"iss": SITE, "exp": int(vault.now.timestamp()) + 60}, jwt.PyJWK(jwk).key, algorithm="ES256")
+    keys = keyvault.ok("key", "export", "id-token", "--active", "--format", "jwks").json
+    for has_kid in (True, False):
+        path = vault.write("keys.jwks", json.dumps(keys))
+        assert keyvault("token", "verify", bare, path).code == 0
+        assert keyvault("token", "verify", token, path).code == (0 if has_kid else 1)
+        for key in keys["keys"]:
+            key.pop("kid", None)
+    result = keyvault("token", "verify", bare)
+    said = "token names no key (its header has no kid), and 2 keys are for alg 'ES256' in the JWK Set"
+    assert (result.code, result.error) == (1, said)
+    assert f"a verifier says: {said}" in keyvault.ok("token", "inspect", bare).out
 
 
 def test_export(keyvault: Terminal, vault: Vault) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import import_key
 from jwcrypto.jwa import JWA
@@ -19,7 +20,15 @@ from jwcrypto.jwk import JWK
 
 from keyvault.core.jwk import PublicJWK, b64u
 from keyvault.crypto.generate import PrivateJWK
-from keyvault.crypto.tokens import TOKEN_MAX, Token, TokenSigner, VerificationError, parse_token, verify_token
+from keyvault.crypto.tokens import (
+    TOKEN_MAX,
+    Token,
+    TokenSigner,
+    VerificationError,
+    parse_token,
+    strip_scheme,
+    verify_token,
+)
 from keyvault.errors import JWKError, UsageError
 from tests.crypto.keys import SIGNING, private, public
 
@@ -166,20 +175,63 @@ def test_a_token_as_large_as_it_may_be() -> None:
 
 
 def test_a_key_that_is_not_in_the_set() -> None:
-    """The kid decides; the message shows it."""
-    with pytest.raises(VerificationError, match=r"^token was signed with key '.{43}', which is not in the JWK Set$"):
+    """The kid decides; the message shows its beginning, or all of one that cannot be mistaken for a key."""
+    with pytest.raises(VerificationError, match=r"^token was signed with key '.{8}…', which is not in the JWK Set$"):
         verify(sign(jwk=private("ES256", number=1)))
+    with pytest.raises(VerificationError, match=r"^token was signed with key 'ops-2026', which is not in the JWK Set$"):
+        verify(forged(header(kid="ops-2026")))
     with pytest.raises(VerificationError, match="which is not in the JWK Set"):
         verify_token(sign(), [], now=NOW, skew=SKEW)
 
 
-@pytest.mark.parametrize("kid", [None, 7, "", "x" * 10_000, ["a"], {}])
-def test_a_token_without_a_usable_kid(kid: object) -> None:
-    """No kid, no key: nothing is tried out."""
+@pytest.mark.parametrize("kid", [None, 7, ["a"], {}])
+def test_a_kid_is_a_string(kid: object) -> None:
+    """Any other value is an error of whoever made the token (RFC 7515 section 4.1.4)."""
+    with pytest.raises(VerificationError, match=r"^token has a kid that is not a string$"):
+        verify(forged({"alg": "ES256", "kid": kid}))
+
+
+@pytest.mark.parametrize("kid", ["", "x" * 10_000])
+def test_a_kid_that_no_key_has(kid: str) -> None:
+    """A kid that is there decides, whatever it is: nothing is tried out."""
     with pytest.raises(VerificationError, match=r"^token was signed with key .{0,140}, which is not in the JWK Set$"):
         verify(forged({"alg": "ES256", "kid": kid}))
-    with pytest.raises(VerificationError, match=r"^token was signed with key None, which is not in the JWK Set$"):
-        verify(forged({"alg": "ES256"}))
+
+
+NO_KID = r"^token names no key \(its header has no kid\), and {0} for alg 'ES256' in the JWK Set$"
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ([("ES256", 0)], 1),
+        ([("ES256", 0), ("ES384", 0), ("EdDSA", 0)], 1),
+        ([("ES256", 0), ("ES256", 1)], 2),
+        ([("ES384", 0), ("EdDSA", 0)], 0),
+        ([], 0),
+    ],
+)
+def test_a_token_that_names_no_key(keys: list[tuple[str, int]], count: int) -> None:
+    """It verifies where one key fits, as at relying parties; else the message says what is missing."""
+    text, found = forged({"alg": "ES256"}), [public(private(alg, number=number)) for alg, number in keys]
+    if count == 1:
+        assert verify_token(text, found, now=NOW, skew=SKEW).claims == CLAIMS
+        return
+    with pytest.raises(VerificationError, match=NO_KID.format("2 keys are" if count else "no key is")) as caught:
+        verify_token(text, found, now=NOW, skew=SKEW)
+    assert str(caught.value.hint).startswith("have the signer set kid in the header")
+
+
+@pytest.mark.parametrize(("alg", "crv"), ASYMMETRIC)
+def test_a_token_that_names_no_key_of_any_kind(alg: str, crv: str | None) -> None:
+    """Whichever its algorithm, the one key that fits decides; a key for encryption never does."""
+    jwk = private(alg, crv)
+    bare = f"{b64u(json.dumps({'alg': alg}).encode())}.{b64u(b'{}')}.{b64u(bytes(64))}"
+    others = [msgspec.structs.replace(public(private("ES256")), use="enc", alg=alg)]
+    with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}$"):
+        verify_token(bare, [public(jwk), *others], now=NOW, skew=SKEW)
+    with pytest.raises(VerificationError, match="token names no key"):
+        verify_token(bare, others, now=NOW, skew=SKEW)
 
 
 @pytest.mark.parametrize("alg", ["none", "None", "HS256", "ES384", "RS256", "EdDSA", "", None, 7, ["ES256"], "x" * 500])
@@ -251,11 +303,57 @@ def test_a_signature_that_was_touched(alg: str, crv: str | None) -> None:
             verify(text, public(jwk))
 
 
-def test_a_signature_in_another_form() -> None:
-    """ECDSA signatures in DER are not what JWS says."""
+@pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "ES256K"])
+def test_a_signature_in_der(alg: str) -> None:
+    """As a KMS writes it: no verifier takes it, and the message says what it is and what to do."""
+    jwk = private(alg)
+    first, second, signature = sign(jwk=jwk).split(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    half = len(raw) // 2
+    der = encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+    said = "the signature does not match key .{43}: it is in DER, as a KMS or OpenSSL writes it"
+    with pytest.raises(VerificationError, match=f"^{said}; converted, it does$") as caught:
+        verify(f"{first}.{second}.{b64u(der)}", public(jwk))
+    assert caught.value.hint == (
+        f"write R and S of {half} octets each side by side, before base64url (RFC 7518 section 3.4)"
+    )
+    with pytest.raises(VerificationError, match=f"^{said}, and would not if converted$"):
+        verify(f"{first}.{second}.{b64u(bytes.fromhex('3006020101020101'))}", public(jwk))
+
+
+@pytest.mark.parametrize("der", ["30", "3006020101020101ff", "3006020180020101", "300602010102020100", "0" * 144])
+def test_a_signature_that_only_looks_like_der(der: str) -> None:
+    """What is no pair of numbers of the key's size is a signature that does not match."""
     first, second, _ = sign().split(".")
-    with pytest.raises(VerificationError, match="the signature does not match"):
-        verify(f"{first}.{second}.{b64u(bytes.fromhex('3006020101020101'))}")
+    with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}"):
+        verify(f"{first}.{second}.{b64u(bytes.fromhex(der))}")
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        ("eyJ.e30.AA", None),
+        (" eyJ.e30.AA\n", None),
+        ("Bearer eyJ.e30.AA", "Bearer"),
+        ("bearer  eyJ.e30.AA\n", "bearer"),
+        ("Authorization: Bearer eyJ.e30.AA", "Bearer"),
+        ("authorization:DPoP\teyJ.e30.AA", "DPoP"),
+    ],
+)
+def test_a_token_as_it_stands_in_a_header(text: str, scheme: str | None) -> None:
+    """The scheme of HTTP is left out, and said."""
+    assert strip_scheme(text) == ("eyJ.e30.AA", scheme)
+
+
+def test_a_scheme_needs_a_blank() -> None:
+    """A token is never shortened."""
+    assert strip_scheme("BearereyJ.e30.AA") == ("BearereyJ.e30.AA", None)
+
+
+def test_an_encrypted_token_is_called_so() -> None:
+    """Five parts are a JWE: nothing is wrong with it, but nobody can verify it."""
+    with pytest.raises(UsageError, match=r"^the token is encrypted \(a JWE of five parts\), not signed"):
+        parse_token("eyJhbGciOiJkaXIifQ..AA.AA.AA")
 
 
 # --- claims ---------------------------------------------------------------------------------------------

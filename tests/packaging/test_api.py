@@ -21,6 +21,8 @@ from keyvault.operations import keys, rotation
 from tests.site.vaults import DAY, HOUR, MINUTE, SITE, T0, Lab, MakeVault
 
 NO_WAIT = timedelta(0)
+#: The tokens are of T0, whatever the clock of the machine says.
+NO_CLOCK = {"verify_iat": False, "verify_exp": False}
 
 
 @pytest.fixture(autouse=True)
@@ -83,26 +85,27 @@ def test_where_there_is_no_vault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alg", ["RS256", "PS384", "ES256", "ES512", "EdDSA"])
 def test_token_names_its_key_and_issuer(make_vault: MakeVault, alg: str) -> None:
-    """kid, alg and typ stand in the header, iss and iat in the claims, and the JWK Set verifies it."""
+    """kid, alg and typ stand in the header, iss, iat and exp in the claims, and the JWK Set verifies it."""
     lab = make_vault(f"id-token:{alg}")
     found = opened(lab)
     token = found.signer("id-token").sign({"sub": "alice", "aud": "app"})
     header, claims = parts(token)
 
     assert header == {"alg": alg, "kid": lab.key("id-token", "active").kid, "typ": "JWT"}
-    assert claims == {"iss": SITE, "iat": int(T0.timestamp()), "sub": "alice", "aud": "app"}
+    issued = int(T0.timestamp())
+    assert claims == {"iss": SITE, "iat": issued, "exp": issued + 600, "sub": "alice", "aud": "app"}
     key = next(jwk for jwk in jwt.PyJWKSet.from_dict(found.jwks()).keys if jwk.key_id == header["kid"])
-    accepted = jwt.decode(token, key, algorithms=[alg], audience="app", issuer=SITE, options={"verify_iat": False})
+    accepted = jwt.decode(token, key, algorithms=[alg], audience="app", issuer=SITE, options=NO_CLOCK)
     assert accepted == claims
 
 
 def test_claims_of_the_caller_win(vault: Lab) -> None:
-    """A program that sets iss or iat itself gets what it set, and its own typ."""
-    token = opened(vault).signer("id-token").sign({"iss": "https://else.example", "iat": 7}, typ="at+jwt")
+    """A program that sets iss, iat or exp itself gets what it set, and its own typ."""
+    token = opened(vault).signer("id-token").sign({"iss": "https://else.example", "iat": 7, "exp": 8}, typ="at+jwt")
     header, claims = parts(token)
 
     assert header["typ"] == "at+jwt"
-    assert claims == {"iss": "https://else.example", "iat": 7}
+    assert claims == {"iss": "https://else.example", "iat": 7, "exp": 8}
 
 
 def test_issuer_is_that_of_the_set(vault: Lab) -> None:
@@ -260,7 +263,7 @@ def test_threads_may_share_a_signer(vault: Lab) -> None:
     known = {jwk.key_id: jwk for jwk in jwt.PyJWKSet.from_dict(opened(vault).jwks()).keys}
     assert len(tokens) == 80
     for token in tokens:
-        jwt.decode(token, known[str(parts(token)[0]["kid"])], algorithms=["ES256"], options={"verify_iat": False})
+        jwt.decode(token, known[str(parts(token)[0]["kid"])], algorithms=["ES256"], options=NO_CLOCK)
 
 
 # --- reading --------------------------------------------------------------------------------------------

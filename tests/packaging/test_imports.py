@@ -19,16 +19,17 @@ PACKAGE = Path(__file__).parent.parent.parent / "keyvault"
 ALLOWED = {
     "errors": set(),
     "flush": set(),
+    "logs": set(),
     "progress": set(),
     "spread": {"errors"},
     "core": {"errors", "core"},
     "config": {"errors", "core"},
     "crypto": {"errors", "core", "crypto"},
-    "repo": {"errors", "core", "config", "flush", "progress", "repo"},
+    "repo": {"errors", "core", "config", "flush", "logs", "progress", "repo"},
     "site": {"errors", "core", "spread", "site"},
     "publish": {"errors", "core", "flush", "progress", "publish"},
     "operations": {"errors", "core", "config", "flush", "progress", "crypto", "repo", "site", "publish", "operations"},
-    "api": {"errors", "core", "crypto", "operations"},
+    "api": {"errors", "core", "crypto", "logs", "operations"},
 }
 ALLOWED["cli"] = {*ALLOWED, "cli"}
 ALLOWED["__init__"] = {"errors", "api"}
@@ -138,7 +139,7 @@ def loaded_by(*arguments: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])
 def test_help_loads_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Help comes at once."""
-    assert not loaded_by(*arguments, folder=tmp_path) & {*HEAVY, "msgspec"}
+    assert not loaded_by(*arguments, folder=tmp_path) & {*HEAVY, "msgspec", "logging"}
 
 
 def test_status_loads_nothing_heavy(demo: DemoLab) -> None:

@@ -28,11 +28,11 @@ from keyvault.core.text import printable
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations import check as module
 from keyvault.operations import rotation
-from keyvault.operations.check import Checked, check
-from keyvault.operations.publish import publish
+from keyvault.operations.check import Checked
 from tests.docs.pages import first_column, read, sections
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.publish.servers import free_port, wait_for
+from tests.revisions import check, publish
 from tests.site.vaults import EC_SETS, T0, Lab, MakeVault, new_lab
 
 JWKS = "/.well-known/jwks.json"

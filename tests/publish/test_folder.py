@@ -15,6 +15,7 @@ from keyvault.operations import rotation
 from keyvault.operations import site as operations
 from keyvault.publish import folder as module
 from keyvault.publish.folder import MARKERS, Written, write_site
+from tests import revisions
 from tests.site.vaults import Lab, new_lab
 
 MARKED = dict.fromkeys(MARKERS, b"")
@@ -256,7 +257,7 @@ def test_vault_is_never_written_over(vault: Lab, marked: bool) -> None:
 
     for output in (vault.folder, vault.folder / "public" / "..", vault.folder.parent, Path("/")):
         with pytest.raises(UsageError, match="holds the vault itself: a site is not written over it") as caught:
-            operations.render(vault.context(), output)
+            revisions.render(vault.context(), output)
         assert caught.value.hint == "render -o public"
     assert (vault.git("status", "--porcelain"), vault.head) == before
     assert vault.state.sets
@@ -269,7 +270,7 @@ def test_vault_is_not_written_over_through_a_link(vault: Lab) -> None:
     link.symlink_to(vault.folder.parent)
 
     with pytest.raises(UsageError, match="holds the vault itself"):
-        operations.render(vault.context(), link / "vault")
+        revisions.render(vault.context(), link / "vault")
     assert (vault.folder / "keyvault.toml").is_file()
 
 
@@ -279,8 +280,8 @@ def test_vault_in_a_subfolder_is_never_written_over(vault: Lab) -> None:
     for folder in (lab.folder, lab.folder.parent, vault.folder):
         mark(folder)
         with pytest.raises(UsageError, match="holds the vault itself"):
-            operations.render(lab.context(), folder)
-    operations.render(lab.context(), vault.folder / "public")
+            revisions.render(lab.context(), folder)
+    revisions.render(lab.context(), vault.folder / "public")
 
 
 def test_bare_repository_is_never_written_over(vault: Lab) -> None:
@@ -290,7 +291,7 @@ def test_bare_repository_is_never_written_over(vault: Lab) -> None:
     mark(bare)
 
     with pytest.raises(UsageError, match="holds the vault itself"):
-        operations.render(Lab(bare, vault.environ).context(), bare)
+        revisions.render(Lab(bare, vault.environ).context(), bare)
     assert (bare / "HEAD").is_file()
 
 
@@ -298,7 +299,7 @@ def test_bare_repository_is_never_written_over(vault: Lab) -> None:
 def test_folders_of_the_vault_are_refused(vault: Lab, folder: str) -> None:
     """What git or the vault needs inside is no output either."""
     with pytest.raises(UsageError, match="holds files that are not a rendered site"):
-        operations.render(vault.context(), vault.folder / folder)
+        revisions.render(vault.context(), vault.folder / folder)
     assert vault.git("fsck", "--no-dangling") == ""
     assert vault.git("status", "--porcelain") == ""
 
@@ -353,9 +354,8 @@ def test_a_system_without_an_exchange_gets_two_renames(output: Path, monkeypatch
 
 def test_rendering_a_vault_reports_what_it_wrote(vault: Lab) -> None:
     """The count that is printed is the number of files in the folder."""
-    commit, written = operations.render(vault.context(), vault.folder / "public")
+    written = revisions.render(vault.context(), vault.folder / "public")
 
-    assert commit == vault.head
     assert tree(vault.folder / "public") == vault.site()
     assert written.files == written.changed == len(vault.site())
     assert vault.git("status", "--porcelain") == "", "public/ is ignored by git"
@@ -369,9 +369,9 @@ def stats(folder: Path) -> dict[str, tuple[int, int]]:
 def test_same_commit_twice_touches_no_file(vault: Lab) -> None:
     """Rendering what is there already writes nothing: no file, no folder, no time of change."""
     output = vault.folder / "public"
-    operations.render(vault.context(), output)
+    revisions.render(vault.context(), output)
     before = stats(output)
-    _state, written = operations.render(vault.context(), output)
+    written = revisions.render(vault.context(), output)
 
     assert stats(output) == before
     assert written == Written(len(vault.site()), changed=0)
@@ -380,11 +380,11 @@ def test_same_commit_twice_touches_no_file(vault: Lab) -> None:
 def test_a_rotation_changes_only_what_shows_its_set(vault: Lab) -> None:
     """What shows other sets keeps its file, with its times: whoever copies the site on by time copies little."""
     output = vault.folder / "public"
-    operations.render(vault.context(), output)
+    revisions.render(vault.context(), output)
     before = stats(output)
     others = [key.kid for key in vault.state.sets["access-token"].keys]
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
-    _, written = operations.render(vault.context(), output)
+    written = revisions.render(vault.context(), output)
     after = stats(output)
 
     kept = {"sets/access-token/index.html", "404.html", *(f"keys/{kid}/index.html" for kid in others)}
@@ -412,7 +412,7 @@ def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.Monke
     told: list[tuple[str, int, int]] = []
     context = vault.context()
     context.progress = lambda label, done, total: told.append((label, done, total))
-    operations.render(context, vault.folder / "public")
+    revisions.render(context, vault.folder / "public")
 
     rendering = [(done, total) for label, done, total in told if label == "rendering"]
     assert [done for done, _ in rendering] == [100, 200]

@@ -12,9 +12,10 @@ import pytest
 from keyvault.errors import ConflictError, GateError, KeyVaultError, PublishError, UsageError
 from keyvault.operations import publish as module
 from keyvault.operations import rotation
-from keyvault.operations.publish import live_commit, publish
+from keyvault.operations.publish import live_commit
 from keyvault.repo.remote import Remote
 from tests.publish.test_folder import tree
+from tests.revisions import publish
 from tests.site.vaults import Lab
 
 BRANCH = "branch:gh-pages"

@@ -15,10 +15,11 @@ import pytest
 
 from keyvault.errors import ConflictError, GateError, PublishError, UsageError
 from keyvault.operations import rotation
-from keyvault.operations.publish import Published, publish
+from keyvault.operations.publish import Published
 from keyvault.publish.stores import ObjectStore
 from keyvault.site.headers import headers
 from tests.publish.servers import BUCKET, SERVERS, Store, cutting
+from tests.revisions import publish
 from tests.site.vaults import Lab, MakeVault
 from tests.vaults import CLOCKED, PROJECT
 

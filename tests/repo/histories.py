@@ -17,9 +17,9 @@ from keyvault.crypto.envelope import Sealer
 from keyvault.crypto.generate import generate
 from keyvault.crypto.identities import new_identity, recipient_of
 from keyvault.operations import keys, people, rotation
-from keyvault.operations.audit import audit as audit_vault
 from keyvault.operations.context import Context
 from keyvault.repo.audit import Audit
+from tests.revisions import audit as audit_vault
 from tests.vaults import DAY, HOUR, MINUTE, SITE, Vault, make_vault, run_git
 
 URL = f"{SITE}/.well-known/jwks.json"

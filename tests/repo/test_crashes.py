@@ -23,10 +23,10 @@ from pathlib import Path
 import pytest
 
 from keyvault.core.exposure import find_private
-from keyvault.operations import audit
 from tests.ci.forked import command
 from tests.native import build
 from tests.repo.test_recovery import leftovers
+from tests.revisions import audit
 from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
 
 SOURCE = Path(__file__).with_name("failing.c")
@@ -204,7 +204,7 @@ class Sweep:
         assert self.commits(vault) == self.base + self.case.commits, where
         assert self.output(vault) == self.sites[1], where
         assert (vault.status, leftovers(vault)) == ([], []), where
-        assert audit.audit(vault.context()).errors == (), where
+        assert audit(vault.context()).errors == (), where
         for key_set in vault.state().sets.values():
             assert key_set.active is not None
             assert key_set.next is not None

@@ -21,10 +21,9 @@ import pytest
 
 from keyvault.core.planning import outlook
 from keyvault.errors import GitError, KeyVaultError
-from keyvault.operations import audit, guard, people, rotation, site
-from keyvault.operations.difference import difference
-from keyvault.operations.publish import publish
+from keyvault.operations import guard, people, rotation
 from keyvault.operations.reports import status_report
+from tests.revisions import audit, difference, publish, render
 from tests.vaults import DAY, HOUR, Vault, copy_vault, run_git, tree
 
 HOOKS = [
@@ -381,10 +380,10 @@ def look_around(vault: Vault) -> list[str]:
     attempt("status", lambda: status_report(vault.state(), vault.now, grace=DAY))
     attempt("uncommitted", lambda: vault.repository.uncommitted_config(vault.head))
     attempt("plan", lambda: outlook(vault.state(), vault.now, until=vault.now + 400 * DAY))
-    attempt("render", lambda: site.render(vault.context(), vault.folder / "public"))
-    attempt("render --worktree", lambda: site.render(vault.context(), vault.folder / "public", worktree=True))
+    attempt("render", lambda: render(vault.context(), vault.folder / "public"))
+    attempt("render --worktree", lambda: render(vault.context(), vault.folder / "public", worktree=True))
     attempt("recipient check", lambda: people.check_recipients(vault.context()))
-    attempt("audit", lambda: audit.audit(vault.context()))
+    attempt("audit", lambda: audit(vault.context()))
     attempt("diff", lambda: difference(vault.context(), "HEAD~1"))
     attempt("guard --commits", lambda: guard.guard_commits(vault.folder, vault.environ, ["HEAD"]))
     attempt("guard", lambda: guard.guard_staged(vault.folder, vault.environ))

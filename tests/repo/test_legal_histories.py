@@ -23,12 +23,12 @@ from keyvault.core.keys import Key, KeySet
 from keyvault.core.planning import Amend, Create, Plan
 from keyvault.core.policy import SitePolicy
 from keyvault.operations import keys, rotation
-from keyvault.operations.audit import audit as check_audit
 from keyvault.repo.audit import Audit, audit
 from keyvault.repo.git import Git
 from tests.core.build import HOUR, SECOND
 from tests.core.mutants import MUTANTS, counts_from_the_commit
 from tests.repo.stories import Story, export
+from tests.revisions import audit as check_audit
 from tests.vaults import Vault, run_git
 
 

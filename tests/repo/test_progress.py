@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from keyvault.operations import rotation
-from keyvault.operations.audit import audit
 from keyvault.operations.context import Context
-from keyvault.operations.site import render
 from keyvault.progress import told
 from keyvault.repo import audit as audit_module
+from tests.revisions import audit, render
 from tests.vaults import Vault
 
 Told = list[tuple[str, int, int]]

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from keyvault.errors import ConflictError, GitError
-from keyvault.operations import audit, rotation
+from keyvault.operations import rotation
 from keyvault.operations.changes import Outcome
 from keyvault.repo.remote import Remote
+from tests.revisions import audit
 from tests.vaults import DAY, Vault, make_vault, run_git, tree
 
 PERIOD = 90 * DAY
@@ -100,7 +101,7 @@ def race(top: Path, tries: Tries, *, clones: int, rounds: int, forced: int) -> N
         events = Counter(event.event for key in state.sets[name].keys for event in key.events)
         assert events["activated"] == 1 + rounds * (1 + forced)
         assert events["created"] == 1 + events["activated"]
-    assert audit.audit(people[0].context()).errors == ()
+    assert audit(people[0].context()).errors == ()
     assert max(tries.counts) <= 15, Counter(tries.counts)
 
 
@@ -156,7 +157,7 @@ def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
     assert sorted(history[:-1]) == sorted(map(str, made))
     assert set(seen) <= set(history)
     assert vault.status == []
-    assert audit.audit(vault.context()).errors == ()
+    assert audit(vault.context()).errors == ()
     for site in vault.top.glob("reader-*/site-*"):
         commit = json.loads((site / "history.json").read_bytes())["commit"]
         again = vault.top / "again" / commit
@@ -236,7 +237,7 @@ def test_the_remote_was_rewritten(vault: Vault, related: bool) -> None:
     assert (vault.head, vault.files(), vault.status) == (before[0], before[1], [])
     # Whoever takes the other history over learns from a pin that it is another one.
     vault.git("reset", "--quiet", "--hard", "origin/main")
-    assert "pin-missing" in {one.code for one in audit.audit(vault.context(), pin=before[0]).errors}
+    assert "pin-missing" in {one.code for one in audit(vault.context(), pin=before[0]).errors}
 
 
 def test_the_remote_is_rewritten_during_the_push(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:

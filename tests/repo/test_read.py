@@ -14,17 +14,18 @@ from msgspec.structs import replace
 from keyvault.core.keys import Envelope, Seal, seal_of, sealed_to
 from keyvault.crypto.envelope import envelope_of
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, UsageError
-from keyvault.operations import rotation, setup, site
+from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context
 from keyvault.repo.git import Git
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository, find_vault
+from tests import revisions
 from tests.vaults import DAY, T0, Vault, make_vault, run_git, tree
 
 
 def rendered(vault: Vault, revision: str = "HEAD") -> dict[str, bytes]:
     """Return the site of a vault, path by path."""
-    _state, files = site.site_files(vault.context(), revision=revision)
+    _state, files = revisions.site_files(vault.context(), revision=revision)
     return dict(files)
 
 
@@ -106,7 +107,11 @@ def test_no_commits_yet(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / "keyvault.toml").write_text("format = 1\n")
     context = Context.find(tmp_path, T0, environ)
 
-    for command in (context.state, lambda: rotation.rotate_due(context), lambda: site.render(context, tmp_path / "x")):
+    for command in (
+        context.state,
+        lambda: rotation.rotate_due(context),
+        lambda: revisions.render(context, tmp_path / "x"),
+    ):
         with pytest.raises(GitError) as caught:
             command()
         assert caught.value.message == "this repository has no commits yet"

@@ -15,11 +15,11 @@ from keyvault.core.algorithms import key_spec
 from keyvault.core.keys import Key
 from keyvault.errors import RenderError
 from keyvault.operations import again, keys, rotation
-from keyvault.operations import site as operations
 from keyvault.publish.folder import Written
 from keyvault.publish.stamp import Stamp
 from keyvault.site import build as building
 from keyvault.site import pages
+from tests import revisions
 from tests.site.vaults import SITE, Lab, MakeVault
 
 
@@ -52,7 +52,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def render(lab: Lab, folder: str = "public") -> Written:
-    return operations.render(lab.context(), lab.folder / folder)[1]
+    return revisions.render(lab.context(), lab.folder / folder)
 
 
 def check(lab: Lab) -> None:

@@ -9,6 +9,7 @@ import pytest
 from keyvault.errors import RecordError, RenderError
 from keyvault.operations.site import default_templates
 from keyvault.site.pages import Templates
+from tests import revisions
 from tests.site.vaults import Lab
 
 
@@ -276,7 +277,6 @@ def test_safe_filter_is_the_only_way_to_markup(vault: Lab) -> None:
 
 def test_hostile_tree_with_dot_dot_is_never_written_outside(vault: Lab) -> None:
     """A commit whose tree climbs out of the templates with ``..`` is refused, and no file appears elsewhere."""
-    from keyvault.operations import site as operations
 
     blob = vault.git("hash-object", "-w", "--stdin", stdin=b"climbed out")
     tree = f"100644 blob {blob}\tescaped.txt\n".encode()
@@ -289,6 +289,6 @@ def test_hostile_tree_with_dot_dot_is_never_written_outside(vault: Lab) -> None:
     output = vault.folder.parent / "out" / "site"
 
     with pytest.raises((RenderError, RecordError)):
-        operations.render(vault.context(), output)
+        revisions.render(vault.context(), output)
     assert not list(vault.folder.parent.rglob("escaped.txt"))
     assert not output.exists()

@@ -17,10 +17,10 @@ from keyvault.crypto.generate import generate
 from keyvault.crypto.pairs import private_pem
 from keyvault.errors import LeakError
 from keyvault.operations import keys, rotation
-from keyvault.operations import site as operations
 from keyvault.site import build as build_module
 from keyvault.site import documents, pages
 from keyvault.site.walls import inspect
+from tests import revisions
 from tests.site.vaults import Lab
 
 PRIVATE = {
@@ -242,14 +242,14 @@ def test_leak_of_the_first_wall_is_stopped(
 ) -> None:
     """A bug that puts a private half into the site ends in an error; the site on disk is the old one, whole."""
     output = vault.folder / "public"
-    operations.render(vault.context(), output)
+    revisions.render(vault.context(), output)
     before = tree(output)
     (private,) = keys.open_keys(vault.context(), [vault.key("id-token", "active")])
     vault.commit({"site_template/assets/new.css": "/* a change that is not to arrive */"})
     leak(vault, monkeypatch, private["d"])
 
     with pytest.raises(LeakError, match="nothing was written"):
-        operations.render(vault.context(), output)
+        revisions.render(vault.context(), output)
 
     assert tree(output) == before
     assert [path.name for path in vault.folder.iterdir() if "keyvault-" in path.name] == []

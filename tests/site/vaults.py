@@ -25,11 +25,11 @@ from keyvault.core.keys import Key, VaultState
 from keyvault.core.planning import Seen
 from keyvault.errors import LiveError
 from keyvault.operations import rotation, setup
-from keyvault.operations import site as site_operations
 from keyvault.operations.context import Context
 from keyvault.operations.demo import make_demo
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository
+from tests import revisions
 from tests.platforms import needed_variables
 
 MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (60, 3_600, 86_400))
@@ -103,7 +103,7 @@ class Lab:
 
     def site(self, revision: str = "HEAD", *, worktree: bool = False) -> dict[str, bytes]:
         """Return the rendered site by path."""
-        _, files = site_operations.site_files(self.context(), revision=revision, worktree=worktree)
+        _, files = revisions.site_files(self.context(), revision=revision, worktree=worktree)
         return dict(files)
 
     def kids(self, path: str = ".well-known/jwks.json") -> list[str]:

@@ -1,0 +1,62 @@
+"""
+Complete and check the claims of a token before it is signed.
+
+Signs nothing. What a verifier asks of a token that it got is in ``crypto/tokens``.
+
+Sources: RFC 7519 section 4.1 (registered claims), docs/lifecycle.md (why no token may outlive its key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from keyvault.core.policy import SetPolicy
+from keyvault.core.text import DURATION_MAX, format_duration
+from keyvault.errors import UsageError
+
+#: How long a token lives where nobody says how long.
+LIFETIME = timedelta(minutes=10)
+
+INSTANTS = ("exp", "nbf", "iat")
+
+
+def is_instant(value: object) -> bool:
+    """Whether *value* is a NumericDate that a clock can show."""
+    # JSON has integers that no float can hold.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+
+
+def complete_claims(
+    claims: Mapping[str, Any], policy: SetPolicy, now: datetime, *, ttl: timedelta | None = None
+) -> dict[str, Any]:
+    """
+    Return *claims* with ``iss``, ``iat`` and ``exp`` filled in where they are missing.
+
+    Args:
+        claims: The claims of a token that is to be signed at *now*.
+        policy: The policy of the set that signs it.
+        now: The instant of the signature.
+        ttl: How long a token without ``exp`` lives; None for `LIFETIME`, or ``token_lifetime`` where that is shorter.
+
+    Raises:
+        UsageError: If an instant is not a number of seconds, or the token would live longer than ``token_lifetime``,
+            which is how long its key is sure to be published.
+    """
+    issued = int(now.timestamp())
+    lifetime = min(LIFETIME, policy.token_lifetime) if ttl is None else ttl
+    full = {"iss": policy.issuer, "iat": issued, "exp": issued + int(lifetime.total_seconds()), **claims}
+    for name in INSTANTS:
+        if name in full and not is_instant(full[name]):
+            raise UsageError(f"claim {name} is not a number of seconds since 1970")
+    ahead = full["exp"] - issued
+    if ahead > policy.token_lifetime.total_seconds():
+        bounded = timedelta(seconds=min(ahead, DURATION_MAX.total_seconds()))
+        more = "more than " if ahead > DURATION_MAX.total_seconds() else ""
+        raise UsageError(
+            f"the token would live for {more}{format_duration(bounded)}, token_lifetime is "
+            f"{format_duration(policy.token_lifetime)}: its key may be withdrawn before it expires",
+            hint="an earlier exp, or raise token_lifetime in keyvault.toml first",
+        )
+    return full

@@ -1,0 +1,377 @@
+"""A signer in a service: tokens that do not outlive their key, vaults that cannot be read, threads, and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from keyvault import GitError, KeyVaultError, Signer, UsageError, Vault, api
+from keyvault.core.claims import complete_claims
+from keyvault.core.events import Event
+from keyvault.operations import keys, rotation
+from keyvault.operations.tokens import sign
+from keyvault.repo.records import encode_key
+from tests.cli.canaries import JWK, search, secrets_of, watch
+from tests.site.vaults import DAY, HOUR, MINUTE, SITE, T0, Lab
+from tests.vaults import SECOND
+
+NO_WAIT = timedelta(0)
+STAMP = int(T0.timestamp())
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Set the clock of the library to the instant at which vaults begin; gives a function that sets it."""
+
+    def set_clock(instant: datetime) -> None:
+        monkeypatch.setattr(api, "_now", lambda: instant)
+
+    set_clock(T0)
+    return set_clock
+
+
+def signer_of(lab: Lab, name: str = "id-token") -> Signer:
+    return Vault.open(lab.folder, environ=lab.environ).signer(name, refresh=NO_WAIT)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+# --- claims ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lifetime", "lives"), [("9m", 540), ("10m", 600), ("1h", 600), ("30s", 30)])
+def test_a_token_without_exp_gets_one(vault: Lab, lifetime: str, lives: int) -> None:
+    """Ten minutes, or token_lifetime where that is shorter; from the library and from the command alike."""
+    vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\ntoken_lifetime = "{lifetime}"\n')
+
+    assert claims_of(signer_of(vault).sign({})) == {"iss": SITE, "iat": STAMP, "exp": STAMP + lives}
+    token, _ = sign(vault.context(), "id-token", {"jti": "7"})
+    assert claims_of(token) == {"iss": SITE, "iat": STAMP, "exp": STAMP + lives, "jti": "7"}
+
+
+FAR = "the token would live for {0}, token_lifetime is 1h: its key may be withdrawn before it expires"
+NUMBER = "claim {0} is not a number of seconds since 1970"
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"exp": STAMP + 3599}, None),
+        ({"exp": STAMP + 3600}, None),
+        ({"exp": STAMP + 3600.0}, None),
+        ({"exp": STAMP + 3601}, FAR.format("1h1s")),
+        ({"exp": STAMP + 7200}, FAR.format("2h")),
+        ({"exp": STAMP + 10 * 365 * 86_400}, FAR.format("3650d")),
+        ({"exp": STAMP + 2**52}, FAR.format("more than 36525d")),
+        ({"exp": STAMP - 1}, None),
+        ({"exp": 0, "iat": 0}, None),
+        ({"iat": STAMP - 86_400}, None),
+        *(({name: value}, NUMBER.format(name)) for name in ("exp", "nbf", "iat") for value in ("1", None, True, [])),
+        ({"exp": 2**53}, NUMBER.format("exp")),
+        ({"exp": float("inf")}, NUMBER.format("exp")),
+        ({"exp": float("nan")}, NUMBER.format("exp")),
+    ],
+    ids=str,
+)
+def test_no_token_outlives_its_key(vault: Lab, claims: dict[str, Any], message: str | None) -> None:
+    """What the command refuses the library refuses in the same words, and both name both figures."""
+    makers: tuple[Callable[[], str], ...] = (
+        lambda: signer_of(vault).sign(claims),
+        lambda: sign(vault.context(), "id-token", claims)[0],
+    )
+    for make in makers:
+        if message is None:
+            assert claims_of(make()).items() >= claims.items()
+        else:
+            with pytest.raises(UsageError) as caught:
+                make()
+            assert caught.value.message == message
+
+
+def test_a_ttl_is_bounded_alike(vault: Lab) -> None:
+    """The option of the command is another way to say exp."""
+    context = vault.context()
+    for ttl in (HOUR - SECOND, HOUR):
+        token, _ = sign(context, "id-token", {}, ttl=ttl)
+        assert claims_of(token)["exp"] == STAMP + ttl.total_seconds()
+    with pytest.raises(UsageError, match="the token would live for 1h1s, token_lifetime is 1h"):
+        sign(context, "id-token", {}, ttl=HOUR + SECOND)
+
+
+def test_completing_changes_nothing_that_is_there(vault: Lab) -> None:
+    """The mapping of the caller stays as it is, and its claims win."""
+    policy, given = vault.state.sets["id-token"].policy, {"iss": "https://else.example", "iat": 7, "exp": STAMP}
+    assert complete_claims(given, policy, T0) == given
+    assert complete_claims({"sub": "a"}, policy, T0) == {"iss": SITE, "iat": STAMP, "exp": STAMP + 600, "sub": "a"}
+
+
+# --- a vault that cannot be read ------------------------------------------------------------------------
+
+
+def unsound_record(lab: Lab) -> None:
+    """Commit the record of another set with blanks that its canonical form does not have."""
+    key = lab.key("access-token", "next")
+    lab.commit({key.path: encode_key(key).replace(b"\n", b"\n ")})
+
+
+def two_active(lab: Lab) -> None:
+    """Commit a record that makes a second key of another set active."""
+    key = lab.key("access-token", "next")
+    lab.commit_key(key.with_events(Event("published", T0, url=f"{SITE}/x"), Event("activated", T0)))
+
+
+UNREADABLE: dict[str, tuple[Callable[[Lab], object], str]] = {
+    "a typo in another set's table": (
+        lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-token]\ntoken_liftime = '1h'\n"),
+        "token_liftime",
+    ),
+    "a value that cannot be": (
+        lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-token]\ncryptoperiod = '1m'\n"),
+        "cryptoperiod",
+    ),
+    "no TOML": (lambda lab: lab.append_policy("\n[sets.access-token\n"), "keyvault.toml is not TOML"),
+    "a record that is not canonical": (unsound_record, "keys.enc/access-token/"),
+    "a file that does not belong there": (
+        lambda lab: lab.commit({"keys.enc/notes.txt": "hello\n"}),
+        "'keys.enc/notes.txt' does not belong in a vault",
+    ),
+    "a list of recipients that is none": (
+        lambda lab: lab.commit({"keys.enc/recipients.json": "{}\n"}),
+        "recipients.json",
+    ),
+    "live keys without a table": (
+        lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-tokens]\n"),
+        "set 'access-token' has live keys but no table",
+    ),
+    "no vault": (lambda lab: lab.commit({"keyvault.toml": None}), "has no keyvault.toml"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_others_break_does_not_stop_a_signer(
+    vault: Lab, clock: Callable[[datetime], None], caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    """
+    The last good key goes on signing until signer_lag is over since the commit that cannot be read; the log says so,
+    once. Then an error says why. When the vault is mended, the signer follows it again.
+    """
+    damage, why = UNREADABLE[case]
+    signer, good = signer_of(vault), vault.head
+    old = signer.kid
+    vault.wait(MINUTE)
+    clock(vault.now)
+    assert signer.kid == old
+    damage(vault)
+
+    for late in (NO_WAIT, MINUTE, HOUR - SECOND, HOUR):
+        clock(vault.now + late)
+        assert signer.kid == old
+        assert claims_of(signer.sign({}))["iss"] == SITE
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert (
+        f"set id-token: the vault cannot be read, key {old} goes on signing until 2026-11-23 18:01Z: " in record.message
+    )
+    assert why in record.message
+
+    clock(vault.now + HOUR + SECOND)
+    for _ in range(2):
+        with pytest.raises(KeyVaultError, match="longer than the signer_lag 1h of id-token") as caught:
+            signer.sign({})
+        assert "the vault cannot be read since 2026-11-23 17:01Z" in caught.value.message
+        assert why in caught.value.message
+
+    vault.git("revert", "--no-edit", f"{good}..HEAD")
+    caplog.set_level(logging.INFO)
+    assert signer.kid == old
+    assert "set id-token: the vault can be read again" in caplog.messages
+
+
+def test_a_rotation_behind_the_damage_is_found_when_it_is_mended(vault: Lab) -> None:
+    """Nothing that happened meanwhile is lost."""
+    signer = signer_of(vault)
+    vault.mature()
+    vault.append_policy("\n[sets.access-token\n")
+    old = signer.kid
+    vault.git("revert", "--no-edit", "HEAD")
+    rotation.rotate(vault.context(), ["id-token"])
+    assert signer.kid == vault.key("id-token", "active").kid != old
+
+
+def test_a_repository_that_is_away(vault: Lab, clock: Callable[[datetime], None]) -> None:
+    """Without git to ask, signer_lag counts from when the vault was last seen."""
+    signer = signer_of(vault)
+    old, folder = signer.kid, vault.folder / ".git"
+    clock(T0 + MINUTE)
+    assert signer.kid == old
+    folder.rename(vault.folder / "away")
+
+    clock(T0 + MINUTE + HOUR)
+    assert signer.kid == old
+    clock(T0 + MINUTE + HOUR + SECOND)
+    with pytest.raises(KeyVaultError, match=r"since 2026-11-23 17:01Z, which is longer than the signer_lag 1h"):
+        signer.sign({})
+    (vault.folder / "away").rename(folder)
+    assert signer.kid == old
+
+
+def test_the_date_of_a_commit_does_not_stretch_signer_lag(vault: Lab, clock: Callable[[datetime], None]) -> None:
+    """A commit that says that it is of tomorrow, or of last year, counts from when it was seen, or was not there yet."""
+    for date in (T0 + DAY, T0 - 365 * DAY):
+        signer, before = signer_of(vault), vault.head
+        vault.now = date
+        vault.append_policy("\n[sets.access-token\n")
+        clock(T0)
+        assert signer.kid
+        clock(T0 + HOUR)
+        assert signer.kid
+        clock(T0 + HOUR + SECOND)
+        with pytest.raises(KeyVaultError, match="since 2026-11-23 17:00Z"):
+            signer.sign({})
+        vault.git("reset", "--quiet", "--hard", before)
+        clock(T0)
+
+
+def test_what_is_said_of_the_set_itself_counts_at_once(vault: Lab) -> None:
+    """A set that was taken out of service signs nothing more: that is no vault that cannot be read."""
+    signer = signer_of(vault)
+    assert signer.kid
+    keys.remove_set(vault.context(), "id-token", forced="leaked")
+    with pytest.raises(KeyVaultError, match=r"no set 'id-token'|set id-token has no active key"):
+        signer.sign({})
+
+
+# --- threads --------------------------------------------------------------------------------------------
+
+
+def test_key_and_issuer_change_together(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread opens the key of a new issuer, others sign with the old key in the old issuer's name."""
+    signer = signer_of(vault)
+    old = signer.kid
+    vault.rotate("id-token")
+    vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\nissuer = "{SITE}/new"\n')
+    begun, go_on = threading.Event(), threading.Event()
+    original = keys.open_key
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return original(*arguments)
+
+    monkeypatch.setattr(keys, "open_key", slow)
+    made: list[str] = []
+    thread = threading.Thread(target=lambda: made.append(signer.sign({})))
+    thread.start()
+    assert begun.wait(30)
+    signer._refresh = 3600.0  # the others do not look again
+    meanwhile = signer.sign({})
+    go_on.set()
+    thread.join()
+
+    found = [(jwt.get_unverified_header(token)["kid"], claims_of(token)["iss"]) for token in (meanwhile, *made)]
+    assert found == [(old, SITE), (vault.key("id-token", "active").kid, f"{SITE}/new")]
+
+
+def test_threads_see_whole_commits(vault: Lab) -> None:
+    """Of tokens that eight threads sign while the issuer changes and then the key, each is of one commit."""
+    signer = signer_of(vault)
+    old = signer.kid
+    vault.mature()
+    tokens: list[str] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            tokens.extend(signer.sign({}) for _ in range(10))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\nissuer = "{SITE}/new"\n')
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert len(tokens) == 80
+    found = {(jwt.get_unverified_header(token)["kid"], claims_of(token)["iss"]) for token in tokens}
+    assert found <= {(old, SITE), (old, f"{SITE}/new"), (vault.key("id-token", "active").kid, f"{SITE}/new")}
+
+
+# --- the log --------------------------------------------------------------------------------------------
+
+
+def test_a_service_hears_what_the_library_does(
+    vault: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that begin to sign, fetches and pushes, commits, and reads that fail; by kid, set, commit and remote."""
+    made: list[JWK] = []
+    watch(made.append, monkeypatch.setattr)
+    caplog.set_level(logging.DEBUG)
+    bare = vault.folder.parent / "origin.git"
+    vault.git("init", "--quiet", "--bare", str(bare))
+    vault.git("remote", "add", "origin", str(bare))
+    vault.git("push", "--quiet", "--set-upstream", "origin", "HEAD")
+    signer = signer_of(vault)
+    first = vault.key("id-token", "active").kid
+    assert f"set id-token signs with key {first}, as of commit {vault.head}" in caplog.messages
+    vault.mature()
+    rotation.rotate(vault.context(), ["id-token"], push=True)
+    signer.sign({"sub": "alice", "secret": "a claim that is nobody's business"})
+    second = vault.key("id-token", "active").kid
+    branch = vault.git("symbolic-ref", "--short", "HEAD")
+
+    assert f"set id-token signs with key {second}, as of commit {vault.head}" in caplog.messages
+    assert f"pushed commit {vault.head} to origin/{branch}" in caplog.messages
+    assert any(message.startswith(f"fetched origin/{branch}: commit ") for message in caplog.messages)
+    vault.append_policy("\n[sets.access-token\n")
+    signer.sign({})
+    assert {record.name for record in caplog.records if record.name.startswith("keyvault")} == {
+        "keyvault.api",
+        "keyvault.repo.remote",
+        "keyvault.repo.sync",
+    }
+    (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
+    secrets = secrets_of([*made, json.loads(identity.read_text())])
+    assert made
+    assert search(secrets, {message: message.encode() for message in caplog.messages}) == []
+    assert not any("nobody's business" in message or "eyJ" in message for message in caplog.messages)
+
+
+def test_the_library_is_quiet_by_default(vault: Lab) -> None:
+    """A program that configures no logging sees nothing on stderr, warnings neither."""
+    program = (
+        "import sys\nfrom datetime import timedelta\nfrom pathlib import Path\nfrom keyvault import Vault\n"
+        "signer = Vault.open('.').signer('id-token', refresh=timedelta(0))\n"
+        "signer._context.repository.head = lambda: (_ for _ in ()).throw(OSError(5, 'broken'))\n"
+        "print(signer.sign({})[:3])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=vault.folder,
+        env={**vault.environ, "PYTHONPATH": str(Path(api.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "eyJ\n", "")
+
+
+def test_errors_of_a_refresh_are_those_of_the_vault(vault: Lab) -> None:
+    """What cannot be opened at all is refused when the signer is made."""
+    vault.commit({"keyvault.toml": None})
+    with pytest.raises(GitError):
+        signer_of(vault)
