@@ -115,6 +115,8 @@ def generate_key(
     if x509 is not None:
         cert = encode([private], "x509", name="the key", certificate=certificate)
     _write_private(data, output, form, force=force)
+    for remark in operations.export_remarks([private], form):
+        note(remark)
     if x509 is not None:
         _write_public(cert, x509)
     if public:
@@ -191,13 +193,13 @@ def export_key(
         _write_apiserver(name, output)
         return
     with settings.open() as context:
-        data, left_out = operations.export_private(
+        data, remarks = operations.export_private(
             context, name, certificate=_certificate(subject, days), active=active, form=form,
             password=read_password(password_file), x5c=x5c,
         )  # fmt: skip
     _write_private(data, output, form, force=force)
-    if left_out:
-        note(f"left out, since their private halves are not here: {', '.join(left_out)}")
+    for remark in remarks:
+        note(remark)
 
 
 def _write_apiserver(name: str, output: Path | None) -> None:

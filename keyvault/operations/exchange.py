@@ -132,7 +132,7 @@ def export_private(
     x5c: bool = False,
 ) -> tuple[bytes, list[str]]:
     """
-    Return private keys of *name* in *form*, and the kids of those whose private half is not here.
+    Return private keys of *name* in *form*, and remarks: keys whose private half is not here, names that Java changes.
 
     Args:
         context: The vault.
@@ -155,7 +155,20 @@ def export_private(
         raise UsageError(f"no private half of {name} is in the vault")
     opened = list(open_keys(context, keys))
     data = encode(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
-    return data, [key.kid for key in chosen if not key.sealed]
+    remarks = export_remarks(opened, form)
+    if missing := [key.kid for key in chosen if not key.sealed]:
+        remarks.append(f"left out, since their private halves are not here: {', '.join(missing)}")
+    return data, remarks
+
+
+def export_remarks(keys: Sequence[PrivateJWK], form: str) -> list[str]:
+    """Return what somebody should know of *keys* in *form*: the JDK reads the names in a PKCS#12 file in lower case."""
+    changed = [key["kid"] for key in keys if form == "p12" and key["kid"] != key["kid"].lower()]
+    return [
+        f"Java reads the name of this key as {kid.lower()}: set the kid {kid} in the program that signs, or tokens "
+        "name a kid that is not published (docs/coming-from.md says how)"
+        for kid in changed
+    ]
 
 
 def export_apiserver(context: Context, name: str) -> dict[str, bytes]:

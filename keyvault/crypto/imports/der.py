@@ -186,7 +186,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
         case [0x06, 0xA0]:
             raise UsageError(
                 "it is a bundle of certificates (PKCS#7)",
-                hint="openssl pkcs7 -inform DER -in FILE -print_certs -out certs.pem",
+                hint="openssl pkcs7 -print_certs -in FILE -out certs.pem, with -inform DER if it is no PEM",
             )
     raise UnreadableError("neither a key nor a certificate in DER")
 
