@@ -51,6 +51,15 @@ _ML_DSA = frozenset(ObjectIdentifier(f"2.16.840.1.101.3.4.3.{last}") for last in
 
 
 @asn1.sequence
+class _Holder:
+    algorithm: list[asn1.TLV]
+
+
+#: rsaEncryption: a key under RSASSA-PSS is loaded under this name, since the library refuses some parameters of that.
+_PLAIN_RSA = asn1.decode_der(_Holder, bytes.fromhex("300f300d06092a864886f70d0101010500")).algorithm
+
+
+@asn1.sequence
 class _OneAsymmetricKey:
     version: int
     algorithm: list[asn1.TLV]
@@ -176,7 +185,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
         case [0x30, 0x04]:
             return [read_encrypted(data, password)]
         case [0x30, 0x03]:
-            return [_read_spki(data)]
+            return [_public_of(load(asn1.decode_der, _SubjectPublicKeyInfo, data))]
         case [0x30, 0x30, 0x03]:
             return [_read_signed(data, parts)]
         case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
@@ -206,21 +215,22 @@ def read_certificate(data: bytes) -> FoundCertificate:
     from cryptography import x509
 
     certificate = load(x509.load_der_x509_certificate, data)
+    tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
     try:
-        found = public_found(load(certificate.public_key))
+        found = _public_of(tbs.public)
     except UnreadableError:
         raise
     except JWKError as error:
         if type(error) is not JWKError:  # weak
             raise
         return FoundCertificate(certificate, None)
-    tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
-    return FoundCertificate(certificate, replace(found, only=_restriction(tbs.public.algorithm)))
+    return FoundCertificate(certificate, found)
 
 
-def _read_spki(data: bytes) -> FoundKey:
-    found = public_found(load(serialization.load_der_public_key, data))
-    return replace(found, only=_restriction(load(asn1.decode_der, _SubjectPublicKeyInfo, data).algorithm))
+def _public_of(spki: _SubjectPublicKeyInfo) -> FoundKey:
+    only = _restriction(spki.algorithm)
+    plain = _SubjectPublicKeyInfo(algorithm=_PLAIN_RSA if only else spki.algorithm, key=spki.key)
+    return replace(public_found(load(serialization.load_der_public_key, asn1.encode_der(plain))), only=only)
 
 
 # --- PKCS#8 ---------------------------------------------------------------------------------------------
@@ -265,16 +275,17 @@ def read_pkcs8(data: bytes) -> FoundKey:
         except ValueError:
             raise UnreadableError(_DAMAGED) from None
         algorithm, key, public = early.algorithm, early.key, early.public
+    only = _restriction(algorithm)
     seed = _seed_alone(_name(algorithm), key)
-    alone = asn1.encode_der(
-        _OneAsymmetricKey(version=0, algorithm=algorithm, key=seed or key, attributes=None, public=None)
+    alone = _OneAsymmetricKey(
+        version=0, algorithm=_PLAIN_RSA if only else algorithm, key=seed or key, attributes=None, public=None
     )
-    loaded = _load_private(alone)
+    loaded = _load_private(asn1.encode_der(alone))
     if seed is not None:
         _check_expanded(loaded, key)
     if public is not None:
         _check_public(loaded, public.as_bytes())
-    return replace(read_jwk(members_of(loaded)), only=_restriction(algorithm))
+    return replace(read_jwk(members_of(loaded)), only=only)
 
 
 def _load_private(data: bytes) -> Any:
