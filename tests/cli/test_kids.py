@@ -10,8 +10,8 @@ import feedparser
 import jwt
 import pytest
 
+from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
-from tests.cli.test_exchange import Host, Write, host, write  # noqa: F401 - fixtures
 from tests.crypto.keys import private
 from tests.vaults import Vault
 
@@ -30,7 +30,7 @@ KIDS = {
 
 
 @pytest.mark.parametrize("name", KIDS)
-def test_a_kid_of_the_world(keyvault: Terminal, vault: Vault, write: Write, name: str) -> None:  # noqa: F811
+def test_a_kid_of_the_world(keyvault: Terminal, vault: Vault, write: Write, name: str) -> None:
     """Imported, shown, signed with, exported, rendered, published, checked by the audit, rotated and revoked."""
     kid = KIDS[name]
     jwk = private("ES256") | {"kid": kid}
@@ -74,7 +74,7 @@ def test_a_kid_of_the_world(keyvault: Terminal, vault: Vault, write: Write, name
 
 @pytest.mark.parametrize("name", KIDS)
 @pytest.mark.parametrize("form", ["jwk", "jwks", "dotenv", "kubernetes-secret", "p12"])
-def test_a_kid_comes_back(keyvault: Terminal, vault: Vault, write: Write, name: str, form: str) -> None:  # noqa: F811
+def test_a_kid_comes_back(keyvault: Terminal, vault: Vault, write: Write, name: str, form: str) -> None:
     """From every format that has a place for it."""
     jwk = private("ES256") | {"kid": KIDS[name]}
     password = write("password", b"correct horse")
@@ -88,7 +88,7 @@ def test_a_kid_comes_back(keyvault: Terminal, vault: Vault, write: Write, name: 
     assert again.error.startswith(f"there is a key {KIDS[name]} already"), again.err
 
 
-def test_a_kid_of_the_world_from_a_url(keyvault: Terminal, vault: Vault, host: Host) -> None:  # noqa: F811
+def test_a_kid_of_the_world_from_a_url(keyvault: Terminal, vault: Vault, host: Host) -> None:
     """Old tokens verify at the new URL, since none is left out."""
     keys = []
     for number, kid in enumerate(KIDS.values()):
@@ -102,7 +102,7 @@ def test_a_kid_of_the_world_from_a_url(keyvault: Terminal, vault: Vault, host: H
     keyvault.ok("import-check", f"{host.url}/jwks.json")
 
 
-def test_a_kid_that_cannot_be(keyvault: Terminal, write: Write) -> None:  # noqa: F811
+def test_a_kid_that_cannot_be(keyvault: Terminal, write: Write) -> None:
     """Other letters, or too many."""
     for kid in ("é", "a\nb", "x" * 257, ""):
         result = keyvault("key", "import", "moved", write("key.json", private("ES256") | {"kid": kid}))
