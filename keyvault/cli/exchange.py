@@ -1,6 +1,5 @@
-"""key generate, import and export."""
+"""key generate and key export."""
 
-import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,16 +8,11 @@ import typer
 
 from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import emit_bytes, note
-from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_set, settings
 from keyvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from keyvault.core.importing import Role
     from keyvault.crypto.exports import Certificate
-    from keyvault.crypto.imports import AskPassword, FoundKey
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")]
@@ -47,7 +41,6 @@ Subject = Annotated[
 def register(keys: typer.Typer) -> None:
     """Add the commands to *keys*."""
     keys.command("generate")(generate_key)
-    keys.command("import")(import_key)
     keys.command("export", cls=DashedCommand)(export_key)
 
 
@@ -57,7 +50,9 @@ def generate_key(
     ] = None,
     kty: Annotated[str | None, typer.Option("--kty", metavar="RSA|EC|OKP|oct|AKP", help="Key type.")] = None,
     crv: Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, such as P-384 or X25519.")] = None,
-    bits: Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of a modulus or a secret.")] = None,
+    bits: Annotated[
+        int | None, typer.Option("--bits", "--size", metavar="N", help="Length of a modulus or a secret.")
+    ] = None,
     use: Annotated[str | None, typer.Option("--use", metavar="sig|enc|none", help="What the key is for.")] = None,
     kid: Kid = None,
     kid_from: KidFrom = "sha-256",
@@ -95,6 +90,7 @@ def generate_key(
     from keyvault.core.forms import choose_form
     from keyvault.crypto.exports import encode
     from keyvault.operations import exchange as operations
+    from keyvault.operations.import_keys import save_key
 
     if public and output is None:
         raise UsageError("--public prints the public half, the private one would be lost", hint="-o FILE keeps it")
@@ -110,135 +106,25 @@ def generate_key(
     private = operations.generate_key(chosen, now=settings.now, kid=kid, kid_from=kid_from)
     if save is not None:
         with settings.open() as context:
-            outcome = operations.save_key(context, save, private)
+            outcome = save_key(context, save, private)
         show_outcome(outcome, now=settings.now, dry_run=False, as_json=False, quiet=settings.quiet)
         return
     certificate = _certificate(subject, days)
-    password = _password(password_file)
+    password = read_password(password_file)
     data = encode([private], form, name="the key", certificate=certificate, password=password, x5c=x5c)
     if x509 is not None:
         cert = encode([private], "x509", name="the key", certificate=certificate)
     _write_private(data, output, form, force=force)
+    for remark in operations.export_remarks([private], form):
+        note(remark)
     if x509 is not None:
         _write_public(cert, x509)
     if public:
         emit_bytes(operations.public_half(private, form if form in operations.PUBLIC_FORMATS else "pem"))
 
 
-def import_key(
-    name: Annotated[
-        str, typer.Argument(metavar="SET", help="The set; a new one is made.", autocompletion=complete_set)
-    ],
-    files: Annotated[list[str] | None, typer.Argument(metavar="FILE|-", help="Files of keys.")] = None,
-    from_url: Annotated[
-        str | None, typer.Option("--from-url", metavar="URL", help="Public keys that a JWK Set serves.")
-    ] = None,
-    role: Annotated[
-        str | None,
-        typer.Option("--as", metavar="active|next|retiring", help="What they become; of several, active is the first."),
-    ] = None,
-    alg: Annotated[
-        str | None, typer.Option("--alg", metavar="ALG", help="Algorithm of a key that does not name one.")
-    ] = None,
-    kid: Kid = None,
-    kid_from: KidFrom = "sha-256",
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="KID", help="Of several keys, take this one; can be repeated.")
-    ] = None,
-    keep: Annotated[
-        str | None, typer.Option("--keep", metavar="DURATION", help="Keep retiring keys for at least so long.")
-    ] = None,
-    external: Annotated[
-        bool, typer.Option("--external", help="A new set is for keys whose private halves live elsewhere.")
-    ] = False,
-    issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="Issuer of a new set.")] = None,
-    password_file: PasswordFile = None,
-    text: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Where they come from; recorded.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go past the gate; needs --reason.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
-    push: Push = False,
-    dry_run: DryRun = False,
-    as_json: JSON = False,
-) -> None:
-    """
-    Take keys in: JWK, JWK Set, PEM, DER, PKCS#12, certificates, a realm of Keycloak's, or a URL.
-
-    \b
-    Examples:
-      keyvault key import hydra.openid.id-token hydra.jwks.json
-      keyvault key import id-token sa.key --kid-from spki --alg RS256
-      keyvault key import id-token --from-url https://old.example.com/jwks.json --keep 7d
-      keyvault key import payments kms.pub.pem --external --alg ES256
-    """
-    from keyvault.cli.show import show_outcome
-    from keyvault.operations import exchange as operations
-    from keyvault.operations.rotation import check_text
-
-    if force != (reason is not None):
-        raise UsageError("--force and --reason go together", hint='--force --reason "what happened"')
-    if (from_url is None) == (not files):
-        raise UsageError("name files, - for stdin, or --from-url URL")
-    if from_url is not None and role not in (None, "retiring"):
-        raise UsageError("a URL has public keys alone: nobody can sign with them here", hint="--as retiring")
-    chosen = _role(role)
-    left_out: list[str] = []
-    with settings.open() as context:
-        context.state()  # a vault that cannot be read is said first
-        if from_url is not None:
-            found, left_out = operations.read_url(from_url)
-            chosen, text = "retiring", text or f"from {_place(from_url)}"[:500]
-        else:
-            if "-" in (files or []) and password_file == "-":  # noqa: S105 - the name of stdin
-                raise UsageError("stdin cannot be both the key and its password", hint="--password-file FILE")
-            found = _read_files(files or [], _ask_password(password_file))
-        if kid is not None and len(found) > 1 and len(only or ()) != 1:
-            raise UsageError(f"--kid names one key, these are {len(found)}", hint="--only KID chooses one")
-        wish = operations.Wish(
-            role=chosen, alg=alg, kid=kid, kid_from=kid_from, only=only or (), keep=_duration(keep),
-            note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer,
-            lenient=from_url is not None, left_out=left_out,
-        )  # fmt: skip
-        outcome = operations.import_keys(context, name, found, wish, push=push, dry_run=dry_run)
-    show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
-
-
-def _place(url: str) -> str:
-    """Return *url* without what may be a secret in it: notes are published."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _role(text: str | None) -> "Role | None":
-    from keyvault.core.importing import ROLES
-
-    for one in ROLES:
-        if one == text:
-            return one
-    if text is not None:
-        raise UsageError(f"--as {text!r:.40} is not known", hint="one of " + ", ".join(ROLES))
-    return None
-
-
-def _duration(text: str | None) -> "timedelta":
-    from datetime import timedelta
-
-    from keyvault.core.text import parse_duration
-
-    try:
-        return timedelta(0) if text is None else parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--keep: {error}") from None
-
-
-def _read_files(files: list[str], ask: "AskPassword") -> "list[FoundKey]":
-    from keyvault.operations.exchange import read_file
-
-    return [key for name in files for key in read_file(_read(name), ask, "stdin" if name == "-" else name)]
-
-
-def _read(name: str) -> bytes:
+def read_input(name: str) -> bytes:
+    """Return the octets of a file, or of stdin; UsageError if it cannot be read."""
     from keyvault.crypto.imports import FILE_MAX
 
     if name == "-":
@@ -250,27 +136,14 @@ def _read(name: str) -> bytes:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from None
 
 
-def _password(source: str | None) -> bytes | None:
+def read_password(source: str | None) -> bytes | None:
+    """Return the first line of a file of passwords; UsageError if it is empty."""
     if source is None:
         return None
-    lines = _read(source).splitlines()
+    lines = read_input(source).splitlines()
     if not lines or not lines[0]:
         raise UsageError(f"--password-file {source} has an empty first line")
     return lines[0]
-
-
-def _ask_password(source: str | None) -> "AskPassword":
-    @functools.cache
-    def ask() -> bytes | None:
-        if source is not None:
-            return _password(source)
-        if not sys.stdin.isatty():
-            return None
-        import getpass
-
-        return getpass.getpass("Password of the file: ", stream=sys.stderr).encode()
-
-    return ask
 
 
 def export_key(
@@ -320,13 +193,13 @@ def export_key(
         _write_apiserver(name, output)
         return
     with settings.open() as context:
-        data, left_out = operations.export_private(
+        data, remarks = operations.export_private(
             context, name, certificate=_certificate(subject, days), active=active, form=form,
-            password=_password(password_file), x5c=x5c,
+            password=read_password(password_file), x5c=x5c,
         )  # fmt: skip
     _write_private(data, output, form, force=force)
-    if left_out:
-        note(f"left out, since their private halves are not here: {', '.join(left_out)}")
+    for remark in remarks:
+        note(remark)
 
 
 def _write_apiserver(name: str, output: Path | None) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import exchange
+from keyvault.cli import exchange, import_keys
 from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.late import LateTyper
 from keyvault.cli.output import columns, emit_bytes, emit_json, say
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(sets, name="set")
     app.add_typer(keys, name="key")
     exchange.register(keys)
+    import_keys.register(app, keys)
 
 
 def _spec(alg: str, crv: str | None, bits: int | None) -> "KeySpec":

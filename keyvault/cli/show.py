@@ -12,15 +12,18 @@ from keyvault.core.text import format_instant, printable, relative, when
 from keyvault.operations.reports import (
     ChangeReport,
     EventReport,
+    ImportedKey,
     KeyReport,
     SetReport,
     StatusReport,
     TransitionReport,
     change_report,
+    import_report,
 )
 
 if TYPE_CHECKING:
     from keyvault.operations.changes import Outcome
+    from keyvault.operations.import_keys import ImportOutcome
 
 _VERBS = {
     "created": "created",
@@ -52,6 +55,28 @@ def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: boo
     _say_commit(report, outcome)
     notes(report.waiting, "waiting")
     notes(report.warnings, "warning")
+
+
+def show_import(imported: ImportOutcome, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Print what an import did, and until when tokens that its keys signed elsewhere verify."""
+    if as_json:
+        if not quiet:
+            report = change_report(imported.outcome, dry_run=dry_run)
+            _tell_actions(report, imported.outcome, now)
+        emit_json(import_report(imported, dry_run=dry_run))
+        return
+    show_outcome(imported.outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
+    if imported.keys and imported.outcome.plan and not quiet:
+        say(paint("tokens that these keys signed elsewhere:", "dim"))
+        columns([[key.kid, _verifies(key, now)] for key in imported.keys], indent="  ")
+
+
+def _verifies(key: ImportedKey, now: datetime) -> str:
+    if key.state == "retiring" and key.verifies_until is not None:
+        return f"verify until {when(key.verifies_until, now)}"
+    if key.state == "active":
+        return "verify: it is the active key"
+    return "verify: it is published as the next key"
 
 
 def _tell_actions(report: ChangeReport, outcome: Outcome, now: datetime) -> None:

@@ -2,11 +2,11 @@
 Find private keys in the clear, in files of any kind.
 
 Looks at text as people and tools store it: JSON, YAML, source code, with quotes escaped, in Base64 as in a
-Kubernetes Secret, in UTF-16; and at DER. What is encrypted passes. A public key, a label without a key behind it
-and a key's description pass, too.
+Kubernetes Secret, in UTF-16; and at DER and PKCS#12. Encrypted keys pass, unless an empty password opens them. A
+public key, a label without a key behind it and a key's description pass, too.
 
 Sources: RFC 7517 and 7518 (private members), RFC 7468 (PEM labels), RFC 5958 (PKCS#8), PROTOCOL.key of OpenSSH,
-age's format.
+RFC 7292 (PKCS#12), age's format.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import binascii
 import codecs
 import re
 from bisect import bisect_left
+
+from keyvault.core.ber import KEY_BAG, bags, is_pkcs12, rounds_of
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,`]|\\+[nr]){40,})")
 _AGE = re.compile(r"age-secret-key-(?:pq-)?1[0-9a-z]{50,}")
@@ -36,13 +38,14 @@ _BASE64 = re.compile(
 #: The key of OpenSSH that has no passphrase: its cipher is "none".
 _OPENSSH_PLAIN = base64.b64encode(b"openssh-key-v1\0\0\0\0\4none")[:-4].decode()
 _DER_MAX = 20_000
+_ROUNDS_MAX = 2_000_000
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 def find_private(data: bytes) -> str | None:
     """Return what private key *data* holds in the clear, in words and without any of it; None if it holds none."""
-    if data[:1] == b"\x30" and len(data) <= _DER_MAX and _is_private_der(data):
-        return "a private key in DER"
+    if data[:1] == b"\x30" and (what := _in_der(data)):
+        return what
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     text = data.decode(encoding, errors="replace")
     return _find(text) or _find_encoded(text)
@@ -69,8 +72,8 @@ def _find_encoded(text: str) -> str | None:
             inner = base64.b64decode(body + "=" * (-len(body) % 4))
         except binascii.Error:
             continue
-        if inner[:1] == b"\x30" and len(inner) <= _DER_MAX and _is_private_der(inner):
-            return "a private key in DER, in Base64"
+        if inner[:1] == b"\x30" and (what := _in_der(inner)):
+            return f"{what}, in Base64"
         if what := _find(inner.decode(errors="replace")):
             return f"{what}, in Base64"
     return None
@@ -83,6 +86,29 @@ def _is_plain(label: str, body: str) -> bool:
     if label == "OPENSSH PRIVATE KEY":
         return re.sub(r"\\[nr]|[^A-Za-z0-9+/]", "", body).startswith(_OPENSSH_PLAIN)
     return True  # the old way to encrypt has headers, which no body matches
+
+
+def _in_der(data: bytes) -> str | None:
+    """Return what private key the DER, or the PKCS#12 file, *data* holds in the clear, in words."""
+    if len(data) > _DER_MAX:
+        return None
+    if is_pkcs12(data):
+        return "a private key in PKCS#12 without a password" if _opens_without_password(data) else None
+    return "a private key in DER" if _is_private_der(data) else None
+
+
+def _opens_without_password(data: bytes) -> bool:
+    """Return whether a PKCS#12 file has a private key that no password protects, or an empty one, as Azure writes."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+    try:
+        if any(kind == KEY_BAG for kind, _ in bags(data)):
+            return True
+        # More rounds of hashing than any program asks for only serve to keep us busy.
+        return rounds_of(data) <= _ROUNDS_MAX and load_key_and_certificates(data, None)[0] is not None
+    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm):  # another password, or a damaged file
+        return False
 
 
 def _is_private_der(data: bytes) -> bool:

@@ -36,11 +36,12 @@ _TO_URL, _TO_STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"
 #: Every member that carries private or symmetric key material, of any key type (RFC 7518, RFC 9964).
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
-#: What servers give: base64url, UUIDs, dates with colons, `public:` before it, base64 with its padding.
-_KID = re.compile(r"[A-Za-z0-9._~:=+@-]{1,128}", re.ASCII)
+#: What servers give: base64url, UUIDs, Base64 with slashes, URLs, DIDs, GUIDs in braces, words with spaces.
+_KID = re.compile(r"[ -~]{1,256}", re.ASCII)
 #: A thumbprint of ours, as nearly every kid is one: it means the same to every system.
 _THUMBPRINT_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{42}", re.ASCII)
-_PLAIN_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]*", re.ASCII)
+#: No longer: file systems take 255 octets, the extension and the names of temporary files included.
+_PLAIN_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}", re.ASCII)
 _RESERVED_STEM = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.|.*~[0-9].*|.*\.lock|index", re.I)
 
 
@@ -94,14 +95,16 @@ def b64u_decode(text: object, *, what: str) -> bytes:
 
 def check_kid(kid: object) -> str:
     """
-    Return *kid* if it is a string of 1 to 128 of ``A-Z a-z 0-9 . _ ~ : = + @ -``.
+    Return *kid* if it is a string of 1 to 256 printable ASCII characters, a space among them.
+
+    It is data and never a path: `file_stem` names the files about it.
 
     Raises:
-        JWKError: It is not.
+        JWKError: If it is not.
     """
     if not isinstance(kid, str) or not _KID.fullmatch(kid):
         shown = repr(kid)[:80]
-        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 128 of A-Z a-z 0-9 . _ ~ : = + @ -")
+        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 256 printable ASCII characters")
     return kid
 
 
@@ -109,8 +112,8 @@ def file_stem(kid: str) -> str:
     """
     Return the name, without extension, of the files about *kid* in the vault and on the site.
 
-    It is the kid itself wherever every file system, shell and git take it as a plain name; a kid such as
-    ``-x``, ``..``, ``CON`` or ``git~1`` gets ``kid-`` and the first 32 hexadecimal digits of its SHA-256.
+    It is the kid itself if every file system, shell and git take it as a plain name. Any other kid, such as
+    ``-x``, ``..``, ``CON``, ``git~1`` or a URL, gets ``kid-`` and the first 32 hexadecimal digits of its SHA-256.
     """
     if _THUMBPRINT_STEM.fullmatch(kid) or (_PLAIN_STEM.fullmatch(kid) and not _RESERVED_STEM.fullmatch(kid)):
         return kid

@@ -215,8 +215,15 @@ def _dotenvs(name: str, keys: Sequence[PrivateJWK]) -> bytes:
     lines = []
     for prefix, key in texts.items():
         members = {"KID": key["kid"], "ALG": key.get("alg"), "JWK": json.dumps(key, separators=(",", ":"))}
-        lines += [f"{prefix}_{member}='{value}'" for member, value in members.items() if value is not None]
+        lines += [f"{prefix}_{member}={_quoted(value)}" for member, value in members.items() if value is not None]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _quoted(value: str) -> str:
+    """Return *value* as shells and readers of dotenv files take it; an apostrophe, which a kid may have, needs care."""
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
 def _variable(name: str) -> str:

@@ -28,7 +28,8 @@ from keyvault.core.verifiers import KEEP_ALGORITHMS
 
 if TYPE_CHECKING:
     from keyvault.core.rehearsal import Rehearsal
-from keyvault.operations.changes import Outcome
+    from keyvault.operations.changes import Outcome
+    from keyvault.operations.import_keys import ImportOutcome
 
 
 class KeyReport(msgspec.Struct, frozen=True):
@@ -143,6 +144,23 @@ class ChangeReport(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
+class ImportedKey(msgspec.Struct, frozen=True):
+    """A key of an import: where it stands now, and until when tokens that it signed elsewhere verify."""
+
+    kid: str
+    set: str
+    state: str
+    verifies_until: datetime | None
+    already_there: bool
+
+
+class ImportReport(ChangeReport, frozen=True):
+    """What an import did to a vault, and what it could not take."""
+
+    keys: list[ImportedKey]
+    left_out: list[str]
+
+
 def key_report(key: Key) -> KeyReport:
     """Return what is known of *key*."""
     life: Life = key.life
@@ -251,6 +269,13 @@ def change_report(outcome: Outcome, *, dry_run: bool) -> ChangeReport:
         waiting=list(outcome.plan.waiting),
         warnings=list(outcome.warnings),
     )
+
+
+def import_report(imported: ImportOutcome, *, dry_run: bool) -> ImportReport:
+    """Return what an import did, or would do."""
+    change = change_report(imported.outcome, dry_run=dry_run)
+    members = {name: getattr(change, name) for name in change.__struct_fields__}
+    return ImportReport(**members, keys=list(imported.keys), left_out=list(imported.left_out))
 
 
 def _planned(plan: Plan) -> list[EventReport]:

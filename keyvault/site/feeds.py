@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.sax.saxutils import escape
 
@@ -26,6 +26,9 @@ UPCOMING_SPAN = timedelta(days=365)
 UPCOMING_STEP = timedelta(days=4)
 #: The protocol's own bound.
 SITEMAP_MAX = 50_000
+
+#: Letters of a kid that a tag URI (RFC 4151) takes as they are.
+_IN_TAG = ":=+@~"
 
 _ATOM = "http://www.w3.org/2005/Atom"
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -55,7 +58,7 @@ def atom_feed(state: VaultState) -> bytes:
         event = key.events[index]
         entry = SubElement(feed, "entry")
         _text(entry, "title", f"{set_name}: {event.event} {kid[:16]}")
-        _text(entry, "id", f"tag:{host},{iso(key.events[0].at)[:10]}:{kid}/{index}")
+        _text(entry, "id", f"tag:{host},{iso(key.events[0].at)[:10]}:{quote(kid, safe=_IN_TAG)}/{index}")
         _text(entry, "updated", iso(at))
         page = f"{site.url}/keys/{file_stem(kid)}/index.html"
         SubElement(entry, "link", rel="alternate", type="text/html", href=page)

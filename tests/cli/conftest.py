@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.places import host, write
 from tests.cli.recording import SOURCE, Recording
 from tests.cli.terminal import Terminal
 from tests.native import build
 from tests.site.vaults import demo
 from tests.vaults import Vault, copy_vault, make_vault
 
-__all__ = ["demo"]
+__all__ = ["demo", "host", "write"]
 
 
 @pytest.fixture(scope="session")

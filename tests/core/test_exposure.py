@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    pkcs12,
 )
 from jwcrypto.jwk import JWK
 
@@ -252,3 +253,47 @@ def test_a_private_key_in_disguise_is_found(name: str) -> None:
 def test_what_is_no_secret_passes_in_base64(data: bytes) -> None:
     """A certificate or an encrypted key looks much the same."""
     assert find_private(data) is None
+
+
+def _pfx(password: bytes | None, key: object = EC) -> bytes:
+    locked = NoEncryption() if password is None else BestAvailableEncryption(password)
+    return pkcs12.serialize_key_and_certificates(b"signer", key, None, None, locked)  # type: ignore[arg-type]
+
+
+def _openssl_pfx(folder: Path, *options: str) -> bytes:
+    (folder / "key.pem").write_bytes(PLAIN["PKCS#8"])
+    command = ["openssl", "pkcs12", "-export", "-nocerts", "-inkey", folder / "key.pem", *options]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def _ways(data: bytes) -> list[bytes]:
+    """Return a binary file as people store it."""
+    text = base64.b64encode(data).decode()
+    return [
+        data,
+        text.encode(),
+        base64.encodebytes(data),
+        f"data:\n  key.pfx: {text}\n".encode(),
+        json.dumps({"value": text}).encode(),
+    ]
+
+
+@pytest.mark.parametrize("key", [RSA, EC, ED], ids=["RSA", "EC", "OKP"])
+def test_pkcs12_without_a_password_is_found(key: object) -> None:
+    """As Azure Key Vault gives it to whoever asks; one with a password passes."""
+    for data in _ways(_pfx(None, key)):
+        assert "a private key in PKCS#12 without a password" in (find_private(data) or "")
+    for data in _ways(_pfx(b"correct horse", key)):
+        assert find_private(data) is None
+
+
+@pytest.mark.interop
+def test_pkcs12_of_openssl(tmp_path: Path) -> None:
+    """Under an empty password, with the key in the clear, and without a code that authenticates it."""
+    clear = ("-keypbe", "NONE", "-certpbe", "NONE")
+    for options in (("-passout", "pass:"), ("-passout", "pass:", *clear), ("-passout", "pass:", *clear, "-nomac"),
+                    ("-passout", "pass:secret", *clear)):  # fmt: skip
+        for data in _ways(_openssl_pfx(tmp_path, *options)):
+            assert "in PKCS#12 without a password" in (find_private(data) or ""), options
+    for data in _ways(_openssl_pfx(tmp_path, "-passout", "pass:secret")):
+        assert find_private(data) is None

@@ -231,10 +231,15 @@ def test_what_is_decoded_encodes_to_the_same_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kid", ["a", "2011-04-29", "-x", "..", "A.b_c~d-", "public:a", "sig-2026-11-25T02:30:00Z", "ab+c=", "x" * 128]
-)
+    "kid",
+    [
+        "a", "2011-04-29", "-x", "..", "A.b_c~d-", "public:a", "sig-2026-11-25T02:30:00Z", "abc/def+gh=", "x" * 256,
+        "https://vault.example.net/keys/sign/0f1e2d", "did:web:x#key-1", "{3F484124}", "a b", " ", "%41", "a,b", "a\\b",
+        "../../x", '"\'<>&`$', "~",
+    ],
+)  # fmt: skip
 def test_kids_that_can_be(kid: str) -> None:
-    """Imported keys keep a kid of 1 to 128 plain characters, such as other servers give."""
+    """Imported keys keep any kid of 1 to 256 printable ASCII characters, such as other servers give."""
     assert kid == check_kid(kid)
 
 
@@ -246,25 +251,21 @@ def test_kids_that_can_be(kid: str) -> None:
         7,
         1.5,
         ["a"],
-        "a b",
-        "a/b",
-        "../../x",
-        "a\\b",
         "a\n",
+        "a\tb",
+        "a\x7f",
         "é",
         "🔑",
         "a\u202eb",
-        "%41",
-        "a,b",
-        "x" * 129,
+        "x" * 257,
         "x" * 10_000,
     ],
 )
 def test_kids_that_cannot_be(kid: object) -> None:
-    """Paths, blanks, other alphabets and other types are refused, in one line of bearable length."""
+    """Control characters, other alphabets and other types are refused, in one line of bearable length."""
     with pytest.raises(JWKError, match=r"^kid .{1,80} cannot be used$") as caught:
         check_kid(kid)
-    assert caught.value.hint == "a kid is 1 to 128 of A-Z a-z 0-9 . _ ~ : = + @ -"
+    assert caught.value.hint == "a kid is 1 to 256 printable ASCII characters"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,8 @@ def test_a_plain_kid_names_its_file(kid: str) -> None:
     "kid",
     [
         "-x", "--help", ".", "..", ".git", "~root", "CON", "con", "nul.txt", "COM1", "lpt9", "aux",
-        "git~1", "GIT~1", "a.", "a..", "index", "Index", "main.lock", "x.LOCK",
+        "git~1", "GIT~1", "a.", "a..", "index", "Index", "main.lock", "x.LOCK", "a/b", "../../x", "a\\b", "a b", " ",
+        "https://vault.example.net/keys/1", "{a}", "%2e%2e", "x" * 129, "$(id)",
     ],
 )  # fmt: skip
 def test_an_awkward_kid_gets_a_safe_file_name(kid: str) -> None:
@@ -289,13 +291,14 @@ def test_an_awkward_kid_gets_a_safe_file_name(kid: str) -> None:
     assert stem == file_stem(stem)
 
 
-@given(st.from_regex(r"[A-Za-z0-9._~-]{1,128}", fullmatch=True))
+@given(st.from_regex(r"[ -~]{1,256}", fullmatch=True))
 def test_no_kid_has_a_file_name_that_could_hurt(kid: str) -> None:
     """Whatever the kid is, its file name begins with a letter, digit or underscore and stays in its folder."""
-    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._~-]*", file_stem(kid))
+    assert kid == check_kid(kid)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}", file_stem(kid))
 
 
 def test_kids_that_differ_have_file_names_that_differ() -> None:
     """Two awkward kids never share a file."""
-    kids = ["-x", "-y", "..", "...", "CON", "con", "index", "INDEX"]
+    kids = ["-x", "-y", "..", "...", "CON", "con", "index", "INDEX", "a/b", "a\\b", "a b", "A b", "%61"]
     assert len(kids) == len({file_stem(kid) for kid in kids})

@@ -109,7 +109,9 @@ def test_the_friendly_name_of_pkcs12_is_the_kid(kind: str) -> None:
     assert store.cert is not None
     assert store.cert.friendly_name == key(kind)["kid"].encode()
     assert read(written(kind, "p12")).kid == key(kind)["kid"]
-    odd = pkcs12.serialize_key_and_certificates(b"my key", store.key, store.cert.certificate, None, NoEncryption())
+    odd = pkcs12.serialize_key_and_certificates(
+        "schlüssel".encode(), store.key, store.cert.certificate, None, NoEncryption()
+    )
     assert read(odd).kid is None
 
 

@@ -70,12 +70,10 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
         )
 
     for name, kid in [
-        ("empty", ""), ("129 letters", "x" * 129), ("10 kB", "x" * 10_000), ("a path up", "../../x"), ("a path", "a/b"),
-        ("absolute", "/etc/passwd"), ("backslashes", "..\\x"), ("a blank", "a b"), ("a line feed", "a\nb"), ("a NUL", "a\0b"),
-        ("an ANSI escape", "\x1b[31mred"), ("right to left", "\u202emoc"), ("an emoji", "\U0001f511"), ("an accent", "cl\u00e9"),
-        ("full-width", "\uff4b\uff49\uff44"), ("a percent", "%2e%2e"), ("HTML", "<script>"), ("a quote", '"><img'),
-        ("a template", "{{7*7}}"), ("a workflow", "${{github.token}}"), ("a comma", "C,x"), ("a zero-width space", "a\u200bb"),
-        ("a shell", "$(id)"), ("a KMS address", "awskms:///x"), ("Kelvin", "\u212aid"), ("a bar", "a|b"), ("a question mark", "a?"),
+        ("empty", ""), ("257 letters", "x" * 257), ("10 kB", "x" * 10_000), ("a line feed", "a\nb"), ("a NUL", "a\0b"),
+        ("a tab", "a\tb"), ("DEL", "a\x7f"), ("an ANSI escape", "\x1b[31mred"), ("right to left", "\u202emoc"),
+        ("an emoji", "\U0001f511"), ("an accent", "cl\u00e9"), ("full-width", "\uff4b\uff49\uff44"),
+        ("a zero-width space", "a\u200bb"), ("Kelvin", "\u212aid"),
     ]:  # fmt: skip
         odd = but(but(base, "public", "kid", to=kid), "events", 0, "imported", to=True)
         stem = file_stem(kid)
@@ -92,6 +90,12 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
         ("CON", "CON"), ("a leading hyphen", "-rf"), ("a dot", "."), ("two dots", ".."), ("a tilde", "git~1"), ("128 letters", "x" * 128),
         ("one letter", "a"), ("index", "index"), ("a lock", "HEAD.lock"), ("a hidden file", ".git"), ("a hyphen", "--"), ("a last dot", "a."),
         ("nul.txt", "nul.txt"), ("COM1", "com1"), ("a kid as others have it", "2024-01-prod_key.v1"),
+        ("129 letters", "x" * 129), ("256 letters", "x" * 256), ("a path up", "../../x"), ("a path", "a/b"), ("absolute", "/etc/passwd"),
+        ("backslashes", "..\\x"), ("a blank", "a b"), ("a blank alone", " "), ("blanks around it", " a "), ("a percent", "%2e%2e"),
+        ("HTML", "<script>"), ("a quote", '"><img'), ("an apostrophe", "it's"), ("a template", "{{7*7}}"), ("a workflow", "${{github.token}}"),
+        ("a comma", "C,x"), ("a shell", "$(id)"), ("a KMS address", "awskms:///x"), ("a bar", "a|b"), ("a question mark", "a?"),
+        ("Base64", "abc/def+gh="), ("a URL", "https://vault.example.net/keys/sign/0f1e2d"), ("a DID", "did:web:x#key-1"),
+        ("a GUID", "{3f484124-b234-5dfa-a088-90fd217f00d9}"), ("all that can be", "".join(map(chr, range(32, 127)))),
     ]:  # fmt: skip
         odd = but(but(base, "public", "kid", to=kid), "events", 0, "imported", to=True)
         made.add(

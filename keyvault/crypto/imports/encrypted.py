@@ -1,0 +1,160 @@
+"""
+Open encrypted keys: PKCS#8 under PBES2, encrypted JWKs.
+
+PBES2 is decrypted here and not by the library, so that what lies inside is read like any other PKCS#8: with its
+restriction to RSASSA-PSS, its public half, its seed. Older schemes are left to the library. An unsupported algorithm
+is never reported as a wrong password.
+
+Sources: RFC 8018 (PBES1, PBES2), RFC 7914 (scrypt), RFC 7516 and 7518 section 4.8 (JWE, PBES2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes, padding
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, read_element, rounds_of
+from keyvault.crypto.imports.found import WRONG_PASSWORD
+from keyvault.crypto.pbes2 import Locked
+from keyvault.errors import UsageError
+
+#: More rounds than this only serve to keep us busy.
+P2C_MAX = 2_000_000
+
+_HMAC = bytes.fromhex("2a864886f70d02")
+_HASHES: dict[bytes, type[hashes.HashAlgorithm]] = {
+    _HMAC + bytes([last]): kind
+    for last, kind in (
+        (7, hashes.SHA1),
+        (8, hashes.SHA224),
+        (9, hashes.SHA256),
+        (10, hashes.SHA384),
+        (11, hashes.SHA512),
+    )
+}
+_AES = bytes.fromhex("6086480165030401")
+#: Ciphers in the mode CBC, with the length of their keys in octets.
+_CIPHERS: dict[bytes, tuple[type[CipherAlgorithm], int]] = {
+    **{_AES + bytes([last]): (AES, octets) for last, octets in ((2, 16), (22, 24), (42, 32))},
+    bytes.fromhex("2a864886f70d0307"): (TripleDES, 24),
+}
+
+TOO_MANY_ROUNDS = "it asks for so many rounds of hashing that reading it would take hours"
+
+
+def unsupported_encryption(what: str) -> UsageError:
+    """Return the error for a key that is encrypted in a way that nothing here opens."""
+    return UsageError(
+        f"the key is encrypted with an algorithm that is not supported ({what})",
+        hint="openssl pkcs8 -topk8 -in FILE -out key.pem encrypts it anew",
+    )
+
+
+def check_rounds(data: bytes) -> None:
+    """
+    Refuse a file that would keep us busy for hours: PKCS#8 and PKCS#12 say themselves how often to hash.
+
+    Raises:
+        UsageError: If it is more often than any program asks for.
+        ValueError: If it is malformed.
+    """
+    if rounds_of(data) > P2C_MAX:
+        raise UsageError(TOO_MANY_ROUNDS)
+
+
+def decrypt_pkcs8(data: bytes, password: bytes) -> bytes | None:
+    """
+    Return the PKCS#8 in an EncryptedPrivateKeyInfo under PBES2; None if the scheme is another.
+
+    Raises:
+        UsageError: If the password is wrong, or an algorithm is not supported.
+        ValueError: If it is malformed.
+    """
+    scheme, sealed = read_element(data).children
+    name, *parameters = scheme.children
+    if name.value != PBES2:
+        return None
+    kdf, cipher = parameters[0].children
+    mode = cipher.children[0].value
+    if mode not in _CIPHERS:
+        raise unsupported_encryption(f"cipher {_dotted(mode)}")
+    algorithm, octets = _CIPHERS[mode]
+    key = _derive(kdf, password, octets)
+    decryptor = Cipher(algorithm(key), CBC(cipher.children[1].value)).decryptor()  # type: ignore[call-arg]
+    unpadder = padding.PKCS7(algorithm(key).block_size).unpadder()  # type: ignore[call-arg, attr-defined]
+    try:
+        plain = decryptor.update(sealed.octets) + decryptor.finalize()
+        plain = unpadder.update(plain) + unpadder.finalize()
+        read_element(plain)
+    except ValueError:
+        raise UsageError(WRONG_PASSWORD) from None
+    return bytes(plain)
+
+
+def _derive(kdf: Element, password: bytes, octets: int) -> bytes:
+    name, parameters = kdf.children
+    salt, *rest = parameters.children
+    numbers = [part.number for part in rest if part.tag == INTEGER]
+    if name.value == PBKDF2:
+        prf = next((part.children[0].value for part in rest if part.tag != INTEGER), _HMAC + b"\x07")
+        if prf not in _HASHES:
+            raise unsupported_encryption(f"pseudorandom function {_dotted(prf)}")
+        return PBKDF2HMAC(_HASHES[prf](), octets, salt.value, numbers[0]).derive(password)
+    if name.value == SCRYPT:
+        return Scrypt(salt.value, octets, *numbers[:3]).derive(password)
+    raise unsupported_encryption(f"key derivation {_dotted(name.value)}")
+
+
+def _dotted(oid: bytes) -> str:
+    """Return an object identifier as people write it."""
+    if not oid:
+        return "none"
+    numbers, number = [*divmod(oid[0], 40)], 0
+    for octet in oid[1:]:
+        number = number << 7 | octet & 0x7F
+        if not octet & 0x80:
+            numbers.append(number)
+            number = 0
+    return ".".join(map(str, numbers))[:80]
+
+
+def try_password(load: Any, secret: bytes) -> Any:
+    """
+    Return the key that *load* opens with *secret*.
+
+    Raises:
+        UsageError: If the password is wrong, or the encryption is not supported.
+    """
+    try:
+        return load(secret)
+    except UnsupportedAlgorithm:
+        raise unsupported_encryption("the cryptography library does not open it") from None
+    except InvalidTag:
+        raise UsageError(WRONG_PASSWORD) from None
+    except (ValueError, TypeError) as error:
+        if "Unknown key encryption algorithm" in str(error):
+            raise unsupported_encryption("the cryptography library does not open it") from None
+        raise UsageError(WRONG_PASSWORD) from None
+
+
+def decrypt_jwk(document: Mapping[str, Any], password: bytes) -> bytes:
+    """Open an encrypted JWK, such as `step crypto jwk create` writes."""
+    try:
+        locked = Locked.read(document)
+    except ValueError:
+        locked = None
+    if locked is None or locked.header["p2c"] > P2C_MAX:
+        raise UsageError("the encrypted JWK is not encrypted under a password, or in a way that is not supported")
+    try:
+        return locked.open(password)
+    except ValueError:
+        raise UsageError(WRONG_PASSWORD) from None

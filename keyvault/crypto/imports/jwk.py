@@ -1,0 +1,116 @@
+"""
+Read a JWK as other programs write it.
+
+Values that hold nothing are passed over, and Base64 that is not canonical base64url is normalised, both with a remark.
+What remains passes the checks of `pairs` and ``core/strength``.
+
+Sources: RFC 7517 (JWK, and section 4.3 for key_ops), RFC 7518 section 6 (members).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode
+from keyvault.core.strength import check_public_key
+from keyvault.crypto.generate import members_of
+from keyvault.crypto.imports.found import FoundKey
+from keyvault.crypto.pairs import private_key
+from keyvault.errors import JWKError
+
+_SIGNS = frozenset({"sign", "verify"})
+_ENCRYPTS = frozenset({"encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"})
+
+_OCTETS = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def holds_private(jwk: Mapping[str, Any]) -> bool:
+    """Return whether *jwk* has a private member that holds something: .NET writes empty ones beside public keys."""
+    return any(jwk[name] not in (None, "", []) for name in PRIVATE_MEMBERS & jwk.keys())
+
+
+def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
+    """
+    Return a JWK as a key that was found; members that we do not know are left out.
+
+    Raises:
+        JWKError: If it is malformed, or says that it is for signatures and for encryption.
+        WeakKeyError: If it is weak, or its halves do not belong together.
+    """
+    kty = jwk.get("kty")
+    empty = sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if jwk[name] in (None, "", []))
+    held, respelt = _canonical({name: value for name, value in jwk.items() if name not in empty})
+    if kty == "oct":
+        members = {"kty": "oct", "k": b64u(b64u_decode(held.get("k"), what="member 'k'"))}
+    elif held.keys() & PRIVATE_MEMBERS:
+        members = members_of(private_key(held))
+    else:
+        check_public_key(held)
+        members = {name: held[name] for name in REQUIRED[str(kty)]}
+    found = FoundKey(members, _label(jwk, "kid"), _use(jwk), _label(jwk, "alg"))
+    remarks = []
+    if empty:
+        remarks.append(f"empty private members were passed over: {', '.join(empty)}")
+    if respelt:
+        remarks.append(f"members that were not canonical base64url were normalised: {', '.join(respelt)}")
+    return replace(found, remarks=tuple(remarks))
+
+
+def _label(jwk: Mapping[str, Any], name: str) -> str | None:
+    value = jwk.get(name)
+    if value is not None and not isinstance(value, str):
+        raise JWKError(f"member {name!r} must be a string")
+    return value
+
+
+def _use(jwk: Mapping[str, Any]) -> str | None:
+    """Return what a JWK says that it is for, by ``use`` or by ``key_ops``."""
+    use, operations = _label(jwk, "use"), jwk.get("key_ops")
+    if operations is None:
+        return use
+    if not isinstance(operations, list) or not all(isinstance(operation, str) for operation in operations):
+        raise JWKError("member 'key_ops' must be an array of strings")
+    signs, encrypts = bool(_SIGNS & set(operations)), bool(_ENCRYPTS & set(operations))
+    if signs == encrypts:
+        return use
+    meant = "sig" if signs else "enc"
+    if use not in (None, meant):
+        raise JWKError(f"use {use!r:.20} contradicts key_ops, which are for {meant}")
+    return meant
+
+
+def _canonical(jwk: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """
+    Return *jwk* with its numbers and octets in canonical base64url, and the names of the members that changed.
+
+    Firebase pads, Java writes a zero octet before a number, old libraries the standard alphabet.
+    """
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    names = PRIVATE_MEMBERS | {name for name in REQUIRED.get(str(kty), ()) if name not in ("kty", "crv", "alg")}
+    changed = []
+    for name in sorted(names & jwk.keys()):
+        text = jwk[name]
+        if isinstance(text, str) and (canonical := _spelling(str(kty), str(crv), text)) not in (None, text):
+            jwk[name] = canonical
+            changed.append(name)
+    return jwk, changed
+
+
+def _spelling(kty: str, crv: str, text: str) -> str | None:
+    """Return the canonical spelling of *text*; None if it is no Base64 at all."""
+    try:
+        plain = "".join(text.split()).translate(_STANDARD).rstrip("=")
+        octets = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if kty == "RSA":
+        octets = octets.lstrip(b"\0") or octets
+    elif kty == "EC" and crv in _OCTETS:
+        number = octets.lstrip(b"\0")
+        octets = number.rjust(_OCTETS[crv], b"\0") if len(number) <= _OCTETS[crv] else octets
+    return b64u(octets)

@@ -1,0 +1,294 @@
+"""
+Find keys in the files around them: JSON, Kubernetes Secrets, dotenv files, service accounts, Base64.
+
+Each layer is taken off and the rest read again, a few layers deep. The reader of YAML knows the flat shape of a Secret
+and nothing else: no library for YAML is needed to run, and none of its features may run.
+
+Sources: Kubernetes' v1.Secret, Google Cloud's service account keys, Keycloak's realm exports.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from keyvault.core.text import printable
+from keyvault.crypto.imports.der import read_der
+from keyvault.crypto.imports.encrypted import decrypt_jwk
+from keyvault.crypto.imports.found import Found, FoundKey, NoKeyError, Password
+from keyvault.crypto.imports.jwk import read_jwk
+from keyvault.crypto.imports.keycloak import PROVIDERS, read_realm
+from keyvault.crypto.imports.pem import BEGIN, read_openssh_public, read_pem
+from keyvault.errors import JWKError, UsageError
+
+_LAYERS_MAX = 6
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+_NOTHING = "neither JSON nor PEM nor DER: no key can be read from it"
+_OTHER_JSON = "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"
+_ALSO_READ = "a Kubernetes Secret and a service account of Google are read, too"
+
+#: Formats that are not read, by how they begin: what they are, and what to type.
+_FOREIGN = {
+    b"\xfe\xed\xfe\xed": (
+        "it is a Java keystore (JKS)",
+        "keytool -importkeystore -srckeystore FILE -destkeystore key.p12 -deststoretype PKCS12",
+    ),
+    b"\xce\xce\xce\xce": (
+        "it is a Java keystore (JCEKS)",
+        "keytool -importkeystore -srckeystore FILE -srcstoretype JCEKS -destkeystore key.p12 -deststoretype PKCS12",
+    ),
+    b"PuTTY-User-Key-File": ("it is a key of PuTTY", "puttygen FILE -O private-openssh -o key.pem"),
+}
+_SECRET_YAML = re.compile(r"^kind:[ \t]*[\"']?Secret[\"']?[ \t]*$", re.MULTILINE)
+_VARIABLE = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*"
+    r"(?:'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|([^\n#]*))",
+    re.MULTILINE | re.DOTALL,
+)
+_SSH_PUBLIC = re.compile(r"(?:ssh-(?:rsa|ed25519)|ecdsa-sha2-nistp\d+) AAAA")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+
+
+def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Found]:
+    """
+    Yield what *data* holds, whatever it is wrapped in.
+
+    Raises:
+        NoKeyError: If nothing in it could be a key.
+        UsageError: If a key cannot be read, or the password is missing or wrong.
+        JWKError: If a key is malformed.
+        WeakKeyError: If a key is weak.
+    """
+    if depth > _LAYERS_MAX:
+        raise NoKeyError(_NOTHING)
+    for magic, (what, hint) in _FOREIGN.items():
+        if data.startswith(magic):
+            raise UsageError(what, hint=hint)
+    text = _text(data)
+    if data[:1] == b"\x30" and (text is None or not text.isprintable()):
+        yield from read_der(data, password)
+        return
+    if text is None:
+        raise NoKeyError(_NOTHING)
+    stripped = text.strip()
+    if stripped[:1] in ("{", "[", '"'):
+        yield from _read_json(stripped, password, depth)
+    elif _SECRET_YAML.search(text):
+        yield from _read_secret(_yaml_entries(text), password, depth)
+    elif variables := _variables(text):
+        yield from _read_entries(variables, password, depth, "variable")
+    elif BEGIN in text:
+        yield from read_pem(text, password)
+    elif _SSH_PUBLIC.match(stripped):
+        yield read_openssh_public(stripped)
+    else:
+        yield from read_layers(_from_base64(stripped), password, depth + 1)
+
+
+def _text(data: bytes) -> str | None:
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _from_base64(text: str) -> bytes:
+    joined = "".join(text.split())
+    plain = joined.translate(str.maketrans("-_", "+/")).rstrip("=")
+    if len(plain) < 16 or not _BASE64.fullmatch(joined):
+        raise NoKeyError(_NOTHING)
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except binascii.Error:
+        raise NoKeyError(_NOTHING) from None
+
+
+# --- JSON -----------------------------------------------------------------------------------------------
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member stands there twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _read_json(text: str, password: Password, depth: int) -> Iterator[Found]:
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise NoKeyError(_NOTHING) from None
+    yield from _read_document(document, password, depth)
+
+
+def _read_document(document: Any, password: Password, depth: int) -> Iterator[Found]:
+    match document:
+        case str():
+            yield from read_layers(document.encode(errors="surrogatepass"), password, depth + 1)
+        case list():
+            _check_one_realm(document)
+            for item in document:
+                yield from _read_document(item, password, depth)
+        case {"keys": [*keys]}:
+            yield from _read_set(keys, password, depth)
+        case {"kty": _}:
+            yield read_jwk(document)
+        case {"ciphertext": _}:
+            yield from read_layers(decrypt_jwk(document, password.get()), password, depth + 1)
+        case {"components": {**components}}:
+            yield from read_realm(components.get(PROVIDERS, []), password)
+        case {"kind": "Secret"}:
+            yield from _read_secret(_json_entries(document), password, depth)
+        case {"kind": "List" | "SecretList", "items": [*items]}:
+            for item in items:
+                yield from _read_document(item, password, depth)
+        case {"type": "service_account", "private_key": str(pem)}:
+            yield from _read_service_account(document, pem, password)
+        case _:
+            raise UsageError(_OTHER_JSON, hint=_ALSO_READ)
+
+
+def _read_set(keys: list[Any], password: Password, depth: int) -> Iterator[Found]:
+    for number, jwk in enumerate(keys, 1):
+        if not isinstance(jwk, dict):
+            raise JWKError(f"key {number} of the set is not an object")
+        try:
+            yield from _read_document(jwk, password, depth)
+        except (JWKError, UsageError) as error:
+            raise type(error)(f"key {number} of the set: {error.message}", hint=error.hint) from None
+
+
+def _check_one_realm(documents: list[object]) -> None:
+    """Refuse several realms at once: each has keys, and an issuer, of its own."""
+    realms = [str(item.get("realm")) for item in documents if isinstance(item, dict) and "components" in item]
+    if len(realms) > 1:
+        named = printable(", ".join(realms))[:300]
+        first = printable(realms[0])[:80]
+        raise UsageError(
+            f"it holds {len(realms)} realms, of which one can be imported at a time: {named}",
+            hint=f"jq '.[] | select(.realm == \"{first}\")' FILE | keyvault key import SET -",
+        )
+
+
+def _read_service_account(document: Mapping[str, Any], pem: str, password: Password) -> Iterator[Found]:
+    kid = document.get("private_key_id")
+    for found in read_pem(pem, password):
+        if isinstance(found, FoundKey) and isinstance(kid, str) and kid:
+            yield replace(found, kid=kid, use="sig", alg="RS256")
+        else:
+            yield found
+
+
+# --- names and values -----------------------------------------------------------------------------------
+
+
+def _read_secret(entries: dict[str, bytes], password: Password, depth: int) -> Iterator[Found]:
+    yield from _read_entries(entries, password, depth, "entry of the Secret")
+
+
+def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, what: str) -> Iterator[Found]:
+    """Yield the keys in named values; a kid beside one key is its kid. Values that are no keys are passed over."""
+    found: list[Found] = []
+    kids = []
+    for name, value in entries.items():
+        if re.search(r"(?:^|[_.-])kid$", name, re.IGNORECASE):
+            kids.append(value.decode(errors="replace").strip())
+            continue
+        try:
+            found += read_layers(value, password, depth + 1)
+        except NoKeyError:
+            continue
+        except (JWKError, UsageError) as error:
+            raise type(error)(f"{what} {printable(name)[:60]}: {error.message}", hint=error.hint) from None
+    if not found:
+        raise NoKeyError(f"no {what} holds a key: {printable(', '.join(entries))[:200]}")
+    bare = [item for item in found if isinstance(item, FoundKey) and item.kid is None]
+    if len(kids) == 1 and len(bare) == len([item for item in found if isinstance(item, FoundKey)]) == 1:
+        found[found.index(bare[0])] = replace(bare[0], kid=kids[0])
+    yield from found
+
+
+def _json_entries(secret: Mapping[str, Any]) -> dict[str, bytes]:
+    entries = {}
+    for member, encoded in (("data", True), ("stringData", False)):
+        held = secret.get(member)
+        for name, value in held.items() if isinstance(held, dict) else ():
+            if isinstance(value, str):
+                entries[name] = _entry(value, encoded=encoded)
+    return entries
+
+
+def _entry(value: str, *, encoded: bool) -> bytes:
+    if not encoded:
+        return value.encode(errors="replace")
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _yaml_entries(text: str) -> dict[str, bytes]:
+    """Return the entries of the Secrets in *text*: one name and value a line, or a block below it."""
+    entries: dict[str, bytes] = {}
+    member, name, indent = "", "", 0
+    block: list[str] = []
+
+    def close() -> None:
+        if name and block:
+            entries[name] = _entry("\n".join(block) + "\n", encoded=member == "data")
+
+    for line in text.splitlines():
+        depth = len(line) - len(line.lstrip(" "))
+        if name and (not line.strip() or depth > indent):
+            block.append(line.strip())
+            continue
+        close()
+        name, block = "", []
+        if depth == 0:
+            member = line.rstrip().removesuffix(":")
+        elif member in ("data", "stringData") and (entry := re.fullmatch(r" +[\"']?([\w.-]+)[\"']?:[ ]?(.*)", line)):
+            value = entry[2].strip()
+            name, indent = entry[1], depth
+            if not re.fullmatch(r"(?:[|>][+-]?\d?)?", value):
+                block = [_unquoted(value)]
+    close()
+    return entries
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value[1:-1]
+    if len(value) >= 2 and value[0] == value[-1] == "'":
+        return value[1:-1].replace("''", "'")
+    return value
+
+
+def _variables(text: str) -> dict[str, bytes]:
+    """Return the variables of a dotenv file, if *text* begins with one and one of them may be a key."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines or not _VARIABLE.match(lines[0]):
+        return {}
+    found = {}
+    for match in _VARIABLE.finditer(text):
+        single, double, bare = match[2], match[3], match[4]
+        if double is not None:
+            value = re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), double)
+        else:
+            value = single if single is not None else (bare or "").strip()
+        found[match[1]] = value.encode()
+    return found if any(len(value) >= 40 for value in found.values()) else {}

@@ -1,0 +1,120 @@
+"""
+Compare the JWK Set of an old server, live, with the one that a commit of the vault serves.
+
+A verifier that moves finds the keys of all tokens in circulation if each key of the old set is served under its kid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from keyvault.core.jwk import thumbprint
+from keyvault.core.keys import Commit, VaultState
+from keyvault.core.text import printable
+from keyvault.errors import KeyVaultError, UsageError
+from keyvault.operations.context import Context
+from keyvault.operations.import_keys import fetch_keys
+from keyvault.site.build import jwk_sets
+
+#: JWK Sets of single sets lie below it: verifiers fetch those of an issuer.
+_SINGLE_SETS = "sets/"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFinding:
+    """
+    A key of the old set that verifiers would not find.
+
+    Attributes:
+        code: ``missing``, ``other-kid``, ``other-key``, ``other-alg`` or ``not-importable``.
+        kid: Its kid in the old set, or None if it has none.
+        message: What is different, and what to do.
+    """
+
+    code: str
+    kid: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCheck:
+    """
+    A comparison.
+
+    Attributes:
+        url: The old JWK Set.
+        commit: The commit that was compared with.
+        path: The JWK Set of its site, by its path.
+        keys: How many keys the old set has.
+        findings: The keys that verifiers would not find there.
+    """
+
+    url: str
+    commit: str
+    path: str
+    keys: int
+    findings: tuple[MoveFinding, ...]
+
+
+def check_import(context: Context, commit: Commit, url: str) -> MoveCheck:
+    """
+    Compare the JWK Set at *url* with the site of *commit*: with the JWK Set there that has most of its kids.
+
+    Raises:
+        LiveError: If the old set cannot be had.
+        UsageError: If it is no JWK Set, serves a private key, or the commit serves no keys.
+    """
+    state = context.state(commit, envelopes=False)
+    old = fetch_keys(url)
+    served = {
+        path: {jwk["kid"]: jwk for jwk in msgspec.json.decode(data)["keys"]}
+        for path, data in jwk_sets(state)
+        if not path.startswith(_SINGLE_SETS)
+    }
+    if not served:
+        raise UsageError("the commit serves no keys yet", hint="keyvault key import SET --from-url URL")
+    kids = {str(jwk.get("kid")) for jwk in old}
+    path = max(served, key=lambda place: len(kids & served[place].keys()))
+    findings = tuple(_findings(state, old, served[path]))
+    return MoveCheck(url, state.commit, path, len(old), findings)
+
+
+def _findings(
+    state: VaultState, old: list[dict[str, Any]], served: Mapping[str, Mapping[str, Any]]
+) -> Iterator[MoveFinding]:
+    from keyvault.crypto.imports import read_jwk
+
+    thumbprints = {thumbprint(jwk): kid for kid, jwk in served.items()}
+    for number, jwk in enumerate(old, 1):
+        given = jwk.get("kid")
+        kid = printable(given)[:256] if isinstance(given, str) else None
+        name = f"key {kid}" if kid is not None else f"key {number}, which has no kid,"
+        try:
+            found = read_jwk(jwk)
+        except KeyVaultError as error:
+            yield MoveFinding("not-importable", kid, f"{name} cannot be imported: {error.message}")
+            continue
+        same = thumbprints.get(thumbprint(found.members))
+        new = served.get(kid) if kid is not None else served.get(same or "")
+        if new is None and same is not None:
+            yield MoveFinding("other-kid", kid, f"{name} is served as {same}: tokens that name the old kid fail")
+        elif new is None:
+            yield MoveFinding("missing", kid, f"{name} is not served{_reason(state, kid)}")
+        elif thumbprint(new) != thumbprint(found.members):
+            yield MoveFinding("other-key", kid, f"{name} is served, but it is another key")
+        elif found.alg not in (None, new["alg"]):
+            alg = printable(str(found.alg))[:40]
+            yield MoveFinding("other-alg", kid, f"{name} is for {alg} in the old set, and served for {new['alg']}")
+
+
+def _reason(state: VaultState, kid: str | None) -> str:
+    key = state.keys.get(kid or "")
+    if key is None:
+        return ": it is not in the vault"
+    return f": it is {key.state} in set {key.set}" + (
+        "" if key.state in ("withdrawn", "revoked") else ", whose keys stand in another JWK Set or in none"
+    )

@@ -1,0 +1,454 @@
+"""
+Take keys in from elsewhere: from files of other programs, and from the JWK Set of another server.
+
+Says as well what tokens of these keys will verify, and until when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from keyvault.core.algorithms import ALGORITHMS, KeySpec
+from keyvault.core.events import fold
+from keyvault.core.forms import LABELS, check_label, usual_algorithm
+from keyvault.core.importing import Role, plan_import
+from keyvault.core.jwk import PublicJWK, check_kid, public_jwk
+from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.planning import Import, Plan
+from keyvault.core.policy import check_set_name
+from keyvault.core.text import nearest, printable
+from keyvault.errors import ConfigError, KeyVaultError, UsageError
+from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
+from keyvault.operations.context import Context
+from keyvault.operations.exchange import derived_kid
+from keyvault.operations.keys import set_members
+from keyvault.operations.reports import ImportedKey
+
+if TYPE_CHECKING:
+    from keyvault.crypto.generate import PrivateJWK
+    from keyvault.crypto.imports import AskPassword, FoundKey
+
+#: Algorithms that JOSE has and nobody should use: what a key for them is for.
+_FORMER = {"RSA1_5": "enc"}
+#: How many reasons an error lists.
+_REASONS_MAX = 16
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """
+    How keys are to be taken in.
+
+    Attributes:
+        role: Their role; None: active in a set without an active key, retiring if they come from a URL, next otherwise.
+        alg: The algorithm of a key that names none, or one that sets do not support; None takes the set's, or the
+            usual one.
+        kid: The kid of the one key; None keeps the one it has.
+        kid_from: How each key gets a kid; None keeps the one in the file, and gives the thumbprint to the others.
+        only: Kids of the keys to take, of several; empty for all.
+        keep: How long retiring keys are kept at least.
+        note: Where they come from, for the record.
+        forced: Why the gate is to be passed, or None.
+        external: Make a new set for keys whose private halves live elsewhere.
+        issuer: The issuer of a new set.
+        creates: Whether a set that does not exist is made.
+        lenient: Whether keys that do not fit are left out, instead of all being refused.
+        left_out: What was left out before, a sentence each.
+    """
+
+    role: Role | None = None
+    alg: str | None = None
+    kid: str | None = None
+    kid_from: str | None = None
+    only: Sequence[str] = ()
+    keep: timedelta = timedelta(0)
+    note: str | None = None
+    forced: str | None = None
+    external: bool = False
+    issuer: str | None = None
+    creates: bool = True
+    lenient: bool = False
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ImportOutcome:
+    """
+    An import.
+
+    Attributes:
+        outcome: What was done to the vault, or would be.
+        keys: The keys that are in the vault now, those that were there already too.
+        left_out: What could not be taken and why, a sentence each.
+    """
+
+    outcome: Outcome
+    keys: tuple[ImportedKey, ...]
+    left_out: tuple[str, ...]
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def read_file(data: bytes, ask: AskPassword, source: str) -> list[FoundKey]:
+    """
+    Return the keys of a file; errors as `read_keys`, with the name of the file before them.
+
+    Raises:
+        KeyVaultError: As said.
+    """
+    from keyvault.crypto.imports import read_keys
+
+    try:
+        return read_keys(data, ask)
+    except KeyVaultError as error:
+        raise type(error)(f"{printable(source)[:200]}: {error.message}", hint=error.hint) from None
+
+
+def fetch_keys(url: str) -> list[dict[str, Any]]:
+    """
+    Return the JWKs of the JWK Set at *url* as they stand there; an entry that is no object is an empty one.
+
+    Raises:
+        LiveError: If it cannot be had.
+        UsageError: If it is no JWK Set, or serves a private key.
+    """
+    import msgspec
+
+    from keyvault.crypto.imports import holds_private
+    from keyvault.publish.live import fetch
+
+    shown = printable(url)[:200]
+    try:
+        document = msgspec.json.decode(fetch(url))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise UsageError(f"{shown} does not serve JSON") from None
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        raise UsageError(f"{shown} does not serve a JWK Set")
+    jwks = [jwk if isinstance(jwk, dict) else {} for jwk in keys]
+    if any(holds_private(jwk) for jwk in jwks):
+        raise UsageError(f"{shown} serves a private key: whoever asks can sign", hint="take it from there first")
+    return jwks
+
+
+def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
+    """
+    Return the public keys that the JWK Set at *url* serves, and why others of it are not taken, a sentence each.
+
+    Raises:
+        LiveError: If it cannot be had.
+        UsageError: If it is no JWK Set, has no key that can be taken, or too many, or serves a private key.
+    """
+    from keyvault.crypto.imports import KEYS_MAX, read_jwk
+
+    shown, jwks = printable(url)[:200], fetch_keys(url)
+    if len(jwks) > KEYS_MAX:
+        raise UsageError(f"{shown} serves {len(jwks)} keys; the limit is {KEYS_MAX}")
+    found: list[FoundKey] = []
+    left_out: list[str] = []
+    for number, jwk in enumerate(jwks, 1):
+        try:
+            found.append(read_jwk(jwk))
+        except KeyVaultError as error:
+            left_out.append(f"key {number} is left out: {error.message}")
+    if not found:
+        raise UsageError(f"{shown} serves {_none_of(len(jwks))}{_reasons(left_out)}")
+    return found, left_out
+
+
+def _none_of(count: int) -> str:
+    return f"{count} keys, none of which can be imported" if count else "no keys"
+
+
+def _reasons(left_out: Sequence[str]) -> str:
+    more = f"; and {len(left_out) - _REASONS_MAX} more" if len(left_out) > _REASONS_MAX else ""
+    return ": " + "; ".join(left_out[:_REASONS_MAX]) + more if left_out else ""
+
+
+# --- planning -------------------------------------------------------------------------------------------
+
+
+def import_keys(
+    context: Context,
+    name: str,
+    found: Sequence[FoundKey],
+    request: ImportRequest,
+    *,
+    imported: bool = True,
+    push: bool = False,
+    dry_run: bool = False,
+) -> ImportOutcome:
+    """
+    Take keys into set *name*, in one commit; a set that keyvault.toml does not have is made for them.
+
+    Keys that the vault has already, with that kid, are passed over.
+
+    Args:
+        context: The vault.
+        name: The set.
+        found: The keys.
+        request: How they are to be taken in.
+        imported: Whether they come from outside.
+        push: Whether the commit goes to the remote as well.
+        dry_run: Only plan.
+
+    Raises:
+        UsageError: If a key does not fit in, or is there with another public half.
+        WeakKeyError: If a key is too weak for its algorithm.
+        GateError: If a key would become active that no verifier can know.
+    """
+    present: list[Key] = []
+    left_out: list[str] = []
+
+    def propose(state: VaultState) -> Proposal:
+        chosen = _chosen(found, request)
+        files: dict[str, bytes | None] = {}
+        if name not in state.sets:
+            if not request.creates or request.role == "next":
+                _ = state.find_set(name)  # raises: the next key of a set needs the set
+            state, files["keyvault.toml"] = _with_set(context, state, name, chosen[0], request)
+        key_set = state.find_set(name)
+        taken, left_out[:] = _taken(chosen, key_set, request, context.now)
+        warnings = [*left_out]
+        fresh, present[:] = [], []
+        for public, one in taken:
+            warnings += [f"key {public.kid}: {remark}" for remark in one.remarks]
+            key = _present(state, name, public)
+            if key is None:
+                fresh.append((public, one))
+            else:
+                present.append(key)
+                warnings.append(_passed_over(key, one, request))
+        if not fresh:
+            return Proposal(Plan(warnings=tuple(warnings)), "")
+        role = request.role or ("next" if key_set.active else "active")
+        _check_halves(key_set, fresh, role)
+        plan = plan_import(
+            state, name, [public for public, _ in fresh], context.now,
+            role=role, imported=imported, keep=request.keep, note=request.note, forced=request.forced,
+        )  # fmt: skip
+        privates = {
+            public.kid: {**one.members, "kid": public.kid, "use": public.use, "alg": public.alg}
+            for public, one in fresh
+            if one.private
+        }
+        plan = replace(plan, warnings=(*plan.warnings, *warnings))
+        many = f"{len(fresh)} keys" if len(fresh) > 1 else f"key {fresh[0][0].kid}"
+        return Proposal(
+            plan, f"import {many} into {name} as {role}", body=request.forced, files=files, privates=privates
+        )
+
+    outcome = carry_out(context, propose, push=push, dry_run=dry_run)
+    changed = [_imported(change) for change in outcome.plan.changes if isinstance(change, Import)]
+    there = [ImportedKey(key.kid, key.set, key.state, key.life.keep_until, True) for key in present]
+    return ImportOutcome(outcome, (*changed, *there), tuple(left_out))
+
+
+def _imported(change: Import) -> ImportedKey:
+    life = fold(change.events)
+    return ImportedKey(change.kid, change.set, life.state, life.keep_until, False)
+
+
+def save_key(context: Context, name: str, private: PrivateJWK) -> Outcome:
+    """Make a fresh private JWK the next key of set *name*, in one commit; errors as `import_keys`."""
+    from keyvault.core.jwk import thumbprint
+    from keyvault.crypto.imports import read_jwk
+
+    request = ImportRequest(role="next", creates=False)
+    imported = private["kid"] != thumbprint(private)  # a kid of one's own is what imported keys have
+    return import_keys(context, name, [read_jwk(private)], request, imported=imported).outcome
+
+
+def _chosen(found: Sequence[FoundKey], request: ImportRequest) -> list[FoundKey]:
+    unknown = [kid for kid in request.only if kid not in {one.kid for one in found}]
+    if unknown:
+        there = ", ".join(one.kid or "one without a kid" for one in found)
+        raise UsageError(f"no key {unknown[0]!r:.140} is there", hint=f"there are: {printable(there)[:300]}")
+    chosen = [one for one in found if not request.only or one.kid in request.only]
+    uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
+    if not request.lenient and (len(uses) > 1 or len(symmetric) > 1):
+        # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
+        there = printable(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
+        raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
+    return chosen
+
+
+def _purpose(one: FoundKey) -> str:
+    return " ".join(filter(None, (one.alg or one.members["kty"], one.use)))
+
+
+def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> str:
+    """
+    Return the algorithm that a key is imported for: its own, what was asked for, the set's, or the usual one.
+
+    Raises:
+        UsageError: If sets do not support it, or it contradicts what the file says.
+    """
+    alg = one.alg
+    if alg is None:
+        alg = request.alg or (spec.alg if spec and _fits(one, spec) else _usual(one))
+    elif alg not in ALGORITHMS:
+        if request.alg is None:
+            raise UsageError(
+                f"sets do not support alg {alg!r:.40}",
+                hint=nearest(alg, ALGORITHMS) or f"--alg {_usual(one) or 'ALG'} imports it for that algorithm instead",
+            )
+        use = LABELS[alg].use if alg in LABELS else _FORMER.get(alg)
+        if use and request.alg in ALGORITHMS and ALGORITHMS[request.alg].use != use:
+            raise UsageError(f"the key is for {alg}, which is for {use}, and {request.alg} is not")
+        alg = request.alg
+    elif request.alg not in (None, alg):
+        raise UsageError(f"the key is for {alg}, not for {request.alg}")
+    if alg is None:
+        raise UsageError("it does not say which algorithm the key is for", hint="--alg " + ", ".join(ALGORITHMS))
+    if alg not in ALGORITHMS:
+        raise UsageError(
+            f"sets do not support alg {alg!r:.40}", hint=nearest(alg, ALGORITHMS) or "--alg " + ", ".join(ALGORITHMS)
+        )
+    if one.only and alg not in one.only:
+        kept = "RSASSA-PSS" if len(one.only) > 1 else one.only[0]
+        raise UsageError(f"the key is for {kept} alone, not for {alg}", hint=f"--alg {one.only[0]}")
+    check_label(one.members, alg)
+    if one.use not in (None, ALGORITHMS[alg].use):
+        raise UsageError(
+            f"the key says that it is for {one.use!r:.20} (use or key_ops), and {alg} is for {ALGORITHMS[alg].use}"
+        )
+    return alg
+
+
+def _fits(one: FoundKey, spec: KeySpec) -> bool:
+    """Return whether a key that names no algorithm can have that of its set."""
+    algorithm = ALGORITHMS[spec.alg]
+    return algorithm.takes(one.members) and (not one.only or spec.alg in one.only) and one.use in (None, algorithm.use)
+
+
+def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datetime) -> tuple[PublicJWK, FoundKey]:
+    """Return the published form of a key that was found: its own labels, then what was asked for, then the set's."""
+    from keyvault.core.strength import check_public_key
+    from keyvault.crypto.pairs import check_private_jwk
+
+    alg = _algorithm(one, key_set.policy.spec, request)
+    if one.alg not in (None, alg):
+        one = replace(
+            one, remarks=(*one.remarks, f"the file says alg {printable(str(one.alg))[:40]}: imported for {alg}")
+        )
+    # That the halves belong together was seen when the file was read.
+    check = check_private_jwk if one.members["kty"] == "oct" else check_public_key
+    check(one.members, alg=alg)
+    kid = request.kid or (None if request.kid_from else one.kid)
+    kid = kid or _new_kid(one, request.kid_from or "sha-256", ALGORITHMS[alg].use, now)
+    if one.members["kty"] == "oct":
+        return PublicJWK(kty="oct", kid=check_kid(kid), use=ALGORITHMS[alg].use, alg=alg), one
+    return public_jwk(one.members, kid=kid, alg=alg), one
+
+
+def _usual(one: FoundKey) -> str | None:
+    return one.only[0] if one.only else usual_algorithm(one.members, one.use)
+
+
+def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:
+    if one.members["kty"] == "oct":
+        # The thumbprint would be a hash of the secret, in the clear: whoever guesses the secret could tell.
+        import secrets
+
+        return secrets.token_hex(16)
+    return derived_kid({**one.members, "use": use}, kid_from, now)
+
+
+def _taken(
+    chosen: Sequence[FoundKey], key_set: KeySet, request: ImportRequest, now: datetime
+) -> tuple[list[tuple[PublicJWK, FoundKey]], list[str]]:
+    """Return the published forms of what was found, and of foreign sets what is left out, a sentence each."""
+    taken, left_out = [], list(request.left_out)
+    for one in chosen:
+        try:
+            public, _ = labelled = _labelled(one, key_set, request, now)
+            if request.lenient and (
+                public.use != key_set.policy.use or (public.kty == "AKP") != (key_set.policy.kty == "AKP")
+            ):
+                raise UsageError(f"it is {public.kty} for {public.use}")
+            taken.append(labelled)
+        except KeyVaultError as error:
+            if not request.lenient:
+                raise
+            left_out.append(f"key {one.kid or 'without a kid'} is left out: {error.message}")
+    if not taken:
+        raise UsageError(f"no key can be imported{_reasons(left_out)}")
+    return taken, left_out
+
+
+def _present(state: VaultState, name: str, public: PublicJWK) -> Key | None:
+    """Return the key of the set that *public* is, unless it has left."""
+    key = state.keys.get(public.kid)
+    if key is None or key.state in ("withdrawn", "revoked") or key.set != name or public.kty == "oct":
+        return None
+    return key if key.public == public else None
+
+
+def _passed_over(key: Key, one: FoundKey, request: ImportRequest) -> str:
+    """
+    Return what to say of a key that is there already.
+
+    Raises:
+        UsageError: More was asked for than to have it.
+    """
+    if one.private and not key.sealed:
+        raise UsageError(
+            f"key {key.kid} is in the vault by its public half alone: its private half is not added later",
+            hint="keep it where it is; a key that is to sign here is made anew",
+        )
+    if request.role not in (None, key.state) and not request.lenient:
+        raise UsageError(f"key {key.kid} is there already: it is {key.state}", hint="keyvault rotate, or rollback")
+    return f"key {key.kid} is there already: it is {key.state}"
+
+
+def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], role: Role) -> None:
+    for public, one in fresh:
+        if key_set.policy.external and one.private:
+            raise UsageError(
+                f"set {key_set.name} is external: of key {public.kid} it takes the public half alone",
+                hint="openssl pkey -pubout, or keyvault key export",
+            )
+        if not key_set.policy.external and not one.private and role != "retiring":
+            raise UsageError(
+                f"key {public.kid} has no private half here, so nobody could sign with it",
+                hint="--as retiring; or where the private one lives elsewhere: external = true in the set's table, "
+                "--external for a set that is new",
+            )
+
+
+def _with_set(
+    context: Context, state: VaultState, name: str, first: FoundKey, request: ImportRequest
+) -> tuple[VaultState, bytes]:
+    """Return *state* with a set for keys such as *first*, and the keyvault.toml that says so."""
+    try:
+        check_set_name(name)
+        spec = spec_of(first.members, _algorithm(first, None, request))
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    members = set_members(spec, issuer=request.issuer, external=request.external)
+    return edited_policy(context, state, {name: members})
+
+
+def spec_of(members: PrivateJWK, alg: str) -> KeySpec:
+    """
+    Return what a set must ask for, to have keys like this one.
+
+    Raises:
+        JWKError: *alg* does not fit the key.
+        ConfigError: No set can ask for it.
+    """
+    from keyvault.core.algorithms import key_spec
+    from keyvault.core.jwk import b64u_decode
+
+    check_label(members, alg)
+    bits = None
+    if members["kty"] == "RSA":
+        bits = len(b64u_decode(members["n"], what="member 'n'")) * 8
+    elif members["kty"] == "oct":
+        bits = len(b64u_decode(members["k"], what="member 'k'")) * 8
+    return key_spec(alg, crv=members.get("crv"), bits=bits)

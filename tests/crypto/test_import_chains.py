@@ -1,0 +1,193 @@
+"""A chain is one key with its chain, in PEM and PKCS#12 alike: the key of a CA never becomes a key of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
+
+from keyvault.core.pem import public_members
+from keyvault.crypto.imports import FoundKey, read_keys
+from keyvault.errors import UsageError
+
+T = datetime(2026, 11, 23, tzinfo=UTC)
+PASSWORD = b"correct horse"
+
+_MAKE: dict[str, Callable[[], Any]] = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "EC": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "OKP": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A key with its certificate."""
+
+    key: Any
+    cert: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        return self.cert.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
+    def members(self) -> dict[str, str]:
+        return public_members(self.key.public_key())
+
+
+def issue(name: str, issuer: Holder | None = None, *, kind: str = "EC", ca: bool | None = None) -> Holder:
+    """Return a new key with a certificate of *issuer*, or its own; *ca* None leaves basicConstraints out."""
+    key = _MAKE[kind]()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.cert.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(T)
+        .not_valid_after(T + timedelta(days=90))
+    )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    signer = issuer.key if issuer else key
+    hashed = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Holder(key, builder.sign(signer, hashed))
+
+
+@pytest.fixture(scope="module", params=["RSA", "EC", "OKP"])
+def chain(request: pytest.FixtureRequest) -> tuple[Holder, Holder, Holder]:
+    """A leaf, its issuer and the root, of one type of key."""
+    root = issue("root", kind=request.param, ca=True)
+    middle = issue("middle", root, kind=request.param, ca=True)
+    return issue("leaf", middle, kind=request.param, ca=False), middle, root
+
+
+def p12(own: Holder, *others: Holder) -> bytes:
+    return pkcs12.serialize_key_and_certificates(
+        b"mine", own.key, own.cert, [other.cert for other in others], BestAvailableEncryption(PASSWORD)
+    )
+
+
+def read(data: bytes) -> list[FoundKey]:
+    return read_keys(data, lambda: PASSWORD)
+
+
+def test_a_full_chain_is_its_leaf(chain: tuple[Holder, Holder, Holder]) -> None:
+    """In whatever order the certificates stand."""
+    leaf, middle, root = chain
+    for order in ([leaf, middle, root], [root, middle, leaf], [leaf, middle], [leaf, root], [leaf]):
+        (found,) = read(b"".join(one.pem for one in order))
+        assert (found.members, found.private) == (leaf.members, False)
+
+
+def test_a_key_with_its_chain_is_that_key(chain: tuple[Holder, Holder, Holder]) -> None:
+    """Its certificates add nothing, before it or behind it, in PEM or in PKCS#12."""
+    leaf, middle, root = chain
+    for data in (
+        leaf.key_pem + leaf.pem + middle.pem + root.pem,
+        root.pem + middle.pem + leaf.pem + leaf.key_pem,
+        leaf.key_pem + leaf.pem,
+        p12(leaf, middle, root),
+        p12(leaf),
+    ):
+        (found,) = read(data)
+        assert (found.public, found.private, found.remarks) == (leaf.members, True, ())
+
+
+def test_a_ca_by_its_signature_alone() -> None:
+    """An old CA says nothing of itself, and is known by the certificate that it issued."""
+    ca = issue("old root")
+    leaf = issue("leaf", ca)
+
+    (found,) = read(ca.pem + leaf.pem)
+
+    assert found.members == leaf.members
+
+
+def test_the_same_name_is_no_issuer() -> None:
+    """Two certificates that say one name and signed themselves are two keys."""
+    first, second = issue("signer"), issue("signer")
+
+    assert [one.members for one in read(first.pem + second.pem)] == [first.members, second.members]
+
+
+def test_leaves_that_have_nothing_to_do_with_each_other() -> None:
+    """Stay several keys, each with its kid to come; the CA of one of them is none."""
+    ca = issue("root", ca=True)
+    leaves = [issue("a", ca, ca=False), issue("b"), issue("c", kind="RSA", ca=False)]
+
+    found = read(b"".join(one.pem for one in (leaves[0], ca, *leaves[1:])))
+
+    assert [one.members for one in found] == [one.members for one in leaves]
+
+
+def test_cas_alone() -> None:
+    """Have no key for a set; the error says which they are, and what to type."""
+    root = issue("root", ca=True)
+    for data in (root.pem, issue("middle", root, ca=True).pem + root.pem, root.cert.public_bytes(Encoding.DER)):
+        with pytest.raises(UsageError, match="certificates of CAs alone") as caught:
+            read(data)
+        assert "openssl x509 -noout -pubkey" in (caught.value.hint or "")
+
+
+def test_the_key_of_a_certificate_that_calls_itself_a_ca() -> None:
+    """`openssl req -x509` makes such a one: beside its private key, the key is what is imported."""
+    own = issue("signer", ca=True)
+
+    for data in (own.key_pem + own.pem, p12(own)):
+        (found,) = read(data)
+        assert (found.public, found.private) == (own.members, True)
+
+
+def test_the_certificate_of_a_partner() -> None:
+    """Is in nobody's chain: it is skipped, and named."""
+    own, partner = issue("own"), issue("partner", kind="RSA")
+
+    for data in (p12(own, partner), own.key_pem + own.pem + partner.pem):
+        (found,) = read(data)
+        assert found.public == own.members
+        assert any("CN=partner" in remark for remark in found.remarks)
+
+
+def test_public_keys_beside_a_private_one() -> None:
+    """Are keys of their own, as in the files of a kube-apiserver; a chain is not."""
+    own, other = issue("own"), issue("other")
+    public = other.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    found = read(own.key_pem + public)
+
+    assert [(one.public, one.private) for one in found] == [(own.members, True), (other.members, False)]
+
+
+def test_a_trust_store() -> None:
+    """A PKCS#12 file without a key is like the same certificates in PEM."""
+    root = issue("root", ca=True)
+    leaf = issue("leaf", root, ca=False)
+    data = pkcs12.serialize_java_truststore(
+        [pkcs12.PKCS12Certificate(one.cert, one.cert.subject.rfc4514_string().encode()) for one in (root, leaf)],
+        BestAvailableEncryption(PASSWORD),
+    )
+
+    (found,) = read(data)
+
+    assert (found.members, found.private) == (leaf.members, False)

@@ -1,0 +1,303 @@
+"""PKCS#8 as others write it: version 2 with the public half, restricted to RSASSA-PSS, under every encryption."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from keyvault.core.ber import is_pkcs12, rounds_of
+from keyvault.core.jwk import b64u_decode
+from keyvault.crypto.imports import FoundKey, read_keys
+from keyvault.crypto.pairs import private_key
+from keyvault.errors import JWKError, KeyVaultError, UsageError, WeakKeyError
+from tests.crypto.kinds import KINDS, key, members
+
+PASSWORD = b"correct horse"
+
+
+def read(data: bytes, password: bytes = PASSWORD) -> FoundKey:
+    (found,) = read_keys(data, lambda: password)
+    return found
+
+
+def tlv(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    length = (
+        bytes([size])
+        if size < 128
+        else bytes([0x80 | (size.bit_length() + 7) // 8]) + size.to_bytes((size.bit_length() + 7) // 8, "big")
+    )
+    return bytes([tag]) + length + value
+
+
+def der(kind: str) -> bytes:
+    return private_key(key(kind)).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def armored(data: bytes, label: str = "PRIVATE KEY") -> bytes:
+    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(data) + f"-----END {label}-----\n".encode()
+
+
+# --- version 2 (RFC 5958) -------------------------------------------------------------------------------
+
+
+def public_bits(kind: str) -> bytes:
+    """Return the public key as the BIT STRING of its SubjectPublicKeyInfo holds it."""
+    spki = private_key(key(kind)).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    raw = {"RSA": None, "oct": None}.get(kind, b"")
+    if raw is None:
+        return private_key(key(kind)).public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    if kind.startswith(("P-", "secp")):
+        return b"\x04" + b64u_decode(key(kind)["x"], what="x") + b64u_decode(key(kind)["y"], what="y")
+    return b64u_decode(key(kind).get("x") or key(kind)["pub"], what="x") if spki else b""
+
+
+def version_2(kind: str, public: bytes, *, explicit: bool = False, attributes: bytes = b"") -> bytes:
+    """
+    Return the key of *kind* with its public half beside it.
+
+    Bouncy Castle, and ring from 0.17 on, write ``[1] IMPLICIT BIT STRING``; older versions of ring an explicit one.
+    """
+    one = der(kind)
+    inner = one[1:]
+    size = inner[0]
+    body = inner[1:] if size < 128 else inner[1 + (size & 0x7F) :]
+    assert body[:3] == b"\x02\x01\x00"
+    bits = b"\0" + public
+    tagged = tlv(0xA1, tlv(0x03, bits)) if explicit else tlv(0x81, bits)
+    return tlv(0x30, b"\x02\x01\x01" + body[3:] + attributes + tagged)
+
+
+V2 = [kind for kind in KINDS if kind != "oct"]
+
+
+@pytest.mark.parametrize("wrap", [bytes, armored, base64.b64encode], ids=["DER", "PEM", "Base64"])
+@pytest.mark.parametrize("explicit", [False, True], ids=["Bouncy Castle", "early ring"])
+@pytest.mark.parametrize("kind", V2)
+def test_version_2(kind: str, explicit: bool, wrap: Callable[[bytes], bytes]) -> None:
+    """Read where the public half is that of the private one, refused where it is another's."""
+    good = public_bits(kind)
+
+    assert read(wrap(version_2(kind, good, explicit=explicit))).members == members(key(kind))
+    with pytest.raises(WeakKeyError, match="the private half does not belong to the public half beside it"):
+        read(wrap(version_2(kind, good[:-1] + bytes([good[-1] ^ 1]), explicit=explicit)))
+
+
+def test_attributes_are_passed_over() -> None:
+    """As Windows and Java write them, in either version."""
+    attributes = tlv(0xA0, tlv(0x30, tlv(0x06, bytes.fromhex("550f")) + tlv(0x31, tlv(0x04, b"\1"))))
+
+    assert read(version_2("Ed25519", public_bits("Ed25519"), attributes=attributes)).members == members(key("Ed25519"))
+
+
+def test_a_point_in_short_form() -> None:
+    """A compressed point is the same public half."""
+    public = private_key(key("P-256")).public_key()
+    short = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)  # type: ignore[union-attr]
+
+    assert read(version_2("P-256", short)).members == members(key("P-256"))
+
+
+# --- RSASSA-PSS (RFC 4055) ------------------------------------------------------------------------------
+
+_SHA = {"SHA-1": "2b0e03021a", "SHA-224": "608648016503040204", "SHA-256": "608648016503040201",
+        "SHA-384": "608648016503040202", "SHA-512": "608648016503040203"}  # fmt: skip
+
+
+def _algorithm(name: str, *, null: bool = True) -> bytes:
+    return tlv(0x30, tlv(0x06, bytes.fromhex(_SHA[name])) + (b"\x05\0" if null else b""))
+
+
+def pss_parameters(hashed: str, mask: str | None = None, salt: int | None = None, *, null: bool = True) -> bytes:
+    mgf = tlv(0x30, tlv(0x06, bytes.fromhex("2a864886f70d010108")) + _algorithm(mask or hashed, null=null))
+    salted = tlv(0xA2, tlv(0x02, bytes([salt]))) if salt is not None else b""
+    return tlv(0x30, tlv(0xA0, _algorithm(hashed, null=null)) + tlv(0xA1, mgf) + salted)
+
+
+def pss_key(parameters: bytes) -> bytes:
+    """Return the RSA key in PKCS#8 under the object identifier of RSASSA-PSS."""
+    inner = private_key(key("RSA")).private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    name = tlv(0x06, bytes.fromhex("2a864886f70d01010a"))
+    return tlv(0x30, b"\x02\x01\x00" + tlv(0x30, name + parameters) + tlv(0x04, inner))
+
+
+def pss_spki(parameters: bytes) -> bytes:
+    """Return its public half likewise."""
+    inner = private_key(key("RSA")).public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    name = tlv(0x06, bytes.fromhex("2a864886f70d01010a"))
+    return tlv(0x30, tlv(0x30, name + parameters) + tlv(0x03, b"\0" + inner))
+
+
+@pytest.mark.parametrize("make", [pss_key, pss_spki], ids=["private", "public"])
+@pytest.mark.parametrize("wrap", [bytes, armored, base64.b64encode], ids=["DER", "PEM", "Base64"])
+def test_the_hash_of_pss_binds(make: Callable[[bytes], bytes], wrap: Callable[[bytes], bytes]) -> None:
+    """One hash, one algorithm; without parameters any of three."""
+    for hashed, octets, alg in (("SHA-256", 32, "PS256"), ("SHA-384", 48, "PS384"), ("SHA-512", 64, "PS512")):
+        for salt, null in ((octets, True), (20, False), (None, True)):
+            assert read(wrap(make(pss_parameters(hashed, salt=salt, null=null)))).only == (alg,)
+    assert read(wrap(make(b""))).only == ("PS256", "PS384", "PS512")
+    assert read(wrap(make(b"\x05\0"))).only == ("PS256", "PS384", "PS512")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        b"\x30\x00",  # the default is SHA-1
+        pss_parameters("SHA-1", salt=20),
+        pss_parameters("SHA-224", salt=28),
+        pss_parameters("SHA-512", "SHA-256", salt=64),
+        pss_parameters("SHA-256", salt=64),
+    ],
+    ids=["default", "SHA-1", "SHA-224", "another mask", "a longer salt"],
+)
+def test_pss_that_no_jose_algorithm_has(parameters: bytes) -> None:
+    """Such a key is refused, and not published for something else."""
+    for make in (pss_key, pss_spki):
+        with pytest.raises(JWKError, match="restricted to RSASSA-PSS with parameters that no JOSE algorithm has"):
+            read(make(parameters))
+
+
+def openssl(*arguments: str | Path, stdin: bytes = b"") -> bytes:
+    return subprocess.run(["openssl", *map(str, arguments)], input=stdin, capture_output=True, check=True).stdout
+
+
+@pytest.mark.interop
+def test_pss_of_openssl(tmp_path: Path) -> None:
+    """In the clear, under a password, in PKCS#12 and in a certificate: the same restriction."""
+    path, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    options = ("rsa_pss_keygen_md:sha512", "rsa_pss_keygen_mgf1_md:sha512", "rsa_pss_keygen_saltlen:64")
+    openssl("genpkey", "-algorithm", "RSA-PSS", *(word for one in options for word in ("-pkeyopt", one)), "-out", path)
+    subject = ("-subj", "/CN=x", "-addext", "basicConstraints=critical,CA:FALSE")
+    openssl("req", "-x509", "-key", path, *subject, "-out", cert)
+    secret = f"pass:{PASSWORD.decode()}"
+    for data in (
+        path.read_bytes(),
+        openssl("pkcs8", "-topk8", "-in", path, "-passout", secret),
+        openssl("pkcs12", "-export", "-inkey", path, "-in", cert, "-passout", secret),
+        openssl("pkey", "-in", path, "-pubout"),
+        cert.read_bytes(),
+        cert.read_bytes() + path.read_bytes(),
+    ):
+        assert read(data).only == ("PS512",)
+
+
+# --- encryption -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "-scrypt", "-v2 aes-128-cbc -v2prf hmacWithSHA512", "-v2 aes-192-cbc -v2prf hmacWithSHA384", "-v2 des3",
+        "-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["RSA", "P-256", "Ed25519"])
+def test_what_openssl_encrypts(kind: str, scheme: str) -> None:
+    """Opens under its password, in PEM and DER; another password is said to be wrong."""
+    for form in ("PEM", "DER"):
+        data = openssl("pkcs8", "-topk8", "-outform", form, *scheme.split(), "-passout", f"pass:{PASSWORD.decode()}",
+                       stdin=armored(der(kind)))  # fmt: skip
+        assert read(data).members == members(key(kind))
+        with pytest.raises(UsageError, match="the password is wrong, or the file is damaged"):
+            read(data, b"another")
+        with pytest.raises(UsageError, match="the key is encrypted, and there is no password"):
+            read(data, b"")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("cipher", ["camellia-256-cbc", "aria-256-cbc", "aes-256-ofb"])
+def test_encryption_that_is_not_supported(cipher: str) -> None:
+    """Is named as such with the right password and with a wrong one, and what to type."""
+    data = openssl("pkcs8", "-topk8", "-v2", cipher, "-passout", f"pass:{PASSWORD.decode()}", stdin=armored(der("RSA")))
+
+    for password in (PASSWORD, b"another"):
+        with pytest.raises(UsageError, match="encrypted with an algorithm that is not supported") as caught:
+            read(data, password)
+        assert "openssl pkcs8 -topk8" in (caught.value.hint or "")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("cipher", ["aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com"])
+def test_openssh_under_a_passphrase(kind: str, cipher: str, tmp_path: Path) -> None:
+    """`ssh-keygen -N` writes it; the passphrase opens it, and another one does not."""
+    _ssh_keygen(tmp_path / "key", "-t", kind, "-N", PASSWORD.decode(), "-Z", cipher)
+    data = (tmp_path / "key").read_bytes()
+
+    assert read(data).public == read((tmp_path / "key.pub").read_bytes()).members
+    with pytest.raises(UsageError, match="the password is wrong, or the file is damaged"):
+        read(data, b"another")
+    with pytest.raises(UsageError, match="the key is encrypted, and there is no password"):
+        read(data, b"")
+
+
+@pytest.mark.interop
+def test_openssh_with_a_cipher_that_is_not_supported(tmp_path: Path) -> None:
+    """The password is not blamed for it."""
+    _ssh_keygen(tmp_path / "key", "-t", "ed25519", "-N", PASSWORD.decode(), "-Z", "chacha20-poly1305@openssh.com")
+
+    with pytest.raises(
+        UsageError, match=r"encrypted with chacha20-poly1305@openssh\.com, which is not supported"
+    ) as caught:
+        read((tmp_path / "key").read_bytes())
+    assert "ssh-keygen -p" in (caught.value.hint or "")
+
+
+def _ssh_keygen(path: Path, *arguments: str) -> None:
+    subprocess.run(["ssh-keygen", "-q", *arguments, "-f", path], check=True, capture_output=True)
+
+
+# --- no valid DER is refused for what its random octets look like ---------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["RSA", "Ed25519", "P-521"])
+def test_no_certificate_is_taken_for_something_that_hashes(kind: str) -> None:
+    """Octets in a signature or a key that look like a salt and a count are neither."""
+    lure = b"\x04\x08saltsalt\x02\x04\x7f\xff\xff\xff" + b"\x04\x40" + bytes(64) + b"\x02\x08" + b"\x7f" * 8
+    spki = tlv(0x30, tlv(0x30, tlv(0x06, bytes.fromhex("2a864886f70d010101")) + b"\x05\0") + tlv(0x03, b"\0" + lure))
+
+    assert rounds_of(spki) == 0
+    assert rounds_of(tlv(0x30, tlv(0x04, lure) + spki + tlv(0x03, b"\0" + lure))) == 0
+    assert not is_pkcs12(tlv(0x30, b"\x02\x01\x03" + tlv(0x02, b"\1")))
+    assert read(der(kind)).members == members(key(kind))
+
+
+def test_random_keys_are_never_refused() -> None:
+    """30,000 RSA-sized keys, whose numbers are random octets, ask for no rounds and are no PKCS#12 file."""
+    frame = pss_key(b"")
+    for _ in range(30_000):
+        numbers = b"".join(tlv(0x02, b"\1" + os.urandom(size)) for size in (512, 3, 512, 256, 256, 256, 256, 256))
+        data = tlv(0x30, b"\x02\x01\x00" + tlv(0x30, tlv(0x06, bytes.fromhex("2a864886f70d010101")) + b"\x05\0")
+                   + tlv(0x04, tlv(0x30, b"\x02\x01\x00" + numbers)))  # fmt: skip
+        assert rounds_of(data) == 0
+        assert not is_pkcs12(data)
+    assert rounds_of(frame) == 0
+
+
+def test_pss_octets_in_a_modulus_restrict_nothing() -> None:
+    """The object identifier of RSASSA-PSS counts where it names the algorithm, and nowhere else."""
+    found = read(der("RSA"))
+    assert found.only == ()
+    spki = private_key(key("RSA")).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert read(spki).only == ()
+
+
+def test_what_is_damaged_is_one_line() -> None:
+    """Every octet of a key turned once: the key, or an error of ours."""
+    data = der("P-256")
+    messages = []
+    for place in range(len(data)):
+        turned = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+        try:
+            read(turned)
+        except KeyVaultError as error:
+            messages.append(error.message)
+    assert len(messages) > len(data) // 2
+    assert not any("\n" in message or key("P-256")["d"][:12] in message for message in messages)
