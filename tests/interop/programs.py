@@ -207,7 +207,8 @@ def _java(folder: Path) -> list[str]:
     return [*compile_java(folder, "Matrix.java"), "Matrix"]
 
 
-def _rust(folder: Path) -> list[str]:
+def rust_program(name: str) -> str:
+    """Compile the Rust programs, and return the path of the one called *name*; skip where that is not possible."""
     if not shutil.which("cargo"):
         pytest.skip("Rust is not installed")
     there = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
@@ -218,7 +219,11 @@ def _rust(folder: Path) -> list[str]:
         pytest.skip("the crates of tests/interop/rust are not fetched: make prepare")
     # With what `make prepare` compiled, this takes no time.
     build(["cargo", "build", "--quiet", "--locked", "--offline"], RUST)
-    return [str(RUST / "target" / "debug" / "verify")]
+    return str(RUST / "target" / "debug" / name)
+
+
+def _rust(folder: Path) -> list[str]:
+    return [rust_program("verify")]
 
 
 def _apache(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 // Verify tokens by JWK Sets that may be broken, each with a remote set of its own.
 //
-// Reads JSON lines {"jwks_uri", "token"} and prints a JSON text for each, in the same order: empty where the token was
-// accepted, else the code of the error.
+// Reads JSON lines {"jwks_uri", "token"} and prints a JSON line for each, in the same order:
+// {"jose": "…", "jwks-rsa": "…"}, each empty where the token was accepted, else the code of the error.
 
 import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";
@@ -9,14 +9,36 @@ import { createInterface } from "node:readline";
 // As in verify.mjs.
 globalThis.crypto ??= webcrypto;
 const { createRemoteJWKSet, jwtVerify } = await import("jose");
+const { default: jwksClient } = await import("jwks-rsa");
+const { default: jsonwebtoken } = await import("jsonwebtoken");
+
+const verifiers = {
+  jose: ({ jwks_uri, token }) => jwtVerify(token, createRemoteJWKSet(new URL(jwks_uri))),
+
+  "jwks-rsa"({ jwks_uri, token }) {
+    const client = jwksClient({ jwksUri: jwks_uri });
+    const getKey = ({ kid }, callback) =>
+      client.getSigningKey(kid, (error, key) => callback(error, key?.getPublicKey()));
+    return new Promise((resolve, reject) =>
+      jsonwebtoken.verify(token, getKey, {}, (error, claims) => (error ? reject(error) : resolve(claims))),
+    );
+  },
+};
+
+async function why(verify, question) {
+  try {
+    await verify(question);
+    return "";
+  } catch (error) {
+    return String(error.code ?? error.cause?.code ?? error.message);
+  }
+}
 
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
-  const { jwks_uri, token } = JSON.parse(line);
-  let refused = "";
-  try {
-    await jwtVerify(token, createRemoteJWKSet(new URL(jwks_uri)));
-  } catch (error) {
-    refused = error.code ?? error.cause?.code ?? error.name;
+  const question = JSON.parse(line);
+  const answer = {};
+  for (const [name, verify] of Object.entries(verifiers)) {
+    answer[name] = await why(verify, question);
   }
-  console.log(JSON.stringify(String(refused)));
+  console.log(JSON.stringify(answer));
 }

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from keyvault.core.lint.rules import Finding, finding, shown
+from keyvault.core.labels import shown
+from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.policy import MAX_AGE_MAX, MAX_AGE_MIN
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.ASCII | re.IGNORECASE)
@@ -70,17 +71,17 @@ def is_local(url: str) -> bool:
 
 
 def lint_address(url: str, where: str = "") -> Iterator[Finding]:
-    """Yield what is wrong with the *url* of a document, or with an issuer."""
+    """Yield what is wrong with *url*, which is the address of a document or the value of the member *where*."""
     if is_local(url):
         return
     parts = split(url)
     if parts is None or parts.scheme.lower() != "https":
-        yield finding("not-https", f"{shown(url)} is not https", where)
+        yield finding("not-https", f"{where or 'the address'} is not https", where)
         return
     if parts.port is not None:
-        yield finding("url-port", f"{shown(url)} names a port", where)
+        yield finding("url-port", f"{where or 'the address'} names a port", where)
     if parts.query or parts.fragment:
-        yield finding("url-query", f"{shown(url)} has a query or a fragment", where)
+        yield finding("url-query", f"{where or 'the address'} has a query or a fragment", where)
 
 
 def lint_response(response: Response, url: str) -> Iterator[Finding]:
