@@ -8,6 +8,7 @@ anew.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from keyvault.core.lint.rules import LIBRARIES, RULES
 from tests.core.lint_cases import URL, sound
 from tests.interop import verdicts
 from tests.interop.lint_table import MEASURED, module
-from tests.interop.programs import GO, VERIFIERS, versions
+from tests.interop.programs import CAP, GO, NODE, VERIFIERS, versions
 from tests.interop.verdicts import BY_ISSUER, CONFIGURATION, DISCOVERY, PROGRAMS, Host
 
 pytestmark = pytest.mark.interop
@@ -108,14 +109,26 @@ def test_versions_that_findings_name_are_those_that_run_here(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("keyfunc", "github.com/MicahParks/keyfunc/v3"), ("kubernetes", "github.com/coreos/go-oidc")]
+    ("name", "project", "module"),
+    [
+        ("keyfunc", GO, "github.com/MicahParks/keyfunc/v3"),
+        ("kubernetes", GO, "github.com/coreos/go-oidc"),
+        ("go-jwt-middleware", GO, "github.com/auth0/go-jwt-middleware/v2"),
+        ("cap", CAP, "github.com/hashicorp/cap"),
+    ],
 )
-def test_versions_of_what_the_matrix_does_not_have(name: str, module: str) -> None:
-    """keyfunc, and the go-oidc of kube-apiserver."""
-    text = (GO / "go.mod").read_text()
+def test_versions_of_modules_that_the_matrix_does_not_have(name: str, project: Path, module: str) -> None:
+    """As go.mod has them."""
     label = LIBRARIES[name].strip(")").split()[-1]
 
-    assert f"\t{module} v{label}." in text
+    assert f"{module} v{label}." in (project / "go.mod").read_text()
+
+
+def test_version_of_oauth4webapi() -> None:
+    """As the lock file of npm has it."""
+    lock = json.loads((NODE / "package-lock.json").read_bytes())
+
+    assert lock["packages"]["node_modules/oauth4webapi"]["version"].startswith(LIBRARIES["oauth4webapi"].split()[1])
 
 
 def test_every_library_is_run() -> None:

@@ -28,6 +28,8 @@ from keyvault.core.lint import rules
 from keyvault.core.lint.documents import read
 from tests.core.lint_cases import AUDIENCE, HEADERS, Case, cases, es_token, rs_token
 from tests.interop.programs import (
+    CAP,
+    GO,
     JAVA,
     NODE,
     build,
@@ -146,6 +148,9 @@ LIBRARIES = {
     "nimbus": Library("fetches", "java"),
     "jsonwebtoken": Library("parses", "rust"),
     "kubernetes": Library("fetches", "go"),
+    "cap": Library("fetches", "cap"),
+    "go-jwt-middleware": Library("fetches", "go"),
+    "oauth4webapi": Library("fetches", "node"),
 }
 
 
@@ -239,16 +244,20 @@ def _ask_node(host: Host, asked: list[Question], folder: Path) -> dict[str, Verd
     return _ask(["node", str(NODE / "lint.mjs")], host, asked)
 
 
-def go_program(folder: Path) -> list[str]:
-    """Compile the Go program in *folder* and return its command line; skip where that is not possible."""
-    environ = go_environment(folder)
+def go_program(folder: Path, source: Path = GO, package: str = "./lint") -> list[str]:
+    """Compile a program of the Go module *source* in *folder*, and return its command line; skip where that fails."""
+    environ = go_environment(folder, source)
     build(["gofmt", "-l", "."], folder)
-    build(["go", "build", "-o", "asked", "./lint"], folder, **environ)
+    build(["go", "build", "-o", "asked", package], folder, **environ)
     return [str(folder / "asked")]
 
 
 def _ask_go(host: Host, asked: list[Question], folder: Path) -> dict[str, Verdicts]:
     return _ask(go_program(folder), host, asked)
+
+
+def _ask_cap(host: Host, asked: list[Question], folder: Path) -> dict[str, Verdicts]:
+    return _ask(go_program(folder, CAP, "."), host, asked)
 
 
 def _ask_java(host: Host, asked: list[Question], folder: Path) -> dict[str, Verdicts]:
@@ -264,6 +273,7 @@ PROGRAMS: dict[str, Ask] = {
     "python": _ask_python,
     "node": _ask_node,
     "go": _ask_go,
+    "cap": _ask_cap,
     "java": _ask_java,
     "rust": _ask_rust,
 }

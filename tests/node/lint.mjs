@@ -1,7 +1,7 @@
 // Verify tokens by JWK Sets that may be broken, each with a remote set of its own.
 //
 // Reads JSON lines {"jwks_uri", "token"} and prints a JSON line for each, in the same order:
-// {"jose": "…", "jwks-rsa": "…"}, each empty where the token was accepted, else the code of the error.
+// {"jose": "…", "jwks-rsa": "…", …}, each empty where the token was accepted, else the code of the error.
 
 import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";
@@ -11,6 +11,9 @@ globalThis.crypto ??= webcrypto;
 const { createRemoteJWKSet, jwtVerify } = await import("jose");
 const { default: jwksClient } = await import("jwks-rsa");
 const { default: jsonwebtoken } = await import("jsonwebtoken");
+const oauth = await import("oauth4webapi");
+
+const algorithms = ["RS256", "PS256", "ES256", "ES384", "ES256K", "EdDSA", "Ed25519"];
 
 const verifiers = {
   jose: ({ jwks_uri, token }) => jwtVerify(token, createRemoteJWKSet(new URL(jwks_uri))),
@@ -22,6 +25,15 @@ const verifiers = {
     return new Promise((resolve, reject) =>
       jsonwebtoken.verify(token, getKey, {}, (error, claims) => (error ? reject(error) : resolve(claims))),
     );
+  },
+
+  // As an ID token in the answer of a token endpoint; openid-client does it so, too.
+  async oauth4webapi({ jwks_uri, token }) {
+    const issuer = "https://issuer.example";
+    const as = { issuer, jwks_uri, id_token_signing_alg_values_supported: algorithms };
+    const response = Response.json({ access_token: "none", token_type: "bearer", id_token: token });
+    await oauth.processGenericTokenEndpointResponse(as, { client_id: "app" }, response);
+    await oauth.validateApplicationLevelSignature(as, response, { [oauth.allowInsecureRequests]: true });
   },
 };
 

@@ -41,6 +41,11 @@ LIBRARIES = {
     "jsonwebtoken": "jsonwebtoken 11 (Rust)",
     # kube-apiserver reads tokens with go-oidc 2, and go-jose 2 below it.
     "kubernetes": "Kubernetes (go-oidc 2)",
+    # OpenBao and Vault verify with it.
+    "cap": "hashicorp/cap 0.16",
+    "go-jwt-middleware": "go-jwt-middleware 2.3",
+    # openid-client 6 is built on it.
+    "oauth4webapi": "oauth4webapi 3",
 }
 PYTHON_JOSE = "python-jose 3.5"
 AWS_IAM = "AWS IAM"

@@ -8,15 +8,20 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
+	"github.com/auth0/go-jwt-middleware/v2/jwks"
+	"github.com/auth0/go-jwt-middleware/v2/validator"
 	oidc2 "github.com/coreos/go-oidc"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
@@ -117,10 +122,36 @@ func withKeyfunc(ctx context.Context, q question) error {
 	return err
 }
 
+// It takes one algorithm: that of the token.
+func withAuth0(ctx context.Context, q question) error {
+	jwksURI, err := url.Parse(q.JWKSURI)
+	if err != nil {
+		return err
+	}
+	head, err := base64.RawURLEncoding.DecodeString(strings.Split(q.Token, ".")[0])
+	if err != nil {
+		return err
+	}
+	var header struct {
+		Alg validator.SignatureAlgorithm `json:"alg"`
+	}
+	if err := json.Unmarshal(head, &header); err != nil {
+		return err
+	}
+	provider := jwks.NewProvider(jwksURI, jwks.WithCustomJWKSURI(jwksURI))
+	verifier, err := validator.New(provider.KeyFunc, header.Alg, "https://issuer.example", []string{"app"})
+	if err != nil {
+		return err
+	}
+	_, err = verifier.ValidateToken(ctx, q.Token)
+	return err
+}
+
 var (
 	byIssuer = map[string]func(context.Context, question) error{"go-oidc": withDiscovery, "kubernetes": withDiscovery2}
 	bySet    = map[string]func(context.Context, question) error{
 		"go-oidc": withOIDC, "kubernetes": withOIDC2, "go-jose": withJOSE, "jwx": withJWX, "keyfunc": withKeyfunc,
+		"go-jwt-middleware": withAuth0,
 	}
 )
 
