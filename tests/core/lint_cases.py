@@ -230,7 +230,7 @@ def _responses() -> Iterator[tuple[str, Case]]:
     yield "max-age 3601", sent("cache-long", cache_control="max-age=3601")
     yield "html", sent("content-type", content_type="text/html; charset=utf-8")
     yield "octets", sent("content-type", content_type="application/octet-stream")
-    yield "no content-type", sent("content-type-octets", content_type=None)
+    yield "no content-type", sent("no-content-type", content_type=None)
     yield "no cors", sent("no-cors", access_control_allow_origin=None)
 
 

@@ -75,7 +75,15 @@ def test_a_case_has_its_findings_and_no_other(name: str) -> None:
 ELSEWHERE = {
     *("not-https", "url-port", "url-query", "redirect-not-followed"),
     *("no-jwks-uri", "jwks-uri-other-host", "jwks-uri-local", "issuer-mismatch"),
-    *("discovery-redirect", "discovery-incomplete", "no-rs256", "alg-not-listed", "alg-without-key"),
+    *(
+        "discovery-redirect",
+        "discovery-content-type",
+        "content-type-octets",
+        "discovery-incomplete",
+        "no-rs256",
+        "alg-not-listed",
+        "alg-without-key",
+    ),
     *("algorithm-refused", "mixed-key-types"),
 }
 
@@ -384,6 +392,30 @@ def test_no_discovery_document(data: bytes, found: set[str]) -> None:
     """As for JWK Sets."""
     assert codes(lint_discovery(Source("it", data, CONFIGURATION))) == found
     assert codes(lint_discovery(Source("it", data, CONFIGURATION, Response(404, HEADERS)))) == {"status", *found}
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain; charset=utf-8", "text/html", "x"])
+def test_type_of_a_discovery_document(kind: str) -> None:
+    """Those of GitHub Pages and of GitLab Pages: Spring by issuer does not start, and Rust's openidconnect refuses it."""
+    response = Response(200, {**HEADERS, "content-type": kind})
+    found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, response), sound())
+
+    assert [(one.code, one.level, one.hurts) for one in found] == [
+        (
+            "discovery-content-type",
+            "warning",
+            ("Spring Security 6.5 and 7.1 (by issuer)", "openidconnect 4.1 (Rust)"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", None])
+def test_type_that_a_discovery_document_can_have(kind: str | None) -> None:
+    """Without any type there is a note."""
+    headers = {name: value for name, value in {**HEADERS, "content-type": kind}.items() if value is not None}
+    found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, Response(200, headers)), sound())
+
+    assert [(one.code, one.level) for one in found] == ([] if kind else [("no-content-type", "note")])
 
 
 def test_discovery_names_only_who_reads_it() -> None:

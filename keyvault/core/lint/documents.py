@@ -25,7 +25,7 @@ from keyvault.core.lint.transport import Response, is_local, lint_address, lint_
 from keyvault.core.policy import CONFIGURATION
 
 BODY_MAX = 256 * 1024
-#: Nimbus, and with it Spring Security, reads no more than this.
+#: Nimbus fetches no more than this. Spring Security fetches by itself, and reads more.
 NIMBUS_MAX = 50 * 1024
 LARGE = 32 * 1024
 
@@ -35,6 +35,14 @@ _REQUIRED = {
     "response_types_supported": True,
     "subject_types_supported": True,
     "id_token_signing_alg_values_supported": True,
+}
+
+
+#: What a JWK Set and a discovery document are read by differs, and so do whom these hurt.
+_OTHER_CODES = {
+    "redirect": "discovery-redirect",
+    "content-type": "discovery-content-type",
+    "content-type-octets": "discovery-content-type",
 }
 
 
@@ -212,8 +220,8 @@ def lint_discovery(
 def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Finding]:
     reading = read(source.data) if source.is_whole else None
     for found in (*_sent(source), *(() if reading is None else reading.problems)):
-        if found.code == "redirect":
-            yield finding("discovery-redirect", found.message)
+        if found.code in _OTHER_CODES:
+            yield finding(_OTHER_CODES[found.code], found.message)
         else:
             yield replace(found, hurts=tuple(text for text in found.hurts if text in DISCOVERERS))
     if reading is None:

@@ -7,7 +7,7 @@ Sources: RFC 7517 section 4.5 (kid), RFC 8725 section 3.1 (one key, one algorith
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from keyvault.core.labels import is_label, json_type, shown
@@ -42,7 +42,7 @@ def lint_keys(
     keys = []
     for index, jwk in enumerate(members[:KEYS_MAX]):
         if isinstance(jwk, dict):
-            keys.append(Key(_name(jwk, kids) or f"keys[{index}]", jwk))
+            keys.append(Key(key_name(jwk, kids) or f"keys[{index}]", jwk))
         else:
             yield finding("key-not-object", f"a member of keys is not an object but {json_type(jwk)}", f"keys[{index}]")
     yield from _counts(keys)
@@ -67,8 +67,8 @@ def lint_keys(
         yield finding("mixed-key-types", "keys of several types: given the whole set, it fails at the first other type")
 
 
-def _name(jwk: Mapping[str, Any], kids: frozenset[str]) -> str | None:
-    """Return the kid of *jwk* as findings call the key, or None where it could be anything."""
+def key_name(jwk: Mapping[str, Any], kids: Container[str]) -> str | None:
+    """Return the kid of *jwk* to show: one of *kids*, a label, or a hash of the key; None for any other."""
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in public_names(jwk)):
         return None

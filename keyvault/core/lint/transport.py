@@ -124,7 +124,7 @@ def _content_type(header: str, url: str) -> Iterator[Finding]:
     parts = split(url)
     extensionless = parts is not None and "." not in parts.path.rpartition("/")[2]
     if not kind:
-        yield finding("content-type-octets", "no Content-Type")
+        yield finding("no-content-type", "no Content-Type")
     elif kind == _OCTETS and extensionless:
         yield finding("content-type-octets", f"Content-Type is {_OCTETS}, as of a file without an extension")
     else:
