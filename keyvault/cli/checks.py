@@ -96,10 +96,8 @@ def check(
         for code in dict.fromkeys(one.code for one in seen.findings):
             say(code)
     else:
-        columns([(one.code, one.url or "the vault", one.message) for one in seen.findings if one.level == "error"])
-        for one in seen.findings:
-            if one.level == "warning":
-                note(f"warning: {one.code}: {one.url} {one.message}")
+        rows = [(one.level, one.code, one.url or "the vault", one.message) for one in seen.findings]
+        columns([row[1:] for row in rows] if len(rows) == len(seen.errors) else rows)
         if not seen.errors:
             say(f"{seen.url} serves commit {seen.commit[:12]}: {seen.documents} documents compared, nothing differs")
     if seen.errors:

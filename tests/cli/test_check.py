@@ -65,14 +65,17 @@ def test_a_warning_is_said_and_ends_with_zero(terminal: Terminal, served: Callab
     done = terminal.ok("check")
 
     assert done.lines[-1].endswith("documents compared, nothing differs")
-    assert f"keyvault: warning: discovery-type: {SITE}/.well-known/openid-configuration is sent as" in done.err
-    assert "Spring Security" in done.err
+    assert done.lines[0].split()[:3] == ["warning", "discovery-type", f"{SITE}/.well-known/openid-configuration"]
+    assert "Spring Security" in done.lines[0]
     assert terminal.ok("-q", "check").lines == ["discovery-type"]
     assert [one["level"] for one in terminal.ok("check", "--json").json["findings"]] == ["warning"]
 
     (served() / ".well-known/jwks.json").write_text('{"keys": []}')
     done = terminal("check")
-    assert (done.code, [line.split()[0] for line in done.lines]) == (4, ["empty", "active-missing", "next-missing"])
+    assert (done.code, [line.split()[:2] for line in done.lines]) == (
+        4,
+        [["error", "empty"], ["error", "active-missing"], ["error", "next-missing"], ["warning", "discovery-type"]],
+    )
     assert done.error.endswith(": 3 findings")
 
 

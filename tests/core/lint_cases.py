@@ -45,7 +45,7 @@ Private = (
     | x448.X448PrivateKey
 )
 _HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512(), "256K": hashes.SHA256()}
-_CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "secp256k1": ec.SECP256K1()}
+_CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
 _OKP = {
     "Ed25519": ed25519.Ed25519PrivateKey,
     "Ed448": ed448.Ed448PrivateKey,
@@ -117,6 +117,7 @@ def jwk(key: Private, **more: Any) -> JWK:
         crv, alg = {
             "secp256r1": ("P-256", "ES256"),
             "secp384r1": ("P-384", "ES384"),
+            "secp521r1": ("P-521", "ES512"),
             "secp256k1": ("secp256k1", "ES256K"),
         }[key.curve.name]
         made = {"kty": "EC", "alg": alg, "crv": crv, "x": number(point.x, size), "y": number(point.y, size)}

@@ -84,7 +84,7 @@ ELSEWHERE = {
         "alg-not-listed",
         "alg-without-key",
     ),
-    *("algorithm-refused", "mixed-key-types"),
+    *("algorithm-refused", "algorithm-untold", "mixed-key-types"),
 }
 
 
@@ -457,6 +457,9 @@ def test_for_makes_a_note_a_warning() -> None:
         ("kubernetes", {"EdDSA", "ES256K"}),
         ("pyjwt", set()),
         ("jose", {"ES256K"}),
+        ("spring", {"EdDSA", "ES256K"}),
+        ("cap", {"ES256K"}),
+        ("oauth4webapi", {"ES256K"}),
     ],
 )
 def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
@@ -480,12 +483,22 @@ def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
     assert {one.hurts for one in found if one.code == "algorithm-refused"} <= {(CONSUMERS[consumer].label,)}
 
 
+def test_algorithms_that_spring_takes_only_when_told() -> None:
+    """By issuer it takes those of the keys; by jwk-set-uri RS256, unless jws-algorithms names others: a note."""
+    found = lint_jwk_set(Source("it", document()), find_consumers(["spring"]))
+
+    assert [(one.code, one.level, one.where) for one in found] == [("algorithm-untold", "note", "es")]
+    assert (
+        found[0].message == "Spring Security 6.5 and 7.1, given the URL of the set, takes ES256 only if it is told to"
+    )
+
+
 def test_mixed_types_are_told_to_python_jose_only() -> None:
     """Every vault has RSA and EC keys by default, and nobody else minds."""
     mixed, alone = table()["clean"], Source("it", json.dumps({"keys": sound()[:1]}).encode())
 
     assert codes(lint(mixed, "python-jose")) == {"mixed-key-types"}
-    assert lint(mixed, *(set(CONSUMERS) - {"python-jose", "entra"})) == []
+    assert lint(mixed, *(set(CONSUMERS) - {"python-jose", "entra", "spring"})) == []
     assert lint_jwk_set(alone, find_consumers(["python-jose"])) == []
 
 

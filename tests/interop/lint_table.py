@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.rules import ALL, CLIENTS, RULES
 from tests.interop.verdicts import (
     DISCOVERY,
@@ -92,7 +93,13 @@ def hurt_cell(code: str) -> str:
 
 
 def page(text: str) -> str:
-    """Return docs/lint.md *text* with the names that the table has."""
+    """Return docs/lint.md *text* with the names that the table has, and the algorithms of whom --for names."""
+    consumers = "".join(
+        f"| `{name}` | {consumer.label} | {' '.join(consumer.algs)} |\n" for name, consumer in CONSUMERS.items()
+    )
+    text = re.sub(
+        r"(?<=\n\|---\|---\|---\|\n)(?:\| `[\w-]+` \| [^|\n]+ \| [^|\n]+ \|\n)+", lambda _: consumers, text, count=1
+    )
     return re.sub(
         r"^(\| `([\w-]+)` \| (?:error|warning|note) \| (?:[^|\n]|\\\|)+ \| )[^|\n]+( \| [^|\n]+ \|)$",
         lambda row: f"{row[1]}{hurt_cell(row[2])}{row[3]}",

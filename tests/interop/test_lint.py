@@ -17,8 +17,8 @@ import pytest
 from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_discovery, lint_jwk_set
 from keyvault.core.lint.measured import HURT, HURT_BY_SOME_FORMS
-from keyvault.core.lint.rules import LIBRARIES, RULES
-from tests.core.lint_cases import URL, sound
+from keyvault.core.lint.rules import CLIENTS, LIBRARIES, RULES
+from tests.core.lint_cases import URL, Case, jwk, private, sound, token
 from tests.interop import verdicts
 from tests.interop.lint_table import MEASURED, module
 from tests.interop.programs import CAP, GO, NODE, VERIFIERS, versions
@@ -99,6 +99,35 @@ def test_discovery_documents(host: Host, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow  # go build takes a while
+@pytest.mark.parametrize(
+    ("program", "names"), [("go", ["keyfunc", "go-jwt-middleware"]), ("cap", ["cap"]), ("node", ["oauth4webapi"])]
+)
+def test_algorithms_that_for_names(host: Host, program: str, names: list[str], tmp_path: Path) -> None:
+    """Of libraries that the matrix does not have: each algorithm alone, but ML-DSA, which takes a newer Node.js."""
+    kinds = {
+        **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+        **{"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "ES256K": "secp256k1"},
+        **{"EdDSA": "Ed25519", "Ed25519": "Ed25519", "Ed448": "Ed448"},
+    }
+    for alg, kind in kinds.items():
+        host.cases[f"alg {alg}"] = Case(
+            json.dumps({"keys": [jwk(private(kind, "own"), alg=alg)]}).encode(), frozenset()
+        )
+    asked = [
+        verdicts.Question(f"alg {alg}", "own", token(private(kind, "own"), alg)) for alg, kind in kinds.items()
+    ]  # fmt: skip
+    try:
+        found = PROGRAMS[program](host, asked, tmp_path)
+    finally:
+        for alg in kinds:
+            del host.cases[f"alg {alg}"]
+
+    for name in names:
+        taken = [alg for alg, verdict in zip(kinds, found[name], strict=True) if not verdict]
+        assert taken == [alg for alg in CONSUMERS[name].algs if not alg.startswith("ML-DSA")], found[name]
+
+
 @pytest.mark.parametrize("name", [name for name, verifier in VERIFIERS.items() if verifier.consumer])
 def test_versions_that_findings_name_are_those_that_run_here(name: str) -> None:
     """A newer version that was not measured is not vouched for."""
@@ -135,3 +164,4 @@ def test_every_library_is_run() -> None:
     """What findings can name is what the tests run."""
     assert list(verdicts.LIBRARIES) == list(LIBRARIES)
     assert {one.program for one in verdicts.LIBRARIES.values()} == set(PROGRAMS)
+    assert [LIBRARIES[name] for name, one in verdicts.LIBRARIES.items() if one.scope == "fetches"] == list(CLIENTS)

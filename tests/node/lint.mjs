@@ -13,7 +13,8 @@ const { default: jwksClient } = await import("jwks-rsa");
 const { default: jsonwebtoken } = await import("jsonwebtoken");
 const oauth = await import("oauth4webapi");
 
-const algorithms = ["RS256", "PS256", "ES256", "ES384", "ES256K", "EdDSA", "Ed25519"];
+const algorithms = ["256", "384", "512"].flatMap((size) => [`RS${size}`, `PS${size}`, `ES${size}`]);
+algorithms.push("ES256K", "EdDSA", "Ed25519", "Ed448");
 
 const verifiers = {
   jose: ({ jwks_uri, token }) => jwtVerify(token, createRemoteJWKSet(new URL(jwks_uri))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from keyvault.core.lint.rules import AWS_IAM, ENTRA, GCP, KUBERNETES, LIBRARIES, PYTHON_JOSE, Finding
+from keyvault.core.lint.rules import AWS_IAM, ENTRA, GCP, KUBERNETES, LIBRARIES, PYTHON_JOSE, SPRING, Finding
 from keyvault.core.text import nearest
 from keyvault.errors import UsageError
 
@@ -22,10 +22,12 @@ class Consumer:
     Attributes:
         label: Its name as findings have it, with its version.
         algs: The signature algorithms that it takes.
+        untold: Those of them that it takes without being told, where it is given the URL of the set and no issuer.
     """
 
     label: str
     algs: tuple[str, ...]
+    untold: tuple[str, ...] | None = None
 
     def is_hurt_by(self, found: Finding) -> bool:
         """Whether *found* names it, in any of its versions."""
@@ -52,6 +54,10 @@ CONSUMERS = {
     "nimbus": Consumer(LIBRARIES["nimbus"], _RFC_7518),
     "pyjwt": Consumer(LIBRARIES["pyjwt"], (*_RFC_7518, "ES256K", "EdDSA")),
     "python-jose": Consumer(PYTHON_JOSE, (*_RS, *_ES)),
+    "cap": Consumer(LIBRARIES["cap"], (*_RFC_7518, "EdDSA")),
+    "go-jwt-middleware": Consumer(LIBRARIES["go-jwt-middleware"], (*_RFC_7518, "EdDSA")),
+    "oauth4webapi": Consumer(LIBRARIES["oauth4webapi"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
+    "spring": Consumer(SPRING, _RFC_7518, untold=("RS256",)),
 }
 
 

@@ -54,10 +54,7 @@ def lint_keys(
         for code, message in lint_type(key, mixed=mixed):
             yield finding(code, message, key.place)
         for consumer in consumers:
-            alg = key.text("alg")
-            if alg is not None and key.signs and alg not in consumer.algs:
-                message = f"tokens of this key are refused: {shown(alg)} is not taken"
-                yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
+            yield from _for(consumer, key)
     if keys and not mixed:
         yield finding("uncommon-keys", "no key of a common type: every verifier must be known to support these")
     yield from _kids(keys)
@@ -73,6 +70,18 @@ def key_name(jwk: Mapping[str, Any], kids: Container[str]) -> str | None:
     if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in public_names(jwk)):
         return None
     return printable(kid[: KID_SHOWN_MAX - 1] + "…" if len(kid) > KID_SHOWN_MAX else kid)
+
+
+def _for(consumer: Consumer, key: Key) -> Iterator[Finding]:
+    alg = key.text("alg")
+    if alg is None or not key.signs:
+        return
+    if alg not in consumer.algs:
+        message = f"tokens of this key are refused: {shown(alg)} is not taken"
+        yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
+    elif consumer.untold is not None and alg not in consumer.untold:
+        message = f"{consumer.label.split(' (')[0]}, given the URL of the set, takes {alg} only if it is told to"
+        yield finding("algorithm-untold", message, key.place)
 
 
 def _counts(keys: Sequence[Key]) -> Iterator[Finding]:

@@ -68,7 +68,9 @@ JWX = LIBRARIES["jwx"]
 ALL = tuple(LIBRARIES.values())
 #: Libraries that ask a host for a set themselves.
 CLIENTS = tuple(
-    LIBRARIES[name] for name in ("pyjwt", "jose", "jwks-rsa", "go-oidc", "jwx", "keyfunc", "nimbus", "kubernetes")
+    label
+    for name, label in LIBRARIES.items()
+    if name not in ("go-jose", "joserfc", "authlib", "jwcrypto", "jsonwebtoken")
 )
 #: Who reads discovery documents; everybody else is not hurt by what is wrong with one.
 DISCOVERERS = (LIBRARIES["go-oidc"], KUBERNETES, SPRING, RUST_OIDC, AWS_IAM, AWS_STS, GCP, ENTRA, CLOUDFRONT, BROWSERS)
@@ -202,6 +204,7 @@ _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     "alg-without-key": ("note",),
     # --- only with --for
     "algorithm-refused": ("warning",),
+    "algorithm-untold": ("note",),
     "mixed-key-types": ("warning", PYTHON_JOSE),
 }
 

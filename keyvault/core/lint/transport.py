@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from keyvault.core.labels import shown
-from keyvault.core.lint.rules import Finding, finding
+from keyvault.core.lint.rules import RULES, Finding, finding
 from keyvault.core.policy import MAX_AGE_MAX, MAX_AGE_MIN
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.ASCII | re.IGNORECASE)
@@ -22,6 +22,12 @@ _FORBIDDEN = re.compile(r"(?:^|[,\s])(no-cache|no-store)(?:$|[,\s=])", re.ASCII 
 _ODD_ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 _JSON_TYPES = ("application/json", "application/jwk-set+json")
 _OCTETS = "application/octet-stream"
+#: Hosts that nobody can tell the type of a file: the ending of their names, what they send for openid-configuration,
+#: and the page about them.
+_PAGES = {
+    ".github.io": ("GitHub Pages", _OCTETS, "docs/publish/github-pages.md"),
+    ".gitlab.io": ("GitLab Pages", "text/plain", "docs/publish/gitlab.md"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,16 @@ def is_local(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost") or _ODD_ADDRESS.fullmatch(host) is not None
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_unspecified
+
+
+def pages_warning(url: str) -> str | None:
+    """Return who cannot use discovery at *url*, where the host chooses types by itself; None for any other host."""
+    host = ((parts := split(url)) and parts.hostname) or ""
+    for ending, (name, kind, page) in _PAGES.items():
+        if host.endswith(ending):
+            who = " and ".join(RULES["discovery-content-type"].hurts)
+            return f"{name} sends openid-configuration as {kind}, which {who} refuse: see {page}"
+    return None
 
 
 def lint_address(url: str, where: str = "") -> Iterator[Finding]:
