@@ -146,7 +146,7 @@ _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     "x25519": ("error",),
     "uncommon-keys": ("note",),
     "eddsa": ("note", BISCUIT),
-    "rfc-9864-alg": ("warning",),
+    "rfc-9864-alg": ("warning", BISCUIT),
     # --- what a key says about itself
     "kid-not-text": ("error",),
     "member-not-text": ("error",),
