@@ -46,8 +46,9 @@ test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes t
 sweep: $(VENV)/installed  ## Go through more than a million schedules, by the real planners
 	$(BIN)/python -m pytest tests/core/test_sweep.py tests/core/test_machine.py tests/core/test_rehearsal.py
 
-interop: prepare $(VENV)/installed  ## Try the site on every verifier, and write docs/interop.md
+interop: prepare $(VENV)/installed  ## Try sites and broken documents on every verifier; write docs/interop.md, lint.md
 	$(BIN)/python -m tests.interop.page
+	$(BIN)/python -m tests.interop.lint_table
 
 lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff check .

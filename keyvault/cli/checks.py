@@ -43,7 +43,7 @@ def check(
     """
     Compare the live site with a commit: keys, headers, discovery, certificate, and what is overdue.
 
-    Exits with 4 when something differs.
+    Exits with 4 when something differs. A warning is of what the host decides and no publishing mends: exit code 0.
 
     \b
     Examples:
@@ -61,8 +61,8 @@ def check(
         raise UsageError(f"--wait: {error}") from None
 
     def waiting(seen: operation.Checked, pause: float) -> None:
-        one = seen.findings[0]
-        more = f", and {len(seen.findings) - 1} more" if len(seen.findings) > 1 else ""
+        one = seen.errors[0]
+        more = f", and {len(seen.errors) - 1} more" if len(seen.errors) > 1 else ""
         note(f"{one.code}: {one.url or ''} {one.message}{more}; looking again in {pause:.0f} s")
 
     with settings.open() as context:
@@ -81,8 +81,8 @@ def check(
             otherwise=f"Nothing differs from commit {seen.commit[:12]}.",
         )
         for one in seen.findings[: actions.ANNOTATIONS_MAX]:
-            actions.annotate("error", f"{one.url or 'the vault'}: {one.message}", title=one.code)
-        actions.output(findings=len(seen.findings))
+            actions.annotate(one.level, f"{one.url or 'the vault'}: {one.message}", title=one.code)
+        actions.output(findings=len(seen.errors))
     if as_json:
         emit_json(
             {
@@ -91,19 +91,21 @@ def check(
                 "url": seen.url,
                 "documents": seen.documents,
                 "findings": [
-                    {"code": one.code, "message": one.message, "url": one.url, "kid": one.kid} for one in seen.findings
+                    {"code": one.code, "level": one.level, "message": one.message, "url": one.url, "kid": one.kid}
+                    for one in seen.findings
                 ],
             }
         )
     elif settings.quiet:
         for code in dict.fromkeys(one.code for one in seen.findings):
             say(code)
-    elif seen.findings:
-        columns([(one.code, one.url or "the vault", one.message) for one in seen.findings])
     else:
-        say(f"{seen.url} serves commit {seen.commit[:12]}: {seen.documents} documents compared, nothing differs")
-    if seen.findings:
-        count = len(seen.findings)
+        rows = [(one.level, one.code, one.url or "the vault", one.message) for one in seen.findings]
+        columns([row[1:] for row in rows] if len(rows) == len(seen.errors) else rows)
+        if not seen.errors:
+            say(f"{seen.url} serves commit {seen.commit[:12]}: {seen.documents} documents compared, nothing differs")
+    if seen.errors:
+        count = len(seen.errors)
         raise DriftError(
             f"{seen.url} differs from commit {seen.commit[:12]}: {count} {'finding' if count == 1 else 'findings'}",
             hint="docs/check.md says what each means, and what to do",

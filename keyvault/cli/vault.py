@@ -107,6 +107,8 @@ def init(
     if settings.quiet:
         say(made.commit)
         return
+    from keyvault.core.lint.transport import pages_warning
+
     say(f"made a vault in {made.folder}, commit {made.commit[:12]}")
     for name, spec in made.sets:
         say(f"  {name}  {spec}  one active and one next key")
@@ -130,6 +132,8 @@ def init(
         say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
     else:
         say("  git push; let job tokens push, and make a schedule (docs/publish/gitlab.md)")
+    if warning := pages_warning(url):
+        note(warning)
 
 
 def status(

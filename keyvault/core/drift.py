@@ -12,13 +12,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from keyvault.core.jwk import PRIVATE_MEMBERS, thumbprint
+from keyvault.core.jwk import thumbprint
 from keyvault.core.keys import VaultState
-from keyvault.core.text import format_duration, printable
+from keyvault.core.labels import few, json_type, shown
+from keyvault.core.lint.exposed import private_members
+from keyvault.core.lint.keys import key_name
+from keyvault.core.lint.rules import RULES
+from keyvault.core.places import CONFIGURATION
+from keyvault.core.text import format_duration
 from keyvault.errors import JWKError
 
 #: Every kind of drift, and what it means. docs/check.md has what to do.
@@ -34,6 +39,7 @@ CODES = {
     "not-json": "the answer is not JSON",
     "not-jwks": "the answer is no JWK Set",
     "content-type": "the media type is not that of JSON",
+    "discovery-type": "the discovery document has a media type that some clients refuse: a warning",
     "cache-control": "caches keep it for longer than policy says, or not at all",
     "cache-age": "a cache before the host serves an answer that is too old",
     "cors": "pages of other origins may not read it",
@@ -59,6 +65,9 @@ CODES = {
     "overdue": "something should have happened long ago",
 }
 
+#: Who refuses a discovery document that is not sent as JSON.
+REFUSE_TYPE = RULES["discovery-content-type"].hurts
+
 #: How long before its end a certificate is a finding: most are renewed a month ahead.
 EXPIRY = timedelta(days=14)
 #: No cache is exact to the second.
@@ -78,12 +87,14 @@ class Drift:
         message: What differs, in words.
         url: Where, or None for the vault itself.
         kid: The key that it is about, if it is about one.
+        level: A warning is what the host decides and no publishing mends: the site is as the commit says.
     """
 
     code: str
     message: str
     url: str | None = None
     kid: str | None = None
+    level: Literal["error", "warning"] = "error"
 
 
 def response_drift(
@@ -113,8 +124,7 @@ def response_drift(
     if expires is not None and expires - now < EXPIRY:
         yield Drift("tls-expiring", f"the certificate ends at {expires:%Y-%m-%d %H:%M} UTC", url)
     if redirects:
-        target = printable(redirects[-1])[:200]
-        yield Drift("redirect", f"sends to {target}: several verifiers do not follow", url)
+        yield Drift("redirect", f"sends to {shown(redirects[-1])}: several verifiers do not follow", url)
     if status != 200:
         yield Drift("status", f"answers with status {status}", url)
         return
@@ -122,7 +132,7 @@ def response_drift(
         yield Drift("too-large", "serves more than 256 KiB", url)
     encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        yield Drift("compressed", f"is sent as {printable(encoding)[:40]}, which was not asked for", url)
+        yield Drift("compressed", f"is sent as {shown(encoding)}, which was not asked for", url)
     yield from _type_drift(url, headers.get("content-type", ""))
     yield from _cache_drift(url, headers, max_age)
     if headers.get("access-control-allow-origin") != "*":
@@ -132,10 +142,15 @@ def response_drift(
 def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
     kind = content_type.partition(";")[0].strip().lower()
     subtype = kind.removeprefix("application/")
-    # Hosts that go by the extension have none to go by; verifiers take it.
-    plain = "." not in url.rpartition("/")[2] and kind in ("application/octet-stream", "binary/octet-stream")
-    if not plain and (subtype == kind or (subtype != "json" and not subtype.endswith("+json"))):
-        yield Drift("content-type", f"is sent as {printable(kind)[:60] or 'nothing in particular'}", url)
+    if subtype != kind and (subtype == "json" or subtype.endswith("+json")):
+        return
+    said = f"is sent as {shown(kind) if kind else 'nothing in particular'}"
+    # Hosts that go by the extension of a file have none to go by.
+    if url.endswith(CONFIGURATION):
+        refused = f": {' and '.join(REFUSE_TYPE)} refuse it" if kind else ""
+        yield Drift("discovery-type", said + refused, url, level="warning")
+    else:
+        yield Drift("content-type", said, url)
 
 
 def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> Iterator[Drift]:
@@ -176,18 +191,19 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if not isinstance(kid, str):
             yield Drift("unknown-served", f"serves a key without kid at place {place}", url)
-            if isinstance(jwk, dict) and set(jwk) & PRIVATE_MEMBERS:
+            if isinstance(jwk, dict) and private_members(jwk):
                 yield Drift("private-member", f"serves private members at place {place}: revoke that key", url)
             continue
-        name = printable(kid)[:128]
-        if set(jwk) & PRIVATE_MEMBERS:
-            yield Drift("private-member", f"serves private members of {name}: revoke it", url, name)
+        shown_kid = key_name(jwk, state.keys)
+        name = shown_kid or f"the key at place {place}"
+        if private_members(jwk):
+            yield Drift("private-member", f"serves private members of {name}: revoke it", url, shown_kid)
         if kid in found:
-            yield Drift("duplicate-kid", f"serves kid {name} twice", url, name)
+            yield Drift("duplicate-kid", f"serves the kid of {name} twice", url, shown_kid)
             continue
         found[kid] = jwk
         if kid not in expected:
-            yield _foreign(url, state, kid, name)
+            yield _foreign(url, state, kid, name, shown_kid)
         elif jwk != expected[kid]:
             what = "another key" if _thumbprint(jwk) != _thumbprint(expected[kid]) else "other members"
             yield Drift("key-differs", f"serves {what} as {name}", url, name)
@@ -200,10 +216,10 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         yield Drift("order", "serves its keys in another order", url)
 
 
-def _foreign(url: str, state: VaultState, kid: str, name: str) -> Drift:
+def _foreign(url: str, state: VaultState, kid: str, name: str, shown_kid: str | None) -> Drift:
     key = state.keys.get(kid)
     if key is None:
-        return Drift("unknown-served", f"serves {name}, which the vault does not know", url, name)
+        return Drift("unknown-served", f"serves {name}, which the vault does not know", url, shown_kid)
     if key.state in ("revoked", "withdrawn"):
         return Drift(f"{key.state}-served", f"serves {kid} of {key.set}, which is {key.state}", url, kid)
     return Drift("misplaced-served", f"serves {kid}, which is a key of {key.set}", url, kid)
@@ -228,12 +244,13 @@ def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
     expected = _decode(wanted)
     for member, code in (("issuer", "discovery-issuer"), ("jwks_uri", "discovery-jwks-uri")):
         if served.get(member) != expected[member]:
-            shown = printable(str(served.get(member)))[:200]
-            yield Drift(code, f"names {member} {shown}, not {expected[member]}", url)
+            value = served.get(member)
+            said = shown(value) if isinstance(value, str) else json_type(value)
+            yield Drift(code, f"names {member} {said}, not {expected[member]}", url)
     named = {"issuer", "jwks_uri"}
     others = sorted(member for member in {*served, *expected} - named if served.get(member) != expected.get(member))
     if others:
-        yield Drift("discovery-differs", f"differs in {printable(', '.join(others))[:200]}", url)
+        yield Drift("discovery-differs", f"differs in {few(others, 10)}", url)
 
 
 def _decode(data: bytes) -> Any:

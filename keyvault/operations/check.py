@@ -42,7 +42,7 @@ class Checked:
         live: The commit that the site says it shows, or None.
         url: Where the site was looked at.
         documents: How many JWK Sets and discovery documents were compared.
-        findings: Every difference.
+        findings: Every difference, and warnings.
     """
 
     commit: str
@@ -50,6 +50,11 @@ class Checked:
     url: str
     documents: int
     findings: list[Drift]
+
+    @property
+    def errors(self) -> list[Drift]:
+        """What is not as the commit says; a warning is of what the host decides."""
+        return [one for one in self.findings if one.level == "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,8 @@ def check(
         late = [Drift("overdue", line) for line in overdue(state, context.now, grace=grace)]
         checked = Checked(commit, shown, base, len(places), [*findings, *late])
         remaining = deadline - time.monotonic()
-        # What is overdue is so because of the vault: no deploy mends it.
-        if not findings or remaining <= 0:
+        # No deploy mends what is overdue, which is so because of the vault, nor what the host decides.
+        if all(one.level == "warning" for one in findings) or remaining <= 0:
             return checked
         pause = min(pause, remaining)
         on_wait(checked, pause)

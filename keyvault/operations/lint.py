@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from keyvault.core.keys import Commit, VaultState
+from keyvault.core.labels import is_label
 from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
-from keyvault.core.lint.rules import Finding, finding, shown
+from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
 from keyvault.core.places import CONFIGURATION, path_of_issuer
 from keyvault.core.text import printable
@@ -72,7 +73,8 @@ def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] 
 
     state = context.state(commit)
     site = state.policy.site.url
-    sets = [Source(path, data, f"{site}/{path}") for path, data in jwk_sets(state)]
+    kids = frozenset(state.keys)
+    sets = [Source(path, data, f"{site}/{path}", kids=kids) for path, data in jwk_sets(state)]
     by_url = {source.url: source for source in sets}
     seen: set[bytes] = set()
     documents, findings = [], []
@@ -148,13 +150,14 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
         LiveError: A host cannot be asked.
     """
     if split(url) is None:
-        raise UsageError(f"{shown(url)} is no URL", hint="https://keys.example.com")
-    source, found = _ask(url)
+        raise UsageError(f"{printable(url)[:200]} is no URL", hint="https://keys.example.com")
+    source, found = _ask(url, name=printable(url))
     kind = _kind(source)
     if kind is None:
         # Whatever an issuer has on its front page, its documents stand at one place.
         try:
-            configuration, _ = _ask(url.rstrip("/") + CONFIGURATION)
+            place = url.rstrip("/") + CONFIGURATION
+            configuration, _ = _ask(place, name=printable(place))
         except LiveError:
             pass
         else:
@@ -168,7 +171,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     linked: list[Finding] = []
     uri = _jwks_uri(source)
     if uri is not None and _may_follow(uri, url):
-        jwks, moved = _ask(uri)
+        jwks, moved = _ask_linked(uri, printable(url))
         documents.append(_document(jwks, "jwks"))
         linked = moved or lint_jwk_set(jwks, consumers)
         keys = read(jwks.data).keys if jwks.is_whole else None
@@ -176,21 +179,39 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     return Report(printable(url), tuple(documents), tuple(findings))
 
 
-def _ask(url: str) -> tuple[Source, list[Finding]]:
+def _ask_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:
+    """
+    Return what stands at *uri*, which is foreign: the document at *discovery* names it.
+
+    Raises:
+        LiveError: The host cannot be asked.
+    """
+    if is_label(uri):
+        return _ask(uri, name=printable(uri))
+    try:
+        return _ask(uri, name=f"jwks_uri of {discovery}")
+    except LiveError as error:
+        # Its message has the URL.
+        raise LiveError(f"the jwks_uri of {discovery} cannot be asked", code=error.code, hint=error.hint) from None
+
+
+def _ask(url: str, *, name: str) -> tuple[Source, list[Finding]]:
     """Return what stands at *url*; where nobody must ask, or the host sends away, nothing, and why."""
     from keyvault.publish import live
 
     if not is_local(url) and (insecure := [one for one in lint_address(url) if one.level == "error"]):
-        return Source(shown(url), b"", url), list(judge(insecure, (), document=shown(url)))
+        return Source(name, b"", url), list(judge(insecure, (), document=name))
     try:
         answer = live.ask(url, most=BODY_MAX)
     except LiveError as error:
         if error.code != "redirect":
             raise
-        moved = finding("redirect-not-followed", error.message, hurts=None if issuer_of(url) is None else ())
-        return Source(shown(url), b"", url), list(judge([moved], (), document=shown(url)))
+        # The message has where the host sends to.
+        message = error.message if is_label(error.message) else "redirects to another host, or without end"
+        moved = finding("redirect-not-followed", message, hurts=None if issuer_of(url) is None else ())
+        return Source(name, b"", url), list(judge([moved], (), document=name))
     response = Response(answer.status, answer.headers, answer.complete, answer.redirects)
-    return Source(printable(url), answer.body, url, response), []
+    return Source(name, answer.body, url, response), []
 
 
 def _kind(source: Source) -> Kind | None:

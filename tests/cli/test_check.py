@@ -20,6 +20,10 @@ GOOD = {
 }
 
 
+#: What the host sends for a file without an extension.
+EXTENSIONLESS = {"type": "application/json"}
+
+
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
     """A terminal in a vault whose site was rendered to the folder www beside it."""
@@ -37,9 +41,11 @@ def served(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         path = folder / (url.removeprefix(SITE).strip("/") or "index.html")
         found = path.is_file()
         body = path.read_bytes() if found else b""
-        return live.Answer(url, 200 if found else 404, GOOD, body[:most], len(body) <= most, (), None)
+        kind = {"content-type": EXTENSIONLESS["type"]} if "." not in path.name else {}
+        return live.Answer(url, 200 if found else 404, {**GOOD, **kind}, body[:most], len(body) <= most, (), None)
 
     monkeypatch.setattr(live, "ask", ask)
+    monkeypatch.setitem(EXTENSIONLESS, "type", "application/json")
     return lambda: folder
 
 
@@ -51,6 +57,26 @@ def test_nothing_differs(terminal: Terminal, served: Callable[[], Path]) -> None
     ]
     assert terminal.ok("-q", "check").out == ""
     assert terminal.ok("check", "--json").json["findings"] == []
+
+
+def test_a_warning_is_said_and_ends_with_zero(terminal: Terminal, served: Callable[[], Path]) -> None:
+    """As on GitHub Pages: a schedule that checks such a host must not fail at every run."""
+    EXTENSIONLESS["type"] = "application/octet-stream"
+    done = terminal.ok("check")
+
+    assert done.lines[-1].endswith("documents compared, nothing differs")
+    assert done.lines[0].split()[:3] == ["warning", "discovery-type", f"{SITE}/.well-known/openid-configuration"]
+    assert "Spring Security" in done.lines[0]
+    assert terminal.ok("-q", "check").lines == ["discovery-type"]
+    assert [one["level"] for one in terminal.ok("check", "--json").json["findings"]] == ["warning"]
+
+    (served() / ".well-known/jwks.json").write_text('{"keys": []}')
+    done = terminal("check")
+    assert (done.code, [line.split()[:2] for line in done.lines]) == (
+        4,
+        [["error", "empty"], ["error", "active-missing"], ["error", "next-missing"], ["warning", "discovery-type"]],
+    )
+    assert done.error.endswith(": 3 findings")
 
 
 def test_findings_are_a_table_and_exit_code_four(terminal: Terminal, served: Callable[[], Path]) -> None:

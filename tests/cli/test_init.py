@@ -81,6 +81,26 @@ def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
     assert config.read_policy(toml.read_bytes()).sets["id-token"].issuer == "https://keys.example.com/"
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "kind"),
+    [
+        ("https://owner.github.io/my-keys", "GitHub Pages", "application/octet-stream"),
+        ("https://owner.gitlab.io/my-keys", "GitLab Pages", "text/plain"),
+        ("https://github.io.example.com", None, None),
+    ],
+)
+def test_a_host_that_chooses_types(fresh: Terminal, url: str, host: str | None, kind: str | None) -> None:
+    """Whoever settles on Pages learns at once who cannot use discovery there, while the URL can still be chosen."""
+    result = fresh.ok("init", "--url", url)
+
+    if host is None:
+        assert result.err == ""
+    else:
+        assert result.err.startswith(f"keyvault: {host} sends openid-configuration as {kind}, which Spring Security")
+        page = Path(result.err.split()[-1])
+        assert (PROJECT / page).is_file()
+
+
 def test_what_it_says_comes_next_works(fresh: Terminal) -> None:
     """The commands that `init` prints can be typed as they stand."""
     fresh.ok("init", "my-keys", *URL, "--set", "a:ES256", "--confirm", "commit")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyvault.core.text import printable
 from keyvault.errors import LiveError
@@ -17,7 +18,7 @@ from keyvault.publish.live import Answer
 from keyvault.publish.preview import make_server
 from keyvault.site.headers import headers
 from tests.cli.terminal import Result, Terminal
-from tests.core.lint_cases import HEADERS, document, jwk, private, sound
+from tests.core.lint_cases import HEADERS, document, jwk, number, private, sound
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.site.vaults import DemoLab
 from tests.vaults import MINUTE, SITE, Vault, make_vault
@@ -149,7 +150,7 @@ def test_a_file(keyvault: Terminal) -> None:
     assert result.lines == [
         "jwks.json",
         "  error  unknown-use  own  use is 'tls', neither sig nor enc "
-        "(hurts PyJWT 2.15, jose 6, jwks-rsa 4, jwx 3.3, and 5 more)",
+        "(hurts PyJWT 2.15, jose 6, jwks-rsa 4, jwx 3.3, and 6 more)",
     ]
     assert (result.error, result.hint) == (
         "1 error in jwks.json",
@@ -244,6 +245,19 @@ def test_foreign_text_cannot_paint(keyvault: Terminal) -> None:
         assert all(line == printable(line) for line in (result.out + result.err).splitlines())
 
 
+def test_a_private_key_that_was_encoded_twice(keyvault: Terminal) -> None:
+    """What a secrets store makes of it: the report says what it is, on every channel, and shows none of it."""
+    own = private("P-256", "own")
+    assert isinstance(own, ec.EllipticCurvePrivateKey)
+    d = number(own.private_numbers().private_value, 32)
+    (keyvault.folder / "jwk.json").write_text(json.dumps(json.dumps(jwk(own, d=d))))
+
+    for arguments in (("lint", "jwk.json"), ("lint", "jwk.json", "--json"), ("-vv", "lint", "jwk.json")):
+        result = keyvault(*arguments)
+        assert (result.code, "private-key" in result.out) == (5, True)
+        assert not any(d[at : at + 8] in result.out + result.err for at in range(len(d) - 8))
+
+
 # --- URLs -----------------------------------------------------------------------------------------------
 
 
@@ -324,6 +338,41 @@ def test_findings_of_both_documents(keyvault: Terminal, web: Web) -> None:
     found = {(one["document"], one["code"]) for one in findings}
     assert (CONFIGURATION, "alg-not-listed") in found
     assert (JWKS, "missing-kty") in found
+
+
+def test_a_host_like_github_pages(keyvault: Terminal, web: Web) -> None:
+    """The type of the discovery document is a warning, with names: exit code 5."""
+    kind = {"content-type": "application/octet-stream"}
+    web.pages = {
+        CONFIGURATION: Answer(CONFIGURATION, 200, {**HEADERS, **kind}, discovery(), True, (), None),
+        JWKS: document(),
+    }
+    result = keyvault("lint", ISSUER, "--json")
+
+    assert (result.code, [one["code"] for one in result.json["findings"]]) == (5, ["discovery-content-type"])
+    assert result.json["findings"][0]["hurts"][0].startswith("Spring Security")
+
+
+def test_a_jwks_uri_that_could_be_anything(keyvault: Terminal, web: Web) -> None:
+    """A foreign URL is shown only as far as it is a label, whether its host answers or not."""
+    secret = "https://issuer.example/kJ8x3Zq0vT5nR7bW2yL9mD4c"
+    web.pages = {CONFIGURATION: discovery(jwks_uri=secret), secret: b'{"keys": []}'}
+    result = keyvault("lint", ISSUER)
+    assert (result.code, f"jwks_uri of {CONFIGURATION}" in result.out or f"jwks_uri of {ISSUER}" in result.out) == (
+        5,
+        True,
+    )
+    assert secret[-12:] not in result.out + result.err
+
+    web.pages[secret] = LiveError(f"{secret} cannot be reached", code="unreachable")
+    result = keyvault("lint", ISSUER)
+    assert (result.code, result.error) == (1, f"the jwks_uri of {ISSUER} cannot be asked")
+    assert secret[-12:] not in result.out + result.err
+
+    web.pages[secret] = LiveError(f"redirects to another host: {secret}", code="redirect")
+    result = keyvault("lint", ISSUER)
+    assert (result.code, "redirect-not-followed" in result.out) == (5, True)
+    assert secret[-12:] not in result.out + result.err
 
 
 def test_neither_a_set_nor_an_issuer(keyvault: Terminal, web: Web) -> None:

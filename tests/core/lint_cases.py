@@ -12,6 +12,7 @@ import functools
 import gzip
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ Private = (
     | x448.X448PrivateKey
 )
 _HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512(), "256K": hashes.SHA256()}
-_CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "secp256k1": ec.SECP256K1()}
+_CURVES = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
 _OKP = {
     "Ed25519": ed25519.Ed25519PrivateKey,
     "Ed448": ed448.Ed448PrivateKey,
@@ -116,6 +117,7 @@ def jwk(key: Private, **more: Any) -> JWK:
         crv, alg = {
             "secp256r1": ("P-256", "ES256"),
             "secp384r1": ("P-384", "ES384"),
+            "secp521r1": ("P-521", "ES512"),
             "secp256k1": ("secp256k1", "ES256K"),
         }[key.curve.name]
         made = {"kty": "EC", "alg": alg, "crv": crv, "x": number(point.x, size), "y": number(point.y, size)}
@@ -229,7 +231,7 @@ def _responses() -> Iterator[tuple[str, Case]]:
     yield "max-age 3601", sent("cache-long", cache_control="max-age=3601")
     yield "html", sent("content-type", content_type="text/html; charset=utf-8")
     yield "octets", sent("content-type", content_type="application/octet-stream")
-    yield "no content-type", sent("content-type-octets", content_type=None)
+    yield "no content-type", sent("no-content-type", content_type=None)
     yield "no cors", sent("no-cors", access_control_allow_origin=None)
 
 
@@ -267,14 +269,9 @@ def _sets() -> Iterator[tuple[str, Case]]:
     many = [jwk(private("P-256", f"many {index}"), kid=f"many {index}") for index in range(101)]
     yield "9 keys", Case(document(*many[:7]), frozenset({"over-8-keys"}))
     yield "102 keys", Case(document(*many), frozenset({"over-8-keys", "over-100-keys"}))
-    small = [{"kty": "oct", "kid": f"{index}", "use": "sig", "alg": "HS256"} for index in range(1_000)]
-    yield (
-        "1002 keys",
-        Case(
-            document(*small),
-            frozenset({"over-8-keys", "over-1000-keys", "over-50-kib", "symmetric-key-without-k"}),
-        ),
-    )
+    many = [jwk(private("P-256", f"many {index}"), kid=f"{index}") for index in range(1_000)]
+    codes = {"over-8-keys", "over-100-keys", "over-1000-keys", "over-50-kib"}
+    yield "1002 keys", Case(document(*many), frozenset(codes))
 
 
 def _types() -> Iterator[tuple[str, Case]]:
@@ -311,6 +308,21 @@ def _members() -> Iterator[tuple[str, Case]]:
     names = {"d": values.d, "p": values.p, "q": values.q, "dp": values.dmp1, "dq": values.dmq1, "qi": values.iqmp}
     exposed = {name: number(value) for name, value in names.items()}
     yield "private", one(jwk(own, **exposed), "private-key", alg="RS256", signer=own)
+    point, edwards = private("P-256", "own"), private("Ed25519", "own")
+    for name, value in {"null": None, "empty": ""}.items():
+        yield f"d {name}", one({**jwk(own), "d": value}, f"{name}-private-member", alg="RS256", signer=own)
+        yield f"d {name} on ec", one({**jwk(point), "d": value}, f"{name}-private-member", alg="ES256", signer=point)
+        yield (
+            f"d {name} on okp",
+            one({**jwk(edwards), "d": value}, f"{name}-private-member", "eddsa", alg="EdDSA", signer=edwards),
+        )
+    without = jwk(own) | dict.fromkeys(names)
+    yield "private members null", one(without, "null-private-member", alg="RS256", signer=own)
+    yield "crt null", one(without | {"d": ""}, "null-private-member", "empty-private-member", alg="RS256", signer=own)
+    yield "oth empty", one(jwk(own, oth=[]), "empty-oth", alg="RS256", signer=own)
+    net = jwk(own, key_ops=[], oth=[], x5c=[])
+    yield "key_ops oth x5c empty", one(net, "key-ops", "key-ops-empty", "empty-oth", "x5c", alg="RS256", signer=own)
+    yield "key_ops empty", one(jwk(own, key_ops=[]), "key-ops", "key-ops-empty", alg="RS256", signer=own)
     yield "oct", one({"kty": "oct", "kid": "own", "use": "sig", "alg": "HS256", "k": b64u(b"k" * 32)}, "symmetric-key")
     yield "oct without k", one({"kty": "oct", "kid": "own", "use": "sig", "alg": "HS256"}, "symmetric-key-without-k")
     for member, value in {"kty": 7, "use": 7, "alg": 7, "n": 7, "e": True}.items():
@@ -390,6 +402,24 @@ def _certificates() -> Iterator[tuple[str, Case]]:
         return [base64.b64encode(der).decode() for der in certificates]
 
     yield "x5c", certified("x5c", x5c=chain(right))
+    yield "x5c empty", certified("x5c", x5c=[])
+    lines = ["\n".join(textwrap.wrap(text, 64)) for text in chain(right)]
+    yield "x5c in lines", certified("x5c", "x5c-lines", x5c=lines)
+    yield "x5c in lines of windows", certified("x5c", "x5c-lines", x5c=[text.replace("\n", "\r\n") for text in lines])
+    yield "x5c in the other alphabet", certified("x5c", "x5c-not-base64", x5c=[b64u(right)])
+    yield "x5c padded too little", certified("x5c", "x5c-not-base64", x5c=[chain(right)[0].rstrip("=")])
+    hexes = {name: hashlib.new(name, right, usedforsecurity=False).hexdigest() for name in ("sha1", "sha256")}
+    for case, change in {"small": str.lower, "large": str.upper}.items():
+        digest = b64u(change(hexes["sha1"]).encode())
+        yield f"x5t of {case} hex", certified("x5t", "x5t-hex", x5t=digest)
+        yield f"x5t of {case} hex with x5c", certified("x5t", "x5c", "x5t-hex-with-x5c", x5t=digest, x5c=chain(right))
+    sha256_hex = b64u(hexes["sha256"].encode())
+    yield "x5t#S256 of hex", certified("x5t", "x5t-hex", **{"x5t#S256": sha256_hex})
+    sha256_hexes = {"x5t#S256": sha256_hex, "x5c": chain(right)}
+    yield "x5t#S256 of hex with x5c", certified("x5t", "x5c", "x5t-hex-with-x5c", **sha256_hexes)
+    foreign = b64u(b"0123456789" * 4)
+    yield "x5t of another hex", certified("x5t", "x5c", "x5t-mismatch", x5t=foreign, x5c=chain(right))
+    yield "x5t in hex", certified("x5t", "x5t-mismatch", x5t=hexes["sha1"])
     yield "x5t", certified("x5t", x5t=sha1)
     yield "x5t with x5c", certified("x5t", "x5c", **{"x5t": sha1, "x5t#S256": sha256, "x5c": chain(right)})
     yield "x5c of another key", certified("x5c", "x5c-mismatch", x5c=chain(wrong))

@@ -75,8 +75,16 @@ def test_a_case_has_its_findings_and_no_other(name: str) -> None:
 ELSEWHERE = {
     *("not-https", "url-port", "url-query", "redirect-not-followed"),
     *("no-jwks-uri", "jwks-uri-other-host", "jwks-uri-local", "issuer-mismatch"),
-    *("discovery-redirect", "discovery-incomplete", "no-rs256", "alg-not-listed", "alg-without-key"),
-    *("algorithm-refused", "mixed-key-types", "issuer-elsewhere"),
+    *(
+        "discovery-redirect",
+        "discovery-content-type",
+        "content-type-octets",
+        "discovery-incomplete",
+        "no-rs256",
+        "alg-not-listed",
+        "alg-without-key",
+    ),
+    *("algorithm-refused", "algorithm-untold", "mixed-key-types", "issuer-elsewhere"),
 }
 
 
@@ -124,13 +132,14 @@ def test_messages() -> None:
         return [one.message for one in keys(*sound(), *members)]
 
     assert messages(jwk(own, use="tls")) == ["use is 'tls', neither sig nor enc"]
-    assert messages(jwk(own, kid=7)) == ["kid is no text but int: no token can name it"]
+    assert messages(jwk(own, kid=7)) == ["kid is not text but a number: no token can name it"]
     assert messages(jwk(own, n=None)) == ["n is missing"]
     assert messages(jwk(own, n="!")) == ["n is no base64url"]
     assert messages(jwk(other, alg="RS256")) == ["alg RS256 does not fit a key of type EC on P-256"]
     assert messages(jwk(own, alg="ES256")) == ["alg ES256 does not fit a key of type RSA"]
-    assert messages(jwk(own, alg="x" * 80)) == [f"alg {'x' * 80} is none that is registered"]
-    assert messages(jwk(own, alg="x" * 81)) == [f"alg {'x' * 79}… is none that is registered"]
+    assert messages(jwk(own, alg="word " * 16)) == [f"alg {'word ' * 16} is none that is registered"]
+    assert messages(jwk(own, alg="word " * 17)) == [f"alg {'word ' * 15}word… is none that is registered"]
+    assert messages(jwk(own, alg="x" * 22)) == ["alg (text of 22 characters, not shown) is none that is registered"]
     assert messages(jwk(own), jwk(own, kid="b")) == ["the same key stands under b, too"]
     assert messages(*(jwk(own, kid=name) for name in "abcde")) == ["the same key stands under b, c, d, …, too"]
     assert [one.where for one in keys(*(jwk(own, kid=name) for name in "ab"))] == ["a"]
@@ -385,6 +394,30 @@ def test_no_discovery_document(data: bytes, found: set[str]) -> None:
     assert codes(lint_discovery(Source("it", data, CONFIGURATION, Response(404, HEADERS)))) == {"status", *found}
 
 
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain; charset=utf-8", "text/html", "x"])
+def test_type_of_a_discovery_document(kind: str) -> None:
+    """Those of GitHub Pages and of GitLab Pages: Spring by issuer does not start, and Rust's openidconnect refuses it."""
+    response = Response(200, {**HEADERS, "content-type": kind})
+    found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, response), sound())
+
+    assert [(one.code, one.level, one.hurts) for one in found] == [
+        (
+            "discovery-content-type",
+            "warning",
+            ("Spring Security 6.5 and 7.1 (by issuer)", "openidconnect 4.1 (Rust)"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", None])
+def test_type_that_a_discovery_document_can_have(kind: str | None) -> None:
+    """Without any type there is a note."""
+    headers = {name: value for name, value in {**HEADERS, "content-type": kind}.items() if value is not None}
+    found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, Response(200, headers)), sound())
+
+    assert [(one.code, one.level) for one in found] == ([] if kind else [("no-content-type", "note")])
+
+
 def test_discovery_names_only_who_reads_it() -> None:
     """A redirect is for them to follow, and PyJWT never sees the document."""
     data = json.dumps(DISCOVERY).encode()
@@ -424,6 +457,9 @@ def test_for_makes_a_note_a_warning() -> None:
         ("kubernetes", {"EdDSA", "ES256K"}),
         ("pyjwt", set()),
         ("jose", {"ES256K"}),
+        ("spring", {"EdDSA", "ES256K"}),
+        ("cap", {"ES256K"}),
+        ("oauth4webapi", {"ES256K"}),
     ],
 )
 def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
@@ -447,12 +483,22 @@ def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
     assert {one.hurts for one in found if one.code == "algorithm-refused"} <= {(CONSUMERS[consumer].label,)}
 
 
+def test_algorithms_that_spring_takes_only_when_told() -> None:
+    """By issuer it takes those of the keys; by jwk-set-uri RS256, unless jws-algorithms names others: a note."""
+    found = lint_jwk_set(Source("it", document()), find_consumers(["spring"]))
+
+    assert [(one.code, one.level, one.where) for one in found] == [("algorithm-untold", "note", "es")]
+    assert (
+        found[0].message == "Spring Security 6.5 and 7.1, given the URL of the set, takes ES256 only if it is told to"
+    )
+
+
 def test_mixed_types_are_told_to_python_jose_only() -> None:
     """Every vault has RSA and EC keys by default, and nobody else minds."""
     mixed, alone = table()["clean"], Source("it", json.dumps({"keys": sound()[:1]}).encode())
 
     assert codes(lint(mixed, "python-jose")) == {"mixed-key-types"}
-    assert lint(mixed, *(set(CONSUMERS) - {"python-jose", "entra"})) == []
+    assert lint(mixed, *(set(CONSUMERS) - {"python-jose", "entra", "spring"})) == []
     assert lint_jwk_set(alone, find_consumers(["python-jose"])) == []
 
 

@@ -28,7 +28,7 @@ from tests.site.vaults import SITE
 
 HERE = Path(__file__).parent
 NODE = HERE.parent / "node"
-GO, JAVA, RUST = HERE / "go", HERE / "java", HERE / "rust"
+GO, CAP, JAVA, RUST = HERE / "go", HERE / "cap", HERE / "java", HERE / "rust"
 
 #: How long a program may take for all that a test asks of it, in seconds.
 PATIENCE = 120
@@ -159,13 +159,13 @@ def _node(folder: Path) -> list[str]:
     return ["node", str(NODE / "verify.mjs")]
 
 
-def go_environment(project: Path) -> dict[str, str]:
-    """Copy the Go module of the tests to *project*, and return what its builds need; skip where there is no Go."""
+def go_environment(project: Path, source: Path = GO) -> dict[str, str]:
+    """Copy the Go module *source* to *project*, and return what its builds need; skip where there is no Go."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     # No test fetches anything, neither modules nor a newer Go.
     offline = {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
-    shutil.copytree(GO, project, dirs_exist_ok=True)
+    shutil.copytree(source, project, dirs_exist_ok=True)
     needed = re.search(r"^go (\S+)$", (project / "go.mod").read_text(), re.MULTILINE)
     there = subprocess.run(["go", "version"], capture_output=True, text=True, check=True).stdout.split()[2]
     assert needed is not None
@@ -173,7 +173,7 @@ def go_environment(project: Path) -> dict[str, str]:
         pytest.skip(f"Go {there.removeprefix('go')} is too old: {needed[1]} is needed")
     fetched = subprocess.run(["go", "mod", "download"], cwd=project, env={**os.environ, **offline}, capture_output=True)
     if fetched.returncode:
-        pytest.skip("the Go modules of tests/interop/go are not fetched: make prepare")
+        pytest.skip(f"the Go modules of tests/interop/{source.name} are not fetched: make prepare")
     return offline
 
 
@@ -207,7 +207,8 @@ def _java(folder: Path) -> list[str]:
     return [*compile_java(folder, "Matrix.java"), "Matrix"]
 
 
-def _rust(folder: Path) -> list[str]:
+def rust_program(name: str) -> str:
+    """Compile the Rust programs, and return the path of the one called *name*; skip where that is not possible."""
     if not shutil.which("cargo"):
         pytest.skip("Rust is not installed")
     there = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
@@ -218,7 +219,11 @@ def _rust(folder: Path) -> list[str]:
         pytest.skip("the crates of tests/interop/rust are not fetched: make prepare")
     # With what `make prepare` compiled, this takes no time.
     build(["cargo", "build", "--quiet", "--locked", "--offline"], RUST)
-    return [str(RUST / "target" / "debug" / "verify")]
+    return str(RUST / "target" / "debug" / name)
+
+
+def _rust(folder: Path) -> list[str]:
+    return [rust_program("verify")]
 
 
 def _apache(folder: Path) -> list[str]:

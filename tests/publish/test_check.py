@@ -50,6 +50,7 @@ class Host:
         statuses: Other statuses than 200, by path.
         own: Headers of single paths.
         asked: Paths in the order of asking.
+        extensionless: The type of files without an extension.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Host:
     asked: list[str] = field(default_factory=list)
     context: ssl.SSLContext | None = None
     on_request: Callable[[], None] = lambda: None
+    extensionless: str = "application/json"
 
     @cached_property
     def server(self) -> ThreadingHTTPServer:
@@ -73,7 +75,7 @@ class Host:
                 status = host.statuses.get(path, 404 if body is None else 200)
                 self.send_response_only(status)
                 kinds = {"json": "application/json", "html": "text/html"}
-                kind = kinds.get(path.rpartition(".")[2], "application/octet-stream")
+                kind = kinds.get(path.rpartition(".")[2], host.extensionless)
                 sent = {"Content-Type": kind, **host.headers, **host.own.get(path, {})}
                 for name, value in sent.items():
                     if value:
@@ -269,6 +271,7 @@ KINDS: dict[str, tuple[str, Callable[[Lab, Host], None]]] = {
     "list": ("not-jwks", _body(b"[]")),
     "content-type": ("content-type", _header(Content_Type="text/html; charset=utf-8")),
     "no-type": ("content-type", _header(Content_Type="")),
+    "discovery-type": ("discovery-type", _header(DISCOVERY, Content_Type="application/octet-stream")),
     "no-cache": ("cache-control", _header(Cache_Control="no-cache")),
     "no-store": ("cache-control", _header(Cache_Control="max-age=60, no-store")),
     "no-lifetime": ("cache-control", _header(Cache_Control="")),
@@ -319,6 +322,20 @@ def test_drift_is_named(rotated: Lab, host: Host, kind: str) -> None:
     seen = check(rotated.context(), host.url)
     assert code in codes(seen), seen.findings
     assert all(one.message and "\n" not in one.message for one in seen.findings)
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain; charset=utf-8", "", "binary/octet-stream"])
+def test_a_type_that_the_host_chooses_is_a_warning(rotated: Lab, host: Host, kind: str) -> None:
+    """Pages of GitHub and GitLab: no publishing mends it, so it is no error, and nobody waits for it."""
+    host.deploy(rotated)
+    host.extensionless = kind
+    seen = check(rotated.context(), host.url, wait=timedelta(minutes=10), on_wait=lambda *_: pytest.fail("it waits"))
+
+    assert [(one.code, one.level, one.url) for one in seen.findings] == [
+        ("discovery-type", "warning", host.url + DISCOVERY)
+    ]
+    assert seen.errors == []
+    assert ("Spring Security" in seen.findings[0].message) is bool(kind)
 
 
 def test_every_code_is_made_by_a_test() -> None:
@@ -634,7 +651,7 @@ http {{
 
 @pytest.mark.slow
 def test_nginx_as_github_pages(rotated: Lab, tmp_path: Path) -> None:
-    """A site published to a folder that nginx serves is clean, and so is the next one after a rotation."""
+    """A site published to a folder that nginx serves is clean but for the type of discovery, before and after."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
@@ -648,11 +665,12 @@ def test_nginx_as_github_pages(rotated: Lab, tmp_path: Path) -> None:
         )
     try:
         wait_for(url, process, tmp_path / "log")
-        assert check(rotated.context(), url).findings == []
+        assert codes(check(rotated.context(), url)) == {"discovery-type"}
         rotation.rotate(rotated.context(), ["id-token"], forced="a drill")
         assert {"stale", "next-missing"} <= codes(check(rotated.context(), url))
         publish(rotated.context(), str(root))
-        assert check(rotated.context(), url).findings == []
+        seen = check(rotated.context(), url)
+        assert (codes(seen), seen.errors) == ({"discovery-type"}, [])
     finally:
         process.terminate()
         process.wait()

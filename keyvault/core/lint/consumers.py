@@ -5,26 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from keyvault.core.lint.rules import (
-    AUTHLIB,
-    AWS_IAM,
-    ENTRA,
-    GCP,
-    GO_JOSE,
-    GO_OIDC,
-    JOSE,
-    JOSERFC,
-    JWCRYPTO,
-    JWKS_RSA,
-    JWX,
-    KEYFUNC,
-    KUBERNETES,
-    NIMBUS,
-    PYJWT,
-    PYTHON_JOSE,
-    RUST,
-    Finding,
-)
+from keyvault.core.lint.rules import AWS_IAM, ENTRA, GCP, KUBERNETES, LIBRARIES, PYTHON_JOSE, SPRING, Finding
 from keyvault.core.text import nearest
 from keyvault.errors import UsageError
 
@@ -41,10 +22,12 @@ class Consumer:
     Attributes:
         label: Its name as findings have it, with its version.
         algs: The signature algorithms that it takes.
+        untold: Those of them that it takes without being told, where it is given the URL of the set and no issuer.
     """
 
     label: str
     algs: tuple[str, ...]
+    untold: tuple[str, ...] | None = None
 
     def is_hurt_by(self, found: Finding) -> bool:
         """Whether *found* names it, in any of its versions."""
@@ -58,19 +41,23 @@ CONSUMERS = {
     "gcp": Consumer(GCP, ("RS256", "ES256")),
     "entra": Consumer(ENTRA, ("RS256",)),
     "kubernetes": Consumer(KUBERNETES, _RFC_7518),
-    "authlib": Consumer(AUTHLIB, (*_RFC_7518, "ES256K", "EdDSA")),
-    "go-jose": Consumer(GO_JOSE, (*_RFC_7518, "EdDSA")),
-    "go-oidc": Consumer(GO_OIDC, (*_RFC_7518, "EdDSA")),
-    "jose": Consumer(JOSE, (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
-    "joserfc": Consumer(JOSERFC, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448")),
-    "jsonwebtoken": Consumer(RUST, (*_RS, *_PS, "ES256", "ES384", "EdDSA")),
-    "jwcrypto": Consumer(JWCRYPTO, (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448", *_ML_DSA)),
-    "jwks-rsa": Consumer(JWKS_RSA, _RFC_7518),
-    "jwx": Consumer(JWX, (*_RFC_7518, "EdDSA", "Ed25519")),
-    "keyfunc": Consumer(KEYFUNC, (*_RFC_7518, "EdDSA")),
-    "nimbus": Consumer(NIMBUS, _RFC_7518),
-    "pyjwt": Consumer(PYJWT, (*_RFC_7518, "ES256K", "EdDSA")),
+    "authlib": Consumer(LIBRARIES["authlib"], (*_RFC_7518, "ES256K", "EdDSA")),
+    "go-jose": Consumer(LIBRARIES["go-jose"], (*_RFC_7518, "EdDSA")),
+    "go-oidc": Consumer(LIBRARIES["go-oidc"], (*_RFC_7518, "EdDSA")),
+    "jose": Consumer(LIBRARIES["jose"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
+    "joserfc": Consumer(LIBRARIES["joserfc"], (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448")),
+    "jsonwebtoken": Consumer(LIBRARIES["jsonwebtoken"], (*_RS, *_PS, "ES256", "ES384", "EdDSA")),
+    "jwcrypto": Consumer(LIBRARIES["jwcrypto"], (*_RFC_7518, "ES256K", "EdDSA", "Ed25519", "Ed448", *_ML_DSA)),
+    "jwks-rsa": Consumer(LIBRARIES["jwks-rsa"], _RFC_7518),
+    "jwx": Consumer(LIBRARIES["jwx"], (*_RFC_7518, "EdDSA", "Ed25519")),
+    "keyfunc": Consumer(LIBRARIES["keyfunc"], (*_RFC_7518, "EdDSA")),
+    "nimbus": Consumer(LIBRARIES["nimbus"], _RFC_7518),
+    "pyjwt": Consumer(LIBRARIES["pyjwt"], (*_RFC_7518, "ES256K", "EdDSA")),
     "python-jose": Consumer(PYTHON_JOSE, (*_RS, *_ES)),
+    "cap": Consumer(LIBRARIES["cap"], (*_RFC_7518, "EdDSA")),
+    "go-jwt-middleware": Consumer(LIBRARIES["go-jwt-middleware"], (*_RFC_7518, "EdDSA")),
+    "oauth4webapi": Consumer(LIBRARIES["oauth4webapi"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
+    "spring": Consumer(SPRING, _RFC_7518, untold=("RS256",)),
 }
 
 

@@ -15,15 +15,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from keyvault.core.labels import few, json_type, shown
 from keyvault.core.lint.consumers import Consumer, judge
+from keyvault.core.lint.exposed import encoded_json, lint_exposed
 from keyvault.core.lint.keys import lint_keys, signing_algs
 from keyvault.core.lint.members import Object
-from keyvault.core.lint.rules import DISCOVERERS, GO_OIDC, KUBERNETES, Finding, few, finding, shown
+from keyvault.core.lint.rules import DISCOVERERS, KUBERNETES, LIBRARIES, Finding, finding
 from keyvault.core.lint.transport import Response, is_local, lint_address, lint_response, split
 from keyvault.core.places import CONFIGURATION
 
 BODY_MAX = 256 * 1024
-#: Nimbus, and with it Spring Security, reads no more than this.
+#: Nimbus fetches no more than this. Spring Security fetches by itself, and reads more.
 NIMBUS_MAX = 50 * 1024
 LARGE = 32 * 1024
 
@@ -33,6 +35,14 @@ _REQUIRED = {
     "response_types_supported": True,
     "subject_types_supported": True,
     "id_token_signing_alg_values_supported": True,
+}
+
+
+#: What a JWK Set and a discovery document are read by differs, and so do whom these hurt.
+_OTHER_CODES = {
+    "redirect": "discovery-redirect",
+    "content-type": "discovery-content-type",
+    "content-type-octets": "discovery-content-type",
 }
 
 
@@ -46,12 +56,14 @@ class Source:
         data: Its bytes, at most `BODY_MAX` and one more of them.
         url: Where the world reads it, or None for a file.
         response: How a host sent it, or None where no host was asked.
+        kids: Names of keys that whoever asks chose: findings may show them, whatever they look like.
     """
 
     name: str
     data: bytes
     url: str | None = None
     response: Response | None = None
+    kids: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -68,10 +80,12 @@ class Reading:
 
     Attributes:
         value: The JSON document; None where it is none.
+        text: The document, decoded.
         problems: What is wrong with the bytes.
     """
 
     value: object
+    text: str
     problems: tuple[Finding, ...]
 
     @property
@@ -125,12 +139,12 @@ def read(data: bytes) -> Reading:
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=constant)
     except (ValueError, RecursionError):
-        return Reading(None, (*problems, finding("not-json", "is not JSON")))
+        return Reading(None, text, (*problems, finding("not-json", "is not JSON")))
     if numbers:
         problems.append(finding("not-a-number", f"holds {numbers[0]}, which JSON does not have"))
     if names := getattr(value, "duplicates", ()):
         problems.append(finding("duplicate-top-member", f"{few(names)}: more than once in one object"))
-    return Reading(value, tuple(problems))
+    return Reading(value, text, tuple(problems))
 
 
 def lint_jwk_set(source: Source, consumers: Sequence[Consumer] = ()) -> list[Finding]:
@@ -144,19 +158,34 @@ def _jwk_set(source: Source, consumers: Sequence[Consumer]) -> Iterator[Finding]
         return
     reading = read(source.data)
     yield from reading.problems
+    found = list(_keys(reading, source.kids, consumers))
+    yield from found
+    told = any(one.code in ("private-key", "symmetric-key") for one in found)
+    yield from lint_exposed(reading.text, reading.value, told=told)
+
+
+def _keys(reading: Reading, kids: frozenset[str], consumers: Sequence[Consumer]) -> Iterator[Finding]:
+    """Yield what is wrong with the set that *reading* is, and with its keys."""
     if reading.value is None and reading.problems:
         return
     if not isinstance(reading.value, dict):
-        yield finding("not-object", f"is no JSON object but {shown(reading.value)}")
+        yield _not_object(reading.value)
     elif reading.keys is None:
         single = ", but those of a single JWK: put it into an array" if "kty" in reading.value else ""
         yield finding("no-keys", f"has no array keys{single}")
         if single:
-            yield from lint_keys([reading.value], consumers)
+            yield from lint_keys([reading.value], consumers, kids)
     elif not reading.keys:
         yield finding("empty-set", "has no key: verifiers that fetch it forget all that they knew")
     else:
-        yield from lint_keys(reading.keys, consumers)
+        yield from lint_keys(reading.keys, consumers, kids)
+
+
+def _not_object(value: object) -> Finding:
+    twice = isinstance(value, str) and encoded_json(value) is not None
+    return finding(
+        "not-object", f"is not a JSON object but {json_type(value)}{', JSON encoded twice' if twice else ''}"
+    )
 
 
 def _sent(source: Source) -> Iterator[Finding]:
@@ -191,16 +220,17 @@ def lint_discovery(
 def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Finding]:
     reading = read(source.data) if source.is_whole else None
     for found in (*_sent(source), *(() if reading is None else reading.problems)):
-        if found.code == "redirect":
-            yield finding("discovery-redirect", found.message)
+        if found.code in _OTHER_CODES:
+            yield finding(_OTHER_CODES[found.code], found.message)
         else:
             yield replace(found, hurts=tuple(text for text in found.hurts if text in DISCOVERERS))
     if reading is None:
         return
+    yield from lint_exposed(reading.text, reading.value, told=False)
     document = reading.value
     if not isinstance(document, dict):
         if document is not None or not reading.problems:
-            yield finding("not-object", f"is no JSON object but {shown(document)}", hurts=(GO_OIDC, KUBERNETES))
+            yield replace(_not_object(document), hurts=(LIBRARIES["go-oidc"], KUBERNETES))
         return
     yield from _issuer(document.get("issuer"), source.url)
     yield from _jwks_uri(document.get("jwks_uri"), source.url)
@@ -209,7 +239,9 @@ def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Findin
         if name not in document:
             yield finding("discovery-incomplete", f"{name} is missing, which the standard requires", name)
         elif not (isinstance(value, list) if is_list else isinstance(value, str)):
-            yield finding("discovery-incomplete", f"{name} is {shown(value)}, which cannot be", name)
+            yield finding(
+                "discovery-incomplete", f"{name} is {json_type(value)}, not {'an array' if is_list else 'text'}", name
+            )
     yield from _algs(document.get("id_token_signing_alg_values_supported"), keys)
 
 

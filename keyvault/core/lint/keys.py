@@ -7,15 +7,20 @@ Sources: RFC 7517 section 4.5 (kid), RFC 8725 section 3.1 (one key, one algorith
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
+from keyvault.core.labels import is_label, json_type, shown
 from keyvault.core.lint.consumers import Consumer
-from keyvault.core.lint.members import RULES, Key, lint_type
-from keyvault.core.lint.rules import Finding, few, finding, shown
+from keyvault.core.lint.members import RULES, Key, lint_type, public_names
+from keyvault.core.lint.rules import Finding, finding
+from keyvault.core.text import printable
 
 KEYS_MAX = 1_000
 GCP_KEYS_MAX = 8
 AWS_KEYS_MAX = 100
+#: How much of a kid a finding shows.
+KID_SHOWN_MAX = 80
 
 
 def signing_algs(keys: Sequence[object]) -> frozenset[str]:
@@ -24,17 +29,22 @@ def signing_algs(keys: Sequence[object]) -> frozenset[str]:
     return frozenset(alg for key in found if key.signs and (alg := key.text("alg")))
 
 
-def lint_keys(members: Sequence[object], consumers: Sequence[Consumer]) -> Iterator[Finding]:
-    """Yield what is wrong with *members*, the value of ``keys``; at most `KEYS_MAX` of them are looked at."""
+def lint_keys(
+    members: Sequence[object], consumers: Sequence[Consumer], kids: frozenset[str] = frozenset()
+) -> Iterator[Finding]:
+    """
+    Yield what is wrong with *members*, the value of ``keys``; at most `KEYS_MAX` of them are looked at.
+
+    A finding names a key by its kid where that is one of *kids*, a label, or a hash of the public key.
+    """
     if len(members) > KEYS_MAX:
         yield finding("over-1000-keys", f"{len(members)} keys: only the first {KEYS_MAX} are looked at")
     keys = []
     for index, jwk in enumerate(members[:KEYS_MAX]):
         if isinstance(jwk, dict):
-            kid = jwk.get("kid")
-            keys.append(Key(shown(kid) if isinstance(kid, str) and kid else f"keys[{index}]", jwk))
+            keys.append(Key(key_name(jwk, kids) or f"keys[{index}]", jwk))
         else:
-            yield finding("key-not-object", f"a member of keys is no object but {shown(jwk)}", f"keys[{index}]")
+            yield finding("key-not-object", f"a member of keys is not an object but {json_type(jwk)}", f"keys[{index}]")
     yield from _counts(keys)
     mixed = any(key.is_common for key in keys)
     for key in keys:
@@ -44,10 +54,7 @@ def lint_keys(members: Sequence[object], consumers: Sequence[Consumer]) -> Itera
         for code, message in lint_type(key, mixed=mixed):
             yield finding(code, message, key.place)
         for consumer in consumers:
-            alg = key.text("alg")
-            if alg is not None and key.signs and alg not in consumer.algs:
-                message = f"tokens of this key are refused: {shown(alg)} is not taken"
-                yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
+            yield from _for(consumer, key)
     if keys and not mixed:
         yield finding("uncommon-keys", "no key of a common type: every verifier must be known to support these")
     yield from _kids(keys)
@@ -55,6 +62,26 @@ def lint_keys(members: Sequence[object], consumers: Sequence[Consumer]) -> Itera
     types = {key.text("kty") for key in keys if key.signs}
     if len(types) > 1 and any(consumer.label.startswith("python-jose") for consumer in consumers):
         yield finding("mixed-key-types", "keys of several types: given the whole set, it fails at the first other type")
+
+
+def key_name(jwk: Mapping[str, Any], kids: Container[str]) -> str | None:
+    """Return the kid of *jwk* to show: one of *kids*, a label, or a hash of the key; None for any other."""
+    kid = jwk.get("kid")
+    if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in public_names(jwk)):
+        return None
+    return printable(kid[: KID_SHOWN_MAX - 1] + "…" if len(kid) > KID_SHOWN_MAX else kid)
+
+
+def _for(consumer: Consumer, key: Key) -> Iterator[Finding]:
+    alg = key.text("alg")
+    if alg is None or not key.signs:
+        return
+    if alg not in consumer.algs:
+        message = f"tokens of this key are refused: {shown(alg)} is not taken"
+        yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
+    elif consumer.untold is not None and alg not in consumer.untold:
+        message = f"{consumer.label.split(' (')[0]}, given the URL of the set, takes {alg} only if it is told to"
+        yield finding("algorithm-untold", message, key.place)
 
 
 def _counts(keys: Sequence[Key]) -> Iterator[Finding]:
@@ -96,4 +123,5 @@ def _material(keys: Sequence[Key]) -> Iterator[Finding]:
     for same in by_thumbprint.values():
         places = list(dict.fromkeys(key.place for key in same))
         if len(places) > 1:
-            yield finding("same-key-twice", f"the same key stands under {few(places[1:])}, too", places[0])
+            others = ", ".join(places[1:4]) + (", …" if len(places) > 4 else "")
+            yield finding("same-key-twice", f"the same key stands under {others}, too", places[0])

@@ -13,13 +13,15 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, RSA_BITS_MAX, RSA_BITS_MIN
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, thumbprint
-from keyvault.core.lint.rules import few, shown
+from keyvault.core.labels import few, json_type, shown
+from keyvault.core.lint.certificates import is_texts, lint_certificates
+from keyvault.core.lint.exposed import private_members
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -36,7 +38,6 @@ _ENCRYPTION = _REGISTERED - _SIGNATURES
 _RFC_9864 = ("Ed25519", "Ed448")
 
 _TEXT_MEMBERS = ("kty", "use", "alg", "crv", "x", "y", "n", "e")
-_X5_MEMBERS = ("x5u", "x5t", "x5t#S256")
 _LIFETIME = ("nbf", "exp", "iat")
 _COMMON_CURVES = ("P-256", "P-384", "P-521", "Ed25519")
 #: What lenient decoders take for base64url: either alphabet, padded or not.
@@ -90,6 +91,25 @@ class Key:
             return None
 
 
+def public_names(jwk: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what issuers call the key *jwk* by: hashes of its public half, and of its first certificate."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from keyvault.core.pem import load_public
+
+    chain = jwk.get("x5c")
+    try:
+        yield thumbprint(jwk)
+        spki = load_public(jwk).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        certificates = [base64.b64decode(text) for text in chain[:1]] if isinstance(chain, list) else []
+    except (JWKError, TypeError, ValueError):
+        return
+    for der in (spki, *certificates):
+        for algorithm in ("sha1", "sha256"):
+            digest = hashlib.new(algorithm, der, usedforsecurity=False)
+            yield from (b64u(digest.digest()), digest.hexdigest(), digest.hexdigest().upper())
+
+
 #: Gives codes and messages of what is wrong with a key.
 Rule = Callable[[Key], Iterator[tuple[str, str]]]
 
@@ -102,19 +122,19 @@ def _members(key: Key) -> Iterator[tuple[str, str]]:
         if value is None and name in ("alg", "use"):
             yield "null-member", f"{name} is null: leave it out"
         elif value is not None and not isinstance(value, str):
-            yield "member-not-text", f"{name} is no text but {shown(value)}"
+            yield "member-not-text", f"{name} is not text but {json_type(value)}"
     for name in _LIFETIME:
         if name in key.jwk:
             value = key.jwk[name]
             if isinstance(value, int | float) and not isinstance(value, bool):
                 yield "lifetime-member", f"{name} says nothing to verifiers"
             else:
-                yield "lifetime-member-type", f"{name} is no number but {shown(value)}"
+                yield "lifetime-member-type", f"{name} is not a number but {json_type(value)}"
     if "revoked" in key.jwk:
         if isinstance(key.jwk["revoked"], dict):
             yield "lifetime-member", "revoked says nothing to verifiers: a revoked key is taken out"
         else:
-            yield "lifetime-member-type", f"revoked is no object but {shown(key.jwk['revoked'])}"
+            yield "lifetime-member-type", f"revoked is not an object but {json_type(key.jwk['revoked'])}"
 
 
 def _kid(key: Key) -> Iterator[tuple[str, str]]:
@@ -127,11 +147,15 @@ def _kid(key: Key) -> Iterator[tuple[str, str]]:
         case value if value is ...:
             yield "missing-kid", "no kid: tokens cannot name the key"
         case value:
-            yield "kid-not-text", f"kid is no text but {shown(value)}: no token can name it"
+            yield "kid-not-text", f"kid is not text but {json_type(value)}: no token can name it"
 
 
 def _exposure(key: Key) -> Iterator[tuple[str, str]]:
-    private = sorted(PRIVATE_MEMBERS & key.jwk.keys())
+    private = private_members(key.jwk)
+    for name in sorted((PRIVATE_MEMBERS & key.jwk.keys()).difference(private)):
+        value = key.jwk[name]
+        code = "null-private-member" if value is None else "empty-oth" if name == "oth" else "empty-private-member"
+        yield code, f"the private member {name} is {'null' if value is None else 'empty'} and holds nothing"
     if key.text("kty") == "oct":
         if "k" in private:
             yield "symmetric-key", "a symmetric key in the open: whoever reads it can sign; replace it"
@@ -186,72 +210,18 @@ def _key_ops(key: Key) -> Iterator[tuple[str, str]]:
     if "key_ops" not in key.jwk:
         return
     operations = key.jwk["key_ops"]
-    if not _is_texts(operations):
+    if not is_texts(operations):
         yield "key-ops-type", "key_ops is no array of texts"
         return
     yield "key-ops", "key_ops: use says enough"
-    if key.signs and "verify" not in operations:
+    if not operations:
+        yield "key-ops-empty", "key_ops allows nothing"
+    elif key.signs and "verify" not in operations:
         yield "key-ops-not-verify", "key_ops lacks verify"
 
 
 def _certificates(key: Key) -> Iterator[tuple[str, str]]:
-    for name in _X5_MEMBERS:
-        if name in key.jwk and key.text(name) is None:
-            yield "x5-type", f"{name} is no text but {shown(key.jwk[name])}"
-    if key.text("x5u") is not None:
-        yield "x5u", "x5u points to a certificate elsewhere; it was not fetched"
-    if "jku" in key.jwk:
-        yield "jku", "jku belongs in the header of a token, where verifiers ignore it; it was not fetched"
-    chain = key.jwk.get("x5c", [])
-    if not _is_texts(chain):
-        yield "x5-type", "x5c is no array of texts"
-        chain = []
-    elif "x5c" in key.jwk:
-        yield "x5c", "x5c: a set needs no certificates"
-    try:
-        certificates = [base64.b64decode(text, validate=True) for text in chain]
-        if certificates:
-            _check_chain(key.jwk, certificates)
-    except ValueError as error:
-        yield "x5c-mismatch", str(error)
-        certificates = []
-    for name, algorithm in (("x5t", "sha1"), ("x5t#S256", "sha256")):
-        text = key.text(name)
-        if text is None:
-            continue
-        yield "x5t", f"{name}: a set needs no certificates"
-        hashed = hashlib.new(algorithm, certificates[0], usedforsecurity=False).digest() if certificates else b""
-        try:
-            digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if "=" not in text else b""
-        except (binascii.Error, ValueError):
-            digest = b""
-        if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size or (hashed and digest != hashed):
-            yield "x5t-mismatch", f"{name} is not the thumbprint of a certificate{' in x5c' if hashed else ''}"
-
-
-def _check_chain(jwk: Mapping[str, Any], chain: Sequence[bytes]) -> None:
-    """
-    Refuse certificates that cannot be read, or of which the first is that of another key.
-
-    Raises:
-        ValueError: As said.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from cryptography.x509 import load_der_x509_certificate
-
-    from keyvault.core.pem import load_public
-
-    try:
-        certified, *_ = [load_der_x509_certificate(der).public_key() for der in chain]
-        held = load_public(jwk)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("x5c holds something that is no certificate") from None
-    except JWKError:
-        return  # what is wrong with the key is said elsewhere
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if certified.public_bytes(*form) != held.public_bytes(*form):
-        raise ValueError("the first certificate of x5c is that of another key")
+    yield from lint_certificates(key.jwk)
 
 
 def _strength(key: Key) -> Iterator[tuple[str, str]]:
@@ -320,7 +290,3 @@ def lint_type(key: Key, *, mixed: bool) -> Iterator[tuple[str, str]]:
             yield f"unknown-{kty.lower()}-curve", f"curve {shown(crv)} is none of type {kty}"
         elif code is not None and mixed:
             yield code, f"a key on {crv} among common ones{own}"
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)

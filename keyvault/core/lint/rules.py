@@ -1,9 +1,8 @@
 """
 The one table of lint's rules: the level of each, and whom it hurts.
 
-A text such as ``PyJWT 2.15`` means that this version was fed the breaking document and choked on it; tests repeat
-that for the verifiers that they can run, and fail when a version no longer does. Older versions are named as such.
-What clouds do is taken from their documentation.
+Which libraries a rule hurts is not written here: they are fed each breaking document, and what they refuse is in
+`measured`. What clouds do is taken from their documentation.
 
 Levels:
 
@@ -16,45 +15,65 @@ Source: docs/lint.md explains every code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from keyvault.core.lint.measured import HURT, HURT_BY_SOME_FORMS
 from keyvault.core.text import printable
 
 Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
-#: How much of a foreign text a message shows.
-TEXT_MAX = 80
-
-PYJWT = "PyJWT 2.15"
-JOSE = "jose 6"
-JWKS_RSA = "jwks-rsa 4"
-GO_OIDC = "go-oidc 3.21"
-GO_JOSE = "go-jose 4.1"
-JWX = "jwx 3.3"
-KEYFUNC = "keyfunc 3.9"
-JOSERFC = "joserfc 1.8"
-AUTHLIB = "Authlib 1.9"
-JWCRYPTO = "jwcrypto 1.6"
-NIMBUS = "Nimbus 10.10"
-RUST = "jsonwebtoken 11 (Rust)"
+#: The libraries that are run, by the name that ``--for`` has for them, and what findings call them.
+LIBRARIES = {
+    "pyjwt": "PyJWT 2.15",
+    "jose": "jose 6",
+    "jwks-rsa": "jwks-rsa 4",
+    "go-oidc": "go-oidc 3.21",
+    "go-jose": "go-jose 4.1",
+    "jwx": "jwx 3.3",
+    "keyfunc": "keyfunc 3.9",
+    "joserfc": "joserfc 1.8",
+    "authlib": "Authlib 1.9",
+    "jwcrypto": "jwcrypto 1.6",
+    "nimbus": "Nimbus 10.10",
+    "jsonwebtoken": "jsonwebtoken 11 (Rust)",
+    # kube-apiserver reads tokens with go-oidc 2, and go-jose 2 below it.
+    "kubernetes": "Kubernetes (go-oidc 2)",
+    # OpenBao and Vault verify with it.
+    "cap": "hashicorp/cap 0.16",
+    "go-jwt-middleware": "go-jwt-middleware 2.3",
+    # openid-client 6 is built on it.
+    "oauth4webapi": "oauth4webapi 3",
+}
+# Tried by hand: no test runs these.
 PYTHON_JOSE = "python-jose 3.5"
-#: kube-apiserver reads tokens with go-oidc 2, and go-jose 2 below it.
-KUBERNETES = "Kubernetes (go-oidc 2)"
+SPRING = "Spring Security 6.5 and 7.1 (by issuer)"
+RUST_OIDC = "openidconnect 4.1 (Rust)"
+BISCUIT = "biscuit 0.8 (Rust)"
+JWSKATE = "jwskate 0.12"
+ENVOY = "Envoy 1.39"
+AWS_JWT_VERIFY = "aws-jwt-verify 5"
 AWS_IAM = "AWS IAM"
 AWS_STS = "AWS STS"
 GCP = "GCP"
 ENTRA = "Entra"
+CLOUDFRONT = "CloudFront"
+BROWSERS = "verifiers in browsers"
+KUBERNETES = LIBRARIES["kubernetes"]
+JWX = LIBRARIES["jwx"]
 
+#: Every library that is run.
+ALL = tuple(LIBRARIES.values())
 #: Libraries that ask a host for a set themselves.
-CLIENTS = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, NIMBUS, KUBERNETES)
-#: Every library that was tried; kube-apiserver stands among them for the one in it.
-ALL = (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
+CLIENTS = tuple(
+    label
+    for name, label in LIBRARIES.items()
+    if name not in ("go-jose", "joserfc", "authlib", "jwcrypto", "jsonwebtoken")
+)
 #: Who reads discovery documents; everybody else is not hurt by what is wrong with one.
-DISCOVERERS = (GO_OIDC, KUBERNETES, AWS_IAM, AWS_STS, GCP, ENTRA, "CloudFront", "verifiers in browsers")
+DISCOVERERS = (LIBRARIES["go-oidc"], KUBERNETES, SPRING, RUST_OIDC, AWS_IAM, AWS_STS, GCP, ENTRA, CLOUDFRONT, BROWSERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,131 +83,139 @@ class Rule:
 
     Attributes:
         level: How bad it is.
-        hurts: Verifiers and clouds, with their versions; empty where none fails.
+        hurts: Verifiers and clouds, with their versions, that every form of it hurts; empty if there are none.
+        hurts_in_some_forms: Verifiers that some forms hurt and others do not.
     """
 
     level: Level
     hurts: tuple[str, ...] = ()
+    hurts_in_some_forms: tuple[str, ...] = ()
 
 
-RULES: dict[str, Rule] = {
+#: The level of each rule, and whom documentation or reports name: clouds, and what is no matter of a document.
+_TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     # --- the address, and how it answers
-    "not-https": Rule("error", (KUBERNETES, AWS_IAM, GCP, ENTRA)),
-    "url-port": Rule("note", (AWS_IAM,)),
-    "url-query": Rule("note", (AWS_IAM,)),
-    "status": Rule("error", CLIENTS),
-    "status-not-200": Rule("error", (JOSE, GO_OIDC, JWX, KEYFUNC, KUBERNETES)),
-    "redirect": Rule("error", (PYJWT, JOSE, JWKS_RSA)),
-    "redirect-not-followed": Rule("error", (PYJWT, JOSE, JWKS_RSA)),
-    "compressed": Rule("error", (PYJWT, JWKS_RSA, NIMBUS, "jose 5")),
-    "cache-forbidden": Rule("warning", (AWS_STS,)),
-    "cache-unsaid": Rule("warning", ("CloudFront",)),
-    "cache-short": Rule("note"),
-    "cache-long": Rule("warning", (JWX, KUBERNETES, "CloudFront")),
-    "content-type": Rule("warning"),
-    "content-type-octets": Rule("note"),
-    "no-cors": Rule("note", ("verifiers in browsers",)),
+    "not-https": ("error", KUBERNETES, AWS_IAM, GCP, ENTRA),
+    "url-port": ("note", AWS_IAM),
+    "url-query": ("note", AWS_IAM),
+    "status": ("error",),
+    "status-not-200": ("error",),
+    "redirect": ("error", RUST_OIDC, ENVOY, AWS_JWT_VERIFY),
+    "redirect-not-followed": ("error", RUST_OIDC, ENVOY, AWS_JWT_VERIFY),
+    "compressed": ("error",),
+    "cache-forbidden": ("warning", AWS_STS),
+    "cache-unsaid": ("warning", CLOUDFRONT),
+    "cache-short": ("note",),
+    "cache-long": ("warning", JWX, KUBERNETES, CLOUDFRONT),
+    "content-type": ("warning", RUST_OIDC),
+    "content-type-octets": ("warning", RUST_OIDC),
+    "no-content-type": ("note",),
+    "no-cors": ("note", BROWSERS),
     # --- the bytes
-    "too-large": Rule("error", (NIMBUS,)),
-    "over-50-kib": Rule("error", (NIMBUS,)),
-    "over-32-kib": Rule("note"),
-    "byte-order-mark": Rule("error", (JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JWCRYPTO, RUST, KUBERNETES)),
-    "utf-16": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JWCRYPTO, NIMBUS, RUST, KUBERNETES)),
-    "not-utf-8": Rule("error", (PYJWT, JWCRYPTO, RUST)),
-    "not-json": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, JWCRYPTO, NIMBUS, RUST, KUBERNETES)),
-    "not-a-number": Rule("error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES)),
-    "duplicate-member": Rule("error", (GO_OIDC, GO_JOSE, RUST, KUBERNETES)),
-    "duplicate-top-member": Rule("error", (NIMBUS, RUST)),
+    "too-large": ("error",),
+    "over-50-kib": ("error",),
+    "over-32-kib": ("note",),
+    "byte-order-mark": ("error",),
+    "utf-16": ("error",),
+    "not-utf-8": ("error",),
+    "not-json": ("error",),
+    "not-a-number": ("error",),
+    "duplicate-member": ("error",),
+    "duplicate-top-member": ("error",),
     # --- the set
-    "not-object": Rule(
-        "error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, RUST, KUBERNETES)
-    ),
-    "no-keys": Rule("error", ALL),
-    "empty-set": Rule("error", ALL),
-    "key-not-object": Rule(
-        "error", (JOSE, GO_OIDC, GO_JOSE, JWX, AUTHLIB, JWCRYPTO, NIMBUS, RUST, KUBERNETES, "PyJWT before 2.15")
-    ),
-    "over-8-keys": Rule("note", (GCP,)),
-    "over-100-keys": Rule("note", (AWS_IAM,)),
-    "over-1000-keys": Rule("error", (JWX,)),
+    "not-object": ("error",),
+    "no-keys": ("error",),
+    "empty-set": ("error",),
+    "key-not-object": ("error",),
+    "over-8-keys": ("note", GCP),
+    "over-100-keys": ("note", AWS_IAM),
+    "over-1000-keys": ("error",),
     # --- which keys
-    "private-key": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, KUBERNETES)),
-    "symmetric-key": Rule("error"),
-    "symmetric-key-without-k": Rule(
-        "error", (PYJWT, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS, KUBERNETES, "go-oidc before 3.20")
-    ),
-    "missing-kty": Rule("error", ALL),
-    "unknown-kty": Rule("error", (GO_JOSE, JWX, AUTHLIB, KUBERNETES, "go-oidc before 3.21")),
-    "unknown-ec-curve": Rule(
-        "error",
-        (GO_JOSE, JWX, JOSERFC, NIMBUS, KUBERNETES, "go-oidc 3.21 with go-jose before 4.1.9", "go-oidc before 3.20"),
-    ),
-    "unknown-okp-curve": Rule("error", (GO_JOSE, JWX, JOSERFC, NIMBUS, KUBERNETES, "go-oidc before 3.21")),
-    "secp256k1": Rule(
-        "error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES, "go-oidc before 3.20")
-    ),
-    "ed448": Rule(
-        "error", (JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, NIMBUS, RUST, KUBERNETES, "go-oidc before 3.21")
-    ),
-    "x25519": Rule("error", (GO_JOSE, KUBERNETES, "go-oidc before 3.20")),
-    "uncommon-keys": Rule("note"),
-    "eddsa": Rule("note", (JWKS_RSA, NIMBUS, KUBERNETES)),
-    "rfc-9864-alg": Rule("warning", (PYJWT, JWKS_RSA, GO_OIDC, GO_JOSE, KEYFUNC, AUTHLIB, NIMBUS, RUST, KUBERNETES)),
+    "private-key": ("error",),
+    "null-private-member": ("warning",),
+    "empty-private-member": ("warning",),
+    "empty-oth": ("warning",),
+    "symmetric-key": ("error",),
+    "symmetric-key-without-k": ("error",),
+    "missing-kty": ("error",),
+    "unknown-kty": ("error", JWSKATE),
+    "unknown-ec-curve": ("error",),
+    "unknown-okp-curve": ("error",),
+    "secp256k1": ("error",),
+    "ed448": ("error",),
+    "x25519": ("error",),
+    "uncommon-keys": ("note",),
+    "eddsa": ("note", BISCUIT),
+    "rfc-9864-alg": ("warning", BISCUIT),
     # --- what a key says about itself
-    "kid-not-text": Rule("error", ALL),
-    "member-not-text": Rule(
-        "error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)
-    ),
-    "null-member": Rule("error", (JOSE, JOSERFC)),
-    "missing-kid": Rule("warning", (PYJWT, JWKS_RSA, GO_JOSE, JWX, JOSERFC, RUST, AWS_STS, GCP)),
-    "null-kid": Rule("error", (PYJWT, JWKS_RSA, GO_JOSE, JWX, JOSERFC, RUST, AWS_STS, GCP)),
-    "empty-kid": Rule("warning", (PYJWT, JWKS_RSA, GO_JOSE)),
-    "duplicate-kid": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_JOSE, JWX, KEYFUNC, JOSERFC, AUTHLIB, RUST)),
-    "duplicate-kid-across-types": Rule("error", (PYJWT, JWKS_RSA, GO_JOSE, JWX, KEYFUNC, AUTHLIB, RUST)),
-    "repeated-key": Rule("warning", (JOSE,)),
-    "kid-with-two-algs": Rule("warning", (PYJWT, JWX, KEYFUNC)),
-    "same-key-twice": Rule("warning"),
-    "missing-alg": Rule("warning", (JWX, "libjwt 3.0 to 3.3.2")),
-    "unknown-alg": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
-    "hmac-alg": Rule("error", (PYJWT, JOSE, JWKS_RSA, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
-    "alg-mismatch": Rule("warning", (PYJWT, JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, NIMBUS)),
-    "missing-use": Rule("note"),
-    "unknown-use": Rule("error", (PYJWT, JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
-    "use-enc-alg-sig": Rule("warning", (PYJWT, JOSE, JWKS_RSA, JWX, JOSERFC, AUTHLIB, JWCRYPTO, NIMBUS)),
-    "use-sig-alg-enc": Rule("warning", (PYJWT, JOSE, GO_OIDC, JWX, KEYFUNC, JOSERFC, NIMBUS)),
-    "key-ops": Rule("note", (AWS_STS,)),
-    "key-ops-not-verify": Rule("warning", (JOSE, JWKS_RSA, JOSERFC, AUTHLIB, JWCRYPTO)),
-    "key-ops-type": Rule("error", (JOSE, JWKS_RSA, JWX, KEYFUNC, JOSERFC, JWCRYPTO, NIMBUS, RUST)),
-    "x5c": Rule("note", (GCP,)),
-    "x5t": Rule("note", (GCP,)),
-    "x5c-mismatch": Rule("error", (GO_OIDC, GO_JOSE, KEYFUNC, NIMBUS, KUBERNETES)),
-    "x5t-mismatch": Rule("error", (GO_OIDC, GO_JOSE, KUBERNETES)),
-    "x5-type": Rule("error", (GO_OIDC, GO_JOSE, JWX, KEYFUNC, JOSERFC, NIMBUS, RUST, KUBERNETES)),
-    "x5u": Rule("warning", (KUBERNETES,)),
-    "jku": Rule("warning"),
-    "lifetime-member": Rule("note"),
-    "lifetime-member-type": Rule("error", (NIMBUS,)),
+    "kid-not-text": ("error",),
+    "member-not-text": ("error",),
+    "null-member": ("error",),
+    "missing-kid": ("warning", AWS_STS, GCP),
+    "null-kid": ("error", AWS_STS, GCP),
+    "empty-kid": ("warning",),
+    "duplicate-kid": ("error",),
+    "duplicate-kid-across-types": ("error",),
+    "repeated-key": ("warning",),
+    "kid-with-two-algs": ("warning",),
+    "same-key-twice": ("warning",),
+    "missing-alg": ("warning",),
+    "unknown-alg": ("error",),
+    "hmac-alg": ("error",),
+    "alg-mismatch": ("warning",),
+    "missing-use": ("note",),
+    "unknown-use": ("error",),
+    "use-enc-alg-sig": ("warning",),
+    "use-sig-alg-enc": ("warning",),
+    "key-ops": ("note", AWS_STS),
+    "key-ops-empty": ("warning",),
+    "key-ops-not-verify": ("warning",),
+    "key-ops-type": ("error",),
+    "x5c": ("note", GCP),
+    "x5t": ("note", GCP),
+    "x5c-lines": ("note",),
+    "x5c-not-base64": ("error",),
+    "x5c-mismatch": ("error",),
+    "x5t-hex": ("note",),
+    "x5t-hex-with-x5c": ("warning",),
+    "x5t-mismatch": ("error",),
+    "x5-type": ("error",),
+    "x5u": ("warning",),
+    "jku": ("warning",),
+    "lifetime-member": ("note",),
+    "lifetime-member-type": ("error",),
     # --- the key itself
-    "malformed-key": Rule("error", ALL),
-    "not-base64url": Rule("error", (GO_OIDC, GO_JOSE, JOSERFC, RUST, KUBERNETES)),
-    "leading-zero": Rule("warning", (RUST,)),
-    "short-rsa-key": Rule("error", (JOSE, JWX, RUST)),
-    "long-rsa-key": Rule("warning", ("go-jose from 4.1.6",)),
-    "weak-key": Rule("error"),
+    "malformed-key": ("error",),
+    "not-base64url": ("error",),
+    "leading-zero": ("warning",),
+    "short-rsa-key": ("error",),
+    "long-rsa-key": ("warning",),
+    "weak-key": ("error",),
     # --- the discovery document
-    "no-jwks-uri": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
-    "jwks-uri-other-host": Rule("note"),
-    "jwks-uri-local": Rule("error", CLIENTS),
-    "issuer-mismatch": Rule("error", (GO_OIDC, KUBERNETES, AWS_IAM)),
-    "issuer-elsewhere": Rule("note", (KUBERNETES, AWS_IAM, ENTRA)),
-    "discovery-redirect": Rule("note"),
-    "discovery-incomplete": Rule("warning"),
-    "no-rs256": Rule("note", (ENTRA,)),
-    "alg-not-listed": Rule("warning", (GO_OIDC,)),
-    "alg-without-key": Rule("note"),
+    "no-jwks-uri": ("error", AWS_IAM),
+    "jwks-uri-other-host": ("note",),
+    "jwks-uri-local": ("error", *CLIENTS),
+    "issuer-mismatch": ("error", AWS_IAM),
+    "issuer-elsewhere": ("note", KUBERNETES, AWS_IAM, ENTRA),
+    "discovery-redirect": ("note",),
+    "discovery-content-type": ("warning", SPRING, RUST_OIDC),
+    "discovery-incomplete": ("warning",),
+    "no-rs256": ("note", ENTRA),
+    "alg-not-listed": ("warning",),
+    "alg-without-key": ("note",),
     # --- only with --for
-    "algorithm-refused": Rule("warning"),
-    "mixed-key-types": Rule("warning", (PYTHON_JOSE,)),
+    "algorithm-refused": ("warning",),
+    "algorithm-untold": ("note",),
+    "mixed-key-types": ("warning", PYTHON_JOSE),
+}
+
+RULES = {
+    code: Rule(
+        level,
+        (*(LIBRARIES[name] for name in HURT.get(code, ())), *documented),
+        tuple(LIBRARIES[name] for name in HURT_BY_SOME_FORMS.get(code, ())),
+    )
+    for code, (level, *documented) in _TABLE.items()
 }
 
 
@@ -218,14 +245,3 @@ def finding(code: str, message: str, where: str = "", *, hurts: tuple[str, ...] 
     """Return a finding of the rule *code*; what it shows is made printable."""
     rule = RULES[code]
     return Finding(code, rule.level, printable(message), where, rule.hurts if hurts is None else hurts)
-
-
-def shown(value: object) -> str:
-    """Return a foreign *value* as a message shows it: short, on one line."""
-    text = value if isinstance(value, str) else type(value).__name__
-    return printable(text[: TEXT_MAX - 1] + "…" if len(text) > TEXT_MAX else text)
-
-
-def few(texts: Sequence[str], most: int = 3) -> str:
-    """Return the first of *texts*, which are foreign, as a message lists them."""
-    return ", ".join(shown(text) for text in texts[:most]) + (", …" if len(texts) > most else "")

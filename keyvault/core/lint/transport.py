@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from keyvault.core.lint.rules import Finding, finding, shown
+from keyvault.core.labels import shown
+from keyvault.core.lint.rules import RULES, Finding, finding
 from keyvault.core.policy import MAX_AGE_MAX, MAX_AGE_MIN
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.ASCII | re.IGNORECASE)
@@ -21,6 +22,12 @@ _FORBIDDEN = re.compile(r"(?:^|[,\s])(no-cache|no-store)(?:$|[,\s=])", re.ASCII 
 _ODD_ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 _JSON_TYPES = ("application/json", "application/jwk-set+json")
 _OCTETS = "application/octet-stream"
+#: Hosts that nobody can tell the type of a file: the ending of their names, what they send for openid-configuration,
+#: and the page about them.
+_PAGES = {
+    ".github.io": ("GitHub Pages", _OCTETS, "docs/publish/github-pages.md"),
+    ".gitlab.io": ("GitLab Pages", "text/plain", "docs/publish/gitlab.md"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +76,28 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def pages_warning(url: str) -> str | None:
+    """Return who cannot use discovery at *url*, where the host chooses types by itself; None for any other host."""
+    host = ((parts := split(url)) and parts.hostname) or ""
+    for ending, (name, kind, page) in _PAGES.items():
+        if host.endswith(ending):
+            who = " and ".join(RULES["discovery-content-type"].hurts)
+            return f"{name} sends openid-configuration as {kind}, which {who} refuse: see {page}"
+    return None
+
+
 def lint_address(url: str, where: str = "") -> Iterator[Finding]:
-    """Yield what is wrong with the *url* of a document, or with an issuer."""
+    """Yield what is wrong with *url*, which is the address of a document or the value of the member *where*."""
     if is_local(url):
         return
     parts = split(url)
     if parts is None or parts.scheme.lower() != "https":
-        yield finding("not-https", f"{shown(url)} is not https", where)
+        yield finding("not-https", f"{where or 'the address'} is not https", where)
         return
     if parts.port is not None:
-        yield finding("url-port", f"{shown(url)} names a port", where)
+        yield finding("url-port", f"{where or 'the address'} names a port", where)
     if parts.query or parts.fragment:
-        yield finding("url-query", f"{shown(url)} has a query or a fragment", where)
+        yield finding("url-query", f"{where or 'the address'} has a query or a fragment", where)
 
 
 def lint_response(response: Response, url: str) -> Iterator[Finding]:
@@ -123,7 +140,7 @@ def _content_type(header: str, url: str) -> Iterator[Finding]:
     parts = split(url)
     extensionless = parts is not None and "." not in parts.path.rpartition("/")[2]
     if not kind:
-        yield finding("content-type-octets", "no Content-Type")
+        yield finding("no-content-type", "no Content-Type")
     elif kind == _OCTETS and extensionless:
         yield finding("content-type-octets", f"Content-Type is {_OCTETS}, as of a file without an extension")
     else:

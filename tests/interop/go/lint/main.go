@@ -1,22 +1,33 @@
-// Verify tokens by JWK Sets that may be broken, with go-oidc and with go-jose alone.
+// Verify tokens by JWK Sets that may be broken, with each of Go's libraries.
 //
 // Reads JSON lines {"jwks_uri", "issuer", "token"} and prints a JSON line for each, in the same order:
-// {"go-oidc": "…", "go-jose": "…"}, each empty where the token was accepted, else why it was not. With an issuer,
-// go-oidc reads its discovery document first, and go-jose is not asked.
+// {"go-oidc": "…", "go-jose": "…", …}, each empty where the token was accepted, else why it was not. With an issuer,
+// those that can read its discovery document first, and the others are not asked.
 package main
 
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
+	"time"
 
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/auth0/go-jwt-middleware/v2/jwks"
+	"github.com/auth0/go-jwt-middleware/v2/validator"
+	oidc2 "github.com/coreos/go-oidc"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+	golangjwt "github.com/golang-jwt/jwt/v5"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jwt"
 )
 
 type question struct {
@@ -25,7 +36,7 @@ type question struct {
 	Token   string `json:"token"`
 }
 
-// Every algorithm that both know.
+// Every algorithm that go-oidc and go-jose know.
 var algorithms = []string{
 	oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512,
 	oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
@@ -41,13 +52,30 @@ func withDiscovery(ctx context.Context, q question) error {
 	return err
 }
 
+// As kube-apiserver does, which names the algorithms that it takes: those of RFC 7518 but HMAC.
+func withDiscovery2(ctx context.Context, q question) error {
+	provider, err := oidc2.NewProvider(ctx, q.Issuer)
+	if err != nil {
+		return err
+	}
+	config := &oidc2.Config{SkipClientIDCheck: true, SkipIssuerCheck: true, SupportedSigningAlgs: algorithms[:9]}
+	_, err = provider.Verifier(config).Verify(ctx, q.Token)
+	return err
+}
+
 func withOIDC(ctx context.Context, q question) error {
 	config := &oidc.Config{SkipClientIDCheck: true, SkipIssuerCheck: true, SupportedSigningAlgs: algorithms}
 	_, err := oidc.NewVerifier("", oidc.NewRemoteKeySet(ctx, q.JWKSURI), config).Verify(ctx, q.Token)
 	return err
 }
 
-func withJOSE(q question) error {
+func withOIDC2(ctx context.Context, q question) error {
+	config := &oidc2.Config{SkipClientIDCheck: true, SkipIssuerCheck: true, SupportedSigningAlgs: algorithms[:9]}
+	_, err := oidc2.NewVerifier("", oidc2.NewRemoteKeySet(ctx, q.JWKSURI), config).Verify(ctx, q.Token)
+	return err
+}
+
+func withJOSE(_ context.Context, q question) error {
 	response, err := http.Get(q.JWKSURI)
 	if err != nil {
 		return err
@@ -73,6 +101,60 @@ func withJOSE(q question) error {
 	return err
 }
 
+func withJWX(ctx context.Context, q question) error {
+	set, err := jwk.Fetch(ctx, q.JWKSURI)
+	if err != nil {
+		return err
+	}
+	_, err = jwt.Parse([]byte(q.Token), jwt.WithKeySet(set))
+	return err
+}
+
+func withKeyfunc(ctx context.Context, q question) error {
+	// A client of its own ends with the context.
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	keys, err := keyfunc.NewDefaultCtx(ctx, []string{q.JWKSURI})
+	if err != nil {
+		return err
+	}
+	_, err = golangjwt.Parse(q.Token, keys.KeyfuncCtx(ctx))
+	return err
+}
+
+// It takes one algorithm: that of the token.
+func withAuth0(ctx context.Context, q question) error {
+	jwksURI, err := url.Parse(q.JWKSURI)
+	if err != nil {
+		return err
+	}
+	head, err := base64.RawURLEncoding.DecodeString(strings.Split(q.Token, ".")[0])
+	if err != nil {
+		return err
+	}
+	var header struct {
+		Alg validator.SignatureAlgorithm `json:"alg"`
+	}
+	if err := json.Unmarshal(head, &header); err != nil {
+		return err
+	}
+	provider := jwks.NewProvider(jwksURI, jwks.WithCustomJWKSURI(jwksURI))
+	verifier, err := validator.New(provider.KeyFunc, header.Alg, "https://issuer.example", []string{"app"})
+	if err != nil {
+		return err
+	}
+	_, err = verifier.ValidateToken(ctx, q.Token)
+	return err
+}
+
+var (
+	byIssuer = map[string]func(context.Context, question) error{"go-oidc": withDiscovery, "kubernetes": withDiscovery2}
+	bySet    = map[string]func(context.Context, question) error{
+		"go-oidc": withOIDC, "kubernetes": withOIDC2, "go-jose": withJOSE, "jwx": withJWX, "keyfunc": withKeyfunc,
+		"go-jwt-middleware": withAuth0,
+	}
+)
+
 func text(err error) string {
 	if err == nil {
 		return ""
@@ -89,12 +171,13 @@ func main() {
 		if err := json.Unmarshal(lines.Bytes(), &q); err != nil {
 			log.Fatal(err)
 		}
-		answer := map[string]string{}
+		verifiers := bySet
 		if q.Issuer != "" {
-			answer["go-oidc"] = text(withDiscovery(ctx, q))
-		} else {
-			answer["go-oidc"] = text(withOIDC(ctx, q))
-			answer["go-jose"] = text(withJOSE(q))
+			verifiers = byIssuer
+		}
+		answer := map[string]string{}
+		for name, verify := range verifiers {
+			answer[name] = text(verify(ctx, q))
 		}
 		line, err := json.Marshal(answer)
 		if err != nil {
