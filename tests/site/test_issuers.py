@@ -31,7 +31,7 @@ def iss(lab: Lab, name: str) -> str:
 
 def findings(lab: Lab) -> dict[str, str]:
     """Return what lint says of issuers: messages by code."""
-    found = lint.lint_commit(lab.context()).findings
+    found = lint.lint_commit(lab.context(), lab.context().repository.head()).findings
     return {one.code: one.message for one in found if one.code.startswith("issuer-")}
 
 
@@ -66,7 +66,7 @@ def test_life_of_keys_of_an_issuer_elsewhere(elsewhere: Lab) -> None:
     active = elsewhere.key("id-token", "active")
 
     assert [event.url for event in active.events if event.url] == [f"{SITE}/{JWKS}"]
-    assert not audit.audit(elsewhere.context()).errors
+    assert not audit.audit(elsewhere.context(), elsewhere.context().repository.head()).errors
 
 
 def test_client_id_is_an_issuer(vault: Lab) -> None:
