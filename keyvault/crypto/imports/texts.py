@@ -240,42 +240,51 @@ def _entry(value: str, *, encoded: bool) -> bytes:
 
 
 def _yaml_entries(text: str) -> dict[str, bytes]:
-    """Return the entries of the Secrets in *text*: one name and value a line, or a block below it."""
+    """Return the entries of the Secrets in *text*: names at one depth, each with a scalar in any style."""
     entries: dict[str, bytes] = {}
     member, name, indent = "", "", 0
-    block: list[str] = []
+    lines: list[str] = []
 
     def close() -> None:
-        if name and block:
-            entries[name] = _entry("\n".join(block) + "\n", encoded=member == "data")
+        if name:
+            entries[name] = _entry(_scalar(lines), encoded=member == "data")
 
     for line in text.splitlines():
         depth = len(line) - len(line.lstrip(" "))
         if name and (not line.strip() or depth > indent):
-            block.append(line.strip())
+            lines.append(line.strip())
             continue
         close()
-        name, block = "", []
+        name = ""
         if depth == 0:
             member = line.rstrip().removesuffix(":")
         elif member in ("data", "stringData") and (entry := re.fullmatch(r" +[\"']?([\w.-]+)[\"']?:[ ]?(.*)", line)):
-            value = entry[2].strip()
-            name, indent = entry[1], depth
-            if not re.fullmatch(r"(?:[|>][+-]?\d?)?", value):
-                block = [_unquoted(value)]
+            name, indent, lines = entry[1], depth, [entry[2].strip()]
     close()
     return entries
 
 
-def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] == '"':
+def _scalar(lines: list[str]) -> str:
+    """Return the text of a scalar of YAML, from its first line on: in a block, in quotes, or plain."""
+    first, *rest = lines
+    if re.fullmatch(r"[|>][+-]?\d?[+-]?", first):
+        return "\n".join(rest) + "\n"
+    folded = first
+    for before, line in zip(lines, rest, strict=False):
+        if not line:
+            folded += "\n"
+        elif folded.endswith("\\") and first[:1] == '"':
+            folded = folded[:-1] + (line[1:] if line.startswith("\\ ") else line)
+        else:
+            folded += line if not before else f" {line}"
+    if len(folded) >= 2 and folded[0] == folded[-1] == "'":
+        return folded[1:-1].replace("''", "'")
+    if len(folded) >= 2 and folded[0] == folded[-1] == '"':
         try:
-            return str(json.loads(value))
+            return str(json.loads(folded, strict=False))
         except ValueError:
-            return value[1:-1]
-    if len(value) >= 2 and value[0] == value[-1] == "'":
-        return value[1:-1].replace("''", "'")
-    return value
+            return folded[1:-1]
+    return folded
 
 
 def _variables(text: str) -> dict[str, bytes]:
