@@ -62,7 +62,10 @@ def import_key(
     external: Annotated[
         bool, typer.Option("--external", help="A new set is for keys whose private halves live elsewhere.")
     ] = False,
-    issuer: Annotated[str | None, typer.Option("--issuer", metavar="URL", help="Issuer of a new set.")] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="ISS", help="Issuer of a new set.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="PATH", help="Where on the site the JWK Set of a new set lies.")
+    ] = None,
     password_file: PasswordFile = None,
     text: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Where they come from; recorded.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go past the gate; needs --reason.")] = False,
@@ -106,7 +109,7 @@ def import_key(
             raise UsageError(f"--kid names one key, these are {len(found)}", hint="--only KID chooses one")
         request = operations.ImportRequest(
             role=chosen, alg=alg, kid=kid, kid_from=kid_from, only=only or (), keep=_duration(keep),
-            note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer,
+            note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer, at=at,
             lenient=from_url is not None, left_out=left_out,
         )  # fmt: skip
         imported = operations.import_keys(context, name, found, request, push=push, dry_run=dry_run)

@@ -31,7 +31,7 @@ def sign(
         list[str] | None, typer.Option("--claim", metavar="NAME=VALUE", help="One claim; JSON where it is JSON.")
     ] = None,
     issuer: Annotated[
-        str | None, typer.Option("--iss", metavar="URL", help="iss; default is the set's issuer.")
+        str | None, typer.Option("--iss", metavar="ISS", help="iss; default is the set's issuer.")
     ] = None,
     audience: Annotated[list[str] | None, typer.Option("--aud", metavar="NAME", help="aud; can be repeated.")] = None,
     ttl: Annotated[

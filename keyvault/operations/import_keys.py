@@ -53,7 +53,8 @@ class ImportRequest:
         note: Where they come from, for the record.
         forced: Why the gate is to be passed, or None.
         external: Make a new set for keys whose private halves live elsewhere.
-        issuer: The issuer of a new set.
+        issuer: The issuer of a new set, as it stands in ``iss``.
+        at: The place of its JWK Set on the site.
         creates: Whether a set that does not exist is made.
         lenient: Whether keys that do not fit are left out, instead of all being refused.
         left_out: What was left out before, a sentence each.
@@ -69,6 +70,7 @@ class ImportRequest:
     forced: str | None = None
     external: bool = False
     issuer: str | None = None
+    at: str | None = None
     creates: bool = True
     lenient: bool = False
     left_out: Sequence[str] = ()
@@ -430,7 +432,7 @@ def _with_set(
         spec = spec_of(first.members, _algorithm(first, None, request))
     except ConfigError as error:
         raise UsageError(error.message, hint=error.hint) from None
-    members = set_members(spec, issuer=request.issuer, external=request.external)
+    members = set_members(spec, issuer=request.issuer, at=request.at, external=request.external)
     return edited_policy(context, state, {name: members})
 
 

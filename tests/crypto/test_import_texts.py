@@ -121,6 +121,36 @@ def test_a_secret_without_a_key() -> None:
         read(yaml.safe_dump(secret(data={"user": b64("jo"), "password": b64("x" * 43)})))
 
 
+class Styled(str):
+    """Text that PyYAML writes in the style of the test."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("style", [None, '"', "'", "|", ">"])
+@pytest.mark.parametrize("width", [40, 80, 10_000])
+def test_a_scalar_of_yaml_in_any_style(style: str | None, width: int) -> None:
+    """The reader of Secrets takes what PyYAML writes: quoted, escaped, folded over lines, in blocks."""
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    Dumper.add_representer(
+        Styled, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
+    )
+    texts = (
+        PEM["RSA"],
+        json.dumps({"keys": [key("RSA")]}, indent=2) + "\n",
+        json.dumps(key("P-256") | {"kid": "it's"}),
+    )
+    for text in texts:
+        document = yaml.dump({**secret(stringData={"a": Styled(text), "kid": "me"})}, Dumper=Dumper, width=width)
+
+        (found,) = read(document)
+
+        assert found.private, document
+
+
 def test_an_entry_that_is_damaged() -> None:
     """Is named."""
     broken = PEM["RSA"].replace("M", "A", 1)

@@ -18,6 +18,8 @@ SECTIONS = sections(read("docs/json.md"))
 
 STRUCTS = {
     "Change": reports.ChangeReport,
+    "Import": reports.ImportReport,
+    "Imported key": reports.ImportedKey,
     "Event": reports.EventReport,
     "Status": reports.StatusReport,
     "Set": reports.SetReport,

@@ -16,6 +16,7 @@ from keyvault.crypto.exports import encode
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
+from keyvault.errors import UsageError
 from keyvault.operations.exchange import public_half
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members
 from tests.interop.foreign import ForeignError, build_step, needs, openssl_version, run
@@ -263,13 +264,16 @@ def test_we_read_pkcs12_of_openssl(kind: str, ciphers: list[str], tmp_path: Path
 @pytest.mark.parametrize("form", ["PEM", "DER"])
 @pytest.mark.parametrize("kind", ["RSA", "P-384", "Ed25519"])
 def test_we_read_certificates_of_openssl(kind: str, form: str, tmp_path: Path) -> None:
-    """The public key alone."""
+    """The public key alone. By default OpenSSL makes the certificate of a CA, whose key is no key of a set."""
     needs("openssl")
     (tmp_path / "key").write_bytes(_openssl_key(kind))
     command = ["openssl", "req", "-x509", "-key", tmp_path / "key", "-subj", "/CN=key", "-outform", form]
 
-    (found,) = read_keys(run(*command))
+    (found,) = read_keys(run(*command, "-addext", "basicConstraints=CA:FALSE"))
+    with pytest.raises(UsageError, match="certificates of CAs alone") as caught:
+        read_keys(run(*command))
 
+    assert "openssl x509 -noout -pubkey" in (caught.value.hint or "")
     assert not found.private
     assert public_der(found.public) == run("openssl", "pkey", "-in", tmp_path / "key", "-pubout", "-outform", "DER")
 

@@ -14,11 +14,8 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from keyvault.crypto.imports.chains import keys_of
-from keyvault.crypto.imports.encrypted import P2C_MAX
-from keyvault.crypto.imports.found import AskPassword, FoundKey, Password
-from keyvault.crypto.imports.jwk import holds_private, read_jwk
-from keyvault.crypto.imports.keycloak import kid_of_spki
+from keyvault.crypto.imports.found import P2C_MAX, AskPassword, Found, FoundKey, Password
+from keyvault.crypto.imports.jwk import holds_private, kid_of_spki, read_jwk
 from keyvault.crypto.imports.texts import read_layers
 from keyvault.errors import UsageError
 
@@ -55,13 +52,22 @@ def read_keys(data: bytes, ask: AskPassword = lambda: None) -> list[FoundKey]:
         raise UsageError(f"more than {FILE_MAX // 1024 // 1024} MiB is no file of keys")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old curves and ciphers: what is not taken is said below
-        found = keys_of(list(read_layers(data, Password(ask))))
+        found = _keys_of(list(read_layers(data, Password(ask))))
     if not found:
         raise UsageError("there is no key in it")
     distinct = _distinct(found)
     if len(distinct) > KEYS_MAX:
         raise UsageError(f"{len(distinct)} keys are too many: at most {KEYS_MAX} at once")
     return distinct
+
+
+def _keys_of(found: list[Found]) -> list[FoundKey]:
+    keys = [item for item in found if isinstance(item, FoundKey)]
+    if len(keys) == len(found):
+        return keys
+    from keyvault.crypto.imports.chains import keys_of
+
+    return keys_of(found)
 
 
 def _distinct(found: list[FoundKey]) -> list[FoundKey]:

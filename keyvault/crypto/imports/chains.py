@@ -42,7 +42,7 @@ def keys_of(found: Sequence[Found]) -> list[FoundKey]:
     if not leaves:
         raise UsageError(
             f"it holds certificates of CAs alone ({_subject(certificates[0])}): the key of a CA signs no tokens",
-            hint="name the certificate of the signer; openssl x509 -noout -pubkey -in FILE takes the key out",
+            hint="name the signer's certificate; if this is it, take its key out: openssl x509 -noout -pubkey -in FILE",
         )
     return [_key_of(item) for item in leaves]
 

@@ -23,12 +23,9 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, read_element, rounds_of
-from keyvault.crypto.imports.found import WRONG_PASSWORD
+from keyvault.crypto.imports.found import P2C_MAX, WRONG_PASSWORD
 from keyvault.crypto.pbes2 import Locked
 from keyvault.errors import UsageError
-
-#: More rounds than this only serve to keep us busy.
-P2C_MAX = 2_000_000
 
 _HMAC = bytes.fromhex("2a864886f70d02")
 _HASHES: dict[bytes, type[hashes.HashAlgorithm]] = {

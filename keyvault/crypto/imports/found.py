@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Give the password of a file, or None if nobody has one; called at most once.
 AskPassword = Callable[[], bytes | None]
 
+#: More rounds of hashing than this only serve to keep us busy.
+P2C_MAX = 2_000_000
+
 WRONG_PASSWORD = "the password is wrong, or the file is damaged"  # noqa: S105 - a sentence
 
 

@@ -10,12 +10,14 @@ Sources: RFC 7517 (JWK, and section 4.3 for key_ops), RFC 7518 section 6 (member
 from __future__ import annotations
 
 import base64
-import binascii
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode
+from keyvault.core.pem import public_der
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.found import FoundKey
@@ -27,6 +29,7 @@ _ENCRYPTS = frozenset({"encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey"
 
 _OCTETS = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
 _STANDARD = str.maketrans("-_", "+/")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
 
 def holds_private(jwk: Mapping[str, Any]) -> bool:
@@ -59,6 +62,11 @@ def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
     if respelt:
         remarks.append(f"members that were not canonical base64url were normalised: {', '.join(respelt)}")
     return replace(found, remarks=tuple(remarks))
+
+
+def kid_of_spki(public: Mapping[str, str]) -> str:
+    """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
+    return b64u(hashlib.sha256(public_der(public)).digest())
 
 
 def _label(jwk: Mapping[str, Any], name: str) -> str | None:
@@ -102,11 +110,15 @@ def _canonical(jwk: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _spelling(kty: str, crv: str, text: str) -> str | None:
-    """Return the canonical spelling of *text*; None if it is no Base64 at all."""
+    """Return the canonical spelling of *text*; None if it has that already, or is no Base64 at all."""
+    if _BASE64URL.fullmatch(text) and (
+        text[:1] != "A" if kty == "RSA" else kty != "EC" or len(text) == -(-_OCTETS.get(crv, 0) * 4 // 3)
+    ):
+        return None
     try:
         plain = "".join(text.split()).translate(_STANDARD).rstrip("=")
         octets = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     if kty == "RSA":
         octets = octets.lstrip(b"\0") or octets

@@ -7,17 +7,15 @@ Source: Keycloak's org.keycloak.keys.
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from keyvault.core.jwk import b64u
-from keyvault.core.pem import public_der
 from keyvault.core.text import printable
 from keyvault.crypto.imports.der import read_der
 from keyvault.crypto.imports.found import FoundKey, Password
+from keyvault.crypto.imports.jwk import kid_of_spki
 from keyvault.crypto.imports.pem import BEGIN, read_pem
 from keyvault.errors import JWKError, UsageError
 
@@ -117,10 +115,5 @@ def _priority(config: Mapping[str, str]) -> int:
 def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise JWKError("a key of the realm is not Base64") from None
-
-
-def kid_of_spki(public: Mapping[str, str]) -> str:
-    """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
-    return b64u(hashlib.sha256(public_der(public)).digest())

@@ -7,7 +7,6 @@ Sources: RFC 7468 (PEM), RFC 1421 section 4.6.1.3 (how OpenSSL encrypted keys be
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -67,7 +66,7 @@ def _read_block(label: str, content: str, password: Password) -> Iterator[Found]
         return
     try:
         data = base64.b64decode("".join(body.split()), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise _unreadable(label, "its content is not Base64") from None
     if data.startswith(_SSH_MAGIC):
         yield _read_openssh(body, data, password)

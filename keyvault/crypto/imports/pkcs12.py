@@ -10,19 +10,17 @@ Source: RFC 7292.
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, bags
-from keyvault.core.jwk import b64u, check_kid, thumbprint
-from keyvault.core.pem import public_der
+from keyvault.core.jwk import check_kid, thumbprint
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.der import open_pkcs8, read_certificate, read_pkcs8
 from keyvault.crypto.imports.encrypted import check_rounds
 from keyvault.crypto.imports.found import WRONG_PASSWORD, Found, FoundCertificate, FoundKey, Password, UnreadableError
-from keyvault.crypto.imports.jwk import read_jwk
+from keyvault.crypto.imports.jwk import kid_of_spki, read_jwk
 from keyvault.errors import JWKError, UsageError
 
 _SECRET = "the keystore holds a secret key, which no tool but Java reads"  # noqa: S105 - a sentence
@@ -111,7 +109,7 @@ def _named(key: FoundKey, certificate: Any) -> FoundKey:
         return key
     if kid is None:
         return key
-    for own in (thumbprint(key.members), b64u(sha256(public_der(key.public)).digest())):
+    for own in (thumbprint(key.members), kid_of_spki(key.public)):
         if kid != own and kid.lower() == own.lower():
             return replace(key, kid=own, remarks=(*key.remarks, f"kid {own} was in lower case in the file: restored"))
     return replace(key, kid=kid)

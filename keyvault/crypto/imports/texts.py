@@ -1,7 +1,8 @@
 """
 Find keys in the files around them: JSON, Kubernetes Secrets, dotenv files, service accounts, Base64.
 
-Each layer is taken off and the rest read again, a few layers deep. The reader of YAML knows the flat shape of a Secret
+Each layer is taken off and the rest read again, a few layers deep. Readers of containers are imported where they are
+used: a JWK needs none of them. The reader of YAML knows the flat shape of a Secret
 and nothing else: no library for YAML is needed to run, and none of its features may run.
 
 Sources: Kubernetes' v1.Secret, Google Cloud's service account keys, Keycloak's realm exports.
@@ -10,7 +11,6 @@ Sources: Kubernetes' v1.Secret, Google Cloud's service account keys, Keycloak's 
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import json
 import re
@@ -19,15 +19,12 @@ from dataclasses import replace
 from typing import Any
 
 from keyvault.core.text import printable
-from keyvault.crypto.imports.der import read_der
-from keyvault.crypto.imports.encrypted import decrypt_jwk
 from keyvault.crypto.imports.found import Found, FoundKey, NoKeyError, Password
 from keyvault.crypto.imports.jwk import read_jwk
-from keyvault.crypto.imports.keycloak import PROVIDERS, read_realm
-from keyvault.crypto.imports.pem import BEGIN, read_openssh_public, read_pem
 from keyvault.errors import JWKError, UsageError
 
 _LAYERS_MAX = 6
+_PEM = "-----BEGIN "
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 _NOTHING = "neither JSON nor PEM nor DER: no key can be read from it"
@@ -73,6 +70,8 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
             raise UsageError(what, hint=hint)
     text = _text(data)
     if data[:1] == b"\x30" and (text is None or not text.isprintable()):
+        from keyvault.crypto.imports.der import read_der
+
         yield from read_der(data, password)
         return
     if text is None:
@@ -84,9 +83,13 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
         yield from _read_secret(_yaml_entries(text), password, depth)
     elif variables := _variables(text):
         yield from _read_entries(variables, password, depth, "variable")
-    elif BEGIN in text:
+    elif _PEM in text:
+        from keyvault.crypto.imports.pem import read_pem
+
         yield from read_pem(text, password)
     elif _SSH_PUBLIC.match(stripped):
+        from keyvault.crypto.imports.pem import read_openssh_public
+
         yield read_openssh_public(stripped)
     else:
         yield from read_layers(_from_base64(stripped), password, depth + 1)
@@ -107,7 +110,7 @@ def _from_base64(text: str) -> bytes:
         raise NoKeyError(_NOTHING)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise NoKeyError(_NOTHING) from None
 
 
@@ -146,8 +149,12 @@ def _read_document(document: Any, password: Password, depth: int) -> Iterator[Fo
         case {"kty": _}:
             yield read_jwk(document)
         case {"ciphertext": _}:
+            from keyvault.crypto.imports.encrypted import decrypt_jwk
+
             yield from read_layers(decrypt_jwk(document, password.get()), password, depth + 1)
         case {"components": {**components}}:
+            from keyvault.crypto.imports.keycloak import PROVIDERS, read_realm
+
             yield from read_realm(components.get(PROVIDERS, []), password)
         case {"kind": "Secret"}:
             yield from _read_secret(_json_entries(document), password, depth)
@@ -183,6 +190,8 @@ def _check_one_realm(documents: list[object]) -> None:
 
 
 def _read_service_account(document: Mapping[str, Any], pem: str, password: Password) -> Iterator[Found]:
+    from keyvault.crypto.imports.pem import read_pem
+
     kid = document.get("private_key_id")
     for found in read_pem(pem, password):
         if isinstance(found, FoundKey) and isinstance(kid, str) and kid:
@@ -235,47 +244,56 @@ def _entry(value: str, *, encoded: bool) -> bytes:
         return value.encode(errors="replace")
     try:
         return base64.b64decode("".join(value.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""
 
 
 def _yaml_entries(text: str) -> dict[str, bytes]:
-    """Return the entries of the Secrets in *text*: one name and value a line, or a block below it."""
+    """Return the entries of the Secrets in *text*: names at one depth, each with a scalar in any style."""
     entries: dict[str, bytes] = {}
     member, name, indent = "", "", 0
-    block: list[str] = []
+    lines: list[str] = []
 
     def close() -> None:
-        if name and block:
-            entries[name] = _entry("\n".join(block) + "\n", encoded=member == "data")
+        if name:
+            entries[name] = _entry(_scalar(lines), encoded=member == "data")
 
     for line in text.splitlines():
         depth = len(line) - len(line.lstrip(" "))
         if name and (not line.strip() or depth > indent):
-            block.append(line.strip())
+            lines.append(line.strip())
             continue
         close()
-        name, block = "", []
+        name = ""
         if depth == 0:
             member = line.rstrip().removesuffix(":")
         elif member in ("data", "stringData") and (entry := re.fullmatch(r" +[\"']?([\w.-]+)[\"']?:[ ]?(.*)", line)):
-            value = entry[2].strip()
-            name, indent = entry[1], depth
-            if not re.fullmatch(r"(?:[|>][+-]?\d?)?", value):
-                block = [_unquoted(value)]
+            name, indent, lines = entry[1], depth, [entry[2].strip()]
     close()
     return entries
 
 
-def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] == '"':
+def _scalar(lines: list[str]) -> str:
+    """Return the text of a scalar of YAML, from its first line on: in a block, in quotes, or plain."""
+    first, *rest = lines
+    if re.fullmatch(r"[|>][+-]?\d?[+-]?", first):
+        return "\n".join(rest) + "\n"
+    folded = first
+    for before, line in zip(lines, rest, strict=False):
+        if not line:
+            folded += "\n"
+        elif folded.endswith("\\") and first[:1] == '"':
+            folded = folded[:-1] + (line[1:] if line.startswith("\\ ") else line)
+        else:
+            folded += line if not before else f" {line}"
+    if len(folded) >= 2 and folded[0] == folded[-1] == "'":
+        return folded[1:-1].replace("''", "'")
+    if len(folded) >= 2 and folded[0] == folded[-1] == '"':
         try:
-            return str(json.loads(value))
+            return str(json.loads(folded, strict=False))
         except ValueError:
-            return value[1:-1]
-    if len(value) >= 2 and value[0] == value[-1] == "'":
-        return value[1:-1].replace("''", "'")
-    return value
+            return folded[1:-1]
+    return folded
 
 
 def _variables(text: str) -> dict[str, bytes]:
