@@ -109,8 +109,8 @@ def import_key(
             raise UsageError(f"--kid names one key, these are {len(found)}", hint="--only KID chooses one")
         request = operations.ImportRequest(
             role=chosen, alg=alg, kid=kid, kid_from=kid_from, only=only or (), keep=_duration(keep),
-            note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer, at=at,
-            lenient=from_url is not None, left_out=left_out,
+            note=check_text(text, "--note"), forced=check_text(reason, "--reason"), external=external, issuer=issuer,
+            at=at, lenient=from_url is not None, left_out=left_out,
         )  # fmt: skip
         imported = operations.import_keys(context, name, found, request, push=push, dry_run=dry_run)
     show_import(imported, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
