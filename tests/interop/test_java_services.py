@@ -1,8 +1,7 @@
 """
-Services of Java that are set up as our pages say, and as they say not to: Spring Security and SmallRye JWT.
+Services of Java that are set up as our pages say, and as they say not to: Spring Security, SmallRye JWT, Keycloak.
 
-Both trust RS256 only, unless they are told; and Spring Security cannot start by an issuer whose documents have the types
-that GitHub Pages sends.
+Source: docs/recipes/verifiers.md.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import fenced, read
-from tests.interop.programs import PROJECTS, VERIFIERS, Process, command, compile_java, java_libraries
+from tests.interop.programs import HERE, PROJECTS, VERIFIERS, Process, command, compile_java, java_libraries
 from tests.interop.scenes import sign
 from tests.interop.sites import Host, hosting
 from tests.site.vaults import SITE, Lab, MakeVault
@@ -63,10 +63,25 @@ def test_spring_on_github_pages(make_vault: MakeVault, tmp_path: Path) -> None:
         assert said("spring-jwks", host, line, ["RS256", "ES256"], lab) == {"RS256": "", "ES256": ""}
 
 
+def java(folder: Path, project: Path, name: str) -> list[str]:
+    """Compile the class *name* of *project* in *folder*, and return its command line."""
+    shutil.copy(project / f"{name}.java", folder)
+    return [*compile_java(folder, f"{name}.java", libraries=java_libraries(project)), name]
+
+
+def metadata(member: str) -> str:
+    """Return the one block of the recipe that sets *member* last in ``[site.metadata]``."""
+    (block,) = [
+        block
+        for block in fenced(read("docs/recipes/verifiers.md"), "toml")
+        if list(tomllib.loads(block)["site"]["metadata"])[-1] == member
+    ]
+    return f"\n{block}"
+
+
 def test_a_login_needs_the_endpoints_of_a_provider(make_vault: MakeVault, tmp_path: Path) -> None:
-    """A static issuer logs nobody in; one whose login server has endpoints names them, as docs/recipes/verifiers.md shows."""
-    shutil.copy(PROJECTS["spring"].folder / "Login.java", tmp_path)
-    line = [*compile_java(tmp_path, "Login.java", libraries=java_libraries(PROJECTS["spring"].folder)), "Login", SITE]
+    """A static issuer logs nobody in; one whose login server has endpoints names them, as the recipe shows."""
+    line = [*java(tmp_path, PROJECTS["spring"].folder, "Login"), SITE]
 
     def login(lab: Lab) -> str:
         with hosting(secure=True) as host:
@@ -78,6 +93,20 @@ def test_a_login_needs_the_endpoints_of_a_provider(make_vault: MakeVault, tmp_pa
     lab = make_vault(*SETS)
     assert login(lab).startswith("refused: ")
 
-    (metadata,) = [block for block in fenced(read("docs/recipes/verifiers.md"), "toml") if "token_endpoint" in block]
-    lab.append_policy("\n" + metadata)
+    lab.append_policy(metadata("response_types_supported"))
     assert login(lab) == "https://login.example.com/authorize https://login.example.com/token"
+
+
+def test_keycloak_imports_the_document_of_the_recipe(make_vault: MakeVault, tmp_path: Path) -> None:
+    """Its own importer refuses the URN that stands for no endpoint, and takes the front page of the site."""
+    line = java(tmp_path, HERE / "keycloak", "Import")
+
+    def imported(lab: Lab) -> str:
+        document = lab.site()[".well-known/openid-configuration"]
+        return subprocess.run(line, input=document, capture_output=True, check=True, timeout=60).stdout.decode().strip()
+
+    lab = make_vault(*SETS)
+    assert imported(lab) == "refused: The url [authorization_url] is malformed"
+
+    lab.append_policy(metadata("authorization_endpoint"))
+    assert imported(lab) == f"{SITE}/.well-known/jwks.json"
