@@ -46,8 +46,8 @@ RS256, ES256 and EdDSA in one JWK Set, each with a next, an active and a retirin
 - **rotation**, **rollback**, **revocation**: a process that begins after the deploy takes tokens of every key that is
   published then, and none of a key that is withdrawn or revoked.
 - **unknown kid**: whether a process that runs on fetches again when it meets a `kid` that it has not seen, and whether it
-  then refuses tokens of a revoked key. Some wait between two fetches: until then such a `kid` fails, and the revoked key
-  is trusted. One that does not fetch keeps what it has for as long as
+  then refuses tokens of a revoked key. Some wait between two fetches: before, such a `kid` fails, and the revoked key is
+  trusted. One that does not fetch keeps what it has for as long as
   [its cache](publishing.md#what-verifiers-cache) does, or until it is started again; one that never fetches leaves that
   to whoever uses it.
 - **all algorithms**: what becomes of a set that also holds every other algorithm of the table above, but ML-DSA, which
@@ -96,6 +96,7 @@ def changed(expected: Expected) -> list[str]:
     lacking = [label for label in MIXED if label in expected.refuses]
     ok = f"ok, but {' '.join(lacking)}" if lacking else "ok"
     again = f"fetches again, {expected.waits} s after the last time" if expected.waits else "fetches again"
+    refuses = "refuses the revoked key; trusts it before" if expected.waits else "refuses the revoked key"
     if expected.asks == "never":
         unknown = ["never fetches", ""]
     elif not expected.refetches:
@@ -107,7 +108,7 @@ def changed(expected: Expected) -> list[str]:
     elif expected.remembers:
         unknown = [again, "refuses, but for tokens that it knows"]
     else:
-        unknown = [again, "refuses the revoked key"]
+        unknown = [again, refuses]
     return [ok, ok, ok, ok, *unknown, "all are lost" if expected.crowd else "as alone"]
 
 
