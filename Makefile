@@ -93,7 +93,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 
 clean:  ## Remove everything that make made
 	rm -rf build dist $(VENV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/node/node_modules tests/interop/java/target tests/interop/rust/target tests/interop/rust/Cargo.lock
+	rm -rf tests/node/node_modules tests/interop/*/target tests/interop/rust/Cargo.lock
 	find $(wildcard bench keyvault tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## List the targets

@@ -122,16 +122,16 @@ def rehearse(policy: SetPolicy, site: SitePolicy, *, schedules: int = 200, seed:
         rotations, revocations = rotations + world.rotations, revocations + world.revocations
         rollbacks += world.rollbacks
     verdicts = tuple(
-        Verdict(verifier, gaps[verifier, False], gaps[verifier, True], _accepts(verifier, site.max_age))
+        Verdict(
+            verifier,
+            gaps[verifier, False],
+            gaps[verifier, True],
+            verifier.trusts_removed_keys_for(site.max_age),
+        )
         for verifier in VERIFIERS
     )
     longer = policy.lead(new_algorithm=True)
     return Rehearsal(policy.name, schedules, rotations, revocations, rollbacks, too_early, verdicts, longer)
-
-
-def _accepts(verifier: Verifier, max_age: timedelta) -> timedelta | None:
-    keeps = verifier.keeps_at_most(max_age)
-    return None if keeps is None else keeps + max_age
 
 
 class _Chance:

@@ -21,6 +21,7 @@ class Verifier:
         refetches: Whether it fetches again when it meets a kid that its copy lacks.
         pause: How long it waits between two such fetches.
         heeds: Whether ``Cache-Control`` makes it keep a copy for longer than *keeps*.
+        drops: Whether it drops a copy that is older; otherwise an unknown kid makes it fetch then, and nothing else.
     """
 
     name: str
@@ -28,10 +29,17 @@ class Verifier:
     refetches: bool
     pause: timedelta = timedelta(0)
     heeds: bool = False
+    drops: bool = True
 
     def keeps_at_most(self, max_age: timedelta) -> timedelta | None:
         """Return for how long a copy is used where the host says *max_age*."""
         return max(self.keeps, max_age) if self.heeds and self.keeps is not None else self.keeps
+
+    def trusts_removed_keys_for(self, max_age: timedelta) -> timedelta | None:
+        """Return for how long it accepts a removed key where the host says *max_age*; None until an unknown kid."""
+        keeps = self.keeps_at_most(max_age)
+        # A cache between the host and the verifier may serve the old copy for as long again.
+        return keeps + max_age if keeps is not None and self.drops else None
 
 
 _SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -41,11 +49,22 @@ VERIFIERS = (
     Verifier("PyJWT 2.15", 5 * _MINUTE, True, 30 * _SECOND),
     Verifier("npm jose 6", 10 * _MINUTE, True, 30 * _SECOND),
     Verifier("npm jwks-rsa 4", 10 * _MINUTE, True),
+    Verifier("express-oauth2-jwt-bearer 1.10", 10 * _MINUTE, True, 30 * _SECOND),
+    Verifier("oauth4webapi 3, openid-client 6", 5 * _MINUTE, True, _MINUTE),
+    Verifier("aws-jwt-verify 5", None, True, 10 * _SECOND),
+    Verifier("oidc-provider 9.13", _MINUTE, False, heeds=True),
+    Verifier("social-core 7", 24 * _HOUR, True),
+    Verifier("cryptojwt 1.11", 5 * _MINUTE, False),
     Verifier("go-oidc v3", None, True),
-    Verifier("go-oidc v2", timedelta(0), False, heeds=True),
+    Verifier("go-oidc v2", timedelta(0), False, heeds=True, drops=False),
     Verifier("lestrrat jwk.Cache", 15 * _MINUTE, False, heeds=True),
     Verifier("keyfunc 3", _HOUR, True, 5 * _MINUTE),
+    Verifier("auth0 go-jwt-middleware 2.3", _MINUTE, False),
+    Verifier("fosite 0.49", _HOUR, True),
     Verifier("Nimbus, Spring Security", 5 * _MINUTE, True, 30 * _SECOND),
+    Verifier("auth0 jwks-rsa for Java 0.23", 10 * _HOUR, True),
+    Verifier("smallrye-jwt 4.6", _HOUR, True, 30 * _MINUTE),
+    Verifier("Keycloak 26.4", None, True, 10 * _SECOND),
     # On an unknown kid it fetches for the next request, and fails this one.
     Verifier("Microsoft.IdentityModel 8", 13 * _HOUR, False),
     Verifier("Envoy, Istio", 20 * _MINUTE, False),

@@ -42,10 +42,13 @@ class Expected:
     Attributes:
         refuses: What it says of tokens of a set that holds one algorithm only, by label.
         crowd: What it says of every token, where all algorithms share a set; None where the others do not hurt it.
-        asks: How often it fetches: ``once``, for ``each kid`` that it meets, or ``never``.
+        asks: How often it fetches: ``once``, ``twice`` (when it is configured, too), for ``each kid`` or ``each token``
+            that it meets, or ``never``.
         refetches: Whether it fetches again when it meets a kid that it lacks.
+        waits: For how many seconds after a fetch it does not.
         forgets: Whether it then refuses tokens of keys that are gone.
         remembers: Whether it goes on taking a token that it has taken before.
+        single: Whether it takes a token once only.
         notes: What else a reader should know.
     """
 
@@ -53,8 +56,10 @@ class Expected:
     crowd: Refusal | None
     asks: str
     refetches: bool
+    waits: int
     forgets: bool
     remembers: bool
+    single: bool
     notes: tuple[str, ...]
 
 
@@ -75,8 +80,10 @@ def _load() -> dict[str, Expected]:
             crowd=Refusal(**crowd) if crowd else None,
             asks=table.pop("asks", "once"),
             refetches=table.pop("refetches", False),
+            waits=table.pop("waits", 0),
             forgets=table.pop("forgets", False),
             remembers=table.pop("remembers", False),
+            single=table.pop("single", False),
             notes=tuple(table.pop("notes", ())),
         )
         assert not table, f"{FILE.name}: {name} has unknown members {list(table)}"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.expected import EXPECTED, Expected
-from tests.interop.programs import LANGUAGES, VERIFIERS, Verifier, versions
+from tests.interop.programs import PROJECTS, VERIFIERS, Verifier, versions
 from tests.interop.scenes import MIXED, SPECS
 
 PAGE = Path(__file__).parents[2] / "docs" / "interop.md"
@@ -46,7 +46,8 @@ RS256, ES256 and EdDSA in one JWK Set, each with a next, an active and a retirin
 - **rotation**, **rollback**, **revocation**: a process that begins after the deploy takes tokens of every key that is
   published then, and none of a key that is withdrawn or revoked.
 - **unknown kid**: whether a process that runs on fetches again when it meets a `kid` that it has not seen, and whether it
-  then refuses tokens of a revoked key. One that does not keeps what it has for as long as
+  then refuses tokens of a revoked key. Some wait between two fetches: before, such a `kid` fails, and the revoked key is
+  trusted. One that does not fetch keeps what it has for as long as
   [its cache](publishing.md#what-verifiers-cache) does, or until it is started again; one that never fetches leaves that
   to whoever uses it.
 - **all algorithms**: what becomes of a set that also holds every other algorithm of the table above, but ML-DSA, which
@@ -77,7 +78,7 @@ def render() -> str:
     words = table(["verifier", "algorithms", "says", "because"], (row for name in VERIFIERS for row in refusals(name)))
     used = table(
         ["verifier", "language", "version"],
-        ([verifier.title, LANGUAGES[verifier.language], pinned(verifier)] for verifier in VERIFIERS.values()),
+        ([verifier.title, PROJECTS[verifier.project].title, pinned(verifier)] for verifier in VERIFIERS.values()),
     )
     notes = [f"- {verifier.title}: {note}\n" for name, verifier in VERIFIERS.items() for note in EXPECTED[name].notes]
     return "\n".join(
@@ -94,16 +95,20 @@ def changed(expected: Expected) -> list[str]:
     """Return what the row of a verifier in the table of mixed sets says."""
     lacking = [label for label in MIXED if label in expected.refuses]
     ok = f"ok, but {' '.join(lacking)}" if lacking else "ok"
+    again = f"fetches again, {expected.waits} s after the last time" if expected.waits else "fetches again"
+    refuses = "refuses the revoked key; trusts it before" if expected.waits else "refuses the revoked key"
     if expected.asks == "never":
         unknown = ["never fetches", ""]
     elif not expected.refetches:
         unknown = ["does not fetch", "goes on trusting the revoked key"]
     elif not expected.forgets:
-        unknown = ["fetches again", "goes on trusting the revoked key"]
+        unknown = [again, "goes on trusting the revoked key"]
+    elif expected.asks == "each token":
+        unknown = ["fetches for each token", "refuses the revoked key"]
     elif expected.remembers:
-        unknown = ["fetches again", "refuses, but for tokens that it knows"]
+        unknown = [again, "refuses, but for tokens that it knows"]
     else:
-        unknown = ["fetches again", "refuses the revoked key"]
+        unknown = [again, refuses]
     return [ok, ok, ok, ok, *unknown, "all are lost" if expected.crowd else "as alone"]
 
 

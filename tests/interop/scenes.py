@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyvault.core.algorithms import KeySpec, key_spec
+from keyvault.core.keys import Key
 from keyvault.crypto.tokens import TokenSigner
-from keyvault.operations import keys, rotation, setup, tokens
+from keyvault.operations import keys, rotation, setup
 from tests.interop.sites import AUDIENCE, FUTURE, PAST
-from tests.site.vaults import HOUR, MINUTE, SITE, T0, Lab, environment
+from tests.site.vaults import HOUR, SITE, T0, Lab, environment
 
 #: Every algorithm that signs what is published, by its name in the matrix. EdDSA has two curves.
 SPECS: dict[str, KeySpec] = {
@@ -29,7 +31,11 @@ SPECS: dict[str, KeySpec] = {
 SHARED = tuple(label for label, spec in SPECS.items() if spec.kty != "AKP")
 #: What a set that is for everybody holds, by alg.
 MIXED = ("RS256", "ES256", "EdDSA")
-CLAIMS = {"sub": "alice", "aud": AUDIENCE, "iat": PAST, "exp": FUTURE}
+
+
+def claims_of(issuer: str) -> dict[str, object]:
+    """Return the claims of a token of *issuer*, which is also its assertion to an authorization server (RFC 7523)."""
+    return {"iss": issuer, "sub": issuer, "aud": AUDIENCE, "iat": PAST, "exp": FUTURE}
 
 
 def set_name(label: str) -> str:
@@ -63,16 +69,22 @@ def issuer_of(label: str) -> str:
     return f"{SITE}/{set_name(label)}"
 
 
-def sign(lab: Lab, label: str) -> str:
-    """Return a token of the active key of the set of *label*."""
-    return tokens.sign(lab.context(), set_name(label), CLAIMS, ttl=10 * MINUTE)[0]
+def sign(lab: Lab, label: str, issuer: str = SITE) -> str:
+    """Return a token of the active key of the set of *label*, whose issuer is *issuer*."""
+    return signed_by(lab, lab.key(set_name(label), "active"), issuer)
+
+
+def signed_by(lab: Lab, key: Key, issuer: str, *, kid: str = "") -> str:
+    """Return a token that *key* of *lab* has signed, under its kid or another *kid*."""
+    private = keys.open_key(lab.context(), key)
+    return TokenSigner({**private, "kid": kid or key.kid}).sign({**claims_of(issuer), "jti": secrets.token_urlsafe(16)})
 
 
 def changed(token: str) -> str:
-    """Return *token* with another payload below the same signature."""
+    """Return *token* with another payload below the same signature, which is the only thing wrong with it."""
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    forged = base64.urlsafe_b64encode(json.dumps({**claims, "sub": "mallory"}).encode()).decode().rstrip("=")
+    forged = base64.urlsafe_b64encode(json.dumps({**claims, "scope": "admin"}).encode()).decode().rstrip("=")
     return ".".join((header, forged, signature))
 
 
@@ -98,12 +110,11 @@ def alone(folder: Path) -> Shown:
     foreign = make(folder / "foreign", tuple(SPECS), apart=True)
     good, bad = {}, {}
     for label in SPECS:
-        good[label] = sign(lab, label)
-        private = keys.open_key(foreign.context(), foreign.key(set_name(label), "active"))
-        signer = TokenSigner({**private, "kid": lab.key(set_name(label), "active").kid})
+        good[label] = sign(lab, label, issuer_of(label))
+        theirs, ours = (each.key(set_name(label), "active") for each in (foreign, lab))
         bad[label] = {
             "changed": changed(good[label]),
-            "foreign": signer.sign({**CLAIMS, "iss": issuer_of(label)}),
+            "foreign": signed_by(foreign, theirs, issuer_of(label), kid=ours.kid),
         }
     return Shown(lab.site(), good, bad)
 

@@ -26,16 +26,16 @@ from lxml import html
 
 from keyvault.crypto.tokens import TokenSigner
 from keyvault.operations import keys, tokens
-from tests.interop.programs import JAVA, NODE, build, compile_java, go_environment, need_node
+from tests.interop.programs import JAVA, NODE, PROJECTS, build, compile_java, go_environment, java_libraries, need_node
 from tests.interop.sites import AUDIENCE, FUTURE, PAST, Host, hosting
 from tests.site.vaults import MINUTE, SITE, Lab, MakeVault, new_lab
 
 pytestmark = pytest.mark.interop
 
 SETS = {alg.lower(): alg for alg in ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")}
-LANGUAGES = ("curl", "pyjwt", "jose", "go", "java")
-#: Nimbus makes a verifier from a Java key, which it cannot make from an Edwards one; the page says so.
-UNKNOWN = {"java": {"EdDSA"}}
+LANGUAGES = ("curl", "pyjwt", "jose", "go", "java", "spring")
+#: Nimbus, which is in Spring, makes a verifier from a Java key, which it cannot make from an Edwards one; the page says so.
+UNKNOWN = {"java": {"EdDSA"}, "spring": {"EdDSA"}}
 
 
 def snippets(page: bytes) -> dict[str, str]:
@@ -257,14 +257,28 @@ def with_java(snippet: str, project: Path, signed: list[str]) -> list[str]:
     return run([*compile_java(project, "Main.java", "Verifier.java"), "Main"], project, signed)
 
 
+def with_spring(snippet: str, project: Path, signed: list[str]) -> list[str]:
+    spring = PROJECTS["spring"].folder
+    (project / "Decoder.java").write_text(snippet, encoding="utf-8")
+    shutil.copy(spring / "Main.java", project)
+    line = compile_java(project, "Main.java", "Decoder.java", libraries=java_libraries(spring))
+    return run([*line, "Main"], project, signed)
+
+
 Program = Callable[[str, Path, list[str]], list[str]]
-PROGRAMS: dict[str, Program] = {"pyjwt": with_pyjwt, "jose": with_jose, "go": with_go, "java": with_java}
+PROGRAMS: dict[str, Program] = {
+    "pyjwt": with_pyjwt,
+    "jose": with_jose,
+    "go": with_go,
+    "java": with_java,
+    "spring": with_spring,
+}
 
 
 @pytest.mark.parametrize("place", ["own", "tenant"])
 @pytest.mark.parametrize(
     "language",
-    ["pyjwt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jose", "go", "java"))],
+    ["pyjwt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jose", "go", "java", "spring"))],
 )
 def test_snippet_verifies_and_refuses(world: World, tmp_path: Path, language: str, place: str) -> None:
     """Verbatim, it gives the claims of good tokens of each algorithm and refuses every other, on each issuer's page."""
@@ -336,8 +350,15 @@ def test_no_snippets_without_a_key_that_signs(make_vault: MakeVault) -> None:
 
 
 @pytest.mark.parametrize(("alg", "warned"), [("ES256", False), ("EdDSA", True), ("Ed25519", True)])
-def test_page_says_what_nimbus_refuses(make_vault: MakeVault, alg: str, warned: bool) -> None:
-    """Where a set signs with an Edwards curve, whoever reads the Java snippet learns that it cannot verify that."""
-    page = make_vault(f"id-token:{alg}").site()["index.html"]
+def test_page_says_what_java_refuses(make_vault: MakeVault, alg: str, warned: bool) -> None:
+    """Where a set signs with an Edwards curve, whoever reads the Java snippets learns that they cannot verify that."""
+    page = make_vault(f"id-token:{alg}", "access-token:RS256").site()["index.html"]
 
     assert (b"it refuses tokens signed with EdDSA" in page) is warned
+    assert (b"it refuses other tokens" in page) is warned
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519", "ES256K", "ML-DSA-44"])
+def test_no_snippet_for_spring_without_an_algorithm_that_it_knows(make_vault: MakeVault, alg: str) -> None:
+    """A decoder that was told no algorithm would trust RS256, which is none of the page."""
+    assert "spring" not in snippets(make_vault(f"id-token:{alg}").site()["index.html"])

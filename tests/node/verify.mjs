@@ -8,6 +8,8 @@
 // All tokens of a run share what the library caches.
 
 import { webcrypto } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 
 // Node.js 18, which Debian 12 ships, has Web Crypto but no global for it. jose looks for the
@@ -48,7 +50,151 @@ const verifiers = {
     const key = ({ header: { kid, alg } }) => jwks.getPublicKey({ kid, alg, domain: origin });
     return createVerifier({ key, algorithms, allowedIss: issuer, allowedAud: audience });
   },
+
+  async "aws-jwt-verify"() {
+    const { JwtVerifier } = await import("aws-jwt-verify");
+    // It takes the algorithm of the key.
+    const verifier = JwtVerifier.create({ jwksUri: url, issuer, audience });
+    return (token) => verifier.verify(token);
+  },
+
+  async "express-jwt"() {
+    const { auth } = await import("express-oauth2-jwt-bearer");
+    // It takes the algorithm of the key, or one that it is told.
+    return byExpress(auth({ jwksUri: url, issuer, audience }), (request) => request.auth.payload);
+  },
+
+  async "passport-jwt"() {
+    const { default: passport } = await import("passport");
+    const { default: jwt } = await import("passport-jwt");
+    const { default: jwksClient } = await import("jwks-rsa");
+    const settings = {
+      secretOrKeyProvider: jwksClient.passportJwtSecret({ jwksUri: url }),
+      jwtFromRequest: jwt.ExtractJwt.fromAuthHeaderAsBearerToken(),
+      issuer,
+      audience,
+      algorithms,
+    };
+    const strategy = new jwt.Strategy(settings, (claims, done) => done(null, claims));
+    const guard = (request, response, next) =>
+      passport.authenticate(strategy, { session: false }, (error, user, info) => {
+        request.user = user;
+        next(error ?? (user ? undefined : info));
+      })(request, response, next);
+    return byExpress(guard, (request) => request.user);
+  },
+
+  // A client that was redirected back and exchanges the code: the token is the ID token that it is given.
+  async oauth4webapi() {
+    const oauth = await import("oauth4webapi");
+    const server = { issuer, jwks_uri: url, id_token_signing_alg_values_supported: algorithms };
+    const client = { client_id: audience };
+    return async (token) => {
+      const response = Response.json({ access_token: "access", token_type: "bearer", id_token: token });
+      const result = await oauth.processAuthorizationCodeResponse(server, client, response);
+      await oauth.validateApplicationLevelSignature(server, response, { [oauth.allowInsecureRequests]: true });
+      return oauth.getValidatedIdTokenClaims(result);
+    };
+  },
+
+  async "openid-client"() {
+    const openid = await import("openid-client");
+    let current;
+    const endpoint = await listening((request, response) => {
+      response.setHeader("Content-Type", "application/json");
+      response.end(JSON.stringify({ access_token: "access", token_type: "bearer", id_token: current }));
+    });
+    const server = {
+      issuer,
+      jwks_uri: url,
+      token_endpoint: `${endpoint}/token`,
+      id_token_signing_alg_values_supported: algorithms,
+    };
+    const config = new openid.Configuration(server, audience, undefined, openid.None());
+    openid.allowInsecureRequests(config);
+    openid.enableNonRepudiationChecks(config);
+    return async (token) => {
+      current = token;
+      const back = new URL("https://client.example.com/callback?code=code");
+      const tokens = await openid.authorizationCodeGrant(config, back, { idTokenExpected: true });
+      return tokens.claims();
+    };
+  },
+
+  // An authorization server that AUDIENCE names; the token is the assertion of a client that ISSUER names.
+  async "oidc-provider"() {
+    // It has things to say on standard output.
+    console.info = console.error;
+    const { default: Provider } = await import("oidc-provider");
+    // It starts with algorithms that it knows only.
+    const known = algorithms.filter((alg) => /^([RP]S\d+|ES(256|384|512)|EdDSA|Ed25519)$/.test(alg));
+    const provider = new Provider(audience, {
+      clients: [
+        {
+          client_id: issuer,
+          token_endpoint_auth_method: "private_key_jwt",
+          jwks_uri: url,
+          grant_types: ["client_credentials"],
+          response_types: [],
+          redirect_uris: [],
+        },
+      ],
+      clientAuthMethods: ["private_key_jwt"],
+      enabledJWA: { clientAuthSigningAlgValues: known.length ? known : algorithms },
+      // It fetches nothing from this machine, unless by a function of ours.
+      fetch: (target, options) => fetch(target, { ...options, dispatcher: undefined }),
+      features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
+    });
+    let seen;
+    provider.on("grant.success", ({ oidc }) => (seen = { sub: oidc.client.clientId }));
+    provider.on("grant.error", (_, error) => (seen = error));
+    provider.on("server_error", (_, error) => (seen = error));
+    const server = await listening(provider.callback());
+    return async (token) => {
+      await fetch(`${server}/token`, {
+        method: "POST",
+        body: new URLSearchParams({
+          grant_type: "client_credentials",
+          client_assertion: token,
+          client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        }),
+      });
+      if (seen instanceof Error) throw seen;
+      return seen;
+    };
+  },
 };
+
+// Serves *listener* on this machine until the program ends, and gives the address.
+async function listening(listener) {
+  const server = createServer(listener).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  server.unref();
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+// Gives the function from a token to its claims of an Express app that *guard* guards.
+async function byExpress(guard, claims) {
+  const { default: express } = await import("express");
+  const app = express();
+  app.get("/", guard, (request, response) => response.json(claims(request)));
+  app.use((error, request, response, next) =>
+    response.status(401).json(response.headersSent ? next(error) : `${error.code ?? error.name}: ${error.message}`),
+  );
+  const server = await listening(app);
+  return async (token) => {
+    const response = await fetch(server, { headers: { Authorization: `Bearer ${token}` } });
+    if (!response.ok) throw new Error(await response.json());
+    return response.json();
+  };
+}
+
+// What an error says, and those below it: fetch hides the error of the network (ECONNREFUSED) in its cause, fast-jwt that
+// of the key, oidc-provider what it does not tell the client.
+function words(error) {
+  const inner = error.cause ?? error.originalError;
+  return [error.message, error.error_detail, ...(inner instanceof Error ? words(inner) : [])].filter(Boolean);
+}
 
 let verify;
 for await (const token of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
@@ -57,9 +203,9 @@ for await (const token of createInterface({ input: process.stdin, crlfDelay: Inf
     verify ??= await verifiers[name]();
     answer = { ok: (await verify(token)).sub };
   } catch (error) {
-    // fetch hides the error of the network (ECONNREFUSED) in its cause, fast-jwt that of the key.
-    const inner = error.cause ?? error.originalError;
-    answer = { error: `${error.code ?? error.name}: ${error.message}${inner ? ` (${inner.message})` : ""}` };
+    answer = { error: `${error.code ?? error.name}: ${words(error).join(": ")}` };
   }
   console.log(JSON.stringify(answer));
 }
+// fetch keeps connections for a while.
+process.exit();

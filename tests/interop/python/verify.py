@@ -89,7 +89,47 @@ def jwcrypto(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
     return verify
 
 
-VERIFIERS = {"pyjwt": pyjwt, "joserfc": joserfc, "authlib": authlib, "jwcrypto": jwcrypto}
+def google_auth(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
+    from google.auth.transport.requests import Request
+    from google.oauth2.id_token import verify_token
+
+    request = Request()
+
+    def verify(token: str) -> dict[str, Any]:
+        # It takes the algorithm of the key, and leaves the issuer to whoever calls.
+        claims = dict(verify_token(token, request, audience=audience, certs_url=url))
+        if claims["iss"] != issuer:
+            raise ValueError("wrong issuer")
+        return claims
+
+    return verify
+
+
+def cryptojwt(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
+    from cryptojwt.jwt import JWT
+    from cryptojwt.key_jar import KeyJar
+
+    jar = KeyJar()
+    jar.add_url(issuer, url)
+
+    def verify(token: str) -> dict[str, Any]:
+        # It finds keys by the issuer that a token names. The audience is left to whoever calls.
+        claims: dict[str, Any] = JWT(key_jar=jar, allowed_sign_algs=algs).unpack(token)
+        if audience not in claims["aud"]:
+            raise ValueError("wrong audience")
+        return claims
+
+    return verify
+
+
+VERIFIERS = {
+    "pyjwt": pyjwt,
+    "joserfc": joserfc,
+    "authlib": authlib,
+    "jwcrypto": jwcrypto,
+    "google-auth": google_auth,
+    "cryptojwt": cryptojwt,
+}
 
 
 def main(name: str, url: str, issuer: str, audience: str, algs: str) -> None:
