@@ -137,6 +137,10 @@ def versions(verifier: Verifier) -> dict[str, str]:
 # --- programs ---------------------------------------------------------------------------------------------
 
 
+#: Gives the command line of a verifier, up to its name.
+Program = Callable[[Verifier], list[str]]
+
+
 def need(verifier: Verifier) -> None:
     """Skip where the language of *verifier* is there, but too old for it."""
     if verifier.project == "node":

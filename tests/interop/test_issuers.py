@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.operations import keys, tokens
-from tests.interop.programs import VERIFIERS, Process
-from tests.interop.scenes import CLAIMS
-from tests.interop.sites import Host, hosting
-from tests.interop.test_matrix import Program, program
-from tests.site.vaults import MINUTE, Lab, new_lab
-
-__all__ = ["program"]
+from keyvault.operations import keys
+from tests.interop.programs import VERIFIERS, Process, Program
+from tests.interop.scenes import signed_by
+from tests.interop.sites import hosting
+from tests.site.vaults import SITE, Lab, new_lab
 
 pytestmark = pytest.mark.interop
 
-#: An issuer of another domain, the client_id of an OAuth client, and a tenant with a slash at its end.
-SETS = ("service", "client", "tenant")
+#: Another domain, the client_id of an OAuth client, and a tenant with a slash at its end, which alone is on the site.
+ISSUERS = {"service": "https://auth.example.org", "client": "s6BhdRkqt3", "tenant": f"{SITE}/tenant/"}
+#: Who finds the keys by the issuer, and so needs a discovery document.
+BY_ISSUER = ("spring", "kubernetes")
 
 
 @dataclass(frozen=True)
 class World:
-    """A host, and a vault that is served there."""
+    """A vault, and its site."""
 
-    host: Host
     lab: Lab
+    site: dict[str, bytes]
 
-    def issuer(self, name: str) -> str:
-        return self.lab.state.policy.sets[name].issuer
-
-    def jwks_uri(self, name: str) -> str:
-        return self.lab.state.policy.sets[name].url
-
-    def token(self, name: str, **claims: str) -> str:
-        return tokens.sign(self.lab.context(), name, {**CLAIMS, **claims}, ttl=10 * MINUTE)[0]
+    def token(self, name: str, issuer: str) -> str:
+        """Return a token that the set *name* signed, with *issuer* in it."""
+        return signed_by(self.lab, self.lab.key(name, "active"), issuer)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A site with three issuers, of which only the last one is on it."""
-    folder = tmp_path_factory.mktemp("issuers")
-    with hosting() as host:
-        lab = new_lab(folder / "home" / "vault", url=host.url, issuer="https://auth.example.org")
-        spec = key_spec("RS256")
-        keys.add_set(lab.context(), "service", spec=spec)
-        keys.add_set(lab.context(), "client", spec=spec, issuer="s6BhdRkqt3", at="/clients/acme")
-        keys.add_set(lab.context(), "tenant", spec=spec, issuer=f"{host.url}/tenant/")
-        host.deploy(lab)
-        yield World(host, lab)
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A site with a set of each issuer."""
+    lab = new_lab(tmp_path_factory.mktemp("issuers") / "home" / "vault", issuer=ISSUERS["service"])
+    spec = key_spec("RS256")
+    keys.add_set(lab.context(), "service", spec=spec)
+    keys.add_set(lab.context(), "client", spec=spec, issuer=ISSUERS["client"], at="/clients/acme")
+    keys.add_set(lab.context(), "tenant", spec=spec, issuer=ISSUERS["tenant"])
+    return World(lab, lab.site())
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in VERIFIERS])
 def test_issuers_as_they_are_written(program: Program, world: World, name: str) -> None:
     """A token verifies under its own issuer, and under none that differs by a slash or is that of another set."""
     verifier = VERIFIERS[name]
-    for set_name in SETS:
-        issuer, address = world.issuer(set_name), world.jwks_uri(set_name)
-        with Process(program(verifier), verifier, address, issuer, ["RS256"]) as process:
-            assert process.ask(world.token(set_name)) == ""
-            other = issuer.removesuffix("/") if issuer.endswith("/") else issuer + "/"
-            for wrong in (other, *(world.issuer(one) for one in SETS if one != set_name)):
-                assert process.ask(world.token(set_name, iss=wrong)), f"{name} takes {wrong} for {issuer}"
+    line = program(verifier)
+    with hosting(secure=verifier.secure) as host:
+        host.files = world.site
+        for set_name in ["tenant"] if name in BY_ISSUER else ISSUERS:
+            issuer, path = ISSUERS[set_name], world.lab.state.policy.sets[set_name].url.removeprefix(SITE)
+            other = issuer.removesuffix("/") if issuer.endswith("/") else f"{issuer}/"
+            with Process(line, verifier, host.url + path, issuer, ["RS256"], host.environ) as process:
+                assert process.ask(world.token(set_name, issuer)) == ""
+                for wrong in (other, *(one for one in ISSUERS.values() if one != issuer)):
+                    assert process.ask(world.token(set_name, wrong)), f"{name} takes {wrong} for {issuer}"

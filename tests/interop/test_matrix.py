@@ -19,30 +19,12 @@ from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_jwk_set
 from tests.interop import scenes
 from tests.interop.expected import EXPECTED
-from tests.interop.programs import PROJECTS, VERIFIERS, Process, Verifier, command, need, published_at
+from tests.interop.programs import PROJECTS, VERIFIERS, Process, Program, Verifier, published_at
 from tests.interop.scenes import MIXED, SHARED, SPECS, Shown, Story, alg_of, issuer_of
 from tests.interop.sites import Host, hosting
 from tests.site.vaults import SITE
 
 pytestmark = pytest.mark.interop
-
-#: Gives the command line of a verifier, up to its name.
-Program = Callable[[Verifier], list[str]]
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Give a function that returns the command line of a verifier; each program is compiled once."""
-    found: dict[str, list[str]] = {}
-
-    def find(verifier: Verifier) -> list[str]:
-        need(verifier)
-        name = verifier.project
-        if name not in found:
-            found[name] = command(name, tmp_path_factory.mktemp(name))
-        return found[name]
-
-    return find
 
 
 @pytest.fixture(scope="session")
