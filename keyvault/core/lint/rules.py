@@ -7,7 +7,7 @@ Which libraries a rule hurts is not written here: they are fed each breaking doc
 Levels:
 
 * error: a current verifier reads no key of the document at all, most of them lose one, or a key is not safe;
-* warning: some verifier loses a key, an older one the document, or a new key arrives late;
+* warning: some verifier loses a key, a few the document, or a new key arrives late;
 * note: nothing fails, unless whom it names reads the document: ``--for`` makes it a warning.
 
 Source: docs/lint.md explains every code.
@@ -41,11 +41,9 @@ LIBRARIES = {
     "jsonwebtoken": "jsonwebtoken 11 (Rust)",
     # kube-apiserver reads tokens with go-oidc 2, and go-jose 2 below it.
     "kubernetes": "Kubernetes (go-oidc 2)",
-    # OpenBao and Vault verify with it.
-    "cap": "hashicorp/cap 0.16",
+    "cap": "hashicorp/cap 0.16 (OpenBao)",
     "go-jwt-middleware": "go-jwt-middleware 2.3",
-    # openid-client 6 is built on it.
-    "oauth4webapi": "oauth4webapi 3",
+    "oauth4webapi": "oauth4webapi 3 (openid-client)",
     "jwskate": "jwskate 0.12",
 }
 #: Given a whole set, it refuses tokens of sound ones: it is run with the sets of a single type only.
