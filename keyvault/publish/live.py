@@ -25,6 +25,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from keyvault.core.jwk import thumbprint
+from keyvault.core.labels import shown
 from keyvault.core.planning import Seen
 from keyvault.core.text import printable
 from keyvault.errors import JWKError, LiveError
@@ -233,7 +234,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _shown(url: str) -> str:
-    """Return *url* as a message shows it: a host chooses where it redirects to."""
+    """Return *url*, which is that of whoever asks, as a message shows it."""
     return printable(url)[:200]
 
 
@@ -261,19 +262,19 @@ def _ask(url: str, most: int, deadline: float) -> Answer:
                 target = response.get_redirect_location()
                 if not target:
                     expires = _expires(response.connection)
-                    body, complete = _body(_shown(url), response, most, deadline)
+                    body, complete = _body(_shown(asked), response, most, deadline)
                     headers = {name.lower(): value for name, value in response.headers.items()}
                     return Answer(asked, response.status, headers, body, complete, tuple(redirects), expires)
                 url = urljoin(url, target)
             except SSLError as error:
-                raise _unreachable(f"{_shown(url)} cannot be reached: {_reason(error)}", "tls") from None
+                raise _unreachable(f"{_shown(asked)} cannot be reached: {_reason(error)}", "tls") from None
             except (HTTPError, OSError, ValueError) as error:
-                raise _unreachable(f"{_shown(url)} cannot be reached: {_reason(error)}") from None
+                raise _unreachable(f"{_shown(asked)} cannot be reached: {_reason(error)}") from None
             if urlsplit(url)[:2] != origin:
-                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {_shown(url)}", code="redirect")
+                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {shown(url)}", code="redirect")
             redirects.append(url)
             if len(redirects) > REDIRECTS_MAX:
-                raise LiveError(f"{_shown(url)} redirects more than {REDIRECTS_MAX} times", code="redirect")
+                raise LiveError(f"{_shown(asked)} redirects more than {REDIRECTS_MAX} times", code="redirect")
 
 
 def _pool() -> PoolManager:

@@ -9,6 +9,7 @@ anew.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import pytest
 from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_discovery, lint_jwk_set
 from keyvault.core.lint.measured import HURT, HURT_BY_SOME_FORMS
-from keyvault.core.lint.rules import CLIENTS, LIBRARIES, RULES
-from tests.core.lint_cases import URL, Case, jwk, private, sound, token
+from keyvault.core.lint.rules import CLIENTS, LIBRARIES, PYTHON_JOSE, RULES
+from tests.core.lint_cases import AUDIENCE, URL, Case, es_token, jwk, private, rs_token, sound, token
 from tests.interop import verdicts
 from tests.interop.lint_table import MEASURED, module
 from tests.interop.programs import CAP, GO, NODE, VERIFIERS, versions
@@ -148,9 +149,35 @@ def test_versions_that_findings_name_are_those_that_run_here(name: str) -> None:
 )
 def test_versions_of_modules_that_the_matrix_does_not_have(name: str, project: Path, module: str) -> None:
     """As go.mod has them."""
-    label = LIBRARIES[name].strip(")").split()[-1]
+    number = re.findall(r"\d[\d.]*", LIBRARIES[name])[-1]
 
-    assert f"{module} v{label}." in (project / "go.mod").read_text()
+    assert f"{module} v{number}." in (project / "go.mod").read_text()
+
+
+def test_python_jose_and_sets_of_several_types() -> None:
+    """Given the whole set, it refuses the token of a key that stands behind one of another type: mixed-key-types."""
+    from jose import JOSEError
+    from jose import jwt as python_jose
+
+    def takes(token: str, *keys: dict[str, object]) -> bool:
+        try:
+            python_jose.decode(token, {"keys": list(keys)}, algorithms=["RS256", "ES256"], audience=AUDIENCE)
+        except JOSEError:
+            return False
+        return True
+
+    rs, es = sound()
+    assert (takes(rs_token(), rs), takes(es_token(), es)) == (True, True)
+    assert (takes(rs_token(), rs, es), takes(es_token(), rs, es)) == (True, False)
+    assert RULES["mixed-key-types"].hurts == (PYTHON_JOSE,)
+
+
+@pytest.mark.parametrize(("name", "package"), [(PYTHON_JOSE, "python-jose"), (LIBRARIES["jwskate"], "jwskate")])
+def test_versions_of_python_libraries_that_the_matrix_does_not_have(name: str, package: str) -> None:
+    """As the lock file has them."""
+    lock = (Path(__file__).parents[2] / "requirements-dev.lock").read_text()
+
+    assert f"\n{package}=={name.split()[1]}." in lock
 
 
 def test_version_of_oauth4webapi() -> None:

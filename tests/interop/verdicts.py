@@ -151,6 +151,7 @@ LIBRARIES = {
     "cap": Library("fetches", "cap"),
     "go-jwt-middleware": Library("fetches", "go"),
     "oauth4webapi": Library("fetches", "node"),
+    "jwskate": Library("given", "python"),
 }
 
 
@@ -199,7 +200,22 @@ def _with_jwcrypto(host: Host, question: Question) -> object:
     return token.claims
 
 
-_PYTHON = {"pyjwt": _with_pyjwt, "joserfc": _with_joserfc, "authlib": _with_authlib, "jwcrypto": _with_jwcrypto}
+def _with_jwskate(host: Host, question: Question) -> object:
+    from jwskate import JwkSet, SignedJwt
+
+    token = SignedJwt(question.token)
+    keys = JwkSet(json.loads(host.cases[question.case].body))
+    assert token.verify_signature(keys, alg=token.alg), "the signature is not that of the key"
+    return token.claims
+
+
+_PYTHON = {
+    "pyjwt": _with_pyjwt,
+    "joserfc": _with_joserfc,
+    "authlib": _with_authlib,
+    "jwcrypto": _with_jwcrypto,
+    "jwskate": _with_jwskate,
+}
 
 
 def _why(verify: Callable[[], object]) -> str:

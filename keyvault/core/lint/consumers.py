@@ -35,6 +35,9 @@ class Consumer:
         return any(text.split()[0] == name for text in found.hurts)
 
 
+_CAP = Consumer(LIBRARIES["cap"], (*_RFC_7518, "EdDSA"))
+_OAUTH4WEBAPI = Consumer(LIBRARIES["oauth4webapi"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA))
+
 #: By the name that ``--for`` takes. Algorithms of libraries were seen in them, those of clouds in their documentation.
 CONSUMERS = {
     "aws": Consumer(AWS_IAM, (*_RS, *_ES)),
@@ -54,9 +57,11 @@ CONSUMERS = {
     "nimbus": Consumer(LIBRARIES["nimbus"], _RFC_7518),
     "pyjwt": Consumer(LIBRARIES["pyjwt"], (*_RFC_7518, "ES256K", "EdDSA")),
     "python-jose": Consumer(PYTHON_JOSE, (*_RS, *_ES)),
-    "cap": Consumer(LIBRARIES["cap"], (*_RFC_7518, "EdDSA")),
+    "cap": _CAP,
+    "openbao": _CAP,
     "go-jwt-middleware": Consumer(LIBRARIES["go-jwt-middleware"], (*_RFC_7518, "EdDSA")),
-    "oauth4webapi": Consumer(LIBRARIES["oauth4webapi"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA)),
+    "oauth4webapi": _OAUTH4WEBAPI,
+    "openid-client": _OAUTH4WEBAPI,
     "spring": Consumer(SPRING, _RFC_7518, untold=("RS256",)),
 }
 

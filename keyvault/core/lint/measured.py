@@ -90,6 +90,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "no-keys": (
         "pyjwt",
@@ -108,6 +109,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "empty-set": (
         "pyjwt",
@@ -126,6 +128,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "key-not-object": (
         "jose",
@@ -140,6 +143,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "over-1000-keys": ("jwx",),
     "private-key": (
@@ -168,8 +172,9 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
-    "empty-oth": ("joserfc", "jwcrypto"),
+    "empty-oth": ("joserfc", "jwcrypto", "jwskate"),
     "symmetric-key-without-k": (
         "pyjwt",
         "go-jose",
@@ -182,6 +187,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "kubernetes",
         "cap",
         "go-jwt-middleware",
+        "jwskate",
     ),
     "missing-kty": (
         "pyjwt",
@@ -200,10 +206,11 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
-    "unknown-kty": ("go-jose", "jwx", "authlib", "kubernetes", "cap", "go-jwt-middleware"),
-    "unknown-ec-curve": ("go-jose", "jwx", "joserfc", "nimbus", "kubernetes", "cap", "go-jwt-middleware"),
-    "unknown-okp-curve": ("go-jose", "jwx", "joserfc", "nimbus", "kubernetes", "cap", "go-jwt-middleware"),
+    "unknown-kty": ("go-jose", "jwx", "authlib", "kubernetes", "cap", "go-jwt-middleware", "jwskate"),
+    "unknown-ec-curve": ("go-jose", "jwx", "joserfc", "nimbus", "kubernetes", "cap", "go-jwt-middleware", "jwskate"),
+    "unknown-okp-curve": ("go-jose", "jwx", "joserfc", "nimbus", "kubernetes", "cap", "go-jwt-middleware", "jwskate"),
     "secp256k1": (
         "jose",
         "jwks-rsa",
@@ -217,6 +224,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "ed448": (
         "jose",
@@ -246,6 +254,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "kubernetes",
         "cap",
         "go-jwt-middleware",
+        "jwskate",
     ),
     "kid-not-text": (
         "pyjwt",
@@ -264,6 +273,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "member-not-text": (
         "pyjwt",
@@ -282,8 +292,8 @@ HURT: dict[str, tuple[str, ...]] = {
         "oauth4webapi",
     ),
     "null-member": ("jose", "joserfc", "oauth4webapi"),
-    "missing-kid": ("pyjwt", "jwks-rsa", "go-jose", "jwx", "joserfc", "jsonwebtoken", "go-jwt-middleware"),
-    "null-kid": ("pyjwt", "jwks-rsa", "go-jose", "jwx", "joserfc", "jsonwebtoken", "go-jwt-middleware"),
+    "missing-kid": ("pyjwt", "jwks-rsa", "go-jose", "jwx", "joserfc", "jsonwebtoken", "go-jwt-middleware", "jwskate"),
+    "null-kid": ("pyjwt", "jwks-rsa", "go-jose", "jwx", "joserfc", "jsonwebtoken", "go-jwt-middleware", "jwskate"),
     "empty-kid": ("pyjwt", "jwks-rsa", "go-jose", "go-jwt-middleware"),
     "duplicate-kid": (
         "pyjwt",
@@ -297,6 +307,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "jsonwebtoken",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "duplicate-kid-across-types": (
         "pyjwt",
@@ -307,6 +318,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "authlib",
         "jsonwebtoken",
         "go-jwt-middleware",
+        "jwskate",
     ),
     "repeated-key": ("jose", "oauth4webapi"),
     "kid-with-two-algs": ("pyjwt", "jwx", "keyfunc"),
@@ -329,7 +341,7 @@ HURT: dict[str, tuple[str, ...]] = {
     "use-enc-alg-sig": ("pyjwt", "jose", "jwks-rsa", "jwx", "joserfc", "authlib", "jwcrypto", "nimbus", "oauth4webapi"),
     "use-sig-alg-enc": ("pyjwt", "jose", "go-oidc", "jwx", "keyfunc", "joserfc", "nimbus", "oauth4webapi"),
     "key-ops-empty": ("jose", "joserfc", "authlib", "oauth4webapi"),
-    "key-ops-not-verify": ("jose", "jwks-rsa", "joserfc", "authlib", "jwcrypto", "oauth4webapi"),
+    "key-ops-not-verify": ("jose", "jwks-rsa", "joserfc", "authlib", "jwcrypto", "oauth4webapi", "jwskate"),
     "key-ops-type": ("jose", "jwks-rsa", "jwx", "keyfunc", "joserfc", "jwcrypto", "nimbus", "jsonwebtoken"),
     "x5c-not-base64": ("go-oidc", "go-jose", "jwx", "keyfunc", "kubernetes", "cap", "go-jwt-middleware"),
     "x5c-mismatch": ("go-oidc", "go-jose", "keyfunc", "nimbus", "kubernetes", "cap", "go-jwt-middleware"),
@@ -366,6 +378,7 @@ HURT: dict[str, tuple[str, ...]] = {
         "cap",
         "go-jwt-middleware",
         "oauth4webapi",
+        "jwskate",
     ),
     "not-base64url": ("go-oidc", "go-jose", "joserfc", "jsonwebtoken", "kubernetes", "cap", "go-jwt-middleware"),
     "short-rsa-key": ("jose", "jwx", "oauth4webapi"),
@@ -380,10 +393,10 @@ HURT_BY_SOME_FORMS: dict[str, tuple[str, ...]] = {
     "not-json": ("keyfunc", "go-jwt-middleware"),
     "not-object": ("authlib",),
     "key-not-object": ("jwks-rsa", "keyfunc"),
-    "member-not-text": ("authlib", "jwcrypto"),
+    "member-not-text": ("authlib", "jwcrypto", "jwskate"),
     "null-member": ("jwks-rsa", "jwx"),
     "key-ops-type": ("authlib", "oauth4webapi"),
     "x5c-mismatch": ("jwx",),
     "x5t-mismatch": ("keyfunc",),
-    "not-base64url": ("keyfunc",),
+    "not-base64url": ("keyfunc", "jwskate"),
 }
