@@ -1,6 +1,7 @@
 // Verify ID tokens as a relying party does that reads the discovery document of its issuer when it starts.
 //
 // usage: zitadel ISSUER AUDIENCE <tokens
+// Tokens carry the nonce "nonce".
 //
 // Reads one token a line and prints one JSON line for each, in the same order: {"ok": "the sub of the token"} or
 // {"error": "what the library says"}. All tokens of a run share what the library caches. A line with "ready" comes first.
@@ -21,8 +22,10 @@ import (
 func main() {
 	issuer, audience := os.Args[1], os.Args[2]
 	ctx := context.Background()
+	nonce := rp.WithVerifierOpts(rp.WithNonce(func(context.Context) string { return "nonce" }))
 	party, err := rp.NewRelyingPartyOIDC(
-		ctx, issuer, audience, "", "http://localhost/callback", []string{"openid"}, rp.WithSigningAlgsFromDiscovery(),
+		ctx, issuer, audience, "", "http://localhost/callback", []string{"openid"},
+		rp.WithSigningAlgsFromDiscovery(), nonce,
 	)
 	if err != nil {
 		log.Fatal(err)
