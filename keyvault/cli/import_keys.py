@@ -83,6 +83,7 @@ def import_key(
     """
     from keyvault.cli.show import show_import
     from keyvault.operations import import_keys as operations
+    from keyvault.operations.import_sources import read_url
     from keyvault.operations.rotation import check_text
 
     if force != (reason is not None):
@@ -96,7 +97,7 @@ def import_key(
     with settings.open() as context:
         context.state()  # a vault that cannot be read is said first
         if from_url is not None:
-            found, left_out = operations.read_url(from_url)
+            found, left_out = read_url(from_url)
             chosen, text = "retiring", text or f"from {_place(from_url)}"[:500]
         else:
             if "-" in (files or []) and password_file == "-":  # noqa: S105 - the name of stdin
@@ -144,7 +145,7 @@ def _duration(text: str | None) -> "timedelta":
 
 
 def _read_files(files: list[str], ask: "AskPassword") -> "list[FoundKey]":
-    from keyvault.operations.import_keys import read_file
+    from keyvault.operations.import_sources import read_file
 
     return [key for name in files for key in read_file(read_input(name), ask, "stdin" if name == "-" else name)]
 
