@@ -145,9 +145,12 @@ def _duration(text: str | None) -> "timedelta":
 
 
 def _read_files(files: list[str], ask: "AskPassword") -> "list[FoundKey]":
+    from keyvault.crypto.imports import distinct_keys
     from keyvault.operations.import_sources import read_file
 
-    return [key for name in files for key in read_file(read_input(name), ask, "stdin" if name == "-" else name)]
+    found = [key for name in files for key in read_file(read_input(name), ask, "stdin" if name == "-" else name)]
+    # A key in one file and its certificate, or its public half, in another are one key.
+    return distinct_keys(found)
 
 
 def _ask_password(source: str | None) -> "AskPassword":

@@ -330,7 +330,9 @@ def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], 
                 f"set {key_set.name} is external: of key {public.kid} it takes the public half alone",
                 hint="openssl pkey -pubout, or keyvault key export",
             )
-        if not key_set.policy.external and not one.private and role != "retiring":
+        # Of several keys that become active only the first does.
+        signs = role == "next" or (role == "active" and public is fresh[0][0])
+        if not key_set.policy.external and not one.private and signs:
             raise UsageError(
                 f"key {public.kid} has no private half here, so nobody could sign with it",
                 hint="--as retiring; or where the private one lives elsewhere: external = true in the set's table, "

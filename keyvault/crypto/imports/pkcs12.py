@@ -59,10 +59,10 @@ def read_pkcs12(data: bytes, password: Password) -> list[Found]:
 
 
 def _open(data: bytes, password: Password) -> tuple[Any, bytes]:
-    """Return the store, and the password that opens it: none and an empty one are tried first."""
+    """Return the store, and the password that opens it; none, which is an empty one too, is tried first."""
     from cryptography.hazmat.primitives.serialization import pkcs12
 
-    for ask in (lambda: None, lambda: b"", password.get):
+    for ask in (lambda: None, password.get):
         secret = ask()
         try:
             return pkcs12.load_pkcs12(data, secret), secret or b""
