@@ -52,12 +52,20 @@ class Element:
     @property
     def octets(self) -> bytes:
         """The contents of an OCTET STRING, which BER may split; ValueError if a part is malformed."""
-        return b"".join(child.octets for child in self.children) if self.tag & _CONSTRUCTED else self.value
+        return _octets(self, 0)
 
     @property
     def number(self) -> int:
         """The value of an INTEGER."""
         return int.from_bytes(self.value, "big", signed=True)
+
+
+def _octets(element: Element, depth: int) -> bytes:
+    if depth > _DEPTH_MAX:
+        raise ValueError("elements are nested too deeply")
+    if not element.tag & _CONSTRUCTED:
+        return element.value
+    return b"".join(_octets(child, depth + 1) for child in element.children)
 
 
 def read_element(data: bytes) -> Element:

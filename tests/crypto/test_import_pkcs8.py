@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, pkcs12
 
 from keyvault.core.ber import is_pkcs12, rounds_of
 from keyvault.core.jwk import b64u_decode
@@ -17,6 +17,7 @@ from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
 from keyvault.errors import JWKError, KeyVaultError, UsageError, WeakKeyError
 from tests.crypto.kinds import KINDS, key, members
+from tests.crypto.test_import_chains import issue
 
 PASSWORD = b"correct horse"
 
@@ -289,9 +290,17 @@ def test_pss_octets_in_a_modulus_restrict_nothing() -> None:
     assert read(spki).only == ()
 
 
-def test_what_is_damaged_is_one_line() -> None:
-    """Every octet of a key turned once: the key, or an error of ours."""
-    data = der("P-256")
+@pytest.mark.parametrize(
+    "data",
+    [
+        der("P-256"),
+        issue("x", issue("ca", ca=True), ca=False).cert.public_bytes(Encoding.DER),
+        pkcs12.serialize_key_and_certificates(b"x", private_key(key("P-256")), None, None, NoEncryption()),  # type: ignore[arg-type]
+    ],
+    ids=["PKCS#8", "certificate", "PKCS#12"],
+)
+def test_what_is_damaged_is_one_line(data: bytes) -> None:
+    """Every octet turned once: the key, or an error of ours."""
     messages = []
     for place in range(len(data)):
         turned = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
@@ -299,5 +308,19 @@ def test_what_is_damaged_is_one_line() -> None:
             read(turned)
         except KeyVaultError as error:
             messages.append(error.message)
-    assert len(messages) > len(data) // 2
+    assert len(messages) > len(data) // 4
     assert not any("\n" in message or key("P-256")["d"][:12] in message for message in messages)
+
+
+@pytest.mark.parametrize("tag", [0x24, 0x30, 0xA0])
+def test_what_is_nested_without_end(tag: int) -> None:
+    """Is an error of ours, and not one of the interpreter."""
+    data = b"\x04\x00"
+    while len(data) < 100_000:
+        data = tlv(tag, data)
+    inner = tlv(0xA0, data)
+    pfx = tlv(0x30, b"\x02\x01\x03" + tlv(0x30, tlv(0x06, bytes.fromhex("2a864886f70d010701")) + inner))
+    indefinite = bytes([tag, 0x80]) * 50_000
+    for given in (data, pfx, indefinite, tlv(0x30, b"\x02\x01\x03" + indefinite)):
+        with pytest.raises(KeyVaultError):
+            read(given)

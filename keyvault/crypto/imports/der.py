@@ -202,7 +202,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
 
 def _read_signed(data: bytes, parts: tuple[Element, ...]) -> FoundCertificate:
     """Read a certificate; a request for one, or a list of revoked ones, has the same outer form."""
-    inner = [part.tag for part in parts[0].children]
+    inner = [part.tag for part in load(lambda: parts[0].children)]
     if inner[:4] == [INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES]:
         raise UsageError(
             "it is a certificate request", hint="openssl req -in FILE -noout -pubkey -out key.pub.pem takes the key out"
@@ -215,6 +215,7 @@ def read_certificate(data: bytes) -> FoundCertificate:
     from cryptography import x509
 
     certificate = load(x509.load_der_x509_certificate, data)
+    load(lambda: (certificate.subject, certificate.issuer))  # parsed when they are asked for
     tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
     try:
         found = _public_of(tbs.public)
