@@ -312,6 +312,28 @@ def test_what_is_damaged_is_one_line(data: bytes) -> None:
     assert not any("\n" in message or key("P-256")["d"][:12] in message for message in messages)
 
 
+@pytest.mark.interop
+def test_keys_of_other_kinds() -> None:
+    """What OpenSSL makes and JOSE does not have is named, and never called damaged."""
+    for options, words in {
+        "RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_primes:3": "more than two primes",
+        "RSA -pkeyopt rsa_keygen_bits:1024": "RSA modulus of 1024 bits",
+        "EC -pkeyopt ec_paramgen_curve:brainpoolP256r1": "curve brainpoolP256r1",
+        "EC -pkeyopt ec_paramgen_curve:secp224r1": "curve secp224r1",
+        "DH -pkeyopt group:ffdhe2048": "of this type",
+    }.items():
+        pem = openssl("genpkey", "-algorithm", *options.split())
+        sealed = openssl("pkcs8", "-topk8", "-passout", f"pass:{PASSWORD.decode()}", stdin=pem)
+        for data in (pem, sealed, openssl("pkcs8", "-topk8", "-nocrypt", "-outform", "DER", stdin=pem)):
+            with pytest.raises(KeyVaultError, match=words) as caught:
+                read(data)
+            assert "damaged" not in caught.value.message
+    explicit = openssl(
+        "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"
+    )
+    assert read(explicit).members["crv"] == "P-256"
+
+
 @pytest.mark.parametrize("tag", [0x24, 0x30, 0xA0])
 def test_what_is_nested_without_end(tag: int) -> None:
     """Is an error of ours, and not one of the interpreter."""

@@ -189,6 +189,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
         case [0x30, 0x30, 0x03]:
             return [_read_signed(data, parts)]
         case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
+            _check_primes(data)
             return [private_found(partial(serialization.load_der_private_key, data), password)]
         case [0x02, 0x02]:
             return [public_found(load(serialization.load_der_public_key, data))]
@@ -198,6 +199,16 @@ def read_der(data: bytes, password: Password) -> list[Found]:
                 hint="openssl pkcs7 -print_certs -in FILE -out certs.pem, with -inform DER if it is no PEM",
             )
     raise UnreadableError("neither a key nor a certificate in DER")
+
+
+def _check_primes(data: bytes) -> None:
+    """Refuse an RSA key in PKCS#1 with more than two primes (RFC 8017 appendix A.1.2): the library reads none."""
+    try:
+        parts = read_element(data).children
+    except ValueError:
+        return
+    if [part.tag for part in parts] == [INTEGER] * 9 + [SEQUENCE]:
+        raise JWKError("RSA keys with more than two primes are not supported", hint="use a key with two primes")
 
 
 def _read_signed(data: bytes, parts: tuple[Element, ...]) -> FoundCertificate:
@@ -277,6 +288,7 @@ def read_pkcs8(data: bytes) -> FoundKey:
             raise UnreadableError(_DAMAGED) from None
         algorithm, key, public = early.algorithm, early.key, early.public
     only = _restriction(algorithm)
+    _check_primes(key)
     seed = _seed_alone(_name(algorithm), key)
     alone = _OneAsymmetricKey(
         version=0, algorithm=_PLAIN_RSA if only else algorithm, key=seed or key, attributes=None, public=None
