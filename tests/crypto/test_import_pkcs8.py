@@ -196,7 +196,7 @@ def test_pss_of_openssl(tmp_path: Path) -> None:
     "scheme",
     [
         "-scrypt", "-v2 aes-128-cbc -v2prf hmacWithSHA512", "-v2 aes-192-cbc -v2prf hmacWithSHA384", "-v2 des3",
-        "-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES",
+        "-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES", "-v2 rc2 -provider legacy -provider default",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["RSA", "P-256", "Ed25519"])
@@ -222,6 +222,23 @@ def test_encryption_that_is_not_supported(cipher: str) -> None:
         with pytest.raises(UsageError, match="encrypted with an algorithm that is not supported") as caught:
             read(data, password)
         assert "openssl pkcs8 -topk8" in (caught.value.hint or "")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    "options", ["-keypbe camellia-256-cbc", "-certpbe aria-256-cbc", "-macalg sha512", "-nomac", "-legacy"]
+)
+def test_pkcs12_of_openssl(options: str, tmp_path: Path) -> None:
+    """Whatever it encrypts a store with, the library opens it; another password is said to be wrong."""
+    leaf = issue("leaf", ca=False)
+    (tmp_path / "key.pem").write_bytes(leaf.key_pem + leaf.pem)
+    data = openssl(
+        "pkcs12", "-export", "-in", tmp_path / "key.pem", *options.split(), "-passout", f"pass:{PASSWORD.decode()}"
+    )
+
+    assert read(data).public == leaf.members
+    with pytest.raises(UsageError, match="the password is wrong, or the file is damaged"):
+        read(data, b"another")
 
 
 @pytest.mark.interop

@@ -32,7 +32,14 @@ from keyvault.core.ber import (
 from keyvault.core.pem import public_members
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.encrypted import check_rounds, decrypt_pkcs8, try_password
-from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey, Password, UnreadableError
+from keyvault.crypto.imports.found import (
+    Found,
+    FoundCertificate,
+    FoundKey,
+    Password,
+    UnreadableError,
+    UnsupportedEncryptionError,
+)
 from keyvault.crypto.imports.jwk import read_jwk
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 
@@ -254,10 +261,15 @@ def read_encrypted(data: bytes, password: Password) -> FoundKey:
         check_rounds(data)
     except (ValueError, IndexError):
         raise UnreadableError(_DAMAGED) from None
-    found = open_pkcs8(data, password.get())
-    if found is not None:
-        return found
-    return private_found(partial(serialization.load_der_private_key, data), password)
+    by_library = partial(private_found, partial(serialization.load_der_private_key, data), password)
+    try:
+        found = open_pkcs8(data, password.get())
+    except UnsupportedEncryptionError as error:
+        try:
+            return by_library()  # it has some old ciphers more
+        except UnsupportedEncryptionError:
+            raise error from None  # which names the algorithm
+    return by_library() if found is None else found
 
 
 def open_pkcs8(data: bytes, secret: bytes) -> FoundKey | None:
