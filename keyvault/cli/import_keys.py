@@ -86,6 +86,7 @@ def import_key(
     """
     from keyvault.cli.show import show_import
     from keyvault.operations import import_keys as operations
+    from keyvault.operations.import_sources import read_url
     from keyvault.operations.rotation import check_text
 
     if force != (reason is not None):
@@ -99,7 +100,7 @@ def import_key(
     with settings.open() as context:
         context.state()  # a vault that cannot be read is said first
         if from_url is not None:
-            found, left_out = operations.read_url(from_url)
+            found, left_out = read_url(from_url)
             chosen, text = "retiring", text or f"from {_place(from_url)}"[:500]
         else:
             if "-" in (files or []) and password_file == "-":  # noqa: S105 - the name of stdin
@@ -147,9 +148,12 @@ def _duration(text: str | None) -> "timedelta":
 
 
 def _read_files(files: list[str], ask: "AskPassword") -> "list[FoundKey]":
-    from keyvault.operations.import_keys import read_file
+    from keyvault.crypto.imports import distinct_keys
+    from keyvault.operations.import_sources import read_file
 
-    return [key for name in files for key in read_file(read_input(name), ask, "stdin" if name == "-" else name)]
+    found = [key for name in files for key in read_file(read_input(name), ask, "stdin" if name == "-" else name)]
+    # A key in one file and its certificate, or its public half, in another are one key.
+    return distinct_keys(found)
 
 
 def _ask_password(source: str | None) -> "AskPassword":

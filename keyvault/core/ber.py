@@ -52,12 +52,20 @@ class Element:
     @property
     def octets(self) -> bytes:
         """The contents of an OCTET STRING, which BER may split; ValueError if a part is malformed."""
-        return b"".join(child.octets for child in self.children) if self.tag & _CONSTRUCTED else self.value
+        return _octets(self, 0)
 
     @property
     def number(self) -> int:
         """The value of an INTEGER."""
         return int.from_bytes(self.value, "big", signed=True)
+
+
+def _octets(element: Element, depth: int) -> bytes:
+    if depth > _DEPTH_MAX:
+        raise ValueError("elements are nested too deeply")
+    if not element.tag & _CONSTRUCTED:
+        return element.value
+    return b"".join(_octets(child, depth + 1) for child in element.children)
 
 
 def read_element(data: bytes) -> Element:
@@ -157,7 +165,7 @@ def rounds_of(data: bytes) -> int:
     """
     Return how many rounds of hashing an encrypted PKCS#8 or a PKCS#12 file asks for at most; 0 if for none.
 
-    Work of scrypt counts by its blocks of 8.
+    For scrypt it is the product of its parameters: a million means 128 MiB of memory.
 
     Raises:
         ValueError: If the file is malformed.
@@ -178,6 +186,6 @@ def _rounds(element: Element, depth: int) -> Iterator[int]:
         if parts[0].value in _COUNTED and numbers:
             yield numbers[0]
         elif parts[0].value == SCRYPT and len(numbers) >= 3:
-            yield numbers[0] * numbers[1] * numbers[2] // 8
+            yield numbers[0] * numbers[1] * numbers[2]
     for inner in (*parts, *_data_of(element)):
         yield from _rounds(inner, depth + 1)

@@ -15,6 +15,7 @@ import base64
 import binascii
 import codecs
 import re
+import warnings
 from bisect import bisect_left
 
 from keyvault.core.ber import KEY_BAG, bags, is_pkcs12, rounds_of
@@ -106,7 +107,11 @@ def _opens_without_password(data: bytes) -> bool:
         if any(kind == KEY_BAG for kind, _ in bags(data)):
             return True
         # More rounds of hashing than any program asks for only serve to keep us busy.
-        return rounds_of(data) <= _ROUNDS_MAX and load_key_and_certificates(data, None)[0] is not None
+        if rounds_of(data) > _ROUNDS_MAX:
+            return False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # BER, as NSS and macOS write it, and old ciphers
+            return load_key_and_certificates(data, None)[0] is not None
     except (ValueError, TypeError, IndexError, UnsupportedAlgorithm):  # another password, or a damaged file
         return False
 

@@ -17,7 +17,7 @@ from keyvault.core.keys import Commit, VaultState
 from keyvault.core.text import printable
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.operations.context import Context
-from keyvault.operations.import_keys import fetch_keys
+from keyvault.operations.import_sources import fetch_keys
 from keyvault.site.build import jwk_sets
 
 #: JWK Sets of single sets lie below it: verifiers fetch those of an issuer.

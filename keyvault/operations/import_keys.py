@@ -1,7 +1,7 @@
 """
-Take keys in from elsewhere: from files of other programs, and from the JWK Set of another server.
+Take keys in from elsewhere, in one commit.
 
-Says as well what tokens of these keys will verify, and until when.
+Says as well what tokens of these keys will verify, and until when. `import_sources` reads them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.events import fold
@@ -24,17 +24,16 @@ from keyvault.errors import ConfigError, KeyVaultError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
 from keyvault.operations.exchange import derived_kid
+from keyvault.operations.import_sources import list_reasons
 from keyvault.operations.keys import set_members
 from keyvault.operations.reports import ImportedKey
 
 if TYPE_CHECKING:
     from keyvault.crypto.generate import PrivateJWK
-    from keyvault.crypto.imports import AskPassword, FoundKey
+    from keyvault.crypto.imports import FoundKey
 
 #: Algorithms that JOSE has and nobody should use: what a key for them is for.
 _FORMER = {"RSA1_5": "enc"}
-#: How many reasons an error lists.
-_REASONS_MAX = 16
 
 
 @dataclass(frozen=True)
@@ -90,88 +89,6 @@ class ImportOutcome:
     outcome: Outcome
     keys: tuple[ImportedKey, ...]
     left_out: tuple[str, ...]
-
-
-# --- reading --------------------------------------------------------------------------------------------
-
-
-def read_file(data: bytes, ask: AskPassword, source: str) -> list[FoundKey]:
-    """
-    Return the keys of a file; errors as `read_keys`, with the name of the file before them.
-
-    Raises:
-        KeyVaultError: As said.
-    """
-    from keyvault.crypto.imports import read_keys
-
-    try:
-        return read_keys(data, ask)
-    except KeyVaultError as error:
-        raise type(error)(f"{printable(source)[:200]}: {error.message}", hint=error.hint) from None
-
-
-def fetch_keys(url: str) -> list[dict[str, Any]]:
-    """
-    Return the JWKs of the JWK Set at *url* as they stand there; an entry that is no object is an empty one.
-
-    Raises:
-        LiveError: If it cannot be had.
-        UsageError: If it is no JWK Set, or serves a private key.
-    """
-    import msgspec
-
-    from keyvault.crypto.imports import holds_private
-    from keyvault.publish.live import fetch
-
-    shown = printable(url)[:200]
-    try:
-        document = msgspec.json.decode(fetch(url))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise UsageError(f"{shown} does not serve JSON") from None
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list):
-        raise UsageError(f"{shown} does not serve a JWK Set")
-    jwks = [jwk if isinstance(jwk, dict) else {} for jwk in keys]
-    if any(holds_private(jwk) for jwk in jwks):
-        raise UsageError(f"{shown} serves a private key: whoever asks can sign", hint="take it from there first")
-    return jwks
-
-
-def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
-    """
-    Return the public keys that the JWK Set at *url* serves, and why others of it are not taken, a sentence each.
-
-    Raises:
-        LiveError: If it cannot be had.
-        UsageError: If it is no JWK Set, has no key that can be taken, or too many, or serves a private key.
-    """
-    from keyvault.crypto.imports import KEYS_MAX, read_jwk
-
-    shown, jwks = printable(url)[:200], fetch_keys(url)
-    if len(jwks) > KEYS_MAX:
-        raise UsageError(f"{shown} serves {len(jwks)} keys; the limit is {KEYS_MAX}")
-    found: list[FoundKey] = []
-    left_out: list[str] = []
-    for number, jwk in enumerate(jwks, 1):
-        try:
-            found.append(read_jwk(jwk))
-        except KeyVaultError as error:
-            left_out.append(f"key {number} is left out: {error.message}")
-    if not found:
-        raise UsageError(f"{shown} serves {_none_of(len(jwks))}{_reasons(left_out)}")
-    return found, left_out
-
-
-def _none_of(count: int) -> str:
-    return f"{count} keys, none of which can be imported" if count else "no keys"
-
-
-def _reasons(left_out: Sequence[str]) -> str:
-    more = f"; and {len(left_out) - _REASONS_MAX} more" if len(left_out) > _REASONS_MAX else ""
-    return ": " + "; ".join(left_out[:_REASONS_MAX]) + more if left_out else ""
-
-
-# --- planning -------------------------------------------------------------------------------------------
 
 
 def import_keys(
@@ -379,7 +296,7 @@ def _taken(
                 raise
             left_out.append(f"key {one.kid or 'without a kid'} is left out: {error.message}")
     if not taken:
-        raise UsageError(f"no key can be imported{_reasons(left_out)}")
+        raise UsageError(f"no key can be imported{list_reasons(left_out)}")
     return taken, left_out
 
 
@@ -415,7 +332,9 @@ def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], 
                 f"set {key_set.name} is external: of key {public.kid} it takes the public half alone",
                 hint="openssl pkey -pubout, or keyvault key export",
             )
-        if not key_set.policy.external and not one.private and role != "retiring":
+        # Of several keys that become active only the first does.
+        signs = role == "next" or (role == "active" and public is fresh[0][0])
+        if not key_set.policy.external and not one.private and signs:
             raise UsageError(
                 f"key {public.kid} has no private half here, so nobody could sign with it",
                 hint="--as retiring; or where the private one lives elsewhere: external = true in the set's table, "

@@ -371,3 +371,41 @@ def test_a_move_from_a_set_that_serves_private_keys(keyvault: Terminal, host: Ho
 
     assert (result.code, "serves a private key" in result.error) == (2, True)
     assert jwk["d"] not in result.out + result.err
+
+
+def test_what_a_kube_apiserver_has(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
+    """Its two files, as `key export` writes them, are taken in at once: one signs, the others are verified with."""
+    keyvault.ok("key", "import", "id-token", "--as", "retiring", _public_pem(tmp_path))
+    folder = tmp_path / "pki"
+    keyvault.ok("key", "export", "id-token", "--private", "--format", "apiserver", "-o", folder)
+    published = [key.kid for key in vault.set("id-token").published]
+    other = Terminal.in_folder(tmp_path / "other")
+    other.ok("init", "vault", "--url", "https://other.example.com", "--set", "unused:ES256")
+
+    report = other.ok(
+        "--vault", "vault", "key", "import", "cluster", folder / "sa.key", folder / "sa.pub", "--as", "active",
+        "--alg", "ES256", "--json",
+    ).json  # fmt: skip
+
+    assert len(published) == 3
+    assert report["keys"][0]["state"] == "active"
+    assert report["keys"][0]["kid"] == vault.active("id-token").kid
+    assert [key["state"] for key in report["keys"][1:]] == ["retiring", "retiring"]
+    assert {key["kid"] for key in report["keys"]} == set(published)
+    other.ok("--vault", "vault", "audit")
+
+
+def _public_pem(folder: Path) -> Path:
+    path = folder / "old.pub.pem"
+    path.write_bytes(encode([private("ES256", number=3)], "x509", name="old", certificate=CERTIFICATE))
+    return path
+
+
+def test_a_key_and_its_certificate_in_two_files(keyvault: Terminal, vault: Vault, write: Write) -> None:
+    """Are one key."""
+    ca = issue("ca", ca=True)
+    leaf = issue("leaf", ca, ca=False)
+    keyvault.ok("key", "import", "new", write("key.pem", leaf.key_pem), write("chain.pem", leaf.pem + ca.pem))
+
+    assert vault.active("new").public.x == leaf.members["x"]
+    assert vault.set("new").retiring == ()

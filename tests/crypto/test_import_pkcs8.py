@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, pkcs12
 
 from keyvault.core.ber import is_pkcs12, rounds_of
 from keyvault.core.jwk import b64u_decode
@@ -17,6 +17,7 @@ from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
 from keyvault.errors import JWKError, KeyVaultError, UsageError, WeakKeyError
 from tests.crypto.kinds import KINDS, key, members
+from tests.crypto.test_import_chains import issue
 
 PASSWORD = b"correct horse"
 
@@ -195,7 +196,7 @@ def test_pss_of_openssl(tmp_path: Path) -> None:
     "scheme",
     [
         "-scrypt", "-v2 aes-128-cbc -v2prf hmacWithSHA512", "-v2 aes-192-cbc -v2prf hmacWithSHA384", "-v2 des3",
-        "-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES",
+        "-v2 aes-256-cbc -v2prf hmacWithSHA1", "-v1 PBE-SHA1-3DES", "-v2 rc2 -provider legacy -provider default",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["RSA", "P-256", "Ed25519"])
@@ -221,6 +222,23 @@ def test_encryption_that_is_not_supported(cipher: str) -> None:
         with pytest.raises(UsageError, match="encrypted with an algorithm that is not supported") as caught:
             read(data, password)
         assert "openssl pkcs8 -topk8" in (caught.value.hint or "")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    "options", ["-keypbe camellia-256-cbc", "-certpbe aria-256-cbc", "-macalg sha512", "-nomac", "-legacy"]
+)
+def test_pkcs12_of_openssl(options: str, tmp_path: Path) -> None:
+    """Whatever it encrypts a store with, the library opens it; another password is said to be wrong."""
+    leaf = issue("leaf", ca=False)
+    (tmp_path / "key.pem").write_bytes(leaf.key_pem + leaf.pem)
+    data = openssl(
+        "pkcs12", "-export", "-in", tmp_path / "key.pem", *options.split(), "-passout", f"pass:{PASSWORD.decode()}"
+    )
+
+    assert read(data).public == leaf.members
+    with pytest.raises(UsageError, match="the password is wrong, or the file is damaged"):
+        read(data, b"another")
 
 
 @pytest.mark.interop
@@ -289,9 +307,17 @@ def test_pss_octets_in_a_modulus_restrict_nothing() -> None:
     assert read(spki).only == ()
 
 
-def test_what_is_damaged_is_one_line() -> None:
-    """Every octet of a key turned once: the key, or an error of ours."""
-    data = der("P-256")
+@pytest.mark.parametrize(
+    "data",
+    [
+        der("P-256"),
+        issue("x", issue("ca", ca=True), ca=False).cert.public_bytes(Encoding.DER),
+        pkcs12.serialize_key_and_certificates(b"x", private_key(key("P-256")), None, None, NoEncryption()),  # type: ignore[arg-type]
+    ],
+    ids=["PKCS#8", "certificate", "PKCS#12"],
+)
+def test_what_is_damaged_is_one_line(data: bytes) -> None:
+    """Every octet turned once: the key, or an error of ours."""
     messages = []
     for place in range(len(data)):
         turned = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
@@ -299,5 +325,41 @@ def test_what_is_damaged_is_one_line() -> None:
             read(turned)
         except KeyVaultError as error:
             messages.append(error.message)
-    assert len(messages) > len(data) // 2
+    assert len(messages) > len(data) // 4
     assert not any("\n" in message or key("P-256")["d"][:12] in message for message in messages)
+
+
+@pytest.mark.interop
+def test_keys_of_other_kinds() -> None:
+    """What OpenSSL makes and JOSE does not have is named, and never called damaged."""
+    for options, words in {
+        "RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_primes:3": "more than two primes",
+        "RSA -pkeyopt rsa_keygen_bits:1024": "RSA modulus of 1024 bits",
+        "EC -pkeyopt ec_paramgen_curve:brainpoolP256r1": "curve brainpoolP256r1",
+        "EC -pkeyopt ec_paramgen_curve:secp224r1": "curve secp224r1",
+        "DH -pkeyopt group:ffdhe2048": "of this type",
+    }.items():
+        pem = openssl("genpkey", "-algorithm", *options.split())
+        sealed = openssl("pkcs8", "-topk8", "-passout", f"pass:{PASSWORD.decode()}", stdin=pem)
+        for data in (pem, sealed, openssl("pkcs8", "-topk8", "-nocrypt", "-outform", "DER", stdin=pem)):
+            with pytest.raises(KeyVaultError, match=words) as caught:
+                read(data)
+            assert "damaged" not in caught.value.message
+    explicit = openssl(
+        "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"
+    )
+    assert read(explicit).members["crv"] == "P-256"
+
+
+@pytest.mark.parametrize("tag", [0x24, 0x30, 0xA0])
+def test_what_is_nested_without_end(tag: int) -> None:
+    """Is an error of ours, and not one of the interpreter."""
+    data = b"\x04\x00"
+    while len(data) < 100_000:
+        data = tlv(tag, data)
+    inner = tlv(0xA0, data)
+    pfx = tlv(0x30, b"\x02\x01\x03" + tlv(0x30, tlv(0x06, bytes.fromhex("2a864886f70d010701")) + inner))
+    indefinite = bytes([tag, 0x80]) * 50_000
+    for given in (data, pfx, indefinite, tlv(0x30, b"\x02\x01\x03" + indefinite)):
+        with pytest.raises(KeyVaultError):
+            read(given)

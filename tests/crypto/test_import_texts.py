@@ -56,6 +56,7 @@ AROUND: dict[str, Callable[[str], bytes | str]] = {
     "Python": lambda pem: "key = (\n" + "\n".join(f'    "{line}\\n"' for line in pem.splitlines()) + "\n)",
     "JavaScript": lambda pem: "const key =\n" + " +\n".join(f"  '{line}\\n'" for line in pem.splitlines()) + ";",
     "text before it": lambda pem: f"Bag Attributes\n    friendlyName: x\nsubject=CN = x\n{pem}\nthe end\n",
+    "a line of OpenSSL before it": lambda pem: f"subject=CN = signer.example.com, O = Example, OU = {'x' * 40}\n{pem}",
     "Base64": b64,
     "Base64 in lines": lambda pem: base64.encodebytes(pem.encode()),
     "Base64 twice": lambda pem: b64(b64(pem)),

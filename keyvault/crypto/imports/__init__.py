@@ -28,6 +28,7 @@ __all__ = [
     "P2C_MAX",
     "AskPassword",
     "FoundKey",
+    "distinct_keys",
     "holds_private",
     "kid_of_spki",
     "read_jwk",
@@ -55,7 +56,7 @@ def read_keys(data: bytes, ask: AskPassword = lambda: None) -> list[FoundKey]:
         found = _keys_of(list(read_layers(data, Password(ask))))
     if not found:
         raise UsageError("there is no key in it")
-    distinct = _distinct(found)
+    distinct = distinct_keys(found)
     if len(distinct) > KEYS_MAX:
         raise UsageError(f"{len(distinct)} keys are too many: at most {KEYS_MAX} at once")
     return distinct
@@ -70,9 +71,9 @@ def _keys_of(found: list[Found]) -> list[FoundKey]:
     return keys_of(found)
 
 
-def _distinct(found: list[FoundKey]) -> list[FoundKey]:
+def distinct_keys(found: list[FoundKey]) -> list[FoundKey]:
     """
-    Return each key once, with what the others of its kind say of it.
+    Return each key of one or several files once, with what the others of its kind say of it.
 
     A public key beside its private half goes, whatever it is called; of two equal keys, the one without a kid.
     """

@@ -32,7 +32,14 @@ from keyvault.core.ber import (
 from keyvault.core.pem import public_members
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.encrypted import check_rounds, decrypt_pkcs8, try_password
-from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey, Password, UnreadableError
+from keyvault.crypto.imports.found import (
+    Found,
+    FoundCertificate,
+    FoundKey,
+    Password,
+    UnreadableError,
+    UnsupportedEncryptionError,
+)
 from keyvault.crypto.imports.jwk import read_jwk
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 
@@ -189,6 +196,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
         case [0x30, 0x30, 0x03]:
             return [_read_signed(data, parts)]
         case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
+            _check_primes(data)
             return [private_found(partial(serialization.load_der_private_key, data), password)]
         case [0x02, 0x02]:
             return [public_found(load(serialization.load_der_public_key, data))]
@@ -200,9 +208,19 @@ def read_der(data: bytes, password: Password) -> list[Found]:
     raise UnreadableError("neither a key nor a certificate in DER")
 
 
+def _check_primes(data: bytes) -> None:
+    """Refuse an RSA key in PKCS#1 with more than two primes (RFC 8017 appendix A.1.2): the library reads none."""
+    try:
+        parts = read_element(data).children
+    except ValueError:
+        return
+    if [part.tag for part in parts] == [INTEGER] * 9 + [SEQUENCE]:
+        raise JWKError("RSA keys with more than two primes are not supported", hint="use a key with two primes")
+
+
 def _read_signed(data: bytes, parts: tuple[Element, ...]) -> FoundCertificate:
     """Read a certificate; a request for one, or a list of revoked ones, has the same outer form."""
-    inner = [part.tag for part in parts[0].children]
+    inner = [part.tag for part in load(lambda: parts[0].children)]
     if inner[:4] == [INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES]:
         raise UsageError(
             "it is a certificate request", hint="openssl req -in FILE -noout -pubkey -out key.pub.pem takes the key out"
@@ -215,6 +233,7 @@ def read_certificate(data: bytes) -> FoundCertificate:
     from cryptography import x509
 
     certificate = load(x509.load_der_x509_certificate, data)
+    load(lambda: (certificate.subject, certificate.issuer))  # parsed when they are asked for
     tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
     try:
         found = _public_of(tbs.public)
@@ -242,10 +261,15 @@ def read_encrypted(data: bytes, password: Password) -> FoundKey:
         check_rounds(data)
     except (ValueError, IndexError):
         raise UnreadableError(_DAMAGED) from None
-    found = open_pkcs8(data, password.get())
-    if found is not None:
-        return found
-    return private_found(partial(serialization.load_der_private_key, data), password)
+    by_library = partial(private_found, partial(serialization.load_der_private_key, data), password)
+    try:
+        found = open_pkcs8(data, password.get())
+    except UnsupportedEncryptionError as error:
+        try:
+            return by_library()  # it has some old ciphers more
+        except UnsupportedEncryptionError:
+            raise error from None  # which names the algorithm
+    return by_library() if found is None else found
 
 
 def open_pkcs8(data: bytes, secret: bytes) -> FoundKey | None:
@@ -276,6 +300,7 @@ def read_pkcs8(data: bytes) -> FoundKey:
             raise UnreadableError(_DAMAGED) from None
         algorithm, key, public = early.algorithm, early.key, early.public
     only = _restriction(algorithm)
+    _check_primes(key)
     seed = _seed_alone(_name(algorithm), key)
     alone = _OneAsymmetricKey(
         version=0, algorithm=_PLAIN_RSA if only else algorithm, key=seed or key, attributes=None, public=None

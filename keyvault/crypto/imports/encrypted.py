@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, read_element, rounds_of
-from keyvault.crypto.imports.found import P2C_MAX, WRONG_PASSWORD
+from keyvault.crypto.imports.found import P2C_MAX, WRONG_PASSWORD, UnsupportedEncryptionError
 from keyvault.crypto.pbes2 import Locked
 from keyvault.errors import UsageError
 
@@ -48,9 +48,9 @@ _CIPHERS: dict[bytes, tuple[type[CipherAlgorithm], int]] = {
 TOO_MANY_ROUNDS = "it asks for so many rounds of hashing that reading it would take hours"
 
 
-def unsupported_encryption(what: str) -> UsageError:
+def unsupported_encryption(what: str) -> UnsupportedEncryptionError:
     """Return the error for a key that is encrypted in a way that nothing here opens."""
-    return UsageError(
+    return UnsupportedEncryptionError(
         f"the key is encrypted with an algorithm that is not supported ({what})",
         hint="openssl pkcs8 -topk8 -in FILE -out key.pem encrypts it anew",
     )

@@ -75,6 +75,10 @@ class NoKeyError(UsageError):
     """There is nothing in these bytes that could be a key."""
 
 
+class UnsupportedEncryptionError(UsageError):
+    """The key is encrypted in a way that is not opened here."""
+
+
 class UnreadableError(JWKError):
     """The bytes are nothing of the kind that was tried."""
 

@@ -9,6 +9,7 @@ Source: RFC 7292.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,15 @@ from keyvault.core.jwk import check_kid, thumbprint
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.der import open_pkcs8, read_certificate, read_pkcs8
 from keyvault.crypto.imports.encrypted import check_rounds
-from keyvault.crypto.imports.found import WRONG_PASSWORD, Found, FoundCertificate, FoundKey, Password, UnreadableError
+from keyvault.crypto.imports.found import (
+    WRONG_PASSWORD,
+    Found,
+    FoundCertificate,
+    FoundKey,
+    Password,
+    UnreadableError,
+    UnsupportedEncryptionError,
+)
 from keyvault.crypto.imports.jwk import kid_of_spki, read_jwk
 from keyvault.errors import JWKError, UsageError
 
@@ -59,10 +68,10 @@ def read_pkcs12(data: bytes, password: Password) -> list[Found]:
 
 
 def _open(data: bytes, password: Password) -> tuple[Any, bytes]:
-    """Return the store, and the password that opens it: none and an empty one are tried first."""
+    """Return the store, and the password that opens it; none, which is an empty one too, is tried first."""
     from cryptography.hazmat.primitives.serialization import pkcs12
 
-    for ask in (lambda: None, lambda: b"", password.get):
+    for ask in (lambda: None, password.get):
         secret = ask()
         try:
             return pkcs12.load_pkcs12(data, secret), secret or b""
@@ -77,8 +86,9 @@ def _keys(store: Any, sealed: list[tuple[int, bytes]], secret: bytes) -> list[Fo
     """Return the keys in bags; one that only the library opens is the one that it gives."""
     found: list[FoundKey] = []
     for kind, value in sealed:
-        key = read_pkcs8(value) if kind == KEY_BAG else open_pkcs8(value, secret)
-        found += [key] if key is not None else []
+        with contextlib.suppress(UnsupportedEncryptionError):  # the library has more ciphers for the one that it gives
+            key = read_pkcs8(value) if kind == KEY_BAG else open_pkcs8(value, secret)
+            found += [key] if key is not None else []
     if store.key is not None and len(found) < max(len(sealed), 1):
         own = read_jwk(members_of(store.key))
         found += [own] if own.members not in [key.members for key in found] else []

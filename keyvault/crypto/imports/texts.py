@@ -81,8 +81,8 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
         yield from _read_json(stripped, password, depth)
     elif _SECRET_YAML.search(text):
         yield from _read_secret(_yaml_entries(text), password, depth)
-    elif variables := _variables(text):
-        yield from _read_entries(variables, password, depth, "variable")
+    elif (variables := _variables(text)) and (found := _in_variables(variables, text, password, depth)):
+        yield from found
     elif _PEM in text:
         from keyvault.crypto.imports.pem import read_pem
 
@@ -271,6 +271,16 @@ def _yaml_entries(text: str) -> dict[str, bytes]:
             name, indent, lines = entry[1], depth, [entry[2].strip()]
     close()
     return entries
+
+
+def _in_variables(variables: Mapping[str, bytes], text: str, password: Password, depth: int) -> list[Found]:
+    """Return the keys in the variables of *text*; none if that is PEM behind a line such as ``subject=CN=x``."""
+    try:
+        return list(_read_entries(variables, password, depth, "variable"))
+    except NoKeyError:
+        if _PEM in text:
+            return []
+        raise
 
 
 def _scalar(lines: list[str]) -> str:
