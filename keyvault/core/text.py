@@ -106,6 +106,8 @@ def printable(text: str) -> str:
 #: them as OpenSSL prints them, and JSON's escapes.
 _RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_USER_INFO = re.compile(r"//[^/@\s]*@")
 #: How much of such a run is shown: enough to recognise a kid by, and of no use for anything else.
 _SHOWN = 8
 
@@ -123,23 +125,22 @@ def _is_random(run: str) -> bool:
     return len(letters) >= 12 and changes >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+def elided(text: str) -> str:
+    """
+    Return foreign *text* as one line for a message, with everything cut short in it that looks like key material.
+
+    Nobody knows where a foreign document, a path or the output of another program has a key: in a kid, in a member's
+    name, in a value of the wrong type. So what looks like one is cut, such as a long run of Base64; the first letters
+    stay, by which a kid is recognised. The user and password of a URL are left out.
+    """
+    text = _USER_INFO.sub("//…@", text)
+    text = _RUN.sub(lambda found: found[0][:_SHOWN] + "…" if _is_random(found[0]) else found[0], text)
+    return printable(text)
 
 
 def quoted(value: object, most: int = 80) -> str:
-    """
-    Return *value*, which somebody else wrote, as a message quotes it: one line of at most *most* characters.
-
-    A message must never show key material, and nobody knows where a foreign document has its own: in a kid, in a
-    member's name, in a value of the wrong type. So the text ends where something begins that looks like it, such as a
-    long run of Base64. The first letters of that are shown, by which a kid is recognised.
-    """
-    text = value if isinstance(value, str) else repr(value)
-    for found in _RUN.finditer(text):
-        if _is_random(found[0]):
-            text = text[: found.start() + _SHOWN] + "…"
-            break
-    text = printable(text)
+    """Return *value*, which somebody else wrote, as a message quotes it: `elided`, and of at most *most* characters."""
+    text = elided(value if isinstance(value, str) else repr(value))
     room = most - 2 if isinstance(value, str) else most
     if len(text) > room:
         text = text[: room - 1] + "…"
