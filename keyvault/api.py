@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import Transition, outlook
-from keyvault.core.text import format_duration, format_instant, printable
+from keyvault.core.text import format_duration, format_instant, printable, quoted
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.logs import get_logger
 from keyvault.operations.context import Context
@@ -90,7 +90,7 @@ class Vault:
         state = self.state
         wanted = state.policy.site.url if issuer is None else issuer.rstrip("/")
         if wanted not in state.issuers:
-            raise UsageError(f"no issuer {wanted!r} here", hint="one of " + ", ".join(state.issuers))
+            raise UsageError(f"no issuer {quoted(wanted)} here", hint="one of " + ", ".join(state.issuers))
         return {"keys": [msgspec.to_builtins(key.public) for key in state.issuer_keys(wanted)]}
 
     def plan(self, *, until: timedelta = timedelta(days=365), sets: Sequence[str] | None = None) -> list[Transition]:

@@ -11,6 +11,7 @@ from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import emit_bytes, note
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_set, settings
+from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _role(text: str | None) -> "Role | None":
         if one == text:
             return one
     if text is not None:
-        raise UsageError(f"--as {text!r:.40} is not known", hint="one of " + ", ".join(ROLES))
+        raise UsageError(f"--as {quoted(text, 40)} is not known", hint="one of " + ", ".join(ROLES))
     return None
 
 
@@ -247,7 +248,7 @@ def _read(name: str) -> bytes:
         with Path(name).open("rb") as file:
             return file.read(FILE_MAX + 1)
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{elided(str(name))} cannot be read: {error.strerror}") from None
 
 
 def _password(source: str | None) -> bytes | None:
@@ -255,7 +256,7 @@ def _password(source: str | None) -> bytes | None:
         return None
     lines = _read(source).splitlines()
     if not lines or not lines[0]:
-        raise UsageError(f"--password-file {source} has an empty first line")
+        raise UsageError(f"--password-file {elided(str(source))} has an empty first line")
     return lines[0]
 
 
@@ -360,9 +361,9 @@ def _emit(data: bytes, form: str) -> None:
 def _check_free(place: Path, beside: Path | None = None) -> None:
     """Refuse, before the private file *beside* is written, a public one that could not be: then there would be half."""
     if place == beside:
-        raise UsageError(f"{place} cannot be two files at once")
+        raise UsageError(f"{elided(str(place))} cannot be two files at once")
     if place.exists() or place.is_symlink():
-        raise UsageError(f"{place} exists already: nothing is written over", hint="name another file")
+        raise UsageError(f"{elided(str(place))} exists already: nothing is written over", hint="name another file")
     if not place.parent.is_dir() and (beside is None or place.parent != beside.parent):
         raise UsageError(f"there is no folder {place.parent}")
 
@@ -376,7 +377,7 @@ def _write_public(data: bytes, output: Path) -> None:
             f"{output} exists already: nothing is written over", hint="remove it, or print to stdout with > FILE"
         ) from None
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
 
 
 def _write_private(data: bytes, output: Path | None, form: str, *, force: bool) -> None:

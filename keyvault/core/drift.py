@@ -18,7 +18,7 @@ import msgspec
 
 from keyvault.core.jwk import PRIVATE_MEMBERS, thumbprint
 from keyvault.core.keys import VaultState
-from keyvault.core.text import format_duration, printable
+from keyvault.core.text import elided, format_duration
 from keyvault.errors import JWKError
 
 #: Every kind of drift, and what it means. docs/check.md has what to do.
@@ -113,7 +113,7 @@ def response_drift(
     if expires is not None and expires - now < EXPIRY:
         yield Drift("tls-expiring", f"the certificate ends at {expires:%Y-%m-%d %H:%M} UTC", url)
     if redirects:
-        target = printable(redirects[-1])[:200]
+        target = elided(redirects[-1])[:200]
         yield Drift("redirect", f"sends to {target}: several verifiers do not follow", url)
     if status != 200:
         yield Drift("status", f"answers with status {status}", url)
@@ -122,7 +122,7 @@ def response_drift(
         yield Drift("too-large", "serves more than 256 KiB", url)
     encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        yield Drift("compressed", f"is sent as {printable(encoding)[:40]}, which was not asked for", url)
+        yield Drift("compressed", f"is sent as {elided(encoding)[:40]}, which was not asked for", url)
     yield from _type_drift(url, headers.get("content-type", ""))
     yield from _cache_drift(url, headers, max_age)
     if headers.get("access-control-allow-origin") != "*":
@@ -135,7 +135,7 @@ def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
     # Hosts that go by the extension have none to go by; verifiers take it.
     plain = "." not in url.rpartition("/")[2] and kind in ("application/octet-stream", "binary/octet-stream")
     if not plain and (subtype == kind or (subtype != "json" and not subtype.endswith("+json"))):
-        yield Drift("content-type", f"is sent as {printable(kind)[:60] or 'nothing in particular'}", url)
+        yield Drift("content-type", f"is sent as {elided(kind)[:60] or 'nothing in particular'}", url)
 
 
 def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> Iterator[Drift]:
@@ -179,7 +179,7 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
             if isinstance(jwk, dict) and set(jwk) & PRIVATE_MEMBERS:
                 yield Drift("private-member", f"serves private members at place {place}: revoke that key", url)
             continue
-        name = printable(kid)[:128]
+        name = elided(kid)[:128]
         if set(jwk) & PRIVATE_MEMBERS:
             yield Drift("private-member", f"serves private members of {name}: revoke it", url, name)
         if kid in found:
@@ -228,12 +228,12 @@ def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
     expected = _decode(wanted)
     for member, code in (("issuer", "discovery-issuer"), ("jwks_uri", "discovery-jwks-uri")):
         if served.get(member) != expected[member]:
-            shown = printable(str(served.get(member)))[:200]
+            shown = elided(str(served.get(member)))[:200]
             yield Drift(code, f"names {member} {shown}, not {expected[member]}", url)
     named = {"issuer", "jwks_uri"}
     others = sorted(member for member in {*served, *expected} - named if served.get(member) != expected.get(member))
     if others:
-        yield Drift("discovery-differs", f"differs in {printable(', '.join(others))[:200]}", url)
+        yield Drift("discovery-differs", f"differs in {elided(', '.join(others))[:200]}", url)
 
 
 def _decode(data: bytes) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, KeySpec, Use, key_spec
-from keyvault.core.text import format_duration, nearest, parse_duration, printable
+from keyvault.core.text import format_duration, nearest, parse_duration, printable, quoted
 from keyvault.errors import ConfigError
 
 FORMAT = 1
@@ -228,18 +228,18 @@ def check_url(value: object) -> str:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"{value!r} is not a URL") from None
+        raise ValueError(f"{quoted(value)} is not a URL") from None
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(f"{value!r} must begin with https:// (http:// is for localhost)")
+        raise ValueError(f"{quoted(value)} must begin with https:// (http:// is for localhost)")
     if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
-        raise ValueError(f"{value!r} must have a host, and no query, fragment or user")
+        raise ValueError(f"{quoted(value)} must have a host, and no query, fragment or user")
     del port  # read above: urlsplit checks the range of a port only when it is asked for
     if not _HOST.fullmatch(host) or parts.netloc.endswith(":"):
-        raise ValueError(f"{value!r} has a host that cannot be")
+        raise ValueError(f"{quoted(value)} has a host that cannot be")
     path = parts.path.rstrip("/")
     if path and (not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
-        raise ValueError(f"{value!r} has a path that cannot be a folder of the site")
+        raise ValueError(f"{quoted(value)} has a path that cannot be a folder of the site")
     return value.rstrip("/")
 
 
@@ -253,9 +253,9 @@ def _paths(value: object) -> tuple[str, ...]:
         raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
     for path in value:
         if not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")) or len(path) > 200:
-            raise ValueError(f"{path!r} must begin with / and be plain path segments")
+            raise ValueError(f"{quoted(path)} must begin with / and be plain path segments")
         if path in _SITE_PATHS or path.split("/")[1] in _SITE_FOLDERS:
-            raise ValueError(f"{path!r} is a place that the site itself uses")
+            raise ValueError(f"{quoted(path)} is a place that the site itself uses")
     return tuple(value)
 
 
@@ -355,7 +355,7 @@ def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str
         member = members.get(name)
         if member is None:
             raise ConfigError(
-                f"unknown member {name!r:.80} in {where} of keyvault.toml",
+                f"unknown member {quoted(name)} in {where} of keyvault.toml",
                 hint=nearest(name, members) or "known are " + ", ".join(members),
             )
         try:
@@ -367,7 +367,7 @@ def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str
 
 def _because(value: object, error: Exception) -> str:
     text = str(error)
-    return text if text.startswith(("must", "is ", "cannot", "takes")) else f"cannot be {value!r:.80}: {text}"
+    return text if text.startswith(("must", "is ", "cannot", "takes")) else f"cannot be {quoted(value)}: {text}"
 
 
 def parse_policy(document: Mapping[str, Any]) -> Policy:
@@ -381,12 +381,12 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
     for name in document:
         if name not in _TOP:
             raise ConfigError(
-                f"unknown member {name!r:.80} in keyvault.toml",
+                f"unknown member {quoted(name)} in keyvault.toml",
                 hint=nearest(name, _TOP) or "known are " + ", ".join(_TOP),
             )
     if document.get("format") != FORMAT or isinstance(document.get("format"), bool):
         raise ConfigError(
-            f"keyvault.toml has format {document.get('format')!r:.40}, this version reads format {FORMAT}",
+            f"keyvault.toml has format {quoted(document.get('format'), 40)}, this version reads format {FORMAT}",
             hint=f"the first line is: format = {FORMAT}",
         )
     site_values = _read("[site]", document.get("site", {}), _SITE)
@@ -424,7 +424,7 @@ def check_set_name(name: str) -> str:
 
     if not _SET_NAME.fullmatch(name) or file_stem(name) != name or name == "identities":
         raise ConfigError(
-            f"set name {name!r:.80} cannot be used",
+            f"set name {quoted(name)} cannot be used",
             hint="a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit",
         )
     return name

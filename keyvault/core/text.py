@@ -33,12 +33,12 @@ def parse_duration(text: str) -> timedelta:
     """
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration such as 10m, 24h, 90d or 1d12h")
+        raise ValueError(f"{quoted(text)} is not a duration such as 10m, 24h, 90d or 1d12h")
     seconds = sum(
         int(count) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True) if count is not None
     )
     if seconds > DURATION_MAX.total_seconds():
-        raise ValueError(f"{text!r} is longer than a hundred years")
+        raise ValueError(f"{quoted(text)} is longer than a hundred years")
     return timedelta(seconds=seconds)
 
 
@@ -105,11 +105,15 @@ def printable(text: str) -> str:
 #: What key material can look like: Base64 of both alphabets, hexadecimal and decimal digits, octets with colons between
 #: them as OpenSSL prints them, and JSON's escapes.
 _RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
+_PIECE = re.compile(r"[A-Za-z0-9+_=-]{12,}")
+_PEM_BLOCK = re.compile(r"(-----BEGIN [^-\n]{0,40}-----).*", re.DOTALL)
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _USER_INFO = re.compile(r"//[^/@\s]*@")
 #: How much of such a run is shown: enough to recognise a kid by, and of no use for anything else.
 _SHOWN = 8
+#: How many octets that are no UTF-8 make text binary; a file's name may have a few.
+_BINARY = 4
 
 
 def _is_random(run: str) -> bool:
@@ -134,7 +138,12 @@ def elided(text: str) -> str:
     stay, by which a kid is recognised. The user and password of a URL are left out.
     """
     text = _USER_INFO.sub("//…@", text)
-    text = _RUN.sub(lambda found: found[0][:_SHOWN] + "…" if _is_random(found[0]) else found[0], text)
+    if sum("\udc80" <= char <= "\udcff" for char in text) >= _BINARY:
+        return "binary data"
+    text = _PEM_BLOCK.sub(r"\1…", text)
+    # First with slashes, which Base64 has, then without: in a path one part may be a key.
+    for runs in (_RUN, _PIECE):
+        text = runs.sub(lambda found: found[0][:_SHOWN] + "…" if _is_random(found[0]) else found[0], text)
     return printable(text)
 
 

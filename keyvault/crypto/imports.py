@@ -25,7 +25,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid, check_label_is_public
 from keyvault.core.pem import public_der, public_members
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.generate import PrivateJWK, members_of
@@ -192,6 +192,7 @@ def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
         WeakKeyError: It is weak, or its halves do not belong together.
     """
     kty = jwk.get("kty")
+    check_label_is_public(jwk)
     if kty == "oct":
         members = {"kty": "oct", "k": b64u(b64u_decode(jwk.get("k"), what="member 'k'"))}
     elif jwk.keys() & PRIVATE_MEMBERS:

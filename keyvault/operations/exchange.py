@@ -14,7 +14,7 @@ from keyvault.core.jwk import PRIVATE_MEMBERS, PublicJWK, check_kid, jwk_set_byt
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import Plan
 from keyvault.core.policy import check_set_name
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, KeyVaultError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
@@ -67,7 +67,7 @@ def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
     if form in ("p12", "x509", "dotenv", "kubernetes-secret", "apiserver"):
         raise UsageError(f"--format {form} needs the private half", hint="--private")
     if form not in PUBLIC_FORMATS:
-        raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
+        raise UsageError(f"--format {quoted(form, 40)} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
     if any(key.kty == "oct" for key in keys):
         raise UsageError("a symmetric key has no public half", hint="--private")
     if form in ("jwk", "der") and len(keys) != 1:
@@ -165,7 +165,7 @@ def read_file(data: bytes, ask: AskPassword, source: str) -> list[FoundKey]:
     try:
         return read_keys(data, ask)
     except KeyVaultError as error:
-        raise type(error)(f"{printable(source)[:200]}: {error.message}", hint=error.hint) from None
+        raise type(error)(f"{elided(source)[:200]}: {error.message}", hint=error.hint) from None
 
 
 def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
@@ -181,7 +181,7 @@ def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
     from keyvault.crypto.imports import KEYS_MAX, read_jwk
     from keyvault.publish.live import fetch
 
-    shown = printable(url)[:200]
+    shown = elided(url)[:200]
     try:
         document = msgspec.json.decode(fetch(url))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -274,7 +274,7 @@ def _chosen(found: Sequence[FoundKey], wish: Wish) -> list[FoundKey]:
     unknown = [kid for kid in wish.only if kid not in {one.kid for one in found}]
     if unknown:
         there = ", ".join(one.kid or "one without a kid" for one in found)
-        raise UsageError(f"no key {unknown[0]!r:.140} is there", hint=f"there are: {printable(there)[:300]}")
+        raise UsageError(f"no key {quoted(unknown[0], 140)} is there", hint=f"there are: {elided(there)[:300]}")
     chosen = [one for one in found if not wish.only or one.kid in wish.only]
     uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
     if not wish.lenient and (len(uses) > 1 or len(symmetric) > 1):
@@ -299,17 +299,19 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
         fits_set = ALGORITHMS[policy.spec.alg].takes(one.members) and (not one.pss or policy.spec.alg[:2] == "PS")
         alg = policy.spec.alg if fits_set else _usual(one)
     if one.pss and alg is not None and alg[:2] != "PS":
-        raise UsageError(f"the key is for RSASSA-PSS alone, not for {alg}", hint="--alg PS256")
+        raise UsageError(f"the key is for RSASSA-PSS alone, not for {quoted(alg, 40)}", hint="--alg PS256")
     if alg is None or alg not in ALGORITHMS:
         raise UsageError(
-            f"a key for {alg} is none that a set can have" if alg else "it does not say which algorithm the key is for",
+            f"a key for {quoted(alg, 40)} is none that a set can have"
+            if alg
+            else "it does not say which algorithm the key is for",
             hint="--alg " + ", ".join(ALGORITHMS),
         )
     if wish.alg not in (None, alg):
-        raise UsageError(f"the key is for {alg}, not for {wish.alg}")
+        raise UsageError(f"the key is for {alg}, not for {quoted(wish.alg, 40)}")
     check_label(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
-        raise UsageError(f"the key says use {one.use!r:.20}, and {alg} is for {ALGORITHMS[alg].use}")
+        raise UsageError(f"the key says use {quoted(one.use, 20)}, and {alg} is for {ALGORITHMS[alg].use}")
     # That the halves belong together was seen when the file was read.
     check = check_private_jwk if one.members["kty"] == "oct" else check_public_key
     check(one.members, alg=alg)

@@ -13,7 +13,7 @@ from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_disco
 from keyvault.core.lint.rules import Finding, finding, shown
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
 from keyvault.core.policy import CONFIGURATION
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
 
@@ -106,9 +106,9 @@ def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
             data = file.read(BODY_MAX + 1)
     except OSError as error:
         raise UsageError(
-            f"{printable(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
+            f"{elided(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
         ) from None
-    return lint_bytes(data, consumers, name=printable(str(path)))
+    return lint_bytes(data, consumers, name=elided(str(path)))
 
 
 def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> Report:
@@ -146,7 +146,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     documents = [_document(source, kind or "jwks")]
     if kind != "discovery":
         findings = [*found, *(lint_jwk_set(source, consumers) if not found else ())]
-        return Report(printable(url), tuple(documents), tuple(findings))
+        return Report(elided(url), tuple(documents), tuple(findings))
     keys = None
     linked: list[Finding] = []
     uri = _jwks_uri(source)
@@ -156,7 +156,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
         linked = moved or lint_jwk_set(jwks, consumers)
         keys = read(jwks.data).keys if jwks.is_whole else None
     findings = [*found, *(lint_discovery(source, keys, consumers) if not found else ()), *linked]
-    return Report(printable(url), tuple(documents), tuple(findings))
+    return Report(elided(url), tuple(documents), tuple(findings))
 
 
 def _ask(url: str) -> tuple[Source, list[Finding]]:
@@ -173,7 +173,7 @@ def _ask(url: str) -> tuple[Source, list[Finding]]:
         moved = finding("redirect-not-followed", error.message, hurts=None if issuer_of(url) is None else ())
         return Source(shown(url), b"", url), list(judge([moved], (), document=shown(url)))
     response = Response(answer.status, answer.headers, answer.complete, answer.redirects)
-    return Source(printable(url), answer.body, url, response), []
+    return Source(elided(url), answer.body, url, response), []
 
 
 def _kind(source: Source) -> Kind | None:

@@ -19,7 +19,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.keys import NO_COMMIT, Recipient, VaultState
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name, check_url
-from keyvault.core.text import printable
+from keyvault.core.text import printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
@@ -82,7 +82,7 @@ def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     for text in texts or [f"{name}:{alg}" for name, alg in DEFAULT_SETS]:
         name, colon, alg = text.partition(":")
         if not colon:
-            raise UsageError(f"--set {printable(text)!r:.100} is not NAME:ALG", hint="--set id-token:RS256")
+            raise UsageError(f"--set {quoted(text, 100)} is not NAME:ALG", hint="--set id-token:RS256")
         if name in sets:
             raise UsageError(f"--set names {name} twice")
         try:

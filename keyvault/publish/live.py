@@ -26,7 +26,7 @@ import msgspec
 
 from keyvault.core.jwk import thumbprint
 from keyvault.core.planning import Seen
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import JWKError, LiveError
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _shown(url: str) -> str:
     """Return *url* as a message shows it: a host chooses where it redirects to."""
-    return printable(url)[:200]
+    return elided(url)[:200]
 
 
 def _ask(url: str, most: int, deadline: float) -> Answer:
@@ -316,7 +316,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
         return "it does not speak HTTP"
     text = _DECORATION.sub("", getattr(error, "strerror", None) or str(error))
-    return printable(text).rstrip(".")[:120] or type(error).__name__
+    return elided(text).rstrip(".")[:120] or type(error).__name__
 
 
 def _body(url: str, response: Any, most: int, deadline: float) -> tuple[bytes, bool]:

@@ -44,7 +44,7 @@ from keyvault.core.history.rules import (
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import Commit, Key, Recipient, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
 from keyvault.progress import Progress, quiet, told
 from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, is_oid
@@ -130,7 +130,7 @@ def audit(
     found: list[Finding] = []
     outside = [trusted for trusted in (since, pin) if trusted is not None and not git.is_ancestor(trusted, commit)]
     for trusted in (*outside, *unknown):
-        shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
+        shown = trusted[:12] if is_oid(trusted) else elided(trusted)[:100]
         found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
     since = None if since in outside else since
     with contextlib.ExitStack() as stack:

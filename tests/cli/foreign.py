@@ -137,10 +137,10 @@ DOCUMENTS: dict[str, bytes] = {
             "with a line break": D[:20] + "\n" + D[20:],
         }.items()
     },
-    # The key in every other member.
+    # The key in every other member. A kid is public, so a public document has none that could be told from a secret.
     **{
         f"{name} is the key": _with(**{name: D})
-        for name in ("kid", "alg", "use", "kty", "crv", "x", "y", "x5t", "x5u", "iss", "ext")
+        for name in ("alg", "use", "kty", "crv", "x", "y", "x5t", "x5u", "iss", "ext")
     },
     **{
         f"private, {name} is the key": _json({**JWK, name: D})
@@ -313,14 +313,11 @@ DAMAGES: dict[str, Damage] = {
     "recipients are the key": _planted("keys.enc/recipients.json", json.dumps(JWK)),
     "recipients have the key": _planted("keys.enc/recipients.json", json.dumps({"recipients": [{**JWK, "use": D}]})),
     "a file that does not belong": _planted("keys.enc/backup.txt", PEM),
-    "a path of the key": _planted(f"keys.enc/{D}.pem", "x\n"),
-    "a record at another path": _planted(f"keys.enc/id-token/{D}.json", "{}\n"),
     "an identity in the clear": _planted("keys.enc/identities/a.json", json.dumps(JWK)),
     "signers": _planted("keys.enc/allowed_signers", f"{D} {D}\n{PEM}"),
     "openpgp signers": _planted("keys.enc/allowed_signers.asc", PEM),
     "a template": _planted("site_template/index.html", f"{{% if {D} %}}{{{{ {D} }}}}{PEM}"),
     "a template that shows it": _planted("site_template/index.html", f"<p>{json.dumps(JWK)}</p>"),
-    "a template of the wrong name": _planted(f"site_template/{D}.html", "x"),
     "a file beside the vault": _planted("backup.json", json.dumps(JWK)),
     "git's configuration": _in_git("config", f"[core]\n\tbare = {D}\n"),
     "a line of git's configuration": _in_git("config", f"\n{D} = ]\n"),

@@ -19,7 +19,7 @@ from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, seal_of, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
-from keyvault.core.text import INSTANT_END, printable
+from keyvault.core.text import INSTANT_END, elided, printable
 from keyvault.errors import ConfigError, EnvelopeError, JWKError, WeakKeyError
 
 RECORD_MAX = 256 * 1024
@@ -50,7 +50,7 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         key = _decoder.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
-        return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
+        return None, [("record-malformed", f"not a key record: {elided(str(error))[:200]}")]
     if key.format != 1:
         return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
     # The rules compare instants and add durations to them.
