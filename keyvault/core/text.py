@@ -105,7 +105,6 @@ def printable(text: str) -> str:
 #: What key material can look like: Base64 of both alphabets, hexadecimal and decimal digits, octets with colons between
 #: them as OpenSSL prints them, and JSON's escapes.
 _RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
-_PIECE = re.compile(r"[A-Za-z0-9+_=-]{12,}")
 _PEM_BLOCK = re.compile(r"(-----BEGIN [^-\n]{0,40}-----).*", re.DOTALL)
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -118,15 +117,33 @@ _BINARY = 4
 
 def _is_random(run: str) -> bool:
     """Whether *run* looks like key material rather than like a word, a path or the name of an algorithm."""
-    if run[0] == "\\" or run[2:3] in (":", " "):
+    if run[:1] == "\\" or run[2:3] in (":", " "):
         return True
     letters = re.sub(r"[^A-Za-z0-9]", "", run)
     if _HEX.fullmatch(letters) or (letters.isdigit() and len(letters) >= 20):
         return not _UUID.fullmatch(run)
-    # Random letters change between capitals, small ones and digits all the time, and words do not.
-    kinds = "".join("0" if char.isdigit() else "A" if char.isupper() else "a" for char in letters)
-    changes = sum(one != other for one, other in itertools.pairwise(kinds))
-    return len(letters) >= 12 and changes >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
+    return len(letters) >= 12 and _changes(letters) >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
+
+
+def _changes(text: str) -> int:
+    """
+    Return how often *text* changes between capitals, small letters and digits.
+
+    Random letters do so all the time, and words do not.
+    """
+    kinds = ("0" if char.isdigit() else "A" if char.isupper() else "a" for char in text if char.isalnum())
+    return sum(one != other for one, other in itertools.pairwise(kinds))
+
+
+def _cut(run: str) -> str:
+    """Return *run*, cut short where something random begins: the words of a path that lead to it stay."""
+    parts = run.split("/")
+    for at, part in enumerate(parts):
+        rest = "/".join(parts[at:])
+        # Base64 has slashes, too, so a part may be too short to be told by itself.
+        if _is_random(part) or (_changes(part) and _is_random(rest)):
+            return "/".join([*parts[:at], rest[:_SHOWN] + "…"])
+    return run
 
 
 def elided(text: str) -> str:
@@ -141,10 +158,7 @@ def elided(text: str) -> str:
     if sum("\udc80" <= char <= "\udcff" for char in text) >= _BINARY:
         return "binary data"
     text = _PEM_BLOCK.sub(r"\1…", text)
-    # First with slashes, which Base64 has, then without: in a path one part may be a key.
-    for runs in (_RUN, _PIECE):
-        text = runs.sub(lambda found: found[0][:_SHOWN] + "…" if _is_random(found[0]) else found[0], text)
-    return printable(text)
+    return printable(_RUN.sub(lambda found: _cut(found[0]), text))
 
 
 def quoted(value: object, most: int = 80) -> str:

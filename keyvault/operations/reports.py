@@ -256,7 +256,23 @@ def _planned(plan: Plan) -> list[EventReport]:
     ]
 
 
+def _told(text: str | None) -> str | None:
+    """Return what somebody wrote into a record, unless a private key was written into it with other tools."""
+    from keyvault.core.exposure import find_private_in_note
+
+    what = find_private_in_note(text) if text else None
+    return f"withheld: it holds {what}" if what else text
+
+
 def _event(set_name: str, kid: str | None, event: Event) -> EventReport:
     return EventReport(
-        set_name, kid, event.event, event.at, event.url, event.keep_until, event.reason, event.note, event.forced
+        set_name,
+        kid,
+        event.event,
+        event.at,
+        event.url,
+        event.keep_until,
+        event.reason,
+        _told(event.note),
+        _told(event.forced),
     )

@@ -19,7 +19,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.keys import NO_COMMIT, Recipient, VaultState
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name, check_url
-from keyvault.core.text import printable, quoted
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
@@ -182,7 +182,9 @@ def init(
         with contextlib.suppress(GitError):
             apply(repository, lambda head: None)
     if made or (folder / config.FILE).exists():
-        raise UsageError(f"there is a vault in {folder} already", hint="keyvault set add NAME --alg ALG adds a set")
+        raise UsageError(
+            f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
+        )
     repository.git.branch()
     _require_user(repository.git, created)
     added = without_present(ci or {}, folder)
@@ -226,11 +228,11 @@ def init(
 def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[Repository, bool]:
     """Return the repository of *folder*, made where there is none, and whether it was made."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
+        raise UsageError(f"{elided(str(folder))} is not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UsageError(f"{elided(str(folder))} cannot be made: {error.strerror}") from None
     try:
         repository = Repository.open(folder, environ)
     except GitError as error:
@@ -238,7 +240,7 @@ def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[
             raise
     else:
         if repository.git.bare:
-            raise UsageError(f"{folder} is a bare repository", hint="make the vault in a clone of it")
+            raise UsageError(f"{elided(str(folder))} is a bare repository", hint="make the vault in a clone of it")
         return repository, False
     _git_init(folder, environ, branch)
     return Repository.open(folder, environ), True
@@ -265,7 +267,7 @@ def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
         flush([path for path in (beside / ".git").rglob("*") if path.is_file()])
         (beside / ".git").rename(folder / ".git")
     except OSError as error:
-        raise GitError(f"no repository can be made in {folder}: {error.strerror}") from None
+        raise GitError(f"no repository can be made in {elided(str(folder))}: {error.strerror}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

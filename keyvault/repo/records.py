@@ -73,7 +73,7 @@ def _check_key(key: Key, path: str) -> None:
     check_set_name(key.set)
     check_kid(key.kid)
     if key.path != path:
-        raise RecordError(f"record belongs at {key.path}")
+        raise RecordError(f"record belongs at {elided(key.path)}")
     public = key.public
     if public.kty == "oct":
         _check_symmetric(public)

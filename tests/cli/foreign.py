@@ -307,9 +307,7 @@ DAMAGES: dict[str, Damage] = {
             protected=b64u(_json({"cty": D, "enc": D, "kv": {"format": 1, "kid": D, "recipients": [D], "set": D}}))
         )
     ),
-    "recipient of an envelope": _record(
-        lambda record: record["private"]["recipients"][0]["header"].update(kid=D, alg=D)
-    ),
+    "recipient of an envelope": _record(lambda record: record["private"]["recipients"][0]["header"].update(alg=D)),
     "recipients are the key": _planted("keys.enc/recipients.json", json.dumps(JWK)),
     "recipients have the key": _planted("keys.enc/recipients.json", json.dumps({"recipients": [{**JWK, "use": D}]})),
     "a file that does not belong": _planted("keys.enc/backup.txt", PEM),
