@@ -153,7 +153,10 @@ def key_report(key: Key) -> KeyReport:
 def key_detail(key: Key) -> KeyDetail:
     """Return all that is known of *key*."""
     sealed = [] if isinstance(key.private, msgspec.UnsetType) else key.private.recipients
-    return KeyDetail(key_report(key), key.public, key.events, [entry.header.kid for entry in sealed])
+    events = tuple(
+        msgspec.structs.replace(event, note=_told(event.note), forced=_told(event.forced)) for event in key.events
+    )
+    return KeyDetail(key_report(key), key.public, events, [entry.header.kid for entry in sealed])
 
 
 def transition_report(transition: Transition) -> TransitionReport:

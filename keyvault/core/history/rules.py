@@ -112,7 +112,8 @@ def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, known: bool) -> Ite
     elif kids != wanted:
         yield (
             "envelope-recipients",
-            f"key {entry.key.kid} is sealed to {', '.join(map(elided, kids))[:200]} instead of {', '.join(wanted)[:200]}",
+            f"key {entry.key.kid} is sealed to {', '.join(map(elided, kids))[:200]} "
+            f"instead of {', '.join(wanted)[:200]}",
         )
 
 
