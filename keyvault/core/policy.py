@@ -228,18 +228,18 @@ def check_url(value: object) -> str:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"{quoted(value)} is not a URL") from None
+        raise ValueError(f"{quoted(value, 520)} is not a URL") from None
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(f"{quoted(value)} must begin with https:// (http:// is for localhost)")
+        raise ValueError(f"{quoted(value, 520)} must begin with https:// (http:// is for localhost)")
     if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
-        raise ValueError(f"{quoted(value)} must have a host, and no query, fragment or user")
+        raise ValueError(f"{quoted(value, 520)} must have a host, and no query, fragment or user")
     del port  # read above: urlsplit checks the range of a port only when it is asked for
     if not _HOST.fullmatch(host) or parts.netloc.endswith(":"):
-        raise ValueError(f"{quoted(value)} has a host that cannot be")
+        raise ValueError(f"{quoted(value, 520)} has a host that cannot be")
     path = parts.path.rstrip("/")
     if path and (not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/"))):
-        raise ValueError(f"{quoted(value)} has a path that cannot be a folder of the site")
+        raise ValueError(f"{quoted(value, 520)} has a path that cannot be a folder of the site")
     return value.rstrip("/")
 
 
@@ -253,9 +253,9 @@ def _paths(value: object) -> tuple[str, ...]:
         raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
     for path in value:
         if not _WEB_PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")) or len(path) > 200:
-            raise ValueError(f"{quoted(path)} must begin with / and be plain path segments")
+            raise ValueError(f"{quoted(path, 520)} must begin with / and be plain path segments")
         if path in _SITE_PATHS or path.split("/")[1] in _SITE_FOLDERS:
-            raise ValueError(f"{quoted(path)} is a place that the site itself uses")
+            raise ValueError(f"{quoted(path, 520)} is a place that the site itself uses")
     return tuple(value)
 
 

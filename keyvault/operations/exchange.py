@@ -299,16 +299,16 @@ def _labelled(one: FoundKey, key_set: KeySet, wish: Wish, now: datetime) -> tupl
         fits_set = ALGORITHMS[policy.spec.alg].takes(one.members) and (not one.pss or policy.spec.alg[:2] == "PS")
         alg = policy.spec.alg if fits_set else _usual(one)
     if one.pss and alg is not None and alg[:2] != "PS":
-        raise UsageError(f"the key is for RSASSA-PSS alone, not for {quoted(alg, 40)}", hint="--alg PS256")
+        raise UsageError(f"the key is for RSASSA-PSS alone, not for {elided(alg)[:40]}", hint="--alg PS256")
     if alg is None or alg not in ALGORITHMS:
         raise UsageError(
-            f"a key for {quoted(alg, 40)} is none that a set can have"
+            f"a key for {elided(alg)[:40]} is none that a set can have"
             if alg
             else "it does not say which algorithm the key is for",
             hint="--alg " + ", ".join(ALGORITHMS),
         )
     if wish.alg not in (None, alg):
-        raise UsageError(f"the key is for {alg}, not for {quoted(wish.alg, 40)}")
+        raise UsageError(f"the key is for {alg}, not for {elided(str(wish.alg))[:40]}")
     check_label(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(f"the key says use {quoted(one.use, 20)}, and {alg} is for {ALGORITHMS[alg].use}")
