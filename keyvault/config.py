@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keyvault.core.policy import Policy, parse_policy
+from keyvault.core.text import elided
 from keyvault.errors import ConfigError
 
 FILE = "keyvault.toml"
@@ -31,7 +32,7 @@ def read_policy(data: bytes) -> Policy:
     except UnicodeDecodeError:
         raise ConfigError(f"{FILE} is not UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{FILE} is not TOML: {str(error)[:200].lower()}") from None
+        raise ConfigError(f"{FILE} is not TOML: {elided(str(error))[:200].lower()}") from None
     return parse_policy(document)
 
 

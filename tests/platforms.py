@@ -29,6 +29,7 @@ _WINDOWS: Mapping[str, str] = {
     "tests/cli/test_private_files.py": _MODES,
     "tests/cli/test_reports.py::test_export": _MODES,
     "tests/cli/test_exchange.py": _MODES,
+    "tests/cli/test_revisions.py": "its git is a program with #!/bin/sh, which does not run there",
     "tests/crypto/test_identities.py::test_a_pipe_is_read": "there is no /dev/fd",
     "tests/crypto/test_identities.py::test_a_place_that_is_no_file": "there is no /dev, and a folder is refused in other words",
     "tests/crypto/test_identities.py::test_an_identity_file_is_its_owners_alone": _MODES,

@@ -9,6 +9,7 @@ import typer
 from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import emit_bytes, note
 from keyvault.cli.state import complete_set, settings
+from keyvault.core.text import elided
 from keyvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def read_input(name: str) -> bytes:
         with Path(name).open("rb") as file:
             return file.read(FILE_MAX + 1)
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{elided(name)} cannot be read: {error.strerror}") from None
 
 
 def read_password(source: str | None) -> bytes | None:
@@ -233,9 +234,9 @@ def _emit(data: bytes, form: str) -> None:
 def _check_free(place: Path, beside: Path | None = None) -> None:
     """Refuse, before the private file *beside* is written, a public one that could not be: then there would be half."""
     if place == beside:
-        raise UsageError(f"{place} cannot be two files at once")
+        raise UsageError(f"{elided(str(place))} cannot be two files at once")
     if place.exists() or place.is_symlink():
-        raise UsageError(f"{place} exists already: nothing is written over", hint="name another file")
+        raise UsageError(f"{elided(str(place))} exists already: nothing is written over", hint="name another file")
     if not place.parent.is_dir() and (beside is None or place.parent != beside.parent):
         raise UsageError(f"there is no folder {place.parent}")
 
@@ -246,10 +247,11 @@ def _write_public(data: bytes, output: Path) -> None:
             file.write(data)
     except FileExistsError:
         raise UsageError(
-            f"{output} exists already: nothing is written over", hint="remove it, or print to stdout with > FILE"
+            f"{elided(str(output))} exists already: nothing is written over",
+            hint="remove it, or print to stdout with > FILE",
         ) from None
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
 
 
 def _write_private(data: bytes, output: Path | None, form: str, *, force: bool) -> None:

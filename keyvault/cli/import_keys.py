@@ -11,7 +11,7 @@ from keyvault.cli.exchange import JSON, Kid, PasswordFile, read_input, read_pass
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.cli.state import complete_set, settings
-from keyvault.core.text import printable
+from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _role(text: str | None) -> "Role | None":
         if one == text:
             return one
     if text is not None:
-        raise UsageError(f"--as {text!r:.40} is not known", hint="one of " + ", ".join(ROLES))
+        raise UsageError(f"--as {quoted(text, 40)} is not known", hint="one of " + ", ".join(ROLES))
     return None
 
 
@@ -190,7 +190,7 @@ def import_check(
 
     with settings.open() as context:
         seen = check_import(context, context.repository.head(ref), url)
-    shown, count = printable(_place(url))[:200], len(seen.findings)
+    shown, count = elided(_place(url))[:200], len(seen.findings)
     if not settings.quiet:
         actions.summarize(
             f"Move from {shown}",

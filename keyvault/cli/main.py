@@ -21,6 +21,7 @@ from keyvault.cli import actions, audit, checks, keys, people, rotation, site, t
 from keyvault.cli.late import LateTyper
 from keyvault.cli.output import report_error
 from keyvault.cli.state import clock, settings
+from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError
 
 #: What a shell reports for a process that Ctrl-C ended; Typer returns it too.
@@ -120,7 +121,7 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _trace(error)
         _silence()
-        where = f": {error.filename}" if isinstance(error.filename, str) else ""
+        where = f": {elided(error.filename)}" if isinstance(error.filename, str) else ""
         report_error(f"{error.strerror or type(error).__name__}".lower() + where, None)
         return 1
     except SystemExit:  # how completion ends
@@ -171,7 +172,7 @@ def _usage(error: typer.TyperException) -> int:
         print(error.format_message(), file=sys.stderr)
     else:
         where = context.command_path if context else "keyvault"
-        report_error(_lowered(error.format_message()), f"{where} --help")
+        report_error(_lowered(elided(error.format_message())), f"{where} --help")
     return error.exit_code
 
 

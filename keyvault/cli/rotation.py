@@ -11,6 +11,7 @@ from keyvault.cli import actions
 from keyvault.cli.dashed import DashedCommand
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.cli.state import complete_kid, complete_set, settings
+from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -111,7 +112,7 @@ def revoke(
 
     if reason not in ("compromised", "superseded", "unspecified"):
         raise UsageError(
-            f"--reason {reason!r:.40} is not known" if reason else "revoke needs a reason",
+            f"--reason {quoted(reason, 40)} is not known" if reason else "revoke needs a reason",
             hint="--reason compromised, superseded or unspecified",
         )
     with settings.open() as context:
@@ -190,7 +191,7 @@ def plan(
         try:
             ical.write_bytes(calendar(transitions, state))
         except OSError as error:
-            raise UsageError(f"{ical} cannot be written: {error.strerror}") from None
+            raise UsageError(f"{elided(str(ical))} cannot be written: {error.strerror}") from None
     reports = [transition_report(one) for one in transitions]
     if not settings.quiet:
         actions.summarize(

@@ -7,7 +7,7 @@ import typer
 
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.state import settings
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -49,7 +49,7 @@ def render(
         say(commit)
     else:
         kept = "" if written.changed == written.files else f", {written.changed} changed"
-        say(f"rendered commit {commit[:12]} into {target}: {written.files} files{kept}")
+        say(f"rendered commit {commit[:12]} into {elided(str(target))}: {written.files} files{kept}")
 
 
 def serve(
@@ -150,4 +150,4 @@ def publish(
         if dry_run:
             counts = f"{done.files} files, {len(done.uploaded)} to upload, {len(done.deleted)} to delete"
         verb = "would publish" if dry_run else "published"
-        say(f"{verb} commit {done.commit[:12]} to {printable(destination)}: {counts}")
+        say(f"{verb} commit {done.commit[:12]} to {elided(destination)}: {counts}")

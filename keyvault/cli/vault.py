@@ -10,6 +10,7 @@ import typer
 
 from keyvault.cli.output import emit_json, note, say
 from keyvault.cli.state import ask_passphrase, complete_set, settings
+from keyvault.core.text import quoted
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -70,7 +71,7 @@ def init(
     if not url:
         raise UsageError("init needs the URL at which the site will be served", hint="--url https://keys.example.com")
     if confirm not in ("live", "commit"):
-        raise UsageError(f"--confirm {confirm!r:.40} is neither live nor commit")
+        raise UsageError(f"--confirm {quoted(confirm, 40)} is neither live nor commit")
     secret = None
     if passphrase:
         secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase("of the new vault")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keyvault.core.text import nearest
+from keyvault.core.text import nearest, quoted
 from keyvault.errors import ConfigError
 
 Use = Literal["sig", "enc"]
@@ -132,17 +132,17 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> Ke
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
         raise ConfigError(
-            f"unknown algorithm {alg!r}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS)
+            f"unknown algorithm {quoted(alg)}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS)
         )
     if algorithm.curves:
         if bits is not None:
             raise ConfigError(f"{alg} has a curve, not a length: bits = {bits} cannot be")
         chosen = crv or algorithm.curves[0]
         if chosen not in algorithm.curves:
-            raise ConfigError(f"{alg} does not take curve {crv!r}", hint="one of " + ", ".join(algorithm.curves))
+            raise ConfigError(f"{alg} does not take curve {quoted(crv)}", hint="one of " + ", ".join(algorithm.curves))
         return KeySpec(alg, crv=chosen)
     if crv is not None:
-        raise ConfigError(f"{alg} has no curve: crv = {crv!r} cannot be")
+        raise ConfigError(f"{alg} has no curve: crv = {quoted(crv)} cannot be")
     if algorithm.kty == "RSA":
         length = RSA_BITS_DEFAULT if bits is None else bits
         if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:

@@ -14,7 +14,7 @@ import msgspec
 from keyvault.core.jwk import b64u_decode
 from keyvault.core.keys import Envelope, EphemeralKey, Recipient, SealedTo
 from keyvault.core.strength import check_public_key
-from keyvault.core.text import printable
+from keyvault.core.text import elided, quoted
 from keyvault.errors import EnvelopeError, JWKError
 
 ENC = "A256GCM"
@@ -54,12 +54,13 @@ def check_recipient(recipient: Recipient) -> dict[str, str]:
     members: dict[str, str] = msgspec.to_builtins(recipient)
     if recipient.use != "enc" or recipient.alg not in WRAP_ALGORITHMS:
         raise JWKError(
-            f"recipient {recipient.kid!r:.80} has use {recipient.use!r:.20} and alg {recipient.alg!r:.40}",
+            f"recipient {quoted(recipient.kid)} has use {quoted(recipient.use, 20)} "
+            f"and alg {quoted(recipient.alg, 40)}",
             hint=f"use is enc, alg is one of {', '.join(WRAP_ALGORITHMS)}",
         )
     if recipient.alg.startswith("ECDH") and recipient.crv not in ("P-256", "X25519"):
         raise JWKError(
-            f"recipient {recipient.kid!r:.80} has curve {recipient.crv!r:.20}", hint="crv is P-256 or X25519"
+            f"recipient {quoted(recipient.kid)} has curve {quoted(recipient.crv, 20)}", hint="crv is P-256 or X25519"
         )
     check_public_key(members, alg=recipient.alg)
     return members
@@ -78,7 +79,8 @@ def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
     header = _protected(envelope)
     if (header.cty, header.enc) != (CONTENT_TYPE, ENC):
         raise EnvelopeError(
-            f"envelope has cty {header.cty!r:.40} and enc {header.enc!r:.40}: it must be {CONTENT_TYPE}, {ENC}"
+            f"envelope has cty {quoted(header.cty, 40)} and enc {quoted(header.enc, 40)}: "
+            f"it must be {CONTENT_TYPE}, {ENC}"
         )
     kids = [entry.header.kid for entry in envelope.recipients]
     if not 1 <= len(kids) <= RECIPIENTS_MAX:
@@ -89,7 +91,7 @@ def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
     if bound.format != 1 or bound.recipients != kids or kids != sorted(kids):
         raise EnvelopeError("the recipients of the envelope are not those that it was sealed to")
     if bound.kid != kid or bound.set != set_name:
-        raise EnvelopeError(f"envelope belongs to key {bound.kid!r:.140} of set {bound.set!r:.80}")
+        raise EnvelopeError(f"envelope belongs to key {quoted(bound.kid, 140)} of set {quoted(bound.set)}")
     for entry in envelope.recipients:
         _check_entry(entry)
     for name, octets in (("iv", IV_OCTETS), ("tag", TAG_OCTETS)):
@@ -113,7 +115,7 @@ def _protected(envelope: Envelope) -> Protected:
     try:
         header = msgspec.json.decode(data, type=Protected)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise EnvelopeError(f"protected header cannot be read: {printable(str(error))[:120]}") from None
+        raise EnvelopeError(f"protected header cannot be read: {elided(str(error))[:120]}") from None
     if msgspec.json.encode(header) != data:
         raise EnvelopeError("protected header is not in its canonical form")
     return header
@@ -123,21 +125,22 @@ def _check_entry(entry: SealedTo) -> None:
     header = entry.header
     if header.alg not in WRAP_ALGORITHMS:
         raise EnvelopeError(
-            f"recipient {header.kid!r:.80} has alg {header.alg!r:.40}", hint=f"one of {', '.join(WRAP_ALGORITHMS)}"
+            f"recipient {quoted(header.kid)} has alg {quoted(header.alg, 40)}",
+            hint=f"one of {', '.join(WRAP_ALGORITHMS)}",
         )
     size = len(decode_member(entry.encrypted_key, "encrypted_key"))
     if header.alg == "RSA-OAEP-256":
         if header.epk is not msgspec.UNSET or not 256 <= size <= 512:
-            raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed RSA-OAEP-256 entry")
+            raise EnvelopeError(f"recipient {quoted(header.kid)} is not a well-formed RSA-OAEP-256 entry")
         return
     if isinstance(header.epk, msgspec.UnsetType) or size != CEK_OCTETS + 8 or _has_stray_y(header.epk):
-        raise EnvelopeError(f"recipient {header.kid!r:.80} is not a well-formed ECDH-ES+A256KW entry")
+        raise EnvelopeError(f"recipient {quoted(header.kid)} is not a well-formed ECDH-ES+A256KW entry")
     if header.epk.crv not in ("P-256", "X25519"):
-        raise EnvelopeError(f"recipient {header.kid!r:.80} has an ephemeral key on {header.epk.crv!r:.20}")
+        raise EnvelopeError(f"recipient {quoted(header.kid)} has an ephemeral key on {quoted(header.epk.crv, 20)}")
     try:
         check_public_key(msgspec.to_builtins(header.epk), alg=header.alg)
     except JWKError as error:
-        raise EnvelopeError(f"ephemeral key of recipient {header.kid!r:.80}: {error.message}") from None
+        raise EnvelopeError(f"ephemeral key of recipient {quoted(header.kid)}: {error.message}") from None
 
 
 def _has_stray_y(epk: EphemeralKey) -> bool:

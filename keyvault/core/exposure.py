@@ -52,6 +52,16 @@ def find_private(data: bytes) -> str | None:
     return _find(text) or _find_encoded(text)
 
 
+def find_private_in_note(note: str) -> str | None:
+    """
+    Return what private key *note* holds, or would seem to hold where it stands; the result is as for `find_private`.
+
+    Notes and reasons stand in records, in history.json and on pages, beside the members of public keys. So text that is
+    no key by itself can look like one there: a ``d`` with a value needs no more than a ``kty`` near it.
+    """
+    return find_private(f'"kty":"oct"\n{note}'.encode(errors="replace"))
+
+
 def _find(text: str) -> str | None:
     for label, body in _PEM.findall(text):
         if _is_plain(label, body):

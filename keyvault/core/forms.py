@@ -27,7 +27,7 @@ from keyvault.core.algorithms import (
     Use,
 )
 from keyvault.core.jwk import REQUIRED, b64u, thumbprint
-from keyvault.core.text import nearest
+from keyvault.core.text import nearest, quoted
 from keyvault.errors import JWKError, UsageError
 
 #: What a key can be labelled with, beside what a set can have. RSA1_5 is left out: RFC 8725 section 3.2.
@@ -130,7 +130,7 @@ def choose_form(
 def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise UsageError(
-            f"--{name} {value!r:.40} is not known", hint=nearest(value, known) or "one of " + ", ".join(known)
+            f"--{name} {quoted(value, 40)} is not known", hint=nearest(value, known) or "one of " + ", ".join(known)
         )
 
 
@@ -231,7 +231,7 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
             return f"{prefix}{now:%Y-%m-%dT%H:%M:%SZ}"
         case "timestamp":
             return f"{prefix}{int(now.timestamp())}"
-    raise UsageError(f"--kid-from {form!r:.40} is not known", hint="one of " + ", ".join(KID_FORMS))
+    raise UsageError(f"--kid-from {quoted(form, 40)} is not known", hint="one of " + ", ".join(KID_FORMS))
 
 
 def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
@@ -243,8 +243,10 @@ def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
     """
     algorithm = LABELS.get(alg)
     if algorithm is None:
-        raise JWKError(f"unknown algorithm {alg!r:.40}", hint=nearest(alg, LABELS))
+        raise JWKError(f"unknown algorithm {quoted(alg, 40)}", hint=nearest(alg, LABELS))
     if not algorithm.takes(jwk):
         crv = jwk.get("crv")
-        raise JWKError(f"a key of type {jwk.get('kty')!r:.20}{f' on {crv!r:.20}' if crv else ''} does not fit {alg}")
+        raise JWKError(
+            f"a key of type {quoted(jwk.get('kty'), 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}"
+        )
     return algorithm

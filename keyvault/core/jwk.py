@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.text import quoted
 from keyvault.errors import JWKError
 
 #: The members that identify a key and that RFC 7638 hashes, in the order that it hashes them.
@@ -93,6 +94,19 @@ def b64u_decode(text: object, *, what: str) -> bytes:
     return data
 
 
+def check_label_is_public(jwk: Mapping[str, Any]) -> None:
+    """
+    Refuse a private JWK whose kid holds its private half: kids are published.
+
+    Raises:
+        JWKError: If it does.
+    """
+    kid = jwk.get("kid")
+    secrets = (jwk.get(name) for name in PRIVATE_MEMBERS)
+    if isinstance(kid, str) and any(isinstance(secret, str) and secret and secret in kid for secret in secrets):
+        raise JWKError("the kid of the key holds its private half, and a kid is public", hint="give it another kid")
+
+
 def check_kid(kid: object) -> str:
     """
     Return *kid* if it is a string of 1 to 256 printable ASCII characters, a space among them.
@@ -103,8 +117,7 @@ def check_kid(kid: object) -> str:
         JWKError: If it is not.
     """
     if not isinstance(kid, str) or not _KID.fullmatch(kid):
-        shown = repr(kid)[:80]
-        raise JWKError(f"kid {shown} cannot be used", hint="a kid is 1 to 256 printable ASCII characters")
+        raise JWKError(f"kid {quoted(kid)} cannot be used", hint="a kid is 1 to 256 printable ASCII characters")
     return kid
 
 
@@ -142,7 +155,7 @@ def _required(jwk: Mapping[str, Any]) -> dict[str, str]:
     """Return the members that identify *jwk*; JWKError where its type is unknown or one is missing."""
     kty = jwk.get("kty")
     if not isinstance(kty, str) or kty not in REQUIRED:
-        raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of " + ", ".join(REQUIRED))
+        raise JWKError(f"unknown key type {quoted(kty, 40)}", hint="kty is one of " + ", ".join(REQUIRED))
     members = {}
     for name in REQUIRED[kty]:
         value = jwk.get(name)
@@ -165,11 +178,11 @@ def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
     """
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
-        raise JWKError(f"unknown algorithm {alg!r:.40}")
+        raise JWKError(f"unknown algorithm {quoted(alg, 40)}")
     required = _required(jwk)
     kty, crv = required["kty"], jwk.get("crv", UNSET)
     if not algorithm.takes(jwk):
-        raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + repr(crv)[:40]} does not fit {alg}")
+        raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + quoted(crv, 40)} does not fit {alg}")
     # This is an allowlist: a member that is not named here never reaches the public site.
     members = {name: value for name, value in required.items() if name not in ("kty", "alg", "k")}
     return PublicJWK(kty=kty, kid=check_kid(kid), use=algorithm.use, alg=alg, **members)

@@ -28,6 +28,7 @@ from keyvault.core.algorithms import KTY_ORDER, KeySpec
 from keyvault.core.events import Event, Life, State, fold
 from keyvault.core.jwk import PublicJWK, file_stem
 from keyvault.core.policy import Policy, SetPolicy
+from keyvault.core.text import quoted
 from keyvault.errors import RecordError, UsageError
 
 
@@ -306,7 +307,7 @@ class VaultState:
         for name, keys in orphans.items():
             if any(key.state in ("next", "active", "retiring") for key in keys):
                 raise RecordError(
-                    f"set {name!r} has live keys but no table in keyvault.toml",
+                    f"set {quoted(name)} has live keys but no table in keyvault.toml",
                     hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
                 )
         return {
@@ -335,7 +336,7 @@ class VaultState:
             return self.sets[name]
         except KeyError:
             raise UsageError(
-                f"no set {name!r:.80} in this vault",
+                f"no set {quoted(name)} in this vault",
                 hint=nearest(name, self.sets) or f"the sets are {', '.join(self.sets) or 'none yet'}",
             ) from None
 
@@ -354,11 +355,12 @@ class VaultState:
         found = [kid for kid in self.keys if prefix and kid.startswith(prefix)]
         if not found:
             raise UsageError(
-                f"no key {prefix!r:.150} in this vault", hint=nearest(prefix, self.keys) or "keyvault key list --all"
+                f"no key {quoted(prefix, 150)} in this vault",
+                hint=nearest(prefix, self.keys) or "keyvault key list --all",
             )
         if len(found) > 1:
             shown = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
-            raise UsageError(f"{prefix!r} names {len(found)} keys: {shown}", hint="give more of the kid")
+            raise UsageError(f"{quoted(prefix)} names {len(found)} keys: {shown}", hint="give more of the kid")
         return self.keys[found[0]]
 
     def find_place(self, issuer: str | None = None, at: str | None = None) -> str:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from keyvault.core.text import quoted
+
 WELL_KNOWN = "/.well-known/jwks.json"
 CONFIGURATION = "/.well-known/openid-configuration"
 
@@ -59,18 +61,18 @@ def check_url(value: object) -> str:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"{value!r} is not a URL") from None
+        raise ValueError(f"{quoted(value, 520)} is not a URL") from None
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(f"{value!r} must begin with https:// (http:// is for localhost)")
+        raise ValueError(f"{quoted(value, 520)} must begin with https:// (http:// is for localhost)")
     if not host or parts.query or parts.fragment or "?" in value or "#" in value or parts.username is not None:
-        raise ValueError(f"{value!r} must have a host, and no query, fragment or user")
+        raise ValueError(f"{quoted(value, 520)} must have a host, and no query, fragment or user")
     del port  # read above: urlsplit checks the range of a port only when it is asked for
     if not _HOST.fullmatch(host) or parts.netloc.endswith(":"):
-        raise ValueError(f"{value!r} has an invalid host name")
+        raise ValueError(f"{quoted(value, 520)} has an invalid host name")
     path = parts.path.rstrip("/")
     if path and not is_web_path(path):
-        raise ValueError(f"{value!r} has a path that cannot be a folder of the site")
+        raise ValueError(f"{quoted(value, 520)} has a path that cannot be a folder of the site")
     return value.rstrip("/")
 
 
@@ -84,7 +86,7 @@ def check_issuer(value: object) -> str:
     if not isinstance(value, str) or not _TEXT.fullmatch(value) or len(value) > ISSUER_MAX:
         raise ValueError(f"must be 1 to {ISSUER_MAX} printable ASCII characters without blanks around them")
     if ":" in value and not _URI.fullmatch(value):
-        raise ValueError(f"{value!r} must be a URI, since it has a colon (RFC 7519 section 2)")
+        raise ValueError(f"{quoted(value, 520)} must be a URI, since it has a colon (RFC 7519 section 2)")
     return value
 
 
@@ -100,7 +102,7 @@ def check_place(value: object) -> str:
     if not isinstance(value, str) or not is_web_path(value):
         raise ValueError('must be a path without a slash at its end, such as "/clients/acme", or "/"')
     if is_reserved(value):
-        raise ValueError(f"{value!r} lies in a folder that the site itself uses")
+        raise ValueError(f"{quoted(value, 520)} lies in a folder that the site itself uses")
     return value
 
 

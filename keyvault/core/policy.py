@@ -31,7 +31,7 @@ from keyvault.core.places import (
     is_web_path,
     path_of_issuer,
 )
-from keyvault.core.text import format_duration, nearest, parse_duration, printable
+from keyvault.core.text import format_duration, nearest, parse_duration, printable, quoted
 from keyvault.errors import ConfigError
 
 FORMAT = 1
@@ -229,9 +229,9 @@ def _paths(value: object) -> tuple[str, ...]:
         raise ValueError('must be a list of paths such as ["/openid/v1/jwks"]')
     for path in value:
         if not is_web_path(path):
-            raise ValueError(f"{path!r} must begin with / and be plain path segments")
+            raise ValueError(f"{quoted(path, 520)} must begin with / and be plain path segments")
         if path in SITE_PATHS or is_reserved(path):
-            raise ValueError(f"{path!r} is a place that the site itself uses")
+            raise ValueError(f"{quoted(path, 520)} is a place that the site itself uses")
     return tuple(value)
 
 
@@ -348,7 +348,7 @@ def _read(where: str, table: object, members: Mapping[str, _Member]) -> dict[str
         member = members.get(name)
         if member is None:
             raise ConfigError(
-                f"unknown member {name!r:.80} in {where} of keyvault.toml",
+                f"unknown member {quoted(name)} in {where} of keyvault.toml",
                 hint=_hint(name, members),
             )
         try:
@@ -366,7 +366,7 @@ def _hint(name: str, members: Mapping[str, _Member]) -> str:
 
 def _because(value: object, error: Exception) -> str:
     text = str(error)
-    return text if text.startswith(("must", "is ", "cannot", "takes")) else f"cannot be {value!r:.80}: {text}"
+    return text if text.startswith(("must", "is ", "cannot", "takes")) else f"cannot be {quoted(value)}: {text}"
 
 
 def parse_policy(document: Mapping[str, Any]) -> Policy:
@@ -380,12 +380,12 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
     for name in document:
         if name not in _TOP:
             raise ConfigError(
-                f"unknown member {name!r:.80} in keyvault.toml",
+                f"unknown member {quoted(name)} in keyvault.toml",
                 hint=nearest(name, _TOP) or "known are " + ", ".join(_TOP),
             )
     if document.get("format") != FORMAT or isinstance(document.get("format"), bool):
         raise ConfigError(
-            f"keyvault.toml has format {document.get('format')!r:.40}, this version reads format {FORMAT}",
+            f"keyvault.toml has format {quoted(document.get('format'), 40)}, this version reads format {FORMAT}",
             hint=f"the first line is: format = {FORMAT}",
         )
     site_values = _read("[site]", document.get("site", {}), _SITE)
@@ -424,7 +424,7 @@ def check_set_name(name: str) -> str:
 
     if not _SET_NAME.fullmatch(name) or file_stem(name) != name or name == "identities":
         raise ConfigError(
-            f"set name {name!r:.80} cannot be used",
+            f"set name {quoted(name)} cannot be used",
             hint="a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit",
         )
     return name

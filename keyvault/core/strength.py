@@ -17,6 +17,7 @@ from typing import Any
 
 from keyvault.core.algorithms import ALGORITHMS, RSA_BITS_MAX, RSA_BITS_MIN
 from keyvault.core.jwk import b64u_decode
+from keyvault.core.text import quoted
 from keyvault.errors import JWKError, WeakKeyError
 
 RSA_EXPONENT_MIN = 65_537
@@ -55,9 +56,11 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
     if alg is not None:
         algorithm = ALGORITHMS.get(alg)
         if algorithm is None:
-            raise JWKError(f"unknown algorithm {alg!r:.40}")
+            raise JWKError(f"unknown algorithm {quoted(alg, 40)}")
         if not algorithm.takes(jwk):
-            raise WeakKeyError(f"a key of type {kty!r:.20}{f' on {crv!r:.20}' if crv else ''} does not fit {alg}")
+            raise WeakKeyError(
+                f"a key of type {quoted(kty, 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}"
+            )
     match kty:
         case "RSA":
             _check_rsa(jwk)
@@ -70,7 +73,7 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
         case "oct":
             pass  # there is no public half; `check_secret` judges the secret
         case _:
-            raise JWKError(f"unknown key type {kty!r:.40}", hint="kty is one of RSA, EC, OKP, AKP, oct")
+            raise JWKError(f"unknown key type {quoted(kty, 40)}", hint="kty is one of RSA, EC, OKP, AKP, oct")
 
 
 def check_secret_length(octets: int, *, alg: str) -> None:
@@ -170,7 +173,7 @@ def _check_ec(jwk: Mapping[str, Any]) -> None:
     octets = _COORDINATE_OCTETS.get(crv) if isinstance(crv, str) else None
     if octets is None:
         raise JWKError(
-            f"unknown curve {crv!r:.40} for an EC key", hint="crv is one of " + ", ".join(_COORDINATE_OCTETS)
+            f"unknown curve {quoted(crv, 40)} for an EC key", hint="crv is one of " + ", ".join(_COORDINATE_OCTETS)
         )
     x, y = (b64u_decode(jwk.get(name), what=f"member {name!r}") for name in ("x", "y"))
     if len(x) != octets or len(y) != octets:
@@ -185,7 +188,9 @@ def _check_okp(jwk: Mapping[str, Any]) -> None:
     crv = jwk.get("crv")
     octets = _OKP_OCTETS.get(crv) if isinstance(crv, str) else None
     if octets is None:
-        raise JWKError(f"unknown curve {crv!r:.40} for an OKP key", hint="crv is one of " + ", ".join(_OKP_OCTETS))
+        raise JWKError(
+            f"unknown curve {quoted(crv, 40)} for an OKP key", hint="crv is one of " + ", ".join(_OKP_OCTETS)
+        )
     data = b64u_decode(jwk.get("x"), what="member 'x'")
     if len(data) != octets:
         raise JWKError(f"a key on {crv} has {octets} octets, this one has {len(data)}")
@@ -210,7 +215,9 @@ def _check_akp(jwk: Mapping[str, Any]) -> None:
     named = jwk.get("alg")
     octets = _ML_DSA_OCTETS.get(named) if isinstance(named, str) else None
     if octets is None:
-        raise JWKError(f"unknown alg {named!r:.40} for an AKP key", hint="alg is one of " + ", ".join(_ML_DSA_OCTETS))
+        raise JWKError(
+            f"unknown alg {quoted(named, 40)} for an AKP key", hint="alg is one of " + ", ".join(_ML_DSA_OCTETS)
+        )
     found = len(b64u_decode(jwk.get("pub"), what="member 'pub'"))
     if found != octets:
         raise JWKError(f"a key for {named} has {octets} octets, this one has {found}")

@@ -33,12 +33,12 @@ def parse_duration(text: str) -> timedelta:
     """
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration such as 10m, 24h, 90d or 1d12h")
+        raise ValueError(f"{quoted(text)} is not a duration such as 10m, 24h, 90d or 1d12h")
     seconds = sum(
         int(count) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True) if count is not None
     )
     if seconds > DURATION_MAX.total_seconds():
-        raise ValueError(f"{text!r} is longer than a hundred years")
+        raise ValueError(f"{quoted(text)} is longer than a hundred years")
     return timedelta(seconds=seconds)
 
 
@@ -105,41 +105,65 @@ def printable(text: str) -> str:
 #: What key material can look like: Base64 of both alphabets, hexadecimal and decimal digits, octets with colons between
 #: them as OpenSSL prints them, and JSON's escapes.
 _RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
+_PEM_BLOCK = re.compile(r"(-----BEGIN [^-\n]{0,40}-----).*", re.DOTALL)
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_USER_INFO = re.compile(r"//[^/@\s]*@")
 #: How much of such a run is shown: enough to recognise a kid by, and of no use for anything else.
 _SHOWN = 8
+#: How many octets that are no UTF-8 make text binary; a file's name may have a few.
+_BINARY = 4
 
 
 def _is_random(run: str) -> bool:
     """Whether *run* looks like key material rather than like a word, a path or the name of an algorithm."""
-    if run[0] == "\\" or run[2:3] in (":", " "):
+    if run[:1] == "\\" or run[2:3] in (":", " "):
         return True
     letters = re.sub(r"[^A-Za-z0-9]", "", run)
     if _HEX.fullmatch(letters) or (letters.isdigit() and len(letters) >= 20):
         return not _UUID.fullmatch(run)
-    # Random letters change between capitals, small ones and digits all the time, and words do not.
-    kinds = "".join("0" if char.isdigit() else "A" if char.isupper() else "a" for char in letters)
-    changes = sum(one != other for one, other in itertools.pairwise(kinds))
-    return len(letters) >= 12 and changes >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
+    return len(letters) >= 12 and _changes(letters) >= len(letters) * (0.45 if len(letters) < 20 else 0.33)
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+def _changes(text: str) -> int:
+    """
+    Return how often *text* changes between capitals, small letters and digits.
+
+    Random letters do so all the time, and words do not.
+    """
+    kinds = ("0" if char.isdigit() else "A" if char.isupper() else "a" for char in text if char.isalnum())
+    return sum(one != other for one, other in itertools.pairwise(kinds))
+
+
+def _cut(run: str) -> str:
+    """Return *run*, cut short where something random begins: the words of a path that lead to it stay."""
+    parts = run.split("/")
+    for at, part in enumerate(parts):
+        rest = "/".join(parts[at:])
+        # Base64 has slashes, too, so a part may be too short to be told by itself.
+        if _is_random(part) or (_changes(part) and _is_random(rest)):
+            return "/".join([*parts[:at], rest[:_SHOWN] + "…"])
+    return run
+
+
+def elided(text: str) -> str:
+    """
+    Return foreign *text* as one line for a message, with everything cut short in it that looks like key material.
+
+    Nobody knows where a foreign document, a path or the output of another program has a key: in a kid, in a member's
+    name, in a value of the wrong type. So what looks like one is cut, such as a long run of Base64; the first letters
+    stay, by which a kid is recognised. The user and password of a URL are left out.
+    """
+    text = _USER_INFO.sub("//…@", text)
+    if sum("\udc80" <= char <= "\udcff" for char in text) >= _BINARY:
+        return "binary data"
+    text = _PEM_BLOCK.sub(r"\1…", text)
+    return printable(_RUN.sub(lambda found: _cut(found[0]), text))
 
 
 def quoted(value: object, most: int = 80) -> str:
-    """
-    Return *value*, which somebody else wrote, as a message quotes it: one line of at most *most* characters.
-
-    A message must never show key material, and nobody knows where a foreign document has its own: in a kid, in a
-    member's name, in a value of the wrong type. So the text ends where something begins that looks like it, such as a
-    long run of Base64. The first letters of that are shown, by which a kid is recognised.
-    """
-    text = value if isinstance(value, str) else repr(value)
-    for found in _RUN.finditer(text):
-        if _is_random(found[0]):
-            text = text[: found.start() + _SHOWN] + "…"
-            break
-    text = printable(text)
+    """Return *value*, which somebody else wrote, as a message quotes it: `elided`, and of at most *most* characters."""
+    text = elided(value if isinstance(value, str) else repr(value))
     room = most - 2 if isinstance(value, str) else most
     if len(text) > room:
         text = text[: room - 1] + "…"

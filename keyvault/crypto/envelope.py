@@ -41,6 +41,7 @@ from keyvault.core.envelopes import (
 from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
 from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, Seal, SealedTo
 from keyvault.core.pem import PublicKey, load_public, public_members
+from keyvault.core.text import quoted
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import EnvelopeError
 
@@ -136,7 +137,7 @@ def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, u
     check_envelope(envelope, kid=kid, set_name=set_name)
     entry = next((entry for entry in envelope.recipients if entry.header.kid == recipient), None)
     if entry is None:
-        raise EnvelopeError(f"envelope of key {kid} is not sealed to {recipient!r:.80}")
+        raise EnvelopeError(f"envelope of key {kid} is not sealed to {quoted(recipient)}")
     cek = unwrap(entry)
     if len(cek) != CEK_OCTETS:
         raise EnvelopeError(f"the content key of {kid} has {len(cek)} octets instead of {CEK_OCTETS}")

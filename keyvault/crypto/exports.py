@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keyvault.core.jwk import b64u_decode, pretty
+from keyvault.core.text import quoted
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.pairs import PrivateKey, private_key
 from keyvault.errors import UsageError
@@ -100,7 +101,7 @@ def encode(
             return _dotenvs(name, keys)
         case "kubernetes-secret":
             return _kubernetes_secret(name, keys[0])
-    raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(FORMATS))
+    raise UsageError(f"--format {quoted(form, 40)} is not known", hint="one of " + ", ".join(FORMATS))
 
 
 def _jwk(key: PrivateJWK, certificate: Certificate, *, x5c: bool) -> dict[str, object]:
@@ -201,7 +202,7 @@ def _subject(text: str | None, kid: str) -> x509.Name:
         return x509.Name.from_rfc4514_string(text)
     except ValueError:
         raise UsageError(
-            f"--subject {text!r:.80} is no distinguished name", hint='--subject "CN=issuer,O=Example"'
+            f"--subject {quoted(text)} is no distinguished name", hint='--subject "CN=issuer,O=Example"'
         ) from None
 
 

@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import msgspec
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, pretty, thumbprint
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, check_label_is_public, pretty, thumbprint
 from keyvault.core.keys import Recipient, SealedTo
+from keyvault.core.text import elided, quoted
 from keyvault.crypto.generate import PrivateJWK, generate
 from keyvault.crypto.pbes2 import Locked, lock
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
@@ -148,7 +149,7 @@ class Keyring:
                 try:
                     identity = self._load(name, data, kids)
                 except (JWKError, IdentityError, UsageError) as error:
-                    problems.append(f"{name}: {error.message}")
+                    problems.append(f"{elided(name)}: {error.message}")
                     hint = error.hint or hint
                     continue
                 if identity is not None:
@@ -231,6 +232,7 @@ def identity_documents(data: bytes) -> list[IdentityDocument]:
 def _checked(jwk: object) -> dict[str, Any]:
     if not isinstance(jwk, dict) or "d" not in jwk:
         raise JWKError("not an identity: no private JWK in it")
+    check_label_is_public(jwk)
     kid = check_label(jwk.get("kid"))
     if not isinstance(jwk.get("alg"), str):
         raise JWKError(f"identity {kid} has no alg")
@@ -252,7 +254,7 @@ def check_label(label: object) -> str:
         or not label.isprintable()
         or any(char in " \"'\\<>`$" for char in label)
     ):
-        raise JWKError(f"recipient kid {label!r:.80} cannot be used", hint="a label such as ops-2026, or a key URI")
+        raise JWKError(f"recipient kid {quoted(label)} cannot be used", hint="a label such as ops-2026, or a key URI")
     return label
 
 
@@ -301,9 +303,11 @@ def _pbes2_header(document: Mapping[str, Any]) -> dict[str, Any]:
         raise JWKError("not an encrypted identity: its protected header has other members")
     count = header["p2c"]
     if header["alg"] != PBES2 or header["enc"] != "A256GCM":
-        raise JWKError(f"encrypted identity has alg {header['alg']!r:.40} and enc {header['enc']!r:.40}")
+        raise JWKError(f"encrypted identity has alg {quoted(header['alg'], 40)} and enc {quoted(header['enc'], 40)}")
     if isinstance(count, bool) or not isinstance(count, int) or not PBES2_ITERATIONS <= count <= PBES2_ITERATIONS_MAX:
-        raise JWKError(f"encrypted identity has p2c {count!r:.40}: {PBES2_ITERATIONS} to {PBES2_ITERATIONS_MAX} can be")
+        raise JWKError(
+            f"encrypted identity has p2c {quoted(count, 40)}: {PBES2_ITERATIONS} to {PBES2_ITERATIONS_MAX} can be"
+        )
     check_label(header["kid"])
     return header
 
@@ -357,10 +361,10 @@ def write_private_file(path: Path, data: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists already: a private key is never overwritten", hint="name another file"
+            f"{elided(str(path))} exists already: a private key is never overwritten", hint="name another file"
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{elided(str(path))} cannot be written: {error.strerror}") from None
     with os.fdopen(handle, "wb") as file:
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), 0o600)
@@ -392,16 +396,16 @@ def read_identity_file(path: Path) -> bytes:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-                raise IdentityError(f"{path} is not a file")
+                raise IdentityError(f"{elided(str(path))} is not a file")
             data = file.read(IDENTITY_MAX + 1)
     except OSError as error:
-        raise IdentityError(f"identity file {path} cannot be read: {error.strerror}") from None
+        raise IdentityError(f"identity file {elided(str(path))} cannot be read: {error.strerror}") from None
     return data
 
 
 def file_source(path: Path, *, label: str) -> Source:
     """Return a source for one file that must be there."""
-    return Source(f"{label} {path}", lambda: [(str(path), read_identity_file(path))])
+    return Source(f"{label} {elided(str(path))}", lambda: [(str(path), read_identity_file(path))])
 
 
 def folder_source(folder: Path) -> Source:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keyvault import config
 from keyvault.core.keys import Commit
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context
 from keyvault.repo.audit import Audit
@@ -101,9 +101,9 @@ def read_signers(paths: Sequence[Path]) -> Signers:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise UsageError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{elided(str(path))} cannot be read: {error.strerror}") from None
         if not data.strip():
-            raise UsageError(f"{printable(str(path))} names nobody who may sign")
+            raise UsageError(f"{elided(str(path))} names nobody who may sign")
         # A binary keyring begins with a packet tag, whose first bit is set (RFC 9580 section 4.2).
         (openpgp if data.lstrip().startswith(b"-----BEGIN PGP") or data[0] & 0x80 else ssh).append(data)
     return Signers(b"\n".join(ssh), b"\n".join(openpgp))

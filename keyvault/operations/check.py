@@ -16,6 +16,7 @@ from datetime import timedelta
 from keyvault.core.drift import Drift, discovery_drift, response_drift, set_drift
 from keyvault.core.keys import Commit, VaultState
 from keyvault.core.planning import overdue
+from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
 from keyvault.publish import live
@@ -111,6 +112,8 @@ def _places(state: VaultState, url: str | None) -> tuple[str, list[_Place]]:
         live.check_address(wanted)
     except LiveError as error:
         raise UsageError(error.message, hint=f"an https URL, such as {own}") from None
+    if "@" in wanted:  # nobody sends it, and it would stand in every finding
+        raise UsageError(f"{elided(wanted)[:200]} has a user in it", hint=f"an https URL, such as {own}")
     base = own if (wanted + "/").startswith(own + "/") else wanted
     documents = [(path, data, True) for path, data in jwk_sets(state)]
     documents += [(path, data, False) for path, data in discovery(state)]

@@ -10,6 +10,7 @@ from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.forms import Form, derive_kid
 from keyvault.core.jwk import PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key, VaultState
+from keyvault.core.text import quoted
 from keyvault.errors import UsageError
 from keyvault.operations.context import Context
 from keyvault.operations.keys import open_keys, select
@@ -61,7 +62,7 @@ def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
     if form in ("p12", "x509", "dotenv", "kubernetes-secret", "apiserver"):
         raise UsageError(f"--format {form} needs the private half", hint="--private")
     if form not in PUBLIC_FORMATS:
-        raise UsageError(f"--format {form!r:.40} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
+        raise UsageError(f"--format {quoted(form, 40)} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
     if any(key.kty == "oct" for key in keys):
         raise UsageError("a symmetric key has no public half", hint="--private")
     if form in ("jwk", "der") and len(keys) != 1:

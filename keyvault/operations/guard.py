@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyvault.core.exposure import find_private
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable
 from keyvault.errors import UsageError
 from keyvault.progress import Progress, quiet
 from keyvault.repo.git import Git
@@ -111,13 +111,13 @@ def _blobs(git: Git, files: Iterable[tuple[str, str]], exclude: Sequence[str]) -
 def _files(paths: Iterable[Path], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path} is not there")
+            raise UsageError(f"{elided(str(path))} is not there")
         for file in sorted(_below(path)):
             if not _is_excluded(file.as_posix(), exclude):
                 try:
                     yield str(file), "", file.read_bytes()
                 except OSError as error:
-                    raise UsageError(f"{printable(str(file))} cannot be read: {error.strerror}") from None
+                    raise UsageError(f"{elided(str(file))} cannot be read: {error.strerror}") from None
 
 
 def _below(path: Path) -> Iterator[Path]:

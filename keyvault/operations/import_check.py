@@ -14,7 +14,7 @@ import msgspec
 
 from keyvault.core.jwk import thumbprint
 from keyvault.core.keys import Commit, VaultState
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.operations.context import Context
 from keyvault.operations.import_sources import fetch_keys
@@ -91,7 +91,7 @@ def _findings(
     thumbprints = {thumbprint(jwk): kid for kid, jwk in served.items()}
     for number, jwk in enumerate(old, 1):
         given = jwk.get("kid")
-        kid = printable(given)[:256] if isinstance(given, str) else None
+        kid = elided(given)[:256] if isinstance(given, str) else None
         name = f"key {kid}" if kid is not None else f"key {number}, which has no kid,"
         try:
             found = read_jwk(jwk)
@@ -107,7 +107,7 @@ def _findings(
         elif thumbprint(new) != thumbprint(found.members):
             yield MoveFinding("other-key", kid, f"{name} is served, but it is another key")
         elif found.alg not in (None, new["alg"]):
-            alg = printable(str(found.alg))[:40]
+            alg = elided(str(found.alg))[:40]
             yield MoveFinding("other-alg", kid, f"{name} is for {alg} in the old set, and served for {new['alg']}")
 
 

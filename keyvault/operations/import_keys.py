@@ -19,7 +19,7 @@ from keyvault.core.jwk import PublicJWK, check_kid, public_jwk
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import Import, Plan
 from keyvault.core.policy import check_set_name
-from keyvault.core.text import nearest, printable
+from keyvault.core.text import elided, nearest, quoted
 from keyvault.errors import ConfigError, KeyVaultError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
@@ -186,12 +186,12 @@ def _chosen(found: Sequence[FoundKey], request: ImportRequest) -> list[FoundKey]
     unknown = [kid for kid in request.only if kid not in {one.kid for one in found}]
     if unknown:
         there = ", ".join(one.kid or "one without a kid" for one in found)
-        raise UsageError(f"no key {unknown[0]!r:.140} is there", hint=f"there are: {printable(there)[:300]}")
+        raise UsageError(f"no key {quoted(unknown[0], 140)} is there", hint=f"there are: {elided(there)[:300]}")
     chosen = [one for one in found if not request.only or one.kid in request.only]
     uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
     if not request.lenient and (len(uses) > 1 or len(symmetric) > 1):
         # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
-        there = printable(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
+        there = elided(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
         raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
     return chosen
 
@@ -213,7 +213,7 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
     elif alg not in ALGORITHMS:
         if request.alg is None:
             raise UsageError(
-                f"sets do not support alg {alg!r:.40}",
+                f"sets do not support alg {quoted(alg, 40)}",
                 hint=nearest(alg, ALGORITHMS) or f"--alg {_usual(one) or 'ALG'} imports it for that algorithm instead",
             )
         use = LABELS[alg].use if alg in LABELS else _FORMER.get(alg)
@@ -226,7 +226,8 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
         raise UsageError("it does not say which algorithm the key is for", hint="--alg " + ", ".join(ALGORITHMS))
     if alg not in ALGORITHMS:
         raise UsageError(
-            f"sets do not support alg {alg!r:.40}", hint=nearest(alg, ALGORITHMS) or "--alg " + ", ".join(ALGORITHMS)
+            f"sets do not support alg {quoted(alg, 40)}",
+            hint=nearest(alg, ALGORITHMS) or "--alg " + ", ".join(ALGORITHMS),
         )
     if one.only and alg not in one.only:
         kept = "RSASSA-PSS" if len(one.only) > 1 else one.only[0]
@@ -234,7 +235,7 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
     check_label(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(
-            f"the key says that it is for {one.use!r:.20} (use or key_ops), and {alg} is for {ALGORITHMS[alg].use}"
+            f"the key says that it is for {quoted(one.use, 20)} (use or key_ops), and {alg} is for {ALGORITHMS[alg].use}"
         )
     return alg
 
@@ -252,9 +253,7 @@ def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datet
 
     alg = _algorithm(one, key_set.policy.spec, request)
     if one.alg not in (None, alg):
-        one = replace(
-            one, remarks=(*one.remarks, f"the file says alg {printable(str(one.alg))[:40]}: imported for {alg}")
-        )
+        one = replace(one, remarks=(*one.remarks, f"the file says alg {elided(str(one.alg))[:40]}: imported for {alg}"))
     # That the halves belong together was seen when the file was read.
     check = check_private_jwk if one.members["kty"] == "oct" else check_public_key
     check(one.members, alg=alg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def read_file(data: bytes, ask: AskPassword, source: str) -> list[FoundKey]:
     try:
         return read_keys(data, ask)
     except KeyVaultError as error:
-        raise type(error)(f"{printable(source)[:200]}: {error.message}", hint=error.hint) from None
+        raise type(error)(f"{elided(source)[:200]}: {error.message}", hint=error.hint) from None
 
 
 def fetch_keys(url: str) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def fetch_keys(url: str) -> list[dict[str, Any]]:
     from keyvault.crypto.imports import holds_private
     from keyvault.publish.live import fetch
 
-    shown = printable(url)[:200]
+    shown = elided(url)[:200]
     try:
         document = msgspec.json.decode(fetch(url))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -67,7 +67,7 @@ def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
     """
     from keyvault.crypto.imports import KEYS_MAX, read_jwk
 
-    shown, jwks = printable(url)[:200], fetch_keys(url)
+    shown, jwks = elided(url)[:200], fetch_keys(url)
     if len(jwks) > KEYS_MAX:
         raise UsageError(f"{shown} serves {len(jwks)} keys; the limit is {KEYS_MAX}")
     found: list[FoundKey] = []

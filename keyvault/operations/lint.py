@@ -14,7 +14,7 @@ from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_disco
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
 from keyvault.core.places import CONFIGURATION, path_of_issuer
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
 
@@ -125,9 +125,9 @@ def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
             data = file.read(BODY_MAX + 1)
     except OSError as error:
         raise UsageError(
-            f"{printable(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
+            f"{elided(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
         ) from None
-    return lint_bytes(data, consumers, name=printable(str(path)))
+    return lint_bytes(data, consumers, name=elided(str(path)))
 
 
 def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> Report:
@@ -150,14 +150,14 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
         LiveError: A host cannot be asked.
     """
     if split(url) is None:
-        raise UsageError(f"{printable(url)[:200]} is no URL", hint="https://keys.example.com")
-    source, found = _ask(url, name=printable(url))
+        raise UsageError(f"{elided(url)[:200]} is no URL", hint="https://keys.example.com")
+    source, found = _ask(url, name=elided(url))
     kind = _kind(source)
     if kind is None:
         # Whatever an issuer has on its front page, its documents stand at one place.
         try:
             place = url.rstrip("/") + CONFIGURATION
-            configuration, _ = _ask(place, name=printable(place))
+            configuration, _ = _ask(place, name=elided(place))
         except LiveError:
             pass
         else:
@@ -166,17 +166,17 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     documents = [_document(source, kind or "jwks")]
     if kind != "discovery":
         findings = [*found, *(lint_jwk_set(source, consumers) if not found else ())]
-        return Report(printable(url), tuple(documents), tuple(findings))
+        return Report(elided(url), tuple(documents), tuple(findings))
     keys = None
     linked: list[Finding] = []
     uri = _jwks_uri(source)
     if uri is not None and _may_follow(uri, url):
-        jwks, moved = _ask_linked(uri, printable(url))
+        jwks, moved = _ask_linked(uri, elided(url))
         documents.append(_document(jwks, "jwks"))
         linked = moved or lint_jwk_set(jwks, consumers)
         keys = read(jwks.data).keys if jwks.is_whole else None
     findings = [*found, *(lint_discovery(source, keys, consumers) if not found else ()), *linked]
-    return Report(printable(url), tuple(documents), tuple(findings))
+    return Report(elided(url), tuple(documents), tuple(findings))
 
 
 def _ask_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:
@@ -187,7 +187,7 @@ def _ask_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:
         LiveError: The host cannot be asked.
     """
     if is_label(uri):
-        return _ask(uri, name=printable(uri))
+        return _ask(uri, name=elided(uri))
     try:
         return _ask(uri, name=f"jwks_uri of {discovery}")
     except LiveError as error:

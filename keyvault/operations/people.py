@@ -14,7 +14,7 @@ import msgspec
 
 from keyvault.core.keys import Key, KeySet, Recipient, VaultState, sealed_to
 from keyvault.core.planning import Amend, Plan, plan_replacement
-from keyvault.core.text import nearest, printable
+from keyvault.core.text import elided, nearest, quoted
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out
 from keyvault.operations.context import Context, identity_folder
@@ -109,7 +109,7 @@ def add_recipient(context: Context, recipient: Recipient, *, push: bool = False,
     def edit(recipients: dict[str, Recipient]) -> str:
         if recipient.kid in recipients:
             raise UsageError(
-                f"there is a recipient {recipient.kid!r} already",
+                f"there is a recipient {quoted(recipient.kid)} already",
                 hint=f"keyvault recipient replace {recipient.kid} FILE",
             )
         recipients[recipient.kid] = recipient
@@ -145,7 +145,7 @@ def remove_recipient(
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
             raise UsageError(
-                f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list"
+                f"no recipient {quoted(kid, 100)}", hint=nearest(kid, recipients) or "keyvault recipient list"
             )
         del recipients[kid]
         if not recipients:
@@ -181,11 +181,11 @@ def replace_recipient(
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
             raise UsageError(
-                f"no recipient {printable(kid)!r:.100}", hint=nearest(kid, recipients) or "keyvault recipient list"
+                f"no recipient {quoted(kid, 100)}", hint=nearest(kid, recipients) or "keyvault recipient list"
             )
         del recipients[kid]
         if recipient.kid in recipients:
-            raise UsageError(f"there is a recipient {recipient.kid!r} already")
+            raise UsageError(f"there is a recipient {quoted(recipient.kid)} already")
         recipients[recipient.kid] = recipient
         return f"replace recipient {kid} by {recipient.kid}"
 
@@ -273,7 +273,8 @@ def create_identity(
     path = output or identity_folder(environ) / f"{_file_name(jwk['kid'])}.json"
     if passphrase is None and forbidden is not None and _tracked(path, forbidden):
         raise UsageError(
-            f"{path} lies in the repository: an identity in the clear must not", hint="name a file elsewhere with -o"
+            f"{elided(str(path))} lies in the repository: an identity in the clear must not",
+            hint="name a file elsewhere with -o",
         )
     write_private_file(path, encrypt_identity(jwk, passphrase) if passphrase else pretty(jwk))
     return recipient_of(jwk), path
@@ -282,7 +283,7 @@ def create_identity(
 def _tracked(path: Path, root: Path) -> bool:
     """Whether *path* lies in the work tree at *root*, where git would see it."""
     path, root = path.resolve(), root.resolve()
-    return path.is_relative_to(root) and path.relative_to(root).parts[0] != ".git"
+    return path.is_relative_to(root) and path.relative_to(root).parts[:1] != (".git",)
 
 
 def _file_name(kid: str) -> str:

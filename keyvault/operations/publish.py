@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keyvault.core.keys import Commit
-from keyvault.core.text import printable
+from keyvault.core.text import elided, quoted
 from keyvault.errors import ConflictError, GateError, UsageError
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
@@ -129,7 +129,7 @@ def publish(
         return _to_folder(context, Path(destination), commit, dry_run=dry_run, force=force, keep=keep)
     if scheme[1] not in SCHEMES:
         raise UsageError(
-            f"{printable(destination)[:200]} is nothing to publish to",
+            f"{elided(destination)[:200]} is nothing to publish to",
             hint="a folder, s3://BUCKET, gs://BUCKET, az://CONTAINER, or branch:NAME",
         )
     store = ObjectStore(destination, context.environ)
@@ -194,7 +194,7 @@ def _to_folder(
         nonlocal live
         mark = output / HISTORY
         live = live_commit(mark.read_bytes() if mark.is_file() else None)
-        _check_gate(context, str(output), live, commit, force=force)
+        _check_gate(context, elided(str(output)), live, commit, force=force)
 
     paths: set[str] = set()
     uploaded: list[str] = []
@@ -333,7 +333,7 @@ def _branch(context: Context, name: str) -> str:
     git = context.repository.git
     checked = git.run("check-ref-format", "--branch", name, ok=(0, 128)).decode().strip() if name else ""
     if not checked or checked != name:
-        raise UsageError(f"{printable(name)!r:.100} cannot be the name of a branch", hint="branch:gh-pages")
+        raise UsageError(f"{quoted(name, 100)} cannot be the name of a branch", hint="branch:gh-pages")
     if git.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip() == f"refs/heads/{name}":
         raise UsageError(f"{name} is the branch of the vault itself", hint="branch:gh-pages")
     return name

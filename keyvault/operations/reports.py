@@ -174,7 +174,10 @@ def key_report(key: Key) -> KeyReport:
 def key_detail(key: Key) -> KeyDetail:
     """Return all that is known of *key*."""
     sealed = [] if isinstance(key.private, msgspec.UnsetType) else key.private.recipients
-    return KeyDetail(key_report(key), key.public, key.events, [entry.header.kid for entry in sealed])
+    events = tuple(
+        msgspec.structs.replace(event, note=_told(event.note), forced=_told(event.forced)) for event in key.events
+    )
+    return KeyDetail(key_report(key), key.public, events, [entry.header.kid for entry in sealed])
 
 
 def transition_report(transition: Transition) -> TransitionReport:
@@ -286,7 +289,23 @@ def _planned(plan: Plan) -> list[EventReport]:
     ]
 
 
+def _told(text: str | None) -> str | None:
+    """Return what somebody wrote into a record, unless a private key was written into it with other tools."""
+    from keyvault.core.exposure import find_private_in_note
+
+    what = find_private_in_note(text) if text else None
+    return f"withheld: it holds {what}" if what else text
+
+
 def _event(set_name: str, kid: str | None, event: Event) -> EventReport:
     return EventReport(
-        set_name, kid, event.event, event.at, event.url, event.keep_until, event.reason, event.note, event.forced
+        set_name,
+        kid,
+        event.event,
+        event.at,
+        event.url,
+        event.keep_until,
+        event.reason,
+        _told(event.note),
+        _told(event.forced),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -39,14 +40,29 @@ def check_text(text: str | None, option: str) -> str | None:
     text = text.strip()
     if not text or len(text) > TEXT_MAX or printable(text) != text:
         raise UsageError(f"{option} takes one line of 1 to {TEXT_MAX} printable characters")
+    if _looks_private(text):
+        raise UsageError(f"{option} holds what looks like a private key", hint="describe it in words")
+    return text
+
+
+def _looks_private(text: str) -> bool:
+    """
+    Whether something that reads *text* later would take it for a private key: the audit, guard, or the site's wall.
+
+    A record only ever grows, so what one of them refuses must not get into one.
+    """
+    from keyvault.core.exposure import find_private_in_note
     from keyvault.site.walls import inspect
 
+    if find_private_in_note(text):
+        return True
     try:
-        # A record only ever grows: what the second wall would stop must not get into one.
-        inspect(option, text.encode())
+        inspect("note", text.encode())
+        # Inside a string of JSON, text that begins like JSON is none; the wall reads both.
+        inspect("note", json.dumps(text).encode())
     except LeakError:
-        raise UsageError(f"{option} holds what looks like a private key", hint="describe it in words") from None
-    return text
+        return True
+    return False
 
 
 def _look(context: Context, state: VaultState, now: datetime, rotating: Sequence[str] = ()) -> tuple[Live, list[str]]:

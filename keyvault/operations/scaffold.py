@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from keyvault.core.text import printable
+from keyvault.core.text import printable, quoted
 from keyvault.errors import RenderError, UsageError
 
 KINDS = ("github", "gitlab", "none")
@@ -55,7 +55,7 @@ def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
         UsageError: There is no such kind, or *tool* is no line of a requirements file.
     """
     if kind not in KINDS:
-        raise UsageError(f"--ci {printable(kind)!r:.40} is none of {', '.join(KINDS)}")
+        raise UsageError(f"--ci {quoted(kind, 40)} is none of {', '.join(KINDS)}")
     if kind == "none":
         if tool is not None:
             raise UsageError("--tool is for --ci github and --ci gitlab")
@@ -117,7 +117,7 @@ def _origin(text: str | None) -> tuple[str, str]:
 def _requirement(text: str) -> str:
     if printable(text) != text or not _REQUIREMENT.fullmatch(text.strip()):
         raise UsageError(
-            f"--tool {printable(text)!r:.100} is not a line of a requirements file",
+            f"--tool {quoted(text, 100)} is not a line of a requirements file",
             hint=f"--tool {DISTRIBUTION}==1.2.3",
         )
     return text.strip() + "\n"

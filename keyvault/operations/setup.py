@@ -20,7 +20,7 @@ from keyvault.core.keys import NO_COMMIT, Recipient, VaultState
 from keyvault.core.places import check_issuer, check_url
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
@@ -83,7 +83,7 @@ def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     for text in texts or [f"{name}:{alg}" for name, alg in DEFAULT_SETS]:
         name, colon, alg = text.partition(":")
         if not colon:
-            raise UsageError(f"--set {printable(text)!r:.100} is not NAME:ALG", hint="--set id-token:RS256")
+            raise UsageError(f"--set {quoted(text, 100)} is not NAME:ALG", hint="--set id-token:RS256")
         if name in sets:
             raise UsageError(f"--set names {name} twice")
         try:
@@ -194,7 +194,9 @@ def init(
         with contextlib.suppress(GitError):
             apply(repository, lambda head: None)
     if made or (folder / config.FILE).exists():
-        raise UsageError(f"there is a vault in {folder} already", hint="keyvault set add NAME --alg ALG adds a set")
+        raise UsageError(
+            f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
+        )
     repository.git.branch()
     _require_user(repository.git, created)
     added = without_present(ci or {}, folder)
@@ -238,11 +240,11 @@ def init(
 def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[Repository, bool]:
     """Return the repository of *folder*, made where there is none, and whether it was made."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
+        raise UsageError(f"{elided(str(folder))} is not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UsageError(f"{elided(str(folder))} cannot be made: {error.strerror}") from None
     try:
         repository = Repository.open(folder, environ)
     except GitError as error:
@@ -250,7 +252,7 @@ def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[
             raise
     else:
         if repository.git.bare:
-            raise UsageError(f"{folder} is a bare repository", hint="make the vault in a clone of it")
+            raise UsageError(f"{elided(str(folder))} is a bare repository", hint="make the vault in a clone of it")
         return repository, False
     _git_init(folder, environ, branch)
     return Repository.open(folder, environ), True
@@ -277,7 +279,7 @@ def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
         flush([path for path in (beside / ".git").rglob("*") if path.is_file()])
         (beside / ".git").rename(folder / ".git")
     except OSError as error:
-        raise GitError(f"no repository can be made in {folder}: {error.strerror}") from None
+        raise GitError(f"no repository can be made in {elided(str(folder))}: {error.strerror}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

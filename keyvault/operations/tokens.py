@@ -15,7 +15,7 @@ import msgspec
 from keyvault.core.claims import complete_claims
 from keyvault.core.jwk import PublicJWK, public_jwk, thumbprint
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.text import printable, when
+from keyvault.core.text import elided, quoted, when
 from keyvault.crypto.tokens import Token, TokenSigner, VerificationError, find_key, parse_token, verify_token
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 from keyvault.operations.context import Context
@@ -157,14 +157,14 @@ def _read_set(source: str, alg: str) -> list[PublicJWK]:
             with Path(source).open("rb") as file:
                 data = file.read(FILE_MAX + 1)
         except OSError as error:
-            raise UsageError(f"{source} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{elided(source)[:200]} cannot be read: {error.strerror}") from None
     try:
         document = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise UsageError(f"{printable(source)[:200]} is not JSON") from None
+        raise UsageError(f"{elided(source)[:200]} is not JSON") from None
     keys = document.get("keys") if isinstance(document, dict) else None
     if len(data) > FILE_MAX or not isinstance(keys, list):
-        raise UsageError(f"{printable(source)[:200]} is not a JWK Set")
+        raise UsageError(f"{elided(source)[:200]} is not a JWK Set")
     found = []
     for jwk in keys:
         try:
@@ -198,17 +198,17 @@ def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> di
         try:
             claims = msgspec.json.decode(_bounded(source, stdin), type=dict)
         except OSError as error:
-            raise UsageError(f"{source} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{elided(source)[:200]} cannot be read: {error.strerror}") from None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            raise UsageError(f"{source} does not hold a JSON object") from None
+            raise UsageError(f"{elided(source)[:200]} does not hold a JSON object") from None
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--claim {pair!r:.80} is not NAME=VALUE", hint="--claim sub=alice")
+            raise UsageError(f"--claim {quoted(pair)} is not NAME=VALUE", hint="--claim sub=alice")
         try:
             claims[name] = msgspec.json.decode(value.encode())
         except UnicodeEncodeError:
-            raise UsageError(f"--claim {pair!r:.80} is not text in UTF-8") from None
+            raise UsageError(f"--claim {quoted(pair)} is not text in UTF-8") from None
         except (msgspec.MsgspecError, RecursionError):
             claims[name] = value
     return claims

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from keyvault.core.text import elided
 from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
 from keyvault.progress import Progress, quiet
@@ -155,7 +156,7 @@ def _write(
                 beside.become_spare()
             stamps.save_for(output, paths, spare=place_of(_spare(output)), behind=(*changed, *gone))
     except OSError as error:
-        raise RenderError(f"{output} cannot be written: {error.strerror}") from None
+        raise RenderError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
     finally:
         if beside is not None and beside.folder.exists():
             progress("removing what is not needed", 0, 0)
@@ -189,7 +190,7 @@ def _alone(output: Path) -> Iterator[None]:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise RenderError(f"{folder} cannot be read: {error.strerror}") from None
+        raise RenderError(f"{elided(str(folder))} cannot be read: {error.strerror}") from None
     try:
         deadline = time.monotonic() + LOCK_WAIT
         while True:
@@ -272,7 +273,8 @@ def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ())
         any(not is_kept(path, keep) for path in paths_below(output)) or (not keep and any(output.iterdir()))
     ):
         raise UsageError(
-            f"{output} holds files that are not a rendered site", hint="name an empty folder, or one that render made"
+            f"{elided(str(output))} holds files that are not a rendered site",
+            hint="name an empty folder, or one that render made",
         )
 
 

@@ -27,7 +27,7 @@ import msgspec
 from keyvault.core.jwk import thumbprint
 from keyvault.core.labels import shown
 from keyvault.core.planning import Seen
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.errors import JWKError, LiveError
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _shown(url: str) -> str:
     """Return *url*, which is that of whoever asks, as a message shows it."""
-    return printable(url)[:200]
+    return elided(url)[:200]
 
 
 def _ask(url: str, most: int, deadline: float) -> Answer:
@@ -317,7 +317,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
         return "it does not speak HTTP"
     text = _DECORATION.sub("", getattr(error, "strerror", None) or str(error))
-    return printable(text).rstrip(".")[:120] or type(error).__name__
+    return elided(text).rstrip(".")[:120] or type(error).__name__
 
 
 def _body(url: str, response: Any, most: int, deadline: float) -> tuple[bytes, bool]:

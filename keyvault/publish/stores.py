@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable
 from keyvault.errors import ConflictError, PublishError, UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class ObjectStore:
                 f"{parts.scheme}:// takes no user: credentials come from the environment", hint=f"write {form}"
             )
         if not parts.netloc or parts.query or parts.fragment:
-            raise UsageError(f"{printable(destination)[:200]} names no bucket", hint=f"write {form}")
+            raise UsageError(f"{elided(destination)[:200]} names no bucket", hint=f"write {form}")
         prefix = parts.path.strip("/")
         if printable(destination) != destination or (prefix and {"", ".", ".."} & set(prefix.split("/"))):
-            raise UsageError(f"{printable(destination)[:200]} has a prefix that cannot be", hint=f"write {form}")
+            raise UsageError(f"{elided(destination)[:200]} has a prefix that cannot be", hint=f"write {form}")
         try:
             from obstore.exceptions import BaseError
             from obstore.store import AzureStore, GCSStore, S3Store
@@ -124,7 +124,7 @@ class ObjectStore:
             status is not None and status[1] in ("401", "403")
         )
         hint = "check the credentials, and what they may do: list, read, write, delete" if denied else None
-        return PublishError(f"{self.name}: {printable(text).strip().rstrip('.')[:300]}", hint=hint)
+        return PublishError(f"{self.name}: {elided(text).strip().rstrip('.')[:300]}", hint=hint)
 
     def listing(self) -> dict[str, Stored]:
         """

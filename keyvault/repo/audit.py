@@ -23,7 +23,7 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.envelopes import check_recipient
-from keyvault.core.exposure import find_private
+from keyvault.core.exposure import find_private, find_private_in_note
 from keyvault.core.history.findings import Finding
 from keyvault.core.history.ledger import Before, Entry, Ledger
 from keyvault.core.history.lives import Standing, standing_after
@@ -44,7 +44,7 @@ from keyvault.core.history.rules import (
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import Commit, Key, Recipient, sealed_to, share_parts
 from keyvault.core.policy import SetPolicy
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
 from keyvault.progress import Progress, quiet, told
 from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, is_oid
@@ -130,7 +130,7 @@ def audit(
     found: list[Finding] = []
     outside = [trusted for trusted in (since, pin) if trusted is not None and not git.is_ancestor(trusted, commit)]
     for trusted in (*outside, *unknown):
-        shown = trusted[:12] if is_oid(trusted) else printable(trusted)[:100]
+        shown = trusted[:12] if is_oid(trusted) else elided(trusted)[:100]
         found.append(Finding("pin-missing", f"the history of {commit[:12]} does not hold {shown}", commit=commit))
     since = None if since in outside else since
     with contextlib.ExitStack() as stack:
@@ -282,7 +282,11 @@ class _Walk:
 
     def look_for_private(self, commit: str, path: str, data: bytes) -> None:
         """Say so where *data* holds a private key in the clear."""
-        if what := find_private(data):
+        self.say_private(commit, path, find_private(data))
+
+    def say_private(self, commit: str, path: str, what: str | None) -> None:
+        """Say that a private key stands in the clear, where *what* says which."""
+        if what:
             self._say(commit, path, [("private-in-clear", f"the file holds {what}")])
 
     # --- what is trusted --------------------------------------------------------------------------------
@@ -585,8 +589,10 @@ class _Commit:
         # Of a record of good form only what people wrote can hold a key: the rest is public, or sealed.
         if key is None or problems:
             self.walk.look_for_private(self.step.commit, path, data)
-        elif texts := _texts(key, best.key if best else None, table):
-            self.walk.look_for_private(self.step.commit, path, texts)
+        else:
+            # Each by itself, as the command looked at it when it was written.
+            found = map(find_private_in_note, _texts(key, best.key if best else None, table))
+            self.walk.say_private(self.step.commit, path, next(filter(None, found), None))
         if key is None:
             ledger.put(path, msgspec.structs.replace(best, oid=change.after, readable=False) if best else None)
             return
@@ -638,17 +644,12 @@ class _Commit:
                 self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
 
 
-def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> bytes:
-    """Return what people wrote into *key* since it was *known*, behind what makes a private member one of a JWK."""
+def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> Iterator[str]:
+    """Yield what people wrote into *key* since it was *known*."""
     kept = len(known.events) if known is not None and key.events[: len(known.events)] == known.events else 0
     url = table.url if table else None
-    texts = [
-        text
-        for event in key.events[kept:]
-        for text in (event.note, event.forced, event.url if event.url != url else None)
-        if text
-    ]
-    return "\n".join((f"kty: {key.public.kty}", *texts)).encode(errors="replace") if texts else b""
+    for event in key.events[kept:]:
+        yield from filter(None, (event.note, event.forced, event.url if event.url != url else None))
 
 
 def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:

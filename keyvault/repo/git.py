@@ -32,7 +32,7 @@ from typing import IO, NewType
 import msgspec
 
 from keyvault.core.keys import Commit
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConflictError, GitError
 from keyvault.progress import Progress, quiet, told
 from keyvault.repo.objects import Folder, Pack
@@ -649,7 +649,7 @@ class Git:
         for change in found:
             if not can_be_checked_out(change.path):
                 raise GitError(
-                    f"commit {new[:12]} has {printable(change.path)!r:.200}, a path that git does not check out",
+                    f"commit {new[:12]} has {quoted(change.path, 200)}, a path that git does not check out",
                     hint="git log --all -- PATH shows who wrote it",
                 )
         return found
@@ -962,4 +962,4 @@ def failure(command: str, stderr: str, code: int) -> GitError:
     hint = next((hint for needle, hint in _HINTS if needle in lowered), None)
     if "please tell me who you are" in lowered or "empty ident" in lowered or "auto-detection is disabled" in lowered:
         text, hint = "git does not know who you are: user.name and user.email are not set", _HINTS[0][1]
-    return GitError(f"git {command}: {printable(text)[:300]}" if hint is not _HINTS[0][1] else text, hint=hint)
+    return GitError(f"git {command}: {elided(text)[:300]}" if hint is not _HINTS[0][1] else text, hint=hint)

@@ -18,7 +18,7 @@ from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, Recipient, Seal, share_words
 from keyvault.core.policy import check_set_name
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import KeyVaultError, RecordError
 
 RECORD_MAX = 256 * 1024
@@ -54,7 +54,7 @@ def decode_key(data: bytes, *, path: str) -> Key:
         key = _records.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
-        raise RecordError(f"{shown}: not a key record: {printable(str(error))[:200]}") from None
+        raise RecordError(f"{shown}: not a key record: {elided(str(error))[:200]}") from None
     if canonical != data:
         raise RecordError(
             f"{shown}: record is not in its canonical form", hint="git log -p shows who changed it; restore it"
@@ -73,7 +73,7 @@ def _check_key(key: Key, path: str) -> None:
     check_set_name(key.set)
     check_kid(key.kid)
     if key.path != path:
-        raise RecordError(f"record belongs at {key.path}")
+        raise RecordError(f"record belongs at {elided(key.path)}")
     public = key.public
     if public.kty == "oct":
         _check_symmetric(public)
@@ -91,7 +91,7 @@ def _check_key(key: Key, path: str) -> None:
 def _check_symmetric(public: PublicJWK) -> None:
     algorithm = ALGORITHMS.get(public.alg)
     if algorithm is None or algorithm.kty != "oct" or public.use != algorithm.use:
-        raise RecordError(f"a symmetric key has alg {public.alg!r:.40} and use {public.use!r:.40}")
+        raise RecordError(f"a symmetric key has alg {quoted(public.alg, 40)} and use {quoted(public.use, 40)}")
     if public != PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg):
         raise RecordError("a symmetric key has no public members")
 
@@ -115,7 +115,7 @@ def decode_recipients(data: bytes, *, path: str) -> dict[str, Recipient]:
     try:
         listed = _recipients.decode(data).keys
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise RecordError(f"{path}: not a list of recipients: {printable(str(error))[:200]}") from None
+        raise RecordError(f"{path}: not a list of recipients: {elided(str(error))[:200]}") from None
     recipients = {recipient.kid: recipient for recipient in listed}
     if not listed or len(listed) > 32 or len(recipients) != len(listed):
         raise RecordError(f"{path}: must name 1 to 32 recipients, each once")

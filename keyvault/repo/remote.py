@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keyvault.core.keys import Commit
-from keyvault.core.text import printable
+from keyvault.core.text import elided, quoted
 from keyvault.errors import ConflictError, GitError
 from keyvault.logs import get_logger
 from keyvault.repo.git import SECRETS, Git
@@ -73,7 +73,7 @@ class Remote:
         remote = git.setting(f"branch.{short}.remote") or "origin"
         merge = git.setting(f"branch.{short}.merge") or branch
         if remote.startswith("-") or git.setting(f"remote.{remote}.url") is None:
-            raise GitError(f"there is no remote {printable(remote)!r:.60} to push to", hint="git remote add origin URL")
+            raise GitError(f"there is no remote {quoted(remote, 60)} to push to", hint="git remote add origin URL")
         found = cls(git, remote, merge, git.programs())
         found._check_place()
         return found
@@ -107,7 +107,7 @@ class Remote:
                 process = repo.git.execute(["git", verb, *arguments], as_process=True)
                 output, errors = _ended(process, stands=verb == "push")
         except (AnyGitError, ValueError, OSError) as error:
-            raise GitError(f"cannot {verb} {self.name}: {printable(str(error))[:200]}") from None
+            raise GitError(f"cannot {verb} {self.name}: {elided(str(error))[:200]}") from None
         self.git.progress(label, 1, 1)
         return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
@@ -123,7 +123,7 @@ class Remote:
                 place = (inside[0] / path).resolve()
                 if any(place.is_relative_to(folder.resolve()) for folder in inside):
                     raise GitError(
-                        f"{printable(url)!r:.200}, the remote {self.remote}, lies in this repository",
+                        f"{quoted(url, 200)}, the remote {self.remote}, lies in this repository",
                         hint="a remote lies elsewhere: git remote set-url",
                     )
 
@@ -190,10 +190,10 @@ class Remote:
         if why is None:
             raise _failure("push", self.name, errors)
         if any(race in why for race in RACES):
-            raise ConflictError(f"{self.name} has moved: {printable(why)[:200]}")
+            raise ConflictError(f"{self.name} has moved: {elided(why)[:200]}")
         said = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
         told = next((f": {line}" for line in said if line), "")
-        raise GitError(f"{self.name} refused the push: {printable(why + told)[:300]}", hint=_refusal_hint(why + errors))
+        raise GitError(f"{self.name} refused the push: {elided(why + told)[:300]}", hint=_refusal_hint(why + errors))
 
 
 def _ended(process: AnyGit.AutoInterrupt, *, stands: bool) -> tuple[bytes, bytes]:
@@ -247,4 +247,4 @@ def _failure(verb: str, name: str, errors: str) -> GitError:
         hint = f"GIT_ALLOW_PROTOCOL={PROTOCOLS}:NAME lets it through, where you trust the url"
     else:
         hint = _refusal_hint(errors) or "check the remote: git remote -v"
-    return GitError(f"cannot {verb} {name}: {printable(line)[:250]}", hint=hint)
+    return GitError(f"cannot {verb} {name}: {elided(line)[:250]}", hint=hint)

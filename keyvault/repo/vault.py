@@ -18,7 +18,7 @@ from pathlib import Path
 from keyvault import config
 from keyvault.core.events import Event
 from keyvault.core.keys import Commit, Key, VaultState, let_go
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import GitError, RecordError
 from keyvault.progress import told
 from keyvault.repo.git import Git, TreeEntry
@@ -59,14 +59,19 @@ def find_vault(start: Path) -> Path:
     Raises:
         GitError: There is none.
     """
-    start = start.resolve()
-    for folder in (start, *start.parents):
-        if (folder / config.FILE).is_file():
-            return folder
-    if (start / "HEAD").is_file() and (start / "objects").is_dir():
-        return start  # a bare repository
+    try:
+        start = start.resolve()
+        for folder in (start, *start.parents):
+            if (folder / config.FILE).is_file():
+                return folder
+        if (start / "HEAD").is_file() and (start / "objects").is_dir():
+            return start  # a bare repository
+    except (OSError, ValueError) as error:  # a document in place of a path
+        why = getattr(error, "strerror", None) or "it has a NUL in it"
+        raise GitError(f"{elided(str(start))[:200]} cannot be a folder: {why.lower()}") from None
     raise GitError(
-        f"there is no {config.FILE} in {start} or above it", hint="keyvault init DIR --url https://keys.example.com"
+        f"there is no {config.FILE} in {elided(str(start))} or above it",
+        hint="keyvault init DIR --url https://keys.example.com",
     )
 
 
@@ -102,7 +107,7 @@ class Repository:
         if commit is None:
             if revision == "HEAD":
                 raise GitError("this repository has no commits yet", hint="keyvault init, or: git commit")
-            raise GitError(f"there is no commit {printable(revision)!r:.100} here", hint="git log --oneline")
+            raise GitError(f"there is no commit {quoted(revision, 100)} here", hint="git log --oneline")
         return commit
 
     def read(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
@@ -203,7 +208,7 @@ def _is_record(path: str) -> bool:
         return False
     if path != RECIPIENTS and not is_record_path(path):
         raise RecordError(
-            f"{printable(path)!r:.200} does not belong in a vault",
+            f"{quoted(path, 200)} does not belong in a vault",
             hint=f"{KEYS} holds {RECIPIENTS}, identities, and one folder a set; git rm it",
         )
     return True

@@ -21,7 +21,7 @@ from keyvault.core.keys import Commit, Key, VaultState
 from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.planning import Transition
 from keyvault.core.policy import Policy, SitePolicy
-from keyvault.core.text import printable
+from keyvault.core.text import quoted
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
 from keyvault.site.documents import (
@@ -129,7 +129,7 @@ def check_path(path: str) -> None:
         RenderError: It is such a path.
     """
     if "\\" in path or ":" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise RenderError(f"{printable(path)!r:.200} cannot be a path of a site")
+        raise RenderError(f"{quoted(path, 200)} cannot be a path of a site")
 
 
 def _files(

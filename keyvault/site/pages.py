@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key, KeySet, VaultState
-from keyvault.core.text import printable
+from keyvault.core.text import elided, printable
 from keyvault.errors import RenderError
 from keyvault.site.documents import EventCommits, shown_sets
 from keyvault.site.headers import CSP_META
@@ -132,15 +132,15 @@ class Renderer:
         try:
             return self._environment.get_template(name).render(context).encode()
         except TemplateNotFound as error:
-            raise RenderError(f"template {printable(str(error.name))} is missing") from None
+            raise RenderError(f"template {elided(str(error.name))} is missing") from None
         except TemplateSyntaxError as error:
-            where = f"template {printable(str(error.name))}, line {error.lineno}"
-            raise RenderError(f"{where}: {printable(str(error.message))[:200]}") from None
+            where = f"template {elided(str(error.name))}, line {error.lineno}"
+            raise RenderError(f"{where}: {elided(str(error.message))[:200]}") from None
         except (
             TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
             RuntimeError, MemoryError,  # a template that includes itself, or asks for too much
         ) as error:  # fmt: skip
-            raise RenderError(f"{self._where(error, name)}: {printable(str(error))[:200]}") from None
+            raise RenderError(f"{self._where(error, name)}: {elided(str(error))[:200]}") from None
 
     def _where(self, error: BaseException, page: str) -> str:
         """Return the template and line in which *error* was raised: Jinja rewrites tracebacks to show them."""

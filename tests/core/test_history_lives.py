@@ -13,6 +13,7 @@ from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advanc
 from keyvault.core.history.versions import read_record
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, seal_of
+from keyvault.core.text import elided
 from keyvault.crypto.envelope import Sealer
 from keyvault.repo.records import encode_key
 from tests.core.build import (
@@ -256,7 +257,7 @@ def test_a_record_that_is_written_in_another_way_or_place() -> None:
     assert read == _judged(GOOD)
     assert problems == [
         ("record-not-canonical", "the file is not in its canonical form"),
-        ("record-misplaced", f"the record belongs at {GOOD.path}"),
+        ("record-misplaced", f"the record belongs at {elided(GOOD.path)}"),
     ]
 
 

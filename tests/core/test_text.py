@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,11 +12,13 @@ from hypothesis import strategies as st
 
 from keyvault.core.text import (
     DURATION_MAX,
+    elided,
     format_duration,
     format_instant,
     nearest,
     parse_duration,
     printable,
+    quoted,
     relative,
     when,
 )
@@ -179,3 +183,68 @@ def test_printable_text_is_one_printable_line(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
+
+
+# --- foreign text ---------------------------------------------------------------------------------------
+
+KID = "6XI9s1wvhaX6Jdmw29WUbmKUZZguL_Z6gazIo9f23NI"
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "ops-2026", "ada-2026-11-23-42ede2", "token_liftime", "serviceAccountToken", "RSA-OAEP-256",
+        "PBES2-HS512+A256KW", "ECDH-ES+A256KW", "550e8400-e29b-41d4-a716-446655440000", "/home/ada/my-keys/keys.enc",
+        "https://vault.example.net/keys/sign/0f1e2d", "urn:ietf:params:oauth:grant-type:jwt-bearer", "2026-11-23T17:00:00Z",
+        "x" * 500, "-1", "a b", "grüße",
+    ],
+)  # fmt: skip
+def test_words_are_quoted_whole(text: str) -> None:
+    """Names, labels, paths, URLs and algorithms are no key material."""
+    assert elided(text) == text
+    assert quoted(text, 600) == repr(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KID, "6XI9s1wv…"),
+        (f"kid {KID} of {KID}", "kid 6XI9s1wv… of 6XI9s1wv…"),
+        (f"keys.enc/id-token/{KID}.json", "keys.enc/id-token/6XI9s1wv….json"),
+        (f'{{"kty":"EC","d":"{KID}"}}', '{"kty":"EC","d":"6XI9s1wv…"}'),
+        (PEM, "-----BEGIN PRIVATE KEY-----…"),
+        (f"it says {PEM}", "it says -----BEGIN PRIVATE KEY-----…"),
+        ("0f" * 16, "0f0f0f0f…"),
+        ("0F:" * 16, "0F:0F:0F…0F"[:9]),
+        ("9" * 77, "99999999…"),
+        ("\\u0041" * 9, "\\u0041\\u…"),
+        ("https://ada:hunter2@keys.example.com/x", "https://…@keys.example.com/x"),
+        ("\udc81\udc87\x02\x01\udcff\udc80", "binary data"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+    ],
+)
+def test_what_looks_like_a_key_is_cut(text: str, shown: str) -> None:
+    """Whatever stands around it, at most eight characters of it are shown."""
+    assert elided(text) == shown
+
+
+@given(st.binary(min_size=32, max_size=64), st.sampled_from(["b64", "b64url", "hex"]))
+def test_random_octets_are_cut(octets: bytes, form: str) -> None:
+    """Of random octets that are as long as a key, in any usual form, next to nothing is shown."""
+    if len(set(octets)) < 24:  # no key looks so
+        return
+    text = {"b64": base64.b64encode, "b64url": base64.urlsafe_b64encode, "hex": binascii.hexlify}[form](octets).decode()
+    assert len(elided(text).rstrip("=")) <= 12
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (7, "7"), (None, "None"), (["a"], "['a']"), ({"d": KID}, "{'d': '6XI9s1wv…'}"), (b"\x00", "b'\\x00'"),
+        ("a'b", '"a\'b"'), ("x" * 100, "'" + "x" * 77 + "…'"), (list(range(100)), str(list(range(100)))[:79] + "…"),
+    ],
+)  # fmt: skip
+def test_quoting(value: object, shown: str) -> None:
+    """Any value is one line of at most 80 characters."""
+    assert quoted(value) == shown

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-import pytest
+import base64
+import html
+import json
 
-from keyvault.errors import UsageError
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keyvault.core.events import TEXT_MAX
+from keyvault.core.exposure import find_private
+from keyvault.errors import LeakError, UsageError
 from keyvault.operations import rotation
+from keyvault.operations.rotation import check_text
+from keyvault.site.walls import inspect
+from tests.revisions import audit
 from tests.site.vaults import Lab
+
+SECRET = "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"
+PEM = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
+
+#: What one of those that look at a note takes for a key, and others do not.
+DISPUTED = (
+    f"rotated since d: {SECRET} was mailed",
+    f"it said k = '{SECRET}'",
+    f"leaked as {base64.b64encode(PEM.encode()).decode()}",
+    f"leaked as {base64.b64encode(json.dumps({'kty': 'oct', 'k': SECRET}).encode()).decode()}",
+    f'the "k": "{SECRET[:16]}" in the log',
+    "-----BEGIN OPENSSH KEY----- in a ticket",
+    "openssh-key-v1 in a ticket",
+    f"age-secret-key-1{SECRET.lower().replace('_', '')}{'q' * 20}",
+    '{"d": 1}',
+    '["x", {"priv": null}]',
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +43,7 @@ from tests.site.vaults import Lab
         "-----BEGIN RSA PRIVATE KEY----- MIIE",
         'it was {"kty":"EC","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"}',
         "AGE-SECRET-KEY-1QQPQZ",
+        *DISPUTED,
     ],
 )
 def test_a_private_key_is_no_reason(vault: Lab, text: str) -> None:
@@ -26,3 +55,45 @@ def test_a_private_key_is_no_reason(vault: Lab, text: str) -> None:
     with pytest.raises(UsageError, match="--note holds what looks like a private key"):
         rotation.revoke(vault.context(), vault.key("id-token", "active").kid, reason="compromised", note=text)
     assert head == vault.head
+
+
+#: What notes that look like keys are made of.
+PARTS = st.sampled_from(
+    [
+        *DISPUTED, SECRET, SECRET[:22], SECRET[:16], SECRET[:15], PEM.replace("\n", ""), '"kty":"EC"', "kty=RSA",
+        "d", "k", "priv", '"d":"', '"k" : "', "d: ", "dq=", "p => ", '"', "'", "{", "}", "[", ",", "\\\\", " ", "=", "e",
+        "-----BEGIN ", "PUBLIC KEY-----", "CERTIFICATE-----", "PRIVATE KEY-----", "AGE-SECRET-KEY-1", "&#34;", "\\u0022",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=1_500)
+@given(st.lists(PARTS, min_size=1, max_size=8).map("".join).filter(lambda text: len(text.strip()) <= TEXT_MAX))
+def test_what_a_command_accepts_nobody_refuses_later(note: str) -> None:
+    """Of any note, the audit and guard find no key in its record and in history.json, and the wall lets every page pass."""
+    try:
+        accepted = check_text(note, "--note")
+    except UsageError:
+        return
+    if accepted is None:
+        return
+    record = json.dumps({"public": {"kty": "EC", "kid": "a", "x": SECRET}, "events": [{"note": accepted}]}, indent=2)
+    assert find_private(record.encode()) is None
+    for path, text in {
+        "history.json": record,
+        "keys/a/index.html": f"<h1>EC</h1><p>{html.escape(accepted)}</p>",
+        "feed.atom": f"<summary>{html.escape(accepted)}</summary>",
+        "plan.ics": f"SUMMARY:{accepted}",
+    }.items():
+        try:
+            inspect(path, text.encode())
+        except LeakError as error:
+            raise AssertionError(f"{path} refuses {accepted!r}: {error.message}") from None
+
+
+@pytest.mark.parametrize("note", ["the laptop of Ada, s/n d: 12", "kid " + SECRET + " leaked", "d, p and q are safe"])
+def test_an_ordinary_note_goes_all_the_way(vault: Lab, note: str) -> None:
+    """From the command through the audit onto the site."""
+    rotation.rotate(vault.context(), ["id-token"], forced=note)
+    assert audit(vault.context()).errors == ()
+    assert note in vault.site()["history.json"].decode()

@@ -21,7 +21,7 @@ from keyvault.core.history.lives import Standing, advance, problems
 from keyvault.core.history.versions import Problem
 from keyvault.core.keys import Key
 from keyvault.core.policy import Policy, SetPolicy
-from keyvault.core.text import INSTANT_END, format_duration, format_instant, printable
+from keyvault.core.text import INSTANT_END, elided, format_duration, format_instant, printable
 
 SKEW_DEFAULT = timedelta(minutes=10)
 
@@ -112,7 +112,8 @@ def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, known: bool) -> Ite
     elif kids != wanted:
         yield (
             "envelope-recipients",
-            f"key {entry.key.kid} is sealed to {', '.join(kids)[:200]} instead of {', '.join(wanted)[:200]}",
+            f"key {entry.key.kid} is sealed to {', '.join(map(elided, kids))[:200]} "
+            f"instead of {', '.join(wanted)[:200]}",
         )
 
 
@@ -147,7 +148,7 @@ def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> t
         found += problems(standing, event)
         found += _instants(scene, event)
         if event.forced is not None:
-            found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {printable(event.forced)}"))
+            found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {elided(event.forced)}"))
         if scene.policy is not None and scene.set_policy is not None:
             found += _timing(scene, scene.set_policy, standing, event)
             if event.event == "activated" and event.forced is None and not _never_signs(scene, event, following):
@@ -203,7 +204,7 @@ def _timing(scene: Scene, set_policy: SetPolicy, standing: Standing, event: Even
     match event.event:
         case "published":
             if event.url != set_policy.url:
-                yield "receipt-url", f"the receipt is for {printable(str(event.url))[:200]}, not for {set_policy.url}"
+                yield "receipt-url", f"the receipt is for {elided(str(event.url))[:200]}, not for {set_policy.url}"
             if scene.created:
                 yield "receipt-too-soon", "a key was seen live in the commit that made it: nobody could serve it yet"
         case "deactivated" if event.keep_until is not None:

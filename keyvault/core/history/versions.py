@@ -19,7 +19,7 @@ from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, seal_of, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
-from keyvault.core.text import INSTANT_END, printable
+from keyvault.core.text import INSTANT_END, elided
 from keyvault.errors import ConfigError, EnvelopeError, JWKError, WeakKeyError
 
 RECORD_MAX = 256 * 1024
@@ -50,7 +50,7 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         key = _decoder.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
-        return None, [("record-malformed", f"not a key record: {printable(str(error))[:200]}")]
+        return None, [("record-malformed", f"not a key record: {elided(str(error))[:200]}")]
     if key.format != 1:
         return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
     # The rules compare instants and add durations to them.
@@ -64,7 +64,7 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
     if canonical != data:
         found.append(("record-not-canonical", "the file is not in its canonical form"))
     if key.path != path:
-        found.append(("record-misplaced", f"the record belongs at {printable(key.path)[:250]}"))
+        found.append(("record-misplaced", f"the record belongs at {elided(key.path)[:250]}"))
     if known is None or key.set != known.set:
         found += _set_problems(key)
     if known is None or key.public != known.public:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from keyvault.core.lint.rules import AWS_IAM, ENTRA, GCP, KUBERNETES, LIBRARIES, PYTHON_JOSE, SPRING, Finding
-from keyvault.core.text import nearest
+from keyvault.core.text import nearest, quoted
 from keyvault.errors import UsageError
 
 _RS, _PS, _ES = (tuple(f"{family}{size}" for size in (256, 384, 512)) for family in ("RS", "PS", "ES"))
@@ -79,7 +79,7 @@ def find_consumers(names: Iterable[str]) -> tuple[Consumer, ...]:
         if consumer is None:
             known = "one of " + ", ".join(CONSUMERS)
             near = nearest(name, CONSUMERS)
-            raise UsageError(f"--for {name!r:.80} is not known", hint=f"{near}\n{known}" if near else known)
+            raise UsageError(f"--for {quoted(name)} is not known", hint=f"{near}\n{known}" if near else known)
         found.append(consumer)
     return tuple(found)
 

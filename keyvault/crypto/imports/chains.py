@@ -15,7 +15,7 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey
 from keyvault.errors import JWKError, UsageError
 
@@ -112,4 +112,4 @@ def _issued(issuer: FoundCertificate, item: FoundCertificate) -> bool:
 
 
 def _subject(item: FoundCertificate) -> str:
-    return printable(item.certificate.subject.rfc4514_string())[:120] or "no subject"
+    return elided(item.certificate.subject.rfc4514_string())[:120] or "no subject"

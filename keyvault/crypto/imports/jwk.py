@@ -19,6 +19,7 @@ from typing import Any
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode
 from keyvault.core.pem import public_der
 from keyvault.core.strength import check_public_key
+from keyvault.core.text import quoted
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.found import FoundKey
 from keyvault.crypto.pairs import private_key
@@ -88,7 +89,7 @@ def _use(jwk: Mapping[str, Any]) -> str | None:
         return use
     meant = "sig" if signs else "enc"
     if use not in (None, meant):
-        raise JWKError(f"use {use!r:.20} contradicts key_ops, which are for {meant}")
+        raise JWKError(f"use {quoted(use, 20)} contradicts key_ops, which are for {meant}")
     return meant
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from keyvault.core.jwk import b64u
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.crypto.imports.der import read_der
 from keyvault.crypto.imports.found import FoundKey, Password
 from keyvault.crypto.imports.jwk import kid_of_spki
@@ -58,7 +58,7 @@ def read_realm(providers: object, password: Password) -> Iterator[FoundKey]:
         found = _read_provider(config, password)
         if found is None:
             if not signs and not passive and (_use(config) or "sig") == "sig":
-                missing.append(f"{printable(name)[:60]} ({printable(kind)[:40]})")
+                missing.append(f"{elided(name)[:60]} ({elided(kind)[:40]})")
             continue
         if missing and not signs and found.use == "sig" and found.members["kty"] != "oct":
             remark = (

@@ -14,7 +14,7 @@ from functools import partial
 from cryptography.hazmat.primitives import serialization
 
 from keyvault.core.ber import first_element
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.crypto.imports.der import load, private_found, public_found, read_der
 from keyvault.crypto.imports.encrypted import TOO_MANY_ROUNDS
 from keyvault.crypto.imports.found import Found, Password, UnreadableError
@@ -81,8 +81,8 @@ def _read_block(label: str, content: str, password: Password) -> Iterator[Found]
 
 def _unreadable(label: str, reason: str) -> Exception:
     if not label.endswith(_KINDS):
-        return UsageError(f"a PEM block {printable(label)} holds no key of a supported format")
-    return UnreadableError(f"a PEM block {printable(label)}: {reason}")
+        return UsageError(f"a PEM block {elided(label)} holds no key of a supported format")
+    return UnreadableError(f"a PEM block {elided(label)}: {reason}")
 
 
 def _read_openssh(body: str, data: bytes, password: Password) -> Found:
@@ -96,7 +96,7 @@ def _read_openssh(body: str, data: bytes, password: Password) -> Found:
         raise UnreadableError("the OpenSSH key is damaged") from None
     if cipher not in _SSH_CIPHERS:
         raise UsageError(
-            f"the OpenSSH key is encrypted with {printable(cipher.decode('latin-1'))[:60]}, which is not supported",
+            f"the OpenSSH key is encrypted with {elided(cipher.decode('latin-1'))[:60]}, which is not supported",
             hint="ssh-keygen -p -Z aes256-ctr -f FILE encrypts it anew",
         )
     if kdf == b"bcrypt" and int.from_bytes(options[salt_end : salt_end + 4], "big") > BCRYPT_MAX:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from keyvault.core.text import printable
+from keyvault.core.text import elided
 from keyvault.crypto.imports.found import Found, FoundKey, NoKeyError, Password
 from keyvault.crypto.imports.jwk import read_jwk
 from keyvault.errors import JWKError, UsageError
@@ -181,8 +181,8 @@ def _check_one_realm(documents: list[object]) -> None:
     """Refuse several realms at once: each has keys, and an issuer, of its own."""
     realms = [str(item.get("realm")) for item in documents if isinstance(item, dict) and "components" in item]
     if len(realms) > 1:
-        named = printable(", ".join(realms))[:300]
-        first = printable(realms[0])[:80]
+        named = elided(", ".join(realms))[:300]
+        first = elided(realms[0])[:80]
         raise UsageError(
             f"it holds {len(realms)} realms, of which one can be imported at a time: {named}",
             hint=f"jq '.[] | select(.realm == \"{first}\")' FILE | keyvault key import SET -",
@@ -220,9 +220,9 @@ def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, 
         except NoKeyError:
             continue
         except (JWKError, UsageError) as error:
-            raise type(error)(f"{what} {printable(name)[:60]}: {error.message}", hint=error.hint) from None
+            raise type(error)(f"{what} {elided(name)[:60]}: {error.message}", hint=error.hint) from None
     if not found:
-        raise NoKeyError(f"no {what} holds a key: {printable(', '.join(entries))[:200]}")
+        raise NoKeyError(f"no {what} holds a key: {elided(', '.join(entries))[:200]}")
     bare = [item for item in found if isinstance(item, FoundKey) and item.kid is None]
     if len(kids) == 1 and len(bare) == len([item for item in found if isinstance(item, FoundKey)]) == 1:
         found[found.index(bare[0])] = replace(bare[0], kid=kids[0])
