@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,6 +129,7 @@ def verify_token(
     skew: timedelta,
     audience: str | None = None,
     issuer: str | None = None,
+    known: Container[str] = (),
 ) -> Token:
     """
     Return the token if a verifier that holds *keys* accepts it at *now*.
@@ -140,13 +141,14 @@ def verify_token(
         skew: Leeway for ``exp``, ``nbf`` and ``iat``.
         audience: What ``aud`` must contain, if anything.
         issuer: What ``iss`` must be, if anything.
+        known: Kids that are no foreign text, though their keys may not be published.
 
     Raises:
         UsageError: It is no token.
         VerificationError: It is not accepted.
     """
     token = parse_token(text)
-    key = find_key(token, keys)
+    key = find_key(token, keys, known)
     if key.use != "sig" or token.header.get("alg") != key.alg:
         raise VerificationError(f"token says alg {quoted(token.header.get('alg'), 40)}, key {key.kid} is for {key.alg}")
     if key.kty == "oct":
@@ -160,7 +162,7 @@ def verify_token(
     return token
 
 
-def find_key(token: Token, keys: Sequence[PublicJWK]) -> PublicJWK:
+def find_key(token: Token, keys: Sequence[PublicJWK], known: Container[str] = ()) -> PublicJWK:
     """
     Return the key that verifies *token*: the one that it names, or the only one that fits if it names none.
 
@@ -171,7 +173,8 @@ def find_key(token: Token, keys: Sequence[PublicJWK]) -> PublicJWK:
     if isinstance(kid, str):
         named = next((key for key in keys if key.kid == kid), None)
         if named is None:
-            raise VerificationError(f"token was signed with key {quoted(kid, 140)}, which is not in the JWK Set")
+            shown = repr(kid) if kid in known else quoted(kid, 140)
+            raise VerificationError(f"token was signed with key {shown}, which is not in the JWK Set")
         return named
     if "kid" in token.header:
         raise VerificationError("token has a kid that is not a string")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,7 +80,7 @@ def inspect(context: Context, text: str) -> Inspection:
     key = _key_of(state, token, keys)
     problems = []
     try:
-        verify_token(text, keys, now=context.now, skew=_skew(state, key))
+        verify_token(text, keys, now=context.now, skew=_skew(state, key), known=state.keys)
     except KeyVaultError as error:
         problems.append(error.message)
         if key is not None and key.state in ("withdrawn", "revoked") and key.life.ended_at:
@@ -136,15 +136,16 @@ def verify(
         VerificationError: It is not accepted.
     """
     if source is not None:
+        known: Container[str] = ()
         keys, skew = _read_set(source, str(parse_token(text).header.get("alg"))), timedelta(0)
     else:
         if context is None:
             raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
         state = context.state()
         token = parse_token(text)
-        keys = _candidates(state, token)
+        keys, known = _candidates(state, token), state.keys
         skew = _skew(state, _key_of(state, token, keys))
-    return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer)
+    return verify_token(text, keys, now=now, skew=skew, audience=audience, issuer=issuer, known=known)
 
 
 def _read_set(source: str, alg: str) -> list[PublicJWK]:
