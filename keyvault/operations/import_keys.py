@@ -235,7 +235,8 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
     check_label(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(
-            f"the key says that it is for {quoted(one.use, 20)} (use or key_ops), and {alg} is for {ALGORITHMS[alg].use}"
+            f"the key says that it is for {quoted(one.use, 20)} (use or key_ops), "
+            f"and {alg} is for {ALGORITHMS[alg].use}"
         )
     return alg
 
