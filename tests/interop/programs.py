@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 NODE = HERE.parent / "node"
 GO, JAVA, RUST = HERE / "go", HERE / "java", HERE / "rust"
 
-#: How long a program may take for all that a test asks of it, in seconds: thirty of them wait for each other.
+#: How long a program may take for all that a test asks of it, in seconds: some wait for each other.
 PATIENCE = 600
 
 
