@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 NODE = HERE.parent / "node"
 GO, CAP, JAVA, RUST = HERE / "go", HERE / "cap", HERE / "java", HERE / "rust"
 
-#: How long a program may take for all that a test asks of it, in seconds: thirty of them wait for each other.
+#: How long a program may take for all that a test asks of it, in seconds: some wait for each other.
 PATIENCE = 600
 
 
