@@ -27,6 +27,7 @@ from keyvault.core.planning import (
     new_next,
     plan_creation,
 )
+from keyvault.core.text import elided
 from keyvault.errors import GateError, UsageError
 
 #: What an imported key becomes.
@@ -98,18 +99,19 @@ def _check_new(state: VaultState, key_set: KeySet, keys: Sequence[PublicJWK]) ->
     for public in keys:
         # Symmetric keys are not published, and keys of the type AKP cost most verifiers the whole JWK Set.
         if public.use != policy.use or any((public.kty == one) != (policy.kty == one) for one in ("oct", "AKP")):
-            raise UsageError(f"key {public.kid} is {_kind(public)}, set {key_set.name} is for {policy.spec}")
+            raise UsageError(f"key {elided(public.kid)} is {_kind(public)}, set {key_set.name} is for {policy.spec}")
         # File systems fold case, and a kid is used once in the life of a vault.
         other = names.setdefault(public.kid.lower(), public.kid)
         if other in state.keys:
             raise UsageError(f"there is a key {other} already", hint="a kid is used once; --kid gives another")
         if other != public.kid:
             raise UsageError(
-                f"kids {other} and {public.kid} differ by case alone", hint="--only chooses, --kid gives another"
+                f"kids {elided(other)} and {elided(public.kid)} differ by case alone",
+                hint="--only chooses, --kid gives another",
             )
         same = halves.get(public.thumbprint)
         if same is not None:
-            raise UsageError(f"key {public.kid} is in the vault already: it is {same.kid} of {same.set}")
+            raise UsageError(f"key {elided(public.kid)} is in the vault already: it is {same.kid} of {same.set}")
     if len({public.thumbprint for public in keys}) < len(keys) or len({public.kid for public in keys}) < len(keys):
         raise UsageError("the same key, or the same kid, stands there twice")
 
@@ -126,7 +128,7 @@ def _take_next(key_set: KeySet, keys: Sequence[PublicJWK], made: Event) -> list[
     fresh = Key(format=1, set=key_set.name, public=keys[0], events=(made,))
     if not fresh.fits(key_set.policy.spec):
         raise UsageError(
-            f"key {fresh.kid} is {_describe(fresh)}, the next key of {key_set.name} must be {key_set.policy.spec}",
+            f"key {elided(fresh.kid)} is {_describe(fresh)}, the next key of {key_set.name} must be {key_set.policy.spec}",
             hint="change the set's alg in keyvault.toml first, or take it in --as retiring",
         )
     changes: list[Change] = []
@@ -148,7 +150,7 @@ def _take_active(key_set: KeySet, public: PublicJWK, made: Event, forced: str | 
         changes: list[Change] = [Import(name, public, (made, activated(key_set, at)))]
     elif forced is None:
         raise GateError(
-            f"making key {public.kid} the active one of {name} now would break verifiers: none can know it yet",
+            f"making key {elided(public.kid)} the active one of {name} now would break verifiers: none can know it yet",
             hint='take it in --as next, or use --force --reason "…"',
         )
     else:

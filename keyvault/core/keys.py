@@ -28,7 +28,7 @@ from keyvault.core.algorithms import KTY_ORDER, KeySpec
 from keyvault.core.events import Event, Life, State, fold
 from keyvault.core.jwk import PublicJWK, file_stem
 from keyvault.core.policy import Policy, SetPolicy
-from keyvault.core.text import quoted
+from keyvault.core.text import elided, quoted
 from keyvault.errors import RecordError, UsageError
 
 
@@ -378,13 +378,16 @@ class VaultState:
         known = {place: self.issuer_at(place) for place in self.places}
         named = {place for place, one in known.items() if wanted in (one, f"{one}/")}
         if not named:
-            raise UsageError(f"no issuer {wanted!r} here", hint="one of " + ", ".join(dict.fromkeys(known.values())))
+            issuers = ", ".join(map(elided, dict.fromkeys(known.values())))
+            raise UsageError(f"no issuer {quoted(wanted)} here", hint=f"one of {issuers}")
         if at is not None:
             named &= {at.rstrip("/")}
         if len(named) != 1:
             places = ", ".join(place or "/" for place, one in known.items() if one == wanted)
             raise UsageError(
-                f"issuer {wanted} has no place {at!r}" if at is not None else f"issuer {wanted} has several places",
+                f"issuer {elided(wanted)} has no place {quoted(at)}"
+                if at is not None
+                else f"issuer {elided(wanted)} has several places",
                 hint=f"one of {places}",
             )
         return named.pop()

@@ -31,7 +31,7 @@ from keyvault.core.places import (
     is_web_path,
     path_of_issuer,
 )
-from keyvault.core.text import format_duration, nearest, parse_duration, printable, quoted
+from keyvault.core.text import elided, format_duration, nearest, parse_duration, printable, quoted
 from keyvault.errors import ConfigError
 
 FORMAT = 1
@@ -450,7 +450,7 @@ def _place(where: str, name: str, issuer: str, at: str | None, site: SitePolicy)
     """Return the place of the JWK Set of *issuer*: what ``at`` says, else the issuer's own path on the site."""
     home = path_of_issuer(site.url, issuer)
     if home and is_reserved(home):
-        raise ConfigError(f"issuer {issuer} of {where} lies in a folder that the site itself uses")
+        raise ConfigError(f"issuer {elided(issuer)} of {where} lies in a folder that the site itself uses")
     if at is not None:
         return at
     if home is not None:
@@ -458,7 +458,8 @@ def _place(where: str, name: str, issuer: str, at: str | None, site: SitePolicy)
     if issuer == site.default_issuer:
         return ""
     raise ConfigError(
-        f"issuer {issuer} of {where} does not lie under the site's url {site.url}: say where its JWK Set is served",
+        f"issuer {elided(issuer)} of {where} does not lie under the site's url {site.url}: say where its JWK Set is "
+        "served",
         hint=f'at = "/{name}"; or issuer in [site], where it is the issuer of all sets',
     )
 
@@ -496,7 +497,7 @@ def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
         if other.issuer.removesuffix("/") != policy.issuer.removesuffix("/"):
             raise ConfigError(
                 f"[sets.{other.name}] and [sets.{policy.name}] share the JWK Set {policy.url}, and have the issuers "
-                f"{other.issuer} and {policy.issuer}: each could sign for the other",
+                f"{elided(other.issuer)} and {elided(policy.issuer)}: each could sign for the other",
                 hint=f'at = "/{policy.name}" gives {policy.name} a JWK Set of its own',
             )
         home = path_of_issuer(site.url, policy.issuer)
@@ -507,7 +508,8 @@ def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             raise ConfigError(
                 f"[sets.{known.name}] and [sets.{policy.name}] would share the discovery document "
                 f"{site.url}{home}{CONFIGURATION}, which can name one issuer and one JWK Set",
-                hint=f"give {policy.name} the issuer {known.issuer} and the place of {known.name}, or another issuer",
+                hint=f"give {policy.name} the issuer {elided(known.issuer)} and the place of {known.name}, "
+                "or another issuer",
             )
 
 
@@ -521,10 +523,10 @@ def _check_company(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
         if len(found) > 1:
             akp, common = found[True], found[False]
             on_site = path_of_issuer(site.url, akp.issuer) is not None
-            own = f'an issuer of its own: issuer = "{akp.issuer.removesuffix("/")}/{akp.name}"'
+            own = f'an issuer of its own: issuer = "{elided(akp.issuer).removesuffix("/")}/{akp.name}"'
             raise ConfigError(
                 f"[sets.{akp.name}] has keys of the type AKP, which break verifiers of [sets.{common.name}] in the "
-                f"JWK Set of {akp.issuer}",
+                f"JWK Set of {elided(akp.issuer)}",
                 hint=f"give it {own}" if on_site else f'give it a place of its own: at = "/{akp.name}"',
             )
 
@@ -537,7 +539,9 @@ def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             url = site.url + path
             other = taken.setdefault(url, policy)
             if other.place != policy.place:
-                raise ConfigError(f"path {path} of [sets.{policy.name}] belongs to the issuer {other.issuer} already")
+                raise ConfigError(
+                    f"path {path} of [sets.{policy.name}] belongs to the issuer {elided(other.issuer)} already"
+                )
             if any(url.startswith(owned + "/") or owned.startswith(url + "/") for owned in taken if owned != url):
                 raise ConfigError(f"path {path} of [sets.{policy.name}] would be a file and a folder at once")
 

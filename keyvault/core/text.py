@@ -167,4 +167,8 @@ def quoted(value: object, most: int = 80) -> str:
     room = most - 2 if isinstance(value, str) else most
     if len(text) > room:
         text = text[: room - 1] + "…"
-    return repr(text) if isinstance(value, str) else text
+    if not isinstance(value, str):
+        return text
+    # `elided` has escaped what cannot be printed: repr would do so again.
+    quote = '"' if "'" in text and '"' not in text else "'"
+    return f"{quote}{text}{quote}"

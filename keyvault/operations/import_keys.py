@@ -135,7 +135,7 @@ def import_keys(
         warnings = [*left_out]
         fresh, present[:] = [], []
         for public, one in taken:
-            warnings += [f"key {public.kid}: {remark}" for remark in one.remarks]
+            warnings += [f"key {elided(public.kid)}: {remark}" for remark in one.remarks]
             key = _present(state, name, public)
             if key is None:
                 fresh.append((public, one))
@@ -221,7 +221,7 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
             raise UsageError(f"the key is for {alg}, which is for {use}, and {request.alg} is not")
         alg = request.alg
     elif request.alg not in (None, alg):
-        raise UsageError(f"the key is for {alg}, not for {request.alg}")
+        raise UsageError(f"the key is for {alg}, not for {elided(request.alg)[:40]}")
     if alg is None:
         raise UsageError("it does not say which algorithm the key is for", hint="--alg " + ", ".join(ALGORITHMS))
     if alg not in ALGORITHMS:
@@ -329,14 +329,14 @@ def _check_halves(key_set: KeySet, fresh: Sequence[tuple[PublicJWK, FoundKey]], 
     for public, one in fresh:
         if key_set.policy.external and one.private:
             raise UsageError(
-                f"set {key_set.name} is external: of key {public.kid} it takes the public half alone",
+                f"set {key_set.name} is external: of key {elided(public.kid)} it takes the public half alone",
                 hint="openssl pkey -pubout, or keyvault key export",
             )
         # Of several keys that become active only the first does.
         signs = role == "next" or (role == "active" and public is fresh[0][0])
         if not key_set.policy.external and not one.private and signs:
             raise UsageError(
-                f"key {public.kid} has no private half here, so nobody could sign with it",
+                f"key {elided(public.kid)} has no private half here, so nobody could sign with it",
                 hint="--as retiring; or where the private one lives elsewhere: external = true in the set's table, "
                 "--external for a set that is new",
             )

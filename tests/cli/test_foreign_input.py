@@ -57,6 +57,7 @@ LINES: dict[str, str | None] = {
     "key import": "key import new ../public.jwk --dry-run",
     "key export": "key export id-token",
     "recipient list": "recipient list",
+    "import-check": "import-check https://127.0.0.1:1/jwks.json",
     "recipient add": "recipient add ../public.jwk --dry-run",
     "recipient remove": "recipient remove ada --dry-run",
     "recipient replace": "recipient replace ada ../public.jwk --dry-run",
@@ -75,6 +76,7 @@ READERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("key import new{number} {file} --kid-from spki --only x --dry-run", {}),
     ("key import new{number} {file} --password-file {file} --dry-run", {}),
     ("key import new{number} --from-url {url} --dry-run", {}),
+    ("import-check {url}", {}),
     ("key export id-token --private --password-file {file} --format pem", {}),
     ("lint {file}", {}),
     ("lint {file} --for kubernetes --for aws", {}),
@@ -234,14 +236,10 @@ def test_every_command_is_here() -> None:
 # --- what commands read ---------------------------------------------------------------------------------
 
 
-#: The messages of lint are mended apart from all others.
-_LINT = pytest.mark.xfail(reason="lint still quotes documents in its findings", strict=False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
-    [pytest.param(n, marks=_LINT if line.startswith("lint") else ()) for n, (line, _) in enumerate(READERS)],
+    range(len(READERS)),
     ids=lambda number: READERS[number][0][:50],
 )
 def test_documents_leave_no_trace(watch: Watch, host: str, line: int) -> None:
@@ -268,7 +266,7 @@ def test_documents_leave_no_trace(watch: Watch, host: str, line: int) -> None:
     assert [path for path, data in written.items() if leaks(data)] == []
 
 
-@pytest.mark.parametrize("line", [pytest.param(line, marks=_LINT if line == "lint -" else ()) for line in STDIN])
+@pytest.mark.parametrize("line", STDIN)
 def test_stdin_leaves_no_trace(watch: Watch, line: str) -> None:
     """The same goes for what is piped in."""
     documents = {name: data.decode() for name, data in DOCUMENTS.items() if data.isascii()}
