@@ -126,9 +126,9 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
     for key_set in report.sets:
         say()
         say(f"{key_set.name}  {paint(key_set.alg, 'dim')}{'  closing' if key_set.closing else ''}")
-        columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
         if key_set.jwks_uri and key_set.issuer + WELL_KNOWN != key_set.jwks_uri:
             say("  " + paint("iss", "dim") + f" {key_set.issuer}  " + paint("keys", "dim") + f" {key_set.jwks_uri}")
+        columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
         if not key_set.keys:
             remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due makes them"
             say(f"  no keys yet: keyvault {remedy}")

@@ -128,7 +128,8 @@ def _take_next(key_set: KeySet, keys: Sequence[PublicJWK], made: Event) -> list[
     fresh = Key(format=1, set=key_set.name, public=keys[0], events=(made,))
     if not fresh.fits(key_set.policy.spec):
         raise UsageError(
-            f"key {elided(fresh.kid)} is {_describe(fresh)}, the next key of {key_set.name} must be {key_set.policy.spec}",
+            f"key {elided(fresh.kid)} is {_describe(fresh)}, "
+            f"the next key of {key_set.name} must be {key_set.policy.spec}",
             hint="change the set's alg in keyvault.toml first, or take it in --as retiring",
         )
     changes: list[Change] = []
