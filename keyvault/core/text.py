@@ -107,6 +107,8 @@ def printable(text: str) -> str:
 _RUN = re.compile(r"(?:\\+u[0-9a-fA-F]{4}){3,}|(?:[0-9a-fA-F]{2}[: ]){5,}|[A-Za-z0-9+/_=-]{12,}")
 _PEM_BLOCK = re.compile(r"(-----BEGIN [^-\n]{0,40}-----).*", re.DOTALL)
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{20,}")
+#: The name that `file_stem` gives to the files of an odd kid: a digest, and the same for everybody.
+_STEM = re.compile(r"kid-[0-9a-f]{32}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _USER_INFO = re.compile(r"//[^/@\s]*@")
 #: How much of such a run is shown: enough to recognise a kid by, and of no use for anything else.
@@ -119,6 +121,8 @@ def _is_random(run: str) -> bool:
     """Whether *run* looks like key material rather than like a word, a path or the name of an algorithm."""
     if run[:1] == "\\" or run[2:3] in (":", " "):
         return True
+    if _STEM.fullmatch(run):
+        return False
     letters = re.sub(r"[^A-Za-z0-9]", "", run)
     if _HEX.fullmatch(letters) or (letters.isdigit() and len(letters) >= 20):
         return not _UUID.fullmatch(run)

@@ -12,7 +12,7 @@ import pytest
 import keyvault as package
 from keyvault.crypto.identities import new_identity
 from tests.cli.terminal import Terminal
-from tests.vaults import SITE, Vault
+from tests.vaults import Vault
 
 #: Moves the branch as soon as HEAD was resolved, as a `git pull` beside the command would.
 GIT = """#!/bin/sh
@@ -58,7 +58,7 @@ def test_what_was_not_audited_is_not_published(keyvault: Terminal, vault: Vault,
     assert vault.head == second
     assert json.loads((place / "history.json").read_text())["commit"] == first
     published = kids((place / "jwks.json").read_text())
-    assert sorted(published) == sorted(key.kid for key in vault.state(first).issuer_keys(SITE))
+    assert sorted(published) == sorted(key.kid for key in vault.state(first).keys_at(""))
 
     result = keyvault("publish", place)
     assert (result.code, "private-in-clear" in result.error) == (5, True)

@@ -197,7 +197,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w\n--
         "", "ops-2026", "ada-2026-11-23-42ede2", "token_liftime", "serviceAccountToken", "RSA-OAEP-256",
         "PBES2-HS512+A256KW", "ECDH-ES+A256KW", "550e8400-e29b-41d4-a716-446655440000", "/home/ada/my-keys/keys.enc",
         "https://vault.example.net/keys/sign/0f1e2d", "urn:ietf:params:oauth:grant-type:jwt-bearer", "2026-11-23T17:00:00Z",
-        "x" * 500, "-1", "a b", "grüße",
+        "keys.enc/id-token/kid-9cdf6a50100a862e14286c7a334296da.json", "x" * 500, "-1", "a b", "grüße",
     ],
 )  # fmt: skip
 def test_words_are_quoted_whole(text: str) -> None:
