@@ -22,7 +22,7 @@ class Consumer:
     Attributes:
         label: Its name as findings have it, with its version.
         algs: The signature algorithms that it takes.
-        untold: Those of them that it takes without being told, where it is given the URL of the set and no issuer.
+        untold: Those of them that it takes by default, if it is given the URL of the set and no issuer.
     """
 
     label: str

@@ -56,7 +56,7 @@ class Source:
         data: Its bytes, at most `BODY_MAX` and one more of them.
         url: Where the world reads it, or None for a file.
         response: How a host sent it, or None where no host was asked.
-        kids: Names of keys that whoever asks chose: findings may show them, whatever they look like.
+        kids: Kids that the user chose: findings may show them, whatever they look like.
     """
 
     name: str
