@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keyvault.core.keys import Commit, VaultState
+from keyvault.core.keys import Commit, KeySet, VaultState
 from keyvault.core.labels import is_label
 from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
-from keyvault.core.places import CONFIGURATION, path_of_issuer
+from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
@@ -90,24 +90,24 @@ def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] 
             linked = by_url.get(_jwks_uri(source))
             findings += lint_discovery(source, None if linked is None else read(linked.data).keys, consumers)
         seen.add(data)
-    findings += judge(_issuers(state), consumers, document=site)
+    for place, key_sets in state.places.items():
+        document = f"{place}{WELL_KNOWN}".lstrip("/")
+        findings += judge(_issuer(state, place, key_sets), consumers, document=document)
     return Report(state.commit, tuple(documents), tuple(findings))
 
 
-def _issuers(state: VaultState) -> Iterator[Finding]:
-    """Yield what verifiers must be given by hand, since no discovery document leads them to a JWK Set."""
-    site = state.policy.site
-    for place, key_sets in state.places.items():
-        issuer = state.issuer_at(place)
-        for policy in (key_set.policy for key_set in key_sets):
-            if policy.issuer != issuer:
-                yield finding("issuer-mismatch", f"issuer is {issuer}, tokens of {policy.name} say {policy.issuer}")
-        if site.discovery and path_of_issuer(site.url, issuer) is None:
-            yield finding(
-                "issuer-elsewhere",
-                f"no discovery document is rendered for {issuer}, which is not on this site: give verifiers "
-                f"jwks_uri {key_sets[0].policy.url}",
-            )
+def _issuer(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterator[Finding]:
+    """Yield what verifiers must be given by hand, since no discovery document leads them to the JWK Set at *place*."""
+    site, issuer = state.policy.site, state.issuer_at(place)
+    for policy in (key_set.policy for key_set in key_sets):
+        if policy.issuer != issuer:
+            yield finding("issuer-mismatch", f"issuer is {issuer}, tokens of {policy.name} say {policy.issuer}")
+    if site.discovery and path_of_issuer(site.url, issuer) is None:
+        yield finding(
+            "issuer-elsewhere",
+            f"no discovery document is rendered for {issuer}, which is not on this site: give verifiers "
+            f"jwks_uri {key_sets[0].policy.url}",
+        )
 
 
 # --- a file ---------------------------------------------------------------------------------------------

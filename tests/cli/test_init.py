@@ -65,6 +65,8 @@ def test_issuer_on_a_domain_of_its_own(fresh: Terminal) -> None:
     assert {one.issuer for one in policy.sets.values()} == {"https://auth.example.org/"}
     keys = "keys https://keys.example.com/.well-known/jwks.json"
     assert f"  iss https://auth.example.org/  {keys}" in fresh.ok("status").lines
+    linted = fresh.ok("lint")
+    assert "give verifiers jwks_uri https://keys.example.com/.well-known/jwks.json" in linted.out
 
 
 def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
