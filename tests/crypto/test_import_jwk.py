@@ -63,7 +63,7 @@ def test_a_private_member_that_holds_something() -> None:
     assert holds_private({**public("RSA"), "d": "AQ"})
     assert holds_private({**public("RSA"), "oth": [{"r": "AQ"}]})
     with pytest.raises(WeakKeyError):
-        read_jwk({**public("P-256"), "d": key("P-384")["d"][:43]})
+        read_jwk({**public("P-256"), "d": key("secp256k1")["d"]})
 
 
 # --- Base64 ---------------------------------------------------------------------------------------------
