@@ -266,6 +266,7 @@ def test_documents_leave_no_trace(watch: Watch, host: str, line: int) -> None:
     assert [path for path, data in written.items() if leaks(data)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", STDIN)
 def test_stdin_leaves_no_trace(watch: Watch, line: str) -> None:
     """The same goes for what is piped in."""
@@ -275,6 +276,7 @@ def test_stdin_leaves_no_trace(watch: Watch, line: str) -> None:
     assert watch.report() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["token inspect", "token verify"])
 def test_tokens_leave_no_trace(watch: Watch, command: str) -> None:
     """Of a token that is refused, no part is shown, and neither is what was pasted in place of one."""
@@ -367,6 +369,7 @@ def _calls(vault: Vault, file: Path, text: str) -> dict[str, Callable[[], object
     }
 
 
+@pytest.mark.slow
 def test_the_library_leaves_no_trace(watch: Watch) -> None:
     """Identities that are none, and documents in place of names and claims: in no error and no log record."""
     file = watch.vault.top / "document"
