@@ -109,6 +109,7 @@ def init(
         say(made.commit)
         return
     from keyvault.core.lint.transport import pages_warning
+    from keyvault.core.places import WELL_KNOWN, path_of_issuer
 
     say(f"made a vault in {made.folder}, commit {made.commit[:12]}")
     for name, spec in made.sets:
@@ -133,7 +134,12 @@ def init(
         say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
     else:
         say("  git push; let job tokens push, and make a schedule (docs/publish/gitlab.md)")
-    if warning := pages_warning(url):
+    site = url.rstrip("/")
+    if issuer is not None and path_of_issuer(site, issuer) is None:
+        note(
+            f"no discovery document is rendered, since the issuer is not on the site: give verifiers {site}{WELL_KNOWN}"
+        )
+    elif warning := pages_warning(url):
         note(warning)
 
 

@@ -145,10 +145,12 @@ def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
     if subtype != kind and (subtype == "json" or subtype.endswith("+json")):
         return
     said = f"is sent as {shown(kind) if kind else 'nothing in particular'}"
-    # Hosts that go by the extension of a file have none to go by.
     if url.endswith(CONFIGURATION):
         refused = f": {' and '.join(REFUSE_TYPE)} refuse it" if kind else ""
         yield Drift("discovery-type", said + refused, url, level="warning")
+    elif "." not in url.rpartition("/")[2]:
+        # Hosts that go by the extension of a file have none to go by, and no publishing mends that.
+        yield Drift("content-type", said, url, level="warning")
     else:
         yield Drift("content-type", said, url)
 

@@ -376,14 +376,14 @@ class VaultState:
         """
         wanted = self.policy.site.default_issuer if issuer is None else issuer
         known = {place: self.issuer_at(place) for place in self.places}
-        named = {place for place, one in known.items() if wanted in (one, f"{one}/")}
+        named = {place for place, one in known.items() if wanted == one or (":" in one and wanted == f"{one}/")}
         if not named:
             issuers = ", ".join(map(elided, dict.fromkeys(known.values())))
             raise UsageError(f"no issuer {quoted(wanted)} here", hint=f"one of {issuers}")
+        places = ", ".join(place or "/" for place in known if place in named)
         if at is not None:
             named &= {at.rstrip("/")}
         if len(named) != 1:
-            places = ", ".join(place or "/" for place, one in known.items() if one == wanted)
             raise UsageError(
                 f"issuer {elided(wanted)} has no place {quoted(at)}"
                 if at is not None

@@ -46,6 +46,11 @@ SITE_PATHS = frozenset(
     }
 )
 SITE_FOLDERS = frozenset({"keys", "sets", "assets"})
+#: Names of files and folders that the site makes at each place, or at its root: no folder of a place is called so.
+_SITE_NAMES = SITE_FOLDERS | {
+    *("index.html", "404.html", "page", "jwks.json", "history.json", "history.schema.json", "robots.txt", "feed.atom"),
+    *("upcoming.ics", "sitemap.xml", "_headers"),
+}
 
 
 def check_url(value: object) -> str:
@@ -95,14 +100,14 @@ def check_place(value: object) -> str:
     Return the place *value* without a leading slash on its own: empty for the root of the site.
 
     Raises:
-        ValueError: If it is not ``/``, or a path of plain segments that the site does not use itself.
+        ValueError: If it is not ``/``, or a path of plain names that the site does not use itself.
     """
     if value == "/":
         return ""
     if not isinstance(value, str) or not is_web_path(value):
         raise ValueError('must be a path without a slash at its end, such as "/clients/acme", or "/"')
-    if is_reserved(value):
-        raise ValueError(f"{quoted(value, 520)} lies in a folder that the site itself uses")
+    if any(part.casefold() in _SITE_NAMES or part.startswith(".") for part in value.split("/")):
+        raise ValueError(f"{quoted(value, 520)} has a name that the site itself uses, or that begins with a dot")
     return value
 
 

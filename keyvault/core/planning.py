@@ -151,7 +151,7 @@ def brings_algorithm(key_set: KeySet, alg: str) -> bool:
 
 def lead(key_set: KeySet, alg: str) -> timedelta:
     """Return how long a next key for *alg* must have been seen live before it may sign."""
-    return key_set.policy.lead(new_algorithm=brings_algorithm(key_set, alg))
+    return key_set.policy.lead(new_algorithm=key_set.rendered and brings_algorithm(key_set, alg))
 
 
 def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
@@ -374,9 +374,12 @@ def plan_rotation(
 def _new_kind(key_set: KeySet) -> str:
     """Return for what a next key waits that replaced one of another kind."""
     policy = key_set.policy
-    longer = lead(key_set, policy.spec.alg) > policy.publication_lead
-    member = f"algorithm_lead, {format_duration(lead(key_set, policy.spec.alg))}" if longer else "publication_lead"
-    return f"{key_set.name}: the new {policy.spec} key waits for its own receipt and {member}"
+    if policy.use == "enc":
+        return f"{key_set.name}: the new {policy.spec} key takes over at the next rotation"
+    needed = lead(key_set, policy.spec.alg)
+    member = f"algorithm_lead, {format_duration(needed)}" if needed > policy.publication_lead else "publication_lead"
+    receipt = "its own receipt and " if key_set.rendered else ""
+    return f"{key_set.name}: the new {policy.spec} key waits for {receipt}{member}"
 
 
 def _restarts(key_set: KeySet) -> list[str]:
@@ -392,16 +395,21 @@ def _restarts(key_set: KeySet) -> list[str]:
     ]
 
 
-def _first_signature(key_set: KeySet, candidate: Key, site: SitePolicy) -> list[str]:
+def _first_signature(key_set: KeySet, candidate: Key, site: SitePolicy) -> tuple[str, ...]:
     """Return who will refuse the tokens of *candidate*, which is about to sign, a sentence each."""
-    alg, seen = candidate.public.alg, first_seen(key_set, candidate, site)
-    if not (key_set.rendered and key_set.policy.use == "sig" and brings_algorithm(key_set, alg)):
-        return []
+    alg = candidate.public.alg
+    return _refusals(key_set, alg, first_seen(key_set, candidate, site)) if brings_algorithm(key_set, alg) else ()
+
+
+def _refusals(key_set: KeySet, alg: str, seen: datetime | None) -> tuple[str, ...]:
+    """Return who refuses tokens for *alg*, of which a key was first seen at *seen*, a sentence each."""
+    if not key_set.rendered or key_set.policy.use != "sig":
+        return ()
     since = "the key was published" if seen is None else format_instant(seen)
-    return [
+    return (
         f"{key_set.name} signs with {alg} from now on: {_KEEPERS} refuse it if they were not restarted since {since}; "
-        f"keyvault rollback {key_set.name} goes back"
-    ]
+        f"keyvault rollback {key_set.name} goes back",
+    )
 
 
 def _import_missing(key_set: KeySet) -> str:
@@ -563,12 +571,16 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
         changes += new_next(key_set, at)
         if candidate is None and policy.external:
             warnings.append(f"{key_set.name} has no active key now: keyvault key import {key_set.name} FILE")
-        elif key_set.rendered and policy.use == "sig" and (mature is None or at < mature):
-            bound = mature or at + policy.publication_lead
-            warnings.append(
-                f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
-                + ("" if mature else ", counted from its publication")
-            )
+        elif key_set.rendered and policy.use == "sig":
+            seen = None if candidate is None else first_seen(key_set, candidate, site)
+            bound = (seen or at) + policy.publication_lead
+            if seen is None or at < bound:
+                warnings.append(
+                    f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
+                    + ("" if seen else ", counted from its publication")
+                )
+            if candidate is not None:
+                warnings += _first_signature(key_set, candidate, site)
     elif key.state == "next" and not policy.closing:
         changes += new_next(key_set, at)
     return Plan(tuple(changes), warnings=tuple(warnings))
@@ -593,11 +605,16 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
         )
     at = effective_instant(key_set, now)
     lifetime = _seconds(key_set.policy.token_lifetime)
+    seen = first_seen(key_set, previous, state.policy.site)
+    is_new = previous.public.alg != key_set.active.public.alg and (
+        seen is None or at < seen + key_set.policy.lead(new_algorithm=True)
+    )
     return Plan(
         (
             Amend(name, previous.kid, (Event(at=at, event="reactivated", token_lifetime=lifetime, note=note),)),
             Amend(name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)),
-        )
+        ),
+        warnings=_refusals(key_set, previous.public.alg, seen) if is_new else (),
     )
 
 
@@ -720,7 +737,7 @@ def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)
             elif due is None or now > due - key_set.policy.publication_lead:
                 found.append(_import_missing(key_set))
             continue
-        if due is not None and now > due + grace:
+        if due is not None and now > max(due, mature_at(key_set, candidate, site) or due) + grace:
             found.append(f"{name}: rotation was due {relative(due, now)}")
         if first_seen(key_set, candidate, site) is None:
             made = candidate.life.created_at

@@ -168,6 +168,15 @@ class Policy:
     sets: Mapping[str, SetPolicy]
     audit: AuditPolicy = AuditPolicy()
 
+    @property
+    def mixed_places(self) -> frozenset[str]:
+        """The places whose sets write their issuer with and without a slash at its end."""
+        issuers: dict[str, set[str]] = {}
+        for policy in self.sets.values():
+            if policy.kty != "oct":
+                issuers.setdefault(policy.place, set()).add(policy.issuer)
+        return frozenset(place for place, found in issuers.items() if len(found) > 1)
+
 
 # --- readers: a TOML value in, a checked value out, ValueError with a reason otherwise -----------------
 
@@ -230,7 +239,7 @@ def _paths(value: object) -> tuple[str, ...]:
     for path in value:
         if not is_web_path(path):
             raise ValueError(f"{quoted(path, 520)} must begin with / and be plain path segments")
-        if path in SITE_PATHS or is_reserved(path):
+        if path in SITE_PATHS or is_reserved(path) or ".git" in path.casefold().split("/"):
             raise ValueError(f"{quoted(path, 520)} is a place that the site itself uses")
     return tuple(value)
 
@@ -508,8 +517,24 @@ def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             raise ConfigError(
                 f"[sets.{known.name}] and [sets.{policy.name}] would share the discovery document "
                 f"{site.url}{home}{CONFIGURATION}, which can name one issuer and one JWK Set",
-                hint=f"give {policy.name} the issuer {elided(known.issuer)} and the place of {known.name}, "
-                "or another issuer",
+                hint=f'at = "{known.place or "/"}" in [sets.{policy.name}], as {known.name} has it; or another issuer',
+            )
+    for home, policy in by_home.items():
+        if (guest := at_place.get(home)) is not None and guest.place != policy.place:
+            raise ConfigError(
+                f"[sets.{guest.name}] has its JWK Set in the folder of the issuer {elided(policy.issuer)}: verifiers "
+                "that look for that issuer's keys there would trust those of another",
+                hint=f'at = "/{guest.name}" in [sets.{guest.name}]',
+            )
+    folded: dict[str, SetPolicy] = {}
+    for policy in at_place.values():
+        known = folded.setdefault(policy.place.casefold(), policy)
+        # File systems fold case. Places that follow from issuers were read before there were others, and still are.
+        if known is not policy and any(one.place != path_of_issuer(site.url, one.issuer) for one in (known, policy)):
+            raise ConfigError(
+                f"[sets.{known.name}] and [sets.{policy.name}] have the places {known.place} and {policy.place}, which "
+                "differ by case alone",
+                hint=f'at = "/{policy.name}" in [sets.{policy.name}]',
             )
 
 

@@ -19,7 +19,7 @@ from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Commit, Key, Recipient, VaultState
 from keyvault.core.planning import Amend, Create, Import, Plan
-from keyvault.errors import KeyVaultError
+from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import Draft, commit_message, record_files
@@ -201,11 +201,18 @@ def edited_policy(
     Return *state* under an edited keyvault.toml, and that file.
 
     Raises:
-        ConfigError: The result would not be a policy.
+        ConfigError: The result would not be a policy, or gives a JWK Set two issuers that differ by a slash.
     """
     data = context.repository.files(state.commit, config.FILE)[config.FILE]
     edited = config.edit_sets(data, tables)
-    return dataclass_replace(state, policy=config.read_policy(edited)), edited
+    policy = config.read_policy(edited)
+    if policy.mixed_places - state.policy.mixed_places:
+        # A file that somebody wrote by hand is read all the same: every command has to go on.
+        raise ConfigError(
+            "two sets of one JWK Set would have issuers that differ by the slash at their end",
+            hint="write the issuer as the other set has it; keyvault set list --json shows both",
+        )
+    return dataclass_replace(state, policy=policy), edited
 
 
 #: Events that a subject speaks of, with the verb; whether it names sets or counts keys.

@@ -130,6 +130,11 @@ def import_keys(
             if not request.creates or request.role == "next":
                 _ = state.find_set(name)  # raises: the next key of a set needs the set
             state, files["keyvault.toml"] = _with_set(context, state, name, chosen[0], request)
+        elif request.issuer is not None or request.at is not None:
+            raise UsageError(
+                f"set {name} is there already: --issuer and --at are for a new set",
+                hint=f"edit [sets.{name}] in keyvault.toml",
+            )
         key_set = state.find_set(name)
         taken, left_out[:] = _taken(chosen, key_set, request, context.now)
         warnings = [*left_out]

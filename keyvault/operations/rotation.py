@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from keyvault.core.algorithms import key_spec
+from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import TEXT_MAX, Reason
 from keyvault.core.keys import VaultState
 from keyvault.core.planning import (
@@ -118,6 +118,11 @@ def rotate(
             raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
         files = {}
         if alg is not None and state.find_set(chosen[0]).policy.spec.alg != alg:
+            if forced is not None:
+                raise UsageError(
+                    "--alg publishes a next key, which --force cannot skip",
+                    hint=f"keyvault rotate {chosen[0]} --alg {alg}; then rotate with --force",
+                )
             state, files["keyvault.toml"] = edited_policy(context, state, {chosen[0]: _migrated(state, chosen[0], alg)})
         live, _problems = _look(context, state, context.now, chosen)
         plan = plan_rotation(state, chosen, context.now, live=live, forced=forced)
@@ -127,9 +132,21 @@ def rotate(
     return carry_out(context, propose, push=push, dry_run=dry_run)
 
 
+def _purpose(spec: KeySpec) -> str:
+    if spec.kty == "oct":
+        return "secrets, which are not published"
+    return "encryption" if spec.use == "enc" else "signatures"
+
+
 def _migrated(state: VaultState, name: str, alg: str) -> dict[str, object]:
     """Return the members of a set's table that change with its algorithm."""
     key_set = state.find_set(name)
+    old, new = key_set.policy.spec, key_spec(alg)
+    if (old.use, old.kty == "oct") != (new.use, new.kty == "oct"):
+        raise UsageError(
+            f"set {name} is for {_purpose(old)}, {alg} is for {_purpose(new)}: its published keys would leave at once",
+            hint=f"keyvault set add NAME --alg {alg} makes a set for that",
+        )
     members: dict[str, object] = {"alg": alg, "crv": None, "bits": None}
     if key_set.rendered and key_set.policy.use == "sig" and key_set.policy.algorithm_lead is None:
         members["algorithm_lead"] = ALGORITHM_LEAD

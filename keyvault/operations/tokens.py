@@ -89,10 +89,9 @@ def inspect(context: Context, text: str) -> Inspection:
 
 
 def _candidates(state: VaultState, token: Token) -> list[PublicJWK]:
-    """Return the published keys among which a verifier looks: those of the issuer, if that is all it has to go by."""
+    """Return the published keys among which a verifier looks: those of the issuer, if the vault has it."""
     published = [key_set for key_set in state.sets.values() if key_set.published]
-    issuer = token.claims.get("iss")
-    own = [key_set for key_set in published if "kid" not in token.header and key_set.policy.issuer == issuer]
+    own = [key_set for key_set in published if key_set.policy.issuer == token.claims.get("iss")]
     return [key.public for key_set in own or published for key in key_set.published]
 
 

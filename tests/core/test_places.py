@@ -1,6 +1,5 @@
 """Issuers as they stand in ``iss``, and the places of their documents."""
 
-import re
 from typing import Any
 
 import pytest
@@ -62,15 +61,43 @@ def test_places(value: str, place: str) -> None:
     assert check_place(value) == place
 
 
+@pytest.mark.parametrize("value", ["", "a", "/a/", "//", "/a//b", "/a b", "/a?b", 7])
+def test_places_that_are_no_path(value: object) -> None:
+    """A place is a plain folder."""
+    with pytest.raises(ValueError, match="must be a path"):
+        check_place(value)
+
+
 @pytest.mark.parametrize(
-    "value", ["", "a", "/a/", "//", "/a//b", "/../a", "/a b", "/a?b", 7, "/keys/a", "/sets", "/assets/x"]
+    "value",
+    [
+        *("/keys/a", "/sets", "/assets/x", "/page", "/a/page", "/index.html", "/a/index.html", "/INDEX.html"),
+        *("/jwks.json", "/a/jwks.json", "/history.json", "/history.schema.json", "/robots.txt", "/feed.atom"),
+        *("/sitemap.xml", "/upcoming.ics", "/404.html", "/_headers", "/.nojekyll", "/.git", "/a/.git/hooks"),
+        *("/.well-known", "/a/.well-known", "/.well-known/openid-configuration", "/../a"),
+    ],
 )
-def test_places_that_the_site_cannot_have(value: object) -> None:
-    """A place is a plain folder, and none that the site fills itself."""
+def test_places_that_the_site_cannot_have(value: str) -> None:
+    """No folder takes the place of a file that the site has, or of what git and hosts give a meaning."""
     with pytest.raises(
-        ValueError, match=re.escape("must be a path") if value not in ("/keys/a", "/sets", "/assets/x") else "uses"
+        ValueError, match="must be a path" if value == "/../a" else "has a name that the site itself uses"
     ):
         check_place(value)
+
+
+def test_places_that_differ_by_case() -> None:
+    """File systems fold case; where both follow from issuers, as before there were places, the file is still read."""
+    with pytest.raises(ConfigError, match="differ by case alone"):
+        policy_of({"a": {"issuer": "a", "at": "/x"}, "b": {"issuer": "b", "at": "/X"}})
+    assert policy_of({"a": {"issuer": f"{SITE}/x"}, "b": {"issuer": f"{SITE}/X"}}).sets
+
+
+def test_folder_of_an_issuer_holds_no_keys_of_another() -> None:
+    """Some verifiers append the well-known path of a JWK Set to the issuer, and ask for no discovery document."""
+    sets = {"id": {"issuer": f"{SITE}/blue", "at": "/x"}, "c": {"issuer": "client", "at": "/blue"}}
+    with pytest.raises(ConfigError, match="would trust those of another"):
+        policy_of(sets)
+    assert policy_of({**sets, "c": {"issuer": "client", "at": "/c"}}).sets
 
 
 def test_paths_of_issuers() -> None:

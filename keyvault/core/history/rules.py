@@ -239,7 +239,8 @@ def _activation(
     else:
         seen, verb = standing.receipts.get(set_policy.url), "first seen live"
     alg = scene.key.public.alg
-    lead = set_policy.lead(new_algorithm=not any(alg in count.signing for count in scene.before))
+    is_new = set_policy.kty != "oct" and not any(alg in count.signing for count in scene.before)
+    lead = set_policy.lead(new_algorithm=is_new)
     if seen is None:
         yield "activated-unseen", f"the key was activated, and was never seen at {set_policy.url}"
     elif event.at - seen < lead:
