@@ -195,7 +195,7 @@ def import_check(
         actions.summarize(
             f"Move from {shown}",
             ("code", "kid", "what"),
-            [(finding.code, finding.kid or "", finding.message) for finding in seen.findings],
+            [(finding.code, elided(finding.kid or ""), finding.message) for finding in seen.findings],
             otherwise="Every key of the old set is served under its kid.",
         )
         for finding in seen.findings[: actions.ANNOTATIONS_MAX]:
@@ -209,13 +209,14 @@ def import_check(
                 "path": seen.path,
                 "keys": seen.keys,
                 "findings": [
-                    {"code": finding.code, "kid": finding.kid, "message": finding.message} for finding in seen.findings
+                    {"code": one.code, "kid": one.kid and elided(one.kid), "message": one.message}
+                    for one in seen.findings
                 ],
             }
         )
     elif settings.quiet:
         for finding in seen.findings:
-            say(finding.kid or finding.code)
+            say(elided(finding.kid) if finding.kid else finding.code)
     elif seen.findings:
         columns([(finding.code, finding.message) for finding in seen.findings])
     else:
@@ -224,5 +225,18 @@ def import_check(
     if seen.findings:
         raise LintError(
             f"{count} of {seen.keys} keys of {shown} {'is' if count == 1 else 'are'} missing or different",
-            hint=f"keyvault key import SET --from-url {shown}",
+            hint=_move_hint({finding.code for finding in seen.findings}, shown),
         )
+
+
+def _move_hint(codes: set[str], url: str) -> str:
+    """Return what to do about the first of *codes* that something can be done about."""
+    if "missing" in codes:
+        return f"keyvault key import SET --from-url {url}"
+    if "other-kid" in codes:
+        return (
+            "a key keeps its kid: import the private half with --kid OLD-KID, in a set where the key is not there yet"
+        )
+    if codes & {"other-key", "other-alg"}:
+        return "keep the old URL until tokens of these keys have expired"
+    return "docs/coming-from.md says which keys can be imported"

@@ -1,7 +1,7 @@
 """token commands."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from keyvault.cli.late import LateTyper
 from keyvault.cli.output import emit_json, note, say, say_document
 from keyvault.cli.state import complete_set, settings
 from keyvault.errors import GitError, KeyVaultError, UsageError
+
+if TYPE_CHECKING:
+    from keyvault.crypto.tokens import Token
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TokenText = Annotated[str, typer.Argument(metavar="TOKEN", help="A signed token, or - for stdin.")]
@@ -75,6 +78,18 @@ def _text(token: str) -> str:
     return text
 
 
+def _refuse_private(token: "Token") -> None:
+    """Refuse to print a token that carries a private key: its claims end in logs."""
+    import json
+
+    from keyvault.core.exposure import find_private
+
+    if what := find_private(json.dumps([token.header, token.claims]).encode()):
+        raise UsageError(
+            f"the token carries {what}, so it is not shown", hint="revoke that key: whoever has the token has it"
+        )
+
+
 @tokens.command("inspect")
 def inspect(token: TokenText, as_json: JSON = False) -> None:
     """
@@ -89,6 +104,7 @@ def inspect(token: TokenText, as_json: JSON = False) -> None:
 
     with settings.open() as context:
         found = operations.inspect(context, _text(token))
+    _refuse_private(found.token)
     if as_json:
         emit_json(
             {
@@ -141,6 +157,7 @@ def verify(
         except GitError as error:
             raise KeyVaultError(error.message, hint="name the URL or file of a JWK Set") from None
     found = operations.verify(context, _text(token), now=settings.now, source=source, audience=audience, issuer=issuer)
+    _refuse_private(found)
     if as_json:
         emit_json({"header": found.header, "claims": found.claims})
     else:

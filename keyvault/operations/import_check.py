@@ -70,6 +70,8 @@ def check_import(context: Context, commit: Commit, url: str) -> MoveCheck:
     """
     state = context.state(commit, envelopes=False)
     old = fetch_keys(url)
+    if not old:
+        raise UsageError(f"{elided(url)[:200]} serves no keys, so there is nothing to compare", hint="check the URL")
     served = {
         path: {jwk["kid"]: jwk for jwk in msgspec.json.decode(data)["keys"]}
         for path, data in jwk_sets(state)
@@ -91,8 +93,8 @@ def _findings(
     thumbprints = {thumbprint(jwk): kid for kid, jwk in served.items()}
     for number, jwk in enumerate(old, 1):
         given = jwk.get("kid")
-        kid = elided(given)[:256] if isinstance(given, str) else None
-        name = f"key {kid}" if kid is not None else f"key {number}, which has no kid,"
+        kid = given if isinstance(given, str) else None
+        name = f"key {elided(kid)[:256]}" if kid is not None else f"key {number}, which has no kid,"
         try:
             found = read_jwk(jwk)
         except KeyVaultError as error:

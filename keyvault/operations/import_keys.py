@@ -15,12 +15,12 @@ from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.events import fold
 from keyvault.core.forms import LABELS, check_label, usual_algorithm
 from keyvault.core.importing import Role, plan_import
-from keyvault.core.jwk import PublicJWK, check_kid, public_jwk
+from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.planning import Import, Plan
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, nearest, quoted
-from keyvault.errors import ConfigError, KeyVaultError, UsageError
+from keyvault.errors import ConfigError, KeyVaultError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context
 from keyvault.operations.exchange import derived_kid
@@ -188,17 +188,30 @@ def save_key(context: Context, name: str, private: PrivateJWK) -> Outcome:
 
 
 def _chosen(found: Sequence[FoundKey], request: ImportRequest) -> list[FoundKey]:
-    unknown = [kid for kid in request.only if kid not in {one.kid for one in found}]
-    if unknown:
-        there = ", ".join(one.kid or "one without a kid" for one in found)
-        raise UsageError(f"no key {quoted(unknown[0], 140)} is there", hint=f"there are: {elided(there)[:300]}")
-    chosen = [one for one in found if not request.only or one.kid in request.only]
+    kids = [one.kid for one in found if one.kid is not None]
+    only = [_find_kid(kid, kids) for kid in request.only]
+    chosen = [one for one in found if not only or one.kid in only]
     uses, symmetric = {one.use for one in chosen if one.use}, {one.members["kty"] == "oct" for one in chosen}
     if not request.lenient and (len(uses) > 1 or len(symmetric) > 1):
         # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
         there = elided(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
         raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
     return chosen
+
+
+def _find_kid(given: str, kids: Sequence[str]) -> str:
+    """Return the one of *kids* that is *given*, or begins so: messages may show the beginning of a kid alone."""
+    if given in kids:
+        return given
+    begun = given.removesuffix("…")
+    fitting = [kid for kid in dict.fromkeys(kids) if begun and kid.startswith(begun)]
+    if len(fitting) != 1:
+        there = elided(", ".join(kids))[:300] or "none with a kid"
+        count = "no key" if not fitting else f"{len(fitting)} keys"
+        raise UsageError(
+            f"{count} {quoted(given, 140)} {'is' if not fitting else 'are'} there", hint=f"there are: {there}"
+        )
+    return fitting[0]
 
 
 def _purpose(one: FoundKey) -> str:
@@ -265,9 +278,21 @@ def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datet
     check(one.members, alg=alg)
     kid = request.kid or (None if request.kid_from else one.kid)
     kid = kid or _new_kid(one, request.kid_from or "sha-256", ALGORITHMS[alg].use, now)
+    _check_publishable(kid)
     if one.members["kty"] == "oct":
         return PublicJWK(kty="oct", kid=check_kid(kid), use=ALGORITHMS[alg].use, alg=alg), one
     return public_jwk(one.members, kid=kid, alg=alg), one
+
+
+def _check_publishable(kid: str) -> None:
+    """Refuse a kid that the last check before publication would take for a private key: no site could be rendered."""
+    from keyvault.site.walls import inspect
+
+    try:
+        inspect("kid", kid.encode(errors="replace"))
+        inspect("kid.json", pretty({"kid": kid}))
+    except LeakError:
+        raise UsageError("the kid of the key looks like a private key", hint="--kid gives it another") from None
 
 
 def _usual(one: FoundKey) -> str | None:

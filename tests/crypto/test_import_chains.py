@@ -191,3 +191,33 @@ def test_a_trust_store() -> None:
     (found,) = read(data)
 
     assert (found.members, found.private) == (leaf.members, False)
+
+
+def test_private_key_of_a_ca_is_left_out(chain: tuple[Holder, Holder, Holder]) -> None:
+    """Beside the key of a signer, wherever it stands, with its certificate or without, and the remark says whose it is."""
+    leaf, middle, root = chain
+    signer = leaf.key_pem + leaf.pem
+    for data in (
+        root.key_pem + root.pem + middle.key_pem + middle.pem + signer,
+        middle.key_pem + middle.pem + signer,
+        signer + root.key_pem + root.pem,
+        middle.key_pem + signer,
+    ):
+        (found,) = read(data)
+        assert (found.public, found.private) == (leaf.members, True)
+        assert "signs certificates and no tokens" in "".join(found.remarks)
+
+
+def test_private_key_of_a_ca_alone_is_refused(chain: tuple[Holder, Holder, Holder]) -> None:
+    """With the certificate that it issued, or as an intermediate's; a lone self-signed one may be a signer's."""
+    leaf, middle, root = chain
+    for data in (
+        middle.key_pem + middle.pem,
+        middle.key_pem + leaf.pem,
+        root.key_pem + root.pem + middle.pem,
+        p12(middle),
+    ):
+        with pytest.raises(UsageError, match=r"it holds the key (of the CA|that issued the certificate of) CN="):
+            read(data)
+    (found,) = read(root.key_pem + root.pem)
+    assert found.public == root.members

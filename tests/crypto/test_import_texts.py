@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from jwcrypto.jwe import JWE
+from jwcrypto.jwk import JWK
 
 from keyvault.crypto.exports import FORMATS, encode
 from keyvault.crypto.imports import FoundKey, read_keys
@@ -308,3 +310,66 @@ def test_a_keystore_that_does_not_sign(config: dict[str, str]) -> None:
     rsa = keycloak_provider(1, "rsa-generated", key("RSA"))
 
     assert one(keycloak_realm([rsa, _keystore(2, **config)])).remarks == ()
+
+
+@pytest.mark.parametrize("how", ["crlf", "comment", "List in JSON"])
+def test_secrets_as_kubectl_and_windows_write_them(how: str) -> None:
+    """Line ends, comments and lists change nothing."""
+    encoded = b64(PEM["P-256"])
+    text = f"apiVersion: v1\nkind: Secret\ndata:\n  tls.key: {encoded}\n"
+    data = {
+        "crlf": text.replace("\n", "\r\n"),
+        "comment": text.replace("kind: Secret", "kind: Secret # ours").replace(encoded, f"{encoded} # prod"),
+        "List in JSON": json.dumps({"kind": "List", "items": [secret(data={"tls.key": encoded})]}),
+    }[how]
+    assert one(data).members == members(key("P-256"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: v1\nitems:\n- apiVersion: v1\n  data:\n    k: QUJD\n  kind: Secret\nkind: List\n",
+        'apiVersion: v1\nkind: Secret\ndata: {"k": "QUJD"}\n',
+    ],
+    ids=["a list", "braces"],
+)
+def test_secrets_in_other_yaml_say_what_to_type(text: str) -> None:
+    """No library for YAML is needed to run, so these forms are named with the command that gives JSON."""
+    with pytest.raises(UsageError, match="a Secret in this form of YAML is not supported") as caught:
+        read(text)
+    assert caught.value.hint == "kubectl get secret NAME -o json | keyvault key import SET -"
+
+
+def test_an_unsupported_key_does_not_cost_the_set() -> None:
+    """It is left out, and the remark says which."""
+    jwk = {**members(key("P-256")), "kid": "good"}
+    data = json.dumps({"keys": [{"kty": "XYZ", "kid": "q"}, {"kty": "EC", "crv": "P-192", "x": "AA", "y": "AA"}, jwk]})
+    found = one(data)
+
+    assert found.kid == "good"
+    assert found.remarks == (
+        "skipped: key 1 of the set has an unsupported type or curve",
+        "skipped: key 2 of the set has an unsupported type or curve",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty"),
+        ("\n", "it is empty"),
+        ('{"kid": "a", "kid": "b"}', "it is JSON, but a member appears twice"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        read(text)
+
+
+def test_a_compact_encrypted_jwk() -> None:
+    """As any JOSE library writes it; the JSON form has the same five parts."""
+    header = {"alg": "PBES2-HS256+A128KW", "enc": "A256GCM", "cty": "jwk+json"}
+    token = JWE(json.dumps(members(key("P-256"))).encode(), json.dumps(header))
+    token.add_recipient(JWK(kty="oct", k=base64.urlsafe_b64encode(PASSWORD).decode().rstrip("=")))
+
+    assert one(token.serialize(compact=True)).members == members(key("P-256"))

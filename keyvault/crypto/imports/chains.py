@@ -14,7 +14,9 @@ from dataclasses import replace
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
+from keyvault.core.pem import load_public
 from keyvault.core.text import elided
 from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey
 from keyvault.errors import JWKError, UsageError
@@ -25,10 +27,11 @@ def keys_of(found: Sequence[Found]) -> list[FoundKey]:
     Return the keys of a file, in its order.
 
     A certificate of a key that is there adds the restriction that it has. Beside a key all other certificates are
-    passed over; without one, each certificate that is no CA's and issued none of the others is a key.
+    passed over; without one, each certificate that is no CA's and issued none of the others is a key. The private key
+    of a CA is passed over, too.
 
     Raises:
-        UsageError: If there are certificates of CAs alone.
+        UsageError: If there are certificates, or keys, of CAs alone.
         JWKError: If the certificate of no CA has a key of a type that JOSE does not define.
     """
     keys = [item for item in found if isinstance(item, FoundKey)]
@@ -60,24 +63,55 @@ def _key_of(item: FoundCertificate) -> FoundKey:
 def _beside(keys: list[FoundKey], certificates: list[FoundCertificate]) -> list[FoundKey]:
     """Return *keys* as their certificates restrict them, with remarks on those in nobody's chain."""
     own = {frozenset(item.key.public.items()): item for item in certificates if item.key}
-    restricted, chain = [], []
+    held = [frozenset(key.public.items()) for key in keys]
+    restricted, chain, passed, authorities = [], [], [], []
     for key in keys:
         mine = own.get(frozenset(key.public.items()))
         if mine is not None:
+            if _is_authority(mine, certificates, [own[public] for public in held if public in own]):
+                authorities.append(f"of the CA {_subject(mine)}")
+                passed.append(mine)
+                continue
             chain.append(mine)
             assert mine.key is not None
             key = replace(key, only=key.only or mine.key.only)
+        elif issued := next((item for item in certificates if _signed(key, item.certificate)), None):
+            authorities.append(f"that issued the certificate of {_subject(issued)}")
+            continue
         restricted.append(key)
-    rest = [item for item in certificates if item not in chain]
+    if not restricted:
+        raise UsageError(
+            f"it holds the key {authorities[0]}, which signs certificates and no tokens",
+            hint="name the file of the signer's key",
+        )
+    rest = [item for item in certificates if item not in chain and item not in passed]
     while issuers := [item for item in rest if any(_issued(item, below) for below in chain)]:
         chain += issuers
         rest = [item for item in rest if item not in issuers]
     remarks = tuple(
         f"skipped: the certificate of {_subject(item)} is in the chain of no key here (import it alone if needed)"
         for item in rest
-    )
+    ) + tuple(f"skipped: the key {which} signs certificates and no tokens" for which in authorities)
     restricted[0] = replace(restricted[0], remarks=(*restricted[0].remarks, *remarks))
     return restricted
+
+
+def _is_authority(item: FoundCertificate, among: Sequence[FoundCertificate], owned: Sequence[FoundCertificate]) -> bool:
+    """
+    Return whether the private key beside *item* is that of a CA.
+
+    `openssl req -x509` calls each self-signed certificate that of a CA, also that of a signer: alone, it says nothing.
+
+    Args:
+        item: The certificate of the key.
+        among: All certificates.
+        owned: The certificates of the keys that are there.
+    """
+    certificate = item.certificate
+    if any(_issued(item, other) for other in among if other.certificate != certificate):
+        return True
+    is_alone = certificate.issuer == certificate.subject and all(_is_ca(other.certificate) for other in owned)
+    return _is_ca(certificate) and not is_alone
 
 
 def _is_issuer(item: FoundCertificate, among: Sequence[FoundCertificate]) -> bool:
@@ -109,6 +143,30 @@ def _issued(issuer: FoundCertificate, item: FoundCertificate) -> bool:
     except (TypeError, UnsupportedAlgorithm):
         return True
     return True
+
+
+def _signed(key: FoundKey, certificate: x509.Certificate) -> bool:
+    """Return whether *key* signed the *certificate* of another key."""
+    if key.members["kty"] not in ("RSA", "EC", "OKP"):
+        return False
+    public = load_public(key.public)
+    signature, signed = certificate.signature, certificate.tbs_certificate_bytes
+    parameters = certificate.signature_algorithm_parameters
+    try:
+        match public, parameters:
+            case rsa.RSAPublicKey(), padding.PSS() | padding.PKCS1v15():
+                hashed = certificate.signature_hash_algorithm
+                assert hashed is not None
+                public.verify(signature, signed, parameters, hashed)
+            case ec.EllipticCurvePublicKey(), ec.ECDSA():
+                public.verify(signature, signed, parameters)
+            case ((ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey()), None):
+                public.verify(signature, signed)
+            case _:
+                return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return certificate.issuer != certificate.subject
 
 
 def _subject(item: FoundCertificate) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from keyvault.core.algorithms import CURVE_KTY
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_label_is_public
 from keyvault.core.pem import public_der
 from keyvault.core.strength import check_public_key
@@ -36,6 +37,14 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 def holds_private(jwk: Mapping[str, Any]) -> bool:
     """Return whether *jwk* has a private member that holds something: .NET writes empty ones beside public keys."""
     return any(jwk[name] not in (None, "", []) for name in PRIVATE_MEMBERS & jwk.keys())
+
+
+def is_supported(jwk: Mapping[str, Any]) -> bool:
+    """Return whether *jwk* is of a type, and on a curve, that keys here can have; one that says neither may be."""
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    if not isinstance(kty, str):
+        return True
+    return kty in REQUIRED and (not isinstance(crv, str) or crv in CURVE_KTY)
 
 
 def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:

@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)-----END \1-----", r
 _JOINED = re.compile(r"[\"'`][ \t]*[+.][ \t]*$")
 _HEADER = re.compile(r"[A-Za-z0-9-]+: [^\n]*\n")
 #: The library panics if the IV is cut short.
-_DEK_INFO = re.compile(r"DEK-Info: *(?:AES-(?:128|192|256)-CBC,[0-9A-Fa-f]{32}|DES-EDE3-CBC,[0-9A-Fa-f]{16})\s")
+_DEK_INFO = re.compile(r"DEK-Info: *(?:AES-(?:128|256)-CBC,[0-9A-Fa-f]{32}|DES-EDE3-CBC,[0-9A-Fa-f]{16})\s")
 _SKIPPED = frozenset({"EC PARAMETERS", "DSA PARAMETERS", "DH PARAMETERS", "X509 CRL"})
 _KINDS = ("PRIVATE KEY", "PUBLIC KEY", "CERTIFICATE", "CERTIFICATE REQUEST", "PKCS7", "CMS", "PKCS12")
 _SSH_MAGIC = b"openssh-key-v1\0"
@@ -60,7 +60,11 @@ def _read_block(label: str, content: str, password: Password) -> Iterator[Found]
     body = "".join(line for line in lines if line not in headers)
     if any("DEK-Info" in line for line in headers):
         if not _DEK_INFO.search("".join(headers)):
-            raise UsageError("the key is encrypted in an unsupported way, or the file is damaged")
+            named = re.search(r"DEK-Info: *([\w-]{1,40})", "".join(headers))
+            raise UsageError(
+                f"the key is encrypted with {named[1] if named else 'a cipher'}, which is not supported",
+                hint="openssl pkey -in FILE -aes256 -out key.pem encrypts it anew",
+            )
         rebuilt = f"{BEGIN}{label}-----\n{''.join(headers)}\n{body}-----END {label}-----\n".encode()
         yield private_found(partial(serialization.load_pem_private_key, rebuilt), password)
         return

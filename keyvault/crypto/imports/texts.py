@@ -20,13 +20,14 @@ from typing import Any
 
 from keyvault.core.text import elided
 from keyvault.crypto.imports.found import Found, FoundKey, NoKeyError, Password
-from keyvault.crypto.imports.jwk import read_jwk
+from keyvault.crypto.imports.jwk import is_supported, read_jwk
 from keyvault.errors import JWKError, UsageError
 
 _LAYERS_MAX = 6
 _PEM = "-----BEGIN "
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
+_TWICE = "a member appears twice"
 _NOTHING = "neither JSON nor PEM nor DER: no key can be read from it"
 _OTHER_JSON = "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"
 _ALSO_READ = "a Kubernetes Secret and a service account of Google are read, too"
@@ -43,7 +44,10 @@ _FOREIGN = {
     ),
     b"PuTTY-User-Key-File": ("it is a key of PuTTY", "puttygen FILE -O private-openssh -o key.pem"),
 }
-_SECRET_YAML = re.compile(r"^kind:[ \t]*[\"']?Secret[\"']?[ \t]*$", re.MULTILINE)
+_SECRET_YAML = re.compile(r"^kind:[ \t]*[\"']?Secret[\"']?[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+#: YAML that is not read: Secrets in a list, and entries in braces.
+_OTHER_YAML = re.compile(r"^(?:[ ]+|- )kind:[ \t]*[\"']?Secret\b|^(?:data|stringData):[ \t]*\{", re.MULTILINE)
+_COMPACT_JWE = re.compile(r"[\w-]+\.[\w-]*(?:\.[\w-]+){3}", re.ASCII)
 _VARIABLE = re.compile(
     r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*"
     r"(?:'([^']*)'|\"((?:[^\"\\]|\\.)*)\"|([^\n#]*))",
@@ -77,6 +81,13 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
     if text is None:
         raise NoKeyError(_NOTHING)
     stripped = text.strip()
+    if not stripped:
+        raise NoKeyError("it is empty")
+    if _OTHER_YAML.search(text):
+        raise UsageError(
+            "a Secret in this form of YAML is not supported",
+            hint="kubectl get secret NAME -o json | keyvault key import SET -",
+        )
     if stripped[:1] in ("{", "[", '"'):
         yield from _read_json(stripped, password, depth)
     elif _SECRET_YAML.search(text):
@@ -87,6 +98,9 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
         from keyvault.crypto.imports.pem import read_pem
 
         yield from read_pem(text, password)
+    elif _COMPACT_JWE.fullmatch(stripped):
+        names = ("protected", "encrypted_key", "iv", "ciphertext", "tag")
+        yield from _read_document(dict(zip(names, stripped.split("."), strict=True)), password, depth)
     elif _SSH_PUBLIC.match(stripped):
         from keyvault.crypto.imports.pem import read_openssh_public
 
@@ -120,7 +134,7 @@ def _from_base64(text: str) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a member stands there twice")
+        raise ValueError(_TWICE)
     return found
 
 
@@ -131,7 +145,9 @@ def _no_constant(text: str) -> None:
 def _read_json(text: str, password: Password, depth: int) -> Iterator[Found]:
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if str(error) == _TWICE:
+            raise UsageError(f"it is JSON, but {_TWICE}") from None
         raise NoKeyError(_NOTHING) from None
     yield from _read_document(document, password, depth)
 
@@ -168,11 +184,19 @@ def _read_document(document: Any, password: Password, depth: int) -> Iterator[Fo
 
 
 def _read_set(keys: list[Any], password: Password, depth: int) -> Iterator[Found]:
+    unsupported = []
     for number, jwk in enumerate(keys, 1):
         if not isinstance(jwk, dict):
             raise JWKError(f"key {number} of the set is not an object")
+        if len(keys) > 1 and not is_supported(jwk):
+            unsupported.append(f"skipped: key {number} of the set has an unsupported type or curve")
+            continue
         try:
-            yield from _read_document(jwk, password, depth)
+            for item in _read_document(jwk, password, depth):
+                if unsupported and isinstance(item, FoundKey):
+                    item = replace(item, remarks=(*item.remarks, *unsupported))
+                    unsupported = []
+                yield item
         except (JWKError, UsageError) as error:
             raise type(error)(f"key {number} of the set: {error.message}", hint=error.hint) from None
 
@@ -303,7 +327,7 @@ def _scalar(lines: list[str]) -> str:
             return str(json.loads(folded, strict=False))
         except ValueError:
             return folded[1:-1]
-    return folded
+    return re.sub(r"\s+#.*$", "", folded)
 
 
 def _variables(text: str) -> dict[str, bytes]:
