@@ -297,6 +297,34 @@ def test_a_token_that_names_no_key(keyvault: Terminal, vault: Vault) -> None:
     assert f"a verifier says: {said}" in keyvault.ok("token", "inspect", bare).out
 
 
+def test_a_token_of_an_issuer_with_keys_of_its_own(keyvault: Terminal, vault: Vault) -> None:
+    """A verifier of that issuer has only the keys of its JWK Set, so a key of another set does not verify."""
+    keyvault.ok("set", "add", "client", "--alg", "ES256", "--issuer", "client-7", "--at", "/client")
+    token = keyvault.ok("token", "sign", "client").out.strip()
+    assert keyvault.ok("token", "verify", token).json["iss"] == "client-7"
+
+    forged = keyvault.ok("token", "sign", "client", "--claim", f"iss={SITE}").out.strip()
+
+    assert keyvault("token", "verify", forged).code == 1
+    assert "a verifier says: " in keyvault.ok("token", "inspect", forged).out
+
+
+def test_a_token_that_carries_a_private_key(keyvault: Terminal, vault: Vault) -> None:
+    """What is printed ends in logs, so it is named and not shown."""
+    private = keyvault.ok("key", "export", "id-token", "--active", "--private", "--format", "jwk").json
+    token = jwt.encode(
+        {"iss": SITE, "exp": int(vault.now.timestamp()) + 60, "cnf": {"jwk": private}},
+        jwt.PyJWK(private).key,
+        algorithm="ES256",
+        headers={"kid": private["kid"]},
+    )
+    for verb in ("inspect", "verify"):
+        result = keyvault("token", verb, "-", stdin=token)
+        assert (result.code, result.out) == (2, "")
+        assert result.error == "the token carries a private JWK, with the member 'd', so it is not shown"
+        assert private["d"] not in result.err
+
+
 def test_export(keyvault: Terminal, vault: Vault) -> None:
     """Keys can be exported in three formats, public halves unless asked otherwise; a private file is 0600."""
     kid = vault.active().kid

@@ -298,6 +298,44 @@ def test_the_same_algorithm_again(keyvault: Terminal, commented: Vault) -> None:
     assert (commented.folder / "keyvault.toml").read_text() == COMMENTED
 
 
+@pytest.mark.parametrize(
+    ("alg", "said"),
+    [
+        ("ECDH-ES+A256KW", "set id-token is for signatures, ECDH-ES+A256KW is for encryption"),
+        ("HS256", "set id-token is for signatures, HS256 is for secrets, which are not published"),
+    ],
+)
+def test_rotate_to_an_algorithm_of_another_use(keyvault: Terminal, commented: Vault, alg: str, said: str) -> None:
+    """The keys of a set leave the page with its use, so another set is made for it."""
+    before = commented.files()
+
+    result = keyvault("rotate", "id-token", "--alg", alg)
+
+    assert (result.code, said in result.err, f"keyvault set add NAME --alg {alg}" in result.err) == (2, True, True)
+    assert commented.files() == before
+
+
+def test_rotate_to_another_algorithm_by_force(keyvault: Terminal, commented: Vault) -> None:
+    """A change of algorithm makes a next key; what could be forced is the rotation after that."""
+    result = keyvault("rotate", "id-token", "--alg", "ES384", "--force", "--reason", "incident 7")
+
+    assert (result.code, "keyvault rotate id-token --alg ES384; then rotate with --force" in result.err) == (2, True)
+    keyvault.ok("rotate", "id-token", "--alg", "ES384")
+    forced = keyvault.ok("rotate", "id-token", "--force", "--reason", "incident 7")
+    assert commented.active().public.alg == "ES384"
+    assert "id-token signs with ES384 from now on" in forced.err
+
+
+def test_revoke_and_rollback_say_who_refuses(keyvault: Terminal, commented: Vault) -> None:
+    """Another algorithm comes to sign with either, so they warn as rotate does."""
+    keyvault.ok("rotate", "id-token", "--alg", "ES384")
+    said = "id-token signs with ES384 from now on: "
+    old = commented.active().kid
+    revoked = keyvault.ok("revoke", old, "--reason", "compromised")
+    assert said in revoked.err
+    assert commented.active().public.alg == "ES384"
+
+
 # --- schedules ------------------------------------------------------------------------------------------
 
 

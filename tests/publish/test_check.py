@@ -338,6 +338,23 @@ def test_a_type_that_the_host_chooses_is_a_warning(rotated: Lab, host: Host, kin
     assert ("Spring Security" in seen.findings[0].message) is bool(kind)
 
 
+def test_a_type_of_a_path_without_an_extension(make_vault: MakeVault, host: Host) -> None:
+    """A host that goes by extensions has none to go by there either; at the other paths the same is an error."""
+    vault = make_vault()
+    vault.edit_policy("[sets.id-token]", '[sets.id-token]\npaths = ["/openid/v1/jwks"]')
+    host.deploy(vault)
+    assert "/openid/v1/jwks" in host.files
+    host.extensionless = "application/octet-stream"
+    seen = check(vault.context(), host.url)
+    assert {(one.code, one.level, one.url) for one in seen.findings} == {
+        ("discovery-type", "warning", host.url + DISCOVERY),
+        ("content-type", "warning", f"{host.url}/openid/v1/jwks"),
+    }
+
+    host.own[JWKS] = {"Content-Type": "application/octet-stream"}
+    assert [one.url for one in check(vault.context(), host.url).errors] == [host.url + JWKS]
+
+
 def test_every_code_is_made_by_a_test() -> None:
     """Those that need another host are below."""
     elsewhere = {"unreachable", "tls", "tls-expiring", "refused"}
