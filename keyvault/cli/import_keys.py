@@ -54,7 +54,12 @@ def import_key(
     kid: Kid = None,
     kid_from: KidFrom = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="KID", help="Of several keys, take this one; can be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="KID",
+            help="Of several keys, take this one, by its kid or the beginning of it; can be repeated.",
+        ),
     ] = None,
     keep: Annotated[
         str | None, typer.Option("--keep", metavar="DURATION", help="Keep retiring keys for at least so long.")

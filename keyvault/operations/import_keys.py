@@ -285,10 +285,13 @@ def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datet
 
 
 def _check_publishable(kid: str) -> None:
-    """Refuse a kid that the last check before publication would take for a private key: no site could be rendered."""
+    """Refuse a kid that is a private key, or that the last check before publication would take for one."""
+    from keyvault.core.exposure import find_private
     from keyvault.site.walls import inspect
 
     try:
+        if find_private(kid.encode(errors="replace")):
+            raise LeakError("the kid is one")
         inspect("kid", kid.encode(errors="replace"))
         inspect("kid.json", pretty({"kid": kid}))
     except LeakError:

@@ -304,11 +304,24 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "a kid for two": ({"keys": [private("RS256"), private("PS256")]}, "--kid x", "--kid names one key, these are 2"),
     "none of that kid": (private("RS256"), "--only nope", "no key 'nope' is there"),
-    "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "neither JSON nor PEM nor DER"),
+    "two that begin so": (
+        {"keys": [private("RS256") | {"kid": "ab"}, private("PS256") | {"kid": "ac"}]},
+        "--only a",
+        "2 keys 'a' are there",
+    ),
+    "a kid like a key": (
+        private("ES256")
+        | {"kid": base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))).decode()},
+        "",
+        "the kid of the key looks like",
+    ),
+    "a kid like PEM": (private("ES256") | {"kid": "-----BEGIN PRIVATE KEY-----"}, "", "the kid of the key looks like"),
+    "an issuer of a set that is there": (private("ES256"), "--issuer a --at /a", "set id-token is there already"),
+    "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "it is JSON, but a member appears twice"),
     "not a number": (b'{"kty": "EC", "x": NaN}', "", "neither JSON nor PEM nor DER"),
     "deep": (b"[" * 100_000, "", "neither JSON nor PEM nor DER"),
     "10 MB": (bytes(10_000_000), "", "more than 1 MiB is no file of keys"),
-    "nothing": (b"", "", "neither JSON nor PEM nor DER"),
+    "nothing": (b"", "", "it is empty"),
     "no key": (b'{"keys": []}', "", "there is no key in it"),
     "other JSON": (b'{"a": 1}', "", "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"),
     "PEM without end": (b"-----BEGIN PRIVATE KEY-----\nMIIE", "", "the PEM block has no end"),
@@ -333,6 +346,15 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "the realm's private keys are masked",
     ),
 }
+
+
+def test_a_kid_may_be_shortened(keyvault: Terminal, vault: Vault, write: Write) -> None:
+    """`--only` takes the beginning of one, as messages show long kids."""
+    keys = [private("RS256") | {"kid": "b" * 100}, private("PS256") | {"kid": "other"}]
+
+    keyvault.ok("key", "import", "of-a-realm", write("given", {"keys": keys}), "--only", "bbb…", "--as", "active")
+
+    assert vault.active("of-a-realm").kid == "b" * 100
 
 
 @pytest.mark.parametrize("name", REFUSED)

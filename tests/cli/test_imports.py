@@ -362,6 +362,16 @@ def test_a_move_that_lacks_something(keyvault: Terminal, vault: Vault, host: Hos
     assert (text.code, text.hint) == (5, f"keyvault key import SET --from-url {url}")
 
 
+def test_a_move_of_nothing(keyvault: Terminal, host: Host) -> None:
+    """An empty old set is a URL that was mistaken, not a move that is complete."""
+    host.serve("/old.json", served())
+
+    result = keyvault("import-check", f"{host.url}/old.json")
+
+    assert (result.code, result.hint) == (2, "check the URL")
+    assert "serves no keys, so there is nothing to compare" in result.error
+
+
 def test_a_move_from_a_set_that_serves_private_keys(keyvault: Terminal, host: Host) -> None:
     """Nothing of it is shown."""
     jwk = private("ES256")
