@@ -86,7 +86,7 @@ def _refuse_private(token: "Token") -> None:
 
     if what := find_private(json.dumps([token.header, token.claims]).encode()):
         raise UsageError(
-            f"the token carries {what}, so it is not shown", hint="revoke that key: whoever has the token has it"
+            f"the token carries {what}, so it is not shown", hint="revoke that key: anybody who has the token has it"
         )
 
 
