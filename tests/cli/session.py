@@ -201,6 +201,7 @@ def session(keyvault: Processes, url: str) -> Session:
     both("lint", code=None)
     for target in (url, www / ".well-known/jwks.json", exports / "rsa.jwk", exports / "new.jwk"):
         run("lint", target, code=None)
+    both("import-check", f"{url}/.well-known/jwks.json")
     run("token", "verify", token, f"{url}/.well-known/jwks.json")
     both("guard")
     both("guard", exports, people, code=5)
