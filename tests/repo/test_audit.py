@@ -424,7 +424,8 @@ public("a public key without y", "public-profile",
        change=lambda jwk: {name: value for name, value in jwk.items() if name != "y"})  # fmt: skip
 public("an unknown type", "public-profile", "algorithm-differs", change=lambda jwk: {**jwk, "kty": "AKP"})
 public("an algorithm that is none", "public-profile", "algorithm-differs", change=lambda jwk: {**jwk, "alg": "none"})
-public("a kid that is a path", "public-profile", change=lambda jwk: {**jwk, "kid": "../../x"})
+public("a kid of two lines", "public-profile", change=lambda jwk: {**jwk, "kid": "a\nb"})
+public("a kid that is a path", "kid-mismatch", change=lambda jwk: {**jwk, "kid": "../../x"})
 public("a symmetric key with more", "public-profile", "algorithm-differs",
        change=lambda jwk: {"kty": "oct", "kid": "a", "use": "sig", "alg": "HS256", "x": "AA"})  # fmt: skip
 public("a coordinate in other letters", "public-profile", change=lambda jwk: _relabelled({**jwk, "x": jwk["x"] + "="}))
