@@ -195,7 +195,10 @@ def _chosen(found: Sequence[FoundKey], request: ImportRequest) -> list[FoundKey]
     if not request.lenient and (len(uses) > 1 or len(symmetric) > 1):
         # A realm of Keycloak's has keys to sign with, keys to encrypt with, and secrets.
         there = elided(", ".join(f"{one.kid or 'one without a kid'} ({_purpose(one)})" for one in chosen))
-        raise UsageError(f"no set can have all of these: {there[:600]}", hint="--only KID takes one; can be repeated")
+        raise UsageError(
+            f"no set can have all of these: {there[:600]}",
+            hint="--only KID takes one, the beginning is enough; can be repeated",
+        )
     return chosen
 
 

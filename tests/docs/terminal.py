@@ -201,7 +201,7 @@ def _steps(transcript: str) -> Iterator[tuple[str, str]]:
 
 _CHANGING = re.compile(
     r"(?P<kid>(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-]))"
-    r"|(?P<beginning>(?<=')[A-Za-z0-9_-]{8}…(?='))"
+    r"|(?P<beginning>(?<![\w-])[A-Za-z0-9_-]{8}…)"
     r"|(?P<start>(?<=withdraw )[A-Za-z0-9_-]{12}(?= ))"
     r"|(?P<commit>(?<=commit )[0-9a-f]{12}\b)"
     r"|(?P<label>(?<=-)[0-9a-f]{6}\b)"
