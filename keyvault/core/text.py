@@ -144,7 +144,7 @@ def _cut(run: str) -> str:
     parts = run.split("/")
     for at, part in enumerate(parts):
         rest = "/".join(parts[at:])
-        # Base64 has slashes, too, so a part may be too short to be told by itself.
+        # Base64 has slashes, too, so a part may be too short to be recognised by itself.
         if _is_random(part) or (_changes(part) and _is_random(rest)):
             return "/".join([*parts[:at], rest[:_SHOWN] + "…"])
     return run

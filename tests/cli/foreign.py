@@ -295,7 +295,7 @@ DAMAGES: dict[str, Damage] = {
     "record has the key in the clear": _record(lambda record: record.update(private=JWK)),
     "record has another member": _record(lambda record: record.update({D: D})),
     **{
-        f"record has the key as {name}": _record(lambda record, name=name: record["public"].update({name: D}))  # type: ignore[misc]
+        f"record has the key as {name}": _record(lambda record, name=name: record["public"].update({name: D}))  # type: ignore[misc]  # a lambda with a default has no type
         for name in ("kid", "alg", "use", "kty", "crv", "x")
     },
     "record of another set": _record(lambda record: record.update(set=D)),

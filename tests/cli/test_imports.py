@@ -235,7 +235,7 @@ def test_size_is_another_word_for_bits(keyvault: Terminal) -> None:
 def test_every_reason_is_shown(keyvault: Terminal, host: Host) -> None:
     """Where nothing can be taken, each key says why; where something can, the others do."""
     bad = [{"kty": "LMS"}, public(private("RS256")) | {"n": "AQAB"}, public(private("ES256")) | {"x": "AA"}, 7]
-    host.serve("/jwks.json", served(*bad))  # type: ignore[arg-type]
+    host.serve("/jwks.json", served(*bad))  # type: ignore[arg-type]  # one is no object
     url = f"{host.url}/jwks.json"
 
     refused = keyvault("key", "import", "id-token", "--from-url", url)
@@ -246,12 +246,12 @@ def test_every_reason_is_shown(keyvault: Terminal, host: Host) -> None:
     ):
         assert f"key {number} is left out: " in refused.error
         assert reason in refused.error
-    host.serve("/jwks.json", served(*bad, public(private("ES256")) | {"use": "enc", "alg": "ES256"}))  # type: ignore[arg-type]
+    host.serve("/jwks.json", served(*bad, public(private("ES256")) | {"use": "enc", "alg": "ES256"}))  # type: ignore[arg-type]  # one is no object
     refused = keyvault("key", "import", "id-token", "--from-url", url)
     assert "no key can be imported: " in refused.error
     assert "unknown key type 'LMS'" in refused.error
     assert "is for 'enc'" in refused.error
-    host.serve("/jwks.json", served(*bad, public(private("ES256"))))  # type: ignore[arg-type]
+    host.serve("/jwks.json", served(*bad, public(private("ES256"))))  # type: ignore[arg-type]  # one is no object
     report = keyvault.ok("key", "import", "id-token", "--from-url", url, "--json").json
     assert len(report["left_out"]) == 4
     assert len(report["keys"]) == 1

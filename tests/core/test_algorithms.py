@@ -101,7 +101,7 @@ def test_lengths_of_secrets(alg: str, bits: int, taken: bool) -> None:
 def test_what_no_key_can_be(alg: str, more: dict[str, str | int], message: str) -> None:
     """A curve, a length or a name that does not fit is refused, and the message has both."""
     with pytest.raises(ConfigError) as caught:
-        key_spec(alg, **more)  # type: ignore[arg-type]
+        key_spec(alg, **more)  # type: ignore[arg-type]  # also unknown names
     assert message == caught.value.message
 
 

@@ -81,7 +81,7 @@ def test_pkcs12_in_every_spelling(spell: object) -> None:
     (found,) = read_keys(data, lambda: PASSWORD)
     assert found.public == public_members(EC.public_key())
     assert find_private(data) is None
-    plain = spell(pfx(None))  # type: ignore[operator]
+    plain = spell(pfx(None))  # type: ignore[operator]  # as above
     assert "in PKCS#12 without a password" in (find_private(plain) or "")
     assert [kind for kind, _ in bags(plain)] in ([KEY_BAG], [SHROUDED_BAG])
     assert read_keys(plain)[0].private

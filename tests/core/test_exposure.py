@@ -257,7 +257,7 @@ def test_what_is_no_secret_passes_in_base64(data: bytes) -> None:
 
 def _pfx(password: bytes | None, key: object = EC) -> bytes:
     locked = NoEncryption() if password is None else BestAvailableEncryption(password)
-    return pkcs12.serialize_key_and_certificates(b"signer", key, None, None, locked)  # type: ignore[arg-type]
+    return pkcs12.serialize_key_and_certificates(b"signer", key, None, None, locked)  # type: ignore[arg-type]  # any of them
 
 
 def _openssl_pfx(folder: Path, *options: str) -> bytes:

@@ -489,7 +489,8 @@ def test_algorithms_that_spring_takes_only_when_told() -> None:
 
     assert [(one.code, one.level, one.where) for one in found] == [("algorithm-untold", "note", "es")]
     assert (
-        found[0].message == "Spring Security 6.5 and 7.1, given the URL of the set, takes ES256 only if it is told to"
+        found[0].message
+        == "Spring Security 6.5 and 7.1, given the URL of the set, takes ES256 only if it is configured to"
     )
 
 

@@ -261,6 +261,6 @@ def test_json_that_was_encoded_twice() -> None:
 
     assert [(one.code, one.message) for one in found] == [
         ("not-object", "is not a JSON object but text, JSON encoded twice"),
-        ("private-key", "private members d of a key in the open: whoever reads it can sign; revoke it"),
+        ("private-key", "private members d of a key in the open: anyone who reads it can sign; revoke it"),
     ]
     assert [one.message for one in lint_jwk_set(Source("it", b'"hello"'))] == ["is not a JSON object but text"]

@@ -429,7 +429,7 @@ def test_key_of_a_new_algorithm_waits_for_algorithm_lead(after: timedelta, signs
     plan = plan_due(state, now, live=serving(state))
 
     assert bool(plan) is signs
-    assert mature_at(only_set(state), state.sets["id-token"].next, state.policy.site) == T0 + PERIOD + 7 * DAY  # type: ignore[arg-type]
+    assert mature_at(only_set(state), state.sets["id-token"].next, state.policy.site) == T0 + PERIOD + 7 * DAY  # type: ignore[arg-type]  # it has a next key
     if not signs:
         assert plan.waiting[0].endswith("the first for ES256, was first seen live 6 days ago, algorithm_lead is 7d")
     else:
@@ -446,7 +446,7 @@ def test_key_of_an_algorithm_that_still_retires_waits_for_the_usual_lead() -> No
     former = retiring_key(T0, T0 + 2 * PERIOD, spec="ES256")
     state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0), former], policy)
 
-    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]
+    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]  # it has a next key
     assert not plan_due(state, T0 + PERIOD, live=serving(state)).warnings
 
 
@@ -455,7 +455,7 @@ def test_algorithm_lead_never_shortens_a_lead() -> None:
     policy = set_policy(spec="ES256", algorithm_lead=HOUR)
     state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0)], policy)
 
-    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]
+    assert mature_at(only_set(state), only_set(state).next, state.policy.site) == T0 + LEAD  # type: ignore[arg-type]  # it has a next key
 
 
 @pytest.mark.parametrize(("spec", "new"), [(ENC, "RSA-OAEP-256"), (OCT, "HS512")])

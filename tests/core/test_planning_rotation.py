@@ -36,7 +36,7 @@ OR_FORCE = ', or use --force --reason "…" if the active key has leaked'
 
 def ready(**more: object) -> VaultState:
     """Return a vault whose next key was seen at T0."""
-    return vault([active_key(), next_key(seen_at=T0)], set_policy(**more))  # type: ignore[arg-type]
+    return vault([active_key(), next_key(seen_at=T0)], set_policy(**more))  # type: ignore[arg-type]  # members of a policy
 
 
 def refusal(state: VaultState, now: timedelta, live: Live) -> tuple[str, str | None]:

@@ -100,7 +100,7 @@ def test_attributes_are_passed_over() -> None:
 def test_a_point_in_short_form() -> None:
     """A compressed point is the same public half."""
     public = private_key(key("P-256")).public_key()
-    short = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)  # type: ignore[union-attr]
+    short = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)  # type: ignore[union-attr]  # it is on a curve
 
     assert read(version_2("P-256", short)).members == members(key("P-256"))
 
@@ -312,7 +312,7 @@ def test_pss_octets_in_a_modulus_restrict_nothing() -> None:
     [
         der("P-256"),
         issue("x", issue("ca", ca=True), ca=False).cert.public_bytes(Encoding.DER),
-        pkcs12.serialize_key_and_certificates(b"x", private_key(key("P-256")), None, None, NoEncryption()),  # type: ignore[arg-type]
+        pkcs12.serialize_key_and_certificates(b"x", private_key(key("P-256")), None, None, NoEncryption()),  # type: ignore[arg-type]  # EC
     ],
     ids=["PKCS#8", "certificate", "PKCS#12"],
 )

@@ -114,14 +114,14 @@ def _pkcs12(kind: str) -> Document:
         own,
         self_signed(key(kind), CERTIFICATE),
         [ca],
-        locked,  # type: ignore[arg-type]
+        locked,  # type: ignore[arg-type]  # any key that PKCS#12 holds
     )
     return Document(data, binary=True, locked=True, kid=key(kind)["kid"], labels=("PKCS12", "PRIVATE KEY"))
 
 
 def _open_pkcs12(kind: str) -> Document:
     cert = self_signed(key(kind), CERTIFICATE)
-    data = pkcs12.serialize_key_and_certificates(None, private_key(key(kind)), cert, None, NoEncryption())  # type: ignore[arg-type]
+    data = pkcs12.serialize_key_and_certificates(None, private_key(key(kind)), cert, None, NoEncryption())  # type: ignore[arg-type]  # any key that PKCS#12 holds
     return Document(data, binary=True, labels=("PKCS12", "PRIVATE KEY"))
 
 

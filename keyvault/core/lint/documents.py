@@ -160,8 +160,8 @@ def _jwk_set(source: Source, consumers: Sequence[Consumer]) -> Iterator[Finding]
     yield from reading.problems
     found = list(_keys(reading, source.kids, consumers))
     yield from found
-    told = any(one.code in ("private-key", "symmetric-key") for one in found)
-    yield from lint_exposed(reading.text, reading.value, told=told)
+    reported = any(one.code in ("private-key", "symmetric-key") for one in found)
+    yield from lint_exposed(reading.text, reading.value, reported=reported)
 
 
 def _keys(reading: Reading, kids: frozenset[str], consumers: Sequence[Consumer]) -> Iterator[Finding]:
@@ -226,7 +226,7 @@ def _discovery(source: Source, keys: Sequence[object] | None) -> Iterator[Findin
             yield replace(found, hurts=tuple(text for text in found.hurts if text in DISCOVERERS))
     if reading is None:
         return
-    yield from lint_exposed(reading.text, reading.value, told=False)
+    yield from lint_exposed(reading.text, reading.value, reported=False)
     document = reading.value
     if not isinstance(document, dict):
         if document is not None or not reading.problems:

@@ -21,7 +21,7 @@ from keyvault.core.text import printable
 
 #: How much of a path a finding shows.
 _PATH_MAX = 200
-_ADVICE = "whoever reads it can sign; revoke it"
+_ADVICE = "anyone who reads it can sign; revoke it"
 
 
 def holds(value: object) -> bool:
@@ -48,19 +48,19 @@ def private_members(jwk: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if holds(jwk[name]))
 
 
-def lint_exposed(text: str, value: object, *, told: bool) -> Iterator[Finding]:
+def lint_exposed(text: str, value: object, *, reported: bool) -> Iterator[Finding]:
     """
     Yield a finding for each private key in the document *text*, which says *value*.
 
     Args:
         text: The document, decoded.
         value: The JSON value, or None where it is none.
-        told: Whether findings about the keys of its set already name a private key.
+        reported: Whether findings about the keys of its set already name a private key.
     """
     found = list(_walk(value))
     yield from found
-    # What is no JSON, or stands in a member that came twice, is in the text alone.
-    if not found and not told and (what := find_private(text.encode(errors="replace"))):
+    # Text that is not JSON, and a duplicate member that JSON drops, are in the text alone.
+    if not found and not reported and (what := find_private(text.encode(errors="replace"))):
         yield _finding(what, "")
 
 
@@ -77,14 +77,14 @@ def encoded_json(text: str) -> object:
 
 def _walk(document: object) -> Iterator[Finding]:
     """Go through all objects and texts of *document*, without recursion: a stranger decides how deep it is."""
-    told = _keys_of(document)
+    keys = _keys_of(document)
     rest: list[tuple[str, object]] = [("", document)]
     while rest:
         place, value = rest.pop()
         match value:
             case dict():
                 names = private_members(value) if "kty" in value else []
-                if names and not any(value is key for key in told):
+                if names and not any(value is key for key in keys):
                     yield _finding(f"private members {', '.join(names)} of a key", place)
                 for index, (name, member) in enumerate(value.items()):
                     if what := find_private(name.encode(errors="replace")):

@@ -80,7 +80,7 @@ def _for(consumer: Consumer, key: Key) -> Iterator[Finding]:
         message = f"tokens of this key are refused: {shown(alg)} is not taken"
         yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
     elif consumer.untold is not None and alg not in consumer.untold:
-        message = f"{consumer.label.split(' (')[0]}, given the URL of the set, takes {alg} only if it is told to"
+        message = f"{consumer.label.split(' (')[0]}, given the URL of the set, takes {alg} only if it is configured to"
         yield finding("algorithm-untold", message, key.place)
 
 

@@ -158,11 +158,14 @@ def _exposure(key: Key) -> Iterator[tuple[str, str]]:
         yield code, f"the private member {name} is {'null' if value is None else 'empty'} and holds nothing"
     if key.text("kty") == "oct":
         if "k" in private:
-            yield "symmetric-key", "a symmetric key in the open: whoever reads it can sign; replace it"
+            yield "symmetric-key", "a symmetric key in the open: anyone who reads it can sign; replace it"
         else:
             yield "symmetric-key-without-k", "a symmetric key has no place in a public JWK Set, not even without k"
     elif private:
-        yield "private-key", f"private members {', '.join(private)} in the open: whoever reads them can sign; revoke it"
+        yield (
+            "private-key",
+            f"private members {', '.join(private)} in the open: anyone who reads them can sign; revoke it",
+        )
 
 
 def _alg(key: Key) -> Iterator[tuple[str, str]]:

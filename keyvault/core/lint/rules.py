@@ -91,7 +91,7 @@ class Rule:
     hurts_in_some_forms: tuple[str, ...] = ()
 
 
-#: The level of each rule, and whom documentation or reports name: clouds, and what is no matter of a document.
+#: The level of each rule, and the clouds or programs that it hurts, where the document alone does not show it.
 _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     # --- the address, and how it answers
     "not-https": ("error", KUBERNETES, AWS_IAM, GCP, ENTRA),

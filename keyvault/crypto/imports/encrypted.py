@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, padding
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -40,7 +40,7 @@ _HASHES: dict[bytes, type[hashes.HashAlgorithm]] = {
 }
 _AES = bytes.fromhex("6086480165030401")
 #: Ciphers in the mode CBC, with the length of their keys in octets.
-_CIPHERS: dict[bytes, tuple[type[CipherAlgorithm], int]] = {
+_CIPHERS: dict[bytes, tuple[type[AES] | type[TripleDES], int]] = {
     **{_AES + bytes([last]): (AES, octets) for last, octets in ((2, 16), (22, 24), (42, 32))},
     bytes.fromhex("2a864886f70d0307"): (TripleDES, 24),
 }
@@ -86,8 +86,8 @@ def decrypt_pkcs8(data: bytes, password: bytes) -> bytes | None:
         raise unsupported_encryption(f"cipher {_dotted(mode)}")
     algorithm, octets = _CIPHERS[mode]
     key = _derive(kdf, password, octets)
-    decryptor = Cipher(algorithm(key), CBC(cipher.children[1].value)).decryptor()  # type: ignore[call-arg]
-    unpadder = padding.PKCS7(algorithm(key).block_size).unpadder()  # type: ignore[call-arg, attr-defined]
+    decryptor = Cipher(algorithm(key), CBC(cipher.children[1].value)).decryptor()
+    unpadder = padding.PKCS7(algorithm(key).block_size).unpadder()
     try:
         plain = decryptor.update(sealed.octets) + decryptor.finalize()
         plain = unpadder.update(plain) + unpadder.finalize()
