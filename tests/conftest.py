@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ REPOSITORY = Path(__file__).parent.parent
 #: Where the tests are that cover keyvault.core and keyvault.crypto by themselves: coverage doubles what a test takes,
 #: and makes a sweep six times slower, so no others are measured.
 MEASURED = ("tests/core/", "tests/crypto/", "tests/fuzz/", "tests/vectors/", "tests/cli/test_exchange.py")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be heard: a shell that starts the tests in the background has had it ignored, for all they start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
