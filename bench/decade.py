@@ -83,7 +83,7 @@ def make(folder: Path, *, sets: int, weeks: int) -> None:
         marks.append(time.perf_counter())
         tree = git.write_tree(state.commit, files.items())
         commit = git.commit_tree(tree, [state.commit], commit_message(describe(plan), events), now)
-        git.move_branch(git.branch(), old=state.commit, new=commit, reason="decade")
+        git.move_branch(git.branch_and_head()[0], old=state.commit, new=commit, reason="decade")
         marks.append(time.perf_counter())
         for part, begun, ended in zip(spent, marks, marks[1:], strict=False):
             spent[part] += ended - begun

@@ -8,12 +8,14 @@ Every deliberate error of keyvault, and the exit code it ends with.
     ├── GateError            3  refused by a safety gate
     ├── ConfigError          1  keyvault.toml says something that cannot be
     ├── RecordError          1  a record, a recipient list or an event list is not what it must be
-    │   └── EnvelopeError    1  a sealed private key is malformed, or does not open
+    │   ├── EnvelopeError    1  a sealed private key is malformed, or does not open
+    │   └── MergeError       1  two versions of a vault do not add up to a legal one
     ├── JWKError             1  a JWK is malformed
     │   └── WeakKeyError     1  a JWK is well formed and must not be used
     ├── IdentityError        1  no identity opens what has to be opened
     ├── GitError             1  git refused, or the repository is not in a usable state
-    │   └── ConflictError    1  somebody else moved the branch first
+    │   ├── ConflictError    1  somebody else moved the branch first
+    │   └── KilledError      1  a git process was killed while it worked for us
     ├── RenderError          1  the site cannot be rendered
     │   └── LeakError        1  a private member was about to be published
     ├── LiveError            1  the live site cannot be asked
@@ -72,6 +74,10 @@ class EnvelopeError(RecordError):
     """A sealed private key is malformed, or does not open."""
 
 
+class MergeError(RecordError):
+    """Two versions of a vault do not add up to a legal one."""
+
+
 class JWKError(KeyVaultError):
     """A JWK is malformed."""
 
@@ -90,6 +96,10 @@ class GitError(KeyVaultError):
 
 class ConflictError(GitError):
     """Somebody else moved the branch first."""
+
+
+class KilledError(GitError):
+    """A git process was killed while it worked for us."""
 
 
 class RenderError(KeyVaultError):

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("rotate")(rotate)
     app.command("revoke", cls=DashedCommand)(revoke)
     app.command("rollback")(rollback)
+    app.command("repair")(repair)
     app.command("plan")(plan)
 
 
@@ -140,6 +141,41 @@ def rollback(
     with settings.open() as context:
         outcome = rotation.rollback(context, name, note=note, push=push, dry_run=dry_run)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+
+
+def repair(
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with each repair.")
+    ] = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
+) -> None:
+    """
+    Find what a merge, a clock, a crash or a hand has damaged, and mend it in one commit.
+
+    Records that cannot be read go back to their last version that can, files that do not belong are removed, of two
+    keys for one place one steps back, and instants in the future are dated back to now. A key that was published stays
+    published until its tokens have expired. Locks of dead git processes are removed, and an index that shows an older
+    commit follows the branch. Needs no identity and no network.
+
+    Exits with 1 if something is left that somebody has to decide.
+
+    \b
+    Examples:
+      keyvault repair --dry-run
+      keyvault repair --reason "two schedules met in a merge" --push
+    """
+    from keyvault.cli.show import show_repair
+    from keyvault.errors import RecordError
+    from keyvault.operations.repair import repair as mend
+
+    with settings.open() as context:
+        repaired = mend(context, reason=reason, push=push, dry_run=dry_run)
+    show_repair(repaired, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
+    if repaired.left:
+        left = repaired.left[0]
+        raise RecordError(f"not repaired: {left.message}", hint="docs/runbooks/damaged-vault.md says how to decide")
 
 
 def plan(

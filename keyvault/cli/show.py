@@ -19,11 +19,13 @@ from keyvault.operations.reports import (
     TransitionReport,
     change_report,
     import_report,
+    repair_report,
 )
 
 if TYPE_CHECKING:
     from keyvault.operations.changes import Outcome
     from keyvault.operations.import_keys import ImportOutcome
+    from keyvault.operations.repair import Repaired
 
 _VERBS = {
     "created": "created",
@@ -34,6 +36,7 @@ _VERBS = {
     "reactivated": "active",
     "withdrawn": "withdrawn",
     "revoked": "revoked",
+    "repaired": "repaired",
 }
 
 
@@ -69,6 +72,20 @@ def show_import(imported: ImportOutcome, *, now: datetime, dry_run: bool, as_jso
     if imported.keys and imported.outcome.plan and not quiet:
         say(paint("tokens that these keys signed elsewhere:", "dim"))
         columns([[key.kid, _verifies(key, now)] for key in imported.keys], indent="  ")
+
+
+def show_repair(repaired: Repaired, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """Print what was wrong with a vault, and what was done about it."""
+    if as_json:
+        emit_json(repair_report(repaired, dry_run=dry_run))
+        return
+    if not quiet:
+        say(paint("found:" if repaired.findings else "nothing is damaged", "dim"))
+        for finding in repaired.findings:
+            say(f"  {finding.code}  {finding.message}")
+            say(f"    {'→ ' + finding.remedy if finding.remedy else 'somebody has to decide'}")
+    if repaired.findings:
+        show_outcome(repaired.outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
 
 
 def _verifies(key: ImportedKey, now: datetime) -> str:
@@ -134,9 +151,12 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
             say(f"  no keys yet: keyvault {remedy}")
         if key_set.next_transition:
             say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
-    if not report.sets:
+    if not report.sets and not report.damage:
         say("no sets yet: keyvault set add NAME --alg ES256")
     notes(report.overdue, "overdue")
+    notes([damage.message for damage in report.damage], "damaged")
+    if report.damage:
+        say("keyvault repair --dry-run says how each is mended")
 
 
 def _key_note(key: KeyReport, key_set: SetReport, now: datetime) -> str:

@@ -147,7 +147,7 @@ def status(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[SET]...", help="Only these sets.", autocompletion=complete_set)
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 4 when something is overdue.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 4 if something is overdue or damaged.")] = False,
     grace: Annotated[
         str, typer.Option("--grace", metavar="DURATION", help="How late is not overdue: schedules are never exact.")
     ] = "2d",
@@ -172,14 +172,14 @@ def status(
     except ValueError as error:
         raise UsageError(f"--grace: {error}") from None
     with settings.open() as context:
-        state = context.state(envelopes=False)
+        state = context.repository.look(context.repository.head(), envelopes=False)
         report = status_report(state, settings.now, names=names, grace=allowed)
         settings.warn_uncommitted(context, state.commit)
     if as_json:
         emit_json(report)
     else:
         show_status(report, now=settings.now, quiet=settings.quiet)
-    if check and report.overdue:
+    if check and (report.overdue or report.damage):
         raise typer.Exit(4)
 
 

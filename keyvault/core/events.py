@@ -22,7 +22,7 @@ from keyvault.core.text import INSTANT_END, format_instant
 from keyvault.errors import RecordError
 
 EventName = Literal[
-    "created", "published", "activated", "lifetime", "deactivated", "reactivated", "withdrawn", "revoked"
+    "created", "published", "activated", "lifetime", "deactivated", "reactivated", "withdrawn", "revoked", "repaired"
 ]
 State = Literal["next", "active", "retiring", "withdrawn", "revoked"]
 Reason = Literal["compromised", "superseded", "unspecified"]
@@ -37,9 +37,13 @@ TRANSITIONS: dict[str, dict[State | None, State]] = {
     "reactivated": {"retiring": "active"},
     "withdrawn": {"retiring": "withdrawn", "next": "withdrawn"},
     "revoked": {"next": "revoked", "active": "revoked", "retiring": "revoked"},
-}
+    "repaired": {
+        "next": "next", "active": "active", "retiring": "retiring", "withdrawn": "withdrawn", "revoked": "revoked",
+    },
+}  # fmt: skip
 
-#: The member, one of `_PAYLOAD`, that each event must carry. ``forced`` and ``note`` may stand on any.
+#: The member, one of `_PAYLOAD`, that each event must carry. ``forced`` and ``note`` may stand on any; a repair must
+#: have a note, and may carry a later ``keep_until``.
 _CARRIES: dict[str, str | None] = {
     "created": None,
     "published": "url",
@@ -49,6 +53,7 @@ _CARRIES: dict[str, str | None] = {
     "reactivated": "token_lifetime",
     "withdrawn": None,
     "revoked": "reason",
+    "repaired": None,
 }
 _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
 #: All of them at once: events are checked by the hundred thousand.
@@ -69,9 +74,10 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         imported: On ``created``: the key came from outside.
         url: On ``published``: the JWK Set that was seen serving the key.
         token_lifetime: On ``activated``, ``reactivated`` and ``lifetime``: seconds that tokens live.
-        keep_until: On ``deactivated``: the key stays available up to and including this instant.
+        keep_until: On ``deactivated``, and on ``repaired`` if it was too early: the key stays available up to and
+            including this instant.
         reason: On ``revoked``.
-        note: What somebody wanted to say.
+        note: What somebody wanted to say; on ``repaired``, what was wrong.
         forced: Why the event went past a gate.
     """
 
@@ -103,7 +109,7 @@ class Life(msgspec.Struct, frozen=True):
         keep_until: Until when it is kept after that, or None.
         ended_at: When it was withdrawn or revoked, or None.
         token_lifetime: The longest that tokens of this key were ever promised to live.
-        newest_at: The instant of the newest event.
+        newest_at: The instant of the last event.
     """
 
     state: State
@@ -135,6 +141,17 @@ def _check_text(text: str | None, member: str) -> None:
         raise RecordError(f"{member} must be 1 to {TEXT_MAX} characters, and not only blanks")
 
 
+def instants(events: Sequence[Event]) -> list[datetime]:
+    """Return when each of *events* happened: at its instant, or by a later repair if a clock was ahead."""
+    found: list[datetime] = []
+    repaired_at: datetime | None = None
+    for event in reversed(events):
+        found.append(event.at if repaired_at is None else min(event.at, repaired_at))
+        if event.event == "repaired":
+            repaired_at = found[-1]
+    return found[::-1]
+
+
 def check_event(event: Event) -> None:
     """
     Check one event by itself: instants, and exactly the members that its kind carries.
@@ -146,6 +163,10 @@ def check_event(event: Event) -> None:
     if event.keep_until is not None:
         _check_instant(event.keep_until)
     expected = _CARRIES[event.event]
+    if event.event == "repaired":
+        if event.note is None:
+            raise RecordError("event repaired carries no note")
+        expected = "keep_until" if event.keep_until is not None else None
     if _payload(event).count(None) != len(_PAYLOAD) - bool(expected) or (expected and getattr(event, expected) is None):
         carried = [name for name in _PAYLOAD if getattr(event, name) is not None]
         shown = ", ".join(sorted(carried)) or "nothing"
@@ -176,7 +197,7 @@ def fold(events: Sequence[Event]) -> Life:
     longest = 0
     for event in events:
         check_event(event)
-        if newest_at is not None and event.at < newest_at:
+        if newest_at is not None and event.at < newest_at and event.event != "repaired":
             raise RecordError(f"event {event.event} at {format_instant(event.at)} is older than the one before it")
         following = TRANSITIONS[event.event].get(state)
         if following is None:
@@ -195,6 +216,20 @@ def fold(events: Sequence[Event]) -> Life:
                     raise RecordError("keep_until lies before the deactivation")
             case "withdrawn" | "revoked":
                 ended_at = event.at
+            case "repaired":
+                # A clock was ahead: all that seems to lie after the repair has happened before it.
+                if deactivated_at is not None and keep_until is not None:
+                    keep_until -= max(deactivated_at - event.at, _NO_OFFSET)
+                    if event.keep_until is not None and event.keep_until < keep_until:
+                        raise RecordError("a repair cannot shorten keep_until")
+                    keep_until = event.keep_until or keep_until
+                elif event.keep_until is not None:
+                    raise RecordError(f"a key that is {state} has no keep_until")
+                published = {url: min(seen, event.at) for url, seen in published.items()}
+                created_at, activated_at, deactivated_at, ended_at = (
+                    instant and min(instant, event.at)
+                    for instant in (created_at, activated_at, deactivated_at, ended_at)
+                )
         longest = max(longest, event.token_lifetime or 0)
     if state is None or created_at is None or newest_at is None:
         raise RecordError("a key has at least the event created")

@@ -6,7 +6,7 @@ Keys, sets of keys, and the state of a whole vault as one value.
 
 Invariants, checked where a value is made:
 
-* a set has at most one active and at most one next key;
+* a set that is used has at most one active and at most one next key;
 * a kid stands once in a vault, and once however letters are cased (file systems fold case);
 * a withdrawn or revoked key has no sealed private half.
 """
@@ -226,13 +226,16 @@ class KeySet:
     policy: SetPolicy
     keys: tuple[Key, ...] = ()
 
-    def __post_init__(self) -> None:
+    @property
+    def contradiction(self) -> str | None:
+        """Why the set cannot be used: it has two keys for one place, as merges leave it. None if it can."""
         for state in ("active", "next"):
-            kids = [key.kid for key in self.keys if key.state == state]
+            kids = [key.kid for key in self._in_state(state)]
             if len(kids) > 1:
-                raise RecordError(f"set {self.name} has {len(kids)} {state} keys: {', '.join(kids)}")
+                return f"set {self.name} has {len(kids)} {state} keys: {', '.join(kids)}"
+        return None
 
-    def _in_state(self, state: State) -> list[Key]:
+    def _in_state(self, state: str) -> list[Key]:
         return [key for key in self.keys if key.state == state]
 
     @cached_property
@@ -272,6 +275,26 @@ class KeySet:
         return max((key.life.newest_at for key in self.keys), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """
+    Something that is wrong with a vault, as a merge, a clock or a hand leaves it.
+
+    Attributes:
+        code: A code of the audit, such as ``record-malformed`` or ``two-next``.
+        message: What is wrong: one line, lower case, no full stop, no key material.
+        path: The file of the vault, or empty.
+        set: The set that it concerns, or None.
+        usable: Whether the set can be used all the same.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    set: str | None = None
+    usable: bool = False
+
+
 #: The full id of a commit. ``repo/git`` alone makes one, where it resolves a revision or writes a commit: a name such
 #: as HEAD may mean another commit a moment later, so a command resolves it once and passes on what it got.
 Commit = NewType("Commit", str)
@@ -289,49 +312,84 @@ class VaultState:
         commit: The commit's id.
         policy: keyvault.toml.
         keys: Every key record, by kid.
-        recipients: Whom private keys are sealed to, by kid.
+        recipients: The recipients of private keys, by kid.
+        damage: What is wrong with it; empty unless it was read to be looked at or repaired. Sets that are damaged are
+            not among `sets`.
     """
 
     commit: Commit
     policy: Policy
     keys: Mapping[str, Key]
     recipients: Mapping[str, Recipient] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
 
     @cached_property
     def sets(self) -> dict[str, KeySet]:
-        """The sets of keyvault.toml by name, in its order, with their keys."""
-        by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
-        orphans: dict[str, list[Key]] = {}
-        for key in self.keys.values():
-            (by_set if key.set in by_set else orphans).setdefault(key.set, []).append(key)
-        for name, keys in orphans.items():
-            if any(key.state in ("next", "active", "retiring") for key in keys):
+        """
+        The sets of keyvault.toml by name, in its order, with their keys.
+
+        Raises:
+            RecordError: If a set contradicts itself, or has live keys and no table.
+        """
+        damaged = self.damaged_sets
+        for name, keys in self.orphans.items():
+            if name not in damaged and any(key.state in ("next", "active", "retiring") for key in keys):
                 raise RecordError(
                     f"set {quoted(name)} has live keys but no table in keyvault.toml",
                     hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
                 )
+        found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
+        for key_set in found.values():
+            if key_set.contradiction:
+                raise RecordError(key_set.contradiction, hint="keyvault repair --dry-run")
+        return found
+
+    @cached_property
+    def all_sets(self) -> dict[str, KeySet]:
+        """The sets of keyvault.toml as `sets`, those that contradict themselves too."""
+        by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
+        for key in self.keys.values():
+            if key.set in by_set:
+                by_set[key.set].append(key)
         return {
             name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age))) for name, keys in by_set.items()
         }
 
+    @property
+    def orphans(self) -> dict[str, list[Key]]:
+        """The keys of sets without a table in keyvault.toml, by the name of the set."""
+        found: dict[str, list[Key]] = {}
+        for key in self.keys.values():
+            if key.set not in self.policy.sets:
+                found.setdefault(key.set, []).append(key)
+        return found
+
+    @cached_property
+    def damaged_sets(self) -> dict[str, Damage]:
+        """The first damage of each set that cannot be used, by its name."""
+        found: dict[str, Damage] = {}
+        for damage in self.damage:
+            if damage.set is not None and not damage.usable:
+                found.setdefault(damage.set, damage)
+        return found
+
     @cached_property
     def former_sets(self) -> dict[str, tuple[Key, ...]]:
         """Sets that left keyvault.toml, with the keys that their history shows."""
-        former: dict[str, list[Key]] = {}
-        for key in self.keys.values():
-            if key.set not in self.policy.sets:
-                former.setdefault(key.set, []).append(key)
-        return {name: tuple(sorted(keys, key=_age)) for name, keys in sorted(former.items())}
+        return {name: tuple(sorted(keys, key=_age)) for name, keys in sorted(self.orphans.items())}
 
     def find_set(self, name: str) -> KeySet:
         """
         Return the set called *name*.
 
         Raises:
-            UsageError: There is none; the hint names the nearest one.
+            UsageError: If there is none; the hint names the nearest one.
+            RecordError: If it is damaged.
         """
         from keyvault.core.text import nearest
 
+        if name in self.damaged_sets:
+            raise RecordError(self.damaged_sets[name].message, hint="keyvault repair --dry-run")
         try:
             return self.sets[name]
         except KeyError:

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from keyvault.core.algorithms import KeySpec
-from keyvault.core.events import Event, Reason
+from keyvault.core.events import TEXT_MAX, Event, Reason
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState, promise
 from keyvault.core.policy import SitePolicy
@@ -117,23 +117,36 @@ class Transition(msgspec.Struct, frozen=True):
 # --- time -----------------------------------------------------------------------------------------------
 
 
-def effective_instant(key_set: KeySet, now: datetime) -> datetime:
+def effective_instant(key_set: KeySet, now: datetime, *, emergency: bool = False) -> datetime:
     """
     Return the instant that new events of *key_set* carry: *now*, or the newest one on record if later.
 
+    Args:
+        key_set: The set.
+        now: The instant of the command.
+        emergency: Whether to go on however far the newest event lies ahead.
+
     Raises:
-        KeyVaultError: The clock is behind the newest event by more than ``clock_skew``.
+        KeyVaultError: If the clock is behind the newest event by more than ``clock_skew``.
     """
     now = now.replace(microsecond=0)
     newest = key_set.newest_at
     if newest is None or newest <= now:
         return now
-    if newest - now > key_set.policy.clock_skew:
+    if newest - now > key_set.policy.clock_skew and not emergency:
         raise KeyVaultError(
             f"the clock says {format_instant(now)}, but set {key_set.name} has an event at {format_instant(newest)}",
-            hint="set the clock of this machine; clock_skew is " + format_duration(key_set.policy.clock_skew),
+            hint="if this clock is right: keyvault repair --dry-run; else set it",
         )
     return newest
+
+
+def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
+    """Return *note*, and the true instant of an emergency if events of the set lie ahead of it."""
+    if at - now.replace(microsecond=0) <= key_set.policy.clock_skew:
+        return note
+    said = f"; {note}" if note else ""
+    return f"done at {format_instant(now.replace(microsecond=0))}, dated after the newest event{said}"[:TEXT_MAX]
 
 
 def first_seen(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
@@ -549,7 +562,8 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
         raise UsageError(f"key {key.kid} is {key.state} already: it is not in any JWK Set")
     key_set = state.find_set(key.set)
     policy, site = key_set.policy, state.policy.site
-    at = effective_instant(key_set, now)
+    at = effective_instant(key_set, now, emergency=True)
+    note = _ahead_note(key_set, at, now, note)
     changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
     warnings = []
     if key_set.rendered:
@@ -603,7 +617,8 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
             f"set {name} has no previous key that is still published and sealed",
             hint=f"keyvault rotate {name} goes forward instead",
         )
-    at = effective_instant(key_set, now)
+    at = effective_instant(key_set, now, emergency=True)
+    note = _ahead_note(key_set, at, now, note)
     lifetime = _seconds(key_set.policy.token_lifetime)
     seen = first_seen(key_set, previous, state.policy.site)
     is_new = previous.public.alg != key_set.active.public.alg and (

@@ -78,7 +78,9 @@ class Outcome:
 Propose = Callable[[VaultState], Proposal]
 
 
-def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run: bool = False) -> Outcome:
+def carry_out(
+    context: Context, propose: Propose, *, push: bool = False, dry_run: bool = False, damaged: bool = False
+) -> Outcome:
     """
     Make a proposal on the present state and commit it.
 
@@ -87,19 +89,21 @@ def carry_out(context: Context, propose: Propose, *, push: bool = False, dry_run
         propose: Makes the proposal; called again when somebody else committed first.
         push: Whether the commit goes to the remote as well.
         dry_run: Only make the proposal.
+        damaged: Whether to go on if the vault is damaged; sets that are cannot be used.
 
     Raises:
         KeyVaultError: As the proposal, sealing and git raise; the vault is as it was.
     """
     repository = context.repository
+    read = repository.look if damaged else repository.read
     if dry_run:
-        state = context.state()
+        state = read(repository.head())
         proposal = propose(state)
         return Outcome(proposal.plan, state, warnings=proposal.plan.warnings, files=tuple(proposal.files))
     made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
 
     def make(head: Commit | None) -> Draft | None:
-        state = repository.read(head or repository.head())
+        state = read(head or repository.head())
         proposal = propose(state)
         if not proposal.plan and not proposal.files:
             made.append((proposal, state, ()))
@@ -220,6 +224,7 @@ _SUBJECTS = (
     ("activated", "rotate", True),
     ("published", "record receipt for", True),
     ("withdrawn", "withdraw", False),
+    ("repaired", "repair", True),
     ("lifetime", "record token_lifetime of", True),
     ("created", "create", False),
 )

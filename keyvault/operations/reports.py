@@ -24,12 +24,14 @@ from keyvault.core.planning import (
     overdue,
     rotation_due_at,
 )
+from keyvault.core.repair import set_damage
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 
 if TYPE_CHECKING:
     from keyvault.core.rehearsal import Rehearsal
     from keyvault.operations.changes import Outcome
     from keyvault.operations.import_keys import ImportOutcome
+    from keyvault.operations.repair import Repaired
 
 
 class KeyReport(msgspec.Struct, frozen=True):
@@ -108,14 +110,24 @@ class SetReport(msgspec.Struct, frozen=True):
     next_transition: TransitionReport | None
 
 
+class DamageReport(msgspec.Struct, frozen=True):
+    """Something that is wrong with a vault, and what a repair does about it, or did."""
+
+    code: str
+    message: str
+    path: str
+    remedy: str | None = None
+
+
 class StatusReport(msgspec.Struct, frozen=True):
-    """A vault."""
+    """A vault; sets that are damaged are not among its sets."""
 
     commit: str
     url: str
     sets: list[SetReport]
     recipients: list[str]
     overdue: list[str]
+    damage: list[DamageReport]
 
 
 class EventReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -152,6 +164,13 @@ class ImportedKey(msgspec.Struct, frozen=True):
     state: str
     verifies_until: datetime | None
     already_there: bool
+
+
+class RepairReport(ChangeReport, frozen=True):
+    """What a repair found and did."""
+
+    findings: list[DamageReport]
+    removed: list[str]
 
 
 class ImportReport(ChangeReport, frozen=True):
@@ -225,6 +244,7 @@ def status_report(
         names: Only these sets; default is all.
         grace: How late something may be before it counts as overdue.
     """
+    damage = [*state.damage, *(one for one in set_damage(state, now) if one.usable)]
     chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
     shown = {key_set.name for key_set in chosen}
     late = [line for line in overdue(state, now, grace=grace) if line.partition(":")[0] in shown]
@@ -234,6 +254,7 @@ def status_report(
         [_set_report(state, key_set, now) for key_set in chosen],
         sorted(state.recipients),
         late,
+        [DamageReport(one.code, one.message, one.path) for one in damage],
     )
 
 
@@ -279,6 +300,14 @@ def import_report(imported: ImportOutcome, *, dry_run: bool) -> ImportReport:
     change = change_report(imported.outcome, dry_run=dry_run)
     members = {name: getattr(change, name) for name in change.__struct_fields__}
     return ImportReport(**members, keys=list(imported.keys), left_out=list(imported.left_out))
+
+
+def repair_report(repaired: Repaired, *, dry_run: bool) -> RepairReport:
+    """Return what a repair found and did, or would do."""
+    change = change_report(repaired.outcome, dry_run=dry_run)
+    members = {name: getattr(change, name) for name in change.__struct_fields__}
+    findings = [DamageReport(one.code, one.message, one.path, one.remedy) for one in repaired.findings]
+    return RepairReport(**members, findings=findings, removed=[str(path) for path in repaired.removed])
 
 
 def _planned(plan: Plan) -> list[EventReport]:

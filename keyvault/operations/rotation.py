@@ -186,7 +186,7 @@ def revoke(
         key = state.find_key(kid)
         return Proposal(plan, f"revoke {key.kid[:12]} of {key.set}: {reason}", body=note)
 
-    return carry_out(context, propose, push=push, dry_run=dry_run)
+    return carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)
 
 
 def rollback(
@@ -200,4 +200,4 @@ def rollback(
         back = next(change.kid for change in plan.changes if isinstance(change, Amend))
         return Proposal(plan, f"roll {name} back to {back[:12]}", body=note)
 
-    return carry_out(context, propose, push=push, dry_run=dry_run)
+    return carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)

@@ -197,7 +197,7 @@ def init(
         raise UsageError(
             f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
         )
-    repository.git.branch()
+    repository.git.branch_and_head()
     _require_user(repository.git, created)
     added = without_present(ci or {}, folder)
     if added and repository.git.prefix:

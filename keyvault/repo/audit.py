@@ -24,7 +24,7 @@ import msgspec
 from keyvault import config
 from keyvault.core.envelopes import check_recipient
 from keyvault.core.exposure import find_private, find_private_in_note
-from keyvault.core.history.findings import Finding
+from keyvault.core.history.findings import MENDED_BY_REPAIR, MENDED_BY_RESTORING, Finding
 from keyvault.core.history.ledger import Before, Entry, Ledger
 from keyvault.core.history.lives import Standing, standing_after
 from keyvault.core.history.rules import (
@@ -34,6 +34,7 @@ from keyvault.core.history.rules import (
     judge_algorithm,
     judge_events,
     judge_growth,
+    judge_order,
     judge_policy,
     judge_record,
     judge_seal,
@@ -43,14 +44,24 @@ from keyvault.core.history.rules import (
 )
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import Commit, Key, Recipient, sealed_to, share_parts
+from keyvault.core.merging import is_join
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import elided, printable
 from keyvault.errors import ConfigError, GitError, JWKError, RecordError
 from keyvault.progress import Progress, quiet, told
-from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, is_oid
+from keyvault.repo.git import CommitChanges, Git, TreeChange, can_be_checked_out, describe_mode, is_oid
 from keyvault.repo.records import decode_recipients
 from keyvault.repo.signatures import Signers, judge_signatures
-from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, SIGNERS_OPENPGP, SIGNERS_SSH, is_record_path
+from keyvault.repo.vault import (
+    IDENTITIES,
+    KEYS,
+    README,
+    RECIPIENTS,
+    SIGNERS_OPENPGP,
+    SIGNERS_SSH,
+    is_record_path,
+    is_vault_path,
+)
 
 #: How many commits are read ahead, and how many of their files: those of a commit with more are read when it is judged.
 _COMMITS_AT_ONCE = 100
@@ -58,8 +69,6 @@ _FILES_AT_ONCE = 2_000
 
 #: How many commits are given to git at once to check their signatures.
 _SIGNATURES_AT_ONCE = 200
-
-_KINDS = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}
 
 Read = Callable[[Sequence[str]], Iterator[bytes]]
 Differ = Callable[[str, str], list[TreeChange]]
@@ -164,6 +173,8 @@ class _Walk:
     trees: dict[str, str] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     begun: bool = False
+    #: Findings that a later commit may mend, as their places in *found*, by the path or the name of a set.
+    mendable: dict[str, list[int]] = field(default_factory=dict)
     #: Commits whose signatures are still to be judged, by who may sign.
     unjudged: dict[Trust, list[str]] = field(default_factory=dict)
 
@@ -191,9 +202,21 @@ class _Walk:
         self.found.sort(key=lambda one: order.get(one.commit, 0))
         return total
 
-    def _say(self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
+    def _say(
+        self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem], *, key_set: str = ""
+    ) -> None:
         for code, message in problems:  # nearly always there are none, and this is asked ten times a commit
+            if code in MENDED_BY_RESTORING or code in MENDED_BY_REPAIR:
+                self.mendable.setdefault(path or key_set, []).append(len(self.found))
             self.found.append(Finding(code, printable(message), printable(path), commit))
+
+    def mend(self, commit: str, place: str, codes: Set[str]) -> None:
+        """Turn what was found at *place*, a path or the name of a set, into notes, since *commit* mended it."""
+        for index in self.mendable.get(place, ()):
+            old = self.found[index]
+            if old.code in codes and old.commit != commit:
+                message = f"{old.code}, mended in {commit[:12]}: {old.message}"
+                self.found[index] = msgspec.structs.replace(old, code="mended", message=message)
 
     def _begin(self, steps: Iterator[CommitChanges]) -> tuple[deque[CommitChanges], Iterator[tuple[str, bytes]]]:
         """Return the next few of *steps*, and the files of the vault that they write, by id."""
@@ -257,7 +280,7 @@ class _Walk:
         for change in changes:
             if change.path.startswith(prefix):
                 path = change.path[len(prefix) :]
-                if _is_ours(path):
+                if is_vault_path(path):
                     found[path] = change
         return found
 
@@ -267,11 +290,12 @@ class _Walk:
         wanted = []
         for change in changes:
             if change.after is None:
+                self.mend(commit, change.path.removeprefix(prefix), MENDED_BY_RESTORING)
                 continue
             if not can_be_checked_out(change.path):
                 self._say(commit, change.path, [("unsafe-path", "a path that git does not check out")])
             inner = change.path[len(prefix) :] if change.path.startswith(prefix) else ""
-            ours = _is_ours(inner)
+            ours = is_vault_path(inner)
             if ours:
                 self._say(commit, inner, _place_problems(inner, change.mode))
             excluded = not ours and any(fnmatch.fnmatchcase(change.path, pattern) for pattern in self.exclude)
@@ -406,11 +430,6 @@ def _newest(lines: Sequence[tuple[Trust, ...]], older: Set[Trust]) -> int | None
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def _is_ours(path: str) -> bool:
-    """Whether *path*, below the folder of the vault, is a place of the vault's."""
-    return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
-
-
 def _is_large(step: CommitChanges) -> bool:
     return len(step.changes) > _FILES_AT_ONCE
 
@@ -421,10 +440,7 @@ def _is_file(change: TreeChange) -> bool:
 
 def _place_problems(path: str, mode: str) -> Iterator[Problem]:
     if mode != "100644":
-        kind = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}.get(
-            mode, f"of mode {mode}"
-        )
-        yield "unexpected-mode", f"the file is {kind}: a vault holds plain files"
+        yield "unexpected-mode", f"the file is {describe_mode(mode)}: a vault holds plain files"
     known = path in (config.FILE, README, RECIPIENTS, SIGNERS_SSH, SIGNERS_OPENPGP)
     identity = path.startswith(IDENTITIES + "/") and path.endswith(".json") and path.count("/") == 2
     if not known and not identity and not is_record_path(path):
@@ -445,6 +461,10 @@ class _Commit:
     ledger: Ledger
     #: Records that were put back to what they were before they went wrong.
     mended: set[str] = field(default_factory=set)
+    #: Sets with a record that was repaired.
+    repaired: set[str] = field(default_factory=set)
+    #: Records that a merge joined from both of its sides.
+    joined: set[str] = field(default_factory=set)
 
     def judge(self) -> None:
         step, ledger, first = self.step, self.ledger, len(self.walk.found)
@@ -467,7 +487,11 @@ class _Commit:
         self._judge_growth(before)
         self._judge_seals(before, records)
         for name in sorted(sets):
-            self._say("", judge_set(name, ledger.policy, ledger.count(name), views(before, name)))
+            count = ledger.count(name)
+            problems = judge_set(name, ledger.policy, count, views(before, name))
+            self.walk._say(self.step.commit, "", problems, key_set=name)
+            if name in self.repaired and count.active < 2 and count.next < 2:
+                self.walk.mend(self.step.commit, name, MENDED_BY_REPAIR)
         if config.FILE in own:
             self._judge_beginning(own[config.FILE], before, empty=empty)
         wrong = {one.path for one in self.walk.found[first:] if one.level == "error"}
@@ -475,6 +499,7 @@ class _Commit:
             old = before[0].entries.get(path) if before else None
             if printable(path) not in wrong:
                 ledger.sound.pop(path, None)
+                self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
             elif old is not None and old.readable:
                 ledger.sound.setdefault(path, old)
 
@@ -532,6 +557,7 @@ class _Commit:
             if new:
                 self._say(config.FILE, [("policy-malformed", error.message)])
             return
+        self.walk.mend(self.step.commit, config.FILE, MENDED_BY_RESTORING)
         olds = [one.policy for one in before if one.policy is not None]
         if olds and new:
             self._say(config.FILE, judge_policy(olds, policy))
@@ -554,6 +580,7 @@ class _Commit:
             if new:
                 self._say(RECIPIENTS, [("recipients-malformed", error.message)])
             return
+        self.walk.mend(self.step.commit, RECIPIENTS, MENDED_BY_RESTORING)
         ledger.recipients_oid = change.after
         if new and was is not None:
             self._say(RECIPIENTS, _recipient_changes(was, ledger.recipients))
@@ -581,6 +608,7 @@ class _Commit:
         if sound is not None and sound.oid == change.after:
             ledger.restore(path, sound)
             self.mended.add(path)
+            self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
             return
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
@@ -600,13 +628,20 @@ class _Commit:
             self._say(path, list(ledger.remember(key, path)))
             self._say(path, judge_algorithm(key, table))
         kept = len(best.key.events) if best else 0
-        if key.path != path or (best is not None and key.events[:kept] != best.key.events):
+        if is_join(key.events, [entry.key.events for entry in known]):
+            self.joined.add(path)
+            standing, problems = judge_order(key.events)
+            self._say(path, problems)
+        elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
             standing = standing_after(key.events)
         else:
             start = best.standing if best else Standing()
             scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
             standing, problems = judge_events(scene, start, key.events[kept:])
             self._say(path, problems)
+            if any(event.event == "repaired" for event in key.events[kept:]):
+                self.repaired.add(key.set)
+                self.walk.mend(self.step.commit, path, MENDED_BY_REPAIR)
         self._say(path, judge_record(key, standing, created=best is None))
         if best is not None:
             share_parts(key, best.key)
@@ -629,7 +664,8 @@ class _Commit:
                 changed = one.recipients != self.ledger.recipients_oid
                 # A merge may have left a key sealed to another list.
                 stale = old.recipients != self.ledger.recipients_oid
-                self._say(path, judge_growth(old, new, reseal=taken or changed or stale))
+                joined = path in self.joined
+                self._say(path, judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
 
     def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:

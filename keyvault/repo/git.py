@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,12 +34,15 @@ import msgspec
 
 from keyvault.core.keys import Commit
 from keyvault.core.text import elided, printable, quoted
-from keyvault.errors import ConflictError, GitError
+from keyvault.errors import ConflictError, GitError, KilledError
 from keyvault.progress import Progress, quiet, told
 from keyvault.repo.objects import Folder, Pack
 
 #: The full id of a tree.
 Tree = NewType("Tree", str)
+
+#: The id of a commit, and when it was committed, in seconds since 1970.
+Writer = tuple[str, int]
 
 #: Passed to every git process, above every file of configuration.
 HARDENED: tuple[tuple[str, str], ...] = (
@@ -133,7 +137,7 @@ _HINTS = (
     ),
     ("empty ident name", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
     ("dubious ownership", "git config --global --add safe.directory PATH, if you trust this repository"),
-    (".lock': file exists", "another git process is at work here; if none is, remove that file"),
+    (".lock': file exists", "another git process is at work here; if there is none: keyvault repair"),
 )
 
 
@@ -143,16 +147,6 @@ class TreeEntry(msgspec.Struct, frozen=True):
     mode: str
     oid: str
     path: str
-
-
-class RawChange(msgspec.Struct, frozen=True):
-    """One file that a commit changed; an id is None where the file is not there."""
-
-    commit: str
-    committed_at: int
-    path: str
-    old: str | None
-    new: str | None
 
 
 class CommitChanges(msgspec.Struct, frozen=True):
@@ -318,6 +312,8 @@ class Git:
         except OSError as error:
             raise GitError(f"git cannot be run in {self.folder}: {error.strerror}") from None
         if done.returncode not in ok:
+            if done.returncode < 0:
+                raise killed(arguments[0], -done.returncode)
             raise failure(arguments[0], done.stderr.decode(errors="replace"), done.returncode)
         return done.stdout
 
@@ -339,6 +335,11 @@ class Git:
         assert name not in PROGRAMS
         values = [value for scope, known, value in self._configuration if known == name and scope != "command"]
         return values[-1] if values else None
+
+    def settings_below(self, *sections: str) -> list[str]:
+        """Return the names and values of all settings whose names begin with one of *sections*."""
+        found = [(name, value) for _, name, value in self._configuration if name.startswith(sections)]
+        return [text for pair in found for text in pair]
 
     def flag(self, name: str) -> bool:
         """Return a boolean setting, false where it is not set."""
@@ -368,6 +369,15 @@ class Git:
         ]
         return pinned
 
+    @cached_property
+    def programs_of_repository(self) -> frozenset[str]:
+        """The settings of the repository's own that name a program and so are passed over, in lower case."""
+        return frozenset(
+            name
+            for scope, name, value in self._configuration
+            if scope in ("local", "worktree") and name in PROGRAMS and value
+        )
+
     def proxy(self) -> dict[str, str]:
         """Return the environment that keeps the repository's own ``core.gitProxy`` from being run."""
         # Of that setting the first value counts, so ours would come too late.
@@ -388,30 +398,21 @@ class Git:
         oid = output.decode().strip()
         return Commit(oid) if _OID.fullmatch(oid) else None
 
-    def branch(self) -> str:
-        """
-        Return the full name of the branch that HEAD is on; it may have no commit yet.
-
-        Raises:
-            GitError: HEAD is detached.
-        """
-        output = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip()
-        if not output.startswith("refs/heads/"):
-            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
-        return output
-
     def branch_and_head(self) -> tuple[str, Commit | None]:
         """
-        Return the full name of the branch that HEAD is on, and its commit, or None where it has none yet.
+        Return the full name of the branch that HEAD is on, and its commit; None if it has none yet.
 
         Raises:
-            GitError: HEAD is detached.
+            GitError: If HEAD is detached.
         """
         output = self.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", ok=(0, 128))
         head, _, branch = output.decode(errors="surrogateescape").strip().partition("\n")
-        if not _OID.fullmatch(head):
-            return self.branch(), None
-        return branch if branch.startswith("refs/heads/") else self.branch(), Commit(head)
+        if not _OID.fullmatch(head):  # a branch without a commit, which that command does not name
+            head = ""
+            branch = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode(errors="surrogateescape").strip()
+        if not branch.startswith("refs/heads/"):
+            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
+        return branch, Commit(head) if head else None
 
     def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
@@ -486,9 +487,9 @@ class Git:
                 )
         return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
 
-    def log_raw(self, commit: Commit, *paths: str) -> Iterator[RawChange]:
+    def log_raw(self, commit: Commit, *paths: str) -> Iterator[tuple[Writer, TreeChange]]:
         """
-        Yield every change that the ancestors of *commit* made below *paths*, oldest first.
+        Yield every change below *paths* of the vault with the commit that made it: those of *commit*, oldest first.
 
         Merges are not compared with their parents. The order is a topological one that follows from the
         history alone.
@@ -499,17 +500,15 @@ class Git:
             *(":(top,literal)" + self.prefix + path for path in paths),
         ]  # fmt: skip
         with self._reading(command) as stdout:
-            commit_id, stamp = "", 0
+            writer: Writer = ("", 0)
             fields = _fields(stdout)
             for item in fields:
                 text = item.lstrip("\n")
                 if text.startswith("\x01"):
                     commit_id, _, seconds = text[1:].strip().partition(" ")
-                    stamp = int(seconds)
+                    writer = (commit_id, int(seconds))
                 elif text.startswith(":"):
-                    _old_mode, _new_mode, old, new, _status = text[1:].split(" ")
-                    path = next(fields)[len(self.prefix) :]
-                    yield RawChange(commit_id, stamp, path, _present(old), _present(new))
+                    yield writer, _tree_change(text, next(fields)[len(self.prefix) :])
 
     def commits(self, *revisions: str) -> Iterator[CommitChanges]:
         """
@@ -859,13 +858,14 @@ class Git:
         Move *branch* from *old* to *new*, or fail when it is somewhere else.
 
         Raises:
-            ConflictError: Somebody moved the branch first.
+            ConflictError: If somebody moved the branch first.
+            GitError: If git failed; it may have moved the branch all the same.
         """
         expected = old or self.no_object
         try:
             self.run("update-ref", "--create-reflog", "-m", reason, branch, new, expected)
         except GitError as error:
-            if self.resolve(branch) != old:
+            if self.resolve(branch) not in (old, new):
                 raise ConflictError(
                     f"{branch.removeprefix('refs/heads/')} was moved by somebody else", hint="run the command again"
                 ) from None
@@ -950,6 +950,21 @@ def _take_in(folder: Path, objects: Path) -> None:
 def _quoted(path: str) -> bytes:
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return b'"' + escaped.encode(errors="surrogateescape") + b'"'
+
+
+def describe_mode(mode: str) -> str:
+    """Return what a file of *mode*, as a tree has it, is."""
+    kinds = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}
+    return kinds.get(mode, f"of mode {mode}")
+
+
+def killed(command: str, number: int) -> KilledError:
+    """Return the error for a git command that a signal ended."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return KilledError(f"git {command} was killed ({name})", hint="run the command again")
 
 
 def failure(command: str, stderr: str, code: int) -> GitError:

@@ -16,14 +16,14 @@ import msgspec
 from keyvault.core.keys import Commit
 from keyvault.errors import GitError
 from keyvault.progress import told
-from keyvault.repo.git import Git
+from keyvault.repo.git import Git, Writer
 
 #: How many versions of records are read at once.
 _VERSIONS_AT_ONCE = 2_000
 
 
 #: Which commit wrote each event of a record, as (id, committed at); None where only a merge brought it.
-EventWriters = tuple[tuple[str, int] | None, ...]
+EventWriters = tuple[Writer | None, ...]
 
 
 class _Events(msgspec.Struct):
@@ -51,19 +51,19 @@ def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str,
         )
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
     changes = told(git.log_raw(commit, *folders), git.progress, "reading history")
-    versions = (change for change in changes if change.new and change.path in present)
-    first: dict[str, dict[bytes, tuple[str, int]]] = {}
+    versions = ((writer, change) for writer, change in changes if change.after and change.path in present)
+    first: dict[str, dict[bytes, Writer]] = {}
     final: dict[str, list[bytes]] = {}
-    writers: dict[str, tuple[str, int]] = {}
+    writers: dict[Writer, Writer] = {}
     with git.blob_reader() as read:
         while few := list(itertools.islice(versions, _VERSIONS_AT_ONCE)):
-            for version, data in zip(few, read([str(change.new) for change in few]), strict=True):
+            for (writer, version), data in zip(few, read([str(one.after) for _, one in few]), strict=True):
                 marks = _marks(data)
                 known = first.setdefault(version.path, {})
-                writer = writers.setdefault(version.commit, (version.commit, version.committed_at))
+                writer = writers.setdefault(writer, writer)
                 for mark in marks:
                     known.setdefault(mark, writer)
-                if version.new == present[version.path]:
+                if version.after == present[version.path]:
                     final[version.path] = marks
         merged = [path for path in present if path not in final]  # a version that only a merge made
         for path, data in zip(merged, read([present[path] for path in merged]), strict=True):

@@ -56,14 +56,22 @@ def decode_key(data: bytes, *, path: str) -> Key:
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
         raise RecordError(f"{shown}: not a key record: {elided(str(error))[:200]}") from None
     if canonical != data:
-        raise RecordError(
-            f"{shown}: record is not in its canonical form", hint="git log -p shows who changed it; restore it"
-        )
+        raise RecordError(f"{shown}: record is not in its canonical form")
     try:
         _check_key(key, path)
     except KeyVaultError as error:
         raise RecordError(f"{shown}: {error.message}", hint=error.hint) from None
     share_words(key)
+    return key
+
+
+def salvage_key(data: bytes) -> Key | None:
+    """Return the key record that *data* says in another form than the canonical one, or None if it says none."""
+    try:
+        key = _records.decode(data[:RECORD_MAX])
+        _check_key(key, key.path)
+    except (msgspec.MsgspecError, KeyVaultError, RecursionError, UnicodeError, ValueError, OverflowError):
+        return None
     return key
 
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyvault.core.keys import Commit
 from keyvault.core.text import elided, quoted
 from keyvault.errors import ConflictError, GitError
 from keyvault.logs import get_logger
-from keyvault.repo.git import SECRETS, Git
+from keyvault.repo.git import SECRETS, Git, killed
 
 if TYPE_CHECKING:
     from git.cmd import Git as AnyGit
@@ -41,6 +43,16 @@ RACES = (
     "incorrect old value",
 )
 
+#: Settings that name a program and may decide whether a remote can be reached, with what takes their place.
+_REPLACEMENTS = {
+    "core.sshcommand": 'export GIT_SSH_COMMAND="$(git config core.sshCommand)"',
+    "credential.helper": 'git config --global credential.helper "$(git config --local credential.helper)"',
+    "core.askpass": 'export GIT_ASKPASS="$(git config core.askPass)"',
+}
+
+#: GitPython, when it is imported, runs ``git version`` twice, unless there is no git.
+_IMPORTING = {"GIT_PYTHON_REFRESH": "quiet", "GIT_PYTHON_GIT_EXECUTABLE": os.devnull}
+
 #: How long an interrupted git, and what it talked to, may take to end, in seconds.
 _ENDING = 5.0
 
@@ -60,6 +72,10 @@ class Remote:
     remote: str
     branch: str
     _settings: list[tuple[str, str]] = field(repr=False)
+    _two_places: bool = field(default=False, repr=False)
+    #: The commit that was fetched last, and the one on which the last push was refused.
+    _fetched: Commit | None = field(default=None, repr=False)
+    _refused: Commit | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, git: Git, branch: str) -> Remote:
@@ -75,16 +91,25 @@ class Remote:
         if remote.startswith("-") or git.setting(f"remote.{remote}.url") is None:
             raise GitError(f"there is no remote {quoted(remote, 60)} to push to", hint="git remote add origin URL")
         found = cls(git, remote, merge, git.programs())
-        found._check_place()
+        found._check_places()
         return found
 
     @property
     def name(self) -> str:
         return f"{self.remote}/{self.branch.removeprefix('refs/heads/')}"
 
+    @property
+    def _tracking(self) -> str:
+        return f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """The locks of this repository that git holds while it fetches or pushes."""
+        return self.git.common_dir / f"{self._tracking}.lock", self.git.common_dir / "packed-refs.lock"
+
     def _call(self, verb: str, *arguments: str) -> tuple[int, str, str]:
         """Run ``git fetch`` or ``git push``, and return its exit code and what it wrote to stdout and stderr."""
-        with _without_secrets():  # GitPython runs ``git version`` when it is imported
+        with _set_environment(_IMPORTING):
             from git import GitError as AnyGitError
             from git import Repo
 
@@ -109,32 +134,43 @@ class Remote:
         except (AnyGitError, ValueError, OSError) as error:
             raise GitError(f"cannot {verb} {self.name}: {elided(str(error))[:200]}") from None
         self.git.progress(label, 1, 1)
+        if process.returncode < 0:
+            raise killed(verb, -process.returncode)
         return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
-    def _check_place(self) -> None:
+    def _check_places(self) -> None:
         """Refuse a remote that came with the repository: git runs the hooks that lie in a remote on this machine."""
         inside = [folder for folder in (self.git.root, self.git.git_dir, self.git.common_dir) if folder]
-        for option in ((), ("--push",)):
-            urls = self.git.run("remote", "get-url", "--all", *option, self.remote).decode(errors="surrogateescape")
-            for url in urls.splitlines():
-                path = url.removeprefix("file://")
-                if path == url and ":" in url.partition("/")[0]:
-                    continue  # https://host, host:path
-                place = (inside[0] / path).resolve()
-                if any(place.is_relative_to(folder.resolve()) for folder in inside):
-                    raise GitError(
-                        f"{quoted(url, 200)}, the remote {self.remote}, lies in this repository",
-                        hint="a remote lies elsewhere: git remote set-url",
-                    )
+        if any("\n" in text for text in self.git.settings_below("remote.", "url.")):
+            raise GitError(
+                "a URL of a remote has a line break", hint="git config --list --show-origin; git remote set-url"
+            )
+        urls: dict[str, list[str]] = {"(fetch)": [], "(push)": []}
+        for line in self.git.run("remote", "--verbose").decode(errors="surrogateescape").splitlines():
+            name, _, rest = line.partition("\t")
+            # A partial clone has the name of its filter behind that.
+            found = re.fullmatch(r"(.*) (\(fetch\)|\(push\))(?: \[.*\])?", rest)
+            if name == self.remote and found:
+                urls[found[2]].append(found[1])
+        self._two_places = urls["(fetch)"] != urls["(push)"]
+        for url in dict.fromkeys(urls["(fetch)"] + urls["(push)"]):
+            path = url.removeprefix("file://")
+            if path == url and ":" in url.partition("/")[0]:
+                continue  # https://host, host:path
+            place = (inside[0] / path).resolve()
+            if any(place.is_relative_to(folder.resolve()) for folder in inside):
+                raise GitError(
+                    f"{quoted(url, 200)}, the remote {self.remote}, lies in this repository",
+                    hint="a remote lies elsewhere: git remote set-url",
+                )
 
     def fetch(self) -> Commit | None:
         """
         Fetch the branch and return its commit, or None when the remote does not have it yet.
 
         Raises:
-            GitError: The remote cannot be reached.
+            GitError: If the remote cannot be reached, or pushes go to another repository than fetches come from.
         """
-        tracking = f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
         code, _output, errors = self._call(
             "fetch",
             "--no-tags",
@@ -143,14 +179,20 @@ class Remote:
             "--upload-pack=git-upload-pack",
             "--",
             self.remote,
-            f"+{self.branch}:{tracking}",
+            f"+{self.branch}:{self._tracking}",
         )
         if code and "couldn't find remote ref" in errors.lower():
             return None
         if code:
-            raise _failure("fetch", self.name, errors)
-        commit = self.git.resolve(tracking)
+            raise self._failure("fetch", errors)
+        commit = self.git.resolve(self._tracking)
         logger.info("fetched %s: commit %s", self.name, commit)
+        if commit is not None and commit == self._refused and self._two_places:
+            raise GitError(
+                f"{self.remote} is fetched from one place and pushed to another, and that one has other commits",
+                hint=f"git remote -v shows both; git remote set-url --push {self.remote} URL",
+            )
+        self._fetched = commit
         return commit
 
     def push(self, commit: Commit) -> None:
@@ -188,12 +230,30 @@ class Remote:
         # The line of a branch that was refused: `!`, from and to, and why.
         why = next((line.split("\t")[-1] for line in output.splitlines() if line.startswith("!\t")), None)
         if why is None:
-            raise _failure("push", self.name, errors)
+            raise self._failure("push", errors)
         if any(race in why for race in RACES):
+            self._refused = self._fetched
             raise ConflictError(f"{self.name} has moved: {elided(why)[:200]}")
         said = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
-        told = next((f": {line}" for line in said if line), "")
-        raise GitError(f"{self.name} refused the push: {elided(why + told)[:300]}", hint=_refusal_hint(why + errors))
+        reason = next((f": {line}" for line in said if line), "")
+        raise GitError(f"{self.name} refused the push: {elided(why + reason)[:300]}", hint=_refusal_hint(why + errors))
+
+    def _failure(self, verb: str, errors: str) -> GitError:
+        """Return the error for a fetch or push that failed, from what git wrote to stderr."""
+        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        telling = [line for line in lines if "fatal:" in line or "error:" in line] or lines or ["no reason given"]
+        line = telling[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+        passed_over = [name for name in _REPLACEMENTS if name in self.git.programs_of_repository]
+        if line.startswith("transport ") and line.endswith("not allowed"):
+            hint = f"GIT_ALLOW_PROTOCOL={PROTOCOLS}:NAME lets it through, where you trust the url"
+        elif passed_over:
+            line = f"{line}; {passed_over[0]} of this repository is not used, since a repository names no program"
+            hint = f"if you trust it: {_REPLACEMENTS[passed_over[0]]}"
+        elif "could not read Username" in errors or "Authentication failed" in errors or "Permission denied" in errors:
+            hint = "check your credentials for the remote"
+        else:
+            hint = _refusal_hint(errors) or "check the remote: git remote -v"
+        return GitError(f"cannot {verb} {self.name}: {elided(line)[:400]}", hint=hint)
 
 
 def _ended(process: AnyGit.AutoInterrupt, *, stands: bool) -> tuple[bytes, bytes]:
@@ -219,13 +279,18 @@ def _ended(process: AnyGit.AutoInterrupt, *, stands: bool) -> tuple[bytes, bytes
 
 
 @contextlib.contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Take the secrets out of the environment of this process for a moment."""
-    taken = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set *variables* in the environment of this process for a moment."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.update(taken)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _refusal_hint(text: str) -> str | None:
@@ -235,16 +300,3 @@ def _refusal_hint(text: str) -> str | None:
     if "hook declined" in lowered:
         return "a hook of the remote declined it; its messages say why"
     return None
-
-
-def _failure(verb: str, name: str, errors: str) -> GitError:
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    telling = [line for line in lines if "fatal:" in line or "error:" in line] or lines or ["no reason given"]
-    line = telling[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
-    if "could not read Username" in errors or "Authentication failed" in errors or "Permission denied" in errors:
-        hint = "check your credentials for the remote"
-    elif line.startswith("transport ") and line.endswith("not allowed"):
-        hint = f"GIT_ALLOW_PROTOCOL={PROTOCOLS}:NAME lets it through, where you trust the url"
-    else:
-        hint = _refusal_hint(errors) or "check the remote: git remote -v"
-    return GitError(f"cannot {verb} {name}: {elided(line)[:250]}", hint=hint)

@@ -9,19 +9,22 @@ Source: docs/format.md for the layout.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from keyvault import config
 from keyvault.core.events import Event
-from keyvault.core.keys import Commit, Key, VaultState, let_go
+from keyvault.core.keys import Commit, Damage, Key, VaultState, let_go
+from keyvault.core.repair import set_damage
 from keyvault.core.text import elided, printable, quoted
-from keyvault.errors import GitError, RecordError
+from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
 from keyvault.progress import told
-from keyvault.repo.git import Git, TreeEntry
+from keyvault.repo.git import Git, TreeEntry, describe_mode
 from keyvault.repo.history import EventWriters, event_commits
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
 
@@ -32,6 +35,12 @@ README = f"{KEYS}/README.md"
 #: Who may sign commits: in the format of ssh-keygen(1), and as OpenPGP public keys.
 SIGNERS_SSH = f"{KEYS}/allowed_signers"
 SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
+
+#: What finds out what is wrong with a vault.
+REPAIR = "keyvault repair --dry-run"
+
+#: The modes of plain files in a tree.
+_PLAIN = ("100644", "100755")
 
 _RECORD = re.compile(rf"{re.escape(KEYS)}/(?!identities/)[^/]*/[^/]*\.json")
 
@@ -81,6 +90,8 @@ class Repository:
 
     git: Git
     _configs: dict[str, bytes] = field(default_factory=dict, repr=False)
+    #: The commit that was read last to be written on, with the id of each file of its vault.
+    _listed: tuple[Commit, dict[str, str]] | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Repository:
@@ -120,52 +131,129 @@ class Repository:
                 envelopes than to whom they are sealed.
 
         Raises:
-            GitError: The commit has no keyvault.toml.
-            RecordError: A file of the vault is not what it must be.
-            ConfigError: keyvault.toml is not a policy.
+            GitError: If the commit has no keyvault.toml.
+            RecordError: If a file of the vault is malformed, or does not belong there.
+            ConfigError: If keyvault.toml is not a policy.
         """
+        return self._read(commit, envelopes=envelopes, damage=None)
+
+    def look(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
+        """
+        Return the state of the vault at *commit* as far as it can be read, with its damage.
+
+        For commands that must work on a vault which is damaged elsewhere. In the place of a keyvault.toml or a list of
+        recipients that cannot be read stands the last version of the history that can.
+
+        Args:
+            commit: The commit.
+            envelopes: As for `read`.
+
+        Raises:
+            GitError: If the commit has no keyvault.toml.
+            ConfigError: If no version of keyvault.toml is a policy.
+        """
+        damage: list[Damage] = []
+        state = self._read(commit, envelopes=envelopes, damage=damage)
+        damage += set_damage(state)
+        return replace(state, damage=tuple(damage))
+
+    def _read(self, commit: Commit, *, envelopes: bool, damage: list[Damage] | None) -> VaultState:
+        """Read *commit*; what cannot be read is added to *damage*, or raised if that is None."""
+
+        def hurt(error: KeyVaultError, code: str, path: str) -> None:
+            if damage is None:
+                own = f"{error.hint}; or: " if error.hint and isinstance(error, ConfigError) else ""
+                error.hint = own + REPAIR
+                raise error
+            folder = path.removeprefix(f"{KEYS}/").rpartition("/")[0] if is_record_path(path) else None
+            damage.append(Damage(code, error.message, path, folder))
+
         entries = self._entries(commit, config.FILE, KEYS)
         if config.FILE not in entries:
-            raise GitError(
-                f"commit {commit[:12]} has no {config.FILE}: it is no vault",
-                hint=f"commit {config.FILE}, or make a vault with: keyvault init",
-            )
-        wanted = [entry for path, entry in entries.items() if path == config.FILE or _is_record(path)]
+            if damage is None or not any(map(is_record_path, entries)):
+                raise GitError(
+                    f"commit {commit[:12]} has no {config.FILE}: it is no vault",
+                    hint=f"commit {config.FILE}, or make a vault with: keyvault init",
+                )
+            damage.append(Damage("policy-missing", f"commit {commit[:12]} has no {config.FILE}", config.FILE))
+        if envelopes:
+            self._listed = commit, {path: entry.oid for path, entry in entries.items()}
+        wanted = []
+        for path, entry in entries.items():
+            try:
+                if entry.mode not in _PLAIN:
+                    hurt(_not_plain(entry), "unexpected-mode", path)
+                elif path == config.FILE or _is_record(path):
+                    wanted.append(entry)
+            except RecordError as error:
+                hurt(error, "unexpected-path", path)
         policy, recipients = None, None
         keys: dict[str, Key] = {}
         folded: dict[str, str] = {}
         contents = told(self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted))
         for entry, data in zip(wanted, contents, strict=True):
-            if entry.path == config.FILE:
-                self._configs = {commit: data}
-                policy = config.read_policy(data)
-            elif entry.path == RECIPIENTS:
-                recipients = decode_recipients(data, path=entry.path)
-            elif not entry.path.startswith(IDENTITIES + "/"):
-                key = decode_key(data, path=entry.path)
-                other = folded.setdefault(key.kid.casefold(), entry.path)
-                if other != entry.path:
-                    raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
-                if not envelopes:
-                    let_go(key)
-                keys[key.kid] = key
-        assert policy is not None
+            try:
+                if entry.path == config.FILE:
+                    self._configs = {commit: data}
+                    policy = config.read_policy(data)
+                elif entry.path == RECIPIENTS:
+                    recipients = decode_recipients(data, path=entry.path)
+                else:
+                    key = decode_key(data, path=entry.path)
+                    other = folded.setdefault(key.kid.casefold(), entry.path)
+                    if other != entry.path:
+                        raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
+                    if not envelopes:
+                        let_go(key)
+                    keys[key.kid] = key
+            except ConfigError as error:
+                hurt(error, "policy-malformed", entry.path)
+            except RecordError as error:
+                hurt(error, "recipients-malformed" if entry.path == RECIPIENTS else "record-malformed", entry.path)
+        if policy is None:
+            policy = config.read_policy(self.last_readable(commit, config.FILE, config.read_policy) or b"")
+        if recipients is None and damage is not None:
+            older = self.last_readable(commit, RECIPIENTS, partial(decode_recipients, path=RECIPIENTS))
+            recipients = decode_recipients(older, path=RECIPIENTS) if older else None
         return VaultState(commit, policy, keys, recipients or {})
 
+    def last_readable(self, commit: Commit, path: str, decode: Callable[[bytes], object]) -> bytes | None:
+        """Return the newest version of the file *path* up to *commit* that *decode* takes, or None."""
+        for data in reversed(self.versions(commit, path)):
+            with contextlib.suppress(ConfigError, RecordError):
+                decode(data)
+                return data
+        return None
+
+    def versions(self, commit: Commit, path: str) -> list[bytes]:
+        """Return every version that commits up to *commit* wrote of the file *path*, oldest first."""
+        changes = [change for _, change in self.git.log_raw(commit, path) if change.path == path]
+        return list(self.git.blobs(str(change.after) for change in changes if change.after and change.mode in _PLAIN))
+
     def _entries(self, commit: Commit, *paths: str) -> dict[str, TreeEntry]:
-        entries = {}
-        for entry in self.git.tree(commit, *paths):
-            if entry.mode not in ("100644", "100755"):
-                kind = {"120000": "a symbolic link", "160000": "a submodule"}.get(entry.mode, f"of mode {entry.mode}")
-                raise RecordError(f"{printable(entry.path)} is {kind}: a vault holds plain files only")
-            entries[entry.path] = entry
-        return entries
+        return {entry.path: entry for entry in self.git.tree(commit, *paths)}
 
     def files(self, commit: Commit, *paths: str) -> dict[str, bytes]:
-        """Return the files of *commit* at or below *paths*, by path."""
+        """
+        Return the files of *commit* at or below *paths*, by path.
+
+        Raises:
+            RecordError: If one of them is a symbolic link or a submodule.
+        """
         entries = list(self._entries(commit, *paths).values())
+        for entry in entries:
+            if entry.mode not in _PLAIN:
+                raise _not_plain(entry)
         contents = self.git.blobs(entry.oid for entry in entries)
         return {entry.path: data for entry, data in zip(entries, contents, strict=True)}
+
+    def ids(self, commit: Commit, paths: Iterable[str]) -> dict[str, str]:
+        """Return the id of each of *paths* that *commit* has; git is not asked for what was just read."""
+        wanted = list(paths)
+        listed = self._listed[1] if self._listed and self._listed[0] == commit else None
+        if listed is not None and all(is_vault_path(path) for path in wanted):
+            return {path: listed[path] for path in wanted if path in listed}
+        return {entry.path: entry.oid for entry in self.git.tree(commit, *wanted)}
 
     def uncommitted_config(self, commit: Commit) -> bool:
         """Whether the keyvault.toml in the work tree is not the one of *commit*."""
@@ -195,6 +283,15 @@ class Repository:
             GitError: History was cut off (a shallow clone).
         """
         return event_commits(self.git, commit, [KEYS] if sets is None else [f"{KEYS}/{name}" for name in sorted(sets)])
+
+
+def _not_plain(entry: TreeEntry) -> RecordError:
+    return RecordError(f"{printable(entry.path)} is {describe_mode(entry.mode)}: a vault holds plain files only")
+
+
+def is_vault_path(path: str) -> bool:
+    """Whether *path*, below the folder of the vault, is a place of the vault's."""
+    return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
 
 
 def is_record_path(path: str) -> bool:

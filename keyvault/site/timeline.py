@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from keyvault.core.events import instants
 from keyvault.core.keys import Key, KeySet
 from keyvault.core.planning import rotation_due_at
 
@@ -99,11 +100,11 @@ def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
 def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
     """Yield the phases of *key*: those on record, and what is planned for the one that goes on."""
     phase, since = "next", key.life.created_at
-    for event in key.events:
+    for event, at in zip(key.events, instants(key.events), strict=True):
         following = _PHASES.get(event.event, "")
         if following or event.event in ("withdrawn", "revoked"):
-            yield _Bar(phase, since, event.at)
-            phase, since = following, event.at
+            yield _Bar(phase, since, at)
+            phase, since = following, at
     if not phase:
         return
     yield _Bar(phase, since, newest)

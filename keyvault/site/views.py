@@ -32,7 +32,7 @@ class EventView:
     Attributes:
         at: When, ``2026-12-01 09:00``.
         iso: When, for machines.
-        name: created, published, activated, lifetime, deactivated, reactivated, withdrawn or revoked.
+        name: created, published, activated, lifetime, deactivated, reactivated, withdrawn, revoked or repaired.
         label: What that means, in words.
         detail: URL of a receipt, date until which a key is kept, lifetime; or empty.
         reason: Why it was revoked, or empty.
@@ -187,6 +187,7 @@ _LABELS = {
     "published": "First seen live",
     "activated": "Began to sign",
     "lifetime": "Longer tokens announced",
+    "repaired": "Record repaired",
     "deactivated": "Stopped signing",
     "reactivated": "Signs again",
     "withdrawn": "Withdrawn",

@@ -139,7 +139,7 @@ def test_a_set_never_has_two_keys_of_one_place(make: Callable[[], Key]) -> None:
     """Two active or two next keys are a contradiction; the message names both."""
     first, second = make(), make()
     with pytest.raises(RecordError, match=f"^set id-token has 2 {first.state} keys: {first.kid}, {second.kid}$"):
-        KeySet("id-token", set_policy(), (first, second))
+        _ = vault([first, second]).sets
 
 
 def test_the_newest_event_of_a_set() -> None:

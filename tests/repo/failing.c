@@ -6,8 +6,9 @@
  *   FAILING_ROOT   the folder; what is done elsewhere is not counted
  *   FAILING_COUNT  a file of 8 bytes that holds the number of operations, shared by all processes
  *   FAILING_AT     the number at which it happens
- *   FAILING_HOW    kill: the process group is killed; INT: it is interrupted, as by Ctrl-C, and the call goes on;
- *                  EIO: that one call fails; ENOSPC: the disk is full from there on
+ *   FAILING_HOW    kill: the process group is killed; git: the process is killed if it is a git, and nothing happens
+ *                  else; INT: the group is interrupted, as by Ctrl-C, and the call goes on; EIO: that one call fails;
+ *                  ENOSPC: the disk is full from there on
  *   FAILING_LOG    a file that gets what a loss of power needs to know, a line each: "T inode size", a file was made or
  *                  emptied; "W inode size", it is written to, and how long it was before; "S inode size", it was flushed
  */
@@ -35,7 +36,7 @@ static uint64_t at;
 static char root[PATH_MAX];
 static size_t root_length;
 static int record = -1;
-static enum { KILL, INTERRUPT, EIO_ONCE, FULL } how;
+static enum { KILL, KILL_GIT, INTERRUPT, EIO_ONCE, FULL } how;
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
@@ -55,6 +56,7 @@ __attribute__((constructor)) static void begin(void)
     root_length = strlen(root);
     at = strtoull(number, NULL, 10);
     how = !strcmp(manner, "kill")  ? KILL
+          : !strcmp(manner, "git") ? KILL_GIT
           : !strcmp(manner, "INT") ? INTERRUPT
           : !strcmp(manner, "EIO") ? EIO_ONCE
                                    : FULL;
@@ -125,6 +127,13 @@ static int fails(int needs)
     if (how == KILL) {
         kill(0, SIGKILL);
         pause();
+    }
+    if (how == KILL_GIT) {
+        if (!strncmp(program_invocation_short_name, "git", 3)) {
+            kill(getpid(), SIGKILL);
+            pause();
+        }
+        return 0;
     }
     if (how == INTERRUPT) {
         kill(0, SIGINT);

@@ -1,6 +1,6 @@
 """
 Every single file operation of a command, git's own included, as the last one, as the last before the power is lost, as
-one that is interrupted or fails, or on a full disk.
+one that is interrupted or fails, or on a full disk; and as the last one of a git that is killed while keyvault goes on.
 
 A library that is preloaded into keyvault and all that it runs counts what is done to files and strikes at one number.
 Afterwards the branch is at the old commit or at the new one, nothing private lies about in the clear, and the next run
@@ -30,7 +30,7 @@ from tests.revisions import audit
 from tests.vaults import DAY, Vault, copy_vault, environment, make_vault, tree
 
 SOURCE = Path(__file__).with_name("failing.c")
-HOW = ("kill", "power", "INT", "EIO", "ENOSPC")
+HOW = ("kill", "git", "power", "INT", "EIO", "ENOSPC")
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +65,18 @@ def idle_vault(top: Path) -> Vault:
     return make_vault(top, sets=["id-token:ES256", "access-token:EdDSA"], confirm="commit").wait(DAY)
 
 
+def pushed_vault(top: Path) -> Vault:
+    """A vault with a remote beside it, where nothing strikes."""
+    vault = due_vault(top)
+    vault.add_remote("origin", remote_of(vault))
+    vault.git("push", "--quiet", "--set-upstream", "origin", "main")
+    return vault
+
+
+def remote_of(vault: Vault) -> Path:
+    return vault.top.with_suffix(".git")
+
+
 def published_vault(top: Path) -> Vault:
     vault = due_vault(top)
     for words in (("publish", str(top / "site")), DUE):
@@ -91,6 +103,7 @@ SETS = ("--set", "id-token:ES256", "--set", "access-token:EdDSA")
 CASES = {
     "init": Case(no_vault, ("init", "vault", "--url", SITE, "--confirm", "commit", *SETS), again=CHECK),
     "rotate": Case(due_vault, DUE),
+    "rotate --push": Case(pushed_vault, (*DUE, "--push")),
     "revoke": Case(idle_vault, ("revoke", "{active}", "--reason", "compromised"), again=DUE),
     "recipient remove": Case(vault_of_two, ("recipient", "remove", "bea", "--rotate"), again=DUE),
     "render": Case(due_vault, ("render", "-o", "{top}/site"), commits=0),
@@ -123,7 +136,11 @@ class Sweep:
         self.programs: Path | None = None
 
     def copy(self, name: str) -> Vault:
-        return copy_vault(self.template, self.top / name)
+        vault = copy_vault(self.template, self.top / name)
+        if remote_of(self.template).exists():
+            shutil.copytree(remote_of(self.template), remote_of(vault))
+            vault.git("remote", "set-url", "origin", str(remote_of(vault)))
+        return vault
 
     @staticmethod
     def commits(vault: Vault) -> int:
@@ -202,6 +219,9 @@ class Sweep:
             done = self.after(vault, *CHECK)
             assert (done.returncode, "no identity" in done.stdout) == (0, False), (where, done.stdout, done.stderr)
         assert self.commits(vault) == self.base + self.case.commits, where
+        if remote_of(vault).exists():
+            assert vault.git("ls-remote", "origin", "main").split() == [vault.head, "refs/heads/main"], where
+            shutil.rmtree(remote_of(vault))
         assert self.output(vault) == self.sites[1], where
         assert (vault.status, leftovers(vault)) == ([], []), where
         assert audit(vault.context()).errors == (), where
@@ -271,16 +291,17 @@ def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
-def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("name", ["rotate", "rotate --push"])
+def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path: Path, name: str, how: str) -> None:
     """The same for every single one of them: nothing blocks the next run, there is no third state, no key is doubled."""
-    sweep = Sweep("rotate", tmp_path, failing)
+    sweep = Sweep(name, tmp_path, failing)
     sweep.run(how)
-    print(how, sweep.figures)
+    print(name, how, sweep.figures)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("name", sorted(CASES.keys() - {"rotate"}))
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"rotate", "rotate --push"}))
 def test_a_command_survives_a_strike(failing: Path, tmp_path: Path, name: str, how: str) -> None:
     """So do the other commands, at operations that are spread over all of them."""
     sweep = Sweep(name, tmp_path, failing)

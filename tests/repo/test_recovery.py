@@ -19,7 +19,7 @@ import pytest
 
 from keyvault.errors import GitError, UsageError
 from keyvault.operations import rotation
-from keyvault.repo import sync, worktree
+from keyvault.repo import journal, sync, worktree
 from keyvault.repo.git import Git
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
 
@@ -405,7 +405,7 @@ def holding(vault: Vault) -> Iterator[subprocess.Popen[str]]:
 
 def test_another_keyvault_is_at_work(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second command waits for the first; when that takes too long it says so, and has written nothing."""
-    monkeypatch.setattr(sync, "LOCK_WAIT", 0.1)
+    monkeypatch.setattr(journal, "LOCK_WAIT", 0.1)
     before = vault.head
 
     with holding(vault), pytest.raises(GitError) as caught:

@@ -117,13 +117,13 @@ def test_death_between_the_two_steps(sparse: Vault, monkeypatch: pytest.MonkeyPa
 
 def test_a_lock_of_somebody_else(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who holds the index meanwhile keeps it; the next run brings the work tree along."""
-    lock, changes = sparse.git_dir / "index.lock", Git.changes
+    lock, move = sparse.git_dir / "index.lock", Git.move_branch
 
-    def locking(self: Git, old: str | None, new: str) -> Any:
+    def locking(self: Git, *arguments: Any, **options: Any) -> None:
+        move(self, *arguments, **options)
         lock.touch()
-        return changes(self, old, new)
 
-    monkeypatch.setattr(Git, "changes", locking)
+    monkeypatch.setattr(Git, "move_branch", locking)
     done = rotation.rotate(sparse.context(), [], forced="a drill")
     monkeypatch.undo()
 

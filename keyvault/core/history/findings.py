@@ -82,7 +82,16 @@ ERRORS = (
 )
 
 #: Codes of what is legal and worth a look.
-NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed")
+NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed", "mended")
+
+#: Errors about the form of a file, which no longer matter once the file is back to what it was before.
+MENDED_BY_RESTORING = frozenset({
+    "unexpected-path", "unexpected-mode", "policy-malformed", "recipients-malformed",
+    "record-malformed", "record-not-canonical", "record-too-large", "record-misplaced",
+})  # fmt: skip
+
+#: Errors that a repair event takes back: of two keys one steps back, and what a clock put into the future is now.
+MENDED_BY_REPAIR = frozenset({"two-active", "two-next", "instant-future", "instant-before-set"})
 
 
 class Finding(msgspec.Struct, frozen=True):

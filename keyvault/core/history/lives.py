@@ -43,14 +43,16 @@ class Standing(msgspec.Struct, frozen=True):
         state: ``""`` before the first event, then ``next``, ``active``, ``retiring``, ``withdrawn``, ``revoked``.
         created_at: When it was made, or None.
         receipts: When each URL was first seen serving it.
+        deactivated_at: When it last stopped to sign, or None.
         keep_until: Until when it is kept once it no longer signs, or None.
         lifetime: The longest life that its tokens were promised.
-        newest_at: The instant of the newest event, or None.
+        newest_at: The newest instant, counted from the last repair, or None.
     """
 
     state: str = ""
     created_at: datetime | None = None
     receipts: dict[str, datetime] = msgspec.field(default_factory=dict)
+    deactivated_at: datetime | None = None
     keep_until: datetime | None = None
     lifetime: timedelta = timedelta(0)
     newest_at: datetime | None = None
@@ -76,20 +78,37 @@ def advance(standing: Standing, event: Event) -> Standing:
         standing.receipts,
         standing.created_at,
     )
-    name = event.event
+    deactivated_at, name = standing.deactivated_at, event.event
     if name == "created":
         state, created_at = "next", created_at or event.at
     elif name == "published":
         receipts = {str(event.url): event.at, **receipts}
     elif name in ("activated", "reactivated"):
-        state, keep_until = "active", None
+        state, deactivated_at, keep_until = "active", None, None
     elif name == "deactivated":
-        state, keep_until = "retiring", event.keep_until
+        state, deactivated_at, keep_until = "retiring", event.at, event.keep_until
+    elif name == "repaired":
+        return _repaired(standing, event)
     elif name in _ENDED:
         state = name
     newest = event.at if standing.newest_at is None else max(event.at, standing.newest_at)
     lifetime = max(standing.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
-    return Standing(state, created_at, receipts, keep_until, lifetime, newest)
+    return Standing(state, created_at, receipts, deactivated_at, keep_until, lifetime, newest)
+
+
+def _repaired(standing: Standing, event: Event) -> Standing:
+    """Return *standing* with no instant after the repair, and with what is kept kept as long from it."""
+    at, kept = event.at, standing.keep_until
+    if kept is not None and standing.deactivated_at is not None and standing.deactivated_at > at:
+        kept = at + (kept - standing.deactivated_at)
+    return msgspec.structs.replace(
+        standing,
+        created_at=standing.created_at and min(standing.created_at, at),
+        receipts={url: min(seen, at) for url, seen in standing.receipts.items()},
+        deactivated_at=standing.deactivated_at and min(standing.deactivated_at, at),
+        keep_until=kept if event.keep_until is None else event.keep_until,
+        newest_at=at,
+    )
 
 
 def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
@@ -97,7 +116,11 @@ def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
     yield from (("event-malformed", f"event {event.event}: {what}") for what in _malformed(event))
     if not _follows(event.event, standing.state):
         yield "event-order", f"event {event.event} cannot follow the state {standing.state or 'before creation'}"
-    if standing.newest_at is not None and event.at < standing.newest_at:
+    if event.event == "repaired":
+        now = advance(standing, msgspec.structs.replace(event, keep_until=None)).keep_until
+        if event.keep_until is not None and (now is None or event.keep_until < now):
+            yield "event-malformed", "a repair gives a keep_until to a key that has none, or shortens it"
+    elif standing.newest_at is not None and event.at < standing.newest_at:
         yield (
             "instant-decreases",
             f"event {event.event} at {format_instant(event.at)} is older than the one before it",
@@ -114,6 +137,8 @@ def _follows(event: str, state: str) -> bool:
             return state == "active"
         case "reactivated":
             return state == "retiring"
+        case "repaired":
+            return state != ""
         case "withdrawn":
             return state in ("next", "retiring")
         case _:
@@ -123,6 +148,10 @@ def _follows(event: str, state: str) -> bool:
 def _malformed(event: Event) -> Iterator[str]:
     """Yield what is wrong with the members of *event*."""
     wanted = _WANTED.get(event.event)
+    if event.event == "repaired":
+        wanted = "keep_until" if event.keep_until is not None else None
+        if event.note is None:
+            yield "note must be given"
     for member in _MEMBERS:
         present = getattr(event, member) is not None
         if present is not (member == wanted):
@@ -132,7 +161,7 @@ def _malformed(event: Event) -> Iterator[str]:
     for instant in (event.at, event.keep_until):
         if instant is not None and (instant.utcoffset() != _NO_OFFSET or instant.microsecond):
             yield f"instant {instant.isoformat()} is not in UTC and whole seconds"
-    if event.keep_until is not None and event.keep_until < event.at:
+    if event.event == "deactivated" and event.keep_until is not None and event.keep_until < event.at:
         yield "keep_until lies before it"
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= LIFETIME_MAX:
         yield f"token_lifetime of {event.token_lifetime} s is out of range"

@@ -49,7 +49,7 @@ def instant(seconds: int) -> datetime:
 # --- records --------------------------------------------------------------------------------------------
 
 
-def judge_growth(old: Entry, new: Entry | None, *, reseal: bool) -> Iterator[Problem]:
+def judge_growth(old: Entry, new: Entry | None, *, reseal: bool, joined: bool = False) -> Iterator[Problem]:
     """
     Yield what a record lost, or what changed that must stay, against its version in one parent.
 
@@ -57,6 +57,7 @@ def judge_growth(old: Entry, new: Entry | None, *, reseal: bool) -> Iterator[Pro
         old: The version in the parent.
         new: The version in the commit, or None.
         reseal: Whether there was a reason to seal the key again.
+        joined: Whether the commit is a merge whose record holds the events of all sides, and no others.
     """
     if new is None:
         yield "record-removed", f"the record of {old.key.kid} was removed: what a key was stays on record"
@@ -65,7 +66,9 @@ def judge_growth(old: Entry, new: Entry | None, *, reseal: bool) -> Iterator[Pro
         return
     was, now = old.key, new.key
     common = min(len(was.events), len(now.events))
-    if was.events[:common] != now.events[:common]:
+    if joined:
+        pass
+    elif was.events[:common] != now.events[:common]:
         yield "event-changed", "an event that was on record was changed"
     elif len(now.events) < len(was.events):
         lost = ", ".join(event.event for event in was.events[common:])
@@ -157,6 +160,15 @@ def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> t
     return standing, found
 
 
+def judge_order(events: Sequence[Event]) -> tuple[Standing, list[Problem]]:
+    """Return where the *events* of a joined record lead, and what is wrong with their order."""
+    standing, found = Standing(), list[Problem]()
+    for event in events:
+        found += problems(standing, event)
+        standing = advance(standing, event)
+    return standing, found
+
+
 def _never_signs(scene: Scene, event: Event, following: Event | None) -> bool:
     """Whether a key comes in as retiring: for the vault it is active for no time, and nobody need know it before."""
     return (
@@ -179,7 +191,7 @@ def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
             f"event {event.event} at {format_instant(at)} is older than its commit of {format_instant(authored)}",
         )
     newest = max((count.newest_at for count in scene.before if count.newest_at is not None), default=None)
-    if newest is not None and at < newest:
+    if newest is not None and at < newest and event.event != "repaired":
         yield (
             "instant-before-set",
             f"event {event.event} at {format_instant(at)} is older than {format_instant(newest)}, which the set has",

@@ -1,0 +1,209 @@
+"""
+Repair a vault that a merge, a clock, a cut-off write or a hand has damaged.
+
+Finds what is wrong, and mends it in one commit: files go back to the last version that can be read, what does not
+belong is taken out, and of two keys for one place one steps back (``core/repair``). Nothing that was published is
+dropped. Also removes what dead programs left in this clone (``repo/leftovers``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from keyvault import config
+from keyvault.core.keys import Commit, Damage, Key, VaultState
+from keyvault.core.planning import Amend, Plan
+from keyvault.core.repair import plan_repair, set_damage
+from keyvault.errors import ConfigError, RecordError
+from keyvault.operations.changes import Outcome, Proposal, carry_out
+from keyvault.operations.context import Context
+from keyvault.operations.rotation import check_text
+from keyvault.repo import journal, leftovers, sync
+from keyvault.repo.records import decode_key, decode_recipients, encode_key, salvage_key
+from keyvault.repo.vault import RECIPIENTS, is_record_path
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    Something that is wrong, and what a repair does about it.
+
+    Attributes:
+        code: A code of the audit, or ``stale-lock`` or ``stale-index``.
+        message: What is wrong.
+        path: The file, or empty.
+        remedy: What is done, or None if somebody has to decide.
+    """
+
+    code: str
+    message: str
+    path: str
+    remedy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """
+    What a repair found and did, or would do.
+
+    Attributes:
+        findings: What was wrong.
+        outcome: The commit.
+        removed: Locks of dead programs that were removed.
+    """
+
+    findings: tuple[Finding, ...]
+    outcome: Outcome
+    removed: tuple[Path, ...]
+
+    @property
+    def left(self) -> list[Finding]:
+        """The findings that somebody has to decide."""
+        return [finding for finding in self.findings if finding.remedy is None]
+
+
+def repair(context: Context, *, reason: str | None = None, push: bool = False, dry_run: bool = False) -> Repaired:
+    """
+    Find what is wrong with a vault and its clone, and mend it.
+
+    Args:
+        context: The vault.
+        reason: What is recorded; the default says what was wrong.
+        push: Whether to push the commit.
+        dry_run: Whether to only find.
+
+    Raises:
+        UsageError: If the reason is no line of text.
+        GitError: If git refuses, or uncommitted work is in the way.
+        ConfigError: If no version of keyvault.toml can be read.
+    """
+    reason = check_text(reason, "--reason")
+    git = context.repository.git
+    locks = leftovers.dead_locks(git)
+    found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
+    if not dry_run:
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+    head = context.repository.head()
+    shown = leftovers.shown_commit(git, head)
+    if shown is not None:
+        message = f"index and work tree show commit {shown[:12]}, the branch is at {head[:12]}"
+        found.append(Finding("stale-index", message, "", "they follow the branch"))
+        if not dry_run:
+            _catch_up(context, shown, head)
+    proposals: list[_Repair] = []
+
+    def propose(state: VaultState) -> Proposal:
+        proposals.append(_propose(context, state, reason))
+        return proposals[-1].proposal
+
+    outcome = carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)
+    return Repaired((*found, *proposals[-1].findings), outcome, () if dry_run else tuple(locks))
+
+
+def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
+    git = context.repository.git
+    with journal.exclusive_lock(git):
+        sync.recover(git)
+        leftovers.catch_up(git, shown, head)
+
+
+# --- the commit -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Repair:
+    findings: tuple[Finding, ...]
+    proposal: Proposal
+
+
+def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair:
+    found: list[Finding] = []
+    files: dict[str, bytes | None] = {}
+    keys = dict(state.keys)
+    for damage in state.damage:
+        if not damage.path:
+            continue  # a set: below, once its records can be read
+        data, remedy = _mended(context, state, damage)
+        found.append(Finding(damage.code, damage.message, damage.path, remedy))
+        if remedy is not None:
+            files[damage.path] = data
+            if data is not None and is_record_path(damage.path):
+                key = decode_key(data, path=damage.path)
+                keys[key.kid] = key
+    readable = replace(state, keys=keys, damage=())
+    plan = plan_repair(readable, context.now, reason=reason)
+    repaired = {change.set for change in plan.changes}
+    for damage in set_damage(readable, context.now):
+        remedy = None
+        if damage.code != "set-orphaned":
+            remedy = "; ".join(_remedies(readable, plan, damage))
+        found.append(Finding(damage.code, damage.message, "", remedy or None))
+    subject = "repair " + ", ".join([*sorted(repaired), *sorted(files)][:4]) if repaired or files else "nothing to do"
+    lines = [f"{finding.code}: {finding.message}" for finding in found if finding.remedy]
+    body = "\n".join(([reason] if reason else []) + lines)
+    return _Repair(tuple(found), Proposal(plan, subject, body=body or None, files=files))
+
+
+def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
+    """Yield what *plan* does about the *damage* of a set."""
+    for change in plan.changes:
+        if damage.set != change.set or not isinstance(change, Amend):
+            continue
+        key, last = state.keys[change.kid], change.events[-1].event
+        if damage.code == "instant-future" and key.life.newest_at > change.events[0].at:
+            yield f"key {key.kid[:12]} is dated back to now"
+        elif key.state == damage.code.removeprefix("two-") and last != "repaired":
+            yield f"key {key.kid[:12]} " + ("is withdrawn" if last == "withdrawn" else "retires, and stays published")
+
+
+def _mended(context: Context, state: VaultState, damage: Damage) -> tuple[bytes | None, str | None]:
+    """Return the file that takes the place of a damaged one, None to remove it, and the remedy, None without any."""
+    repository, path, commit = context.repository, damage.path, state.commit
+    if damage.code == "unexpected-path":
+        return None, "it is removed"
+    if path == config.FILE:
+        return repository.last_readable(
+            commit, path, config.read_policy
+        ), "the last version that can be read is restored"
+    if path == RECIPIENTS:
+        data = repository.last_readable(commit, path, lambda data: decode_recipients(data, path=RECIPIENTS))
+        return data, "the last version that can be read is restored" if data else None
+    if not is_record_path(path):
+        return None, "it is removed"
+    return _mended_record(context, commit, path)
+
+
+def _mended_record(context: Context, commit: Commit, path: str) -> tuple[bytes | None, str | None]:
+    repository = context.repository
+    sound: Key | None = None
+    for data in repository.versions(commit, path):
+        try:
+            key = decode_key(data, path=path)
+        except (RecordError, ConfigError):
+            continue
+        # Lists only grow: the longest one is the newest, on whichever side of a merge it stands.
+        if sound is None or len(key.events) >= len(sound.events):
+            sound = key
+    present = next(iter(repository.files(commit, path).values()), b"") if _is_plain(context, commit, path) else b""
+    found = salvage_key(present)
+    if found is not None and found.path == path and (sound is None or _goes_on(sound, found)):
+        return encode_key(found), "it is written in its canonical form"
+    if sound is not None:
+        return encode_key(sound), "the last version that can be read is restored"
+    return None, "it is removed: no version of it can be read"
+
+
+def _goes_on(sound: Key, found: Key) -> bool:
+    """Whether *found* only adds events to *sound*."""
+    ended = found.state in ("withdrawn", "revoked")
+    private_kept = found.private == sound.private or (ended and found.private is msgspec.UNSET)
+    return found.events[: len(sound.events)] == sound.events and found.public == sound.public and private_kept
+
+
+def _is_plain(context: Context, commit: Commit, path: str) -> bool:
+    return all(entry.mode.startswith("100") for entry in context.repository.git.tree(commit, path))
