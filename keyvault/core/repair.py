@@ -2,23 +2,28 @@
 Repair the sets of a vault: of two keys for one place one steps back, and no instant lies in the future.
 
 A repair only adds events, the first of them ``repaired`` with the reason. A key that was published stays published
-until every token that it may have signed has expired. Does not read or restore files.
+until every token that it may have signed has expired, and what a merge dropped of a record holds again. Does not read
+or restore files.
 
 Source: docs/lifecycle.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Damage, Key, KeySet, VaultState
-from keyvault.core.planning import Amend, Plan, activated, deactivated, first_seen
+from keyvault.core.planning import Amend, Change, Plan, activated, deactivated, first_seen, new_next
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_instant
+
+_ENDED = ("withdrawn", "revoked")
+#: How far a key has come in its life.
+_STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
 
 
 def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damage]:
@@ -43,7 +48,9 @@ def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damag
             yield Damage("set-orphaned", f"set {name} has live keys but no table in keyvault.toml", set=name)
 
 
-def plan_repair(state: VaultState, now: datetime, *, reason: str | None = None) -> Plan:
+def plan_repair(
+    state: VaultState, now: datetime, *, reason: str | None = None, dropped: Mapping[str, Key] | None = None
+) -> Plan:
     """
     Plan to mend the sets of *state*; those that need nothing are left alone.
 
@@ -51,10 +58,12 @@ def plan_repair(state: VaultState, now: datetime, *, reason: str | None = None) 
         state: The vault, its records readable.
         now: The instant of the repair.
         reason: The note of each repair; the default says what was wrong.
+        dropped: Versions of records that a merge left out in favour of another side's, by kid.
     """
-    changes: list[Amend] = []
+    changes: list[Change] = []
     for key_set in state.all_sets.values():
-        changes += _repair_set(key_set, state.policy.site, now.replace(microsecond=0), reason)
+        mending = _Mending(key_set, state.policy.site, now.replace(microsecond=0), reason)
+        changes += mending.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
     return Plan(tuple(changes))
 
 
@@ -63,46 +72,89 @@ def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
     return [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
 
 
-def _repair_set(key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None) -> list[Amend]:
-    added: dict[str, list[Event]] = {}
-    keys = {key.kid: key for key in key_set.keys}
+class _Mending:
+    """The repair of one set, event by event."""
 
-    def add(key: Key, *events: Event) -> None:
-        added.setdefault(key.kid, []).extend(events)
-        keys[key.kid] = msgspec.structs.replace(key, events=(*key.events, *events))
+    def __init__(self, key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None) -> None:
+        self._set, self._site, self._now, self._reason = key_set, site, now, reason
+        self._keys = {key.kid: key for key in key_set.keys}
+        self._added: dict[str, list[Event]] = {}
+        self._at = now
 
-    for key in _ahead(key_set, now):
-        why = reason or f"the clock that wrote {format_instant(key.life.newest_at)} was ahead"
-        add(key, Event(at=now, event="repaired", note=why))
-    at = max([now, *(key.life.newest_at for key in keys.values())])
-    for state in ("active", "next"):
-        held = [key for key in keys.values() if key.state == state]
-        held.sort(key=lambda key: _precedence(key_set, key, site))
-        for key in held[1:]:
-            why = reason or f"a merge left {len(held)} {state} keys: {held[0].kid[:12]} stays"
-            if key.events[-1].event != "repaired":
-                add(key, Event(at=at, event="repaired", note=why))
-            add(keys[key.kid], *_stepping_back(key_set, keys[key.kid], site, at))
-    return [Amend(key_set.name, kid, tuple(events)) for kid, events in added.items()]
+    def run(self, dropped: Mapping[str, Key]) -> list[Change]:
+        for key in _ahead(self._set, self._now):
+            self._repair(key, f"the clock that wrote {format_instant(key.life.newest_at)} was ahead")
+        self._at = max([self._now, *(key.life.newest_at for key in self._keys.values())])
+        for kid, other in dropped.items():
+            self._take_back(self._keys[kid], other)
+        for state in ("active", "next"):
+            held = sorted(self._in_state(state), key=self._precedence)
+            for key in held[1:]:
+                self._repair(key, f"a merge left {len(held)} {state} keys: {held[0].kid[:12]} stays")
+                self._step_back(key.kid)
+        changes: list[Change] = []
+        if self._added:
+            changes += self._fill()
+        return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *changes]
 
+    def _in_state(self, state: str) -> list[Key]:
+        return [key for key in self._keys.values() if key.state == state]
 
-def _precedence(key_set: KeySet, key: Key, site: SitePolicy) -> tuple[object, ...]:
-    """Return what sorts the keys for one place: first the one that verifiers have known for longest."""
-    life = key.life
-    seen = life.published.get(key_set.policy.url) or (first_seen(key_set, key, site) if _published(key_set) else None)
-    began = life.activated_at or life.created_at
-    return seen is None, not key.fits(key_set.policy.spec), seen or began, began, key.kid
+    def _add(self, kid: str, *events: Event) -> None:
+        self._added.setdefault(kid, []).extend(events)
+        self._keys[kid] = msgspec.structs.replace(self._keys[kid], events=(*self._keys[kid].events, *events))
 
+    def _repair(self, key: Key, why: str, keep_until: datetime | None = None) -> None:
+        if not any(event.event == "repaired" for event in self._added.get(key.kid, ())):
+            self._add(key.kid, Event(at=self._at, event="repaired", note=self._reason or why, keep_until=keep_until))
 
-def _published(key_set: KeySet) -> bool:
-    return key_set.rendered and key_set.policy.use == "sig"
+    def _take_back(self, key: Key, other: Key) -> None:
+        """Let hold again what the version *other* of *key* says, which a merge dropped."""
+        mine, theirs = key.life, other.life
+        kept = [instant for instant in (mine.keep_until, theirs.keep_until) if instant is not None]
+        later = max(kept) if key.state == "retiring" and kept and max(kept) != mine.keep_until else None
+        self._repair(key, "a merge dropped what the other side had recorded", later)
+        if other.state in _ENDED and key.state not in _ENDED:
+            last = other.events[-1]
+            self._add(key.kid, Event(at=self._at, event="revoked", reason=last.reason or "superseded", note=last.note))
+        elif _STAGES[other.state] > _STAGES[key.state]:
+            self._step_back(key.kid, signed=True)
+        elif key.state == "active" and theirs.token_lifetime > mine.token_lifetime:
+            seconds = int(theirs.token_lifetime.total_seconds())
+            self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=seconds))
 
+    def _precedence(self, key: Key) -> tuple[object, ...]:
+        """Return what sorts the keys for one place: first the one that verifiers have known for longest."""
+        life = key.life
+        seen = first_seen(self._set, key, self._site) if self._is_published else None
+        began = life.activated_at or life.created_at
+        return seen is None, not key.fits(self._set.policy.spec), seen or began, began, key.kid
 
-def _stepping_back(key_set: KeySet, key: Key, site: SitePolicy, at: datetime) -> Sequence[Event]:
-    """Return the events that take *key* out of its place, and keep it published if it ever was."""
-    if key.state == "active":
-        return (deactivated(key_set, key, at),)
-    if _published(key_set) and first_seen(key_set, key, site) is not None:
-        why = "it was published, and retires without having signed"
-        return activated(key_set, at, forced=why), deactivated(key_set, key, at)
-    return (Event(at=at, event="withdrawn"),)
+    @property
+    def _is_published(self) -> bool:
+        return self._set.rendered and self._set.policy.use == "sig"
+
+    def _step_back(self, kid: str, *, signed: bool = False) -> None:
+        """Take a key out of its place, and keep it published if it ever was, or *signed* elsewhere."""
+        key = self._keys[kid]
+        if key.state == "next":
+            known = self._is_published and first_seen(self._set, key, self._site) is not None
+            if not (known or signed):
+                self._add(kid, Event(at=self._at, event="withdrawn"))
+                return
+            why = "it signed on another side" if signed else "it was published, and retires without having signed"
+            self._add(kid, activated(self._set, self._at, forced=why))
+        self._add(kid, deactivated(self._set, self._keys[kid], self._at))
+
+    def _fill(self) -> Sequence[Change]:
+        """Fill the places that were left empty, where the set had somebody in them before."""
+        if self._set.policy.closing:
+            return ()
+        had = {key.state for key in self._set.keys}
+        if "active" in had and not self._in_state("active"):
+            candidates = sorted(self._in_state("next"), key=self._precedence)
+            if candidates:
+                why = "the active key was revoked on another side"
+                self._repair(candidates[0], why)
+                self._add(candidates[0].kid, activated(self._set, self._at, forced=why))
+        return () if self._in_state("next") or "next" not in had else new_next(self._set, self._at)

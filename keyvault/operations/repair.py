@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 
 from keyvault import config
+from keyvault.core.events import Event
 from keyvault.core.keys import Commit, Damage, Key, VaultState
 from keyvault.core.planning import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
@@ -25,6 +27,9 @@ from keyvault.operations.rotation import check_text
 from keyvault.repo import journal, leftovers, sync
 from keyvault.repo.records import decode_key, decode_recipients, encode_key, salvage_key
 from keyvault.repo.vault import RECIPIENTS, is_record_path
+
+#: How many merges back a repair looks for what they dropped.
+_MERGES_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,12 @@ def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair
                 key = decode_key(data, path=damage.path)
                 keys[key.kid] = key
     readable = replace(state, keys=keys, damage=())
-    plan = plan_repair(readable, context.now, reason=reason)
+    dropped = _dropped(context, readable)
+    for kid, other in dropped.items():
+        names = ", ".join(event.event for event in _missing(readable.keys[kid], other))
+        message = f"a merge dropped what the other side had recorded of key {kid[:12]}: {names}"
+        found.append(Finding("event-removed", message, other.path, "its promises hold again"))
+    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped)
     repaired = {change.set for change in plan.changes}
     for damage in set_damage(readable, context.now):
         remedy = None
@@ -203,6 +213,31 @@ def _goes_on(sound: Key, found: Key) -> bool:
     ended = found.state in ("withdrawn", "revoked")
     private_kept = found.private == sound.private or (ended and found.private is msgspec.UNSET)
     return found.events[: len(sound.events)] == sound.events and found.public == sound.public and private_kept
+
+
+def _dropped(context: Context, state: VaultState) -> dict[str, Key]:
+    """Return the versions of records that a merge left out in favour of another side's, and no repair took back."""
+    git, found = context.repository.git, dict[str, Key]()
+    for merge, parents in git.merges(state.commit, _MERGES_MAX):
+        for parent in parents:
+            changes = [one for one in git.changes(parent, merge) if one.path.startswith(git.prefix)]
+            changed = [one for one in changes if is_record_path(one.path[len(git.prefix) :]) and one.before]
+            blobs = git.blobs(str(one.before) for one in changed)
+            for other in map(salvage_key, blobs):
+                key = state.keys.get(other.kid) if other else None
+                if other is not None and key is not None and _missing(key, other):
+                    longest = found.get(key.kid)
+                    found[key.kid] = other if longest is None or len(other.events) > len(longest.events) else longest
+    return found
+
+
+def _missing(key: Key, other: Key) -> list[Event]:
+    """Return the events that *key* lacks and its version *other* has; none if it was repaired since."""
+    common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(key.events, other.events, strict=False))))
+    rest = key.events[common:]
+    if any(event.event == "repaired" for event in rest):
+        return []
+    return [event for event in other.events[common:] if event not in rest]
 
 
 def _is_plain(context: Context, commit: Commit, path: str) -> bool:

@@ -24,9 +24,15 @@ import msgspec
 from keyvault import config
 from keyvault.core.envelopes import check_recipient
 from keyvault.core.exposure import find_private, find_private_in_note
-from keyvault.core.history.findings import MENDED_BY_REPAIR, MENDED_BY_RESTORING, Finding
+from keyvault.core.history.findings import (
+    MENDABLE,
+    MENDED_BY_REPAIR,
+    MENDED_BY_RESTORING,
+    MENDED_BY_TAKING_BACK,
+    Finding,
+)
 from keyvault.core.history.ledger import Before, Entry, Ledger
-from keyvault.core.history.lives import Standing, standing_after
+from keyvault.core.history.lives import Standing, makes_good, standing_after
 from keyvault.core.history.rules import (
     Scene,
     Times,
@@ -175,6 +181,8 @@ class _Walk:
     begun: bool = False
     #: Findings that a later commit may mend, as their places in *found*, by the path or the name of a set.
     mendable: dict[str, list[int]] = field(default_factory=dict)
+    #: By the path of a record, merges that took one side's version of it, with where the other side's stood.
+    dropped: dict[str, list[tuple[str, Standing]]] = field(default_factory=dict)
     #: Commits whose signatures are still to be judged, by who may sign.
     unjudged: dict[Trust, list[str]] = field(default_factory=dict)
 
@@ -206,15 +214,23 @@ class _Walk:
         self, commit: str, path: str, problems: Iterator[Problem] | Sequence[Problem], *, key_set: str = ""
     ) -> None:
         for code, message in problems:  # nearly always there are none, and this is asked ten times a commit
-            if code in MENDED_BY_RESTORING or code in MENDED_BY_REPAIR:
+            if code in MENDABLE:
                 self.mendable.setdefault(path or key_set, []).append(len(self.found))
             self.found.append(Finding(code, printable(message), printable(path), commit))
 
-    def mend(self, commit: str, place: str, codes: Set[str]) -> None:
-        """Turn what was found at *place*, a path or the name of a set, into notes, since *commit* mended it."""
+    def mend(self, commit: str, place: str, codes: Set[str], only: Set[str] | None = None) -> None:
+        """
+        Turn what was found at *place*, a path or the name of a set, into notes, since *commit* mended it.
+
+        Args:
+            commit: The commit that mended it.
+            place: The path, or the name of the set.
+            codes: The codes of what it mended.
+            only: The commits whose findings it mended; None for all.
+        """
         for index in self.mendable.get(place, ()):
             old = self.found[index]
-            if old.code in codes and old.commit != commit:
+            if old.code in codes and old.commit != commit and (only is None or old.commit in only):
                 message = f"{old.code}, mended in {commit[:12]}: {old.message}"
                 self.found[index] = msgspec.structs.replace(old, code="mended", message=message)
 
@@ -642,6 +658,10 @@ class _Commit:
             if any(event.event == "repaired" for event in key.events[kept:]):
                 self.repaired.add(key.set)
                 self.walk.mend(self.step.commit, path, MENDED_BY_REPAIR)
+                dropped = self.walk.dropped.get(path, ())
+                if all(makes_good(standing, other) for _, other in dropped):
+                    merges = {merge for merge, _ in dropped}
+                    self.walk.mend(self.step.commit, path, MENDED_BY_TAKING_BACK, only=merges)
         self._say(path, judge_record(key, standing, created=best is None))
         if best is not None:
             share_parts(key, best.key)
@@ -665,7 +685,10 @@ class _Commit:
                 # A merge may have left a key sealed to another list.
                 stale = old.recipients != self.ledger.recipients_oid
                 joined = path in self.joined
-                self._say(path, judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
+                problems = list(judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
+                if taken and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
+                    self.walk.dropped.setdefault(path, []).append((self.step.commit, old.standing))
+                self._say(path, problems)
 
     def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:

@@ -703,6 +703,12 @@ class Git:
         before = [old, *(commit for commit, *_ in chain)]
         return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
 
+    def merges(self, commit: Commit, most: int) -> list[tuple[Commit, tuple[Commit, ...]]]:
+        """Return the newest *most* merges up to *commit*, each with its parents."""
+        lines = self.run("rev-list", "--merges", "--parents", f"--max-count={most}", commit, "--").decode().split("\n")
+        found = [[Commit(oid) for oid in line.split(" ")] for line in lines if line]
+        return [(merge, tuple(parents)) for merge, *parents in found]
+
     def first_commit_after(self, old: Commit) -> datetime | None:
         """
         Return the date of the oldest commit that HEAD has and *old* does not know, or None if there is none.

@@ -93,6 +93,11 @@ MENDED_BY_RESTORING = frozenset({
 #: Errors that a repair event takes back: of two keys one steps back, and what a clock put into the future is now.
 MENDED_BY_REPAIR = frozenset({"two-active", "two-next", "instant-future", "instant-before-set"})
 
+#: Errors of a merge that took one side's version of a record, taken back by a repair that says what the other side did.
+MENDED_BY_TAKING_BACK = frozenset({"event-changed", "event-removed"})
+
+MENDABLE = MENDED_BY_RESTORING | MENDED_BY_REPAIR | MENDED_BY_TAKING_BACK
+
 
 class Finding(msgspec.Struct, frozen=True):
     """

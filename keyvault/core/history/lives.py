@@ -111,6 +111,18 @@ def _repaired(standing: Standing, event: Event) -> Standing:
     )
 
 
+_STAGES = {"": 0, "next": 1, "active": 2, "retiring": 3, "withdrawn": 4, "revoked": 4}
+
+
+def makes_good(standing: Standing, other: Standing) -> bool:
+    """Whether a record that stands so keeps every promise of a version of it that was dropped, *other*."""
+    if _STAGES[standing.state] < _STAGES[other.state]:
+        return False
+    if standing.state == "retiring" and other.keep_until is not None:
+        return standing.keep_until is not None and standing.keep_until >= other.keep_until
+    return standing.state != "active" or standing.lifetime >= other.lifetime
+
+
 def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
     """Yield (code, message) for what is wrong with *event* after *standing*, whatever policy says."""
     yield from (("event-malformed", f"event {event.event}: {what}") for what in _malformed(event))
