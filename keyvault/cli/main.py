@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli import actions, audit, checks, keys, people, rotation, site, tokens, vault
+from keyvault.cli import actions, audit, checks, keys, merge, people, rotation, site, tokens, vault
 from keyvault.cli.late import LateTyper
 from keyvault.cli.output import report_error
 from keyvault.cli.state import clock, settings
@@ -69,7 +69,7 @@ def _options(
     settings.quiet, settings.verbose, settings.now = quiet, verbose, clock()
 
 
-for room in (vault, rotation, site, checks, audit, keys, people, tokens):
+for room in (vault, rotation, site, checks, audit, merge, keys, people, tokens):
     room.register(app)
 
 

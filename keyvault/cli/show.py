@@ -156,7 +156,7 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
     notes(report.overdue, "overdue")
     notes([damage.message for damage in report.damage], "damaged")
     if report.damage:
-        say("keyvault repair --dry-run says how each is mended")
+        notes(["keyvault repair --dry-run says how each is mended"], "hint")
 
 
 def _key_note(key: KeyReport, key_set: SetReport, now: datetime) -> str:

@@ -566,8 +566,10 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     note = _ahead_note(key_set, at, now, note)
     changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
     warnings = []
+    # The rest speaks of true instants, also where the newest event lies ahead of them.
+    began = at if at - now <= policy.clock_skew else now.replace(microsecond=0)
     if key_set.rendered:
-        caches = at + policy.publication_lead
+        caches = began + policy.publication_lead
         warnings.append(f"caches may accept the revoked key until {when(caches, now)}; restart verifiers that you own")
     if key.state == "active" and not policy.closing:
         candidate = key_set.next
@@ -587,8 +589,8 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
             warnings.append(f"{key_set.name} has no active key now: keyvault key import {key_set.name} FILE")
         elif key_set.rendered and policy.use == "sig":
             seen = None if candidate is None else first_seen(key_set, candidate, site)
-            bound = (seen or at) + policy.publication_lead
-            if seen is None or at < bound:
+            bound = min(seen or began, began) + policy.publication_lead
+            if seen is None or began < bound:
                 warnings.append(
                     f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
                     + ("" if seen else ", counted from its publication")

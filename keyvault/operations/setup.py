@@ -44,7 +44,12 @@ Key records of a keyvault: one file a key, its public half and its life in the c
 not byte for byte in its canonical form is refused. `git log` of a file is the life of the key.
 """
 
-_ATTRIBUTES = "keys.enc/** -text\nkeyvault.toml text eol=lf\n"
+_ATTRIBUTES = """\
+keys.enc/** -text
+keys.enc/*/*.json merge=keyvault
+keys.enc/recipients.json merge=keyvault
+keyvault.toml text eol=lf
+"""
 
 #: The folder that render writes to, and what it keeps beside it.
 _IGNORED = "/public/\n/.public.keyvault-*/\n"

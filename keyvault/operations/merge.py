@@ -1,0 +1,111 @@
+"""
+Merge records for git: a driver for single files, and a check of the vault that comes out.
+
+Git calls the driver for each record that both sides changed, and a hook before it commits a merge: two rotations can
+each add a next key without touching the same file. A repository names no program, so both are set up by a command that
+somebody runs in their clone.
+
+Source: gitattributes(5) on merge drivers, githooks(5) on pre-merge-commit; docs/adr/0028.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyvault.core.keys import Commit
+from keyvault.core.merging import check_joined, join_keys, join_recipients
+from keyvault.core.text import quoted
+from keyvault.errors import GitError, MergeError, UsageError
+from keyvault.repo.records import decode_key, decode_recipients, encode_key, encode_recipients
+from keyvault.repo.vault import KEYS, RECIPIENTS, Repository, find_vault, is_record_path
+
+#: The name of the driver in .gitattributes.
+DRIVER = "keyvault"
+
+_COMMAND = "keyvault merge-driver %O %A %B %P"
+_HOOK = """#!/bin/sh
+# Refuse a merge that leaves a vault which no command could read.
+exec keyvault merge-driver --check
+"""
+#: What to do about a merge that is refused.
+WAY_OUT = "git merge --abort; git reset --keep @{upstream} drops your own commits; then run the command again"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """
+    What was set up in a clone.
+
+    Attributes:
+        driver: The command line of the driver.
+        hook: The hook, or None if another one stands in its place.
+    """
+
+    driver: str
+    hook: Path | None
+
+
+def merge_files(base: bytes, ours: bytes, theirs: bytes, path: str) -> bytes:
+    """
+    Return the file that two versions of a record, or of the list of recipients, add up to.
+
+    Args:
+        base: The version that both go back to; empty if there is none.
+        ours: The file on this side.
+        theirs: The file on the other side.
+        path: Where it lies, from the top of the repository.
+
+    Raises:
+        MergeError: If no legal file holds what both sides did.
+        RecordError: If one of the three is malformed.
+        UsageError: If it is no file that keyvault merges.
+    """
+    inner = path[path.rfind(f"{KEYS}/") :] if f"{KEYS}/" in path else path
+    if inner == RECIPIENTS:
+        older = decode_recipients(base, path=inner) if base else {}
+        sides = (decode_recipients(data, path=inner) for data in (ours, theirs))
+        return encode_recipients(join_recipients(older, *sides))
+    if not is_record_path(inner):
+        raise UsageError(f"{quoted(path, 200)} is neither a record nor the list of recipients")
+    before = decode_key(base, path=inner) if base else None
+    return encode_key(join_keys(before, decode_key(ours, path=inner), decode_key(theirs, path=inner)))
+
+
+def check_staged(start: Path, environ: Mapping[str, str]) -> None:
+    """
+    Check the vault that a merge has put into the index, and that is not committed yet.
+
+    Raises:
+        MergeError: If no command could read it.
+    """
+    repository = Repository.open(find_vault(start), environ)
+    index = environ.get("GIT_INDEX_FILE")
+    tree = repository.git.run("write-tree", extra={"GIT_INDEX_FILE": index} if index else None).decode().strip()
+    state = repository.look(Commit(tree), envelopes=False)
+    if state.damage:
+        raise MergeError(state.damage[0].message, hint=WAY_OUT)
+    check_joined(state)
+
+
+def install(start: Path, environ: Mapping[str, str]) -> Installed:
+    """
+    Set up the driver and the hook in the clone that *start* lies in.
+
+    Raises:
+        GitError: If git refuses, or the hook cannot be written.
+    """
+    git = Repository.open(find_vault(start), environ).git
+    git.run("config", "--local", f"merge.{DRIVER}.name", "join records of keyvault")
+    git.run("config", "--local", f"merge.{DRIVER}.driver", _COMMAND)
+    hook = git.common_dir / "hooks" / "pre-merge-commit"
+    try:
+        if hook.exists() and hook.read_text(errors="replace") != _HOOK:
+            return Installed(_COMMAND, None)
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(_HOOK)
+        hook.chmod(0o755)
+    except OSError as error:
+        raise GitError(f"cannot write {hook}: {error.strerror}") from None
+    return Installed(_COMMAND, hook)
