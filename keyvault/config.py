@@ -6,6 +6,7 @@ Works on bytes; files and commits are read elsewhere. Source: docs/format.md.
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +29,7 @@ def read_policy(data: bytes) -> Policy:
     if len(data) > CONFIG_MAX:
         raise ConfigError(f"{FILE} of {len(data)} bytes is too large: at most {CONFIG_MAX}")
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError:
         raise ConfigError(f"{FILE} is not UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
@@ -52,7 +53,8 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
     from tomlkit.items import InlineTable
 
     read_policy(data)
-    document = tomlkit.parse(data.decode())
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    document = tomlkit.parse(data.removeprefix(mark).decode().replace("\r\n", "\n"))
     if "sets" not in document:
         document["sets"] = tomlkit.table(is_super_table=True)
     sets = document["sets"]
@@ -72,6 +74,7 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
                 tables[name].pop(member, None)
             else:
                 tables[name][member] = value
-    edited = tomlkit.dumps(document).encode()
+    # Whoever wrote the file with an editor of Windows finds it as it was, but for the change.
+    edited = mark + tomlkit.dumps(document).replace("\n", "\r\n" if b"\r\n" in data else "\n").encode()
     read_policy(edited)
     return edited

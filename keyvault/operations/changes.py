@@ -20,6 +20,7 @@ from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Commit, Key, Recipient, VaultState
 from keyvault.core.planning import Amend, Create, Import, Plan
 from keyvault.errors import ConfigError, KeyVaultError
+from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import Draft, commit_message, record_files
@@ -38,7 +39,8 @@ class Proposal:
         subject: Subject of the commit.
         body: Reasons that somebody gave.
         files: Other files of the commit, by path.
-        recipients: Whom new keys are sealed to, where the proposal changes that.
+        recipients: The recipients of new keys, if the proposal changes them.
+        urgent: Whether it is an emergency, which must not wait for a clock to be set.
         privates: The private halves of keys that are imported, by kid.
     """
 
@@ -47,6 +49,7 @@ class Proposal:
     body: str | None = None
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     recipients: Mapping[str, Recipient] | None = None
+    urgent: bool = False
     privates: Mapping[str, PrivateJWK] = field(default_factory=dict, repr=False)
 
 
@@ -108,6 +111,8 @@ def carry_out(
         if not proposal.plan and not proposal.files:
             made.append((proposal, state, ()))
             return None
+        if not proposal.urgent:
+            check_clock(context, state)
         recipients = state.recipients if proposal.recipients is None else proposal.recipients
         keys, events = realize(context, state, proposal.plan, recipients, proposal.privates)
         _check_result(state, proposal, keys)

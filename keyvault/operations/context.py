@@ -6,7 +6,7 @@ Made once a command by the command line, or by a program that uses the library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ class Context:
         identity_file: What ``--identity`` names, if anything.
         ask: Where a passphrase comes from.
         look: How to see what a live JWK Set serves; None for the real thing.
+        server_date: How to see what instant a host says it is; None for the real thing.
     """
 
     repository: Repository
@@ -41,6 +42,7 @@ class Context:
     identity_file: Path | None = None
     ask: AskPassphrase | None = None
     look: Look | None = None
+    server_date: Callable[[str], datetime | None] | None = None
     _keyring: Keyring | None = field(default=None, repr=False)
 
     @classmethod

@@ -22,6 +22,7 @@ from keyvault.core.planning import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
 from keyvault.errors import ConfigError, RecordError
 from keyvault.operations.changes import Outcome, Proposal, carry_out
+from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
 from keyvault.operations.rotation import check_text
 from keyvault.repo import journal, leftovers, sync
@@ -83,10 +84,12 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
 
     Raises:
         UsageError: If the reason is no line of text.
+        GateError: If the clock of this machine is wrong.
         GitError: If git refuses, or uncommitted work is in the way.
         ConfigError: If no version of keyvault.toml can be read.
     """
     reason = check_text(reason, "--reason")
+    check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
     git = context.repository.git
     locks = leftovers.dead_locks(git)
     found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
@@ -156,7 +159,7 @@ def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair
     subject = "repair " + ", ".join([*sorted(repaired), *sorted(files)][:4]) if repaired or files else "nothing to do"
     lines = [f"{finding.code}: {finding.message}" for finding in found if finding.remedy]
     body = "\n".join(([reason] if reason else []) + lines)
-    return _Repair(tuple(found), Proposal(plan, subject, body=body or None, files=files))
+    return _Repair(tuple(found), Proposal(plan, subject, body=body or None, files=files, urgent=True))
 
 
 def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:

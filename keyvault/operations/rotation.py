@@ -127,7 +127,7 @@ def rotate(
         live, _problems = _look(context, state, context.now, chosen)
         plan = plan_rotation(state, chosen, context.now, live=live, forced=forced)
         subject = describe(plan) if not files else f"change {chosen[0]} to {alg}"
-        return Proposal(plan, subject, body=forced, files=files)
+        return Proposal(plan, subject, body=forced, files=files, urgent=forced is not None)
 
     return carry_out(context, propose, push=push, dry_run=dry_run)
 
@@ -184,7 +184,7 @@ def revoke(
     def propose(state: VaultState) -> Proposal:
         plan = plan_revocation(state, kid, context.now, reason=reason, note=note)
         key = state.find_key(kid)
-        return Proposal(plan, f"revoke {key.kid[:12]} of {key.set}: {reason}", body=note)
+        return Proposal(plan, f"revoke {key.kid[:12]} of {key.set}: {reason}", body=note, urgent=True)
 
     return carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)
 
@@ -198,6 +198,6 @@ def rollback(
     def propose(state: VaultState) -> Proposal:
         plan = plan_rollback(state, name, context.now, note=note)
         back = next(change.kid for change in plan.changes if isinstance(change, Amend))
-        return Proposal(plan, f"roll {name} back to {back[:12]}", body=note)
+        return Proposal(plan, f"roll {name} back to {back[:12]}", body=note, urgent=True)
 
     return carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -171,9 +172,14 @@ def fetch(url: str) -> bytes:
     return answer.body
 
 
-def ask(url: str, *, most: int = BODY_MAX) -> Answer:
+def ask(url: str, *, most: int = BODY_MAX, verify: bool = True) -> Answer:
     """
     Return what the host answers to a GET of *url*, within 5 s in all; of the body at most *most* bytes.
+
+    Args:
+        url: The URL.
+        most: How much of the body is read, in bytes.
+        verify: Whether the certificate of the host must be valid.
 
     Raises:
         LiveError: It does not answer, or redirects to another host or without end, or is not one to be asked.
@@ -182,7 +188,7 @@ def ask(url: str, *, most: int = BODY_MAX) -> Answer:
 
     def run() -> None:
         try:
-            answers.put(_ask(url, most, time.monotonic() + TIMEOUT))
+            answers.put(_ask(url, most, time.monotonic() + TIMEOUT, verify=verify))
         except Exception as error:  # LiveError, or a bug: raised again where it is waited for
             answers.put(error)
 
@@ -195,6 +201,28 @@ def ask(url: str, *, most: int = BODY_MAX) -> Answer:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def server_date(url: str) -> datetime | None:
+    """
+    Return the instant that the host of *url* says it is, or None if it cannot be asked or does not say.
+
+    A clock that is far ahead takes every certificate for expired. So the certificate is not checked the second time:
+    the answer can make a command refuse to go on, and nothing else.
+    """
+    for verify in (True, False):
+        try:
+            answer = ask(url, most=0, verify=verify)
+        except LiveError as error:
+            if error.code != "tls":
+                return None
+            continue
+        try:
+            date = parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
+            return None
+        return date.astimezone(UTC) if date.tzinfo else None
+    return None
 
 
 def _unreachable(message: str, code: str = "unreachable") -> LiveError:
@@ -238,14 +266,14 @@ def _shown(url: str) -> str:
     return elided(url)[:200]
 
 
-def _ask(url: str, most: int, deadline: float) -> Answer:
+def _ask(url: str, most: int, deadline: float, *, verify: bool) -> Answer:
     from urllib3 import Timeout
     from urllib3.exceptions import HTTPError, SSLError
 
     check_address(url)
     asked, origin = url, urlsplit(url)[:2]
     redirects: list[str] = []
-    with _pool() as pool:
+    with _pool(verify=verify) as pool:
         while True:
             check_address(url)
             remaining = deadline - time.monotonic()
@@ -277,7 +305,7 @@ def _ask(url: str, most: int, deadline: float) -> Answer:
                 raise LiveError(f"{_shown(asked)} redirects more than {REDIRECTS_MAX} times", code="redirect")
 
 
-def _pool() -> PoolManager:
+def _pool(*, verify: bool) -> PoolManager:
     """Return a pool whose connections keep the certificate: the socket is gone when a host closes early."""
     from urllib3 import HTTPSConnectionPool, PoolManager
     from urllib3.connection import HTTPSConnection
@@ -287,13 +315,17 @@ def _pool() -> PoolManager:
 
         def connect(self) -> None:
             super().connect()
+            self.is_verified = True  # or it warns of what was asked for
             if isinstance(self.sock, ssl.SSLSocket):
                 self.certificate = self.sock.getpeercert()
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection
 
-    pool = PoolManager(retries=False)
+    if verify:
+        pool = PoolManager(retries=False)
+    else:
+        pool = PoolManager(retries=False, cert_reqs="CERT_NONE", assert_hostname=False)
     pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": Pool}
     return pool
 

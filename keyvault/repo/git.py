@@ -398,6 +398,13 @@ class Git:
         oid = output.decode().strip()
         return Commit(oid) if _OID.fullmatch(oid) else None
 
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether a branch and a tag have this *name*."""
+        if name == "HEAD" or not _ORDINARY_PATH.fullmatch(name):
+            return False
+        output = self.run("for-each-ref", "--format=%(refname)", f"refs/heads/{name}", f"refs/tags/{name}")
+        return set(output.decode(errors="replace").split()) == {f"refs/heads/{name}", f"refs/tags/{name}"}
+
     def branch_and_head(self) -> tuple[str, Commit | None]:
         """
         Return the full name of the branch that HEAD is on, and its commit; None if it has none yet.
@@ -702,6 +709,11 @@ class Git:
         chain = [line.split(" ") for line in lines]
         before = [old, *(commit for commit, *_ in chain)]
         return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
+
+    def messages(self, commit: Commit, known: Commit) -> list[str]:
+        """Return the message of each commit that *commit* has and *known* has not, newest first."""
+        output = self.run("log", "-z", "--format=%B", "--no-show-signature", commit, f"^{known}", "--")
+        return [message for message in output.decode(errors="replace").split("\0") if message]
 
     def merges(self, commit: Commit, most: int) -> list[tuple[Commit, tuple[Commit, ...]]]:
         """Return the newest *most* merges up to *commit*, each with its parents."""

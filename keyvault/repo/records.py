@@ -23,6 +23,13 @@ from keyvault.errors import KeyVaultError, RecordError
 
 RECORD_MAX = 256 * 1024
 
+#: What git, or a tool beside it, puts in the place of a file.
+_IN_PLACE = (
+    (b"version https://git-lfs", "a pointer of Git LFS"),
+    (b"<<<<<<< ", "a conflict of a merge"),
+    (b"\xef\xbb\xbf", "text with a byte order mark"),
+)
+
 _records = msgspec.json.Decoder(Key)
 
 
@@ -50,6 +57,8 @@ def decode_key(data: bytes, *, path: str) -> Key:
     shown = printable(path)[:300]
     if len(data) > RECORD_MAX:
         raise RecordError(f"{shown}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
+    if found := next((what for start, what in _IN_PLACE if data.startswith(start)), None):
+        raise RecordError(f"{shown}: {found}, not a key record")
     try:
         key = _records.decode(data)
         canonical = pretty(key)

@@ -217,10 +217,7 @@ def _push_once(repository: Repository, make: Make, branch: str, local: Commit | 
         base = theirs
         git.changes(local, theirs)  # what can't be checked out is refused before anything is written
     else:
-        raise GitError(
-            f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged",
-            hint=f"git pull --rebase {remote.remote}",
-        )
+        raise _diverged(git, branch, local, theirs, remote)
     draft = make(base)
     checkout = Checkout(git)
     if draft is None:
@@ -245,6 +242,19 @@ def _push_once(repository: Repository, make: Make, branch: str, local: Commit | 
     except ConflictError:
         warnings = (f"the commit is on {remote.name}, but the local branch moved meanwhile: git pull",)
     return Applied(written.commit, pushed=True, warnings=warnings)
+
+
+def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remote) -> GitError:
+    messages = git.messages(local, theirs)
+    if all("\nKeyvault-Event: " in message for message in messages):
+        count = f"{len(messages)} commit{'s' if len(messages) != 1 else ''}"
+        hint = (
+            f"nobody has the {count} of keyvault that you did not push: git reset --keep {remote.name} drops "
+            f"{'them' if len(messages) != 1 else 'it'}; then run this again"
+        )
+    else:
+        hint = f"git pull --rebase {remote.remote}"
+    return GitError(f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged", hint=hint)
 
 
 # --- the branch -----------------------------------------------------------------------------------------

@@ -112,8 +112,13 @@ class Repository:
         Return the id of the commit that *revision* names at this moment.
 
         Raises:
-            GitError: There is no such commit.
+            GitError: If there is no such commit, or a branch and a tag have that name.
         """
+        if self.git.is_ambiguous(revision):
+            raise GitError(
+                f"{quoted(revision, 100)} is the name of a branch and of a tag",
+                hint=f"heads/{revision} or tags/{revision} says which",
+            )
         commit = self.git.resolve(revision)
         if commit is None:
             if revision == "HEAD":
