@@ -60,7 +60,7 @@ def lifetime(seconds: int) -> Event:
         ),
         pytest.param(
             [created(), published(), activated(T0, 2 * HOUR), lifetime(3_600), deactivated(T0 + DAY, T0 + 2 * DAY)],
-            Standing("retiring", T0, {URL: T0}, T0 + 2 * DAY, 2 * HOUR, T0 + DAY),
+            Standing("retiring", T0, {URL: T0}, T0 + 2 * DAY, 2 * HOUR, T0 + DAY, T0 + DAY),
             id="deactivated, with the longest promise",
         ),
         pytest.param(
@@ -70,7 +70,7 @@ def lifetime(seconds: int) -> Event:
         ),
         pytest.param(
             [created(), activated(), deactivated(T0, T0 + DAY), withdrawn(T0 + 2 * DAY)],
-            Standing("withdrawn", T0, {}, T0 + DAY, HOUR, T0 + 2 * DAY),
+            Standing("withdrawn", T0, {}, T0 + DAY, HOUR, T0 + 2 * DAY, T0),
             id="withdrawn",
         ),
         pytest.param([created(), revoked(T0)], Standing("revoked", T0, {}, None, timedelta(0), T0), id="revoked"),

@@ -28,7 +28,9 @@ ALLOWED = {
     "repo": {"errors", "core", "config", "flush", "logs", "progress", "repo"},
     "site": {"errors", "core", "spread", "site"},
     "publish": {"errors", "core", "flush", "progress", "publish"},
-    "operations": {"errors", "core", "config", "flush", "progress", "crypto", "repo", "site", "publish", "operations"},
+    "operations": {
+        *("errors", "core", "config", "flush", "logs", "progress", "crypto", "repo", "site", "publish", "operations")
+    },
     "api": {"errors", "core", "crypto", "logs", "operations"},
 }
 ALLOWED["cli"] = {*ALLOWED, "cli"}

@@ -126,17 +126,15 @@ SPELLINGS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_another_spelling_of_a_record(name: str) -> None:
-    """The same content in other bytes is refused, and the hint says where the change can be seen."""
+    """The same content in other bytes is refused."""
     with pytest.raises(RecordError) as caught:
         decode_key(SPELLINGS[name], path=KEY.path)
     assert caught.value.message == f"{KEY.path}: record is not in its canonical form"
-    assert caught.value.hint == "git log -p shows who changed it; restore it"
 
 
 MALFORMED: dict[str, bytes] = {
     "empty": b"",
     "a NUL": b"\0" + DATA,
-    "a byte order mark": b"\xef\xbb\xbf" + DATA,
     "UTF-16": TEXT.encode("utf-16"),
     "UTF-16 without a mark": TEXT.encode("utf-16-le"),
     "Latin-1": TEXT.encode("latin-1", errors="replace"),

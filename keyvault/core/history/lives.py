@@ -43,19 +43,19 @@ class Standing(msgspec.Struct, frozen=True):
         state: ``""`` before the first event, then ``next``, ``active``, ``retiring``, ``withdrawn``, ``revoked``.
         created_at: When it was made, or None.
         receipts: When each URL was first seen serving it.
-        deactivated_at: When it last stopped to sign, or None.
         keep_until: Until when it is kept once it no longer signs, or None.
         lifetime: The longest life that its tokens were promised.
         newest_at: The newest instant, counted from the last repair, or None.
+        deactivated_at: When it last stopped to sign, or None.
     """
 
     state: str = ""
     created_at: datetime | None = None
     receipts: dict[str, datetime] = msgspec.field(default_factory=dict)
-    deactivated_at: datetime | None = None
     keep_until: datetime | None = None
     lifetime: timedelta = timedelta(0)
     newest_at: datetime | None = None
+    deactivated_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -93,7 +93,7 @@ def advance(standing: Standing, event: Event) -> Standing:
         state = name
     newest = event.at if standing.newest_at is None else max(event.at, standing.newest_at)
     lifetime = max(standing.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
-    return Standing(state, created_at, receipts, deactivated_at, keep_until, lifetime, newest)
+    return Standing(state, created_at, receipts, keep_until, lifetime, newest, deactivated_at)
 
 
 def _repaired(standing: Standing, event: Event) -> Standing:

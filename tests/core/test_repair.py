@@ -1,0 +1,249 @@
+"""Repairs of sets: of two keys for one place one steps back, the future is dated back, nothing published is dropped."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from keyvault.core.events import Event, fold, instants
+from keyvault.core.keys import Key, VaultState
+from keyvault.core.planning import mature_at, plan_due, plan_revocation, plan_rollback
+from keyvault.core.repair import plan_repair, set_damage
+from keyvault.errors import KeyVaultError, RecordError
+from tests.core.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    activated,
+    active_key,
+    apply,
+    created,
+    deactivated,
+    make_key,
+    next_key,
+    only_set,
+    published,
+    retiring_key,
+    revoked,
+    serving,
+    set_policy,
+    vault,
+)
+
+NOW = T0 + 3 * DAY
+YEAR = 365 * DAY
+
+
+def repaired(at: object = T0, **more: object) -> Event:
+    return Event(at=at, event="repaired", note="two schedules met", **more)  # type: ignore[arg-type]  # an instant
+
+
+def mend(state: VaultState, **more: object) -> VaultState:
+    """Repair *state*, and see that a second repair finds nothing to do."""
+    after = apply(plan_repair(state, NOW, **more), state)  # type: ignore[arg-type]  # what plan_repair takes
+    assert not plan_repair(after, NOW).changes
+    assert list(set_damage(after, NOW)) == []
+    _ = after.sets
+    return after
+
+
+def kept(before: VaultState, after: VaultState) -> bool:
+    """Whether all that *before* published is published in *after*, or was never seen."""
+    shown = {key.kid for key in only_set(after).published}
+    return all(key.kid in shown for key in before.keys.values() if key.life.published)
+
+
+# --- the event ------------------------------------------------------------------------------------------
+
+
+def test_a_repair_dates_back_what_seems_to_come() -> None:
+    """Creation, receipts, activation, retirement and its end: nothing lies after the repair, and no span shrinks."""
+    ahead = T0 + YEAR
+    events = [created(ahead), published(ahead), activated(ahead), deactivated(ahead + DAY, ahead + 3 * DAY)]
+    life = fold([*events, repaired(T0)])
+
+    assert (life.created_at, life.activated_at, life.deactivated_at, life.newest_at) == (T0, T0, T0, T0)
+    assert set(life.published.values()) == {T0}
+    assert life.keep_until == T0 + 2 * DAY
+    assert life.state == "retiring"
+    assert instants([*events, repaired(T0)]) == [T0] * 5
+
+
+def test_a_repair_leaves_the_past_alone() -> None:
+    """What lay before it is as it was."""
+    events = [created(), published(), activated(T0 + DAY), deactivated(T0 + 2 * DAY, T0 + 4 * DAY)]
+    assert msgspec.structs.replace(fold([*events, repaired(NOW)]), newest_at=T0 + 2 * DAY) == fold(events)
+    assert instants([*events, repaired(NOW)]) == [event.at for event in events] + [NOW]
+
+
+def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
+    """A longer time is what a merge may have dropped."""
+    events = [created(), activated(), deactivated(T0, T0 + DAY)]
+    assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
+    with pytest.raises(RecordError, match=r"^a repair cannot shorten keep_until$"):
+        fold([*events, repaired(T0, keep_until=T0 + HOUR)])
+    with pytest.raises(RecordError, match=r"^a key that is active has no keep_until$"):
+        fold([*events[:2], repaired(T0, keep_until=T0 + HOUR)])
+
+
+def test_a_repair_says_why() -> None:
+    """Its note is what an auditor reads."""
+    with pytest.raises(RecordError, match=r"^event repaired carries no note$"):
+        fold([created(), Event(at=T0, event="repaired")])
+    with pytest.raises(RecordError, match=r"^event repaired carries url instead of nothing$"):
+        fold([created(), repaired(url="https://keys.example.com")])
+
+
+def test_after_a_repair_time_runs_on() -> None:
+    """The next event must not be older than the repair; it may be older than what the repair dated back."""
+    events = [created(T0 + YEAR), repaired(T0)]
+    assert fold([*events, published(T0 + HOUR)]).state == "next"
+    with pytest.raises(RecordError, match="is older than the one before it"):
+        fold([*events, published(T0 - SECOND)])
+
+
+# --- doubled keys ---------------------------------------------------------------------------------------
+
+
+def test_of_two_next_keys_the_unseen_one_is_withdrawn() -> None:
+    """No token and no verifier knows it."""
+    state = vault([active_key(), next_key(seen_at=T0 + HOUR), next_key(T0 - DAY)])
+    seen, unseen = (key for key in state.keys.values() if key.state == "next")
+    after = mend(state)
+
+    assert only_set(after).next == seen
+    assert [event.event for event in after.keys[unseen.kid].events] == ["created", "repaired", "withdrawn"]
+    assert after.keys[unseen.kid].events[1].note == f"a merge left 2 next keys: {seen.kid[:12]} stays"
+
+
+def test_of_two_next_keys_that_were_seen_one_retires() -> None:
+    """Verifiers may hold it: it stays published until policy lets it go."""
+    first, second = next_key(seen_at=T0 + HOUR), next_key(seen_at=T0)
+    state = vault([active_key(), first, second])
+    after = mend(state, reason="two schedules met")
+
+    assert only_set(after).next == second
+    assert [key.kid for key in only_set(after).retiring] == [first.kid]
+    assert kept(state, after)
+    assert after.keys[first.kid].events[2].note == "two schedules met"
+    assert after.keys[first.kid].events[3].forced == "it was published, and retires without having signed"
+
+
+def test_of_two_active_keys_one_retires_and_keeps_its_promise() -> None:
+    """Both may have signed."""
+    state = vault([active_key(T0 + HOUR), active_key(T0 + DAY), next_key()])
+    older, newer = (key for key in state.keys.values() if key.state == "active")
+    after = mend(state)
+
+    assert only_set(after).active == older
+    life = after.keys[newer.kid].life
+    assert (life.state, life.keep_until) == ("retiring", NOW + 2 * HOUR + 10 * MINUTE)
+
+
+def test_three_of_each() -> None:
+    """More than two branches may have met."""
+    state = vault([active_key(), active_key(), active_key(), next_key(), next_key(seen_at=T0), next_key()])
+    after = mend(state)
+    assert sorted(key.state for key in after.keys.values()) == [
+        "active", "next", "retiring", "retiring", "withdrawn", "withdrawn",
+    ]  # fmt: skip
+
+
+def test_keys_that_were_never_published_are_withdrawn() -> None:
+    """Next keys for encryption stand in no JWK Set."""
+    policy = set_policy(spec="ECDH-ES")
+    state = vault([active_key(spec="ECDH-ES"), next_key(spec="ECDH-ES"), next_key(spec="ECDH-ES")], policy)
+    assert sorted(key.state for key in mend(state).keys.values()) == ["active", "next", "withdrawn"]
+
+
+def test_with_the_commit_as_proof_each_next_key_counts_as_published() -> None:
+    """Where nobody looks at the live URL, the site of any commit may have been served."""
+    state = vault([active_key(), next_key(), next_key(T0 + HOUR)], confirm="commit")
+    assert sorted(key.state for key in mend(state).keys.values()) == ["active", "next", "retiring"]
+
+
+def test_a_sound_vault_needs_nothing() -> None:
+    """The plan is empty."""
+    state = vault([active_key(), next_key(), retiring_key(T0, T0 + DAY)])
+    assert plan_repair(state, NOW).changes == ()
+    assert list(set_damage(state, NOW)) == []
+
+
+# --- the clock ------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_ahead() -> None:
+    """After the repair the schedule goes on as if the run had been now, and emergencies went on before it."""
+    ahead = NOW + YEAR
+    state = vault([retiring_key(ahead, ahead + 2 * HOUR), active_key(ahead), next_key(ahead, seen_at=ahead)])
+    with pytest.raises(KeyVaultError, match="^the clock says"):
+        plan_due(state, NOW, live=serving(state))
+    assert [(one.code, one.usable) for one in set_damage(state, NOW)] == [("instant-future", True)]
+
+    after = mend(state)
+    key_set = only_set(after)
+    assert key_set.newest_at == NOW
+    assert mature_at(key_set, key_set.next, after.policy.site) == NOW + DAY  # type: ignore[arg-type]  # it is there
+    assert plan_due(after, NOW + 3 * HOUR, live={}).changes[0].events[0].event == "withdrawn"
+
+
+def test_emergencies_do_not_wait_for_a_clock() -> None:
+    """They carry the later instant, and a note of the true one."""
+    ahead = NOW + YEAR
+    state = vault([active_key(ahead), next_key(ahead), retiring_key(ahead, ahead + DAY)])
+    active = only_set(state).active
+    assert active is not None
+    plan = plan_revocation(state, active.kid, NOW, reason="compromised", note="found in a log")
+    event = plan.changes[0].events[0]
+    assert event.at == ahead
+    assert event.note == "done at 2026-11-26 17:00Z, dated after the newest event; found in a log"
+    assert "until 2026-11-27 17:00Z" in plan.warnings[0]
+    back = plan_rollback(state, "id-token", NOW).changes[0].events[0]
+    assert (back.at, back.note) == (ahead, "done at 2026-11-26 17:00Z, dated after the newest event")
+    assert plan_revocation(state, active.kid, ahead, reason="compromised").changes[0].events[0].note is None
+
+
+# --- what a merge dropped -------------------------------------------------------------------------------
+
+
+def with_events(key: Key, *events: Event) -> Key:
+    return msgspec.structs.replace(key, events=(*key.events, *events))
+
+
+def test_a_revocation_that_a_merge_dropped_holds_again() -> None:
+    """The next key takes over, and a new one takes its place: the set is never left without."""
+    state = vault([active_key(), next_key(seen_at=T0)])
+    active, candidate = only_set(state).active, only_set(state).next
+    assert active is not None
+    assert candidate is not None
+    after = mend(state, dropped={active.kid: with_events(active, revoked(T0 + DAY))})
+
+    assert after.keys[active.kid].state == "revoked"
+    assert only_set(after).active == after.keys[candidate.kid]
+    assert only_set(after).next is not None
+
+
+def test_a_longer_promise_that_a_merge_dropped_holds_again() -> None:
+    """The later keep_until counts, and the longer life of tokens."""
+    gone = make_key(created(), activated(), deactivated(T0 + DAY, T0 + 2 * DAY))
+    state = vault([active_key(), next_key(), gone])
+    other = make_key(created(), activated(), deactivated(T0 + DAY + HOUR, T0 + 2 * DAY + HOUR))
+    after = mend(state, dropped={gone.kid: msgspec.structs.replace(other, public=gone.public)})
+    assert after.keys[gone.kid].life.keep_until == T0 + 2 * DAY + HOUR
+
+    active = only_set(state).active
+    assert active is not None
+    longer = with_events(active, Event(at=T0 + DAY, event="lifetime", token_lifetime=7_200))
+    after = mend(state, dropped={active.kid: longer})
+    assert after.keys[active.kid].life.token_lifetime == 2 * HOUR
+
+
+def test_a_key_that_signed_on_the_side_that_was_dropped_stays_published() -> None:
+    """Here it is still next, there it was active already."""
+    state = vault([active_key(), next_key(), next_key()])
+    first = next(key for key in state.keys.values() if key.state == "next")
+    after = mend(state, dropped={first.kid: with_events(first, activated(T0 + DAY))})
+    assert after.keys[first.kid].state == "retiring"
+    assert after.keys[first.kid].events[-2].forced == "it signed on another side"
