@@ -29,6 +29,7 @@ from keyvault.core.history.findings import (
     MENDED_BY_REPAIR,
     MENDED_BY_RESTORING,
     MENDED_BY_TAKING_BACK,
+    MENDED_WITH_A_RECORD,
     Finding,
 )
 from keyvault.core.history.ledger import Before, Entry, Ledger
@@ -500,6 +501,8 @@ class _Commit:
         times = Times(instant(step.authored_at), self.walk.now, max_skew(ledger.policy))
         for path, data in self._records([path for path in records if path in own]):
             self._read_record(path, own[path], data, before, times)
+        for name in self.repaired:
+            ledger.recount(name)
         self._judge_growth(before)
         self._judge_seals(before, records)
         for name in sorted(sets):
@@ -514,8 +517,10 @@ class _Commit:
         for path in own.keys() & set(records) - self.mended:
             old = before[0].entries.get(path) if before else None
             if printable(path) not in wrong:
-                ledger.sound.pop(path, None)
-                self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
+                if ledger.sound.pop(path, None):
+                    self._restored(path)
+                else:
+                    self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
             elif old is not None and old.readable:
                 ledger.sound.setdefault(path, old)
 
@@ -624,7 +629,7 @@ class _Commit:
         if sound is not None and sound.oid == change.after:
             ledger.restore(path, sound)
             self.mended.add(path)
-            self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
+            self._restored(path)
             return
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
@@ -649,7 +654,9 @@ class _Commit:
             standing, problems = judge_order(key.events)
             self._say(path, problems)
         elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
-            standing = standing_after(key.events)
+            standing, problems = judge_order(key.events)
+            if len(self.parents) > 1:  # a merge of lines, which may have put together what never was
+                self._say(path, problems)
         else:
             start = best.standing if best else Standing()
             scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
@@ -658,6 +665,8 @@ class _Commit:
             if any(event.event == "repaired" for event in key.events[kept:]):
                 self.repaired.add(key.set)
                 self.walk.mend(self.step.commit, path, MENDED_BY_REPAIR)
+                if standing.ended:
+                    self.walk.mend(self.step.commit, path, {"private-removed"})
                 dropped = self.walk.dropped.get(path, ())
                 if all(makes_good(standing, other) for _, other in dropped):
                     merges = {merge for merge, _ in dropped}
@@ -667,6 +676,11 @@ class _Commit:
             share_parts(key, best.key)
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
         ledger.put(path, Entry(change.after, key, standing, recipients=beside))
+
+    def _restored(self, path: str) -> None:
+        """Take note that a record is what it was before, and so its set."""
+        self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
+        self.walk.mend(self.step.commit, path.split("/")[1], MENDED_WITH_A_RECORD)
 
     def _judge_growth(self, before: Sequence[Before]) -> None:
         """Nothing that a parent had may be lost."""
@@ -686,7 +700,7 @@ class _Commit:
                 stale = old.recipients != self.ledger.recipients_oid
                 joined = path in self.joined
                 problems = list(judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
-                if taken and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
+                if len(self.parents) > 1 and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
                     self.walk.dropped.setdefault(path, []).append((self.step.commit, old.standing))
                 self._say(path, problems)
 

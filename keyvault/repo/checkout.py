@@ -69,8 +69,7 @@ class Checkout:
         dirty = []
         for change in told(changes, git.progress, "checking files", len(changes)):
             target = target_of(change.path)
-            plain = target is not None and not worktree.is_link(target)
-            present = self._hash(target, change) if target and plain else "a link"
+            present = self._hash(target, change) if target else "behind a link"
             expected = (change.before, change.after)
             if (present is not None and present not in expected) or staged.get(
                 change.path, change.before

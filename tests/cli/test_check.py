@@ -37,7 +37,7 @@ def served(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A host that serves the folder www."""
     folder = tmp_path / "www"
 
-    def ask(url: str, *, most: int = live.BODY_MAX) -> live.Answer:
+    def ask(url: str, *, most: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
         path = folder / (url.removeprefix(SITE).strip("/") or "index.html")
         found = path.is_file()
         body = path.read_bytes() if found else b""

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.keys import Key, KeySet, promise
+from keyvault.core.keys import Key, promise
 from keyvault.errors import RecordError, UsageError
 from tests.core.build import (
     DAY,

@@ -178,7 +178,7 @@ def test_a_clock_that_was_ahead() -> None:
     """After the repair the schedule goes on as if the run had been now, and emergencies went on before it."""
     ahead = NOW + YEAR
     state = vault([retiring_key(ahead, ahead + 2 * HOUR), active_key(ahead), next_key(ahead, seen_at=ahead)])
-    with pytest.raises(KeyVaultError, match="^the clock says"):
+    with pytest.raises(KeyVaultError, match=r"^the clock says"):
         plan_due(state, NOW, live=serving(state))
     assert [(one.code, one.usable) for one in set_damage(state, NOW)] == [("instant-future", True)]
 

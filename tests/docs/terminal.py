@@ -4,7 +4,7 @@ A terminal for the transcripts in the docs: runs their commands under a clock of
 Knows ``keyvault``, in process, with ``> FILE``, ``< FILE`` and assignments before it; ``cd``; ``echo $?``; and a few
 ordinary programs. Two ways to publish reach a host that then serves the site: ``rsync`` to a host, and buckets named
 after one (``s3://keys-example-com`` is what keys.example.com serves). Each command takes a minute, and a line such as
-``# 25 hours later`` lets time pass. What differs from one run to the next (kids, commit ids, labels, folders) is
+``# 25 hours later`` lets time pass; ``earlier`` sets a clock back. What differs from one run to the next (kids, commit ids, labels, folders) is
 replaced by placeholders before texts are compared, and in the commands that name it.
 """
 
@@ -34,7 +34,7 @@ HOME = "/home/ada"
 ORDINARY = ("cp", "git", "jq", "rm", "sed")
 
 _BUCKET = re.compile(r"s3://([a-z-]+)")
-_LATER = re.compile(r"# (\d+) (minutes|hours|days) later\n?")
+_LATER = re.compile(r"# (\d+) (minutes|hours|days) (later|earlier)\n?")
 _ASSIGNMENT = re.compile(r"([A-Z_]+)=(.*)", re.DOTALL)
 
 
@@ -66,7 +66,7 @@ class Terminal:
         monkeypatch.setattr(live, "ask", self._ask)
         monkeypatch.chdir(self._home)
 
-    def _ask(self, url: str, *, most: int = live.BODY_MAX) -> live.Answer:
+    def _ask(self, url: str, *, most: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
         """Return what the host answers at *url*, with the headers of GitHub Pages."""
         parts = urlsplit(url)
         path = self._hosts / parts.netloc / parts.path.lstrip("/")
@@ -161,7 +161,7 @@ class Terminal:
         played = []
         for command, written in _steps(transcript):
             if later := _LATER.fullmatch(command):
-                self.now += timedelta(**{later[2]: int(later[1])})
+                self.now += timedelta(**{later[2]: int(later[1])}) * (1 if later[3] == "later" else -1)
                 played.append(command)
                 continue
             for name, value in self._renamed.items():
@@ -202,7 +202,7 @@ def _steps(transcript: str) -> Iterator[tuple[str, str]]:
 _CHANGING = re.compile(
     r"(?P<kid>(?<![\w-])[A-Za-z0-9_-]{43}(?![\w-]))"
     r"|(?P<beginning>(?<![\w-])[A-Za-z0-9_-]{8}…)"
-    r"|(?P<start>(?<=withdraw )[A-Za-z0-9_-]{12}(?= ))"
+    r"|(?P<start>(?:(?<=withdraw )|(?<=key )|(?<=keys: ))[A-Za-z0-9_-]{12}(?=[ :]))"
     r"|(?P<commit>(?<=commit )[0-9a-f]{12}\b)"
     r"|(?P<label>(?<=-)[0-9a-f]{6}\b)"
     r"|(?P<jti>(?<=\"jti\": \")[A-Za-z0-9_-]{22}(?=\"))",

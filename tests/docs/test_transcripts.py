@@ -27,7 +27,10 @@ BOB = ("keyvault identity new --kid bob-2026 > bob-2026.pub.json", "keyvault rec
 BEFORE = {
     **{
         f"runbooks/{name}.md": AT_WORK
-        for name in ("rotation", "changing-the-algorithm", "leaked-key", "missed-schedules", "moving-the-url")
+        for name in (
+            *("rotation", "changing-the-algorithm", "leaked-key", "missed-schedules", "moving-the-url"),
+            *("damaged-vault", "wrong-clock"),
+        )
     },
     **{f"runbooks/{name}.md": AT_WORK + BOB for name in ("leaver", "lost-identity")},
     "coming-from.md": AT_WORK,

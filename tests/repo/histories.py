@@ -11,6 +11,7 @@ import msgspec
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.events import Event
+from keyvault.core.history.findings import MENDABLE, Finding
 from keyvault.core.jwk import pretty, public_jwk
 from keyvault.core.keys import Envelope, Key, Recipient
 from keyvault.crypto.envelope import Sealer
@@ -176,3 +177,15 @@ def text_at(vault: Vault, revision: str, path: str) -> str:
 def mend(vault: Vault) -> str:
     """Commit the files of before the newest commit, as ``git revert`` does."""
     return commit_tree(vault, "HEAD~^{tree}", "HEAD")
+
+
+def as_found(findings: Iterable[Finding]) -> list[Finding]:
+    """Return *findings* as they were before something mended them: such errors become notes, and stay."""
+    found = []
+    for finding in findings:
+        if finding.code == "mended":
+            code, _, rest = finding.message.partition(", mended in ")
+            assert code in MENDABLE
+            finding = msgspec.structs.replace(finding, code=code, message=rest.partition(": ")[2])
+        found.append(finding)
+    return found

@@ -29,6 +29,7 @@ from tests.repo.histories import (
     LEAD,
     URL,
     amended,
+    as_found,
     audit,
     due,
     make_story,
@@ -834,7 +835,8 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     """
     Each is found by its codes, at its commit and at its file, and by nothing else.
 
-    Whatever cannot be read is found. It stays found when all is put back, and nothing more is found then.
+    Whatever cannot be read is found. It stays found when all is put back, some of it as a note, and nothing more is
+    found then.
     """
     wanted = MUTANTS[name]
     before = story.head
@@ -856,8 +858,8 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
     assert [one for one in bad if one.commit == before] == []
     mend(story)
     after = news(story)
-    assert after[: len(bad)] == bad
-    assert not wanted.mends or after == bad, after[len(bad) :]
+    assert as_found(after[: len(bad)]) == bad
+    assert not wanted.mends or len(after) == len(bad), after[len(bad) :]
 
 
 def test_there_are_many_kinds() -> None:
@@ -866,7 +868,7 @@ def test_there_are_many_kinds() -> None:
     found = {code for one in MUTANTS.values() for code in one.codes}
     found |= {code for _, _, below, at, above in BOUNDARIES.values() for code in (*below, *at, *above)}
     found |= {"vault-begun-twice", "pin-missing"} | test_signatures.CODES
-    assert found == {*ERRORS, *NOTES}
+    assert found == {*ERRORS, *NOTES} - {"mended"}
 
 
 # --- boundaries -----------------------------------------------------------------------------------------

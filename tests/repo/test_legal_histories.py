@@ -60,7 +60,7 @@ def test_legal_histories_raise_no_alarm() -> None:
         told.update(check(seed).told)
 
     happened = {
-        *TRANSITIONS,
+        *(TRANSITIONS.keys() - {"repaired"}),  # what needs a repair is no legal history
         "due",
         "rotate",
         "--alg",

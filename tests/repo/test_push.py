@@ -182,10 +182,67 @@ def test_diverged(vault: Vault, origin: Path) -> None:
 
     assert (caught.value.message, caught.value.hint) == (
         "main and origin/main have diverged",
-        "git pull --rebase origin",
+        "nobody has the 1 commit of keyvault that you did not push: git reset --keep origin/main drops it; then run this "
+        "again",
     )
     assert untouched(vault) == before
     assert tip(origin, vault) == colleague.head
+    vault.git("reset", "--keep", "--quiet", "origin/main")
+    keys.add_set(vault.context(), "mail", spec=key_spec("ES256"), push=True)
+    assert tip(origin, vault) == vault.head
+
+
+def test_diverged_with_work_of_the_users(vault: Vault, origin: Path) -> None:
+    """What a person wrote is not to be dropped: git moves it."""
+    colleague = vault.clone("colleague", source=origin)
+    keys.add_set(colleague.context(), "reports", spec=key_spec("ES256"), push=True)
+    vault.commit({"README.md": "# Mine\n"})
+
+    with pytest.raises(GitError) as caught:
+        keys.add_set(vault.context(), "mail", spec=key_spec("ES256"), push=True)
+
+    assert caught.value.hint == "git pull --rebase origin"
+
+
+def test_pushes_that_go_to_another_repository(vault: Vault, origin: Path, tmp_path: Path) -> None:
+    """The push is refused each time, and nothing that is fetched says why: that is said, and not tried for ever."""
+    elsewhere = tmp_path / "elsewhere.git"
+    run_git(vault.top, vault.environ, "clone", "--quiet", "--bare", str(origin), str(elsewhere))
+    colleague = vault.clone("colleague", source=elsewhere)
+    keys.add_set(colleague.context(), "reports", spec=key_spec("ES256"), push=True)
+    vault.git("remote", "set-url", "--push", "origin", str(elsewhere))
+
+    with pytest.raises(GitError, match=r"^origin is fetched from one place and pushed to another") as caught:
+        keys.add_set(vault.context(), "mail", spec=key_spec("ES256"), push=True)
+
+    assert "git remote set-url --push origin URL" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("core.sshCommand", "ssh -i key", "GIT_SSH_COMMAND"),
+        ("credential.helper", "store", "git config --global credential.helper"),
+        ("core.askPass", "/bin/true", "GIT_ASKPASS"),
+    ],
+)
+def test_a_program_that_the_repository_names(vault: Vault, name: str, value: str, instead: str) -> None:
+    """It is not run, and the error says which one was passed over and what takes its place."""
+    vault.git("remote", "add", "origin", "ssh://nobody@localhost:1/nothing.git")
+    vault.git("config", name, value)
+
+    with pytest.raises(GitError) as caught:
+        rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
+
+    assert f"{name.lower()} of this repository is not used" in caught.value.message
+    assert instead in str(caught.value.hint)
+
+
+def test_a_url_of_two_lines(vault: Vault) -> None:
+    """Git lists remotes one a line: such a URL could pass for another one."""
+    vault.git("config", "remote.origin.url", "elsewhere\n/inside")
+    with pytest.raises(GitError, match=r"^a URL of a remote has a line break$"):
+        rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
 
 
 def test_the_remote_is_empty(vault: Vault) -> None:

@@ -96,7 +96,10 @@ MENDED_BY_REPAIR = frozenset({"two-active", "two-next", "instant-future", "insta
 #: Errors of a merge that took one side's version of a record, taken back by a repair that says what the other side did.
 MENDED_BY_TAKING_BACK = frozenset({"event-changed", "event-removed"})
 
-MENDABLE = MENDED_BY_RESTORING | MENDED_BY_REPAIR | MENDED_BY_TAKING_BACK
+#: Errors about a set, which lacks a key while the record of it is spoilt.
+MENDED_WITH_A_RECORD = frozenset({"active-missing", "next-missing"})
+
+MENDABLE = MENDED_BY_RESTORING | MENDED_BY_REPAIR | MENDED_BY_TAKING_BACK | MENDED_WITH_A_RECORD | {"private-removed"}
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -140,11 +140,14 @@ class Ledger:
     def restore(self, path: str, entry: Entry) -> None:
         """Put back what a record was before it went wrong; its set is then as new as the rest of it."""
         self.put(path, entry)
-        name = entry.key.set
+        self.recount(entry.key.set)
+        del self.sound[path]
+
+    def recount(self, name: str) -> None:
+        """Find out anew which instant of set *name* is the newest: a record went back in time."""
         instants = [one.standing.newest_at for one in self.entries.values() if one.key.set == name]
         newest_at = max((at for at in instants if at is not None), default=None)
         self.counts[name] = msgspec.structs.replace(self.counts[name], newest_at=newest_at)
-        del self.sound[path]
 
     def _count(self, entry: Entry, step: int) -> None:
         name, standing = entry.key.set, entry.standing

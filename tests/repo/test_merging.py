@@ -1,0 +1,283 @@
+"""Two legal histories that meet in a merge: the result is legal and audited clean, or the merge is refused."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+
+from keyvault import config
+from keyvault.core.events import Event
+from keyvault.core.keys import Key
+from keyvault.core.merging import join_events, join_keys, join_recipients, join_states
+from keyvault.core.planning import plan_due
+from keyvault.errors import KeyVaultError, MergeError
+from keyvault.operations import merge, people, rotation
+from keyvault.repo.audit import audit
+from keyvault.repo.git import Git
+from keyvault.repo.records import decode_key, encode_key, encode_recipients
+from keyvault.repo.vault import RECIPIENTS
+from tests.core.build import DAY, HOUR, T0, activated, active_key, created, next_key, published, revoked, vault
+from tests.repo.stories import Line, Story, _recipients, toml
+from tests.revisions import audit as check_audit
+from tests.vaults import Vault, run_git
+
+
+def replace_events(key: Key, *events: Event) -> Key:
+    return msgspec.structs.replace(key, events=(*key.events, *events))
+
+
+# --- any two histories ----------------------------------------------------------------------------------
+
+
+class Meeting(Story):
+    """A story that goes on in pairs of branches, which know nothing of each other and touch whatever they like."""
+
+    def pairs(self, count: int) -> Iterator[tuple[Line, Line, Line]]:
+        for _ in range(count):
+            base, start = self.main, self.now
+            sides = []
+            for _ in range(2):
+                self.now, line = start, base
+                for _ in range(self.chance.randint(1, 3)):
+                    self._wait()
+                    line = self._act(line)
+                sides.append((self.now, line))
+            self.now = max(now for now, _ in sides)
+            yield base, sides[0][1], sides[1][1]
+
+    def join(self, base: Line, ours: Line, theirs: Line) -> Line:
+        """Merge as git does with our driver; MergeError where it refuses."""
+        states = (base.state, ours.state, theirs.state)
+        joined = join_states(*states)
+        document = ours.document if ours.document != base.document else theirs.document
+        files: dict[str, bytes | None] = {
+            config.FILE: toml(document),
+            RECIPIENTS: encode_recipients(joined.recipients),
+            **{key.path: encode_key(key) for key in joined.keys.values()},
+        }
+        commit = self.git.commit([ours.commit, theirs.commit], files, int(self.now.timestamp()))
+        return replace(ours, commit=commit, document=document, keys=joined.keys, recipients=joined.recipients)
+
+
+def meet(seed: int, count: int) -> Counter[str]:
+    """Join pairs of one story, and judge each result; return how it went."""
+    story, went = Meeting(seed), Counter[str]()
+    for base, ours, theirs in story.pairs(count):
+        if base.commit in (ours.commit, theirs.commit):
+            went["nothing to join"] += 1
+            continue
+        try:
+            line = story.join(base, ours, theirs)
+        except MergeError:
+            went["refused"] += 1
+            continue
+        mirrored = join_states(base.state, theirs.state, ours.state)
+        assert mirrored.keys == line.keys, f"sides of seed {seed} are not alike"
+        found = audit(cast(Git, story.git), line.commit, story.auditor())
+        assert found.errors == (), f"seed {seed}: {found.errors}"
+        _ = line.state.sets
+        for key in line.keys.values():
+            assert decode_key(encode_key(key), path=key.path) == key
+        plan_due(line.state, story.now + DAY, live={})
+        went["joined"] += 1
+        if any(line.keys[kid] not in (ours.keys.get(kid), theirs.keys.get(kid)) for kid in line.keys):
+            went["joined in one record"] += 1
+        if story.chance.random() < 0.3:
+            story.main = line
+    return went
+
+
+def test_pairs_of_histories() -> None:
+    """Some are joined, some refused, some within one record; none is a third thing."""
+    went = sum((meet(seed, 10) for seed in range(30)), Counter[str]())
+    assert set(went) >= {"joined", "refused", "joined in one record"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_ten_thousand_pairs_of_histories(part: int) -> None:
+    """The same for a thousand pairs in each part."""
+    went, seeds = Counter[str](), itertools.count(1_000 * (part + 1))
+    while went["joined"] + went["refused"] < 1_000:
+        went += meet(next(seeds), 20)
+    print(part, dict(went))
+
+
+# --- single records -------------------------------------------------------------------------------------
+
+
+def test_what_both_sides_added_is_joined_in_its_order() -> None:
+    """A receipt of one side and the activation of the other: whichever is asked, the result is one."""
+    base = next_key()
+    ours = replace_events(base, published(T0 + HOUR))
+    theirs = replace_events(base, published(T0 + 2 * HOUR), activated(T0 + DAY))
+    joined = join_keys(base, ours, theirs)
+    assert [(event.event, event.at - T0) for event in joined.events[1:]] == [
+        ("published", HOUR), ("published", 2 * HOUR), ("activated", DAY),
+    ]  # fmt: skip
+    assert joined == join_keys(base, theirs, ours)
+
+
+def test_a_revocation_wins_over_what_was_sealed() -> None:
+    """An ended key has no private half, whatever the other side did with it."""
+    base = active_key()
+    joined = join_keys(base, replace_events(base, revoked(T0 + DAY)), base)
+    assert (joined.state, joined.sealed) == ("revoked", False)
+
+
+def test_what_cannot_be_joined_says_why() -> None:
+    """Two activations, another public key, a shortened list, a record that one side removed."""
+    base = next_key()
+    with pytest.raises(
+        MergeError, match=r"^both sides changed key .*: event activated cannot follow the state active$"
+    ):
+        join_keys(base, replace_events(base, activated(T0)), replace_events(base, activated(T0 + HOUR)))
+    with pytest.raises(MergeError, match="has another set or public key on the other side"):
+        join_keys(None, base, next_key())
+    with pytest.raises(MergeError, match="was changed or removed"):
+        join_keys(replace_events(base, published()), base, replace_events(base, published(), activated(T0 + HOUR)))
+    state = vault([base, active_key()])
+    less = replace(state, keys={kid: key for kid, key in state.keys.items() if kid != base.kid})
+    with pytest.raises(MergeError, match=f"^the record of key {base.kid} was removed$"):
+        join_states(state, state, less)
+
+
+def test_recipients_of_both_sides() -> None:
+    """What either added is there, what either removed is not; one with two keys is refused, and nobody left too."""
+    ada, bea, cyd = _recipients()[:3]
+    known = {ada.kid: ada, bea.kid: bea}
+    assert join_recipients(known, {**known, cyd.kid: cyd}, {ada.kid: ada}) == {ada.kid: ada, cyd.kid: cyd}
+    other = msgspec.structs.replace(bea, kid=ada.kid)
+    with pytest.raises(MergeError, match="both sides changed recipient"):
+        join_recipients({}, {ada.kid: ada}, {ada.kid: other})
+    with pytest.raises(MergeError, match="no recipient is left"):
+        join_recipients(known, {bea.kid: bea}, {ada.kid: ada})
+
+
+def test_events_that_are_alike_stand_once() -> None:
+    """Two rotations of one second write the same event."""
+    events = (created(), published())
+    assert join_events((*events, activated(T0 + DAY)), (*events, activated(T0 + DAY))) == (*events, activated(T0 + DAY))
+
+
+# --- git ------------------------------------------------------------------------------------------------
+
+KEYVAULT = f"{sys.executable} -m keyvault"
+
+
+@pytest.fixture
+def clones(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> tuple[Vault, Vault]:
+    """Two clones with the driver set up, and a remote beside them."""
+    vault.publish_to()
+    other = vault.clone("other", source=vault.top / "origin.git")
+    for clone in (vault, other):
+        merge.install(clone.folder, clone.environ)
+        # The program lies on nobody's path here.
+        clone.git("config", "merge.keyvault.driver", f"{KEYVAULT} merge-driver %O %A %B %P")
+        hook = clone.git_dir / "hooks" / "pre-merge-commit"
+        hook.write_text(hook.read_text().replace("exec keyvault", f"exec {KEYVAULT}"))
+    return vault, other
+
+
+def merged(clone: Vault, *options: str) -> subprocess.CompletedProcess[str]:
+    clone.git("fetch", "--quiet", "origin")
+    return subprocess.run(
+        ["git", "merge", "--no-edit", *options, "origin/main"],
+        cwd=clone.folder, env=clone.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_rotations_of_two_sets_meet(clones: tuple[Vault, Vault]) -> None:
+    """Git joins them, the hook lets them pass, and the audit is silent."""
+    ours, theirs = clones
+    rotation.rotate(theirs.context(), ["access-token"], forced="a drill", push=True)
+    rotation.rotate(ours.context(), ["id-token"], forced="a drill")
+
+    done = merged(ours)
+
+    assert done.returncode == 0, done.stderr
+    assert check_audit(ours.context()).errors == ()
+    assert ours.status == []
+
+
+def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vault]) -> None:
+    """No file conflicts, and the set would have two next keys: the hook stops the merge, and says the way out."""
+    ours, theirs = clones
+    rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
+    before = rotation.rotate(ours.context(), ["id-token"], forced="a drill").commit
+
+    done = merged(ours)
+
+    assert done.returncode != 0
+    assert "set id-token has 2 next keys" in done.stderr
+    assert "git merge --abort; git reset --keep @{upstream}" in done.stderr
+    ours.git("merge", "--abort")
+    assert ours.head == before
+    ours.git("reset", "--keep", "--quiet", "@{upstream}")
+    rotation.rotate(ours.context(), ["id-token"], forced="a drill", push=True)
+    assert check_audit(ours.context()).errors == ()
+
+
+def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
+    """The driver says which key both sides changed, and leaves our record as it is."""
+    ours, theirs = clones
+    rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
+    later = ours.wait(HOUR)
+    rotation.rotate(later.context(), ["id-token"], forced="a drill")
+    record = later.active().path
+
+    done = merged(later)
+
+    assert done.returncode == 1
+    assert "event activated cannot follow the state active" in done.stderr
+    assert later.files()[record] == later.git("show", f"HEAD:{record}").encode() + b"\n"
+
+
+def test_a_revocation_and_new_recipients_meet_in_one_record(clones: tuple[Vault, Vault]) -> None:
+    """One side seals every key again, the other ends one: both hold."""
+    ours, theirs = clones
+    people.add_recipient(theirs.context(), _recipients()[0], push=True)
+    revoked_kid = ours.active().kid
+    rotation.revoke(ours.context(), revoked_kid, reason="compromised")
+
+    done = merged(ours)
+
+    assert done.returncode == 0, done.stderr
+    state = ours.state()
+    assert state.keys[revoked_kid].state == "revoked"
+    assert not state.keys[revoked_kid].sealed
+    assert check_audit(ours.context()).errors == ()
+
+
+def test_a_hook_of_the_users_stays(vault: Vault) -> None:
+    """What stands there is not overwritten; who has it calls the check from it."""
+    hook = vault.git_dir / "hooks" / "pre-merge-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 0\n")
+
+    assert merge.install(vault.folder, vault.environ).hook is None
+    assert hook.read_text() == "#!/bin/sh\nexit 0\n"
+
+
+@pytest.mark.parametrize("path", ["README.md", "keys.enc/identities/ada.json", "keys.enc/README.md"])
+def test_other_files_are_not_merged(path: str) -> None:
+    """The driver is for records."""
+    with pytest.raises(KeyVaultError, match="neither a record nor the list of recipients"):
+        merge.merge_files(b"", b"{}", b"{}", path)
+
+
+def test_a_vault_in_a_folder_is_merged_too(vault: Vault, tmp_path: Path) -> None:
+    """Git names a record from the top of the repository."""
+    path = vault.next().path
+    data = vault.files()[path]
+    assert merge.merge_files(data, data, data, f"deep/er/{path}") == data
+    run_git(vault.folder, vault.environ, "status")

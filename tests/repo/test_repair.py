@@ -1,0 +1,391 @@
+"""A vault that a merge, a hand, a clock or a dead program has damaged is looked at, used elsewhere, and mended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.core.keys import VaultState
+from keyvault.errors import AuditError, ConfigError, GateError, GitError, KeyVaultError, RecordError, UsageError
+from keyvault.operations import keys, rotation
+from keyvault.operations.repair import Repaired, repair
+from keyvault.repo.vault import RECIPIENTS
+from tests.repo.test_recovery import leftovers
+from tests.revisions import audit, publish
+from tests.vaults import DAY, HOUR, Vault
+
+
+def look(vault: Vault) -> VaultState:
+    repository = vault.context().repository
+    return repository.look(repository.head())
+
+
+def active_of(vault: Vault, name: str) -> str:
+    active = look(vault).sets[name].active
+    assert active is not None
+    return active.kid
+
+
+def spoil(vault: Vault, path: str, content: bytes | str) -> None:
+    """Commit a file as a hand or a tool would leave it."""
+    vault.plant(path, content)
+    vault.git("reset", "--quiet", "--hard")
+
+
+def later(vault: Vault, by: timedelta) -> Vault:
+    """The same vault, on a machine whose clock is ahead."""
+    return replace(vault, now=vault.now + by)
+
+
+def mend(vault: Vault, code: str, **options: object) -> Repaired:
+    """Repair the vault, in one commit of which the audit finds nothing wrong, nor of the damage any more."""
+    count = len(vault.log)
+    assert [(one.code, one.remedy) for one in repair(vault.context(), dry_run=True).findings] != []
+    assert len(vault.log) == count
+
+    done = repair(vault.context(), **options)  # type: ignore[arg-type]  # what repair takes
+
+    assert code in [one.code for one in done.findings]
+    assert not done.left
+    assert done.outcome.commit == vault.head
+    assert len(vault.log) == count + 1
+    _ = vault.state().sets
+    assert (vault.status, leftovers(vault)) == ([], [])
+    assert repair(vault.context()).findings == ()
+    assert len(vault.log) == count + 1
+    found = audit(vault.context())
+    assert found.errors == (), found.errors
+    assert "mended" in [one.code for one in found.findings]
+    publish(vault.context(), str(vault.top / "www"))
+    return done
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+Spoil = Callable[[bytes], bytes]
+SPOILED: dict[str, Spoil] = {
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "no final newline": lambda data: data.rstrip(),
+    "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "cut off": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "a conflict": lambda data: b"<<<<<<< HEAD\n" + data + b"=======\n" + data + b">>>>>>> other\n",
+    "a pointer of LFS": lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 900\n",
+    "an unknown member": lambda data: data.replace(b'"format": 1', b'"format": 1,\n  "x": 1'),
+    "another key set": lambda data: data.replace(b'"set": "id-token"', b'"set": "access-token"'),
+    "an event less": lambda data: data.replace(b'"event": "created"', b'"event": "born"'),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_record_that_cannot_be_read(vault: Vault, name: str) -> None:
+    """Commands name the repair; it goes back to what the record was, byte for byte."""
+    path = vault.next().path
+    before = vault.files()[path]
+    spoil(vault, path, SPOILED[name](before))
+    with pytest.raises(RecordError) as caught:
+        vault.state()
+    assert caught.value.hint == "keyvault repair --dry-run"
+
+    mend(vault, "record-malformed")
+
+    assert vault.files()[path] == before
+
+
+def test_events_that_were_added_in_another_form_stay(vault: Vault) -> None:
+    """A record that says more than its last version, in other bytes, is written in its canonical form."""
+    path = vault.next().path
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    after = vault.files()[path]
+    vault.git("reset", "--quiet", "--hard", "HEAD~")
+    vault.git("checkout", "--quiet", "HEAD@{1}", "--", "keys.enc")
+    vault.write(path, after.replace(b"\n", b"\r\n"))
+    vault.git("add", "--all")
+    vault.git("-c", "core.autocrlf=false", "commit", "--quiet", "-m", "by hand")
+
+    repair(vault.context())
+
+    assert vault.files()[path] == after
+
+
+def test_a_record_that_was_never_one(vault: Vault) -> None:
+    """What has no version that can be read is taken out."""
+    spoil(vault, "keys.enc/id-token/new.json", "{}")
+    done = mend(vault, "record-malformed")
+    assert done.findings[0].remedy == "it is removed: no version of it can be read"
+
+
+@pytest.mark.parametrize(
+    "path", ["keys.enc/notes.txt", "keys.enc/id-token/key.json.orig", "keys.enc/recipients.json.rej"]
+)
+def test_files_that_do_not_belong(vault: Vault, path: str) -> None:
+    """A merge tool leaves them; they are removed."""
+    spoil(vault, path, "mine\n")
+    mend(vault, "unexpected-path")
+    assert path not in vault.files()
+
+
+def test_a_link_in_the_place_of_a_record(vault: Vault) -> None:
+    """It is never followed, and the record comes back."""
+    path = vault.next().path
+    before = vault.files()[path]
+    target = vault.folder / path
+    target.unlink()
+    target.symlink_to("/etc/hostname")
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "a link")
+
+    mend(vault, "unexpected-mode")
+
+    assert not target.is_symlink()
+    assert vault.files()[path] == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "<<<<<<< HEAD\n", '{"keys": []}\n'])
+def test_recipients_that_cannot_be_read(vault: Vault, text: str) -> None:
+    """The last list that can be read comes back; meanwhile keys are sealed to it."""
+    before = vault.files()[RECIPIENTS]
+    spoil(vault, RECIPIENTS, text)
+    rotation.revoke(vault.context(), active_of(vault, "access-token"), reason="compromised")
+    mend(vault, "recipients-malformed")
+    assert vault.files()[RECIPIENTS] == before
+
+
+@pytest.mark.parametrize("text", ["", "<<<<<<< HEAD\nformat = 1\n", "format = 1\n[site]\nurl = 7\n"])
+def test_a_policy_that_cannot_be_read(vault: Vault, text: str) -> None:
+    """The last keyvault.toml that can be read comes back, and emergencies go by it meanwhile."""
+    before = vault.files()["keyvault.toml"]
+    spoil(vault, "keyvault.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        vault.state()
+    assert str(caught.value.hint).endswith("keyvault repair --dry-run")
+    rotation.revoke(vault.context(), active_of(vault, "id-token"), reason="compromised")
+
+    mend(vault, "policy-malformed")
+
+    assert vault.files()["keyvault.toml"] == before
+
+
+# --- what works meanwhile -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cut off", "an unknown member"])
+def test_a_vault_that_is_damaged_elsewhere(vault: Vault, name: str) -> None:
+    """Another set is looked at, revoked and rolled back; the damaged one names the repair; nobody signs or renders."""
+    rotation.rotate(vault.context(), ["access-token"], forced="a drill")
+    path = vault.next().path
+    spoil(vault, path, SPOILED[name](vault.files()[path]))
+
+    assert list(look(vault).sets) == ["access-token"]
+    rotation.rollback(vault.context(), "access-token")
+    rotation.revoke(vault.context(), active_of(vault, "access-token"), reason="compromised")
+    with pytest.raises(RecordError) as caught:
+        rotation.rollback(vault.context(), "id-token")
+    assert caught.value.hint == "keyvault repair --dry-run"
+    with pytest.raises(RecordError):
+        rotation.rotate_due(vault.context())
+    with pytest.raises(AuditError):
+        publish(vault.context(), str(vault.top / "www"))
+    mend(vault, "record-malformed")
+
+
+# --- merges ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["ours", "theirs"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in one second", "an hour apart"])
+def test_two_rotations_that_met(vault: Vault, strategy: str, apart: bool) -> None:
+    """Whichever side won: one next key stays, the other one too as long as it may be known, and promises hold."""
+    vault.publish_to()
+    other = vault.clone("other", source=vault.top / "origin.git")
+    rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
+    if apart:
+        vault.wait(HOUR)
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("fetch", "--quiet", "origin")
+    vault.git("merge", "--quiet", "--no-edit", f"--strategy-option={strategy}", "origin/main")
+    known = look(vault)
+    kept = [key.life.keep_until for clone in (vault, other) for key in look(clone).keys.values()]
+    with pytest.raises(RecordError, match="has 2 next keys"):
+        _ = vault.state().sets
+
+    mend(vault, "two-next", reason="two schedules met")
+
+    state = vault.state()
+    assert {key.kid for key in state.keys.values()} == set(known.keys)
+    latest = max(instant for instant in kept if instant is not None)
+    assert latest <= max(key.life.keep_until for key in state.keys.values() if key.life.keep_until is not None)
+    rotation.rotate_due(vault.context())
+
+
+def test_a_revocation_that_a_merge_dropped(vault: Vault) -> None:
+    """A merge took the side that did not know of it: the repair revokes the key again."""
+    kid = vault.active().kid
+    vault.git("branch", "side")
+    rotation.revoke(vault.context(), kid, reason="compromised", note="found in a log")
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate(vault.wait(HOUR).context(), ["id-token"], forced="a drill")
+    vault.git("merge", "--quiet", "--no-edit", "--strategy-option=ours", "main")
+    vault.wait(HOUR)
+    assert look(vault).keys[kid].state != "revoked"
+
+    repair(vault.context())
+
+    assert vault.state().keys[kid].state == "revoked"
+    assert audit(vault.context()).errors == ()
+
+
+def test_what_an_event_was_changed_to_is_not_taken_back(vault: Vault) -> None:
+    """Only a merge drops a side: a hand that changes an event is found for ever, whatever is repaired after it."""
+    path = vault.next().path
+    spoil(vault, path, vault.files()[path].replace(b"2026-11-23T17:00:00Z", b"2026-11-23T16:59:00Z"))
+    rotation.rotate(later(vault, 400 * DAY).context(), ["id-token"], forced="a clock that is ahead")
+    repair(vault.wait(HOUR).context())
+
+    assert vault.state().keys[vault.active().kid].events[-1].event == "repaired"
+    assert "event-changed" in [one.code for one in audit(vault.context()).errors]
+
+
+# --- clocks ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_a_clock_that_was_ahead(vault: Vault) -> None:
+    """Emergencies went on, the rest waited; after the repair all goes on, and the audit takes it."""
+    rotation.rotate(later(vault, 365 * DAY).context(), ["id-token"], forced="a drill")
+    now = later(vault, HOUR)
+    with pytest.raises(KeyVaultError, match=r"^the clock says"):
+        rotation.rotate_due(now.context())
+    rotation.revoke(now.context(), now.active().kid, reason="compromised")
+
+    mend(now, "instant-future")
+
+    rotation.rotate_due(now.wait(DAY).context())
+    assert audit(now.context()).errors == ()
+
+
+def test_a_clock_that_is_ahead_is_noticed(vault: Vault) -> None:
+    """The host of the site says another time: nothing is written, but for emergencies and what is forced."""
+    ahead = later(vault, 365 * DAY).context()
+    ahead.server_date = lambda url: vault.now
+    with pytest.raises(GateError, match=r"^the clock of this machine says 2027-11-23 17:00Z, and https://keys.example"):
+        rotation.rotate_due(ahead)
+    with pytest.raises(GateError):
+        keys.add_set(ahead, "more", spec=key_spec("ES256"))
+    assert len(vault.log) == 1
+    rotation.revoke(ahead, vault.active().kid, reason="compromised")
+    rotation.rotate(ahead, ["access-token"], forced="the clock of the host is wrong")
+    assert len(vault.log) == 3
+
+
+def test_a_clock_that_is_behind_repairs_nothing(vault: Vault) -> None:
+    """It would date back what is true."""
+    then = later(vault, 90 * DAY)
+    rotation.rotate(then.context(), ["id-token"], forced="a drill")
+    behind = vault.context()
+    behind.server_date = lambda url: then.now
+    with pytest.raises(GateError, match=r"^the clock of this machine says 2026-11-23"):
+        repair(behind)
+
+
+def test_a_host_that_cannot_be_asked_stops_nobody(vault: Vault) -> None:
+    """A vault without a network goes on."""
+    idle = vault.wait(365 * DAY).context()
+    idle.server_date = lambda url: None
+    assert rotation.rotate_due(idle).commit
+
+
+# --- the clone ------------------------------------------------------------------------------------------
+
+
+def old(path: Path) -> Path:
+    path.write_bytes(b"")
+    os.utime(path, (time.time() - 100_000,) * 2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["index.lock", "HEAD.lock", "refs/heads/main.lock", "packed-refs.lock"])
+def test_locks_of_dead_programs(vault: Vault, name: str) -> None:
+    """Nobody holds them: they are removed."""
+    lock = old(vault.git_dir / name)
+    assert [one.code for one in repair(vault.context(), dry_run=True).findings] == ["stale-lock"]
+    assert lock.exists()
+
+    assert repair(vault.context()).removed == (lock,)
+
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="running programs are looked for in /proc")
+def test_locks_of_living_programs(vault: Vault) -> None:
+    """While a git is at work in the clone, nothing is removed."""
+    lock = old(vault.git_dir / "index.lock")
+    process = subprocess.Popen(["git", "cat-file", "--batch"], cwd=vault.folder, stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.2)
+        assert repair(vault.context(), dry_run=True).findings == ()
+        assert lock.exists()
+    finally:
+        process.communicate()
+
+
+def test_an_index_that_stayed_behind(vault: Vault) -> None:
+    """Somebody moved the branch past it: index and work tree follow, and what the user changed stays."""
+    vault.git("branch", "side")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    head = vault.head
+    vault.git("reset", "--quiet", "--hard", "side")
+    vault.git("update-ref", "refs/heads/main", head)
+    vault.write("mine.txt", "mine\n")
+    assert len(vault.status) > 1
+
+    assert [one.code for one in repair(vault.context()).findings] == ["stale-index"]
+
+    assert vault.status == ["?? mine.txt"]
+
+
+def test_staged_work_of_the_user_is_no_damage(vault: Vault) -> None:
+    """An index that shows no commit is somebody's work."""
+    path = vault.next().path
+    vault.write(path, "mine\n")
+    vault.git("add", "--all")
+    assert repair(vault.context()).findings == ()
+    assert vault.files()[path] == b"mine\n"
+
+
+def test_work_in_the_way_stops_a_repair(vault: Vault) -> None:
+    """As it stops every command."""
+    path = vault.next().path
+    spoil(vault, path, "{}")
+    vault.write(path, "mine\n")
+    with pytest.raises(GitError, match="uncommitted changes"):
+        repair(vault.context())
+
+
+def test_a_reason_is_a_line_of_text(vault: Vault) -> None:
+    """It is recorded, and shown on the page."""
+    with pytest.raises(UsageError):
+        repair(vault.context(), reason="two\nlines")
+
+
+# --- what somebody has to decide ------------------------------------------------------------------------
+
+
+def test_live_keys_without_a_table(vault: Vault) -> None:
+    """Whether the set is to be removed or to come back is said by nobody: the finding is left."""
+    text = vault.files()["keyvault.toml"].decode()
+    start = text.index("[sets.access-token]")
+    spoil(vault, "keyvault.toml", text[:start])
+
+    done = repair(vault.context())
+
+    assert [one.code for one in done.left] == ["set-orphaned"]
+    assert done.outcome.commit is None
