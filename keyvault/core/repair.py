@@ -68,8 +68,9 @@ def plan_repair(
 
 
 def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
-    """Return the keys whose newest event lies after *now* by more than clocks may differ."""
-    return [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
+    """Return the keys whose newest event lies after *now* by more than clocks may differ, the active one first."""
+    found = [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
+    return sorted(found, key=lambda key: (key.state, key.life.created_at, key.kid))
 
 
 class _Mending:

@@ -20,6 +20,8 @@ STRUCTS = {
     "Change": reports.ChangeReport,
     "Import": reports.ImportReport,
     "Imported key": reports.ImportedKey,
+    "Repair": reports.RepairReport,
+    "Damage": reports.DamageReport,
     "Event": reports.EventReport,
     "Status": reports.StatusReport,
     "Set": reports.SetReport,
@@ -77,6 +79,8 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(ask("check --json")) == members("check")
     assert list(ask("diff HEAD HEAD --json")) == members("diff")
     assert list(ask("guard --json")) == members("guard")
+    assert list(ask("merge-driver --install --json")) == members("merge-driver")
+    assert list(ask("repair --json")) == members("Repair")
     linted = ask("lint --for entra --json")
     assert list(linted) == members("lint")
     for name, rows in (("documents", linted["documents"]), ("findings", linted["findings"])):
