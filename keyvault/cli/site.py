@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.output import columns, emit_json, note, say
+from keyvault.cli.output import columns, emit_json, note, notes, say
 from keyvault.cli.state import settings
 from keyvault.core.text import elided
 
@@ -129,6 +129,9 @@ def publish(
             keep=keep or [],
             audited=audited,
         )
+    notes([f"{elided(folder)}/ is a site of its own: it stays" for folder in done.sites_below], "warning")
+    if done.site_above is not None:
+        note(f"warning: {elided(destination)} lies in another site, at {elided(done.site_above)}, which leaves it alone")
     if as_json:
         emit_json(
             {
@@ -139,6 +142,8 @@ def publish(
                 "files": done.files,
                 "uploaded": done.uploaded,
                 "deleted": done.deleted,
+                "sites_below": list(done.sites_below),
+                "site_above": done.site_above,
             }
         )
     elif settings.quiet:
