@@ -10,7 +10,7 @@ Sources: docs/publishing.md; docs/adr/0018.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from keyvault.errors import GateError, UsageError
 from keyvault.operations.again import LEAST, maker
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
+from keyvault.operations.purge import Purge
 from keyvault.operations.site import about, counted, site_files, templates_of
 from keyvault.publish import address, fingerprints
 from keyvault.publish.branch import BranchDestination
@@ -36,6 +37,7 @@ from keyvault.publish.destination import (
     live_commit,
 )
 from keyvault.publish.folder import Folder
+from keyvault.publish.invalidate import open_cache
 
 if TYPE_CHECKING:
     from keyvault.repo.git import Git, Tree
@@ -60,6 +62,7 @@ class Published:
         deleted: Paths that were there and are not part of the site.
         sites_below: Folders of the place that are sites of their own, and stay.
         site_above: The site that the place lies in, or None.
+        purged: URLs that were purged from the caches in front of the place.
     """
 
     commit: Commit
@@ -69,6 +72,7 @@ class Published:
     deleted: list[str]
     sites_below: tuple[str, ...] = ()
     site_above: str | None = None
+    purged: list[str] = field(default_factory=list)
 
 
 def publish(
@@ -80,6 +84,7 @@ def publish(
     force: bool = False,
     keep: Sequence[str] = (),
     audited: str | None = None,
+    invalidate: Sequence[str] = (),
 ) -> Published:
     """
     Publish the site of *commit*, once its history is audited.
@@ -93,6 +98,7 @@ def publish(
         force: Publish even if the live commit is newer or the audit fails.
         keep: Patterns of paths that are not part of the site and stay all the same.
         audited: A commit that is trusted with all its history: only later commits are audited.
+        invalidate: Caches that changed documents are purged from, as ``cloudfront:ID`` or ``cloudflare:ID``.
 
     Raises:
         AuditError: If the audit of the commit's history fails.
@@ -100,10 +106,12 @@ def publish(
             has a file.
         UsageError: If the place is not supported, or holds files that are not a site.
         ConflictError: If somebody else publishes at the same time.
-        PublishError: If the place cannot be read or written.
+        PublishError: If the place cannot be read or written, or a cache cannot be purged; in that case the site is
+            published.
         RenderError: If the site cannot be rendered; nothing was published.
     """
     place = _place(context, destination)
+    caches = [open_cache(text, context.environ) for text in dict.fromkeys(invalidate)]
     if not force:
         require_clean(context, commit, since=audited)
     live: str | None = None
@@ -115,8 +123,12 @@ def publish(
         if live is not None and not force:
             _check_newer(context, place.name, live, commit)
 
-    done: Changes = place.put(_site(context, commit), gate, keep=keep, dry_run=dry_run)
-    return Published(commit, live, done.files, done.uploaded, done.deleted, done.sites_below, done.site_above)
+    site = _site(context, commit)
+    purge = Purge(context, commit, destination, caches)
+    with purge.pending(dry_run=dry_run):
+        done: Changes = place.put(site, gate, keep=keep, dry_run=dry_run)
+    purged = purge.finish(done, dry_run=dry_run)
+    return Published(commit, live, done.files, done.uploaded, done.deleted, done.sites_below, done.site_above, purged)
 
 
 def _place(context: Context, destination: str) -> Destination:

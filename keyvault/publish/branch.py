@@ -70,10 +70,11 @@ class BranchDestination:
         below = SitesBelow(there, read)
         own = {path for path in there if not below.hold(path) and not is_kept(path, keep)}
         gate(Contents(own, read(HISTORY)))
+        rendering = site.render()
         files: dict[str, None] = {}
 
         def changed() -> Iterator[tuple[str, bytes | None]]:
-            for path, data in below.without(site.render().files):
+            for path, data in below.without(rendering.files):
                 files[path] = None
                 yield path, data
             yield from ((path, None) for path in there if path in own and path not in files)
@@ -84,4 +85,4 @@ class BranchDestination:
         deleted = as_text(path for path in there if path not in written)
         if not dry_run and (uploaded or deleted):
             self._branch.push(f"Publish {site.commit}\n")
-        return Changes(len(files), uploaded, deleted, below.folders)
+        return Changes(len(files), rendering.documents, uploaded, deleted, below.folders)

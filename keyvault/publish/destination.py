@@ -59,6 +59,7 @@ class Changes:
 
     Attributes:
         files: How many files the site has.
+        documents: Paths of the files that verifiers read.
         uploaded: Paths that were new or different there, in the order of writing.
         deleted: Paths that were there and are not part of the site.
         sites_below: Folders of the place that are sites of their own: they stay.
@@ -66,6 +67,7 @@ class Changes:
     """
 
     files: int
+    documents: Collection[str]
     uploaded: list[str]
     deleted: list[str]
     sites_below: tuple[str, ...] = ()

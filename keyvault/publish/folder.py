@@ -6,6 +6,7 @@ Sources: docs/format.md; docs/publishing.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -146,7 +147,9 @@ class SiteFolder:
             raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
         _check_is_folder(output)
         paths = set(paths_below(output))
-        below = SitesBelow(paths, self._read)
+        # A link that leads to a site is a site, too.
+        linked = {f"{path}/{HISTORY}" for path in paths if os.path.islink(f"{output}/{path}")}  # noqa: PTH114 - strings
+        below = SitesBelow(paths | linked, self._read)
         own = {path for path in paths if not below.hold(path) and not is_kept(path, self._keep)}
         above = site_above(output)
         marked = not output.is_dir() or all((output / name).is_file() for name in MARKERS)
@@ -266,20 +269,16 @@ class Folder:
             gate(there)
 
         folder = SiteFolder(self._output, self._protected, keep, served=True, progress=self._progress)
-        if dry_run:  # neither waits nor repairs
-            written = self._write(folder, site, folder.check(noting), keep, dry_run=True)
-        else:
-            with exclusive(folder.output):
+        # A dry run neither waits nor repairs.
+        with contextlib.nullcontext() if dry_run else exclusive(folder.output):
+            if not dry_run:
                 recover(folder.output)
-                written = self._write(folder, site, folder.check(noting), keep, dry_run=False)
-        return Changes(written.files, written.uploaded, written.deleted, written.sites_below, above)
-
-    def _write(
-        self, folder: SiteFolder, site: Site, below: SitesBelow, keep: Sequence[str], *, dry_run: bool
-    ) -> Written:
-        if site.known is not None and _holds(folder.output, site.known, below, keep):
-            return Written(len(site.known.files), 0, sites_below=below.folders)
-        return folder.write(site.render().files, below, dry_run=dry_run)
+            below = folder.check(noting)
+            if site.known is not None and _holds(folder.output, site.known, below, keep):
+                return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
+            rendering = site.render()
+            done = folder.write(rendering.files, below, dry_run=dry_run)
+        return Changes(done.files, rendering.documents, done.uploaded, done.deleted, done.sites_below, above)
 
 
 def _holds(output: Path, known: Fingerprints, below: SitesBelow, keep: Sequence[str]) -> bool:

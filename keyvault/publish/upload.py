@@ -79,7 +79,7 @@ class StoreDestination:
         above = self._site_above()
         gate(Contents(own, mark.data if mark else None, above))
         if site.known is not None and self._is_as(site.known, there, mark, own):
-            return Changes(len(site.known.files), [], [], below.folders, above)
+            return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
         with tempfile.TemporaryFile() as file:
             rendering = site.render()
             files, spool = below.without(rendering.files), _Spool(file)
@@ -100,7 +100,7 @@ class StoreDestination:
                 self._upload(phases, spool, rendering, comparison.seen)
                 self._check_mark(site.commit)
                 store.delete(deleted)
-        return Changes(len(paths), uploaded, deleted, below.folders, above)
+        return Changes(len(paths), rendering.documents, uploaded, deleted, below.folders, above)
 
     def _read(self, path: str) -> bytes | None:
         found = self._store.read(path)
