@@ -12,8 +12,10 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import Commit, VaultState
-from keyvault.errors import RenderError
+from keyvault.core.text import elided
+from keyvault.errors import RenderError, UsageError
 from keyvault.operations.context import Context
+from keyvault.publish import address
 
 if TYPE_CHECKING:
     from keyvault.publish.folder import Written
@@ -100,6 +102,8 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
     from keyvault.publish.folder import write_site
     from keyvault.publish.stamp import StaleError
 
+    if (remote := address.remote(str(output))) is not None:
+        raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
     protected = context.repository.folder
     templates = templates_of(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time

@@ -64,6 +64,14 @@ def parse(destination: str) -> Address:
     raise _unsupported(destination, _hint(scheme.lower(), rest.strip(), destination))
 
 
+def remote(folder: str) -> str | None:
+    """Return the address of an object store or a branch that *folder* looks like, or None."""
+    found = _SCHEME.match(folder)
+    if found is None or found[1].lower() not in (*STORES, BRANCH):
+        return None
+    return _hint(found[1].lower(), found[2].strip(), folder)
+
+
 #: A site is pushed to a branch of a remote that the repository already has.
 _GIT_HINT = "git remote add origin URL, then publish to branch:NAME"
 
