@@ -17,6 +17,8 @@ from keyvault.errors import PublishError
 
 _STATUS = re.compile(r"status code: (\d{3})(?: ([A-Za-z ]+))?")
 _CODE = re.compile(r"<Code>([A-Za-z0-9._-]{1,100})</Code>")
+#: A code of several words, such as RequestTimeTooSkewed: it is no key, though it looks like one.
+_WORDS = re.compile(r"(?:[A-Z]{1,4}[a-z]{2,}){1,8}")
 _MESSAGE = re.compile(r"<Message>([^<]{1,1000})")
 _REGION = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>|expecting '([a-z0-9-]{1,40})'")
 _ENDPOINT = re.compile(r"<Endpoint>[a-z0-9.-]*\.s3[.-]([a-z0-9-]{1,40})\.amazonaws\.com</Endpoint>")
@@ -55,15 +57,16 @@ def explain(name: str, error: Exception) -> PublishError:
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
     if code:
         said = " ".join(unescape(message[1]).splitlines()[0].split()) if message else ""
-        what = f"the store answers {code[1]}" + (f": {said}" if said else "")
+        shown = code[1] if _WORDS.fullmatch(code[1]) else elided(code[1])
+        what = f"the store answers {shown}" + (f": {elided(said)}" if said else "")
     elif status:
-        what = f"the store answers {status[1]} {status[2] or ''}"
+        what = f"the store answers {status[1]} {status[2] or ''}".strip()
     else:
-        what = text.split("\n")[0]
+        what = elided(text.split("\n")[0])
     kind = type(error).__name__
     denied = kind in ("PermissionDeniedError", "UnauthenticatedError") or (status and status[1] in ("401", "403"))
     hint = _hint(code[1] if code else "", text) or (_ALLOWED if denied else None)
-    return PublishError(f"{name}: {elided(what).strip().rstrip('.')[:400]}", hint=hint)
+    return PublishError(f"{name}: {what.strip().rstrip('.')[:400]}", hint=hint)
 
 
 def _hint(code: str, text: str) -> str | None:
