@@ -48,9 +48,11 @@ def credentials(environ: Mapping[str, str]) -> dict[str, Any]:
             hint=f"{EXTRA}\n{EXPORT}",
         ) from None
     found = session(environ)
-    if found.get_credentials() is None and not environ.get("AWS_PROFILE"):
-        return {}
     try:
+        if found.get_credentials() is None:
+            if environ.get("AWS_PROFILE"):
+                raise ValueError("it names no source of any")
+            return {}  # the files hold settings only
         provider = Boto3CredentialProvider(found)
         provider()  # an expired sign-on fails here, with a reason
     except Exception as error:
