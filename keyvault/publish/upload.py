@@ -183,7 +183,10 @@ class _Comparison:
         self._store, self._there, self._documents, self._headers = store, there, documents, headers
         # A policy that changed max_age changes the headers of all objects, and the bytes of none.
         self._fresh = mark is not None and self._has_headers(HISTORY, mark)
+        self._mark = mark
         self.seen: dict[str, Stored] = dict(there)
+        if mark is not None:
+            self.seen[HISTORY] = mark.stored
 
     def _has_headers(self, path: str, found: Found) -> bool:
         wanted = self._headers(path)
@@ -216,6 +219,8 @@ class _Comparison:
         stored = self._there.get(path)
         if stored is None:
             return True
+        if path == HISTORY and self._mark is not None:
+            return not self._fresh or fingerprint(self._mark.data) != wanted
         if path in self._documents:
             return None
         if not self._fresh or stored.size != wanted.size:
