@@ -58,7 +58,7 @@ def explain(name: str, error: Exception) -> PublishError:
     if code:
         said = " ".join(unescape(message[1]).splitlines()[0].split()) if message else ""
         shown = code[1] if _WORDS.fullmatch(code[1]) else elided(code[1])
-        what = f"the store answers {shown}" + (f": {elided(said)}" if said else "")
+        what = f"the store answers {status[1] + ' ' if status else ''}{shown}" + (f": {elided(said)}" if said else "")
     elif status:
         what = f"the store answers {status[1]} {status[2] or ''}".strip()
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,9 @@ def test_the_store_says_why(vault: Lab, status: int, code: str, message: str, hi
     answer = (status, {"Content-Type": "application/xml"}, error_body(code, message))
     with front(None, lambda _: answer) as store, pytest.raises(PublishError) as refused:
         put(vault, Store("front", "s3", {**environ, "AWS_ENDPOINT_URL": store.url}, None), "site")
-    assert refused.value.message == f"s3://keys-example-com/site: the store answers {code}: {message.rstrip('.')}"
+    assert (
+        refused.value.message == f"s3://keys-example-com/site: the store answers {status} {code}: {message.rstrip('.')}"
+    )
     assert refused.value.hint == hint
 
 
@@ -151,7 +154,7 @@ def test_missing_buckets_of_real_stores(vault: Lab, tmp_path: Path) -> None:
         folder.mkdir()
         with SERVERS[name](folder) as store, pytest.raises(PublishError) as refused:
             put(vault, replace_bucket(store), "site")
-        assert "the store answers NoSuchBucket" in refused.value.message or "ContainerNotFound" in refused.value.message
+        assert re.search("the store answers 404 (NoSuchBucket|ContainerNotFound): ", refused.value.message)
         assert refused.value.hint == MISSING
 
 
