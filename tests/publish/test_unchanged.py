@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +21,7 @@ from tests.publish.test_folder import tree
 from tests.publish.test_stores import put
 from tests.revisions import publish
 from tests.site.vaults import Lab
+from tests.vaults import CLOCKED, PROJECT
 
 
 @pytest.fixture
@@ -151,3 +155,35 @@ def test_each_object_is_read_once(
     if name == "seaweedfs":
         assert reads.keys() == wanted
     assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
+
+
+_COUNTED = """
+import collections, json, runpy, sys
+from pathlib import Path
+opened = collections.Counter()
+sys.addaudithook(lambda event, values: opened.update([str(values[0])]) if event == "open" else None)
+place = sys.argv.pop(1)
+try:
+    exec(sys.argv.pop(1))
+finally:
+    found = {name.removeprefix(place + "/"): count for name, count in opened.items() if name.startswith(place + "/")}
+    print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_each_file_of_a_folder_is_read_once(vault: Lab, tmp_path: Path, dry_run: bool) -> None:
+    """But history.json, which is also asked for the commit that is live."""
+    place = tmp_path / "www"
+    publish(vault.context(), str(place))
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNTED, str(place), CLOCKED, vault.now.isoformat(), "publish", str(place)]
+        + ["--dry-run"] * dry_run,
+        cwd=vault.folder,
+        env={**vault.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    opened = json.loads(done.stdout.splitlines()[-1])
+    assert opened == {**dict.fromkeys(vault.site(), 1), "history.json": 2}, done.stderr
