@@ -115,7 +115,7 @@ def publish(
     as_json: JSON = False,
 ) -> None:
     """
-    Bring the site of a commit to a folder, an object store, or a branch.
+    Publish the site of a commit to a folder, an object store, or a branch.
 
     Uploads what differs, by content, and deletes what is not of the site. Refuses to go back behind the commit
     that is live. Object stores may have a prefix (s3://BUCKET/PREFIX); their credentials come from the environment.
