@@ -83,8 +83,8 @@ screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to
 	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
 
 lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
-	$(call compile,requirements.lock,pyproject.toml --extra stores)
-	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --group dev --constraints requirements.lock)
+	$(call compile,requirements.lock,pyproject.toml --extra stores --extra aws)
+	$(call compile,requirements-dev.lock,pyproject.toml --extra stores --extra aws --group dev --constraints requirements.lock)
 	$(call compile,requirements-fuzz.lock,--group fuzz --constraints requirements-dev.lock)
 	$(call compile,requirements-mutation.lock,--group mutation --constraints requirements-dev.lock)
 	$(call compile,requirements-bench.lock,--group bench --constraints requirements-dev.lock)

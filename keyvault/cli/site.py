@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.output import columns, emit_json, note, say
+from keyvault.cli.output import columns, emit_json, note, notes, say
 from keyvault.cli.state import settings
 from keyvault.core.text import elided
 
@@ -93,20 +93,29 @@ def publish(
     ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to publish.")] = "HEAD",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go back behind the commit that is live, and past the audit.")
+        bool, typer.Option("--force", help="Publish even if the live commit is newer or the audit fails.")
     ] = False,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="GLOB", help="Leave such paths of others there; may be given again."),
+        typer.Option("--keep", metavar="GLOB", help="Keep matching files that are not part of the site. Repeatable."),
     ] = None,
     audited: Annotated[
         str | None,
         typer.Option("--audited", metavar="REV", help="A trusted commit: only what came after is audited."),
     ] = None,
+    invalidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--invalidate",
+            metavar="CACHE",
+            envvar="KEYVAULT_INVALIDATE",
+            help="Purge changed documents from cloudfront:ID or cloudflare:ZONE. Repeatable.",
+        ),
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """
-    Bring the site of a commit to a folder, an object store, or a branch.
+    Publish the site of a commit to a folder, an object store, or a branch.
 
     Uploads what differs, by content, and deletes what is not of the site. Refuses to go back behind the commit
     that is live. Object stores may have a prefix (s3://BUCKET/PREFIX); their credentials come from the environment.
@@ -116,6 +125,7 @@ def publish(
       keyvault publish s3://keys-example-com --dry-run
       keyvault publish branch:gh-pages
       keyvault publish /srv/www --keep google1234.html
+      keyvault publish s3://keys-example-com --invalidate cloudfront:E1EXAMPLE
     """
     from keyvault.operations.publish import publish as operation
 
@@ -128,7 +138,11 @@ def publish(
             force=force,
             keep=keep or [],
             audited=audited,
+            invalidate=invalidate or [],
         )
+    notes([f"{elided(folder)}/ is a site of its own: it stays" for folder in done.sites_below], "warning")
+    if done.site_above is not None:
+        note(f"warning: this place lies in another site, at {elided(done.site_above)}, which leaves it alone")
     if as_json:
         emit_json(
             {
@@ -139,15 +153,21 @@ def publish(
                 "files": done.files,
                 "uploaded": done.uploaded,
                 "deleted": done.deleted,
+                "sites_below": list(done.sites_below),
+                "site_above": done.site_above,
+                "purged": done.purged,
             }
         )
     elif settings.quiet:
         say(done.commit)
     else:
         if dry_run:
-            columns([("upload", path) for path in done.uploaded] + [("delete", path) for path in done.deleted])
+            rows = {"upload": done.uploaded, "delete": done.deleted, "purge": done.purged}
+            columns([(verb, path) for verb, paths in rows.items() for path in paths])
         counts = f"{done.files} files, {len(done.uploaded)} uploaded, {len(done.deleted)} deleted"
         if dry_run:
             counts = f"{done.files} files, {len(done.uploaded)} to upload, {len(done.deleted)} to delete"
+        if done.purged:
+            counts += f", {len(done.purged)} {'to purge' if dry_run else 'purged'}"
         verb = "would publish" if dry_run else "published"
         say(f"{verb} commit {done.commit[:12]} to {elided(destination)}: {counts}")

@@ -25,7 +25,8 @@ from keyvault.core.keys import Commit, VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
 from keyvault.operations.site import TEMPLATES, scratch
-from keyvault.publish.folder import HISTORY, Written, is_stamped
+from keyvault.publish.destination import HISTORY
+from keyvault.publish.folder import Written, is_stamped
 from keyvault.publish.stamp import Stamp, Stamps, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
 
@@ -61,7 +62,7 @@ class Again:
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
         git = context.repository.git
-        self.stamps = Stamps.of(git.git_dir, output, maker=cache(lambda: _maker(templates)), commit=commit, least=LEAST)
+        self.stamps = Stamps.of(git.git_dir, output, maker=cache(lambda: maker(templates)), commit=commit, least=LEAST)
 
     @cached_property
     def known(self) -> Stamp | None:
@@ -130,7 +131,7 @@ class Again:
         return frozenset(touched) if len(touched) <= SETS_MAX else None
 
 
-def _maker(templates: Templates) -> str:
+def maker(templates: Templates) -> str:
     """Return a digest of what a site depends on besides its commit."""
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent

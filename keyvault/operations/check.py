@@ -20,7 +20,7 @@ from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context
 from keyvault.publish import live
-from keyvault.publish.folder import HISTORY
+from keyvault.publish.destination import HISTORY
 from keyvault.site.build import discovery, jwk_sets
 
 #: How many requests are under way at once: a host is looked at, not tried.

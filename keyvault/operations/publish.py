@@ -1,43 +1,52 @@
 """
-Bring the site of a commit to where the world reads it: a folder, an object store, a branch.
+Publish the site of a commit to the place where the world reads it: a folder, an object store, a branch.
 
-The site is rendered as a whole before anything is written. What is there is compared by content, and told by its
-history.json which commit it shows: a commit that does not come after that one is refused. In an object store
-history.json is written first, as the mark of the commit that the place is on its way to, then JWK Sets and
-discovery documents, then the rest; deletions come last.
+The site is rendered as a whole before anything is written. The files of the place are compared by content, and its
+history.json names the commit that it shows: a commit that does not come after that one is refused.
 
-Source: docs/adr/0018.
+Sources: docs/publishing.md; docs/adr/0018.
 """
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from keyvault.core.keys import Commit
 from keyvault.core.text import elided, quoted
-from keyvault.errors import ConflictError, GateError, UsageError
+from keyvault.errors import GateError, UsageError
+from keyvault.operations.again import LEAST, maker
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
-from keyvault.operations.site import about, counted, site_files
-from keyvault.publish.folder import HISTORY, MARKERS, check_output, holds, is_kept, paths_below, write_site
+from keyvault.operations.purge import Purge
+from keyvault.operations.site import about, counted, site_files, templates_of
+from keyvault.publish import address, fingerprints
+from keyvault.publish.branch import BranchDestination
+from keyvault.publish.destination import (
+    HISTORY,
+    MARKERS,
+    Changes,
+    Contents,
+    Destination,
+    Rendering,
+    Site,
+    live_commit,
+)
+from keyvault.publish.folder import Folder
+from keyvault.publish.invalidate import open_cache
 
 if TYPE_CHECKING:
-    from keyvault.publish.stores import ObjectStore
+    from keyvault.repo.git import Git, Tree
+    from keyvault.repo.remote import Remote
 
-#: A branch that GitHub Pages serves has the name of its domain in this file.
-BRANCH_KEEPS = ("CNAME",)
+__all__ = ["HISTORY", "Published", "live_commit", "publish"]
 
-_BRANCH = "branch:"
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+#: The fingerprints of the site that was published last, in the git directory.
+_FINGERPRINTS = "keyvault-rendered/published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,13 @@ class Published:
 
     Attributes:
         commit: The commit.
-        previous: The commit that the place showed before, if it told one.
+        previous: The commit that the place showed before, if it named one.
         files: How many files the site has.
         uploaded: Paths of those that were new or different there.
-        deleted: Paths that were there and are not of the site.
+        deleted: Paths that were there and are not part of the site.
+        sites_below: Folders of the place that are sites of their own, and stay.
+        site_above: The site that the place lies in, or None.
+        purged: URLs that were purged from the caches in front of the place.
     """
 
     commit: Commit
@@ -58,32 +70,9 @@ class Published:
     files: int
     uploaded: list[str]
     deleted: list[str]
-
-
-@dataclass(frozen=True)
-class _Site:
-    """
-    A rendered site.
-
-    Attributes:
-        max_age: How long hosts say that a JWK Set may be kept.
-        folder: Where it lies.
-        paths: Its files, in the order of writing.
-        documents: What of it verifiers read.
-    """
-
-    max_age: timedelta
-    folder: Path
-    paths: list[str]
-    documents: frozenset[str]
-
-    def read(self, path: str) -> bytes:
-        return (self.folder / path).read_bytes()
-
-    def headers(self, path: str) -> dict[str, str]:
-        from keyvault.site.headers import headers
-
-        return headers(path, max_age=self.max_age)
+    sites_below: tuple[str, ...] = ()
+    site_above: str | None = None
+    purged: list[str] = field(default_factory=list)
 
 
 def publish(
@@ -95,6 +84,7 @@ def publish(
     force: bool = False,
     keep: Sequence[str] = (),
     audited: str | None = None,
+    invalidate: Sequence[str] = (),
 ) -> Published:
     """
     Publish the site of *commit*, once its history is audited.
@@ -104,57 +94,75 @@ def publish(
         commit: The commit to publish.
         destination: A folder, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``, or
             ``branch:NAME``.
-        dry_run: Say what would be done, and do nothing.
-        force: Go back behind the commit that the place shows, and past what an audit finds.
-        keep: Patterns of paths that are not of the site and stay all the same.
-        audited: A commit that is trusted with all its history: only what came after is audited.
+        dry_run: Report the changes, and write nothing.
+        force: Publish even if the live commit is newer or the audit fails.
+        keep: Patterns of paths that are not part of the site and stay all the same.
+        audited: A commit that is trusted with all its history: only later commits are audited.
+        invalidate: Caches that changed documents are purged from, as ``cloudfront:ID`` or ``cloudflare:ID``.
 
     Raises:
-        AuditError: The history of the commit holds what must not be.
-        GateError: The place shows a commit that does not come before this one.
-        UsageError: The place cannot be one, or holds what is not a site.
-        ConflictError: Somebody else publishes at the same time.
-        PublishError: The place cannot be read or written.
-        RenderError: The site cannot be rendered; nothing was published.
+        AuditError: If the audit of the commit's history fails.
+        GateError: If the place shows a commit that does not come before this one, or has another site where this one
+            has a file.
+        UsageError: If the place is not supported, or holds files that are not a site.
+        ConflictError: If somebody else publishes at the same time.
+        PublishError: If the place cannot be read or written, or a cache cannot be purged; in that case the site is
+            published.
+        RenderError: If the site cannot be rendered; nothing was published.
     """
-    from keyvault.publish.stores import SCHEMES, ObjectStore
-
+    place = _place(context, destination)
+    caches = [open_cache(text, context.environ) for text in dict.fromkeys(invalidate)]
     if not force:
         require_clean(context, commit, since=audited)
-    scheme = _SCHEME.match(destination)
-    if destination.startswith(_BRANCH):
-        branch = _branch(context, destination.removeprefix(_BRANCH))
-        return _to_branch(context, branch, commit, dry_run=dry_run, force=force, keep=keep)
-    if scheme is None:
-        return _to_folder(context, Path(destination), commit, dry_run=dry_run, force=force, keep=keep)
-    if scheme[1] not in SCHEMES:
-        raise UsageError(
-            f"{elided(destination)[:200]} is nothing to publish to",
-            hint="a folder, s3://BUCKET, gs://BUCKET, az://CONTAINER, or branch:NAME",
-        )
-    store = ObjectStore(destination, context.environ)
-    return _to_store(context, store, commit, dry_run=dry_run, force=force, keep=keep)
+    live: str | None = None
+
+    def gate(there: Contents) -> None:
+        nonlocal live
+        live = live_commit(there.history)
+        _check_ours(place, there, live)
+        if live is not None and not force:
+            _check_newer(context, place.name, live, commit)
+
+    site = _site(context, commit)
+    purge = Purge(context, commit, destination, caches)
+    with purge.pending(dry_run=dry_run):
+        done: Changes = place.put(site, gate, keep=keep, dry_run=dry_run)
+    purged = purge.finish(done, dry_run=dry_run)
+    return Published(commit, live, done.files, done.uploaded, done.deleted, done.sites_below, done.site_above, purged)
 
 
-def live_commit(history: bytes | None) -> str | None:
-    """Return the commit that the history.json of a site names, or None."""
-    try:
-        document = msgspec.json.decode(history or b"")
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-    commit = document.get("commit") if isinstance(document, dict) else None
-    return commit if isinstance(commit, str) and _COMMIT.fullmatch(commit) else None
+def _place(context: Context, destination: str) -> Destination:
+    """Return the place that *destination* names."""
+    kind, target = address.parse(destination)
+    if kind == "folder":
+        return Folder(Path(target), context.repository.folder, context.progress)
+    if kind == "branch":
+        return BranchDestination(_RemoteBranch(context, target))
+    from keyvault.publish.stores import ObjectStore
+    from keyvault.publish.upload import StoreDestination
+    from keyvault.site.headers import headers
+
+    return StoreDestination(
+        ObjectStore(target, context.environ),
+        lambda seconds: partial(headers, max_age=timedelta(seconds=seconds)),
+        context.progress,
+    )
 
 
-def _as_text(paths: Iterable[str]) -> list[str]:
-    """Return *paths* in order, as JSON can have them: the name of a file need not be text."""
-    return sorted(path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in paths)
-
-
-def _check_gate(context: Context, name: str, live: str | None, commit: Commit, *, force: bool) -> None:
-    """Refuse to go back behind *live*."""
-    if live is None or force:
+def _check_ours(place: Destination, there: Contents, live: str | None) -> None:
+    """Refuse a place that holds something which is not a site of ours; *live* is the commit that it shows."""
+    # history.json is written first: if it names a commit, an upload of ours has begun here.
+    if live is not None or not there.paths or all(marker in there.paths for marker in MARKERS):
         return
+    owner = f"; it lies in the site at {elided(there.above)}" if there.above else ""
+    raise UsageError(
+        f"{place.name} holds files that are not a published site, such as {elided(min(there.paths))[:100]}{owner}",
+        hint=place.alternative,
+    )
+
+
+def _check_newer(context: Context, name: str, live: str, commit: Commit) -> None:
+    """Refuse to go back behind *live*."""
     git = context.repository.git
     if git.resolve(live) is None:
         raise GateError(
@@ -168,211 +176,87 @@ def _check_gate(context: Context, name: str, live: str | None, commit: Commit, *
         )
 
 
-def _check_ours(name: str, paths: Collection[str], live: str | None, keep: Sequence[str]) -> None:
-    """Refuse a place that holds something which is not a site of ours; *live* is the commit that it shows."""
-    # history.json is written first: where it names a commit, an upload of ours has begun here.
-    ours = live is not None or all(marker in paths for marker in MARKERS)
-    if not ours and any(not is_kept(path, keep) for path in paths):
-        raise UsageError(
-            f"{name} holds files that are not a published site",
-            hint="name an empty place, or a prefix of its own below it",
-        )
+# --- the site -------------------------------------------------------------------------------------------
 
 
-# --- a folder -----------------------------------------------------------------------------------------------
+def _site(context: Context, commit: Commit) -> Site:
+    """Return the site of *commit*; of a large site, with its fingerprints if it was rendered before."""
+    file = context.repository.git.git_dir / _FINGERPRINTS
+    digest = cache(lambda: maker(templates_of(context, commit)))
+    known = fingerprints.load(file, maker=digest(), commit=commit) if file.exists() else None
+    return Site(commit, known, partial(_render, context, commit, digest))
 
 
-def _to_folder(
-    context: Context, output: Path, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
-) -> Published:
-    state, files = site_files(context, commit)
-    total = about(state)
-    del state  # that of a large vault is let go of while its site is still written
-    live: str | None = None
-
-    def gate() -> None:
-        nonlocal live
-        mark = output / HISTORY
-        live = live_commit(mark.read_bytes() if mark.is_file() else None)
-        _check_gate(context, elided(str(output)), live, commit, force=force)
-
-    paths: set[str] = set()
-    uploaded: list[str] = []
-
-    def noted() -> Iterator[tuple[str, bytes]]:
-        for path, data in counted(context, total, files):
-            paths.add(path)
-            if not holds(output / path, data):
-                uploaded.append(path)
-            yield path, data
-
-    before = set(paths_below(output))
-    if dry_run:
-        check_output(output, context.repository.folder, keep)
-        gate()
-        for _ in noted():
-            pass
-    else:
-        write_site(
-            noted(),
-            output,
-            protected=context.repository.folder,
-            keep=keep,
-            gate=gate,
-            served=True,
-            progress=context.progress,
-        )
-    deleted = _as_text(path for path in before - paths if not is_kept(path, keep))
-    return Published(commit, live, len(paths), uploaded, deleted)
-
-
-# --- an object store ----------------------------------------------------------------------------------------
-
-
-def _render(context: Context, folder: Path, commit: Commit) -> _Site:
+def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rendering:
     from keyvault.site.build import discovery, jwk_sets
+    from keyvault.site.headers import headers
 
     state, files = site_files(context, commit)
-    total, max_age = about(state), state.policy.site.max_age
-    documents = [path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs]
-    del state
-    paths: list[str] = []
+    max_age = state.policy.site.max_age
+    documents = frozenset(path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs)
+    total = about(state)
+    del state  # that of a large vault is dropped while its site is still written
+    prints: dict[str, fingerprints.Fingerprint] = {}
 
     def noted() -> Iterator[tuple[str, bytes]]:
-        for path, data in counted(context, total, files):
-            paths.append(path)
-            yield path, data
+        yield from fingerprints.noting(counted(context, total, files), prints)
+        if len(prints) >= LEAST:
+            found = fingerprints.Fingerprints(digest(), commit, int(max_age.total_seconds()), documents, prints)
+            fingerprints.save(context.repository.git.git_dir / _FINGERPRINTS, found)
 
-    write_site(noted(), folder, progress=context.progress)
-    return _Site(max_age, folder, paths, frozenset(documents))
-
-
-def _to_store(
-    context: Context, store: ObjectStore, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
-) -> Published:
-    from keyvault.publish.stores import Found, Stored, in_parallel
-
-    with tempfile.TemporaryDirectory(prefix="keyvault-") as folder:
-        site = _render(context, Path(folder) / "site", commit)
-        there = store.listing()
-        mark = store.read(HISTORY) if HISTORY in there else None
-        live = live_commit(mark.data if mark else None)
-        _check_ours(store.name, there, live, keep)
-        _check_gate(context, store.name, live, commit, force=force)
-
-        def as_wanted(path: str, found: Found) -> bool:
-            wanted = site.headers(path)
-            return all(found.headers.get(name) == wanted[name] for name in ("Content-Type", "Cache-Control"))
-
-        # A policy that changed max_age changes the headers of all objects, and the bytes of none.
-        fresh = mark is not None and as_wanted(HISTORY, mark)
-        seen: dict[str, Stored] = dict(there)
-
-        def differs(path: str) -> bool:
-            if path not in there:
-                return True
-            data = site.read(path)
-            if path in site.documents:  # what counts is looked at as it is, not by what the listing says
-                found = store.read(path)
-                if found is None:
-                    seen.pop(path)
-                    return True
-                seen[path] = found.stored
-                return found.data != data or not as_wanted(path, found)
-            return not fresh or not store.holds(path, there[path], data)
-
-        total = len(site.paths)
-        changed = []
-        for done, (path, different) in enumerate(zip(site.paths, in_parallel(differs, site.paths), strict=True), 1):
-            context.progress("comparing", done, total)
-            if different:
-                changed.append(path)
-        ordered = [path for phase in _phases(site, changed) for path in phase]
-        deleted = sorted(path for path in there.keys() - set(site.paths) if not is_kept(path, keep))
-        published = Published(commit, live, total, ordered, deleted)
-        if dry_run:
-            return published
-
-        def upload(path: str) -> None:
-            store.write(path, site.read(path), site.headers(path), over=seen.get(path))
-
-        done = 0
-        for phase in _phases(site, changed):
-            for _ in in_parallel(upload, phase):
-                done += 1
-                context.progress("uploading", done, len(ordered))
-        if ordered or deleted:
-            last = store.read(HISTORY)
-            if last is None or live_commit(last.data) != commit:
-                raise ConflictError(
-                    f"{store.name} is being published by somebody else", hint="run publish again, at the newest commit"
-                )
-        store.delete(deleted)
-        return published
+    return Rendering(noted(), documents, partial(headers, max_age=max_age))
 
 
-def _phases(site: _Site, changed: Iterable[str]) -> list[list[str]]:
-    """Return *changed* as groups, each of which is written when the one before is there as a whole."""
-    groups: list[list[str]] = [[], [], [], []]
-    for path in changed:
-        if path == HISTORY:
-            groups[0].append(path)
-        elif path in site.documents:
-            groups[1].append(path)
-        elif path.startswith("assets/"):  # a page without its style is half a page
-            groups[2].append(path)
-        else:
-            groups[3].append(path)
-    return groups
+# --- a branch -------------------------------------------------------------------------------------------
 
 
-# --- a branch -----------------------------------------------------------------------------------------------
+class _RemoteBranch:
+    """A branch of the remote of the vault."""
 
+    def __init__(self, context: Context, name: str) -> None:
+        from keyvault.repo.remote import Remote
 
-def _branch(context: Context, name: str) -> str:
-    git = context.repository.git
-    checked = git.run("check-ref-format", "--branch", name, ok=(0, 128)).decode().strip() if name else ""
-    if not checked or checked != name:
-        raise UsageError(f"{quoted(name, 100)} cannot be the name of a branch", hint="branch:gh-pages")
-    if git.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip() == f"refs/heads/{name}":
-        raise UsageError(f"{name} is the branch of the vault itself", hint="branch:gh-pages")
-    return name
+        self._check_name(context.repository.git, name)
+        # A site has no folder of a vault: its paths count from the top.
+        self._git: Git = replace(context.repository.git, prefix="")
+        self._remote: Remote = Remote.of(self._git, f"refs/heads/{name}")
+        self._now = context.now.replace(microsecond=0)
+        self._old: Commit | None = None
+        self._tree: Tree | None = None
 
+    @staticmethod
+    def _check_name(git: Git, name: str) -> None:
+        checked = git.run("check-ref-format", "--branch", name, ok=(0, 128)).decode().strip() if name else ""
+        if not checked or checked != name:
+            raise UsageError(f"{quoted(name, 100)} cannot be the name of a branch", hint="branch:gh-pages")
+        if git.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip() == f"refs/heads/{name}":
+            raise UsageError(f"{name} is the branch of the vault itself", hint="branch:gh-pages")
 
-def _to_branch(
-    context: Context, name: str, commit: Commit, *, dry_run: bool, force: bool, keep: Sequence[str]
-) -> Published:
-    from keyvault.repo.remote import Remote
+    @property
+    def name(self) -> str:
+        return self._remote.name
 
-    keep = (*BRANCH_KEEPS, *keep)
-    # A site has no folder of a vault: its paths count from the top.
-    git = replace(context.repository.git, prefix="")
-    state, files = site_files(context, commit)
-    total = about(state)
-    del state
-    remote = Remote.of(git, f"refs/heads/{name}")
-    old = remote.fetch()
-    entries = {entry.path: entry for entry in git.tree(old)} if old else {}
-    history = entries.get(HISTORY)
-    live = live_commit(next(git.blobs([history.oid])) if history else None)
-    _check_ours(remote.name, entries, live, keep)
-    _check_gate(context, remote.name, live, commit, force=force)
-    site: dict[str, None] = {}
+    @property
+    def alternative(self) -> str:
+        branch = self._remote.branch.removeprefix("refs/heads/")
+        return (
+            f"publish to another branch: branch:{branch}-keys\n"
+            f"or give up the old one: git push {self._remote.remote} --delete {branch}\n"
+            "or leave its files there: --keep GLOB"
+        )
 
-    def changed() -> Iterator[tuple[str, bytes | None]]:
-        for path, data in counted(context, total, files):
-            site[path] = None
-            yield path, data
-        yield from ((path, None) for path in entries if path not in site and not is_kept(path, keep))
+    def fetch(self) -> dict[str, str]:
+        self._old = self._remote.fetch()
+        return {entry.path: entry.oid for entry in self._git.tree(self._old)} if self._old else {}
 
-    # Begun on the branch as it is, so that what stays is neither read nor written again.
-    tree = git.write_tree(old, changed())
-    written = {entry.path: entry.oid for entry in git.tree(tree)}
-    uploaded = [path for path in site if path not in entries or entries[path].oid != written[path]]
-    deleted = _as_text(path for path in entries if path not in written)
-    published = Published(commit, live, len(site), uploaded, deleted)
-    if not dry_run and (uploaded or deleted):
-        # One commit without a parent: the history of a site is that of the vault.
-        snapshot = git.commit_tree(tree, [], f"Publish {commit}\n", context.now.replace(microsecond=0))
-        remote.replace(snapshot, old=old)
-    return published
+    def read(self, oid: str) -> bytes:
+        return next(self._git.blobs([oid]))
+
+    def write(self, files: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+        tree = self._tree = self._git.write_tree(self._old, files)
+        return {entry.path: entry.oid for entry in self._git.tree(tree)}
+
+    def push(self, message: str) -> None:
+        assert self._tree is not None  # `write` comes first
+        snapshot = self._git.commit_tree(self._tree, [], message, self._now)
+        self._remote.replace(snapshot, old=self._old)

@@ -12,8 +12,10 @@ from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from keyvault.core.keys import Commit, VaultState
-from keyvault.errors import RenderError
+from keyvault.core.text import elided
+from keyvault.errors import RenderError, UsageError
 from keyvault.operations.context import Context
+from keyvault.publish import address
 
 if TYPE_CHECKING:
     from keyvault.publish.folder import Written
@@ -45,7 +47,8 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _templates(context: Context, commit: Commit, *, worktree: bool) -> Templates:
+def templates_of(context: Context, commit: Commit, *, worktree: bool = False) -> Templates:
+    """Return the templates of *commit*, or of the work tree: the vault's own in place of ours."""
     from keyvault.site.pages import Templates
 
     if worktree:
@@ -74,7 +77,7 @@ def site_files(
         LeakError: A private member was about to be published.
         GitError: History was cut off.
     """
-    return _all_files(context, commit, _templates(context, commit, worktree=worktree))
+    return _all_files(context, commit, templates_of(context, commit, worktree=worktree))
 
 
 def _all_files(
@@ -99,8 +102,10 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
     from keyvault.publish.folder import write_site
     from keyvault.publish.stamp import StaleError
 
+    if (remote := address.remote(str(output))) is not None:
+        raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
     protected = context.repository.folder
-    templates = _templates(context, commit, worktree=worktree)
+    templates = templates_of(context, commit, worktree=worktree)
     if worktree:  # who tries templates out changes them all the time
         return write_site(
             _all_counted(context, commit, templates), output, protected=protected, progress=context.progress

@@ -1,56 +1,61 @@
 """
-Write a site to a folder: beside it first, then swapped in, so that a reader never sees half a site.
+Write a site to a folder: assemble it beside, then swap it in, so that a reader never sees half a site.
 
-Source: docs/format.md; rename(2).
+Sources: docs/format.md; docs/publishing.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import stat
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyvault.core.text import elided
 from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
 from keyvault.progress import Progress, quiet
+from keyvault.publish.destination import (
+    HISTORY,
+    MARKERS,
+    Changes,
+    Contents,
+    Gate,
+    Site,
+    SitesBelow,
+    as_text,
+    is_kept,
+)
+from keyvault.publish.fingerprints import Fingerprints
 from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
+from keyvault.publish.swap import StagingFolder, exclusive, is_as, lies_below, recover, site_above, spare_of
 
-#: What a site says of its keys, and of the commit that it shows.
-HISTORY = "history.json"
-
-#: Together they mark a folder as one that render made, and so may replace. The first alone stands in many
-#: folders of hand-made pages.
-MARKERS = (".nojekyll", HISTORY)
-
-
-#: How long a run waits for another one that writes beside the same place.
-LOCK_WAIT = 60.0
-
-#: Ends of the names of folders in which a site is put together, was moved aside, or is kept for the next render.
-_NEW, _OLD, _SPARE = ".keyvault-new", ".keyvault-old", ".keyvault-spare"
+#: How much of a file is read at once, to compare it.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """
-    What became of a site.
+    What became of a folder.
 
     Attributes:
-        files: How many files it has.
-        changed: How many of them are new or differ from what was there.
+        files: How many files the site has.
+        changed: How many of them are new or differ from the files that were there.
+        uploaded: Their paths.
+        deleted: Paths that were there and are not part of the site.
+        sites_below: Folders that are sites of their own, and stay.
     """
 
     files: int
     changed: int
+    uploaded: list[str] = field(default_factory=list, compare=False)
+    deleted: list[str] = field(default_factory=list, compare=False)
+    sites_below: tuple[str, ...] = field(default=(), compare=False)
 
 
 def write_site(
@@ -59,8 +64,7 @@ def write_site(
     *,
     protected: Path | None = None,
     keep: Sequence[str] = (),
-    gate: Callable[[], None] = lambda: None,
-    served: bool = False,
+    gate: Gate = lambda _: None,
     stamps: Stamps | None = None,
     known: Stamp | None = None,
     progress: Progress = quiet,
@@ -68,185 +72,264 @@ def write_site(
     """
     Write *files* to the folder *output*, in place of the site that is there.
 
-    A file that is there already, byte for byte, is taken along as it is; where all are, nothing is touched.
+    A file that is there already, byte for byte, stays as it is; if all are, nothing is touched. Sites below stay.
 
     Args:
-        files: The site, as (path, bytes); None for what is as *known* says.
-        output: The folder; made where it is missing.
+        files: The site, as (path, bytes); None if the file is as *known* says.
+        output: The folder; created if it does not exist.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
-        served: Whether the folder is what a host serves: then a loss of power must not leave it with empty files. Of
-            any other one the next run writes again what is not as it should be.
-        gate: Asked once nobody else writes there any more; it raises where the site must not go there.
-        stamps: Where the stamp of the folder is kept; None where nothing stays.
+        gate: Called once nobody else writes there any more; it raises if the site must not go there.
+        stamps: Where the stamp of the folder is kept; None to keep none.
         known: That stamp as it was before, if it is believed.
-        progress: Told what is done behind the last file.
+        progress: Called with the work that follows the last file.
 
     Raises:
-        StaleError: The folder is not what *known* says; it is as it was.
-        UsageError: *output* is not a folder of ours.
-        RenderError: It cannot be written. The old site is as it was.
+        StaleError: If the folder is not as *known* says; it is as it was.
+        GateError: If a path lies in a site below *output*.
+        UsageError: If *output* is not a folder of ours.
+        RenderError: If it cannot be written. The old site is as it was.
     """
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
-    with _alone(output):
-        _recover(output)
-        check_output(output, protected, keep)
-        gate()
-        if known is not None and known.folder != place_of(output):
+    folder = SiteFolder(output, protected, keep, progress=progress)
+    with exclusive(folder.output):
+        recover(folder.output)
+        below = folder.check(gate)
+        if known is not None and (known.folder != place_of(folder.output) or below.folders):
             raise StaleError
-        return _write(files, output, keep, served, stamps, known, progress)
+        return folder.write(files, below, stamps=stamps, known=known)
 
 
 def is_stamped(output: Path, known: Stamp) -> bool:
-    """Whether *output* is, file by file, what its stamp says."""
+    """Whether *output* is, file by file, as its stamp says."""
+    output = Path(os.path.abspath(output))  # noqa: PTH100 - as SiteFolder
     try:
-        with _alone(output):
+        with exclusive(output):
             return known.folder == place_of(output) and marks_below(str(output)) == known.files
     except OSError:
         return False
 
 
-def _write(
-    files: Iterable[tuple[str, bytes | None]],
-    output: Path,
-    keep: Sequence[str],
-    served: bool,
-    stamps: Stamps | None,
-    known: Stamp | None,
-    progress: Progress,
-) -> Written:
-    beside: _Beside | None = None
-    #: Every path of the site, with its mark where it stays as it is.
-    paths: dict[str, Mark | None] = {}
-    changed: list[str] = []
-    old = output.is_dir()
-    try:
-        for path, data in files:
-            _check_path(path)
-            if data is None:
-                if known is None or path not in known.files:
+class SiteFolder:
+    """A folder that a site is written to."""
+
+    def __init__(
+        self,
+        output: Path,
+        protected: Path | None,
+        keep: Sequence[str] = (),
+        *,
+        served: bool = False,
+        progress: Progress = quiet,
+    ) -> None:
+        """
+        Args:
+            output: As for `write_site`.
+            protected: As for `write_site`.
+            keep: As for `write_site`.
+            served: Whether a host serves the folder itself: then a power failure must not leave it with empty files.
+                Any other folder is repaired by the next run.
+            progress: As for `write_site`.
+        """
+        self.output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
+        self._protected, self._keep, self._served, self._progress = protected, keep, served, progress
+
+    def check(self, gate: Gate) -> SitesBelow:
+        """
+        Refuse a folder that the site must not go to, and return the sites below it.
+
+        Raises:
+            UsageError: If it holds the vault, is no folder, or holds files that are not part of a site.
+            KeyVaultError: If *gate* refuses.
+        """
+        output = self.output
+        real = os.path.realpath(output)  # resolve() raises where links go round in circles
+        if self._protected is not None and self._protected.resolve().is_relative_to(real):
+            raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
+        _check_is_folder(output)
+        paths = set(paths_below(output))
+        # A link that leads to a site is a site, too.
+        linked = {f"{path}/{HISTORY}" for path in paths if os.path.islink(f"{output}/{path}")}  # noqa: PTH114 - strings
+        below = SitesBelow(paths | linked, self._read)
+        own = {path for path in paths if not below.hold(path) and not is_kept(path, self._keep)}
+        above = site_above(output)
+        marked = not output.is_dir() or all((output / name).is_file() for name in MARKERS)
+        # An empty folder is empty of folders, too, unless somebody said that things may lie there.
+        if not marked and (own or not (self._keep or below.folders or not any(output.iterdir()))):
+            raise self._foreign(min(own, default=None), above)
+        gate(Contents(own, self._read(HISTORY), None if above is None else str(above)))
+        return below
+
+    def _foreign(self, path: str | None, above: Path | None) -> UsageError:
+        example = "" if path is None else f", such as {elided(path)[:100]}"
+        owner = "" if above is None else f"; it lies in the site at {elided(str(above))}"
+        return UsageError(
+            f"{elided(str(self.output))} holds files that are not a rendered site{example}{owner}",
+            hint="name an empty folder, or one that render made"
+            + ("; --keep GLOB leaves files there" if self._served else ""),
+        )
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self.output / path).read_bytes()
+        except OSError:
+            return None
+
+    def write(
+        self,
+        files: Iterable[tuple[str, bytes | None]],
+        below: SitesBelow,
+        *,
+        stamps: Stamps | None = None,
+        known: Stamp | None = None,
+        dry_run: bool = False,
+    ) -> Written:
+        """Write *files*, as `write_site`; the folder is locked, and was checked. A dry run only compares."""
+        output, staging = self.output, None
+        #: Every path of the site, with its mark if the file stays as it is.
+        paths: dict[str, Mark | None] = {}
+        changed: list[str] = []
+        old = output.is_dir()
+        try:
+            for path, data in below.without(iter(files)):
+                _check_path(path)
+                if data is None:
+                    if known is None or path not in known.files:
+                        raise StaleError
+                    paths[path] = known.files[path]
+                elif old and (mark := mark_if_equal(output / path, data)):
+                    paths[path] = mark
+                else:
+                    paths[path] = None
+                    changed.append(path)
+                    if not dry_run:
+                        staging = staging or StagingFolder(output, known, served=self._served)
+                        staging.write(path, data)
+            gone = [path for path in (known.files if known else paths_below(output)) if path not in paths]
+            kept = [path for path in gone if is_kept(path, self._keep) or below.hold(path)]
+            written = Written(len(paths), len(changed), changed, as_text(set(gone).difference(kept)), below.folders)
+            if dry_run:
+                return written
+            if staging is None and old and len(kept) == len(gone):
+                if known and not is_as(str(output), paths):
                     raise StaleError
-                paths[path] = known.files[path]
-            elif old and (mark := holds(output / path, data)):
-                paths[path] = mark
-            else:
-                paths[path] = None
-                beside = beside or _Beside(output, known, served=served)
-                beside.write(path, data)
-                changed.append(path)
-        gone = [path for path in (known.files if known else paths_below(output)) if path not in paths]
-        kept = [path for path in gone if is_kept(path, keep)]
-        if beside is None and old and len(kept) == len(gone):
-            if known and not is_as(str(output), paths):
-                raise StaleError
-            if stamps and not known:  # written before there were stamps, or the stamp was lost
-                stamps.save_for(output, paths)
-            return Written(len(paths), 0)
-        progress("putting the site in place", 0, 0)
-        beside = beside or _Beside(output, known, served=served)
-        beside.complete(paths, kept)
-        if served:
-            flush(beside.written)
-        if stamps:
-            stamps.forget()
-        beside.swap()
-        if stamps:
-            shutil.rmtree(_spare(output), ignore_errors=True)
-            if len(paths) >= stamps.least:
-                beside.become_spare()
-            stamps.save_for(output, paths, spare=place_of(_spare(output)), behind=(*changed, *gone))
-    except OSError as error:
-        raise RenderError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
-    finally:
-        if beside is not None and beside.folder.exists():
-            progress("removing what is not needed", 0, 0)
-            shutil.rmtree(beside.folder, ignore_errors=True)
-    return Written(len(paths), len(changed))
+                if stamps and not known:  # written before there were stamps, or the stamp was lost
+                    stamps.save_for(output, paths)
+                return written
+            self._progress("putting the site in place", 0, 0)
+            staging = staging or StagingFolder(output, known, served=self._served)
+            staging.complete(paths, kept)
+            if self._served:
+                flush(staging.written)
+            if stamps:
+                stamps.forget()
+            staging.swap()
+            if stamps:
+                shutil.rmtree(spare_of(output), ignore_errors=True)
+                if len(paths) >= stamps.least:
+                    staging.become_spare()
+                stamps.save_for(output, paths, spare=place_of(spare_of(output)), behind=(*changed, *gone))
+        except OSError as error:
+            raise RenderError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
+        finally:
+            if staging is not None and staging.folder.exists():
+                self._progress("removing what is not needed", 0, 0)
+                shutil.rmtree(staging.folder, ignore_errors=True)
+        return written
 
 
-def is_as(folder: str, paths: Mapping[str, Mark | None]) -> bool:
-    """Whether *folder* holds just *paths*, each with its mark, or with any where that is None."""
-    found = marks_below(folder)
-    return len(found) == len(paths) and all(
-        path in found and mark in (None, found[path]) for path, mark in paths.items()
-    )
+class Folder:
+    """A folder as a destination of `publish`."""
+
+    def __init__(self, output: Path, protected: Path, progress: Progress) -> None:
+        """
+        Args:
+            output: The folder.
+            protected: The vault, which must not be written over.
+            progress: Called with the work that follows the last file.
+        """
+        self._output, self._protected, self._progress = output, protected, progress
+
+    @property
+    def name(self) -> str:
+        """The name of the folder in messages."""
+        return elided(str(self._output))
+
+    @property
+    def alternative(self) -> str:
+        """What to do if the folder holds files that are not a site."""
+        return "name an empty folder; --keep GLOB leaves files there"
+
+    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
+        """Make the folder hold *site*; see `Destination`."""
+        above: str | None = None
+
+        def noting(there: Contents) -> None:
+            nonlocal above
+            above = there.above
+            gate(there)
+
+        folder = SiteFolder(self._output, self._protected, keep, served=True, progress=self._progress)
+        # A dry run neither waits nor repairs.
+        with contextlib.nullcontext() if dry_run else exclusive(folder.output):
+            if not dry_run:
+                recover(folder.output)
+            below = folder.check(noting)
+            if site.known is not None and _holds(folder.output, site.known, below, keep):
+                return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
+            rendering = site.render()
+            done = folder.write(rendering.files, below, dry_run=dry_run)
+        return Changes(done.files, rendering.documents, done.uploaded, done.deleted, done.sites_below, above)
 
 
-@contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """
-    Hold the lock of the folder that *output* lies in; the operating system lets go of it when its holder dies.
+def _holds(output: Path, known: Fingerprints, below: SitesBelow, keep: Sequence[str]) -> bool:
+    """Whether *output* holds the site *known*, by content, and nothing else that would be deleted."""
+    files = known.files
+    others = [path for path in paths_below(output) if path not in files]
+    if not all(is_kept(path, keep) or below.hold(path) for path in others):
+        return False
+    return all(_has_digest(f"{output}/{path}", *wanted) for path, wanted in files.items())
 
-    It is the folder itself that is locked, so no file is left behind. Where a system cannot, nobody waits.
-    """
+
+def _has_digest(target: str, size: int, _md5: bytes, sha256: bytes) -> bool:
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    folder = output.parent
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise RenderError(f"{elided(str(folder))} cannot be read: {error.strerror}") from None
-    try:
-        deadline = time.monotonic() + LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RenderError(
-                        f"another keyvault has been writing beside {output} for {LOCK_WAIT:.0f} s", hint="wait for it"
-                    ) from None
-                time.sleep(0.05)
-            except OSError:  # a file system without locks
-                break
-        yield
-    finally:
-        os.close(handle)
-
-
-def _recover(output: Path) -> None:
-    """Put back the site that a dead run had moved aside, and remove what it had begun; nobody else is at work here."""
-    prefix = f".{output.name}."
-    try:
-        left = [one for one in output.parent.iterdir() if one.name.startswith(prefix)]
+        found = os.lstat(target)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        with Path(target).open("rb", buffering=0) as file:
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK):
+                digest.update(block)
     except OSError:
-        return
-    for one in left:
-        if one.suffix == _OLD and not output.exists():
-            with contextlib.suppress(OSError):
-                one.rename(output)
-        elif one.suffix in (_OLD, _NEW) and one.is_dir() and not one.is_symlink():
-            shutil.rmtree(one, ignore_errors=True)
+        return False
+    return digest.digest() == sha256
 
 
 def paths_below(folder: Path) -> Iterator[str]:
-    """Yield the path of each file below *folder*, relative to it; none where there is no such folder."""
-    for place, _, names in os.walk(folder):
-        below = "" if place == str(folder) else Path(place).relative_to(folder).as_posix() + "/"
-        yield from (below + name for name in names)
+    """
+    Yield the path of everything below *folder* that is no folder, relative to it.
 
-
-def is_kept(path: str, keep: Sequence[str]) -> bool:
-    """Whether one of the patterns *keep* is that of *path*, or of a folder that it lies in."""
-    return any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern.rstrip('/')}/*") for pattern in keep)
-
-
-def _lies_below(path: str) -> bool:
-    return bool(path) and not (path.startswith("/") or ".." in path.split("/") or os.path.isabs(path))  # noqa: PTH117 - a string
+    A link to a folder is a path, as a file is. None if there is no such folder.
+    """
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(f"{folder}/{below}") as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{below}{entry.name}/")
+                    else:
+                        yield below + entry.name
+        except (FileNotFoundError, NotADirectoryError):
+            continue
 
 
 def _check_path(path: str) -> None:
-    if not _lies_below(path):
+    if not lies_below(path):
         raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
 
 
-def holds(target: Path, data: bytes) -> Mark | None:
+def mark_if_equal(target: Path, data: bytes) -> Mark | None:
     """Return the mark of *target* if it is a plain file with just these bytes."""
     try:
         found = target.lstat()
@@ -256,189 +339,12 @@ def holds(target: Path, data: bytes) -> Mark | None:
     return mark_of(found) if same else None
 
 
-def check_output(output: Path, protected: Path | None, keep: Sequence[str] = ()) -> None:
-    """
-    Refuse a folder that a site is not written to; what *keep* names may lie in any.
-
-    Raises:
-        UsageError: It holds *protected*, is no folder, or holds files that are no site.
-    """
-    real = os.path.realpath(output)  # resolve() raises where links go round in circles
-    if protected is not None and protected.resolve().is_relative_to(real):
-        raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
-    if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise UsageError(f"{output} is not a folder")
-    foreign = output.is_dir() and not all((output / name).is_file() for name in MARKERS)
-    if foreign and (
-        any(not is_kept(path, keep) for path in paths_below(output)) or (not keep and any(output.iterdir()))
-    ):
+def _check_is_folder(output: Path) -> None:
+    if output.is_symlink():
+        target = os.readlink(output)  # noqa: PTH115 - a string, to be shown
         raise UsageError(
-            f"{elided(str(output))} holds files that are not a rendered site",
-            hint="name an empty folder, or one that render made",
+            f"{elided(str(output))} is not a folder but a symbolic link to {elided(target)}",
+            hint=f"name the folder itself: {elided(os.path.realpath(output))}",
         )
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.lstat(path).st_mode
-    except FileNotFoundError:
-        return 0
-
-
-def _mark(path: Path) -> Mark | None:
-    try:
-        return mark_of(os.lstat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _spare(output: Path) -> Path:
-    return output.with_name(f".{output.name}{_SPARE}")
-
-
-def _opener(path: str, flags: int) -> int:
-    handle = os.open(path, flags, 0o644)
-    if os.fstat(handle).st_mode & 0o777 != 0o644:
-        os.chmod(path, 0o644)  # noqa: PTH101 - a site is for everybody to read, whatever the umask
-    return handle
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders swap their names in one step, where system and file system can do that."""
-    import ctypes
-
-    swap, here = 2, -100  # RENAME_EXCHANGE, RENAME_SWAP; AT_FDCWD
-    try:
-        library = ctypes.CDLL(None)
-        if sys.platform == "darwin":
-            return bool(library.renamex_np(os.fsencode(one), os.fsencode(other), swap) == 0)
-        return bool(library.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
-    except (AttributeError, OSError, TypeError):  # no such call; Windows has no library of that name
-        return False
-
-
-class _Beside:
-    """
-    A folder beside *output* in which the new site is put together.
-
-    Where the stamp *known* names a spare, the site of before, it is made of that: it lacks little.
-    """
-
-    def __init__(self, output: Path, known: Stamp | None = None, *, served: bool = False) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        self._output, self._known, self._served = output, known, served
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=_NEW, dir=output.parent))
-        spare = _spare(output)
-        self._spare = known is not None and known.spare is not None and known.spare == place_of(spare)
-        if self._spare:
-            # Under the name of what is begun: should this run die, it is no spare any more.
-            self.folder.rmdir()
-            spare.rename(self.folder)
-        # A site is for everybody to read, whatever the umask of the job that renders it.
-        self.folder.chmod(0o755)
-        self._folders = {""}
-        #: What has data of its own, in the new folder of a site that is served.
-        self.written: list[str] = []
-
-    def _target(self, path: str) -> str:
-        # Strings, since a site may have a hundred thousand files and a Path takes as long as writing one.
-        folder = path.rpartition("/")[0]
-        missing = []
-        while folder not in self._folders:
-            missing.append(folder)
-            folder = folder.rpartition("/")[0]
-        for folder in reversed(missing):
-            made = f"{self.folder}/{folder}"
-            # What stands in the way, such as a link that leads out of the site, makes this fail.
-            if not (self._spare and stat.S_ISDIR(_mode(made))):
-                os.mkdir(made)  # noqa: PTH102 - a string, as said above
-                os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
-            self._folders.add(folder)
-        return f"{self.folder}/{path}"
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file that is new or has changed."""
-        target = self._target(path)
-        self._make_way(target)
-        with open(target, "wb", opener=_opener) as file:
-            file.write(data)
-        self._note(target)
-
-    def _note(self, target: str) -> None:
-        if self._served:
-            self.written.append(target)
-
-    def _make_way(self, target: str) -> None:
-        # A file of a spare may be that of the served site, too: it is never written into.
-        if self._spare:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(target)  # noqa: PTH108 - a string, as said above
-
-    def complete(self, paths: dict[str, Mark | None], kept: Iterable[str]) -> None:
-        """
-        Take along all of *paths* that was not written, and *kept*.
-
-        Raises:
-            StaleError: A file is not what the stamp says.
-        """
-        known = self._known
-        if not self._spare or known is None:
-            for path, mark in paths.items():
-                if mark is None:
-                    continue
-                if known is not None and mark != _mark(self._output / path):
-                    raise StaleError
-                if not self.take(path):
-                    paths[path] = None  # a copy is another file
-            for path in kept:
-                self.take(path)
-        else:
-            for path in known.behind:
-                if (mark := paths.get(path)) is not None:
-                    if mark != _mark(self._output / path):
-                        raise StaleError
-                    self.take(path)
-            for path in {*known.behind, *known.files} - paths.keys():
-                if not _lies_below(path):
-                    raise StaleError
-                self._make_way(f"{self.folder}/{path}")
-        if self._spare and not is_as(str(self.folder), paths):
-            raise StaleError
-
-    def become_spare(self) -> None:
-        """Keep the site of before, which is here now, for the next render."""
-        if self.folder.is_dir():
-            self.folder.rename(_spare(self._output))
-
-    def take(self, path: str) -> bool:
-        """
-        Take a file of the old site along: it keeps its times, so that what syncs by them sees no change.
-
-        Returns:
-            Whether it is the very file; else it is a copy.
-        """
-        target = self._target(path)
-        self._make_way(target)
-        try:
-            os.link(self._output / path, target)
-        except OSError:  # a file system without hard links
-            shutil.copy2(self._output / path, target)
-            self._note(target)
-            return False
-        return True
-
-    def swap(self) -> None:
-        """Put the new folder in the place of the old one."""
-        if not self._output.exists():
-            self.folder.rename(self._output)
-            return
-        if _exchange(self.folder, self._output):
-            return
-        old = self.folder.with_suffix(_OLD)
-        self._output.rename(old)
-        try:
-            self.folder.rename(self._output)
-        except OSError:
-            old.rename(self._output)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{elided(str(output))} is not a folder")

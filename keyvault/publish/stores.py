@@ -1,18 +1,17 @@
 """
 Object stores: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
 
-Every write is conditional on what was seen before, so that of two publishers that meet the later one is told.
-Credentials come from where each cloud's own tools look for them in the environment.
+Every write is conditional on what was seen before, so that the later of two publishers that meet is refused.
+Credentials come from where each cloud's own tools find them.
 
 Sources: the reference of obstore; RFC 9110 section 13.1.1; docs/adr/0018.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,20 +19,20 @@ from urllib.parse import urlsplit
 
 from keyvault.core.text import elided, printable
 from keyvault.errors import ConflictError, PublishError, UsageError
+from keyvault.publish import aws
+from keyvault.publish.store_errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-#: By the scheme of a destination.
-SCHEMES = ("s3", "gs", "az")
 
 #: How many requests are under way at once.
 PARALLEL = 16
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_STATUS = re.compile(r"status code: (\d{3}) ([A-Za-z ]+)")
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+#: Names a state that no object has: a store that heeds conditions refuses a write over it.
+_NO_SUCH_STATE = {"e_tag": '"00000000000000000000000000000000"', "version": "1"}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,41 +89,27 @@ class ObjectStore:
                 hint="pip install 'jwks-keyvault[stores]'",
             ) from None
         self.name = destination.rstrip("/")
-        self._scheme = parts.scheme
+        self._scheme, self._bucket, self._prefix = parts.scheme, parts.netloc, prefix
         options: dict[str, Any] = {"timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=10)}
-        endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
-        if parts.scheme == "s3" and endpoint and urlsplit(endpoint).hostname in _LOOPBACK:
-            options["allow_http"] = True  # a store on this machine; any other has to speak TLS
         arguments: dict[str, Any] = {
-            "prefix": prefix or None,
             "client_options": options,
             "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
         }
-        store: Any
+        if parts.scheme == "s3":
+            endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
+            if endpoint:
+                arguments["endpoint"] = endpoint
+                # Only a store on this machine may be reached without TLS.
+                options["allow_http"] = urlsplit(endpoint).hostname in _LOOPBACK
+            # A bucket with an object lock takes no object without a checksum.
+            arguments["checksum_algorithm"] = "SHA256"
+            arguments |= aws.credentials(environ)
+        kind: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[parts.scheme]
+        self._make: Callable[[str], Any] = lambda prefix: kind(parts.netloc, prefix=prefix or None, **arguments)
         try:
-            if parts.scheme == "s3":
-                if endpoint:
-                    arguments["endpoint"] = endpoint
-                store = S3Store(parts.netloc, **arguments)
-            elif parts.scheme == "gs":
-                store = GCSStore(parts.netloc, **arguments)
-            else:
-                store = AzureStore(parts.netloc, **arguments)
+            self._store = self._make(prefix)
         except (BaseError, OSError, ValueError) as error:
-            raise self._failure(error) from None
-        self._store = store
-
-    def _failure(self, error: Exception) -> PublishError:
-        """Return what *error*, of obstore, says in short: the rest are Rust's own structures and the body."""
-        text = re.split(r"\n|\s*Debug source:", str(error))[0]
-        status = _STATUS.search(text)
-        if status:
-            text = f"the store answers {status[1]} {status[2]}"
-        denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError") or (
-            status is not None and status[1] in ("401", "403")
-        )
-        hint = "check the credentials, and what they may do: list, read, write, delete" if denied else None
-        return PublishError(f"{self.name}: {elided(text).strip().rstrip('.')[:300]}", hint=hint)
+            raise explain(self.name, error) from None
 
     def listing(self) -> dict[str, Stored]:
         """
@@ -142,7 +127,7 @@ class ObjectStore:
                 for meta in chunk
             }
         except Exception as error:
-            raise self._failure(error) from None
+            raise explain(self.name, error) from None
 
     def read(self, path: str) -> Found | None:
         """
@@ -162,17 +147,50 @@ class ObjectStore:
         except (NotFoundError, FileNotFoundError):
             return None
         except Exception as error:
-            raise self._failure(error) from None
+            raise explain(self.name, error) from None
 
-    def holds(self, path: str, stored: Stored, data: bytes) -> bool:
-        """Whether the object at *path*, stored so, has just these bytes; it is read where its ETag does not tell."""
-        if stored.size != len(data):
-            return False
-        match = _MD5.fullmatch(stored.e_tag or "")
-        if match and match[1] == hashlib.md5(data, usedforsecurity=False).hexdigest():
-            return True
-        found = self.read(path)
-        return found is not None and found.data == data
+    @property
+    def prefix(self) -> str:
+        """The prefix, without slashes around it."""
+        return self._prefix
+
+    def at(self, prefix: str) -> ObjectStore:
+        """Return the place *prefix* of the same bucket."""
+        other = copy(self)
+        other.name = f"{self._scheme}://{self._bucket}/{prefix}".rstrip("/")
+        other._prefix, other._store = prefix, self._make(prefix)
+        return other
+
+    def check_conditions(self, path: str, found: Found) -> None:
+        """
+        Refuse a store that ignores the conditions of a write.
+
+        Both kinds are tried on the object at *path*, with the bytes that it has, so that nothing changes.
+
+        Raises:
+            PublishError: If the store writes all the same, or cannot be reached.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        for mode in ("create", _NO_SUCH_STATE):
+            try:
+                obstore.put(
+                    self._store,
+                    path,
+                    found.data,
+                    attributes=_attributes(found.headers),
+                    mode=mode,  # type: ignore[arg-type]
+                    use_multipart=False,
+                )
+            except (AlreadyExistsError, PreconditionError, FileExistsError):
+                continue
+            except Exception as error:
+                raise explain(self.name, error) from None
+            raise PublishError(
+                f"{self.name}: the store ignores conditional writes: two publishers would overwrite each other",
+                hint="use a store that supports If-Match and If-None-Match: docs/publishing.md#object-stores",
+            )
 
     def write(self, path: str, data: bytes, headers: Mapping[str, str], *, over: Stored | None) -> None:
         """
@@ -192,9 +210,8 @@ class ObjectStore:
                 over = found.stored if found else over
             named = {"e_tag": over.e_tag, "version": over.version}
             mode = {name: value for name, value in named.items() if value is not None}
-        attributes: Any = {name: value for name, value in headers.items() if name in ("Content-Type", "Cache-Control")}
         try:
-            obstore.put(self._store, path, data, attributes=attributes, mode=mode, use_multipart=False)
+            obstore.put(self._store, path, data, attributes=_attributes(headers), mode=mode, use_multipart=False)
         except (AlreadyExistsError, PreconditionError, FileExistsError):
             # An answer that was lost is asked for again, and then meets what the first request wrote.
             found = self.read(path)
@@ -203,7 +220,7 @@ class ObjectStore:
                     f"{self.name}/{path} was written by somebody else meanwhile", hint="run publish again"
                 ) from None
         except Exception as error:
-            raise self._failure(error) from None
+            raise explain(self.name, error) from None
 
     def delete(self, paths: Sequence[str]) -> None:
         """
@@ -221,10 +238,15 @@ class ObjectStore:
             except (NotFoundError, FileNotFoundError):
                 pass
             except Exception as error:
-                raise self._failure(error) from None
+                raise explain(self.name, error) from None
 
         for _ in in_parallel(drop, paths):
             pass
+
+
+def _attributes(headers: Mapping[str, str]) -> Any:
+    """Return those of *headers* that stores keep."""
+    return {name: value for name, value in headers.items() if name in ("Content-Type", "Cache-Control")}
 
 
 def in_parallel(action: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

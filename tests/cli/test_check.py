@@ -100,7 +100,7 @@ def test_findings_are_a_table_and_exit_code_four(terminal: Terminal, served: Cal
         (("check", "--ref", "nowhere"), 1, "nowhere"),
         (("check", f"{SITE}/nowhere"), 1, "nothing is published below"),
         (("publish",), 2, "DEST"),
-        (("publish", "ftp://x"), 2, "nothing to publish to"),
+        (("publish", "ftp://x"), 2, "unsupported destination: "),
         (("publish", "www", "--ref", "nowhere"), 1, "nowhere"),
     ],
 )

@@ -13,8 +13,9 @@ import pytest
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations import rotation
 from keyvault.operations import site as operations
-from keyvault.publish import folder as module
-from keyvault.publish.folder import MARKERS, Written, write_site
+from keyvault.publish import swap as module
+from keyvault.publish.destination import MARKERS, Contents
+from keyvault.publish.folder import Written, write_site
 from tests import revisions
 from tests.site.vaults import Lab, new_lab
 
@@ -113,7 +114,7 @@ def test_failure_makes_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [0, 1])
 def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """If the new folder cannot be put in place by two renames either, the old one stands again where it stood."""
-    monkeypatch.setattr(module, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(module, "exchange", lambda one, other: False)
     real, calls = Path.rename, 0
 
     def rename(self: Path, target: Path) -> Path:
@@ -331,14 +332,14 @@ def test_modes_are_those_of_a_public_site(output: Path) -> None:
 def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of the swap the new folder holds every file, beside the old one on the same file system."""
     seen: list[dict[str, bytes]] = []
-    real = module._exchange
+    real = module.exchange
 
     def exchange(one: Path, other: Path) -> bool:
         seen.append(tree(one))
         assert (tree(other), one.parent) == (OLD, other.parent)
         return real(one, other)
 
-    monkeypatch.setattr(module, "_exchange", exchange)
+    monkeypatch.setattr(module, "exchange", exchange)
     write_site(NEW.items(), output)
     assert seen == [NEW]
     assert tree(output) == NEW
@@ -346,7 +347,7 @@ def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pyt
 
 def test_a_system_without_an_exchange_gets_two_renames(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two folders cannot swap their names in one step, the old one is moved aside first."""
-    monkeypatch.setattr(module, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(module, "exchange", lambda one, other: False)
     write_site(NEW.items(), output)
     assert tree(output) == NEW
     assert left_behind(output) == []
@@ -430,7 +431,7 @@ def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
     (output.parent / f".{output.name}.abc.keyvault-new").mkdir()
     (output.parent / f".{output.name}.abc.keyvault-new" / "half").write_text("")
     seen: list[dict[str, bytes]] = []
-    write_site(NEW.items(), output, gate=lambda: seen.append(tree(output)))
+    write_site(NEW.items(), output, gate=lambda _: seen.append(tree(output)))
     assert seen == [OLD]
     assert tree(output) == NEW
     assert left_behind(output) == []
@@ -446,7 +447,7 @@ def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
         yield from NEW.items()
 
     first = threading.Thread(target=lambda: order.append(write_site(slow(), output)))
-    second = threading.Thread(target=lambda: write_site(OLD.items(), output, gate=lambda: order.append(tree(output))))
+    second = threading.Thread(target=lambda: write_site(OLD.items(), output, gate=lambda _: order.append(tree(output))))
     first.start()
     assert begun.wait(30)
     second.start()
@@ -460,7 +461,7 @@ def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
 def test_a_gate_that_is_shut_leaves_the_old_site(output: Path) -> None:
     """Nothing is written when the site must not go there."""
 
-    def shut() -> None:
+    def shut(_: Contents) -> None:
         raise UsageError("not behind what is live")
 
     with pytest.raises(UsageError, match="not behind"):

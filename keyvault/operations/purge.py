@@ -1,0 +1,119 @@
+"""
+Purge the documents that a publication changed from the caches in front of the place.
+
+A purge that failed is noted in the git directory, and done by the next publication to the same place. So is one that
+was never reached, because the upload was cut off: then all documents are purged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from keyvault.core.keys import Commit
+from keyvault.errors import AuditError, GateError, PublishError, RenderError, UsageError
+from keyvault.operations.context import Context
+
+if TYPE_CHECKING:
+    from keyvault.publish.destination import Changes
+    from keyvault.publish.invalidate import Cache
+
+#: Refusals before which nothing was written.
+_UNTOUCHED = (UsageError, GateError, AuditError, RenderError)
+
+
+class Purge:
+    """The purge that follows a publication."""
+
+    def __init__(self, context: Context, commit: Commit, destination: str, caches: Sequence[Cache]) -> None:
+        """
+        Args:
+            context: The vault.
+            commit: The commit that is published.
+            destination: Where to.
+            caches: The caches in front of it.
+        """
+        self._context, self._commit, self._caches = context, commit, caches
+        name = hashlib.sha256("\n".join([destination, *(cache.name for cache in caches)]).encode()).hexdigest()[:32]
+        self._note = context.repository.git.git_dir / "keyvault-rendered" / f"purge-{name}"
+        #: Paths that an earlier run has left to be purged; None for all documents.
+        self._left: list[str] | None = []
+
+    @contextlib.contextmanager
+    def pending(self, *, dry_run: bool) -> Iterator[None]:
+        """Note that documents may change: whatever ends this run, the next run purges them."""
+        if not self._caches:
+            yield
+            return
+        self._left = self._read()
+        if dry_run:
+            yield
+            return
+        self._write(None)
+        try:
+            yield
+        except _UNTOUCHED:
+            self._write(self._left)
+            raise
+
+    def finish(self, changes: Changes, *, dry_run: bool) -> list[str]:
+        """
+        Purge what *changes* changed and what is left of earlier runs, and return the URLs.
+
+        Raises:
+            PublishError: If a cache cannot be purged: the site is published, and the next publication tries again.
+        """
+        if not self._caches:
+            return []
+        if self._left is None:
+            paths = sorted(changes.documents)
+        else:
+            changed = {path for path in changes.uploaded if path in changes.documents}
+            paths = sorted(changed.union(self._left, filter(_is_document, changes.deleted)))
+        base = self._context.state(self._commit, envelopes=False).policy.site.url if paths else ""
+        urls = [f"{base}/{quote(path)}" for path in paths]
+        if dry_run:
+            return urls
+        if urls:
+            self._write(paths)
+            for cache in self._caches:
+                self._purge(cache, urls)
+        self._write([])
+        return urls
+
+    def _purge(self, cache: Cache, urls: Sequence[str]) -> None:
+        try:
+            cache.purge(urls, reference=self._commit)
+        except PublishError as error:
+            raise PublishError(
+                f"the site is published, but {cache.name} still serves old copies: {error.message}",
+                hint=f"run publish again, or purge by hand: {cache.by_hand(urls)}",
+            ) from None
+
+    def _read(self) -> list[str] | None:
+        try:
+            return msgspec.json.decode(self._note.read_bytes(), type=list[str] | None)
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def _write(self, paths: list[str] | None) -> None:
+        with contextlib.suppress(OSError):  # without a note, only the retry is lost
+            if paths == []:
+                self._note.unlink(missing_ok=True)
+                return
+            self._note.parent.mkdir(exist_ok=True)
+            self._note.write_bytes(msgspec.json.encode(paths))
+
+
+def _is_document(path: str) -> bool:
+    """Whether a file that is gone may have been read by verifiers."""
+    from keyvault.site.headers import content_type
+
+    return content_type(path) == "application/json" and not path.startswith(("keys/", "assets/", "history."))

@@ -1,0 +1,80 @@
+"""
+Fingerprints of the files of a rendered site, so that a place that holds the same site is recognised without rendering.
+
+A site depends on its commit and on the program alone. So the fingerprints that one publication noted, in the git
+directory of the vault, hold for the next publication of the same commit to any place. Each file of the place is still
+compared by content; if anything differs, the site is rendered.
+
+Source: docs/adr/0022 for the place of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+
+class Fingerprint(NamedTuple):
+    """Size of a file in bytes, and its digests: stores state the MD5 of an object, all else is compared by SHA-256."""
+
+    size: int
+    md5: bytes
+    sha256: bytes
+
+
+class Fingerprints(msgspec.Struct, frozen=True, array_like=True):
+    """
+    The fingerprints of a site.
+
+    Attributes:
+        maker: Digest of all that the site depends on besides the commit, as in `keyvault.publish.stamp`.
+        commit: The commit.
+        max_age: How long hosts let a JWK Set be cached, in seconds.
+        documents: Paths of the files that verifiers read.
+        files: The fingerprint of each file, by path.
+    """
+
+    maker: str
+    commit: str
+    max_age: int
+    documents: frozenset[str]
+    files: dict[str, Fingerprint]
+
+
+_decoder = msgspec.msgpack.Decoder(Fingerprints)
+
+
+def fingerprint(data: bytes) -> Fingerprint:
+    """Return the fingerprint of *data*."""
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    return Fingerprint(len(data), md5, hashlib.sha256(data).digest())
+
+
+def load(file: Path, *, maker: str, commit: str) -> Fingerprints | None:
+    """Return the fingerprints in *file*, or None if they are not those of *maker* and *commit*."""
+    try:
+        found = _decoder.decode(file.read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if (found.maker, found.commit) == (maker, commit) else None
+
+
+def save(file: Path, prints: Fingerprints) -> None:
+    """Keep *prints* in *file*; if that is not possible, the next publication renders the site."""
+    beside = file.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        beside.write_bytes(msgspec.msgpack.encode(prints))
+        beside.replace(file)
+
+
+def noting(files: Iterable[tuple[str, bytes]], into: dict[str, Fingerprint]) -> Iterator[tuple[str, bytes]]:
+    """Yield *files*, and note the fingerprint of each in *into*."""
+    for path, data in files:
+        into[path] = fingerprint(data)
+        yield path, data

@@ -1,0 +1,232 @@
+"""
+Purge documents that changed from the caches of a content delivery network: CloudFront and Cloudflare.
+
+A purge names URLs, never a whole zone. It says nothing secret, and repeating it is harmless.
+
+Sources: CreateInvalidation of the CloudFront API (2020-05-31); "Purge cached content" of the Cloudflare API v4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from keyvault.core.text import elided, quoted
+from keyvault.errors import PublishError, UsageError
+from keyvault.publish import aws
+
+#: How long one request, and all requests of a purge, may take, in seconds.
+REQUEST_TIME, PURGE_TIME = 15.0, 120.0
+
+#: How many URLs Cloudflare takes in one request.
+BATCH = 30
+
+#: CloudFront takes 3,000 paths at a time; a larger purge is one path with a wildcard.
+PATHS_MAX = 1_000
+
+_ANSWER_MAX = 64 * 1024
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FORMS = "--invalidate cloudfront:DISTRIBUTION_ID, or --invalidate cloudflare:ZONE_ID"
+
+
+class Cache(Protocol):
+    """The caches of a content delivery network."""
+
+    @property
+    def name(self) -> str:
+        """The name in messages, as it is typed."""
+
+    def purge(self, urls: Sequence[str], *, reference: str) -> None:
+        """
+        Drop the copies of *urls*; a repeated purge with the same *reference* is the same purge.
+
+        Raises:
+            PublishError: If the network refuses, or cannot be reached.
+        """
+
+    def by_hand(self, urls: Sequence[str]) -> str:
+        """Return a command that does the same."""
+
+
+def open_cache(text: str, environ: Mapping[str, str]) -> Cache:
+    """
+    Return the caches that *text* names: ``cloudfront:DISTRIBUTION_ID`` or ``cloudflare:ZONE_ID``.
+
+    Raises:
+        UsageError: If it names none, or the token or the extra that it needs is missing.
+        PublishError: If the environment names an endpoint without TLS.
+    """
+    kind, _, name = text.partition(":")
+    if kind == "cloudfront" and re.fullmatch(r"[A-Z0-9]{8,20}", name):
+        return CloudFront(name, environ)
+    if kind == "cloudflare" and re.fullmatch(r"[0-9a-f]{32}", name):
+        return Cloudflare(name, environ)
+    raise UsageError(f"unsupported cache: {quoted(text, 100)}", hint=_FORMS)
+
+
+def _check_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise PublishError(f"{elided(url)[:200]} is not https: a credential would be sent in the clear")
+    return url.rstrip("/")
+
+
+class CloudFront:
+    """A distribution of Amazon CloudFront."""
+
+    def __init__(self, distribution: str, environ: Mapping[str, str]) -> None:
+        """
+        Args:
+            distribution: Its id.
+            environ: Names the credentials, as for S3.
+        """
+        session = aws.session(environ)  # first of all, whether boto3 is there
+        from botocore.config import Config
+
+        self._distribution = distribution
+        config = Config(
+            connect_timeout=REQUEST_TIME,
+            read_timeout=REQUEST_TIME,
+            retries={"mode": "standard", "total_max_attempts": 3},
+        )
+        self._client = session.client("cloudfront", region_name="us-east-1", config=config)
+        _check_endpoint(self._client.meta.endpoint_url)
+
+    @property
+    def name(self) -> str:
+        """As it is typed."""
+        return f"cloudfront:{self._distribution}"
+
+    def purge(self, urls: Sequence[str], *, reference: str) -> None:
+        """Drop the copies of *urls*; see `Cache`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        paths = _paths(urls)
+        # The same reference with other paths would be refused.
+        digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:16]
+        batch = {
+            "Paths": {"Quantity": len(paths), "Items": paths},
+            "CallerReference": f"keyvault-{reference}-{digest}",
+        }
+        try:
+            self._client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)
+        except ClientError as error:
+            said = error.response.get("Error", {})
+            raise PublishError(_line(f"{said.get('Code')}: {said.get('Message')}")) from None
+        except BotoCoreError as error:
+            raise PublishError(_line(str(error))) from None
+
+    def by_hand(self, urls: Sequence[str]) -> str:
+        """Return a command that does the same."""
+        paths = " ".join(f"'{path}'" for path in (_paths(urls) if len(urls) <= BATCH else ["/*"]))
+        return f"aws cloudfront create-invalidation --distribution-id {self._distribution} --paths {paths}"
+
+
+def _paths(urls: Sequence[str]) -> list[str]:
+    """Return the paths of *urls*; of too many, one with a wildcard that matches all."""
+    paths = sorted({urlsplit(url).path for url in urls})
+    if len(paths) <= PATHS_MAX:
+        return paths
+    first, last = paths[0], paths[-1]
+    common = next((count for count, pair in enumerate(zip(first, last, strict=False)) if len({*pair}) > 1), len(first))
+    return [first[:common].rpartition("/")[0] + "/*"]
+
+
+class Cloudflare:
+    """A zone of Cloudflare."""
+
+    def __init__(self, zone: str, environ: Mapping[str, str]) -> None:
+        """
+        Args:
+            zone: Its id.
+            environ: Has a token that may purge the cache, as ``CLOUDFLARE_API_TOKEN``.
+        """
+        self._zone = zone
+        self._token = environ.get("CLOUDFLARE_API_TOKEN", "").strip()
+        if not self._token or not re.fullmatch(r"[!-~]+", self._token):
+            raise UsageError(
+                "purging cloudflare needs a token that may purge the cache", hint="export CLOUDFLARE_API_TOKEN=TOKEN"
+            )
+        base = environ.get("CLOUDFLARE_API_BASE_URL") or "https://api.cloudflare.com/client/v4"
+        self._url = f"{_check_endpoint(base)}/zones/{zone}/purge_cache"
+
+    @property
+    def name(self) -> str:
+        """As it is typed."""
+        return f"cloudflare:{self._zone}"
+
+    def purge(self, urls: Sequence[str], *, reference: str) -> None:
+        """Drop the copies of *urls*; see `Cache`. Cloudflare has no references: each purge is a new one."""
+        deadline = time.monotonic() + PURGE_TIME
+        for start in range(0, len(urls), BATCH):
+            if time.monotonic() > deadline:
+                raise PublishError(f"{start} of {len(urls)} URLs were purged within {PURGE_TIME:.0f} s")
+            self._purge(urls[start : start + BATCH])
+
+    def _purge(self, urls: Sequence[str]) -> None:
+        from urllib3 import PoolManager, Retry, Timeout
+        from urllib3.exceptions import HTTPError
+
+        retries = Retry(
+            2,
+            redirect=False,
+            allowed_methods=["POST"],
+            status_forcelist=[429, 500, 502, 503, 504],
+            backoff_factor=0.5,
+            respect_retry_after_header=False,
+            raise_on_status=False,
+        )
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "User-Agent": "keyvault",
+        }
+        try:
+            with PoolManager() as pool:
+                response = pool.request(
+                    "POST",
+                    self._url,
+                    body=msgspec.json.encode({"files": list(urls)}),
+                    headers=headers,
+                    retries=retries,
+                    timeout=Timeout(total=REQUEST_TIME),
+                    preload_content=False,
+                )
+                body = response.read(_ANSWER_MAX)
+        except (HTTPError, OSError) as error:
+            reason = type(getattr(error, "reason", None) or error).__name__
+            raise PublishError(_line(f"{urlsplit(self._url).hostname} cannot be reached: {reason}")) from None
+        _check_answer(response.status, body)
+
+    def by_hand(self, urls: Sequence[str]) -> str:
+        """Return a command that does the same."""
+        files = ",".join(f'"{url}"' for url in urls[:BATCH])
+        return (
+            f"curl -X POST https://api.cloudflare.com/client/v4/zones/{self._zone}/purge_cache"
+            f" -H \"Authorization: Bearer $CLOUDFLARE_API_TOKEN\" -H 'Content-Type: application/json'"
+            f" --data '{{\"files\":[{files}]}}'"
+        )
+
+
+def _check_answer(status: int, body: bytes) -> None:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        answer = None
+    if status == 200 and isinstance(answer, dict) and answer.get("success") is True:
+        return
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+    said = f": {first.get('code')} {first.get('message')}" if first else ""
+    raise PublishError(_line(f"it answers with status {status}{said}"))
+
+
+def _line(text: str) -> str:
+    """Return *text* of somebody else as a part of a message."""
+    return elided(" ".join(text.split()))[:300].rstrip(".")

@@ -1,0 +1,275 @@
+"""
+Publish a site to an object store.
+
+history.json is written first, as the mark of the commit that the place is on its way to, then JWK Sets and discovery
+documents, then the rest; deletions come last. Each rendered file is compared as it comes; only what differs is kept,
+in one temporary file, until the whole site is rendered.
+
+Source: docs/adr/0018.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, TypeVar
+
+from keyvault.errors import ConflictError, PublishError
+from keyvault.progress import Progress
+from keyvault.publish.destination import (
+    HISTORY,
+    Changes,
+    Contents,
+    Gate,
+    Rendering,
+    Site,
+    SitesBelow,
+    is_kept,
+    live_commit,
+)
+from keyvault.publish.fingerprints import Fingerprint, Fingerprints, fingerprint
+from keyvault.publish.stores import PARALLEL, Found, ObjectStore, Stored, in_parallel
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+#: Headers that are compared.
+_HEADERS = ("Content-Type", "Cache-Control")
+
+#: How many files wait at most for an answer of the store, and how many prefixes above are looked at.
+_WAITING, _ABOVE_MAX = 8 * PARALLEL, 8
+
+#: Returns the headers of a path.
+Headers = Callable[[str], Mapping[str, str]]
+T = TypeVar("T")
+
+
+class StoreDestination:
+    """An object store as a destination of `publish`."""
+
+    def __init__(self, store: ObjectStore, headers: Callable[[int], Headers], progress: Progress) -> None:
+        """
+        Args:
+            store: The store.
+            headers: Returns the headers of each path, for an age in seconds that JWK Sets may be cached.
+            progress: Called with how many files were uploaded.
+        """
+        self._store, self._headers, self._progress = store, headers, progress
+
+    @property
+    def name(self) -> str:
+        """The address of the store."""
+        return self._store.name
+
+    @property
+    def alternative(self) -> str:
+        """What to do if the place holds files that are not a site."""
+        return f"name an empty place, or a prefix below it: {self.name}/PREFIX; --keep GLOB leaves files there"
+
+    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
+        """Make the store hold *site*; see `Destination`."""
+        store = self._store
+        there = store.listing()
+        mark = store.read(HISTORY) if HISTORY in there else None
+        below = SitesBelow(there, self._read)
+        own = {path for path in there if not below.hold(path) and not is_kept(path, keep)}
+        above = self._site_above()
+        gate(Contents(own, mark.data if mark else None, above))
+        if site.known is not None and self._is_as(site.known, there, mark, own):
+            return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
+        with tempfile.TemporaryFile() as file:
+            rendering = site.render()
+            files, spool = below.without(rendering.files), _Spool(file)
+            comparison = _Comparison(store, there, mark, rendering.documents, rendering.headers)
+            paths: dict[str, int] = {}
+
+            def printed() -> Iterator[tuple[str, Fingerprint, bytes]]:
+                for path, data in files:
+                    paths[path] = len(paths)
+                    yield path, fingerprint(data), data
+
+            for path, data in comparison.differing(printed()):
+                spool.add(path, data)
+            phases = _phases(rendering.documents, sorted(spool.paths, key=paths.__getitem__))
+            deleted = sorted(own - paths.keys())
+            uploaded = [path for phase in phases for path in phase]
+            if not dry_run and (uploaded or deleted):
+                self._upload(phases, spool, rendering, comparison.seen)
+                self._check_mark(site.commit)
+                store.delete(deleted)
+        return Changes(len(paths), rendering.documents, uploaded, deleted, below.folders, above)
+
+    def _read(self, path: str) -> bytes | None:
+        found = self._store.read(path)
+        return None if found is None else found.data
+
+    def _site_above(self) -> str | None:
+        """Return the innermost site that the prefix lies in; a prefix that may not be read counts as none."""
+        parts = self._store.prefix.split("/")
+        for count in range(len(parts) - 1, -1, -1)[:_ABOVE_MAX] if self._store.prefix else ():
+            above = self._store.at("/".join(parts[:count]))
+            try:
+                found = above.read(HISTORY)
+            except PublishError:
+                continue
+            if found is not None and live_commit(found.data):
+                return above.name
+        return None
+
+    def _is_as(
+        self, known: Fingerprints, there: Mapping[str, Stored], mark: Found | None, own: Collection[str]
+    ) -> bool:
+        """Whether the store holds the site *known*, and nothing that would be deleted."""
+        if any(path not in known.files for path in own) or any(path not in there for path in known.files):
+            return False
+        comparison = _Comparison(self._store, there, mark, known.documents, self._headers(known.max_age))
+        items = ((path, wanted, None) for path, wanted in known.files.items())
+        return next(comparison.differing(items), None) is None
+
+    def _upload(
+        self,
+        phases: Sequence[Sequence[str]],
+        spool: _Spool,
+        rendering: Rendering,
+        seen: Mapping[str, Stored],
+    ) -> None:
+        """Write the files of *phases*, each phase when the one before is there as a whole."""
+        store, done, total = self._store, 0, sum(map(len, phases))
+
+        def upload(path: str) -> None:
+            store.write(path, spool.read(path), rendering.headers(path), over=seen.get(path))
+
+        # Rendering takes a while: what is there now must not be overwritten, even if the store ignores conditions.
+        mark = store.read(HISTORY)
+        if mark is not None:
+            store.check_conditions(HISTORY, mark)
+        for phase in phases:
+            for _ in in_parallel(upload, phase):
+                done += 1
+                self._progress("uploading", done, total)
+            if mark is None and HISTORY in phase and (mark := store.read(HISTORY)) is not None:
+                store.check_conditions(HISTORY, mark)
+
+    def _check_mark(self, commit: str) -> None:
+        last = self._store.read(HISTORY)
+        if last is None or live_commit(last.data) != commit:
+            raise ConflictError(
+                f"{self.name} is being published by somebody else", hint="run publish again, at the newest commit"
+            )
+
+
+class _Comparison:
+    """
+    Compares the files of a site with objects.
+
+    JWK Sets, discovery documents and history.json are read and compared with their headers. Of all other objects the
+    ETag is compared if it is an MD5, else they are read.
+
+    Attributes:
+        seen: What is stored at each path; a conditional write names it.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        there: Mapping[str, Stored],
+        mark: Found | None,
+        documents: Collection[str],
+        headers: Headers,
+    ) -> None:
+        self._store, self._there, self._documents, self._headers = store, there, documents, headers
+        # A policy that changed max_age changes the headers of all objects, and the bytes of none.
+        self._fresh = mark is not None and self._has_headers(HISTORY, mark)
+        self._mark = mark
+        self.seen: dict[str, Stored] = dict(there)
+        if mark is not None:
+            self.seen[HISTORY] = mark.stored
+
+    def _has_headers(self, path: str, found: Found) -> bool:
+        wanted = self._headers(path)
+        return all(found.headers.get(name) == wanted[name] for name in _HEADERS)
+
+    def differing(self, items: Iterable[tuple[str, Fingerprint, T]]) -> Iterator[tuple[str, T]]:
+        """Yield (path, data) of each of *items* that the store does not hold; few wait for an answer at a time."""
+        waiting: deque[tuple[str, T, Future[bool]]] = deque()
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                for path, wanted, data in items:
+                    differs = self._by_listing(path, wanted)
+                    if differs is None:
+                        waiting.append((path, data, pool.submit(self._by_reading, path, wanted)))
+                    elif differs:
+                        yield path, data
+                    while len(waiting) > _WAITING or (waiting and waiting[0][2].done()):
+                        first, kept, answer = waiting.popleft()
+                        if answer.result():
+                            yield first, kept
+                for first, kept, answer in waiting:
+                    if answer.result():
+                        yield first, kept
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _by_listing(self, path: str, wanted: Fingerprint) -> bool | None:
+        """Return whether the object differs, or None if it has to be read."""
+        stored = self._there.get(path)
+        if stored is None:
+            return True
+        if path == HISTORY and self._mark is not None:
+            return not self._fresh or fingerprint(self._mark.data) != wanted
+        if path in self._documents:
+            return None
+        if not self._fresh or stored.size != wanted.size:
+            return True
+        match = _MD5.fullmatch(stored.e_tag or "")
+        return False if match and bytes.fromhex(match[1]) == wanted.md5 else None
+
+    def _by_reading(self, path: str, wanted: Fingerprint) -> bool:
+        found = self._store.read(path)
+        if found is None:
+            self.seen.pop(path, None)
+            return True
+        self.seen[path] = found.stored
+        headers_differ = path in self._documents and not self._has_headers(path, found)
+        return headers_differ or fingerprint(found.data) != wanted
+
+
+class _Spool:
+    """Files that wait to be uploaded, one after the other in one temporary file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._lock = file, threading.Lock()
+        self._places: dict[str, tuple[int, int]] = {}
+
+    @property
+    def paths(self) -> Iterable[str]:
+        return self._places
+
+    def add(self, path: str, data: bytes) -> None:
+        self._places[path] = (self._file.tell(), len(data))
+        self._file.write(data)
+
+    def read(self, path: str) -> bytes:
+        offset, length = self._places[path]
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(length)
+
+
+def _phases(documents: Collection[str], changed: Iterable[str]) -> list[list[str]]:
+    """Return *changed* as groups, each of which is written when the one before is there as a whole."""
+    groups: list[list[str]] = [[], [], [], []]
+    for path in changed:
+        if path == HISTORY:
+            groups[0].append(path)
+        elif path in documents:
+            groups[1].append(path)
+        elif path.startswith("assets/"):  # a page without its style is half a page
+            groups[2].append(path)
+        else:
+            groups[3].append(path)
+    return groups
