@@ -231,7 +231,8 @@ def _dropped(context: Context, state: VaultState) -> dict[str, Key]:
                 if other is not None and key is not None and _missing(key, other):
                     longest = found.get(key.kid)
                     found[key.kid] = other if longest is None or len(other.events) > len(longest.events) else longest
-    keys = sorted((state.keys[kid] for kid in found), key=lambda key: (key.set, key.state, key.life.created_at, key.kid))
+    keys = [state.keys[kid] for kid in found]
+    keys.sort(key=lambda key: (key.set, key.state, key.life.created_at, key.kid))
     return {key.kid: found[key.kid] for key in keys}
 
 
