@@ -92,10 +92,11 @@ def for_folder(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
             f"--ci takes no folder such as {quoted(folder, 100)}: workflows name it",
             hint="use letters, digits and . _ - / in the path of the vault",
         )
-    named = dict(files)
+    named = {}
     for path, data in files.items():
         for old, new in _FOLDER_MARKS:
-            named[path] = named[path].replace(old, new.replace(b"FOLDER", folder.encode()))
+            data = data.replace(old, new.replace(b"FOLDER", folder.encode()))
+        named[path] = data
     return named
 
 

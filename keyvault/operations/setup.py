@@ -21,7 +21,7 @@ from keyvault.core.places import check_issuer, check_url
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, printable, quoted
-from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
+from keyvault.errors import ConfigError, GitError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
 from keyvault.operations.context import Context, identity_folder
