@@ -324,7 +324,7 @@ class Project:
                     return
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if self.command == "POST" and pushes:
-                    options = re.findall(rb"ci\.skip|merge_request\.[a-z_]+(?:=\w+)?", body.partition(b"PACK")[0])
+                    options = re.findall(rb"ci\.skip|merge_request\.[a-z_]+", body.partition(b"PACK")[0])
                     project.pushed.append(" ".join([who, *(option.decode() for option in options)]))
                 environ = {
                     "PATH": os.environ["PATH"],

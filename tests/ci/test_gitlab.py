@@ -449,7 +449,7 @@ def test_a_rotation_by_merge_request(make: Callable[..., GitLab]) -> None:
     second = forge.run()
     assert second["rotate"].result == "success", logs(second)
     assert (forge.head("keyvault/rotation"), forge.head()) == (proposal, main)
-    options = ["create", "target=main", "title=Rotate", "remove_source_branch", "merge_when_pipeline_succeeds"]
+    options = ["create", "target", "title", "remove_source_branch", "merge_when_pipeline_succeeds"]
     assert forge.project.pushed == [" ".join(["project_1_bot", *(f"merge_request.{option}" for option in options)])]
 
     forge.at(forge.now + 7 * HOUR)
