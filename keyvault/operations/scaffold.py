@@ -47,7 +47,7 @@ _PLAIN_FOLDER = re.compile(r"(?!-)[A-Za-z0-9._-]+(?:/(?!-)[A-Za-z0-9._-]+)*")
 #: Where workflows name the folder of the vault: for the top, and for another FOLDER.
 _FOLDER_MARKS = (
     (b"${{ vars.KEYVAULT_DIR || '.' }}", b"${{ vars.KEYVAULT_DIR || 'FOLDER' }}"),
-    (b"\n  KEYVAULT_DIR: .\n", b"\n  KEYVAULT_DIR: FOLDER\n"),
+    (b'\n  KEYVAULT_DIR: "."\n', b'\n  KEYVAULT_DIR: "FOLDER"\n'),
     (b"\n        - keyvault.toml\n", b"\n        - FOLDER/keyvault.toml\n"),
 )
 

@@ -113,7 +113,7 @@ def test_what_stands_there_for_gitlab_stays(terminal: Terminal, own: str, writte
     [
         ("github", ".github/workflows/rotate-and-publish.yml", "  KEYVAULT_DIR: ${{ vars.KEYVAULT_DIR || 'app/keys' }}\n"),
         ("github", ".github/workflows/pull-request.yml", "  KEYVAULT_DIR: ${{ vars.KEYVAULT_DIR || 'app/keys' }}\n"),
-        ("gitlab", ".gitlab-ci.yml", "  KEYVAULT_DIR: app/keys\n"),
+        ("gitlab", ".gitlab-ci.yml", '  KEYVAULT_DIR: "app/keys"\n'),
         ("gitlab", ".gitlab-ci.yml", "        - app/keys/keyvault.toml\n"),
     ],
 )  # fmt: skip
@@ -133,6 +133,17 @@ def test_a_vault_in_a_folder_of_a_repository(terminal: Terminal, kind: str, work
     assert named in (terminal.folder / workflow).read_text()
     assert run_git(terminal.folder, terminal.environ, "status", "--porcelain") == ""
     assert Terminal(terminal.folder / "app/keys", terminal.environ).ok("status").out
+
+
+@pytest.mark.parametrize("folder", ["1e3", "true", "1.10", "..keys"])
+def test_a_folder_whose_name_looks_like_another_type(terminal: Terminal, folder: str) -> None:
+    """It stays text in YAML."""
+    terminal.ok("init", folder, *INIT[1:], "--ci", "gitlab", "--tool", TOOL)
+
+    _, pipeline = yaml.safe_load_all((terminal.folder / ".gitlab-ci.yml").read_text())
+
+    assert pipeline["variables"]["KEYVAULT_DIR"] == folder
+    assert f"{folder}/keyvault.toml" in pipeline["workflow"]["rules"][0]["exists"]
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
