@@ -61,6 +61,7 @@ def init(
       keyvault init my-keys --url https://keys.example.com --issuer https://auth.example.org
       keyvault init my-keys --url https://acme.github.io/my-keys --ci github
       keyvault init my-keys --url https://keys.example.com --ci gitlab
+      keyvault init app/keys --url https://keys.example.com --ci github
       KEYVAULT_PASSPHRASE=… keyvault init my-keys --url https://keys.example.com --passphrase
     """
     from keyvault.errors import UsageError
@@ -102,6 +103,7 @@ def init(
                 "recipients": made.recipients,
                 "identity": identity,
                 "ci": made.ci,
+                "ci_kept": made.ci_kept,
             }
         )
         return
@@ -120,6 +122,10 @@ def init(
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     if made.ci:
         say(f"CI is set up by {len(made.ci)} files: {', '.join(made.ci)}")
+    if made.ci_kept:
+        say(f"not changed, since they exist: {', '.join(made.ci_kept)}")
+        if made.ci_folder:
+            say(f"  where these are workflows of keyvault, set the variable KEYVAULT_DIR to {made.ci_folder}")
     if url.endswith("/") and issuer is None:
         plain = url.rstrip("/")
         say(f"the site's url, and so the issuer, is {plain}, without the slash at its end")

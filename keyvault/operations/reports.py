@@ -108,6 +108,7 @@ class SetReport(msgspec.Struct, frozen=True):
     mature_at: datetime | None
     rotation_due_at: datetime | None
     next_transition: TransitionReport | None
+    signer_lag: int
 
 
 class DamageReport(msgspec.Struct, frozen=True):
@@ -276,6 +277,7 @@ def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
         mature_at=mature_at(key_set, candidate, site) if candidate else None,
         rotation_due_at=None if policy.closing else rotation_due_at(key_set),
         next_transition=transition_report(coming) if coming else None,
+        signer_lag=int(policy.signer_lag.total_seconds()),
     )
 
 

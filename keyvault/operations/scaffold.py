@@ -1,7 +1,8 @@
 """
 What `init --ci` writes beside a vault: workflows that rotate and publish it, and a lock of the tool that they run.
 
-The files ship with the package. What stands in a repository already is never replaced.
+The files ship with the package. What stands in a repository already is never replaced. Forges read these files at the
+top of a repository, so those of a vault in a folder below say which folder that is.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ _FILES: Mapping[str, Mapping[str, str]] = {
 #: By kind: where the locks and the version of the tool lie. The folder is one thing: it is written whole or not at all.
 _TOOLS = {"github": ".github/actions/keyvault", "gitlab": ".gitlab/keyvault"}
 
+#: A path that workflows can name; no part begins with a dash.
+_PLAIN_FOLDER = re.compile(r"(?!-)[A-Za-z0-9._-]+(?:/(?!-)[A-Za-z0-9._-]+)*")
+
+#: Where workflows name the folder of the vault: for the top, and for another FOLDER.
+_FOLDER_MARKS = (
+    (b"${{ vars.KEYVAULT_DIR || '.' }}", b"${{ vars.KEYVAULT_DIR || 'FOLDER' }}"),
+    (b'\n  KEYVAULT_DIR: "."\n', b'\n  KEYVAULT_DIR: "FOLDER"\n'),
+    (b"\n        - keyvault.toml\n", b"\n        - FOLDER/keyvault.toml\n"),
+)
+
 _LOCKS = ("requirements.lock", "requirements-build.lock")
 
 
@@ -65,6 +76,28 @@ def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
     files |= {f"{folder}/{name}": _packaged(name) for name in _LOCKS}
     files[f"{folder}/tool.txt"] = _requirement(tool if tool is not None else installed_tool()).encode()
     return files
+
+
+def for_folder(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
+    """
+    Return *files* for a vault in *folder*, a path from the top of the repository, or empty for the top itself.
+
+    Raises:
+        UsageError: If the path could mean something to YAML, to an expression or to bash.
+    """
+    if not files or not folder:
+        return dict(files)
+    if not _PLAIN_FOLDER.fullmatch(folder):
+        raise UsageError(
+            f"--ci takes no folder such as {quoted(folder, 100)}: workflows name it",
+            hint="use letters, digits and . _ - / in the path of the vault",
+        )
+    named = {}
+    for path, data in files.items():
+        for old, new in _FOLDER_MARKS:
+            data = data.replace(old, new.replace(b"FOLDER", folder.encode()))
+        named[path] = data
+    return named
 
 
 def without_present(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:

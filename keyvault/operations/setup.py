@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import getpass
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from keyvault.core.places import check_issuer, check_url
 from keyvault.core.planning import Plan, plan_creation
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, printable, quoted
-from keyvault.errors import ConfigError, GitError, KeyVaultError, UsageError
+from keyvault.errors import ConfigError, GitError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
-from keyvault.operations.context import Context
+from keyvault.operations.context import Context, identity_folder
 from keyvault.operations.people import create_identity, vault_identity_path
-from keyvault.operations.scaffold import without_present
+from keyvault.operations.scaffold import for_folder, without_present
 from keyvault.repo.git import Git
 from keyvault.repo.records import encode_recipients
 from keyvault.repo.sync import apply
-from keyvault.repo.vault import KEYS, README, RECIPIENTS, Draft, Repository, commit_message, record_files
+from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, Draft, Repository, commit_message, record_files
 
 DEFAULT_SETS = (("id-token", "RS256"), ("access-token", "ES256"))
 
@@ -66,7 +66,9 @@ class Made:
         sets: Its sets.
         recipients: Whom its keys are sealed to.
         identity: Where the new identity lies, or None when recipients were given.
-        ci: Files of CI that were written.
+        ci: Files of CI that were written, by path from the top of the repository.
+        ci_kept: Files of CI that were there already and stayed as they are.
+        ci_folder: Folder of the vault in the repository if CI has to know it, else empty.
     """
 
     folder: Path
@@ -75,6 +77,8 @@ class Made:
     recipients: tuple[str, ...]
     identity: Path | None
     ci: tuple[str, ...]
+    ci_kept: tuple[str, ...] = ()
+    ci_folder: str = ""
 
 
 def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
@@ -178,11 +182,13 @@ def init(
         confirm: ``live`` or ``commit``.
         issuer: What stands in ``iss``, where it is not *url*.
         branch: Name of the first branch of a new repository.
-        ci: Files of CI, by path in the repository; what stands there already stays as it is.
+        ci: Files of CI, by path from the top of the repository; what stands there already stays as it is.
 
     Raises:
-        UsageError: There is a vault in *folder* already, or the url or a set cannot be.
-        GitError: Git refused; nothing is left behind in the repository.
+        UsageError: If there is a vault in *folder* already, or the url or a set is invalid.
+        GitError: If git refused.
+
+    After an error, no folder, file or commit is left behind.
     """
     now = now.replace(microsecond=0)
     if passphrase is not None:
@@ -191,46 +197,46 @@ def init(
         check_passphrase(passphrase)
     text = policy_text(url, sets, title=title, confirm=confirm, issuer=issuer)
     policy = config.read_policy(text)
-    repository, created = _repository(folder, environ, branch)
-    context = Context(repository, now, environ)
-    made = _committed(repository, config.FILE)
-    if made:
-        # A run that died after its commit has its files still to write, and no other command finds a vault without.
-        with contextlib.suppress(GitError):
-            apply(repository, lambda head: None)
-    if made or (folder / config.FILE).exists():
-        raise UsageError(
-            f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
-        )
-    repository.git.branch_and_head()
-    _require_user(repository.git, created)
-    added = without_present(ci or {}, folder)
-    if added and repository.git.prefix:
-        raise UsageError(
-            f"CI looks for its files at the top of the repository, and {folder} is below",
-            hint="make the vault in a repository of its own",
-        )
-    files: dict[str, bytes | None] = dict(added)
-    identity = None
-    chosen = {recipient.kid: recipient for recipient in recipients}
-    if not chosen:
-        recipient, identity = _identity(context, folder, passphrase)
-        chosen[recipient.kid] = recipient
-        if passphrase:
-            # It was written into the work tree under its passphrase: the commit takes it along.
-            files[vault_identity_path(recipient.kid)] = identity.read_bytes()
-    try:
+    with _undone_on_error() as undo:
+        repository = _repository(folder, environ, branch, undo)
+        context = Context(repository, now, environ)
+        made = _committed(repository, config.FILE)
+        if made:
+            # A run that died after its commit has its files still to write, and no other command finds a vault without.
+            with contextlib.suppress(GitError):
+                apply(repository, lambda head: None)
+        if made or (folder / config.FILE).exists():
+            raise UsageError(
+                f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
+            )
+        repository.git.branch_and_head()
+        _require_user(repository.git)
+        prefix, top = repository.git.prefix, repository.git.root
+        assert top is not None
+        # Forges read workflows at the top of the repository only.
+        wanted = for_folder(ci or {}, prefix.rstrip("/"))
+        added = without_present(wanted, top)
+        files: dict[str, bytes | None] = {}
+        identity = None
+        chosen = {recipient.kid: recipient for recipient in recipients}
+        if not chosen:
+            place = (folder / IDENTITIES) if passphrase else identity_folder(environ)
+            undo.folders = [*_missing(place), *undo.folders]
+            recipient, identity = _identity(context, folder, passphrase)
+            undo.identity = identity
+            chosen[recipient.kid] = recipient
+            if passphrase:
+                # It was written into the work tree under its passphrase: the commit takes it along.
+                files[vault_identity_path(recipient.kid)] = identity.read_bytes()
         state = VaultState(NO_COMMIT, policy, {}, chosen)
         plan = Plan(tuple(change for key_set in state.sets.values() for change in plan_creation(key_set, now).changes))
         keys, events = realize(context, state, plan, chosen)
         files |= {config.FILE: text, RECIPIENTS: encode_recipients(chosen), **record_files(keys)}
         files |= _companions(repository, folder)
         message = commit_message(f"make a vault with {', '.join(sets) or 'no sets'}", events)
-        commit = apply(repository, lambda head: Draft(files, message, now)).commit
-    except KeyVaultError:
-        if not _committed(repository, config.FILE):
-            _undo(repository, identity, created)
-        raise
+        from_top: dict[str, bytes | None] = {**added, **{prefix + path: data for path, data in files.items()}}
+        whole = Repository(replace(repository.git, prefix=""))
+        commit = apply(whole, lambda head: Draft(from_top, message, now)).commit
     assert commit is not None
     return Made(
         folder,
@@ -239,13 +245,60 @@ def init(
         tuple(sorted(chosen)),
         identity,
         tuple(sorted(added)),
+        tuple(sorted(wanted.keys() - added.keys())),
+        prefix.rstrip("/") if wanted else "",
     )
 
 
-def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[Repository, bool]:
-    """Return the repository of *folder*, made where there is none, and whether it was made."""
+@dataclass
+class _Undo:
+    """
+    What `init` wrote before its commit.
+
+    Attributes:
+        folders: Folders that it made, the innermost first.
+        git_dir: The git directory that it made, or None.
+        repository: The repository, as soon as it is known.
+        identity: The identity that it made, or None.
+    """
+
+    folders: list[Path]
+    git_dir: Path | None = None
+    repository: Repository | None = None
+    identity: Path | None = None
+
+    def run(self) -> None:
+        """Remove all of it, unless the commit was made; folders that hold other files stay."""
+        import shutil
+
+        # Git may report an error after it has moved the branch: then the commit stands, with all that belongs to it.
+        if self.repository is not None and _committed(self.repository, config.FILE):
+            return
+        if self.identity is not None:
+            self.identity.unlink(missing_ok=True)
+        if self.git_dir is not None:
+            shutil.rmtree(self.git_dir, ignore_errors=True)
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _undone_on_error() -> Iterator[_Undo]:
+    """Give a note of files and folders, which are removed if the block ends with an error or is interrupted."""
+    undo = _Undo([])
+    try:
+        yield undo
+    except BaseException:
+        undo.run()
+        raise
+
+
+def _repository(folder: Path, environ: Mapping[str, str], branch: str, undo: _Undo) -> Repository:
+    """Return the repository of *folder*; make it if there is none."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{elided(str(folder))} is not a folder")
+    undo.folders = _missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -258,9 +311,17 @@ def _repository(folder: Path, environ: Mapping[str, str], branch: str) -> tuple[
     else:
         if repository.git.bare:
             raise UsageError(f"{elided(str(folder))} is a bare repository", hint="make the vault in a clone of it")
-        return repository, False
+        undo.repository = repository
+        return repository
+    undo.git_dir = None if (folder / ".git").exists() else folder / ".git"
     _git_init(folder, environ, branch)
-    return Repository.open(folder, environ), True
+    undo.repository = Repository.open(folder, environ)
+    return undo.repository
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return *folder* and its parents if they do not exist, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
@@ -294,35 +355,15 @@ def _committed(repository: Repository, path: str) -> bool:
     return head is not None and path in repository.files(head, path)
 
 
-def _require_user(git: Git, created: bool) -> None:
+def _require_user(git: Git) -> None:
     """Fail before anything is written when git does not know who commits."""
     try:
         git.run("var", "GIT_COMMITTER_IDENT")
     except GitError as error:
-        if created:
-            _remove_empty_repository(git)
         raise GitError(
             "git does not know who you are: user.name and user.email are not set",
             hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
         ) from error
-
-
-def _undo(repository: Repository, identity: Path | None, created: bool) -> None:
-    """Remove what was made for a vault that could not be committed: an identity that opens nothing, a repository."""
-    if identity is not None:
-        identity.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a folder that holds something stays
-            for folder in (identity.parent, identity.parent.parent):
-                if folder.is_relative_to(repository.folder):
-                    folder.rmdir()
-    if created:
-        _remove_empty_repository(repository.git)
-
-
-def _remove_empty_repository(git: Git) -> None:
-    import shutil
-
-    shutil.rmtree(git.git_dir, ignore_errors=True)
 
 
 def _identity(context: Context, folder: Path, passphrase: str | None) -> tuple[Recipient, Path]:

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -149,6 +150,7 @@ class Project:
         protected: Variables that merge requests do not see.
         job_tokens_push: Whether Git push requests with a job token are allowed.
         tokens: Who may push with which token, beside jobs.
+        places: The project that a token is of, where it is another one.
         pages_fail: Whether deploys of Pages fail.
         on_pages: Gets what Pages serves from now on.
         pushed: Job or name of a token that pushed, and its push options.
@@ -161,6 +163,7 @@ class Project:
     protected: dict[str, str] = field(default_factory=dict)
     job_tokens_push: bool = True
     tokens: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     pages_fail: bool = False
     on_pages: Callable[[dict[str, bytes]], None] = lambda files: None
     pushed: list[str] = field(default_factory=list)
@@ -185,6 +188,7 @@ class Project:
             "CI_COMMIT_SHA": commit,
             "CI_DEFAULT_BRANCH": "main",
             "CI_PROJECT_URL": self.url,
+            "CI_SERVER_URL": self.url.rpartition("/")[0],
             "CI_SERVER_HOST": "gitlab.example.com",
         }
         if source == "merge_request_event":
@@ -307,7 +311,8 @@ class Project:
                 )
                 known = project.running if user == "gitlab-ci-token" else project.tokens
                 who = known.get(password)
-                if who is None:
+                place = project.places.get(password, f"/{project.bare.name}")
+                if who is None or not path.startswith(f"{place}/"):
                     self.send_response_only(401)
                     self.send_header("WWW-Authenticate", 'Basic realm="GitLab"')
                     self.end_headers()
@@ -319,7 +324,8 @@ class Project:
                     return
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if self.command == "POST" and pushes:
-                    project.pushed.append(f"{who} ci.skip" if b"ci.skip" in body else who)
+                    options = re.findall(rb"ci\.skip|merge_request\.[a-z_]+", body.partition(b"PACK")[0])
+                    project.pushed.append(" ".join([who, *(option.decode() for option in options)]))
                 environ = {
                     "PATH": os.environ["PATH"],
                     "GIT_PROJECT_ROOT": str(project.bare.parent),
@@ -384,7 +390,8 @@ def image(folder: Path, commands: Path) -> Path:
     )
     python = folder / "python3"
     python.write_text(
-        f'#!/bin/bash\n[[ $1 == -m && $2 == venv ]] || exit 2\nmkdir -p "$3/bin"\ncp "{pip}" "$3/bin/pip"\n'
+        f'#!/bin/bash\n[[ $1 == -m && $2 == venv ]] || exec "{sys.executable}" "$@"\n'
+        f'mkdir -p "$3/bin"\ncp "{pip}" "$3/bin/pip"\n'
     )
     for program in (pip, python):
         program.chmod(program.stat().st_mode | stat.S_IXUSR)

@@ -230,6 +230,7 @@ class Player:
             "github": {
                 "token": self.token,
                 "repository": "example/keys",
+                "workflow_ref": "example/keys/.github/workflows/rotate-and-publish.yml@refs/heads/main",
                 "server_url": "https://github.com",
                 "run_id": "1",
                 "ref_name": "main",
@@ -292,7 +293,8 @@ class Player:
             job.context["steps"][step["id"]] = {"outputs": outputs}
 
     def _run(self, job: Job, step: Mapping[str, Any]) -> dict[str, str]:
-        script = str(step["run"])
+        # A deploy is done or has failed when its job ends here: there is nothing to wait for.
+        script = str(step["run"]).replace("--wait 10m", "--wait 1s")
         assert "${{" not in script, "what is put into a script is run by it"
         files = {
             name: job.temp / name.lower()

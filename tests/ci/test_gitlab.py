@@ -11,6 +11,7 @@ import importlib.resources
 import ipaddress
 import json
 import os
+import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from keyvault.operations.scaffold import ci_files
 from tests.ci import gitlab
 from tests.ci.forked import command
 from tests.ci.gitlab import Job, Project
-from tests.ci.test_play import PREFIX, Forge
+from tests.ci.test_play import PREFIX, Forge, publishing
 from tests.publish.servers import BUCKET, Store, seaweedfs
 from tests.publish.test_check import Host, _serving
 from tests.vaults import DAY, HOUR, T0, environment, run_git
@@ -82,7 +83,7 @@ def test_jobs_that_write_run_one_at_a_time_and_to_their_end() -> None:
     """In any pipeline; and all of those that read the vault have its whole history."""
     _, body = documents()
     writing = {name for name, job in jobs_of(body).items() if job.get("resource_group") == "keyvault"}
-    assert writing == {"rotate", "pages", "store"}
+    assert writing == {"rotate", "pages", "store", "branch"}
     assert body["default"]["interruptible"] is False
     assert {name for name, job in jobs_of(body).items() if job.get("interruptible")} == {"review"}
     assert body["variables"]["GIT_DEPTH"] == "0"
@@ -92,8 +93,9 @@ def test_only_the_job_that_deploys_to_a_store_proves_who_it_is() -> None:
     """And only the one that pushes is in the scope of a token for it."""
     _, body = documents()
     assert {name for name, job in jobs_of(body).items() if "id_tokens" in job} == {"store"}
-    assert {name for name, job in jobs_of(body).items() if "environment" in job} == {"rotate"}
-    assert {name for name, job in jobs_of(body).items() if "CI_JOB_TOKEN" in str(job)} == {"rotate"}
+    scopes = {name: job["environment"]["name"] for name, job in jobs_of(body).items() if "environment" in job}
+    assert scopes == {"rotate": "keyvault-push", "store": "keyvault-deploy", "branch": "keyvault-deploy"}
+    assert {name for name, job in jobs_of(body).items() if "CI_JOB_TOKEN" in str(job)} == {"rotate", "branch"}
 
 
 # --- what it does ---------------------------------------------------------------------------------------
@@ -212,19 +214,22 @@ def make(tmp_path: Path) -> Iterator[Callable[..., GitLab]]:
     """Give a way to make a project with a vault that has just been pushed."""
     with contextlib.ExitStack() as stack:
 
-        def made(store: Store | None = None) -> GitLab:
+        def made(store: Store | None = None, vault: str = "") -> GitLab:
             host = stack.enter_context(contextlib.contextmanager(_serving)(
                 Host(headers={"Cache-Control": "max-age=600", "Access-Control-Allow-Origin": "*"})
             ))  # fmt: skip
             clock = tmp_path / "clock"
             clock.write_text(T0.isoformat())
             commands = stack.enter_context(command(clock))
-            forge = GitLab(tmp_path, host, store, clock, commands)
+            forge = GitLab(tmp_path, host, store, clock, commands, vault=vault)
             _set_up(forge)
             home = tmp_path / "runner"
             home.mkdir()
+            image = gitlab.image(tmp_path / "image", commands)
+            (image / "date").write_text(f'#!/bin/sh\nexec "{shutil.which("date")}" -d "$(cat "{clock}")" "$@"\n')
+            (image / "date").chmod(0o755)
             environ = {
-                "PATH": f"{gitlab.image(tmp_path / 'image', commands)}:{os.environ['PATH']}",
+                "PATH": f"{image}:{os.environ['PATH']}",
                 "HOME": str(home),
                 "LANG": "C.UTF-8",
             }
@@ -240,7 +245,8 @@ def _set_up(forge: GitLab) -> None:
     environ = environment(forge.top)
     sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
     files = ci_files("gitlab", tool="jwks-keyvault==1.2.3")
-    setup.init(forge.team, T0, environ, url=forge.host.url, sets=sets, ci=files)
+    run_git(forge.top, environ, "init", "--quiet", "--initial-branch=main", str(forge.team))
+    setup.init(forge.team / forge.vault, T0, environ, url=forge.host.url, sets=sets, ci=files)
     run_git(forge.top, environ, "init", "--quiet", "--bare", "--initial-branch=main", str(forge.bare))
     for name in ("receive.advertisePushOptions", "uploadpack.allowReachableSHA1InWant"):
         run_git(forge.bare, environ, "config", name, "true")
@@ -292,7 +298,7 @@ def _no_secret_in(jobs: dict[str, Job], forge: GitLab) -> None:
     for job in jobs.values():
         names = {name for name in job.environ if not name.startswith(("CI_", "GIT_"))}
         assert names <= {
-            "PATH", "HOME", "LANG", "TMPDIR", "CI", "GITLAB_CI", "KEYVAULT_DO", "KEYVAULT_DEPLOY", "KEYVAULT_IMAGE",
+            "PATH", "HOME", "LANG", "TMPDIR", "CI", "GITLAB_CI", "KEYVAULT_DO", "KEYVAULT_DEPLOY", "KEYVAULT_IMAGE", "KEYVAULT_DIR",
             "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_ROOT_USER_ACTION", "SET", "FORCE", "REASON",
         }  # fmt: skip
     assert not [path for path in (forge.top / "runner").rglob("*") if path.is_file()]
@@ -396,6 +402,210 @@ def test_a_vault_in_a_folder(make: Callable[..., GitLab]) -> None:
     assert "/history.json" in forge.host.files
 
 
+@pytest.mark.slow
+def test_a_vault_in_a_folder_from_the_first_push(make: Callable[..., GitLab]) -> None:
+    """`init` names the folder in the pipeline at the top; nobody sets a variable."""
+    forge = make(vault="app/keys")
+    first = forge.run("push")
+    assert results(first) == all_good(), logs(first)
+    forge.at(T0 + HOUR)
+    forge.run()
+    published = {key["kid"] for key in forge.host.jwks()}
+    forge.at(T0 + 91 * DAY)
+
+    rotated = forge.run()
+
+    assert results(rotated) == all_good(), logs(rotated)
+    assert {key["kid"] for key in forge.host.jwks()} > published
+
+
+@pytest.mark.slow
+def test_a_rotation_by_merge_request(make: Callable[..., GitLab]) -> None:
+    """One push opens it, a second run pushes nothing; it is merged when its pipeline succeeds, with a merge commit."""
+    forge = make()
+    assert forge.project is not None
+    forge.project.variables["KEYVAULT_PUSH"] = "merge-request"
+    refused = forge.run("push")
+    assert "signer_lag in keyvault.toml must be 1d or more" in refused["rotate"].log
+    del forge.project.variables["KEYVAULT_PUSH"]
+    toml = forge.team / "keyvault.toml"
+    forge.commit("signers may lag", keyvault_toml=toml.read_text().replace('signer_lag = "1h"', 'signer_lag = "1d"'))
+    forge.run("push")
+    forge.at(T0 + HOUR)
+    forge.run()
+    token = "glpat-of-a-test"
+    forge.project.tokens[token] = "project_1_bot"
+    forge.project.variables |= {("KEYVAULT_PUSH_TOKEN", "keyvault-push"): token, "KEYVAULT_PUSH": "merge-request"}
+    forge.project.pushed.clear()
+    main = forge.head()
+    forge.at(T0 + 91 * DAY)
+
+    first = forge.run()
+    assert first["rotate"].result == "success", logs(first)
+    proposal = forge.head("keyvault/rotation")
+    assert proposal
+    assert forge.head() == main
+    forge.at(forge.now + 6 * HOUR)
+    second = forge.run()
+    assert second["rotate"].result == "success", logs(second)
+    assert (forge.head("keyvault/rotation"), forge.head()) == (proposal, main)
+    options = ["create", "target", "title", "remove_source_branch", "merge_when_pipeline_succeeds"]
+    assert forge.project.pushed == [" ".join(["project_1_bot", *(f"merge_request.{option}" for option in options)])]
+
+    forge.at(forge.now + 7 * HOUR)
+    forge.run()
+    again = forge.head("keyvault/rotation")
+    assert again != proposal  # it waited for too long
+    environ = environment(forge.top)
+    forge.signer_pulls()
+    run_git(forge.team, environ, "fetch", "--quiet", "origin", "keyvault/rotation")
+    run_git(forge.team, environ, "merge", "--quiet", "--no-ff", "--no-edit", "FETCH_HEAD")
+    run_git(forge.team, environ, "push", "--quiet", "origin", "main")
+    merged = forge.run("push")
+    assert merged["audit"].result == merged["pages"].result == "success", logs(merged)
+    assert forge.head("keyvault/rotation") != again
+
+
+@pytest.mark.slow
+def test_a_way_to_push_that_is_none(make: Callable[..., GitLab]) -> None:
+    """The job that rotates says so; what is there is published."""
+    forge = make()
+    assert forge.project is not None
+    forge.project.variables["KEYVAULT_PUSH"] = "force"
+    found = forge.run("push")
+    assert results(found) == all_good() | {"rotate": "failed"}, logs(found)
+    assert "KEYVAULT_PUSH must be direct or merge-request" in found["rotate"].log
+
+
+@pytest.mark.slow
+def test_to_a_branch(make: Callable[..., GitLab]) -> None:
+    """Of the same project, by the token of the job."""
+    forge = make()
+    assert forge.project is not None
+    forge.project.variables["KEYVAULT_DEPLOY"] = "branch:site"
+    found = forge.run("push")
+    assert found["branch"].result == "success", logs(found)
+    listed = run_git(forge.bare, environment(forge.top), "ls-tree", "-r", "--name-only", "site").splitlines()
+    assert ".well-known/jwks.json" in listed
+    assert forge.project.pushed == ["branch ci.skip"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", ["site", "main"])
+def test_to_another_project(make: Callable[..., GitLab], branch: str) -> None:
+    """By a token of that project, which the job that deploys alone sees, and which opens no other project."""
+    forge = make()
+    assert forge.project is not None
+    environ = environment(forge.top)
+    site = forge.top / "group" / "site.git"
+    site.parent.mkdir()
+    run_git(forge.top, environ, "init", "--quiet", "--bare", "--initial-branch=main", str(site))
+    forge.project.variables |= {"KEYVAULT_DEPLOY": f"branch:{branch}", "KEYVAULT_DEPLOY_PROJECT": "group/site"}
+    missing = forge.run("push")
+    assert missing["branch"].result == "failed"
+    assert "KEYVAULT_DEPLOY_TOKEN is missing" in missing["branch"].log
+    token = "glpat-of-the-site"
+    forge.project.tokens[token] = "project_2_bot"
+    forge.project.places[token] = "/group/site.git"
+    forge.project.variables["KEYVAULT_DEPLOY_TOKEN", "keyvault-deploy"] = token
+
+    found = forge.run("push")
+
+    assert found["branch"].result == "success", logs(found)
+    assert ".well-known/jwks.json" in run_git(site, environ, "ls-tree", "-r", "--name-only", branch).splitlines()
+    assert forge.project.pushed == ["project_2_bot"]
+    assert {name for name, job in found.items() if token in job.environ.values()} == {"branch"}
+    assert not [path for path in forge.top.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("path", ["site", "../x/y", "-o/x y", "$(id)/x", "https://host/x"])
+@pytest.mark.slow
+def test_another_project_that_cannot_be(make: Callable[..., GitLab], path: str) -> None:
+    """A path of a project, and nothing else, becomes a part of a URL."""
+    forge = make()
+    assert forge.project is not None
+    forge.project.variables |= {"KEYVAULT_DEPLOY": "branch:site", "KEYVAULT_DEPLOY_PROJECT": path}
+    found = forge.run("push")
+    assert found["branch"].result == "failed"
+    assert "must be the path of a project" in found["branch"].log
+
+
+@pytest.fixture
+def google() -> Iterator[tuple[str, list[tuple[str, str, dict[str, Any]]]]]:
+    """The two services of Google that exchange a token: their URL, and path, credentials and body of each request."""
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((self.path, self.headers.get("Authorization", ""), body))
+            answer = json.dumps({"access_token": "federated", "accessToken": "of-the-account"}).encode()
+            self.send_response_only(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_to_google(make: Callable[..., GitLab], google: tuple[str, list[tuple[str, str, dict[str, Any]]]]) -> None:
+    """The job's token becomes one of a service account, by the two requests of workload identity federation."""
+    url, asked = google
+    forge = make()
+    assert forge.project is not None
+    provider = "projects/1/locations/global/workloadIdentityPools/gitlab/providers/keys"
+    forge.project.variables |= {
+        "KEYVAULT_DEPLOY": "gs://keys-example-com",
+        "GOOGLE_WORKLOAD_PROVIDER": provider,
+        "GOOGLE_SERVICE_ACCOUNT_EMAIL": "publisher@example.iam.gserviceaccount.com",
+        "GOOGLE_STS_URL": url,
+        "GOOGLE_CREDENTIALS_URL": url,
+    }
+    given = publishing(forge)
+
+    found = forge.run("push")
+
+    assert found["store"].result == "success", logs(found)
+    assert given()["arguments"] == ["publish", "gs://keys-example-com"]
+    assert given()["environ"]["GOOGLE_BEARER_TOKEN"] == "of-the-account"
+    assert not {name for name in given()["environ"] if name.startswith("KEYVAULT_") and name.endswith("_TOKEN")}
+    (first, _, exchange), (second, authorization, _) = asked
+    assert (first, exchange["audience"]) == ("/v1/token", f"//iam.googleapis.com/{provider}")
+    assert exchange["subjectToken"] == f"id-token-for-https://iam.googleapis.com/{provider}"
+    account = "projects/-/serviceAccounts/publisher@example.iam.gserviceaccount.com"
+    assert (second, authorization) == (f"/v1/{account}:generateAccessToken", "Bearer federated")
+
+
+@pytest.mark.slow
+def test_to_azure(make: Callable[..., GitLab]) -> None:
+    """The job's token for Azure lies in a file until the job ends."""
+    forge = make()
+    assert forge.project is not None
+    forge.project.variables |= {
+        "KEYVAULT_DEPLOY": "az://$web",
+        "AZURE_STORAGE_ACCOUNT_NAME": "keys",
+        "AZURE_CLIENT_ID": "a-client",
+        "AZURE_TENANT_ID": "a-tenant",
+    }
+    given = publishing(forge)
+
+    found = forge.run("push")
+
+    assert found["store"].result == "success", logs(found)
+    assert given()["token"] == "id-token-for-api://AzureADTokenExchange"
+    assert not Path(given()["environ"]["AZURE_FEDERATED_TOKEN_FILE"]).exists()
+
+
 def test_pipelines_that_are_not_made(make: Callable[..., GitLab]) -> None:
     """Other branches and other sources are nobody's business here."""
     forge = make()
@@ -418,7 +628,7 @@ def test_where_to_deploy(make: Callable[..., GitLab], deploy: str, jobs: dict[st
         return
     assert found["unknown-deploy"].result == "failed"
     assert found["check"].result == "skipped"
-    assert "neither pages nor none nor s3://BUCKET" in found["unknown-deploy"].log
+    assert "must be pages, none, s3://BUCKET, gs://BUCKET, az://CONTAINER or branch:NAME" in found["unknown-deploy"].log
 
 
 def test_a_merge_request(make: Callable[..., GitLab]) -> None:

@@ -75,8 +75,10 @@ class Forge:
     now: datetime = T0
     deploys_fail: bool = False
     variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
     artifact: bytes | None = None
     branch: str = "main"
+    vault: str = ""
 
     @property
     def bare(self) -> Path:
@@ -102,7 +104,14 @@ class Forge:
             (programs / "gh").write_text(
                 f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "gh.py"}" "$@"\n'
             )
-            (programs / "gh").chmod(0o755)
+            (programs / "ssh").write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "ssh.py"}" "$@"\n'
+            )
+            (programs / "date").write_text(
+                f'#!/bin/sh\nexec "{shutil.which("date")}" -d "$(cat "{self.clock}")" "$@"\n'
+            )
+            for name in ("gh", "ssh", "date"):
+                (programs / name).chmod(0o755)
         home = self.top / "runner"
         home.mkdir(exist_ok=True)
         environ = {
@@ -110,6 +119,8 @@ class Forge:
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "FAKE_GH": str(self.top / "issues.json"),
+            "FAKE_SSH": str(self.top / "ssh.json"),
+            "REAL_SSH": shutil.which("ssh") or "",
         }
         handlers: dict[str, Handler] = {
             "actions/checkout": self._checkout,
@@ -117,8 +128,10 @@ class Forge:
             "actions/upload-pages-artifact": self._upload,
             "actions/deploy-pages": self._deploy,
             "aws-actions/configure-aws-credentials": self._assume_role,
+            "google-github-actions/auth": self._google_token,
+            "actions/create-github-app-token": self._app_token,
         }
-        secrets = {"UNRELATED": "a-secret-of-the-repository"}
+        secrets = {"UNRELATED": "a-secret-of-the-repository", **self.secrets}
         # The files that `init --ci github` wrote into the team's repository.
         return Player(
             self.team / ".github" / "workflows" / workflow, self.top / "job", environ, handlers, self.variables, secrets
@@ -131,6 +144,9 @@ class Forge:
         run_git(job.folder, job.environ, "clone", "--quiet", *options, f"file://{self.bare}", ".")
         if given.get("persist-credentials", "true") != "true" or job.permissions.get("contents") != "write":
             run_git(job.folder, job.environ, "remote", "set-url", "--push", "origin", str(self.top / "not-allowed"))
+        else:
+            # Hooks over there see who pushes.
+            job.environ["FORGE_TOKEN"] = given.get("token", str(job.context["github"]["token"]))
         return {}
 
     def _install(self, job: Job, given: dict[str, str]) -> dict[str, str]:
@@ -173,6 +189,54 @@ class Forge:
         job.environ |= dict(self.store.environ)
         return {}
 
+    def _google_token(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        assert job.permissions == {"contents": "read", "id-token": "write"}
+        provider = "projects/1/locations/global/workloadIdentityPools/github/providers/keys"
+        assert given == {
+            "workload_identity_provider": provider, "service_account": "publisher@example.iam.gserviceaccount.com",
+            "token_format": "access_token", "create_credentials_file": "false",
+        }  # fmt: skip
+        return {"access_token": "a-token-of-google"}
+
+    def _app_token(self, job: Job, given: dict[str, str]) -> dict[str, str]:
+        wanted = {f"permission-{name}": value for name, value in job.permissions.items()}
+        assert given == {"client-id": "Iv1.app", "private-key": "the-key-of-the-app", **wanted}
+        return {"token": "ghs_of_the_app"}
+
+    def protect(self, *pushers: str) -> None:
+        """Let only *pushers*, tokens or deploy keys, push to main."""
+        allowed = "|".join(pushers) or "nobody"
+        hook = self.bare / "hooks" / "update"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(
+            "#!/bin/sh\n[ $1 = refs/heads/main ] || exit 0\n"
+            f"case ${{FORGE_KEY:-$FORGE_TOKEN}} in {allowed}) exit 0 ;; esac\n"
+            'echo "GH006: Protected branch update failed for $1." >&2\nexit 1\n'
+        )
+        hook.chmod(0o755)
+
+    @property
+    def pulls(self) -> list[dict[str, Any]]:
+        place = self.top / "issues.json"
+        return list(json.loads(place.read_text()).get("pulls", [])) if place.exists() else []
+
+    def merge(self, number: int) -> None:
+        """Merge a pull request as the forge does, by a merge commit, once its checks pass."""
+        known = json.loads((self.top / "issues.json").read_text())
+        [pull] = [pull for pull in known["pulls"] if pull["number"] == number]
+        assert (pull["state"], pull["auto"]) == ("OPEN", True)
+        environ = environment(self.top) | {"FORGE_TOKEN": "the-forge"}
+        clone = self.top / f"merge-{number}"
+        run_git(self.top, environ, "clone", "--quiet", str(self.bare), clone)
+        run_git(clone, environ, "merge", "--quiet", "--no-ff", "--no-edit", f"origin/{pull['headRefName']}")
+        run_git(clone, environ, "push", "--quiet", "origin", "HEAD:main")
+        pull["state"] = "MERGED"
+        (self.top / "issues.json").write_text(json.dumps(known))
+
+    def head(self, branch: str = "main") -> str:
+        """Return the commit of a branch over there, empty if there is none."""
+        return run_git(self.top, environment(self.top), "ls-remote", str(self.bare), f"refs/heads/{branch}")[:40]
+
     def move_to_s3(self) -> None:
         """Publish to S3 from now on; what stands in front of it has the address of before."""
         self.variables |= {
@@ -197,7 +261,9 @@ class Forge:
         run_git(self.team, environment(self.top), "pull", "--quiet", "--ff-only")
 
     def sign(self, name: str) -> str:
-        return self.keyvault(self.team, "token", "sign", name, "--claim", f"aud={AUDIENCE}", "--ttl", "1h").strip()
+        return self.keyvault(
+            self.team / self.vault, "token", "sign", name, "--claim", f"aud={AUDIENCE}", "--ttl", "1h"
+        ).strip()
 
 
 @pytest.fixture
@@ -214,25 +280,33 @@ def forge_with_store(tmp_path: Path) -> Iterator[Forge]:
         yield from _forge(tmp_path, store)
 
 
-def _forge(top: Path, store: Store | None) -> Iterator[Forge]:
+@pytest.fixture
+def forge_below(tmp_path: Path) -> Iterator[Forge]:
+    """A repository whose vault lies in a folder."""
+    yield from _forge(tmp_path, None, vault="app/keys")
+
+
+def _forge(top: Path, store: Store | None, vault: str = "") -> Iterator[Forge]:
     made = Host(headers={"Cache-Control": "max-age=600", "Access-Control-Allow-Origin": "*"})
     clock = top / "clock"
     clock.write_text(T0.isoformat())
     with command(clock) as commands:
         for host in _serving(made):
-            yield _set_up(Forge(top, host, store, clock, commands))
+            yield _set_up(Forge(top, host, store, clock, commands, vault=vault))
 
 
 def _set_up(forge: Forge) -> Forge:
     environ = environment(forge.top)
     sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
     files = ci_files("github", tool="jwks-keyvault==1.2.3")
-    setup.init(forge.team, T0, environ, url=forge.host.url, sets=sets, ci=files)
-    text = (forge.team / "keyvault.toml").read_text()
-    (forge.team / "keyvault.toml").write_text(text.replace('cryptoperiod = "90d"', 'cryptoperiod = "30d"'))
+    run_git(forge.top, environ, "init", "--quiet", "--initial-branch=main", str(forge.team))
+    vault = forge.team / forge.vault
+    setup.init(vault, T0, environ, url=forge.host.url, sets=sets, ci=files)
+    text = (vault / "keyvault.toml").read_text()
+    (vault / "keyvault.toml").write_text(text.replace('cryptoperiod = "90d"', 'cryptoperiod = "30d"'))
     assert text.count('cryptoperiod = "90d"') >= 1
     run_git(forge.top, environ, "init", "--quiet", "--bare", "--initial-branch=main", str(forge.bare))
-    run_git(forge.team, environ, "add", "keyvault.toml")
+    run_git(forge.team, environ, "add", "--update")
     run_git(forge.team, environ, "commit", "--quiet", "-m", "keys sign for 30 days")
     run_git(forge.team, environ, "remote", "add", "origin", str(forge.bare))
     run_git(forge.team, environ, "push", "--quiet", "--set-upstream", "origin", "main")
@@ -245,6 +319,26 @@ def results(jobs: dict[str, Job]) -> dict[str, str]:
 
 def logs(jobs: dict[str, Job]) -> str:
     return "\n".join(f"===== {name}: {job.result}\n{job.log}" for name, job in jobs.items())
+
+
+def publishing(forge: Forge) -> Any:
+    """Let `keyvault publish` write down what it was given instead of asking a cloud; everything else runs as it is."""
+    note = forge.top / "published.json"
+    shim = forge.commands / "keyvault"
+    (forge.commands / "real").mkdir()
+    real = shim.rename(forge.commands / "real" / "keyvault")
+    shim.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, stat, sys\n"
+        f"if sys.argv[1] != 'publish': os.execv({str(real)!r}, sys.argv)\n"
+        "path = os.environ.get('AZURE_FEDERATED_TOKEN_FILE')\n"
+        "token = open(path).read() if path else None\n"
+        "mode = stat.S_IMODE(os.stat(path).st_mode) if path else None\n"
+        "told = {'arguments': sys.argv[1:], 'environ': dict(os.environ), 'token': token, 'mode': mode}\n"
+        f"json.dump(told, open({str(note)!r}, 'w'))\n"
+    )
+    shim.chmod(0o755)
+    return lambda: json.loads(note.read_text())
 
 
 def test_without_a_vault_it_ends_green_and_says_so(forge: Forge) -> None:
@@ -264,7 +358,8 @@ def test_one_run_by_hand(forge: Forge) -> None:
     first = forge.player().play("push")
     assert results(first) == {
         "look": "success", "rotate": "success", "audit": "success", "render": "success", "deploy-pages": "success",
-        "deploy-store": "skipped", "check": "success", "watchdog": "success",
+        "deploy-store": "skipped", "deploy-branch": "skipped", "deploy-repository": "skipped", "propose": "skipped",
+        "check": "success", "keepalive": "skipped", "watchdog": "success",
     }, logs(first)  # fmt: skip
     forge.at(forge.now + timedelta(hours=1))
     refused = forge.player().play("workflow_dispatch", {"set": "id-token", "force": False, "reason": ""})
@@ -285,7 +380,14 @@ def test_one_run_by_hand(forge: Forge) -> None:
 @pytest.mark.slow
 def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
     """A folder without a vault, or a place that is none, is no reason to end green."""
-    for name, value in (("KEYVAULT_DIR", "elsewhere"), ("KEYVAULT_DEPLOY", "ftp://x")):
+    for name, value in (
+        ("KEYVAULT_DIR", "elsewhere"),
+        ("KEYVAULT_DEPLOY", "ftp://x"),
+        ("KEYVAULT_DEPLOY", "public"),
+        ("KEYVAULT_DEPLOY", "branch:"),
+        ("KEYVAULT_DEPLOY_REPOSITORY", "example/site"),
+        ("KEYVAULT_PUSH", "force"),
+    ):
         forge.variables[name] = value
         jobs = forge.player().play("push")
         assert (jobs["look"].result, jobs["rotate"].result) == ("failure", "skipped"), logs(jobs)
@@ -378,6 +480,27 @@ def test_a_pull_request(forge: Forge) -> None:
 
 
 @pytest.mark.slow
+def test_a_vault_in_a_folder_rotates_and_publishes(forge_below: Forge) -> None:
+    """Nobody sets a variable: the workflow at the top names the folder."""
+    forge = forge_below
+    first = forge.player().play("push")
+    assert first["check"].result == "success", logs(first)
+    published = {key["kid"] for key in forge.host.jwks()}
+    forge.at(T0 + timedelta(hours=6))
+    forge.player().play()
+    forge.at(T0 + timedelta(days=31))
+
+    rotated = forge.player().play()
+
+    assert set(results(rotated).values()) == {"success", "skipped"}, logs(rotated)
+    assert {key["kid"] for key in forge.host.jwks()} > published
+    forge.signer_pulls()
+    changed = run_git(forge.team, environment(forge.top), "show", "--format=", "--name-only", "HEAD").splitlines()
+    assert changed
+    assert all(path.startswith("app/keys/keys.enc/") for path in changed)
+
+
+@pytest.mark.slow
 def test_half_a_year(forge_with_store: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys rotate, receipts come, and every token verifies with every service at every step."""
     forge = forge_with_store
@@ -464,9 +587,12 @@ def _no_secret_in(environments: list[dict[str, str]], forge: Forge) -> None:
     secrets = {"a-secret-of-the-repository", "ghs_of_a_test", *forge.store.environ.values()}
     assert environments
     for environ in environments:
-        assert not secrets & set(environ.values())
+        # FORGE_TOKEN stands for the credentials that checkout leaves for git.
+        assert not secrets & {value for name, value in environ.items() if name != "FORGE_TOKEN"}
         allowed = {"KEYVAULT_DIR", "SET", "FORCE", "REASON", "PATH", "HOME", "LANG", "CI", "RUNNER_TEMP", "FAKE_GH"}
+        allowed |= {"PUSH", "DEPLOY_KEY", "KNOWN_HOSTS", "SERVER", "REPOSITORY", "FAKE_SSH", "REAL_SSH", "FORGE_TOKEN"}
         assert {name for name in environ if not name.startswith("GITHUB_")} == allowed
+        assert environ["DEPLOY_KEY"] == ""
     runner = forge.top / "runner"
     assert not [path for path in runner.rglob("*") if "identit" in path.name]
     shutil.rmtree(runner)

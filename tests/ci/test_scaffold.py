@@ -108,13 +108,65 @@ def test_what_stands_there_for_gitlab_stays(terminal: Terminal, own: str, writte
     assert (terminal.folder / own).read_text() == "own: {}\n"
 
 
-def test_below_the_top_there_is_no_ci(terminal: Terminal) -> None:
-    """Forges look at the top only: better an error than a schedule that never runs."""
-    made = terminal("init", "below", *INIT[1:], "--ci", "github", "--tool", TOOL)
+@pytest.mark.parametrize(
+    ("kind", "workflow", "named"),
+    [
+        ("github", ".github/workflows/rotate-and-publish.yml", "  KEYVAULT_DIR: ${{ vars.KEYVAULT_DIR || 'app/keys' }}\n"),
+        ("github", ".github/workflows/pull-request.yml", "  KEYVAULT_DIR: ${{ vars.KEYVAULT_DIR || 'app/keys' }}\n"),
+        ("gitlab", ".gitlab-ci.yml", '  KEYVAULT_DIR: "app/keys"\n'),
+        ("gitlab", ".gitlab-ci.yml", "        - app/keys/keyvault.toml\n"),
+    ],
+)  # fmt: skip
+def test_a_vault_in_a_folder_of_a_repository(terminal: Terminal, kind: str, workflow: str, named: str) -> None:
+    """Forges read workflows at the top of a repository only; those that `init` writes there name the vault's folder."""
+    (terminal.folder / "app.py").write_text("print()\n")
+    run_git(terminal.folder, terminal.environ, "add", "app.py")
+    run_git(terminal.folder, terminal.environ, "commit", "-q", "-m", "an app")
 
-    assert made.code == 2
-    assert "top of the repository" in made.error
-    assert not (terminal.folder / "below" / "keyvault.toml").exists()
+    made = terminal("init", "app/keys", *INIT[1:], "--ci", kind, "--tool", TOOL, "--json")
+
+    assert made.code == 0, made.err
+    assert workflow in made.json["ci"]
+    committed = run_git(terminal.folder, terminal.environ, "ls-tree", "-r", "--name-only", "HEAD").split()
+    assert {*made.json["ci"], "app/keys/keyvault.toml", "app.py"} <= set(committed)
+    assert not (terminal.folder / "app/keys/.github").exists()
+    assert named in (terminal.folder / workflow).read_text()
+    assert run_git(terminal.folder, terminal.environ, "status", "--porcelain") == ""
+    assert Terminal(terminal.folder / "app/keys", terminal.environ).ok("status").out
+
+
+@pytest.mark.parametrize("folder", ["1e3", "true", "1.10", "..keys"])
+def test_a_folder_whose_name_looks_like_another_type(terminal: Terminal, folder: str) -> None:
+    """It stays text in YAML."""
+    terminal.ok("init", folder, *INIT[1:], "--ci", "gitlab", "--tool", TOOL)
+
+    _, pipeline = yaml.safe_load_all((terminal.folder / ".gitlab-ci.yml").read_text())
+
+    assert pipeline["variables"]["KEYVAULT_DIR"] == folder
+    assert f"{folder}/keyvault.toml" in pipeline["workflow"]["rules"][0]["exists"]
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+@pytest.mark.parametrize("folder", ["my keys", "it's", "$(id)", "a/-b", "schlüssel", "${{ github.token }}"])
+def test_a_folder_that_workflows_cannot_name(terminal: Terminal, kind: str, folder: str) -> None:
+    """Its name would mean something to YAML, an expression or bash; without --ci it is a vault like others."""
+    made = terminal("init", folder, *INIT[1:], "--ci", kind, "--tool", TOOL)
+
+    assert (made.code, made.out) == (2, "")
+    assert "workflows name it" in made.error
+    assert [path.name for path in terminal.folder.iterdir()] == [".git"]
+    assert terminal("init", folder, *INIT[1:]).code == 0
+
+
+def test_a_second_vault_in_the_repository(terminal: Terminal) -> None:
+    """The workflows of the first one stay, and `init` says which variable leads them to the second."""
+    terminal.ok("init", "a", *INIT[1:], "--ci", "github", "--tool", TOOL)
+
+    made = terminal.ok("init", "b", *INIT[1:], "--ci", "github", "--tool", TOOL)
+
+    assert "not changed, since they exist: .github/actions/keyvault/action.yml" in made.out
+    assert "set the variable KEYVAULT_DIR to b" in made.out
+    assert "|| 'a' }}" in (terminal.folder / ".github/workflows/rotate-and-publish.yml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -56,16 +56,40 @@ def test_permissions_are_given_one_by_one(path: Path) -> None:
             assert " # " in line, line
 
 
-def test_the_job_that_rotates_has_no_secret() -> None:
-    """It may push, and nothing else; no job has a secret at all."""
-    workflow = load(MAIN)
-    assert workflow["jobs"]["rotate"]["permissions"] == {"contents": "write"}
-    writing = {name for name, job in workflow["jobs"].items() if job["permissions"].get("contents") == "write"}
-    assert writing == {"rotate"}
-    assert "secrets." not in MAIN.read_text()
+PUSHING = {"KEYVAULT_PUSH_TOKEN", "KEYVAULT_APP_PRIVATE_KEY"}
+
+
+def test_who_may_do_what() -> None:
+    """A job that deploys cannot push to the vault, but to a branch of the same repository, where GitHub knows no less."""
+    jobs = load(MAIN)["jobs"]
+    assert jobs["rotate"]["permissions"] == {"contents": "write"}
+    writing = {name for name, job in jobs.items() if job["permissions"].get("contents") == "write"}
+    assert writing == {"rotate", "propose", "deploy-branch"}
+    assert jobs["deploy-repository"]["permissions"] == {"contents": "read"}
+    assert jobs["keepalive"]["permissions"] == {"actions": "write"}
     # Only what deploys proves who it is, and it runs nothing of the repository before.
-    proving = {name for name, job in workflow["jobs"].items() if "id-token" in job["permissions"]}
-    assert proving == {"deploy-pages", "deploy-store"}
+    assert {name for name, job in jobs.items() if "id-token" in job["permissions"]} == {"deploy-pages", "deploy-store"}
+
+
+def test_which_job_sees_which_secret() -> None:
+    """None sees a secret of another one's duty; no step that does not need a secret sees it."""
+    seen: dict[str, set[str]] = {}
+    for name, job in load(MAIN)["jobs"].items():
+        assert "secrets." not in str(job.get("env", {}))
+        for step in job["steps"]:
+            secrets = set(re.findall(r"secrets\.(\w+)", str(step)))
+            if secrets:
+                seen.setdefault(name, set()).update(secrets)
+                assert step.get("name") in ("Rotate", "Publish", "One pull request, merged when its checks pass") or (
+                    secrets <= PUSHING and "uses" in step
+                )
+    assert seen == {
+        "rotate": {*PUSHING, "KEYVAULT_DEPLOY_KEY"},
+        "propose": PUSHING,
+        "deploy-store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "CLOUDFLARE_API_TOKEN"},
+        "deploy-branch": {"CLOUDFLARE_API_TOKEN"},
+        "deploy-repository": {"KEYVAULT_DEPLOY_REPOSITORY_KEY", "CLOUDFLARE_API_TOKEN"},
+    }
 
 
 def test_nothing_foreign_is_put_into_a_script() -> None:
@@ -83,7 +107,7 @@ def test_every_checkout_leaves_no_credentials_but_the_one_that_pushes() -> None:
     for name, job in load(MAIN)["jobs"].items():
         for step in job["steps"]:
             if "actions/checkout@" in step.get("uses", ""):
-                assert step["with"]["persist-credentials"] is (name == "rotate"), name
+                assert step["with"]["persist-credentials"] is (name in ("rotate", "deploy-branch")), name
                 assert name == "look" or step["with"]["fetch-depth"] == 0, name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -401,6 +402,97 @@ def test_a_detached_head(fresh: Terminal) -> None:
     assert (result.code, result.hint) == (1, "git switch BRANCH")
     assert identities(fresh) == []
     assert list(vault.files()) == []
+
+
+def _snapshot(top: Path) -> dict[str, bytes | None]:
+    """Return every file below *top* by its path, folders as None; of a .git only what it records."""
+    found: dict[str, bytes | None] = {}
+    for path in sorted(top.rglob("*")):
+        name = path.relative_to(top).as_posix()
+        inside = name.partition(".git/")[2]
+        if not inside or inside.startswith(("refs/", "HEAD", "index", "config", "packed-refs")):
+            found[name] = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    return found
+
+
+def _detached(fresh: Terminal) -> None:
+    run_git(fresh.folder, fresh.environ, "init", "--quiet")
+    run_git(fresh.folder, fresh.environ, "commit", "--quiet", "--allow-empty", "-m", "x")
+    run_git(fresh.folder, fresh.environ, "checkout", "--quiet", "--detach")
+
+
+def _unsigned(fresh: Terminal) -> None:
+    settings = fresh.folder.parent / "gitconfig"
+    settings.write_text("[commit]\n\tgpgsign = true\n[gpg]\n\tformat = ssh\n[user]\n\tsigningkey = /nowhere\n")
+    fresh.environ["GIT_CONFIG_GLOBAL"] = str(settings)
+
+
+def _nobody(fresh: Terminal) -> None:
+    for role in ("AUTHOR", "COMMITTER"):
+        for part in ("NAME", "EMAIL"):
+            fresh.environ.pop(f"GIT_{role}_{part}", None)
+    settings = fresh.folder.parent / "gitconfig"
+    settings.write_text("")
+    fresh.environ["GIT_CONFIG_GLOBAL"] = str(settings)
+
+
+def _repository(fresh: Terminal) -> None:
+    run_git(fresh.folder, fresh.environ, "init", "--quiet")
+
+
+def _bare(fresh: Terminal) -> None:
+    run_git(fresh.folder, fresh.environ, "init", "--quiet", "--bare")
+
+
+def _file_in_the_way(fresh: Terminal) -> None:
+    _repository(fresh)
+    (fresh.folder / "a/b/keys.enc").mkdir(parents=True)
+    (fresh.folder / "a/b/keys.enc/recipients.json").write_text("mine\n")
+
+
+def _settings_in_the_repository(fresh: Terminal) -> None:
+    _repository(fresh)
+    fresh.environ["KEYVAULT_CONFIG_DIR"] = str(fresh.folder / "settings")
+
+
+def _nothing(fresh: Terminal) -> None:
+    """The folder is empty."""
+
+
+@pytest.mark.parametrize("folder", ["vault", "a/b"])
+@pytest.mark.parametrize(
+    ("before", "options", "code"),
+    [
+        (_nobody, (), 1),
+        (_detached, (), 1),
+        (_unsigned, (), 1),
+        (_unsigned, ("--passphrase",), 1),
+        (_bare, (), 2),
+        (_file_in_the_way, (), 1),
+        (_settings_in_the_repository, (), 2),
+        (_nothing, ("--url", "ftp://x"), 2),
+        (_nothing, ("--set", "a:none"), 2),
+        (_nothing, ("--ci", "jenkins"), 2),
+        (_nothing, ("--ci", "github", "--tool", "--evil"), 2),
+        (_nothing, ("--issuer", ""), 2),
+        (_nothing, ("--recipient", "missing.json"), 2),
+        (_repository, ("--passphrase",), 2),
+    ],
+)
+def test_a_refusal_leaves_nothing_behind(
+    fresh: Terminal, before: Callable[[Terminal], None], options: tuple[str, ...], code: int, folder: str
+) -> None:
+    """No folder, no file, no commit, no identity: neither where the vault would be nor among the user's settings."""
+    before(fresh)
+    if before is _file_in_the_way and folder == "vault":
+        pytest.skip("the file is in the way of the other folder")
+    secret = {"KEYVAULT_PASSPHRASE": "correct horse battery" if before is _unsigned else "short"}
+    found = _snapshot(fresh.folder.parent)
+
+    result = fresh("init", folder, *URL, "--set", "a:ES256", *options, **secret)
+
+    assert (result.code, result.out) == (code, ""), result.err
+    assert _snapshot(fresh.folder.parent) == found
 
 
 @pytest.mark.parametrize("options", [(), ("--passphrase",)])

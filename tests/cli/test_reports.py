@@ -466,7 +466,7 @@ def test_json_of_the_others(keyvault: Terminal, vault: Vault) -> None:
     assert inspected["accepted"] is True
     assert set(keyvault.ok("token", "verify", token, "--json").json) == {"header", "claims"}
     made = keyvault.ok("init", "../other", "--url", "https://x.example.com", "--set", "a:ES256", "--json").json
-    assert set(made) == {"folder", "commit", "sets", "recipients", "identity", "ci"}
+    assert set(made) == {"folder", "commit", "sets", "recipients", "identity", "ci", "ci_kept"}
     fresh = keyvault.ok("identity", "new", "--kid", "bea", "--json")
     typed(fresh.out, Recipient)
 
