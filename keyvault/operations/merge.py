@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyvault.core.keys import Commit
 from keyvault.core.merging import check_joined, join_keys, join_recipients
 from keyvault.core.text import quoted
 from keyvault.errors import GitError, MergeError, UsageError
@@ -81,9 +80,7 @@ def check_staged(start: Path, environ: Mapping[str, str]) -> None:
         MergeError: If no command could read it.
     """
     repository = Repository.open(find_vault(start), environ)
-    index = environ.get("GIT_INDEX_FILE")
-    tree = repository.git.run("write-tree", extra={"GIT_INDEX_FILE": index} if index else None).decode().strip()
-    state = repository.look(Commit(tree), envelopes=False)
+    state = repository.look(repository.git.write_index(environ.get("GIT_INDEX_FILE")), envelopes=False)
     if state.damage:
         raise MergeError(state.damage[0].message, hint=WAY_OUT)
     check_joined(state)

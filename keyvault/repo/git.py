@@ -764,6 +764,17 @@ class Git:
             self._take(pack, apart)
         return Tree(tree.hex())
 
+    def write_index(self, index: str | None) -> Commit:
+        """
+        Write what *index* holds, by default that of the work tree, as a tree, and return its id.
+
+        It is the tree of a commit that is about to be made, and is read as that commit will be.
+
+        Raises:
+            GitError: If the index has conflicts.
+        """
+        return Commit(self.run("write-tree", extra={"GIT_INDEX_FILE": index} if index else None).decode().strip())
+
     def _take(self, pack: Pack, apart: Mapping[str, str]) -> None:
         """Have git take in what *pack* holds: few objects one by one, many as they are."""
         if not len(pack):
@@ -904,6 +915,12 @@ def can_be_checked_out(path: str) -> bool:
     parts = path.split("/") if os.sep == "/" else re.split(r"[/\\]", path)
     bare = (part.translate(_IGNORED).casefold().partition(":")[0].rstrip(". ") for part in parts)
     return not {"", ".", ".."} & set(parts) and not {".git", "git~1"} & set(bare)
+
+
+def as_commit(oid: str) -> Commit:
+    """Return the id of a commit that git gave out before, such as to a journal."""
+    assert is_oid(oid)
+    return Commit(oid)
 
 
 def is_oid(value: object) -> bool:

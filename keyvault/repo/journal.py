@@ -22,7 +22,7 @@ from keyvault.core.keys import Commit
 from keyvault.errors import GitError
 from keyvault.flush import flush
 from keyvault.repo import worktree
-from keyvault.repo.git import Git, is_oid
+from keyvault.repo.git import Git, as_commit, is_oid
 
 #: How long, in seconds, to wait for another keyvault in the same clone.
 LOCK_WAIT = 60.0
@@ -155,7 +155,7 @@ def _move(document: dict[str, object]) -> Move:
     branch, old, new = document["branch"], document["old"], document["new"]
     if not (_is_branch(branch) and is_oid(new) and (old is None or is_oid(old))):
         raise ValueError(document)
-    return Move(str(branch), None if old is None else Commit(str(old)), Commit(str(new)))
+    return Move(str(branch), None if old is None else as_commit(str(old)), as_commit(str(new)))
 
 
 def _is_branch(name: object) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from keyvault.core.keys import Commit
 from keyvault.repo import journal
 from keyvault.repo.checkout import Checkout
-from keyvault.repo.git import Git, TreeChange
+from keyvault.repo.git import Git, TreeChange, as_commit
 from keyvault.repo.vault import is_vault_path
 
 #: How old, in seconds, a lock is that nobody holds: where running programs can be seen, and where not.
@@ -92,4 +92,4 @@ def _is_ours(git: Git, path: str) -> bool:
 
 def _newest_first(git: Git, head: Commit) -> Iterator[Commit]:
     lines = git.run("rev-list", "--first-parent", f"--max-count={_COMMITS_MAX}", head).decode().split()
-    yield from map(Commit, lines)
+    yield from map(as_commit, lines)

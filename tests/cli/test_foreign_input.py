@@ -39,6 +39,8 @@ LINES: dict[str, str | None] = {
     "rotate": "rotate --due",
     "revoke": "revoke {next} --reason superseded --dry-run",
     "rollback": "rollback id-token --dry-run",
+    "repair": "repair",
+    "merge-driver": "merge-driver --check",
     "plan": "plan",
     "render": "render",
     "serve": None,  # runs until it is stopped; what it reads, render and render --worktree read
@@ -83,6 +85,8 @@ READERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("lint {url}", {}),
     ("guard {file}", {}),
     ("recipient add {file} --dry-run", {}),
+    ("merge-driver {file} {file} {file} keys.enc/id-token/key.json", {}),
+    ("merge-driver {file} {file} {file} keys.enc/recipients.json", {}),
     ("recipient replace ada {file} --dry-run", {}),
     ("init ../new{number} --url https://keys.example.com --recipient {file}", {}),
     ("audit --signers {file}", {}),

@@ -231,10 +231,14 @@ def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) 
     """Whoever deletes the table of a set with live keys is told how to do it: nothing is dropped silently."""
     commented.edit_policy('[sets.access-token]\n# machines\nalg = "EdDSA"\n', "")
 
-    result = keyvault("status")
+    result = keyvault("rotate", "--due")
 
     assert (result.code, result.error) == (1, "set 'access-token' has live keys but no table in keyvault.toml")
     assert result.hint == "put [sets.access-token] back, then: keyvault set remove access-token"
+    shown = keyvault("status", "--check")
+    assert shown.code == 4
+    assert "damaged: set access-token has live keys but no table in keyvault.toml" in shown.err
+    assert "id-token" in shown.out
 
 
 # --- another algorithm ----------------------------------------------------------------------------------
