@@ -32,11 +32,11 @@ def register(app: typer.Typer) -> None:
     import_keys.register(app, keys)
 
 
-def _spec(alg: str, crv: str | None, bits: int | None) -> "KeySpec":
+def _spec(alg: str, crv: str | None, bits: int | None, kid: str | None = None) -> "KeySpec":
     from keyvault.core.algorithms import key_spec
 
     try:
-        return key_spec(alg, crv=crv, bits=bits)
+        return key_spec(alg, crv=crv, bits=bits, kid=kid)
     except ConfigError as error:
         raise UsageError(error.message, hint=error.hint) from None
 
@@ -81,6 +81,9 @@ def add_set(
     external: Annotated[
         bool, typer.Option("--external", help="Private keys live elsewhere; import the public halves.")
     ] = False,
+    kid: Annotated[
+        str | None, typer.Option("--kid", metavar="FORM", help="Kids of its keys: thumbprint, or spki for Kubernetes.")
+    ] = None,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
@@ -92,6 +95,7 @@ def add_set(
     Examples:
       keyvault set add reports --alg PS256 --bits 3072
       keyvault set add hydra.openid.id-token --alg RS256
+      keyvault set add cluster --alg RS256 --kid spki
       keyvault set add acme --alg Ed25519 --issuer acme-client-id --at /clients/acme
       keyvault set add tenant --issuer https://tenant.example.com/ --at /tenant
     """
@@ -99,7 +103,7 @@ def add_set(
     from keyvault.operations import keys as operations
 
     with settings.open() as context:
-        spec = _spec(alg, crv, bits)
+        spec = _spec(alg, crv, bits, kid)
         outcome = operations.add_set(
             context, name, spec=spec, issuer=issuer, at=at, external=external, push=push, dry_run=dry_run
         )

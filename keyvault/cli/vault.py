@@ -29,7 +29,8 @@ def init(
         str | None, typer.Option("--issuer", metavar="ISS", help="What stands in iss; default is the url.")
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME:ALG", help="A set to make, instead of the default two.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME:ALG[:KID]", help="A set to make, instead of the default two."),
     ] = None,
     recipients: Annotated[
         list[Path] | None,

@@ -10,13 +10,15 @@ Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (E
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from keyvault.core.text import nearest, quoted
 from keyvault.errors import ConfigError
 
 Use = Literal["sig", "enc"]
+KidForm = Literal["thumbprint", "spki"]
+KID_FORMS: tuple[KidForm, ...] = get_args(KidForm)
 
 #: Published JWK Sets list RSA first and OKP last: old verifiers that stop at a key type they do not
 #: know have then seen the keys that they can use.
@@ -97,11 +99,14 @@ class KeySpec:
         alg: A name from `ALGORITHMS`.
         crv: The curve, for EC and OKP; None otherwise.
         bits: Length of the modulus for RSA, of the secret for oct; None otherwise.
+        kid: How the key gets its kid: ``thumbprint`` (RFC 7638), or ``spki``, the SHA-256 of the public key in DER, as
+            kube-apiserver and Keycloak name keys.
     """
 
     alg: str
     crv: str | None = None
     bits: int | None = None
+    kid: KidForm = "thumbprint"
 
     @property
     def kty(self) -> str:
@@ -117,7 +122,7 @@ class KeySpec:
         return f"{self.alg} {self.crv}" if len(ALGORITHMS[self.alg].curves) > 1 else self.alg
 
 
-def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> KeySpec:
+def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None, kid: str | None = None) -> KeySpec:
     """
     Return the checked specification of a key.
 
@@ -125,10 +130,21 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None) -> Ke
         alg: A JOSE algorithm name.
         crv: A curve, where the algorithm takes more than one; default is the algorithm's first.
         bits: Modulus length for RSA (2048 to 4096, a multiple of 8), secret length for HMAC.
+        kid: ``thumbprint``, the default, or ``spki``.
 
     Raises:
-        ConfigError: The algorithm is unknown, or the curve or length does not fit it.
+        ConfigError: If the algorithm is unknown, or the curve, the length or the kid does not fit it.
     """
+    spec = _spec(alg, crv, bits)
+    form = next((form for form in KID_FORMS if form == (kid or "thumbprint")), None)
+    if form is None:
+        raise ConfigError(f"unknown form of kid {quoted(kid)}", hint=f"one of {', '.join(KID_FORMS)}")
+    if form == "spki" and spec.kty == "oct":
+        raise ConfigError(f"{alg} is symmetric: without a public half there is no kid of the form spki")
+    return replace(spec, kid=form)
+
+
+def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
         raise ConfigError(

@@ -127,8 +127,8 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
     @property
     def thumbprint(self) -> str:
-        """The RFC 7638 thumbprint. It is the kid, which reading a record checks, unless the key was imported."""
-        return self.public.thumbprint if self.events[0].imported else self.kid
+        """The RFC 7638 thumbprint, which is the kid of most keys that were made here."""
+        return self.public.thumbprint
 
     @property
     def path(self) -> str:

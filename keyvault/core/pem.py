@@ -6,6 +6,7 @@ Judges nothing: see `strength`. Sources: RFC 7518 section 6, RFC 8037 section 2,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,6 +138,11 @@ def load_point(crv: str, x: bytes, y: bytes) -> ec.EllipticCurvePublicKey:
         ValueError: It does not lie on the curve.
     """
     return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[crv], b"\x04" + x + y)
+
+
+def spki_kid(jwk: Mapping[str, Any]) -> str:
+    """Return the kid that kube-apiserver and Keycloak give to *jwk*: the SHA-256 of its SubjectPublicKeyInfo."""
+    return b64u(hashlib.sha256(public_der(jwk)).digest())
 
 
 def public_der(jwk: Mapping[str, Any]) -> bytes:

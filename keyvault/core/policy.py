@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, KeySpec, Use, key_spec
+from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, KID_FORMS, KeySpec, Use, key_spec
 from keyvault.core.places import (
     CONFIGURATION,
     ISSUER_MAX,
@@ -323,6 +323,7 @@ _SET = {
     "alg": _Member(_alg, {"enum": list(ALGORITHMS)}, "JOSE algorithm of the set's keys"),
     "crv": _Member(_text, {"enum": list(CURVE_KTY)}, "curve, where the algorithm takes more than one"),
     "bits": _Member(_number, {"type": "integer"}, "length of an RSA modulus or of a symmetric secret"),
+    "kid": _Member(_text, {"enum": list(KID_FORMS)}, "how new keys get their kid; spki is that of kube-apiserver"),
     "issuer": _Member(
         check_issuer, _ISSUER_SCHEMA, "issuer of the set, as it stands in iss: a URL, or any text such as a client_id"
     ),
@@ -444,7 +445,7 @@ def _set_policy(name: str, values: dict[str, Any], site: SitePolicy) -> SetPolic
     if "alg" not in values:
         raise ConfigError(f"{where} in keyvault.toml has no alg", hint='for example: alg = "ES256"')
     try:
-        spec = key_spec(values.pop("alg"), crv=values.pop("crv", None), bits=values.pop("bits", None))
+        spec = key_spec(values.pop("alg"), **{name: values.pop(name, None) for name in ("crv", "bits", "kid")})
     except ConfigError as error:
         raise ConfigError(f"{where} in keyvault.toml: {error.message}", hint=error.hint) from None
     short = values.pop("allow_short_lead", False)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.pem import CURVES, b64u_uint, public_members
+from keyvault.core.pem import CURVES, b64u_uint, public_members, spki_kid
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -58,12 +58,12 @@ def generate(spec: KeySpec) -> PrivateJWK:
     """
     Return a fresh private JWK of *spec*, with ``kid``, ``use`` and ``alg``.
 
-    The kid is the RFC 7638 thumbprint; a key whose thumbprint begins with ``-`` or ``_`` is thrown away and
-    drawn again, so that every kid can be typed as an argument and named as a file.
+    The kid is of the form that *spec* asks for; a key whose kid begins with ``-`` or ``_`` is thrown away and drawn
+    again, so that every kid can be typed as an argument and named as a file.
     """
     while True:
         members = new_members(spec.kty, crv=spec.crv, bits=spec.bits, alg=spec.alg)
-        kid = thumbprint(members)
+        kid = spki_kid(members) if spec.kid == "spki" else thumbprint(members)
         if kid[0] in "-_":
             continue
         try:

@@ -79,6 +79,7 @@ def set_members(
         "alg": spec.alg,
         "crv": spec.crv if spec.crv != default.crv else None,
         "bits": spec.bits if spec.bits != default.bits else None,
+        "kid": spec.kid if spec.kid != default.kid else None,
         "issuer": issuer,
         "at": at,
         "external": external or None,

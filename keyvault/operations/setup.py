@@ -83,20 +83,21 @@ class Made:
 
 def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     """
-    Return the sets that ``NAME:ALG`` arguments name, or the default two.
+    Return the sets that ``NAME:ALG`` or ``NAME:ALG:KID`` arguments name, or the default two.
 
     Raises:
         UsageError: A name or an algorithm cannot be, or a name stands twice.
     """
     sets: dict[str, KeySpec] = {}
     for text in texts or [f"{name}:{alg}" for name, alg in DEFAULT_SETS]:
-        name, colon, alg = text.partition(":")
+        name, colon, rest = text.partition(":")
+        alg, _, kid = rest.partition(":")
         if not colon:
             raise UsageError(f"--set {quoted(text, 100)} is not NAME:ALG", hint="--set id-token:RS256")
         if name in sets:
             raise UsageError(f"--set names {name} twice")
         try:
-            sets[check_set_name(name)] = key_spec(alg)
+            sets[check_set_name(name)] = key_spec(alg, kid=kid or None)
         except ConfigError as error:
             raise UsageError(error.message, hint=error.hint) from None
     return sets
@@ -141,6 +142,7 @@ def policy_text(
         lines += ["", f"[sets.{_toml_key(name)}]", f'alg = "{spec.alg}"']
         lines += [f'crv = "{spec.crv}"'] if spec.crv != default.crv else []
         lines += [f"bits = {spec.bits}"] if spec.bits != default.bits else []
+        lines += [f'kid = "{spec.kid}"'] if spec.kid != default.kid else []
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keyvault.core.jwk import thumbprint
-from keyvault.crypto.imports import FILE_MAX, P2C_MAX, kid_of_spki
+from keyvault.core.pem import spki_kid
+from keyvault.crypto.imports import FILE_MAX, P2C_MAX
 from keyvault.crypto.pairs import check_private_jwk, private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
@@ -128,7 +129,7 @@ def test_five_forms_of_a_kid(keyvault: Terminal, vault: Vault) -> None:
     one = made("sha-1")
     assert len(base64.urlsafe_b64decode(one["kid"] + "=")) == 20
     spki = made("spki")
-    assert spki["kid"] == kid_of_spki(spki)
+    assert spki["kid"] == spki_kid(spki)
     assert made("date")["kid"] == f"sig-{stamp:%Y-%m-%dT%H:%M:%SZ}"
     assert made("timestamp", "--use", "enc")["kid"] == f"enc-{int(stamp.timestamp())}"
     assert made("timestamp", "--use", "none")["kid"] == f"{int(stamp.timestamp())}"
@@ -152,7 +153,7 @@ def test_all_that_a_new_key_is_written_to(keyvault: Terminal, vault: Vault) -> N
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     jwk = keyvault.ok("key", "generate", "--x5c").json
     chained = x509.load_der_x509_certificate(base64.b64decode(jwk["x5c"][0]))
-    assert kid_of_spki(jwk) == kid_of_spki({k: v for k, v in jwk.items() if k != "d"})
+    assert spki_kid(jwk) == spki_kid({k: v for k, v in jwk.items() if k != "d"})
     assert chained.subject.rfc4514_string() == f"CN={jwk['kid']}"
 
 
@@ -217,7 +218,7 @@ def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, vault: Vau
     assert "would break verifiers" in refused.error
     keyvault.ok(*words, "--force", "--reason", "moved from the cluster")
     active = vault.active("id-token")
-    assert (active.kid, active.events[-1].forced) == (kid_of_spki(private("RS256")), "moved from the cluster")
+    assert (active.kid, active.events[-1].forced) == (spki_kid(private("RS256")), "moved from the cluster")
     assert keyvault("key", "import", "id-token", path, "--force").code == 2
 
 
@@ -415,8 +416,8 @@ def test_a_realm_of_keycloak(keyvault: Terminal, vault: Vault, write: Write) -> 
     keyvault.ok("key", "import", "keycloak", realm)
     key_set = vault.set("keycloak")
     assert key_set.active is not None
-    assert key_set.active.kid == kid_of_spki(first)
-    assert [key.kid for key in key_set.retiring] == [kid_of_spki(second)]
+    assert key_set.active.kid == spki_kid(first)
+    assert [key.kid for key in key_set.retiring] == [spki_kid(second)]
 
 
 def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vault, write: Write) -> None:

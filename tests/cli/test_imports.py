@@ -12,8 +12,8 @@ import jwt
 import pytest
 
 from keyvault.core.jwk import thumbprint
+from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import Certificate, encode
-from keyvault.crypto.imports import kid_of_spki
 from keyvault.crypto.pairs import private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
@@ -63,7 +63,7 @@ def test_java_lower_cases_and_import_restores(keyvault: Terminal, vault: Vault, 
     if shutil.which("keytool") is None:
         pytest.skip("keytool of a JDK is not there")
     jwk = bare(private("ES256"))
-    kid = thumbprint(jwk) if form == "sha-256" else kid_of_spki(public(jwk))
+    kid = thumbprint(jwk) if form == "sha-256" else spki_kid(public(jwk))
     password = write("password", PASSWORD)
     keyvault.ok("key", "import", "first", write("key.json", jwk), "--kid-from", form, "--alg", "ES256")
     ours, theirs = vault.top / "ours.p12", vault.top / "theirs.p12"
@@ -109,7 +109,7 @@ def test_kid_from_by_hand_wins(keyvault: Terminal, vault: Vault, write: Write, c
         data = encode([jwk], container, name="key", certificate=CERTIFICATE, password=sealed)
     path, password = write("file", data), write("password", PASSWORD)
 
-    for form, kid in (("spki", kid_of_spki(public(jwk))), ("sha-256", thumbprint(jwk)), (None, "alias")):
+    for form, kid in (("spki", spki_kid(public(jwk))), ("sha-256", thumbprint(jwk)), (None, "alias")):
         name = form or "kept"
         chosen = ("--kid-from", form) if form else ()
         given = keyvault.ok("key", "import", name, path, "--password-file", password, *chosen, "--dry-run", "--json")

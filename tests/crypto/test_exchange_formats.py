@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from keyvault.core.jwk import b64u_decode
+from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import encode
-from keyvault.crypto.imports import FoundKey, kid_of_spki, read_keys
+from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 from keyvault.operations.exchange import public_half
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members
@@ -87,7 +88,7 @@ def test_a_public_half_comes_back(kind: str, form: str) -> None:
 
     assert not found.private
     assert found.public == {name: jwk[name] for name in found.public}
-    assert kid_of_spki(found.public) == kid_of_spki(members(jwk))
+    assert spki_kid(found.public) == spki_kid(members(jwk))
     assert found.kid == (jwk["kid"] if form in LABELLED else None)
 
 

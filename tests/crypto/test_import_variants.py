@@ -29,8 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import self_signed
-from keyvault.crypto.imports import kid_of_spki, read_keys
+from keyvault.crypto.imports import read_keys
 from keyvault.crypto.pairs import private_key
 from keyvault.errors import KeyVaultError
 from tests.crypto.elsewhere import hydra_cli, keycloak_provider, keycloak_realm
@@ -146,7 +147,7 @@ def _with_certificate(kind: str) -> Document:
 def _realm(kind: str) -> Document:
     provider = {"RSA": "rsa-generated", "Ed25519": "eddsa-generated", "Ed448": "eddsa-generated"}.get(kind)
     provider = provider or ("mldsa-generated" if kind in ML_DSA else "ecdsa-generated")
-    return Document(keycloak_realm([keycloak_provider(1, provider, key(kind))]), kid=kid_of_spki(members(key(kind))))
+    return Document(keycloak_realm([keycloak_provider(1, provider, key(kind))]), kid=spki_kid(members(key(kind))))
 
 
 def _account(kind: str) -> Document:

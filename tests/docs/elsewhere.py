@@ -9,9 +9,9 @@ from pathlib import Path
 
 from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u
+from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import Certificate, encode
 from keyvault.crypto.generate import PrivateJWK, generate_form
-from keyvault.crypto.imports import kid_of_spki
 from keyvault.operations.exchange import public_half
 from tests.crypto.elsewhere import (
     ES256,
@@ -36,7 +36,7 @@ def _keys(form: Form) -> Iterator[PrivateJWK]:
     """Yield keys whose kid at Keycloak or Kubernetes can be typed: it does not look like an option."""
     while True:
         key = generate_form(form)
-        if kid_of_spki({name: key[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in key})[0] not in "-_":
+        if spki_kid({name: key[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in key})[0] not in "-_":
             yield key
 
 
@@ -76,7 +76,7 @@ def bring(terminal: Terminal, folder: Path) -> None:
             ]
         ),
     )
-    put("rsa-kid", kid_of_spki({name: rsa[0][name] for name in ("kty", "n", "e")}).encode())
+    put("rsa-kid", spki_kid({name: rsa[0][name] for name in ("kty", "n", "e")}).encode())
     certificate = Certificate(START)
     put("sa.key", encode([next(_keys(RS256))], "pem", name="sa", certificate=certificate))
     put("key.jwk", encode([named(next(new))], "jwk", name="key", certificate=certificate))

@@ -17,6 +17,7 @@ from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.envelopes import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, seal_of, share_words
+from keyvault.core.pem import spki_kid
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import INSTANT_END, elided
@@ -106,8 +107,8 @@ def _public_problems(key: Key) -> Iterator[Problem]:
             return
         check_public_key(members, alg=public.alg)
         imported = bool(key.events) and key.events[0].imported
-        if public.thumbprint != public.kid and not imported:
-            yield "kid-mismatch", "the kid is not the thumbprint of the public key"
+        if not imported and public.kid != public.thumbprint and public.kid != spki_kid(members):
+            yield "kid-mismatch", "the kid is not a hash of the public key"
     except WeakKeyError as error:
         yield "key-weak", error.message
     except JWKError as error:

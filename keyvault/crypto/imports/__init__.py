@@ -15,7 +15,7 @@ import warnings
 from dataclasses import replace
 
 from keyvault.crypto.imports.found import P2C_MAX, AskPassword, Found, FoundKey, Password
-from keyvault.crypto.imports.jwk import holds_private, kid_of_spki, read_jwk
+from keyvault.crypto.imports.jwk import holds_private, read_jwk
 from keyvault.crypto.imports.texts import read_layers
 from keyvault.errors import UsageError
 
@@ -30,7 +30,6 @@ __all__ = [
     "FoundKey",
     "distinct_keys",
     "holds_private",
-    "kid_of_spki",
     "read_jwk",
     "read_keys",
 ]

@@ -10,7 +10,6 @@ Sources: RFC 7517 (JWK, and section 4.3 for key_ops), RFC 7518 section 6 (member
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,6 @@ from typing import Any
 
 from keyvault.core.algorithms import CURVE_KTY
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_label_is_public
-from keyvault.core.pem import public_der
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import members_of
@@ -73,11 +71,6 @@ def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
     if respelt:
         remarks.append(f"members that were not canonical base64url were normalised: {', '.join(respelt)}")
     return replace(found, remarks=tuple(remarks))
-
-
-def kid_of_spki(public: Mapping[str, str]) -> str:
-    """Return the kid that Kubernetes and Keycloak give to a public key: the SHA-256 of its DER."""
-    return b64u(hashlib.sha256(public_der(public)).digest())
 
 
 def _label(jwk: Mapping[str, Any], name: str) -> str | None:

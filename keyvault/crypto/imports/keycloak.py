@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from keyvault.core.jwk import b64u
+from keyvault.core.pem import spki_kid
 from keyvault.core.text import elided
 from keyvault.crypto.imports.der import read_der
 from keyvault.crypto.imports.found import FoundKey, Password
-from keyvault.crypto.imports.jwk import kid_of_spki
 from keyvault.crypto.imports.pem import BEGIN, read_pem
 from keyvault.errors import JWKError, UsageError
 
@@ -80,7 +80,7 @@ def _read_provider(config: Mapping[str, str], password: Password) -> FoundKey | 
         found = _read_key(config[name], password)
         use = _use(config) or _PROVIDER_KEYS[name]
         kid = config.get("kid") if name == "privateKey" else None
-        return replace(found, kid=kid or kid_of_spki(found.public), use=use, alg=_algorithm(config, name, use))
+        return replace(found, kid=kid or spki_kid(found.public), use=use, alg=_algorithm(config, name, use))
     if secret is not None:
         members = {"kty": "oct", "k": b64u(_from_base64(secret.translate(str.maketrans("-_", "+/"))))}
         return FoundKey(members, config.get("kid"), "sig", config.get("algorithm"))

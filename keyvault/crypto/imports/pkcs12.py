@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, bags
 from keyvault.core.jwk import check_kid, thumbprint
+from keyvault.core.pem import spki_kid
 from keyvault.crypto.generate import members_of
 from keyvault.crypto.imports.der import open_pkcs8, read_certificate, read_pkcs8
 from keyvault.crypto.imports.encrypted import check_rounds
@@ -29,7 +30,7 @@ from keyvault.crypto.imports.found import (
     UnreadableError,
     UnsupportedEncryptionError,
 )
-from keyvault.crypto.imports.jwk import kid_of_spki, read_jwk
+from keyvault.crypto.imports.jwk import read_jwk
 from keyvault.errors import JWKError, UsageError
 
 _SECRET = "the keystore holds a secret key, which no tool but Java reads"  # noqa: S105 - a sentence
@@ -119,7 +120,7 @@ def _named(key: FoundKey, certificate: Any) -> FoundKey:
         return key
     if kid is None:
         return key
-    for own in (thumbprint(key.members), kid_of_spki(key.public)):
+    for own in (thumbprint(key.members), spki_kid(key.public)):
         if kid != own and kid.lower() == own.lower():
             return replace(key, kid=own, remarks=(*key.remarks, f"kid {own} was in lower case in the file: restored"))
     return replace(key, kid=kid)

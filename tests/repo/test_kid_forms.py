@@ -1,0 +1,45 @@
+"""Sets whose kids are the SHA-256 of the public key in DER, as kube-apiserver names keys."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keyvault.core.algorithms import key_spec
+from keyvault.core.jwk import b64u
+from keyvault.core.pem import load_public
+from keyvault.errors import ConfigError, RecordError
+from keyvault.operations import keys, rotation
+from keyvault.repo.records import decode_key, encode_key
+from tests.revisions import audit
+from tests.vaults import Vault
+
+
+@pytest.mark.parametrize("alg", ["ES256", "RS256", "EdDSA", "ES384"])
+def test_a_kid_of_the_public_key_in_der(vault: Vault, alg: str) -> None:
+    """A set that says so names its keys as kube-apiserver does; a record under another name is refused and found."""
+    keys.add_set(vault.context(), "cluster", spec=key_spec(alg, kid="spki"))
+    policy = vault.state().policy.sets["cluster"]
+    assert policy.spec.kid == "spki"
+
+    for key in (vault.active("cluster"), vault.next("cluster")):
+        der = load_public(msgspec.to_builtins(key.public)).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        assert key.kid == b64u(hashlib.sha256(der).digest())
+        assert key.kid != key.thumbprint == key.public.thumbprint
+        assert key.kid[0] not in "-_"
+    rotation.rotate(vault.context(), ["cluster"], forced="a drill")
+    assert audit(vault.context()).errors == ()
+
+    other = msgspec.structs.replace(vault.next("cluster"), public=msgspec.structs.replace(key.public, kid="x" * 43))
+    with pytest.raises(RecordError, match="the public key is not the one that its kid is a hash of"):
+        decode_key(encode_key(other), path=other.path)
+
+
+@pytest.mark.parametrize(("alg", "kid"), [("HS256", "spki"), ("ES256", "sha1"), ("ES256", "")])
+def test_a_kid_that_a_key_cannot_have(alg: str, kid: str) -> None:
+    """A secret has no public half to hash, and other forms are not known."""
+    with pytest.raises(ConfigError):
+        key_spec(alg, kid=kid or "none")
