@@ -54,7 +54,9 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
 
     read_policy(data)
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    document = tomlkit.parse(data.removeprefix(mark).decode().replace("\r\n", "\n"))
+    # An editor of Windows ends every line so, and tomlkit would end new ones otherwise.
+    ends = "\r\n" if data.count(b"\r\n") == data.count(b"\n") > 0 else "\n"
+    document = tomlkit.parse(data.removeprefix(mark).decode().replace(ends, "\n"))
     if "sets" not in document:
         document["sets"] = tomlkit.table(is_super_table=True)
     sets = document["sets"]
@@ -74,7 +76,6 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
                 tables[name].pop(member, None)
             else:
                 tables[name][member] = value
-    # Whoever wrote the file with an editor of Windows finds it as it was, but for the change.
-    edited = mark + tomlkit.dumps(document).replace("\n", "\r\n" if b"\r\n" in data else "\n").encode()
+    edited = mark + tomlkit.dumps(document).replace("\n", ends).encode()
     read_policy(edited)
     return edited

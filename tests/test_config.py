@@ -172,3 +172,18 @@ def test_an_edit_that_would_break_the_policy(data: bytes, changes: dict[str, Any
     with pytest.raises(ConfigError) as caught:
         edit_sets(data, changes)
     assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_an_editor_of_windows(mark: bytes, ends: bytes) -> None:
+    """A mark at the beginning and the ends of lines are read, and an edit keeps them everywhere."""
+    data = mark + TOML.replace(b"\n", ends)
+    assert read_policy(data) == read_policy(TOML)
+    assert edit_sets(data, {}) == data
+
+    edited = edit_sets(data, {"new": {"alg": "PS256"}})
+
+    assert edited.startswith(mark)
+    assert edited.count(b"\n") == edited.count(ends) > data.count(ends)
+    assert edited.replace(b"\r\n", b"\n").removeprefix(mark) == edit_sets(TOML, {"new": {"alg": "PS256"}})

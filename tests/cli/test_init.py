@@ -445,9 +445,11 @@ def _bare(fresh: Terminal) -> None:
 
 
 def _file_in_the_way(fresh: Terminal) -> None:
+    """A file of the user's stands where one of the vault would be."""
     _repository(fresh)
-    (fresh.folder / "a/b/keys.enc").mkdir(parents=True)
-    (fresh.folder / "a/b/keys.enc/recipients.json").write_text("mine\n")
+    for folder in ("a/b", "vault"):
+        (fresh.folder / folder / "keys.enc").mkdir(parents=True)
+        (fresh.folder / folder / "keys.enc/recipients.json").write_text("mine\n")
 
 
 def _settings_in_the_repository(fresh: Terminal) -> None:
@@ -484,8 +486,6 @@ def test_a_refusal_leaves_nothing_behind(
 ) -> None:
     """No folder, no file, no commit, no identity: neither where the vault would be nor among the user's settings."""
     before(fresh)
-    if before is _file_in_the_way and folder == "vault":
-        pytest.skip("the file is in the way of the other folder")
     secret = {"KEYVAULT_PASSPHRASE": "correct horse battery" if before is _unsigned else "short"}
     found = _snapshot(fresh.folder.parent)
 

@@ -410,7 +410,7 @@ def test_nothing_to_ask_asks_nothing() -> None:
 def test_bug_while_looking_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that nobody foresaw ends the command as anywhere else, instead of hanging it or posing as a timeout."""
 
-    def broken(*_: object) -> Seen:
+    def broken(*_: object, **_options: object) -> Seen:
         raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):

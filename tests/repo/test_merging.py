@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +25,7 @@ from keyvault.repo.git import Git
 from keyvault.repo.records import decode_key, encode_key, encode_recipients
 from keyvault.repo.vault import RECIPIENTS
 from tests.core.build import DAY, HOUR, T0, activated, active_key, created, next_key, published, revoked, vault
+from tests.repo.chaos import install_driver
 from tests.repo.stories import Line, Story, _recipients, toml
 from tests.revisions import audit as check_audit
 from tests.vaults import Vault, run_git
@@ -171,8 +171,6 @@ def test_events_that_are_alike_stand_once() -> None:
 
 # --- git ------------------------------------------------------------------------------------------------
 
-KEYVAULT = f"{sys.executable} -m keyvault"
-
 
 @pytest.fixture
 def clones(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> tuple[Vault, Vault]:
@@ -180,11 +178,7 @@ def clones(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> tuple[Vault, Vault]
     vault.publish_to()
     other = vault.clone("other", source=vault.top / "origin.git")
     for clone in (vault, other):
-        merge.install(clone.folder, clone.environ)
-        # The program lies on nobody's path here.
-        clone.git("config", "merge.keyvault.driver", f"{KEYVAULT} merge-driver %O %A %B %P")
-        hook = clone.git_dir / "hooks" / "pre-merge-commit"
-        hook.write_text(hook.read_text().replace("exec keyvault", f"exec {KEYVAULT}"))
+        install_driver(clone)
     return vault, other
 
 

@@ -491,7 +491,7 @@ def test_git_does_not_know_the_user(vault: Vault, missing: str) -> None:
 
 
 def test_init_without_a_user_leaves_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
-    """`init` in a folder that was no repository leaves it as it was when git does not know who commits."""
+    """`init` in a folder that was not there leaves none behind if git does not know who commits."""
     for name in [name for name in environ if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER"))]:
         del environ[name]
     folder = tmp_path / "vault"
@@ -500,7 +500,7 @@ def test_init_without_a_user_leaves_nothing(tmp_path: Path, environ: dict[str, s
         setup.init(folder, T0, environ, url="https://keys.example.com", sets=setup.parse_sets([]))
 
     assert caught.value.message == "git does not know who you are: user.name and user.email are not set"
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
     assert not (tmp_path / "config").exists()
 
 
