@@ -40,6 +40,7 @@ class Proposal:
         body: Reasons that somebody gave.
         files: Other files of the commit, by path.
         recipients: The recipients of new keys, if the proposal changes them.
+        restored: Records, by kid, that the plan goes on from in the place of those that cannot be read.
         urgent: Whether it is an emergency, which must not wait for a clock to be set.
         privates: The private halves of keys that are imported, by kid.
     """
@@ -49,6 +50,7 @@ class Proposal:
     body: str | None = None
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     recipients: Mapping[str, Recipient] | None = None
+    restored: Mapping[str, Key] = field(default_factory=dict)
     urgent: bool = False
     privates: Mapping[str, PrivateJWK] = field(default_factory=dict, repr=False)
 
@@ -114,10 +116,11 @@ def carry_out(
         if not proposal.urgent:
             check_clock(context, state)
         recipients = state.recipients if proposal.recipients is None else proposal.recipients
-        keys, events = realize(context, state, proposal.plan, recipients, proposal.privates)
-        _check_result(state, proposal, keys)
+        known = dataclass_replace(state, keys={**state.keys, **proposal.restored})
+        keys, events = realize(context, known, proposal.plan, recipients, proposal.privates)
+        _check_result(known, proposal, keys)
         made.append((proposal, state, events))
-        files = {**record_files(keys), **proposal.files}
+        files = {**proposal.files, **record_files(keys)}
         at = max([context.now, *(event.at for _, event in events)])
         return Draft(files, commit_message(proposal.subject, events, body=proposal.body), at)
 

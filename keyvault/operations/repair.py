@@ -132,7 +132,7 @@ class _Repair:
 def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair:
     found: list[Finding] = []
     files: dict[str, bytes | None] = {}
-    keys = dict(state.keys)
+    restored: dict[str, Key] = {}
     for damage in state.damage:
         if not damage.path:
             continue  # a set: below, once its records can be read
@@ -142,8 +142,8 @@ def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair
             files[damage.path] = data
             if data is not None and is_record_path(damage.path):
                 key = decode_key(data, path=damage.path)
-                keys[key.kid] = key
-    readable = replace(state, keys=keys, damage=())
+                restored[key.kid] = key
+    readable = replace(state, keys={**state.keys, **restored}, damage=())
     dropped = _dropped(context, readable)
     for kid, other in dropped.items():
         names = ", ".join(event.event for event in _missing(readable.keys[kid], other))
@@ -159,7 +159,9 @@ def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair
     subject = "repair " + ", ".join([*sorted(repaired), *sorted(files)][:4]) if repaired or files else "nothing to do"
     lines = [f"{finding.code}: {finding.message}" for finding in found if finding.remedy]
     body = "\n".join(([reason] if reason else []) + lines)
-    return _Repair(tuple(found), Proposal(plan, subject, body=body or None, files=files, urgent=True))
+    return _Repair(
+        tuple(found), Proposal(plan, subject, body=body or None, files=files, restored=restored, urgent=True)
+    )
 
 
 def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:

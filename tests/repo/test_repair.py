@@ -227,6 +227,21 @@ def test_two_rotations_that_met(vault: Vault, strategy: str, apart: bool) -> Non
     rotation.rotate_due(vault.context())
 
 
+def test_a_record_that_is_restored_and_steps_back(vault: Vault) -> None:
+    """Two rotations met, and one of the two next keys was spoilt besides: both are mended in the one commit."""
+    vault.git("branch", "side")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate(vault.wait(HOUR).context(), ["id-token"], forced="a drill")
+    newer = vault.next()
+    vault.git("merge", "--quiet", "--no-edit", "--strategy-option=ours", "main")
+    spoil(vault, newer.path, "{}\n")
+
+    mend(vault, "two-next")
+
+    assert vault.state().keys[newer.kid].events[1].event == "repaired"
+
+
 def test_a_revocation_that_a_merge_dropped(vault: Vault) -> None:
     """A merge took the side that did not know of it: the repair revokes the key again."""
     kid = vault.active().kid
