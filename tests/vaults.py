@@ -176,7 +176,7 @@ class Vault:
     def commit(self, files: Mapping[str, bytes | str | None], message: str = "by hand") -> str:
         """Commit *files* past every check, as somebody with other tools could; None removes one."""
         contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
-        applied = apply(self.repository, lambda head: Draft(contents, message + "\n", self.now))
+        applied = apply(self.repository, lambda *_: Draft(contents, message + "\n", self.now))
         assert applied.commit is not None
         return applied.commit
 

@@ -17,9 +17,10 @@ import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Damage, Key, KeySet, VaultState
-from keyvault.core.planning import Amend, Change, Plan, activated, deactivated, first_seen, new_next
+from keyvault.core.planning import Amend, Change, Plan, activated, deactivated, first_seen, keep_until, new_next
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_instant
+from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")
 #: How far a key has come in its life.
@@ -64,6 +65,41 @@ def plan_repair(
     for key_set in state.all_sets.values():
         mending = _Mending(key_set, state.policy.site, now.replace(microsecond=0), reason)
         changes += mending.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
+    return Plan(tuple(changes))
+
+
+def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan:
+    """
+    Plan to keep keys for longer whose rotation is about to be pushed long after it was made.
+
+    Until now signers have used the key that is active in *public*, whatever the commits say that they could not see.
+
+    Args:
+        state: The vault that is about to be pushed.
+        public: The vault as it is on the remote.
+        now: The instant of the push.
+
+    Raises:
+        GateError: If such a key was withdrawn already.
+    """
+    changes: list[Change] = []
+    for kid, seen in public.keys.items():
+        key = state.keys.get(kid)
+        if key is None or seen.state != "active" or key.state not in ("retiring", "withdrawn"):
+            continue
+        key_set = state.all_sets.get(key.set)
+        if key.state == "withdrawn":
+            raise GateError(
+                f"key {kid} was withdrawn in commits that were not pushed, and signs until they are",
+                hint="git reset --keep @{upstream} drops them; then run the command again",
+            )
+        if key_set is None or key.life.deactivated_at is None or key.life.keep_until is None:
+            continue
+        if now - key.life.deactivated_at > key_set.policy.clock_skew:
+            at = max(now.replace(microsecond=0), key.life.newest_at)
+            until = max(key.life.keep_until, keep_until(key_set, key, at))
+            why = f"its rotation of {format_instant(key.life.deactivated_at)} was pushed late"
+            changes.append(Amend(key.set, kid, (Event(at=at, event="repaired", note=why, keep_until=until),)))
     return Plan(tuple(changes))
 
 

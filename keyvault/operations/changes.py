@@ -19,6 +19,7 @@ from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Commit, Key, Recipient, VaultState
 from keyvault.core.planning import Amend, Create, Import, Plan
+from keyvault.core.repair import plan_late_push
 from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
@@ -107,9 +108,9 @@ def carry_out(
         return Outcome(proposal.plan, state, warnings=proposal.plan.warnings, files=tuple(proposal.files))
     made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
 
-    def make(head: Commit | None) -> Draft | None:
+    def make(head: Commit | None, public: Commit | None) -> Draft | None:
         state = read(head or repository.head())
-        proposal = propose(state)
+        proposal = _proposed(context, propose, state, None if public is None else repository.look(public))
         if not proposal.plan and not proposal.files:
             made.append((proposal, state, ()))
             return None
@@ -130,6 +131,19 @@ def carry_out(
         repository.carry_config(state.commit, applied.commit)
     warnings = (*proposal.plan.warnings, *applied.warnings)
     return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings, tuple(proposal.files))
+
+
+def _proposed(context: Context, propose: Propose, state: VaultState, public: VaultState | None) -> Proposal:
+    """Return what *propose* makes of *state*, behind what has to be done because its commits are not *public* yet."""
+    late = Plan() if public is None else plan_late_push(state, public, context.now)
+    if not late:
+        return propose(state)
+    kept = {change.kid: amended(state.keys[change.kid], change) for change in late.changes if isinstance(change, Amend)}
+    proposal = propose(dataclass_replace(state, keys={**state.keys, **kept}))
+    plan = dataclass_replace(proposal.plan, changes=(*late.changes, *proposal.plan.changes))
+    names = ", ".join(dict.fromkeys(change.set for change in late.changes))
+    subject = proposal.subject if proposal.plan else f"keep keys of {names}, whose rotation is pushed late"
+    return dataclass_replace(proposal, plan=plan, subject=subject)
 
 
 def _check_result(state: VaultState, proposal: Proposal, keys: Iterable[Key]) -> None:

@@ -206,7 +206,7 @@ def init(
         if made:
             # A run that died after its commit has its files still to write, and no other command finds a vault without.
             with contextlib.suppress(GitError):
-                apply(repository, lambda head: None)
+                apply(repository, lambda *_: None)
         if made or (folder / config.FILE).exists():
             raise UsageError(
                 f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
@@ -238,7 +238,7 @@ def init(
         message = commit_message(f"make a vault with {', '.join(sets) or 'no sets'}", events)
         from_top: dict[str, bytes | None] = {**added, **{prefix + path: data for path, data in files.items()}}
         whole = Repository(replace(repository.git, prefix=""))
-        commit = apply(whole, lambda head: Draft(from_top, message, now)).commit
+        commit = apply(whole, lambda *_: Draft(from_top, message, now)).commit
     assert commit is not None
     return Made(
         folder,

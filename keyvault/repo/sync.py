@@ -45,8 +45,9 @@ CONFLICT_TRIES = 5
 PUSH_TRIES = 20
 PUSH_WAIT_MAX = 30.0
 
-#: Makes a draft on the commit with this id (None: no commit yet); None if there is nothing to do.
-Make = Callable[[Commit | None], Draft | None]
+#: Makes a draft on a commit (None: no commit yet); None if there is nothing to do. The second commit is that of the
+#: remote, if the draft is to be pushed and the first one was not pushed yet.
+Make = Callable[[Commit | None, Commit | None], Draft | None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def apply(repository: Repository, make: Make, *, push: bool = False) -> Applied:
 def _apply_once(repository: Repository, make: Make) -> Applied:
     git = repository.git
     branch, head = git.branch_and_head()
-    draft = make(head)
+    draft = make(head, None)
     if draft is None:
         return Applied(None)
     checkout = Checkout(git)
@@ -218,7 +219,7 @@ def _push_once(repository: Repository, make: Make, branch: str, local: Commit | 
         git.changes(local, theirs)  # what can't be checked out is refused before anything is written
     else:
         raise _diverged(git, branch, local, theirs, remote)
-    draft = make(base)
+    draft = make(base, theirs if theirs != base else None)
     checkout = Checkout(git)
     if draft is None:
         if base is None:

@@ -209,6 +209,15 @@ class Chaos:
         self.git(clone, "pull", "--quiet", "--ff-only", "origin", "main")
 
     def force_push(self, clone: Vault) -> None:
+        """Past the tool, which keeps old keys for longer if a rotation is pushed late."""
+        self.git(clone, "fetch", "--quiet", "origin")
+        repository, state = clone.repository, self.state(clone)
+        public = repository.look(repository.head("origin/main"))
+        self.excused |= {
+            kid
+            for kid, key in public.keys.items()
+            if state is None or kid not in state.keys or state.keys[kid].state != key.state
+        }
         self.git(clone, "push", "--quiet", "--force", "origin", "main")
 
     def wrong_clock(self, clone: Vault) -> None:

@@ -296,7 +296,7 @@ def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:
     vault.write("notes.txt", "mine\n")
 
     with pytest.raises(GitError, match=r"^there are uncommitted changes in notes\.txt$"):
-        apply(vault.repository, lambda head: Draft({"notes.txt": b"theirs\n"}, "notes\n", vault.now))
+        apply(vault.repository, lambda *_: Draft({"notes.txt": b"theirs\n"}, "notes\n", vault.now))
 
     assert vault.files()["notes.txt"] == b"mine\n"
 
@@ -458,7 +458,7 @@ def racing(vault: Vault, times: int) -> list[str | None]:
     """Commit while somebody else is faster *times* times; return the heads that were planned on."""
     heads: list[str | None] = []
 
-    def make(head: str | None) -> Draft:
+    def make(head: str | None, _public: str | None) -> Draft:
         heads.append(head)
         if len(heads) <= times:
             vault.git("commit", "--quiet", "--allow-empty", "-m", f"faster {len(heads)}")

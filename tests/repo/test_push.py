@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.errors import ConflictError, GitError
+from keyvault.errors import ConflictError, GateError, GitError
 from keyvault.operations import keys, rotation
 from keyvault.repo import sync
 from keyvault.repo.vault import Draft
-from tests.vaults import DAY, Vault, make_vault, run_git
+from tests.revisions import audit
+from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, run_git
 
 
 @pytest.fixture
@@ -462,7 +463,7 @@ def race(vault: Vault, origin: Path, times: int) -> list[str | None]:
     colleague = vault.clone("colleague", source=origin)
     bases: list[str | None] = []
 
-    def make(head: str | None) -> Draft:
+    def make(head: str | None, _public: str | None) -> Draft:
         bases.append(head)
         if len(bases) <= times:
             colleague.commit({f"faster-{len(bases)}.txt": "x\n"}, f"faster {len(bases)}")
@@ -502,7 +503,7 @@ def test_the_local_branch_moves_during_the_push(vault: Vault, origin: Path) -> N
     """When somebody commits locally while the push is under way, the commit is on the remote, and a warning says so."""
     bases = []
 
-    def make(head: str | None) -> Draft:
+    def make(head: str | None, _public: str | None) -> Draft:
         bases.append(head)
         vault.git("commit", "--quiet", "--allow-empty", "-m", "meanwhile")
         return Draft({"mine.txt": b"1\n"}, "mine\n", vault.now)
@@ -513,3 +514,49 @@ def test_the_local_branch_moves_during_the_push(vault: Vault, origin: Path) -> N
     assert applied.warnings == ("the commit is on origin/main, but the local branch moved meanwhile: git pull",)
     assert tip(origin, vault) == applied.commit
     assert vault.log[0] == "meanwhile"
+
+
+# --- what was not pushed in time ------------------------------------------------------------------------
+
+
+def test_a_rotation_that_is_pushed_late_keeps_its_key_for_longer(vault: Vault, origin: Path) -> None:
+    """Signers have used the old key until now: the time for which it is kept counts from the push."""
+    old = vault.active().kid
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.wait(90 * MINUTE)
+
+    outcome = rotation.rotate_due(vault.context(), push=True)
+
+    key = vault.state().keys[old]
+    assert [event.event for event in key.events[-2:]] == ["deactivated", "repaired"]
+    assert key.life.keep_until == vault.now + 2 * HOUR + 10 * MINUTE
+    assert "was pushed late" in str(key.events[-1].note)
+    assert outcome.pushed
+    assert tip(origin, vault) == vault.head
+    assert "Keyvault-Event: repaired id-token/" in vault.git("log", "-1", "--format=%B")
+    assert audit(vault.context()).errors == ()
+    assert rotation.rotate_due(vault.context(), push=True).commit is None
+
+
+def test_a_rotation_that_is_pushed_soon_is_left_alone(vault: Vault, origin: Path) -> None:
+    """Within what clocks may differ by."""
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.wait(10 * MINUTE)
+    outcome = rotation.rotate_due(vault.context(), push=True)
+    assert {event.event for _, event in outcome.events} == {"published"}
+    assert tip(origin, vault) == vault.head
+
+
+def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, origin: Path) -> None:
+    """The remote still signs with it: nothing is pushed, and the error says how to begin anew."""
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    rotation.rotate_due(vault.wait(3 * HOUR).context())
+    before = tip(origin, vault)
+
+    with pytest.raises(GateError, match="was withdrawn in commits that were not pushed") as caught:
+        rotation.rotate_due(vault.context(), push=True)
+
+    assert caught.value.hint == "git reset --keep @{upstream} drops them; then run the command again"
+    assert tip(origin, vault) == before
+    vault.git("reset", "--keep", "--quiet", "@{upstream}")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
