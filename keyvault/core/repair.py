@@ -91,7 +91,7 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
         if key.state == "withdrawn":
             raise GateError(
                 f"key {kid} was withdrawn in commits that were not pushed, and signs until they are",
-                hint="git reset --keep @{upstream} drops them; then run the command again",
+                hint="git switch -C BRANCH @{upstream} drops them; then run the command again",
             )
         if key_set is None or key.life.deactivated_at is None or key.life.keep_until is None:
             continue

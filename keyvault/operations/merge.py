@@ -29,7 +29,7 @@ _HOOK = """#!/bin/sh
 exec keyvault merge-driver --check
 """
 #: What to do about a merge that is refused.
-WAY_OUT = "git merge --abort; git reset --keep @{upstream} drops your own commits; then run the command again"
+WAY_OUT = "git merge --abort; git switch -C BRANCH @{upstream} drops your own commits; then run the command again"
 
 
 @dataclass(frozen=True, slots=True)

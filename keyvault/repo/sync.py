@@ -246,16 +246,17 @@ def _push_once(repository: Repository, make: Make, branch: str, local: Commit | 
 
 
 def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remote) -> GitError:
-    messages = git.messages(local, theirs)
+    short, messages = branch.removeprefix("refs/heads/"), git.messages(local, theirs)
     if all("\nKeyvault-Event: " in message for message in messages):
         count = f"{len(messages)} commit{'s' if len(messages) != 1 else ''}"
+        # Unlike reset, switch looks at the work tree again before it compares it.
         hint = (
-            f"nobody has the {count} of keyvault that you did not push: git reset --keep {remote.name} drops "
+            f"nobody has the {count} of keyvault that you did not push: git switch -C {short} {remote.name} drops "
             f"{'them' if len(messages) != 1 else 'it'}; then run this again"
         )
     else:
         hint = f"git pull --rebase {remote.remote}"
-    return GitError(f"{branch.removeprefix('refs/heads/')} and {remote.name} have diverged", hint=hint)
+    return GitError(f"{short} and {remote.name} have diverged", hint=hint)
 
 
 # --- the branch -----------------------------------------------------------------------------------------

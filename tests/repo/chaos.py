@@ -203,7 +203,7 @@ class Chaos:
     def reset(self, clone: Vault) -> None:
         """Drop what was not pushed, as the hint says."""
         self.git(clone, "fetch", "--quiet", "origin")
-        self.git(clone, "reset", "--quiet", "--keep", "origin/main")
+        self.git(clone, "switch", "--quiet", "-C", "main", "origin/main")
 
     def pull(self, clone: Vault) -> None:
         self.git(clone, "pull", "--quiet", "--ff-only", "origin", "main")

@@ -213,10 +213,10 @@ def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vau
 
     assert done.returncode != 0
     assert "set id-token has 2 next keys" in done.stderr
-    assert "git merge --abort; git reset --keep @{upstream}" in done.stderr
+    assert "git merge --abort; git switch -C BRANCH @{upstream}" in done.stderr
     ours.git("merge", "--abort")
     assert ours.head == before
-    ours.git("reset", "--keep", "--quiet", "@{upstream}")
+    ours.git("switch", "--quiet", "-C", "main", "@{upstream}")
     rotation.rotate(ours.context(), ["id-token"], forced="a drill", push=True)
     assert check_audit(ours.context()).errors == ()
 

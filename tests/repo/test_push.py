@@ -183,12 +183,12 @@ def test_diverged(vault: Vault, origin: Path) -> None:
 
     assert (caught.value.message, caught.value.hint) == (
         "main and origin/main have diverged",
-        "nobody has the 1 commit of keyvault that you did not push: git reset --keep origin/main drops it; then run this "
-        "again",
+        "nobody has the 1 commit of keyvault that you did not push: git switch -C main origin/main drops it; then run "
+        "this again",
     )
     assert untouched(vault) == before
     assert tip(origin, vault) == colleague.head
-    vault.git("reset", "--keep", "--quiet", "origin/main")
+    vault.git("switch", "--quiet", "-C", "main", "origin/main")
     keys.add_set(vault.context(), "mail", spec=key_spec("ES256"), push=True)
     assert tip(origin, vault) == vault.head
 
@@ -556,7 +556,7 @@ def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, o
     with pytest.raises(GateError, match="was withdrawn in commits that were not pushed") as caught:
         rotation.rotate_due(vault.context(), push=True)
 
-    assert caught.value.hint == "git reset --keep @{upstream} drops them; then run the command again"
+    assert caught.value.hint == "git switch -C BRANCH @{upstream} drops them; then run the command again"
     assert tip(origin, vault) == before
-    vault.git("reset", "--keep", "--quiet", "@{upstream}")
+    vault.git("switch", "--quiet", "-C", "main", "@{upstream}")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
