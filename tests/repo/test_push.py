@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.errors import ConflictError, GateError, GitError
 from keyvault.operations import keys, rotation
-from keyvault.repo import sync
+from keyvault.repo import sync, worktree
 from keyvault.repo.vault import Draft
 from tests.revisions import audit
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, run_git
@@ -560,3 +562,33 @@ def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, o
     assert tip(origin, vault) == before
     vault.git("switch", "--quiet", "-C", "main", "@{upstream}")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
+
+
+# --- how much work it is --------------------------------------------------------------------------------
+
+
+def test_a_push_looks_at_everything_once(vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifteen processes of git, where signing and merging need none; each file of the draft is hashed once."""
+    begun: list[str] = []
+    hashed: list[str] = []
+    start, hash_file = subprocess.Popen.__init__, worktree.hash_file
+
+    def counted(self: Any, arguments: Any, *rest: Any, **options: Any) -> None:
+        begun.append(arguments[1])
+        start(self, arguments, *rest, **options)
+
+    def noted(target: str, like: str | None, object_format: str) -> str | None:
+        hashed.append(target)
+        return hash_file(target, like, object_format)
+
+    context = vault.context()
+    rotation.rotate(vault.context(), ["access-token"], forced="GitPython is imported", push=True)
+    context = vault.context()
+    monkeypatch.setattr(subprocess.Popen, "__init__", counted)
+    monkeypatch.setattr(worktree, "hash_file", noted)
+
+    rotation.rotate(context, ["id-token"], forced="a drill", push=True)
+
+    # The context was opened before, which is one process more.
+    assert len(begun) + 1 <= 15, begun
+    assert len(hashed) == len(set(hashed)) == 3
