@@ -29,7 +29,7 @@ BEFORE = {
         f"runbooks/{name}.md": AT_WORK
         for name in (
             *("rotation", "changing-the-algorithm", "leaked-key", "missed-schedules", "moving-the-url"),
-            *("damaged-vault", "wrong-clock"),
+            *("damaged-vault", "rewritten-history", "wrong-clock"),
         )
     },
     **{f"runbooks/{name}.md": AT_WORK + BOB for name in ("leaver", "lost-identity")},
