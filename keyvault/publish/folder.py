@@ -132,6 +132,8 @@ class SiteFolder:
         """
         self.output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
         self._protected, self._keep, self._served, self._progress = protected, keep, served, progress
+        #: What was there when the folder was checked.
+        self._present: set[str] = set()
 
     def check(self, gate: Gate) -> SitesBelow:
         """
@@ -146,7 +148,7 @@ class SiteFolder:
         if self._protected is not None and self._protected.resolve().is_relative_to(real):
             raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
         _check_is_folder(output)
-        paths = set(paths_below(output))
+        paths = self._present = set(paths_below(output))
         # A link that leads to a site is a site, too.
         linked = {f"{path}/{HISTORY}" for path in paths if os.path.islink(f"{output}/{path}")}  # noqa: PTH114 - strings
         below = SitesBelow(paths | linked, self._read)
@@ -204,7 +206,7 @@ class SiteFolder:
                     if not dry_run:
                         staging = staging or StagingFolder(output, known, served=self._served)
                         staging.write(path, data)
-            gone = [path for path in (known.files if known else paths_below(output)) if path not in paths]
+            gone = [path for path in (known.files if known else self._present) if path not in paths]
             kept = [path for path in gone if is_kept(path, self._keep) or below.hold(path)]
             written = Written(len(paths), len(changed), changed, as_text(set(gone).difference(kept)), below.folders)
             if dry_run:

@@ -200,9 +200,10 @@ class Checkout:
             lock.open("xb").close()
         except FileExistsError:
             raise journal.held(lock) from None
+        left = [path for path in (beside, _lock_of(beside)) if path.exists()]  # by a run that died here
         try:
-            for path in (beside, _lock_of(beside)):
-                path.unlink(missing_ok=True)
+            for path in left:
+                path.unlink()
             with contextlib.suppress(FileNotFoundError):  # a repository without a commit has no index yet
                 worktree.create(os.fspath(beside), index.read_bytes())
             lines = "".join(updates).encode(errors="surrogateescape")
@@ -211,9 +212,12 @@ class Checkout:
                 paths = "".join(unseen).encode(errors="surrogateescape")
                 git.run("update-index", "-z", "--skip-worktree", "--stdin", stdin=paths, extra=own)
             beside.replace(index)
-        finally:
-            for path in (beside, _lock_of(beside), lock):
+        except BaseException:
+            for path in (beside, _lock_of(beside)):
                 path.unlink(missing_ok=True)
+            raise
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _lock_of(path: Path) -> Path:
