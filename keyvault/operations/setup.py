@@ -184,7 +184,7 @@ def init(
         confirm: ``live`` or ``commit``.
         issuer: What stands in ``iss``, where it is not *url*.
         branch: Name of the first branch of a new repository.
-        ci: Files of CI, by path from the top of the repository; what stands there already stays as it is.
+        ci: Files of CI, by path from the top of the repository; a file that exists stays as it is.
 
     Raises:
         UsageError: If there is a vault in *folder* already, or the url or a set is invalid.

@@ -234,7 +234,7 @@ class SiteFolder:
             raise RenderError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
         finally:
             if staging is not None and staging.folder.exists():
-                self._progress("removing what is not needed", 0, 0)
+                self._progress("removing temporary files", 0, 0)
                 shutil.rmtree(staging.folder, ignore_errors=True)
         return written
 

@@ -180,7 +180,7 @@ class ObjectStore:
                     path,
                     found.data,
                     attributes=_attributes(found.headers),
-                    mode=mode,  # type: ignore[arg-type]
+                    mode=mode,  # type: ignore[arg-type]  # a mapping of what a store has
                     use_multipart=False,
                 )
             except (AlreadyExistsError, PreconditionError, FileExistsError):

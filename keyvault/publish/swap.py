@@ -1,7 +1,7 @@
 """
 Replace a folder as a whole: lock it, assemble the new folder beside it, swap the two.
 
-Sites below a place are published by others, into the folder that is replaced here. So whoever writes to a place holds
+Sites below a place are published by others, into the folder that is replaced here. So each writer to a place holds
 the locks of all sites that it lies in, of its parent, and of the folder itself, always from the top down.
 
 Sources: rename(2), flock(2).
@@ -85,7 +85,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
                 continue
             except OSError:  # a file system without locks
                 break
-            # Whoever held the lock before may have replaced the folder: then this is the lock of the old one.
+            # The last holder may have replaced the folder: then this is the lock of the old folder.
             if os.path.samestat(os.fstat(handle), os.stat(folder)):  # noqa: PTH116 - the pair of fstat
                 break
             os.close(handle)
@@ -283,7 +283,7 @@ class StagingFolder:
         return True
 
     def _keep(self, path: str) -> None:
-        """Take along what is not part of the site, links included."""
+        """Copy files that are not part of the site, links included."""
         source = self._output / path
         if source.is_symlink():
             os.symlink(os.readlink(source), self._target(path))  # noqa: PTH115, PTH211 - a string, as said above
