@@ -279,7 +279,7 @@ def new_next(key_set: KeySet, at: datetime) -> list[Change]:
     return [Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"),))]
 
 
-def _new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Create:
+def new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Create:
     return Create(
         key_set.name, key_set.policy.spec, (Event(at=at, event="created"), activated(key_set, at, forced=forced))
     )
@@ -329,7 +329,7 @@ def plan_creation(key_set: KeySet, now: datetime) -> Plan:
     if key_set.policy.external:
         return Plan(waiting=(_import_missing(key_set),))
     at = effective_instant(key_set, now)
-    return Plan((_new_active(key_set, at), *new_next(key_set, at)))
+    return Plan((new_active(key_set, at), *new_next(key_set, at)))
 
 
 def plan_rotation(
@@ -485,6 +485,7 @@ def _plan_due_set(
             waiting += creation.waiting
         else:
             changes += [Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)]
+            warnings += _unknown_signer(key_set, candidate, site, at)
         return
     due_at = rotation_due_at(key_set)
     due = due_at is not None and due_at <= at
@@ -496,7 +497,7 @@ def _plan_due_set(
         elif due and _mature_when_made(key_set, site):
             # A key of the new kind would be due in the next run: two runs would then not be one.
             changes[-1:] = [
-                _new_active(key_set, at),
+                new_active(key_set, at),
                 Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
                 *new_next(key_set, at),
             ]
@@ -518,6 +519,15 @@ def _plan_due_set(
     if key_set.policy.token_lifetime > active.life.token_lifetime:
         lifetime = Event(at=at, event="lifetime", token_lifetime=_seconds(key_set.policy.token_lifetime))
         changes.append(Amend(key_set.name, active.kid, (lifetime,)))
+
+
+def _unknown_signer(key_set: KeySet, candidate: Key, site: SitePolicy, at: datetime) -> tuple[str, ...]:
+    """Return a warning if *candidate* takes the place of earlier signers of the set, and verifiers may not know it."""
+    signed = any(event.event in ("activated", "reactivated") for key in key_set.keys for event in key.events)
+    mature = mature_at(key_set, candidate, site)
+    if not signed or not key_set.rendered or key_set.policy.use == "enc" or (mature is not None and mature <= at):
+        return ()
+    return (f"{key_set.name} had no active key: the new one is not known everywhere yet; publish the site at once",)
 
 
 def _mature_when_made(key_set: KeySet, site: SitePolicy) -> bool:
@@ -583,7 +593,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
                 Amend(key_set.name, candidate.kid, (activated(key_set, at, forced=why if immature else None),))
             )
         elif not policy.external:
-            changes.append(_new_active(key_set, at, forced=why))
+            changes.append(new_active(key_set, at, forced=why))
         changes += new_next(key_set, at)
         if candidate is None and policy.external:
             warnings.append(f"{key_set.name} has no active key now: keyvault key import {key_set.name} FILE")

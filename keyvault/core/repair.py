@@ -17,12 +17,23 @@ import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Damage, Key, KeySet, VaultState
-from keyvault.core.planning import Amend, Change, Plan, activated, deactivated, first_seen, keep_until, new_next
+from keyvault.core.planning import (
+    Amend,
+    Change,
+    Plan,
+    activated,
+    deactivated,
+    first_seen,
+    keep_until,
+    new_active,
+    new_next,
+)
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_instant
 from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")
+_SIGNED = "it signed on another side"
 #: How far a key has come in its life.
 _STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
 
@@ -122,7 +133,8 @@ class _Mending:
         for key in _ahead(self._set, self._now):
             self._repair(key, f"the clock that wrote {format_instant(key.life.newest_at)} was ahead")
         self._at = max([self._now, *(key.life.newest_at for key in self._keys.values())])
-        for kid, other in dropped.items():
+        # Keys that ended on the other side first: what took over from them there may take over here.
+        for kid, other in sorted(dropped.items(), key=lambda item: item[1].state not in _ENDED):
             self._take_back(self._keys[kid], other)
         for state in ("active", "next"):
             held = sorted(self._in_state(state), key=self._precedence)
@@ -155,7 +167,10 @@ class _Mending:
             last = other.events[-1]
             self._add(key.kid, Event(at=self._at, event="revoked", reason=last.reason or "superseded", note=last.note))
         elif _STAGES[other.state] > _STAGES[key.state]:
-            self._step_back(key.kid, signed=True)
+            if other.state == "active" and not self._in_state("active"):
+                self._add(key.kid, activated(self._set, self._at, forced=_SIGNED))
+            else:
+                self._step_back(key.kid, signed=True)
         elif key.state == "active" and theirs.token_lifetime > mine.token_lifetime:
             seconds = int(theirs.token_lifetime.total_seconds())
             self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=seconds))
@@ -179,7 +194,7 @@ class _Mending:
             if not (known or signed):
                 self._add(kid, Event(at=self._at, event="withdrawn"))
                 return
-            why = "it signed on another side" if signed else "it was published, and retires without having signed"
+            why = _SIGNED if signed else "it was published, and retires without having signed"
             self._add(kid, activated(self._set, self._at, forced=why))
         self._add(kid, deactivated(self._set, self._keys[kid], self._at))
 
@@ -187,11 +202,13 @@ class _Mending:
         """Fill the places that were left empty, where the set had somebody in them before."""
         if self._set.policy.closing:
             return ()
-        had = {key.state for key in self._set.keys}
+        had, made = {key.state for key in self._set.keys}, list[Change]()
         if "active" in had and not self._in_state("active"):
             candidates = sorted(self._in_state("next"), key=self._precedence)
+            why = "the active key was revoked on another side"
             if candidates:
-                why = "the active key was revoked on another side"
                 self._repair(candidates[0], why)
                 self._add(candidates[0].kid, activated(self._set, self._at, forced=why))
-        return () if self._in_state("next") or "next" not in had else new_next(self._set, self._at)
+            elif not self._set.policy.external:
+                made.append(new_active(self._set, self._at, forced=why))
+        return [*made, *(() if self._in_state("next") or "next" not in had else new_next(self._set, self._at))]

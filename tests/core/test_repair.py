@@ -247,3 +247,32 @@ def test_a_key_that_signed_on_the_side_that_was_dropped_stays_published() -> Non
     after = mend(state, dropped={first.kid: with_events(first, activated(T0 + DAY))})
     assert after.keys[first.kid].state == "retiring"
     assert after.keys[first.kid].events[-2].forced == "it signed on another side"
+
+
+def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> None:
+    """The active key was revoked there, and its successor signed: both hold, and a new next key is made."""
+    state = vault([active_key(), next_key(seen_at=T0)])
+    active, candidate = only_set(state).active, only_set(state).next
+    assert active is not None
+    assert candidate is not None
+    after = mend(
+        state,
+        dropped={
+            candidate.kid: with_events(candidate, activated(T0 + DAY)),
+            active.kid: with_events(active, revoked(T0 + DAY)),
+        },
+    )
+    assert only_set(after).active == after.keys[candidate.kid]
+    assert after.keys[candidate.kid].events[-1].forced == "it signed on another side"
+    assert only_set(after).next is not None
+
+
+def test_a_set_is_never_left_without_an_active_key() -> None:
+    """Nobody is there to take over: a key is made, as after a revocation."""
+    state = vault([active_key()])
+    active = only_set(state).active
+    assert active is not None
+    after = mend(state, dropped={active.kid: with_events(active, revoked(T0 + DAY))})
+    made = only_set(after).active
+    assert made is not None
+    assert made.kid not in state.keys

@@ -164,7 +164,9 @@ class Chaos:
         self.tokens.append(Token(active.kid, self.now + LIFETIME + SKEW))
 
     def due(self, clone: Vault) -> None:
-        self.command(lambda: rotation.rotate_due(self.context(clone), push=self.chance.random() < 0.8))
+        done = self.command(lambda: rotation.rotate_due(self.context(clone), push=self.chance.random() < 0.8))
+        if done and any("is not known everywhere" in warning for warning in done.warnings):
+            self.excused |= {key.kid for key, event in done.events if event.event == "activated"}
 
     def force(self, clone: Vault) -> None:
         push = self.chance.random() < 0.5
