@@ -113,3 +113,12 @@ def test_only_git_says_what_a_commit_is() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Commit"
     }
     assert makers == {"core/keys.py", "repo/git.py"}
+
+
+def test_a_name_that_is_a_branch_and_a_tag(keyvault: Terminal, vault: Vault) -> None:
+    """Git would take the tag: nothing is done before somebody says which is meant."""
+    vault.git("tag", "main")
+    refused = keyvault("render", "--ref", "main")
+    assert (refused.code, refused.error) == (1, "'main' is the name of a branch and of a tag")
+    assert refused.hint == "heads/main or tags/main says which"
+    keyvault.ok("render", "--ref", "heads/main")
