@@ -141,6 +141,7 @@ def init(
         say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
     else:
         say("  git push; let job tokens push, and make a schedule (docs/publish/gitlab.md)")
+    say("  keyvault merge-driver --install  once in each clone that merges branches")
     site = url.rstrip("/")
     if issuer is not None and path_of_issuer(site, issuer) is None:
         note(

@@ -54,6 +54,7 @@ def test_an_empty_folder(fresh: Terminal) -> None:
         "  keyvault serve         the site, as a preview",
         "  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME",
         "  keyvault rotate --due --push  is what a schedule runs",
+        "  keyvault merge-driver --install  once in each clone that merges branches",
     ]
 
 
