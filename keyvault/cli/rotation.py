@@ -159,7 +159,7 @@ def repair(
     published until its tokens have expired. Locks of dead git processes are removed, and an index that shows an older
     commit follows the branch. Needs no identity and no network.
 
-    Exits with 1 if something is left that somebody has to decide.
+    Exits with 1 if something is left that somebody has to decide, and with 5 if the audit still finds an error.
 
     \b
     Examples:
@@ -167,7 +167,7 @@ def repair(
       keyvault repair --reason "two schedules met in a merge" --push
     """
     from keyvault.cli.show import show_repair
-    from keyvault.errors import RecordError
+    from keyvault.errors import AuditError, RecordError
     from keyvault.operations.repair import repair as mend
 
     with settings.open() as context:
@@ -176,6 +176,12 @@ def repair(
     if repaired.left:
         left = repaired.left[0]
         raise RecordError(f"not repaired: {left.message}", hint="docs/runbooks/damaged-vault.md says how to decide")
+    if repaired.errors:
+        worst = repaired.errors[-1]
+        raise AuditError(
+            f"the audit still finds {worst.code} in commit {worst.commit[:12]}: {worst.message}",
+            hint="keyvault audit shows all; docs/audit.md says what to do about each code",
+        )
 
 
 def plan(

@@ -84,7 +84,7 @@ def show_repair(repaired: Repaired, *, now: datetime, dry_run: bool, as_json: bo
         for finding in repaired.findings:
             say(f"  {finding.code}  {finding.message}")
             say(f"    {'→ ' + finding.remedy if finding.remedy else 'somebody has to decide'}")
-    if repaired.findings:
+    if repaired.findings or repaired.outcome.commit:
         show_outcome(repaired.outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
 
 

@@ -74,7 +74,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         imported: On ``created``: the key came from outside.
         url: On ``published``: the JWK Set that was seen serving the key.
         token_lifetime: On ``activated``, ``reactivated`` and ``lifetime``: seconds that tokens live.
-        keep_until: On ``deactivated``, and on ``repaired`` if it was too early: the key stays available up to and
+        keep_until: On ``deactivated``, and on ``repaired`` if it was wrong: the key stays available up to and
             including this instant.
         reason: On ``revoked``.
         note: What somebody wanted to say; on ``repaired``, what was wrong.
@@ -218,13 +218,12 @@ def fold(events: Sequence[Event]) -> Life:
                 ended_at = event.at
             case "repaired":
                 # A clock was ahead: all that seems to lie after the repair has happened before it.
-                if deactivated_at is not None and keep_until is not None:
-                    keep_until -= max(deactivated_at - event.at, _NO_OFFSET)
-                    if event.keep_until is not None and event.keep_until < keep_until:
-                        raise RecordError("a repair cannot shorten keep_until")
-                    keep_until = event.keep_until or keep_until
-                elif event.keep_until is not None:
-                    raise RecordError(f"a key that is {state} has no keep_until")
+                if event.keep_until is not None:
+                    if deactivated_at is None or keep_until is None:
+                        raise RecordError(f"a key that is {state} has no keep_until")
+                    if event.keep_until < keep_until - max(deactivated_at - event.at, _NO_OFFSET):
+                        raise RecordError("a repair cannot shorten for how long a key is kept")
+                    keep_until = event.keep_until
                 published = {url: min(seen, event.at) for url, seen in published.items()}
                 created_at, activated_at, deactivated_at, ended_at = (
                     instant and min(instant, event.at)

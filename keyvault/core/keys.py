@@ -411,6 +411,9 @@ class VaultState:
         if exact is not None:
             return exact
         found = [kid for kid in self.keys if prefix and kid.startswith(prefix)]
+        if not found and self.damaged_sets:
+            damage = next(iter(self.damaged_sets.values()))
+            raise RecordError(f"no key {quoted(prefix, 150)} can be read: {damage.message}", hint="keyvault repair")
         if not found:
             raise UsageError(
                 f"no key {quoted(prefix, 150)} in this vault",

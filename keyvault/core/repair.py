@@ -10,7 +10,7 @@ Source: docs/lifecycle.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -51,6 +51,8 @@ def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damag
             kids = [key.kid for key in key_set.keys if key.state == states]
             if len(kids) > 1:
                 yield Damage(code, f"set {name} has {len(kids)} {states} keys: {', '.join(kids)}", set=name)
+        if now is not None and _is_left(key_set):
+            yield Damage("active-missing", f"set {name} has no active key", set=name, usable=True)
         if now is not None and (ahead := _ahead(key_set, now)):
             newest = max(key.life.newest_at for key in ahead)
             message = f"set {name} has an event at {format_instant(newest)}, which is to come"
@@ -61,7 +63,12 @@ def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damag
 
 
 def plan_repair(
-    state: VaultState, now: datetime, *, reason: str | None = None, dropped: Mapping[str, Key] | None = None
+    state: VaultState,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    dropped: Mapping[str, Key] | None = None,
+    sure: bool = True,
 ) -> Plan:
     """
     Plan to mend the sets of *state*; those that need nothing are left alone.
@@ -71,12 +78,23 @@ def plan_repair(
         now: The instant of the repair.
         reason: The note of each repair; the default says what was wrong.
         dropped: Versions of records that a merge left out in favour of another side's, by kid.
+        sure: Whether *now* was compared with another clock. If it was not, no key is kept until an earlier instant.
     """
     changes: list[Change] = []
+    warnings: list[str] = []
+    now = now.replace(microsecond=0)
     for key_set in state.all_sets.values():
-        mending = _Mending(key_set, state.policy.site, now.replace(microsecond=0), reason)
+        mending = _Mending(key_set, state.policy.site, now, reason, sure=sure)
         changes += mending.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
-    return Plan(tuple(changes))
+        warnings += mending.warnings
+    for name, keys in state.orphans.items():
+        why = reason or "a merge dropped what the other side had recorded"
+        for key in keys:
+            if dropped and key.kid in dropped and key.state in _ENDED:
+                changes.append(
+                    Amend(name, key.kid, (Event(at=max(now, key.life.newest_at), event="repaired", note=why),))
+                )
+    return Plan(tuple(changes), warnings=tuple(warnings))
 
 
 def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan:
@@ -102,7 +120,7 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
         if key.state == "withdrawn":
             raise GateError(
                 f"key {kid} was withdrawn in commits that were not pushed, and signs until they are",
-                hint="git switch -C BRANCH @{upstream} drops them; then run the command again",
+                hint="git update-index -q --refresh; git reset --keep @{upstream}; then run the command again",
             )
         if key_set is None or key.life.deactivated_at is None or key.life.keep_until is None:
             continue
@@ -114,6 +132,13 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
     return Plan(tuple(changes))
 
 
+def _is_left(key_set: KeySet) -> bool:
+    """Whether *key_set* has signed, and has a next key but none that signs: no command leaves it so."""
+    signed = any(event.event == "activated" for key in key_set.keys for event in key.events)
+    states = {key.state for key in key_set.keys}
+    return signed and "active" not in states and "next" in states and not key_set.policy.closing
+
+
 def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
     """Return the keys whose newest event lies after *now* by more than clocks may differ, the active one first."""
     found = [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
@@ -123,28 +148,31 @@ def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
 class _Mending:
     """The repair of one set, event by event."""
 
-    def __init__(self, key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None) -> None:
-        self._set, self._site, self._now, self._reason = key_set, site, now, reason
+    def __init__(self, key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None, *, sure: bool) -> None:
+        self._set, self._site, self._now, self._reason, self._sure = key_set, site, now, reason, sure
+        self.warnings: list[str] = []
         self._keys = {key.kid: key for key in key_set.keys}
         self._added: dict[str, list[Event]] = {}
+        self._made: list[Change] = []
         self._at = now
 
     def run(self, dropped: Mapping[str, Key]) -> list[Change]:
         for key in _ahead(self._set, self._now):
-            self._repair(key, f"the clock that wrote {format_instant(key.life.newest_at)} was ahead")
+            self._date_back(key)
         self._at = max([self._now, *(key.life.newest_at for key in self._keys.values())])
         # Keys that ended on the other side first: what took over from them there may take over here.
         for kid, other in sorted(dropped.items(), key=lambda item: item[1].state not in _ENDED):
             self._take_back(self._keys[kid], other)
+        self._fill_active()
         for state in ("active", "next"):
             held = sorted(self._in_state(state), key=self._precedence)
             for key in held[1:]:
                 self._repair(key, f"a merge left {len(held)} {state} keys: {held[0].kid[:12]} stays")
                 self._step_back(key.kid)
-        changes: list[Change] = []
-        if self._added:
-            changes += self._fill()
-        return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *changes]
+        if self._made or (self._added and not self._set.policy.closing and not self._in_state("next")):
+            had_next = any(key.state == "next" for key in self._set.keys) or self._made
+            self._made += new_next(self._set, self._at) if had_next and not self._in_state("next") else []
+        return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._made]
 
     def _in_state(self, state: str) -> list[Key]:
         return [key for key in self._keys.values() if key.state == state]
@@ -157,13 +185,28 @@ class _Mending:
         if not any(event.event == "repaired" for event in self._added.get(key.kid, ())):
             self._add(key.kid, Event(at=self._at, event="repaired", note=self._reason or why, keep_until=keep_until))
 
+    def _date_back(self, key: Key) -> None:
+        life, kept = key.life, None
+        why = f"the clock that wrote {format_instant(life.newest_at)} was ahead"
+        if key.state == "retiring" and life.keep_until and life.deactivated_at and life.deactivated_at > self._now:
+            if self._sure:
+                kept = self._now + (life.keep_until - life.deactivated_at)
+            else:
+                self.warnings.append(
+                    f"key {key.kid} stays published until {format_instant(life.keep_until)}: the clock of this machine "
+                    "could not be compared with that of the site's host"
+                )
+        self._repair(key, why, kept)
+
     def _take_back(self, key: Key, other: Key) -> None:
         """Let hold again what the version *other* of *key* says, which a merge dropped."""
         mine, theirs = key.life, other.life
         kept = [instant for instant in (mine.keep_until, theirs.keep_until) if instant is not None]
         later = max(kept) if key.state == "retiring" and kept and max(kept) != mine.keep_until else None
         self._repair(key, "a merge dropped what the other side had recorded", later)
-        if other.state in _ENDED and key.state not in _ENDED:
+        if other.state == "withdrawn":
+            return  # nothing was promised there that does not hold here
+        if other.state == "revoked" and key.state not in _ENDED:
             last = other.events[-1]
             self._add(key.kid, Event(at=self._at, event="revoked", reason=last.reason or "superseded", note=last.note))
         elif _STAGES[other.state] > _STAGES[key.state]:
@@ -198,17 +241,18 @@ class _Mending:
             self._add(kid, activated(self._set, self._at, forced=why))
         self._add(kid, deactivated(self._set, self._keys[kid], self._at))
 
-    def _fill(self) -> Sequence[Change]:
-        """Fill the places that were left empty, where the set had somebody in them before."""
-        if self._set.policy.closing:
-            return ()
-        had, made = {key.state for key in self._set.keys}, list[Change]()
-        if "active" in had and not self._in_state("active"):
-            candidates = sorted(self._in_state("next"), key=self._precedence)
-            why = "the active key was revoked on another side"
-            if candidates:
-                self._repair(candidates[0], why)
-                self._add(candidates[0].kid, activated(self._set, self._at, forced=why))
-            elif not self._set.policy.external:
-                made.append(new_active(self._set, self._at, forced=why))
-        return [*made, *(() if self._in_state("next") or "next" not in had else new_next(self._set, self._at))]
+    def _fill_active(self) -> None:
+        """Let the best next key sign if a merge left nobody to; without one a key is made, as after a revocation."""
+        doubled = any(len(self._in_state(state)) > 1 for state in ("active", "next"))
+        if self._set.policy.closing or self._in_state("active") or not (self._added or doubled or _is_left(self._set)):
+            return
+        why = "a merge left no active key"
+        candidates = sorted(self._in_state("next"), key=self._precedence)
+        if candidates:
+            self._repair(candidates[0], why)
+            self._add(candidates[0].kid, activated(self._set, self._at, forced=why))
+        elif not self._set.policy.external:
+            self._made.append(new_active(self._set, self._at, forced=why))
+        self.warnings.append(
+            f"{self._set.name} had no active key: the new one may not be known everywhere yet; publish the site at once"
+        )

@@ -24,9 +24,9 @@ logger = get_logger(__name__)
 TOLERANCE = timedelta(days=1)
 
 
-def check_clock(context: Context, state: VaultState, *, behind: bool = False) -> None:
+def check_clock(context: Context, state: VaultState, *, behind: bool = False) -> bool:
     """
-    Check that the instant of the command is not far from what the host of the site says.
+    Check that the instant of the command is not far from what the host of the site says; return whether that is sure.
 
     Args:
         context: The vault.
@@ -38,9 +38,9 @@ def check_clock(context: Context, state: VaultState, *, behind: bool = False) ->
     """
     newest = max((key.life.newest_at for key in state.keys.values()), default=None)
     if newest is None or (newest <= context.now <= newest + TOLERANCE):
-        return
+        return True
     if not behind and context.now < newest:
-        return  # planners refuse that, and know by how much a set lets clocks differ
+        return False  # planners refuse that, and know by how much a set lets clocks differ
     url = state.policy.site.url
     date = _server_date(context, url + "/history.json")
     if date is None:
@@ -50,6 +50,7 @@ def check_clock(context: Context, state: VaultState, *, behind: bool = False) ->
             f"the clock of this machine says {format_instant(context.now)}, and {url} says {format_instant(date)}",
             hint="set the clock; keyvault revoke, rollback and rotate --force --reason TEXT go on all the same",
         )
+    return date is not None
 
 
 def _server_date(context: Context, url: str) -> datetime | None:

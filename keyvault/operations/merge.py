@@ -10,6 +10,8 @@ Source: gitattributes(5) on merge drivers, githooks(5) on pre-merge-commit; docs
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +28,9 @@ DRIVER = "keyvault"
 _COMMAND = "keyvault merge-driver %O %A %B %P"
 _HOOK = """#!/bin/sh
 # Refuse a merge that leaves a vault which no command could read.
-exec keyvault merge-driver --check
 """
 #: What to do about a merge that is refused.
-WAY_OUT = "git merge --abort; git switch -C BRANCH @{upstream} drops your own commits; then run the command again"
+WAY_OUT = "git merge --abort; git reset --keep @{upstream} drops your own commits; then run the command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ def check_staged(start: Path, environ: Mapping[str, str]) -> None:
         MergeError: If no command could read it.
     """
     repository = Repository.open(find_vault(start), environ)
-    state = repository.look(repository.git.write_index(environ.get("GIT_INDEX_FILE")), envelopes=False)
+    # Git may give it from where the hook runs, which is the top of the repository.
+    index = environ.get("GIT_INDEX_FILE")
+    tree = repository.git.write_index(os.path.abspath(index) if index else None)  # noqa: PTH100 - a string for git
+    state = repository.look(tree, envelopes=False)
     if state.damage:
         raise MergeError(state.damage[0].message, hint=WAY_OUT)
     check_joined(state)
@@ -97,11 +101,14 @@ def install(start: Path, environ: Mapping[str, str]) -> Installed:
     git.run("config", "--local", f"merge.{DRIVER}.name", "join records of keyvault")
     git.run("config", "--local", f"merge.{DRIVER}.driver", _COMMAND)
     hook = git.common_dir / "hooks" / "pre-merge-commit"
+    # Git runs it at the top of the repository.
+    check = f"keyvault --vault {shlex.quote(git.prefix or '.')} merge-driver --check || exit\n"
     try:
-        if hook.exists() and hook.read_text(errors="replace") != _HOOK:
+        present = hook.read_text(errors="replace") if hook.exists() else _HOOK
+        if not present.startswith(_HOOK):
             return Installed(_COMMAND, None)
         hook.parent.mkdir(exist_ok=True)
-        hook.write_text(_HOOK)
+        hook.write_text(present if check in present else present + check)
         hook.chmod(0o755)
     except OSError as error:
         raise GitError(f"cannot write {hook}: {error.strerror}") from None

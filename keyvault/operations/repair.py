@@ -17,17 +17,19 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.events import Event
+from keyvault.core.history.findings import Finding as AuditFinding
 from keyvault.core.keys import Commit, Damage, Key, VaultState
 from keyvault.core.planning import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
 from keyvault.errors import ConfigError, RecordError
+from keyvault.operations.audit import audit
 from keyvault.operations.changes import Outcome, Proposal, carry_out
 from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
 from keyvault.operations.rotation import check_text
 from keyvault.repo import journal, leftovers, sync
 from keyvault.repo.records import decode_key, decode_recipients, encode_key, salvage_key
-from keyvault.repo.vault import RECIPIENTS, is_record_path
+from keyvault.repo.vault import KEYS, RECIPIENTS, is_record_path
 
 #: How many merges back a repair looks for what they dropped.
 _MERGES_MAX = 50
@@ -60,11 +62,13 @@ class Repaired:
         findings: What was wrong.
         outcome: The commit.
         removed: Locks of dead programs that were removed.
+        errors: What the audit still calls an error afterwards; none for a dry run.
     """
 
     findings: tuple[Finding, ...]
     outcome: Outcome
     removed: tuple[Path, ...]
+    errors: tuple[AuditFinding, ...] = ()
 
     @property
     def left(self) -> list[Finding]:
@@ -89,10 +93,14 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
         ConfigError: If no version of keyvault.toml can be read.
     """
     reason = check_text(reason, "--reason")
-    check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
+    sure = check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
     git = context.repository.git
     locks = leftovers.dead_locks(git)
+    young = [
+        lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock.exists() and lock not in locks
+    ]
     found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
+    found += [Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None) for lock in young]
     if not dry_run:
         for lock in locks:
             lock.unlink(missing_ok=True)
@@ -106,11 +114,15 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
     proposals: list[_Repair] = []
 
     def propose(state: VaultState) -> Proposal:
-        proposals.append(_propose(context, state, reason))
+        proposals.append(_propose(context, state, reason, sure=sure))
         return proposals[-1].proposal
 
     outcome = carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)
-    return Repaired((*found, *proposals[-1].findings), outcome, () if dry_run else tuple(locks))
+    findings = (*found, *proposals[-1].findings)
+    if dry_run:
+        return Repaired(findings, outcome, ())
+    errors = audit(context, outcome.commit or context.repository.head()).errors
+    return Repaired(findings, outcome, tuple(locks), errors)
 
 
 def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
@@ -129,11 +141,11 @@ class _Repair:
     proposal: Proposal
 
 
-def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair:
+def _propose(context: Context, state: VaultState, reason: str | None, *, sure: bool) -> _Repair:
     found: list[Finding] = []
     files: dict[str, bytes | None] = {}
     restored: dict[str, Key] = {}
-    for damage in state.damage:
+    for damage in (*state.damage, *_lost(context, state)):
         if not damage.path:
             continue  # a set: below, once its records can be read
         data, remedy = _mended(context, state, damage)
@@ -145,11 +157,19 @@ def _propose(context: Context, state: VaultState, reason: str | None) -> _Repair
                 restored[key.kid] = key
     readable = replace(state, keys={**state.keys, **restored}, damage=())
     dropped = _dropped(context, readable)
+    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, sure=sure)
+    mended = {change.kid for change in plan.changes if isinstance(change, Amend)}
     for kid, other in dropped.items():
-        names = ", ".join(event.event for event in _missing(readable.keys[kid], other))
+        key = readable.keys[kid]
+        names = ", ".join(event.event for event in _missing(key, other))
         message = f"a merge dropped what the other side had recorded of key {kid[:12]}: {names}"
-        found.append(Finding("event-removed", message, other.path, "its promises hold again"))
-    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped)
+        remedy = "its promises hold again" if kid in mended else None
+        if key.state == "withdrawn" and other.state in ("active", "retiring"):
+            message += "; it signed there, and was withdrawn here: its tokens no longer verify"
+            remedy = None
+        elif other.state == "withdrawn":
+            continue
+        found.append(Finding("event-removed", message, other.path, remedy))
     repaired = {change.set for change in plan.changes}
     for damage in set_damage(readable, context.now):
         remedy = None
@@ -172,8 +192,23 @@ def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
         key, last = state.keys[change.kid], change.events[-1].event
         if damage.code == "instant-future" and key.life.newest_at > change.events[0].at:
             yield f"key {key.kid[:12]} is dated back to now"
+        elif damage.code == "active-missing" and last == "activated":
+            yield f"key {key.kid[:12]} signs"
         elif key.state == damage.code.removeprefix("two-") and last != "repaired":
             yield f"key {key.kid[:12]} " + ("is withdrawn" if last == "withdrawn" else "retires, and stays published")
+
+
+def _lost(context: Context, state: VaultState) -> Iterator[Damage]:
+    """Yield files that were removed, or made executable, as the audit found them, and that are so still."""
+    repository, seen = context.repository, {damage.path for damage in state.damage}
+    modes = {entry.path: entry.mode for entry in repository.git.tree(state.commit, config.FILE, KEYS)}
+    for finding in audit(context, state.commit).errors:
+        path = finding.path
+        gone = finding.code in ("record-removed", "recipients-missing") and path not in modes
+        executable = finding.code == "unexpected-mode" and modes.get(path) == "100755"
+        if (gone or executable) and path not in seen:
+            seen.add(path)
+            yield Damage(finding.code, finding.message, path)
 
 
 def _mended(context: Context, state: VaultState, damage: Damage) -> tuple[bytes | None, str | None]:
@@ -181,6 +216,8 @@ def _mended(context: Context, state: VaultState, damage: Damage) -> tuple[bytes 
     repository, path, commit = context.repository, damage.path, state.commit
     if damage.code == "unexpected-path":
         return None, "it is removed"
+    if damage.code == "unexpected-mode" and (plain := _content(context, commit, path)) is not None:
+        return plain, "it is a plain file again"
     if path == config.FILE:
         return repository.last_readable(
             commit, path, config.read_policy
@@ -204,8 +241,7 @@ def _mended_record(context: Context, commit: Commit, path: str) -> tuple[bytes |
         # Lists only grow: the longest one is the newest, on whichever side of a merge it stands.
         if sound is None or len(key.events) >= len(sound.events):
             sound = key
-    present = next(iter(repository.files(commit, path).values()), b"") if _is_plain(context, commit, path) else b""
-    found = salvage_key(present)
+    found = salvage_key(_content(context, commit, path) or b"")
     if found is not None and found.path == path and (sound is None or _goes_on(sound, found)):
         return encode_key(found), "it is written in its canonical form"
     if sound is not None:
@@ -247,5 +283,9 @@ def _missing(key: Key, other: Key) -> list[Event]:
     return [event for event in other.events[common:] if event not in rest]
 
 
-def _is_plain(context: Context, commit: Commit, path: str) -> bool:
-    return all(entry.mode.startswith("100") for entry in context.repository.git.tree(commit, path))
+def _content(context: Context, commit: Commit, path: str) -> bytes | None:
+    """Return the file *path* of *commit*; None if there is none, or a link or a submodule."""
+    try:
+        return context.repository.files(commit, path).get(path)
+    except RecordError:
+        return None

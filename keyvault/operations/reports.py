@@ -172,6 +172,7 @@ class RepairReport(ChangeReport, frozen=True):
 
     findings: list[DamageReport]
     removed: list[str]
+    errors: list[str]
 
 
 class ImportReport(ChangeReport, frozen=True):
@@ -309,7 +310,12 @@ def repair_report(repaired: Repaired, *, dry_run: bool) -> RepairReport:
     change = change_report(repaired.outcome, dry_run=dry_run)
     members = {name: getattr(change, name) for name in change.__struct_fields__}
     findings = [DamageReport(one.code, one.message, one.path, one.remedy) for one in repaired.findings]
-    return RepairReport(**members, findings=findings, removed=[str(path) for path in repaired.removed])
+    return RepairReport(
+        **members,
+        findings=findings,
+        removed=[str(path) for path in repaired.removed],
+        errors=[f"{one.code} in commit {one.commit}" for one in repaired.errors],
+    )
 
 
 def _planned(plan: Plan) -> list[EventReport]:

@@ -307,19 +307,29 @@ class _Walk:
         wanted = []
         for change in changes:
             if change.after is None:
-                self.mend(commit, change.path.removeprefix(prefix), MENDED_BY_RESTORING)
+                self._mend_removed(commit, change.path.removeprefix(prefix))
                 continue
             if not can_be_checked_out(change.path):
                 self._say(commit, change.path, [("unsafe-path", "a path that git does not check out")])
             inner = change.path[len(prefix) :] if change.path.startswith(prefix) else ""
             ours = is_vault_path(inner)
             if ours:
-                self._say(commit, inner, _place_problems(inner, change.mode))
+                problems = list(_place_problems(inner, change.mode))
+                self._say(commit, inner, problems)
+                if not problems:
+                    self.mend(commit, inner, {"unexpected-mode"})
             excluded = not ours and any(fnmatch.fnmatchcase(change.path, pattern) for pattern in self.exclude)
             if change.mode != "160000" and not is_record_path(inner) and not excluded:
                 wanted.append(change)
         for change, data in zip(wanted, self.read([str(change.after) for change in wanted]), strict=True):
             self.look_for_private(commit, change.path, data)
+
+    def _mend_removed(self, commit: str, path: str) -> None:
+        """Take note that a file is gone which did not belong; of a record in a wrong place, its kid and set too."""
+        misplaced = any(self.found[index].code == "record-misplaced" for index in self.mendable.get(path, ()))
+        self.mend(commit, path, MENDED_BY_RESTORING | ({"kid-reused", "key-reused"} if misplaced else set()))
+        if misplaced:
+            self.mend(commit, path.split("/")[1], MENDED_WITH_A_RECORD | {"two-active", "two-next"})
 
     def look_for_private(self, commit: str, path: str, data: bytes) -> None:
         """Say so where *data* holds a private key in the clear."""
@@ -482,6 +492,8 @@ class _Commit:
     repaired: set[str] = field(default_factory=set)
     #: Records that a merge joined from both of its sides.
     joined: set[str] = field(default_factory=set)
+    #: Records into which a merge wrote an event that none of its sides had.
+    invented: set[str] = field(default_factory=set)
 
     def judge(self) -> None:
         step, ledger, first = self.step, self.ledger, len(self.walk.found)
@@ -509,8 +521,12 @@ class _Commit:
             count = ledger.count(name)
             problems = judge_set(name, ledger.policy, count, views(before, name))
             self.walk._say(self.step.commit, "", problems, key_set=name)
-            if name in self.repaired and count.active < 2 and count.next < 2:
-                self.walk.mend(self.step.commit, name, MENDED_BY_REPAIR)
+            if name in self.repaired:
+                codes = {"two-active"} if count.active < 2 else set()
+                codes |= {"two-next"} if count.next < 2 else set()
+                codes |= {"active-missing"} if count.active == 1 else set()
+                codes |= {"next-missing"} if count.next == 1 else set()
+                self.walk.mend(self.step.commit, name, codes)
         if config.FILE in own:
             self._judge_beginning(own[config.FILE], before, empty=empty)
         wrong = {one.path for one in self.walk.found[first:] if one.level == "error"}
@@ -657,6 +673,8 @@ class _Commit:
             standing, problems = judge_order(key.events)
             if len(self.parents) > 1:  # a merge of lines, which may have put together what never was
                 self._say(path, problems)
+                if any(all(event not in entry.key.events for entry in known) for event in key.events):
+                    self.invented.add(path)
         else:
             start = best.standing if best else Standing()
             scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
@@ -700,7 +718,8 @@ class _Commit:
                 stale = old.recipients != self.ledger.recipients_oid
                 joined = path in self.joined
                 problems = list(judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
-                if len(self.parents) > 1 and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
+                by_merge = len(self.parents) > 1 and path not in self.invented
+                if by_merge and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
                     self.walk.dropped.setdefault(path, []).append((self.step.commit, old.standing))
                 self._say(path, problems)
 

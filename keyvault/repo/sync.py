@@ -127,7 +127,9 @@ def _write(repository: Repository, checkout: Checkout, base: Commit | None, draf
     commit = _commit(repository.git, base, draft)
     prefix = repository.git.prefix
     contents = {prefix + path: data for path, data in draft.files.items() if data is not None}
-    return _Written(commit, [one for one in changes if one.before != one.after], contents)
+    # A file that keeps its content may have had another mode: then git says what differs.
+    listed = None if any(one.before == one.after for one in changes) else changes
+    return _Written(commit, listed, contents if listed else None)
 
 
 def _changes(repository: Repository, base: Commit | None, draft: Draft) -> list[TreeChange]:

@@ -71,7 +71,8 @@ def find_vault(start: Path) -> Path:
     try:
         start = start.resolve()
         for folder in (start, *start.parents):
-            if (folder / config.FILE).is_file():
+            # The folder of keys tells, too, where keyvault.toml was removed: it is read from the commit.
+            if (folder / config.FILE).is_file() or (folder / RECIPIENTS).is_file():
                 return folder
         if (start / "HEAD").is_file() and (start / "objects").is_dir():
             return start  # a bare repository
@@ -178,7 +179,7 @@ class Repository:
             if damage is None or not any(map(is_record_path, entries)):
                 raise GitError(
                     f"commit {commit[:12]} has no {config.FILE}: it is no vault",
-                    hint=f"commit {config.FILE}, or make a vault with: keyvault init",
+                    hint=f"commit {config.FILE}; if it was removed: keyvault repair",
                 )
             damage.append(Damage("policy-missing", f"commit {commit[:12]} has no {config.FILE}", config.FILE))
         if envelopes:
@@ -268,7 +269,10 @@ class Repository:
             data = (self.folder / config.FILE).read_bytes()
         except OSError:
             return False
-        committed = self._configs.get(commit) or self.files(commit, config.FILE).get(config.FILE)
+        try:
+            committed = self._configs.get(commit) or self.files(commit, config.FILE).get(config.FILE)
+        except RecordError:
+            return False
         return data.replace(b"\r\n", b"\n") != committed
 
     def carry_config(self, old: str, new: str) -> None:
@@ -291,7 +295,9 @@ class Repository:
 
 
 def _not_plain(entry: TreeEntry) -> RecordError:
-    return RecordError(f"{printable(entry.path)} is {describe_mode(entry.mode)}: a vault holds plain files only")
+    return RecordError(
+        f"{printable(entry.path)} is {describe_mode(entry.mode)}: a vault holds plain files only", hint=REPAIR
+    )
 
 
 def is_vault_path(path: str) -> bool:

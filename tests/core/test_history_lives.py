@@ -231,7 +231,7 @@ def _judged(key: Key) -> Key:
         pytest.param(other_public(n="AA"), [("public-profile", PROFILE)], id="a member too many"),
         pytest.param(
             changed(public=msgspec.structs.replace(GOOD.public, kid="a"), private=msgspec.UNSET),
-            [("kid-mismatch", "the kid is not the thumbprint of the public key")],
+            [("kid-mismatch", "the kid is not a hash of the public key")],
             id="another kid",
         ),
         pytest.param(

@@ -66,8 +66,9 @@ def test_a_repair_dates_back_what_seems_to_come() -> None:
 
     assert (life.created_at, life.activated_at, life.deactivated_at, life.newest_at) == (T0, T0, T0, T0)
     assert set(life.published.values()) == {T0}
-    assert life.keep_until == T0 + 2 * DAY
+    assert life.keep_until == ahead + 3 * DAY
     assert life.state == "retiring"
+    assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
     assert instants([*events, repaired(T0)]) == [T0] * 5
 
 
@@ -82,7 +83,7 @@ def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
     """A longer time is what a merge may have dropped."""
     events = [created(), activated(), deactivated(T0, T0 + DAY)]
     assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
-    with pytest.raises(RecordError, match=r"^a repair cannot shorten keep_until$"):
+    with pytest.raises(RecordError, match=r"^a repair cannot shorten for how long a key is kept$"):
         fold([*events, repaired(T0, keep_until=T0 + HOUR)])
     with pytest.raises(RecordError, match=r"^a key that is active has no keep_until$"):
         fold([*events[:2], repaired(T0, keep_until=T0 + HOUR)])

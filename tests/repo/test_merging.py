@@ -19,7 +19,7 @@ from keyvault.core.keys import Key
 from keyvault.core.merging import join_events, join_keys, join_recipients, join_states
 from keyvault.core.planning import plan_due
 from keyvault.errors import KeyVaultError, MergeError
-from keyvault.operations import merge, people, rotation
+from keyvault.operations import merge, people, rotation, setup
 from keyvault.repo.audit import audit
 from keyvault.repo.git import Git
 from keyvault.repo.records import decode_key, encode_key, encode_recipients
@@ -28,7 +28,7 @@ from tests.core.build import DAY, HOUR, T0, activated, active_key, created, next
 from tests.repo.chaos import install_driver
 from tests.repo.stories import Line, Story, _recipients, toml
 from tests.revisions import audit as check_audit
-from tests.vaults import Vault, run_git
+from tests.vaults import Vault, environment, run_git
 
 
 def replace_events(key: Key, *events: Event) -> Key:
@@ -213,10 +213,10 @@ def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vau
 
     assert done.returncode != 0
     assert "set id-token has 2 next keys" in done.stderr
-    assert "git merge --abort; git switch -C BRANCH @{upstream}" in done.stderr
+    assert "git merge --abort; git reset --keep @{upstream}" in done.stderr
     ours.git("merge", "--abort")
     assert ours.head == before
-    ours.git("switch", "--quiet", "-C", "main", "@{upstream}")
+    ours.git("reset", "--quiet", "--keep", "@{upstream}")
     rotation.rotate(ours.context(), ["id-token"], forced="a drill", push=True)
     assert check_audit(ours.context()).errors == ()
 
@@ -275,3 +275,23 @@ def test_a_vault_in_a_folder_is_merged_too(vault: Vault, tmp_path: Path) -> None
     data = vault.files()[path]
     assert merge.merge_files(data, data, data, f"deep/er/{path}") == data
     run_git(vault.folder, vault.environ, "status")
+
+
+def test_the_hook_of_a_vault_in_a_folder(tmp_path: Path) -> None:
+    """It finds the vault from the top of the repository, and lets other merges pass; two vaults share one hook."""
+    environ = environment(tmp_path)
+    top = tmp_path / "whole"
+    run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", str(top))
+    run_git(top, environ, "commit", "--quiet", "--allow-empty", "-m", "root")
+    for name in ("svc/one", "svc/two words"):
+        setup.init(top / name, T0, environ, url="https://keys.example.com", sets=setup.parse_sets(["a:ES256"]))
+        install_driver(Vault(top / name, environ))
+    run_git(top, environ, "branch", "side")
+    run_git(top, environ, "commit", "--quiet", "--allow-empty", "-m", "more")
+    run_git(top, environ, "checkout", "--quiet", "side")
+    run_git(top, environ, "commit", "--quiet", "--allow-empty", "-m", "other")
+
+    run_git(top, environ, "merge", "--quiet", "--no-edit", "--no-ff", "main")
+
+    hook = (top / ".git" / "hooks" / "pre-merge-commit").read_text()
+    assert hook.count("merge-driver --check") == 2

@@ -558,9 +558,12 @@ def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, o
     with pytest.raises(GateError, match="was withdrawn in commits that were not pushed") as caught:
         rotation.rotate_due(vault.context(), push=True)
 
-    assert caught.value.hint == "git switch -C BRANCH @{upstream} drops them; then run the command again"
+    assert (
+        caught.value.hint == "git update-index -q --refresh; git reset --keep @{upstream}; then run the command again"
+    )
     assert tip(origin, vault) == before
-    vault.git("switch", "--quiet", "-C", "main", "@{upstream}")
+    vault.git("update-index", "-q", "--refresh")
+    vault.git("reset", "--quiet", "--keep", "@{upstream}")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
 
 

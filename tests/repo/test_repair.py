@@ -11,13 +11,16 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from keyvault.core.algorithms import key_spec
+from keyvault.core.events import Event
 from keyvault.core.keys import VaultState
 from keyvault.errors import AuditError, ConfigError, GateError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import keys, rotation
 from keyvault.operations.repair import Repaired, repair
+from keyvault.repo.records import encode_key
 from keyvault.repo.vault import RECIPIENTS
 from tests.repo.test_recovery import leftovers
 from tests.revisions import audit, publish
@@ -346,7 +349,7 @@ def test_locks_of_living_programs(vault: Vault) -> None:
     process = subprocess.Popen(["git", "cat-file", "--batch"], cwd=vault.folder, stdin=subprocess.PIPE)
     try:
         time.sleep(0.2)
-        assert repair(vault.context(), dry_run=True).findings == ()
+        assert [one.remedy for one in repair(vault.context()).left] == [None]
         assert lock.exists()
     finally:
         process.communicate()
@@ -404,3 +407,129 @@ def test_live_keys_without_a_table(vault: Vault) -> None:
 
     assert [one.code for one in done.left] == ["set-orphaned"]
     assert done.outcome.commit is None
+
+
+def test_a_lock_that_was_left_just_now(vault: Vault) -> None:
+    """Somebody may be at work: that is said, and the lock stays."""
+    lock = vault.git_dir / "index.lock"
+    lock.write_bytes(b"")
+    assert [one.code for one in repair(vault.context()).left] == ["stale-lock"]
+    assert lock.exists()
+
+
+# --- what was removed, and what was copied --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["a record", "the recipients", "the keys", "the policy"])
+def test_files_that_were_removed(vault: Vault, what: str) -> None:
+    """They come back as they were, found from the folder of keys or from keyvault.toml, whichever is left."""
+    before = vault.files()
+    gone = {
+        "a record": [vault.next().path],
+        "the recipients": [RECIPIENTS],
+        "the keys": [path for path in before if path.startswith("keys.enc/") and path.count("/") == 2],
+        "the policy": ["keyvault.toml"],
+    }[what]
+    vault.git("rm", "--quiet", *gone)
+    vault.git("commit", "--quiet", "-m", "by hand")
+
+    mend(vault, {"the recipients": "recipients-missing", "the policy": "policy-missing"}.get(what, "record-removed"))
+
+    assert vault.files() == before
+
+
+def test_files_that_were_made_executable(vault: Vault) -> None:
+    """Of records and of other files."""
+    for path in (vault.next().path, "keys.enc/README.md"):
+        (vault.folder / path).chmod(0o755)
+    vault.git("commit", "--quiet", "--all", "-m", "by hand")
+
+    mend(vault, "unexpected-mode")
+
+    assert (vault.folder / vault.next().path).stat().st_mode & 0o111 == 0
+
+
+def test_a_record_that_was_copied_to_another_set(vault: Vault) -> None:
+    """The copy is taken out, and nothing of it is held against the key."""
+    path = vault.active().path
+    copy = path.replace("id-token", "access-token")
+    vault.write(copy, vault.files()[path])
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "by hand")
+
+    mend(vault, "record-malformed")
+
+    assert copy not in vault.files()
+
+
+# --- merges that dropped more ---------------------------------------------------------------------------
+
+
+def test_nobody_is_left_to_sign(vault: Vault) -> None:
+    """One side revoked the next key, the other one made it active: the best of the next keys signs, and it is said."""
+    vault.git("branch", "side")
+    rotation.revoke(vault.context(), vault.next().kid, reason="superseded")
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate(vault.wait(HOUR).context(), ["id-token"], forced="a drill")
+    vault.git("merge", "--quiet", "--no-edit", "--strategy-option=theirs", "main")
+    assert look(vault).all_sets["id-token"].active is None
+
+    done = repair(vault.wait(HOUR).context())
+
+    assert not done.left
+    assert vault.active().events[-1].forced == "a merge left no active key"
+    assert any("publish the site at once" in warning for warning in done.outcome.warnings)
+    assert done.errors == ()
+
+
+def test_a_withdrawal_on_the_side_that_was_dropped_ends_nothing(vault: Vault) -> None:
+    """The key signs here again: that it was withdrawn there promises nothing to anybody."""
+    old = vault.active().kid
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("branch", "side")
+    rotation.rollback(vault.wait(HOUR).context(), "id-token")
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate_due(vault.wait(3 * HOUR).context())
+    vault.git("checkout", "--quiet", "main")
+    vault.git("merge", "--quiet", "--no-edit", "--strategy-option=ours", "side")
+
+    repair(vault.context())
+
+    assert vault.active().kid == old
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["repaired", "repaired by hand"])
+def test_an_event_that_a_merge_invented_is_found_for_ever(vault: Vault, by_hand: bool) -> None:
+    """Somebody changed it while two honest sides were merged: no repair makes that good."""
+    vault.git("branch", "side")
+    rotation.rotate(vault.context(), ["access-token"], forced="a drill")
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("merge", "--quiet", "--no-commit", "--no-ff", "main")
+    key = vault.next()
+    changed = msgspec.structs.replace(key.events[0], at=key.events[0].at - 3 * DAY)
+    vault.write(key.path, encode_key(msgspec.structs.replace(key, events=(changed, *key.events[1:]))))
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "--no-edit")
+    if by_hand:
+        key = vault.next()
+        event = Event(at=vault.now, event="repaired", note="two schedules met")
+        vault.commit({key.path: encode_key(msgspec.structs.replace(key, events=(*key.events, event)))})
+
+    done = repair(vault.context())
+
+    assert "event-changed" in [one.code for one in done.errors]
+
+
+def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: Vault) -> None:
+    """A key stays published until the instant that was promised, and the warning says why."""
+    old = vault.active().kid
+    rotation.rotate(vault.wait(DAY).context(), ["id-token"], forced="a drill")
+    promised = vault.state().keys[old].life.keep_until
+    behind = replace(vault, now=vault.now - DAY).context()
+    behind.server_date = lambda url: None
+
+    done = repair(behind)
+
+    assert vault.state().keys[old].life.keep_until == promised
+    assert any("could not be compared" in warning for warning in done.outcome.warnings)

@@ -82,12 +82,13 @@ ERRORS = (
 )
 
 #: Codes of what is legal and worth a look.
-NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed", "mended")
+NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed", "repaired", "mended")
 
 #: Errors about the form of a file, which no longer matter once the file is back to what it was before.
 MENDED_BY_RESTORING = frozenset({
     "unexpected-path", "unexpected-mode", "policy-malformed", "recipients-malformed",
-    "record-malformed", "record-not-canonical", "record-too-large", "record-misplaced",
+    "record-malformed", "record-not-canonical", "record-too-large", "record-misplaced", "record-removed",
+    "recipients-missing", "policy-missing",
 })  # fmt: skip
 
 #: Errors that a repair event takes back: of two keys one steps back, and what a clock put into the future is now.
@@ -99,7 +100,13 @@ MENDED_BY_TAKING_BACK = frozenset({"event-changed", "event-removed"})
 #: Errors about a set, which lacks a key while the record of it is spoilt.
 MENDED_WITH_A_RECORD = frozenset({"active-missing", "next-missing"})
 
-MENDABLE = MENDED_BY_RESTORING | MENDED_BY_REPAIR | MENDED_BY_TAKING_BACK | MENDED_WITH_A_RECORD | {"private-removed"}
+MENDABLE = (
+    MENDED_BY_RESTORING
+    | MENDED_BY_REPAIR
+    | MENDED_BY_TAKING_BACK
+    | MENDED_WITH_A_RECORD
+    | {"private-removed", "kid-reused", "key-reused"}
+)
 
 
 class Finding(msgspec.Struct, frozen=True):

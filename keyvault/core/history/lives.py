@@ -97,16 +97,14 @@ def advance(standing: Standing, event: Event) -> Standing:
 
 
 def _repaired(standing: Standing, event: Event) -> Standing:
-    """Return *standing* with no instant after the repair, and with what is kept kept as long from it."""
-    at, kept = event.at, standing.keep_until
-    if kept is not None and standing.deactivated_at is not None and standing.deactivated_at > at:
-        kept = at + (kept - standing.deactivated_at)
+    """Return *standing* with no instant after the repair, but for that until which the key is kept."""
+    at = event.at
     return msgspec.structs.replace(
         standing,
         created_at=standing.created_at and min(standing.created_at, at),
         receipts={url: min(seen, at) for url, seen in standing.receipts.items()},
         deactivated_at=standing.deactivated_at and min(standing.deactivated_at, at),
-        keep_until=kept if event.keep_until is None else event.keep_until,
+        keep_until=event.keep_until or standing.keep_until,
         newest_at=at,
     )
 
@@ -116,6 +114,10 @@ _STAGES = {"": 0, "next": 1, "active": 2, "retiring": 3, "withdrawn": 4, "revoke
 
 def makes_good(standing: Standing, other: Standing) -> bool:
     """Whether a record that stands so keeps every promise of a version of it that was dropped, *other*."""
+    if other.state == "withdrawn":
+        return True  # it promises nothing: whoever lets the key live keeps more
+    if standing.ended or other.state == "revoked":
+        return standing.state == "revoked" or (standing.ended and other.state in ("next", "revoked"))
     if _STAGES[standing.state] < _STAGES[other.state]:
         return False
     if standing.state == "retiring" and other.keep_until is not None:
@@ -129,14 +131,20 @@ def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
     if not _follows(event.event, standing.state):
         yield "event-order", f"event {event.event} cannot follow the state {standing.state or 'before creation'}"
     if event.event == "repaired":
-        now = advance(standing, msgspec.structs.replace(event, keep_until=None)).keep_until
-        if event.keep_until is not None and (now is None or event.keep_until < now):
+        if event.keep_until is not None and not _is_kept_as_long(standing, event.at, event.keep_until):
             yield "event-malformed", "a repair gives a keep_until to a key that has none, or shortens it"
     elif standing.newest_at is not None and event.at < standing.newest_at:
         yield (
             "instant-decreases",
             f"event {event.event} at {format_instant(event.at)} is older than the one before it",
         )
+
+
+def _is_kept_as_long(standing: Standing, at: datetime, keep_until: datetime) -> bool:
+    """Whether a key that is kept until *keep_until* is kept for as long, from the repair, as it was promised."""
+    if standing.keep_until is None or standing.deactivated_at is None:
+        return False
+    return keep_until >= standing.keep_until - max(standing.deactivated_at - at, timedelta(0))
 
 
 def _follows(event: str, state: str) -> bool:

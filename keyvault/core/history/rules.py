@@ -152,6 +152,8 @@ def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> t
         found += _instants(scene, event)
         if event.forced is not None:
             found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {elided(event.forced)}"))
+        if event.event == "repaired":
+            found.append(("repaired", f"key {scene.key.kid} was repaired: {elided(str(event.note))}"))
         if scene.policy is not None and scene.set_policy is not None:
             found += _timing(scene, scene.set_policy, standing, event)
             if event.event == "activated" and event.forced is None and not _never_signs(scene, event, following):
