@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,6 +77,7 @@ class Terminal:
             "content-type": kinds.get(path.suffix, "application/octet-stream"),
             "cache-control": "max-age=600",
             "access-control-allow-origin": "*",
+            "date": format_datetime(self.now, usegmt=True),
         }
         found = path.is_file()
         body = path.read_bytes() if found else b""
