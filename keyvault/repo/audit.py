@@ -530,14 +530,17 @@ class _Commit:
         if config.FILE in own:
             self._judge_beginning(own[config.FILE], before, empty=empty)
         wrong = {one.path for one in self.walk.found[first:] if one.level == "error"}
-        for path in own.keys() & set(records) - self.mended:
-            old = before[0].entries.get(path) if before else None
+        for path in set(records) - self.mended:
+            olds = [entry for one in before if (entry := one.entries.get(path)) is not None and entry.readable]
+            old = olds[0] if olds else None
+            if printable(path) not in wrong and path not in own:
+                continue  # it is as in the first parent, where it was judged
             if printable(path) not in wrong:
                 if ledger.sound.pop(path, None):
                     self._restored(path)
                 else:
                     self.walk.mend(self.step.commit, path, MENDED_BY_RESTORING)
-            elif old is not None and old.readable:
+            elif old is not None:
                 ledger.sound.setdefault(path, old)
 
     def _judge_beginning(self, change: TreeChange, before: Sequence[Before], *, empty: bool) -> None:
@@ -647,6 +650,8 @@ class _Commit:
             self.mended.add(path)
             self._restored(path)
             return
+        if not known and sound is not None:
+            known = [sound]  # it was removed, and is back: it goes on from there
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
         self._say(path, problems)

@@ -332,7 +332,7 @@ class Chaos:
         key_set = state.sets[SET]
         assert key_set.active is not None, self.told("no active key")
         assert key_set.next is not None, self.told("no next key")
-        assert audit(self.context(first)).errors == found, self.told("the audit finds more than before")
+        assert set(audit(self.context(first)).errors) <= set(found), self.told("the audit finds more than before")
 
 
 def install_driver(clone: Vault) -> None:

@@ -533,3 +533,19 @@ def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: V
 
     assert vault.state().keys[old].life.keep_until == promised
     assert any("could not be compared" in warning for warning in done.outcome.warnings)
+
+
+def test_a_merge_that_took_nothing_of_the_other_side(vault: Vault) -> None:
+    """With the strategy "ours" the keys that only the other side had are gone: they come back, and one steps back."""
+    vault.git("branch", "side")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    theirs = vault.next()
+    vault.git("checkout", "--quiet", "side")
+    rotation.rotate(vault.wait(HOUR).context(), ["id-token"], forced="a drill")
+    ours = vault.next()
+    vault.git("merge", "--quiet", "--no-edit", "--strategy=ours", "main")
+    assert theirs.kid not in look(vault).keys
+
+    mend(vault, "record-removed")
+
+    assert {vault.state().keys[kid].state for kid in (theirs.kid, ours.kid)} == {"next", "withdrawn"}
