@@ -19,7 +19,7 @@ from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, Recipient, Seal, share_words
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, printable, quoted
-from keyvault.errors import KeyVaultError, RecordError
+from keyvault.errors import JWKError, KeyVaultError, RecordError
 
 RECORD_MAX = 256 * 1024
 
@@ -111,7 +111,10 @@ def _is_kid_of(public: PublicJWK) -> bool:
         return True
     from keyvault.core.pem import spki_kid
 
-    return public.kid == spki_kid(msgspec.to_builtins(public))
+    try:
+        return public.kid == spki_kid(msgspec.to_builtins(public))
+    except JWKError:  # it is not even a key
+        return False
 
 
 def _check_symmetric(public: PublicJWK) -> None:

@@ -321,7 +321,7 @@ def test_a_changed_public_key_is_seen_without_an_identity() -> None:
     key, other = make_key(created()), make_key(created())
     assert key == decode_key(encode_key(key), path=key.path)
     swapped = msgspec.structs.replace(key, public=msgspec.structs.replace(other.public, kid=key.kid))
-    wrong = "the public key is not the one that its kid is the thumbprint of"
+    wrong = "the public key is not the one that its kid is a hash of"
     assert refusal(encode_key(swapped), path=key.path) == wrong
 
 
