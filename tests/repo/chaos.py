@@ -311,7 +311,7 @@ class Chaos:
             self.went["published commit brought back"] += 1
         mended = repair(self.context(first), reason="the end of the night")
         again = repair(self.context(first)).findings
-        assert list(again) == mended.left, self.told(f"a second repair finds {again}")
+        assert set(again) <= set(mended.left), self.told(f"a second repair finds {again}")
         self.went.update(f"left: {finding.code}" for finding in mended.left)
         _ = first.repository.read(first.repository.head()).sets
         self.git(first, "push", "--quiet", "--force", "origin", "main")
