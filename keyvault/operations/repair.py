@@ -96,14 +96,18 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
     sure = check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
     git = context.repository.git
     locks = leftovers.dead_locks(git)
-    young = [
-        lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock.exists() and lock not in locks
-    ]
     found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
-    found += [Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None) for lock in young]
     if not dry_run:
         for lock in locks:
             lock.unlink(missing_ok=True)
+        with journal.exclusive_lock(git):
+            sync.recover(git)  # what a run of ours left is known, however young it is
+    young = [lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock not in locks]
+    found += [
+        Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None)
+        for lock in young
+        if lock.exists()
+    ]
     head = context.repository.head()
     shown = leftovers.shown_commit(git, head)
     if shown is not None:
@@ -128,7 +132,6 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
 def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
     git = context.repository.git
     with journal.exclusive_lock(git):
-        sync.recover(git)
         leftovers.catch_up(git, shown, head)
 
 
