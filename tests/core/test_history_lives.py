@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, problems, standing_after
+from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, makes_good, problems, standing_after
 from keyvault.core.history.versions import read_record
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, seal_of
@@ -38,6 +38,10 @@ ELSEWHERE = f"{SITE}/api/.well-known/jwks.json"
 
 def lifetime(seconds: int) -> Event:
     return Event(at=T0, event="lifetime", token_lifetime=seconds)
+
+
+def repaired(at: datetime = T0, **more: Any) -> Event:
+    return Event(at=at, event="repaired", note="two schedules met", **more)
 
 
 # --- where events lead ----------------------------------------------------------------------------------
@@ -85,6 +89,21 @@ def lifetime(seconds: int) -> Event:
             id="older than the one before it: the newest instant stays",
         ),
         pytest.param([activated()], Standing("active", None, {}, None, HOUR, T0), id="never created"),
+        pytest.param(
+            [created(T0 + DAY), published(T0 + DAY), repaired()],
+            Standing("next", T0, {URL: T0}, None, timedelta(0), T0),
+            id="repaired: nothing lies after it",
+        ),
+        pytest.param(
+            [created(T0 - DAY), activated(T0 + DAY), deactivated(T0 + DAY, T0 + 2 * DAY), repaired()],
+            Standing("retiring", T0 - DAY, {}, T0 + 2 * DAY, HOUR, T0, T0),
+            id="repaired: kept for as long as before",
+        ),
+        pytest.param(
+            [created(), activated(), deactivated(T0, T0 + DAY), repaired(T0, keep_until=T0 + 2 * DAY)],
+            Standing("retiring", T0, {}, T0 + 2 * DAY, HOUR, T0, T0),
+            id="repaired: kept for longer",
+        ),
     ],
 )
 def test_where_events_lead(events: list[Event], standing: Standing) -> None:
@@ -132,6 +151,19 @@ def test_what_has_ended(state: str, ended: bool) -> None:
 def test_an_event_out_of_order(event: Event, state: str, sentence: str) -> None:
     """The sentence names the state that it cannot follow."""
     assert list(problems(Standing(state), event)) == [("event-order", sentence)]
+
+
+def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
+    """It may be older than what it dates back, if the key is kept from then on for as long as it was to be."""
+    ahead = standing_after([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
+    assert list(problems(ahead, repaired())) == []
+    assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY))) == []
+    short = ("event-malformed", "a repair gives a keep_until to a key that has none, or shortens it")
+    assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY - SECOND))) == [short]
+    assert list(problems(Standing("active", T0), repaired(keep_until=T0 + DAY))) == [short]
+    silent = ("event-malformed", "event repaired: note must be given")
+    assert list(problems(ahead, msgspec.structs.replace(repaired(), note=None))) == [silent]
+    assert [code for code, _ in problems(Standing(), repaired())] == ["event-order"]
 
 
 @pytest.mark.parametrize(("later", "told"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
@@ -298,3 +330,32 @@ def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
         return [found for found, _ in read_record(encode_key(key), key.path, known)[1]]
 
     assert (codes(None), codes(key), codes(GOOD)) == ([code], [], [code])
+
+
+# --- what a merge dropped -------------------------------------------------------------------------------
+
+KEPT = {
+    "next": Standing("next", T0),
+    "active": Standing("active", T0, lifetime=HOUR),
+    "active, for longer tokens": Standing("active", T0, lifetime=2 * HOUR),
+    "retiring": Standing("retiring", T0, keep_until=T0 + DAY),
+    "retiring, kept for longer": Standing("retiring", T0, keep_until=T0 + 2 * DAY),
+    "withdrawn": Standing("withdrawn", T0),
+    "revoked": Standing("revoked", T0),
+}
+#: For each standing of the version that was dropped, those of the record that keep its promises.
+MAKES_GOOD = {
+    "next": set(KEPT),
+    "active": {"active", "active, for longer tokens", "retiring", "retiring, kept for longer", "revoked"},
+    "active, for longer tokens": {"active, for longer tokens", "retiring", "retiring, kept for longer", "revoked"},
+    "retiring": {"retiring", "retiring, kept for longer", "revoked"},
+    "retiring, kept for longer": {"retiring, kept for longer", "revoked"},
+    "withdrawn": set(KEPT),
+    "revoked": {"withdrawn", "revoked"},
+}
+
+
+@pytest.mark.parametrize("dropped", KEPT)
+def test_what_keeps_the_promises_of_a_version_that_was_dropped(dropped: str) -> None:
+    """A key that signed there signs here, or stays published for as long; one that was revoked there is gone here."""
+    assert {name for name, standing in KEPT.items() if makes_good(standing, KEPT[dropped])} == MAKES_GOOD[dropped]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
+
 import msgspec
 import pytest
 
 from keyvault.core.events import Event, fold, instants
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.planning import mature_at, plan_due, plan_revocation, plan_rollback
-from keyvault.core.repair import plan_repair, set_damage
-from keyvault.errors import KeyVaultError, RecordError
+from keyvault.core.planning import Amend, Plan, mature_at, plan_due, plan_revocation, plan_rollback
+from keyvault.core.repair import plan_late_push, plan_repair, set_damage
+from keyvault.errors import GateError, KeyVaultError, RecordError
 from tests.core.build import (
     DAY,
     HOUR,
@@ -30,6 +33,7 @@ from tests.core.build import (
     serving,
     set_policy,
     vault,
+    withdrawn,
 )
 
 NOW = T0 + 3 * DAY
@@ -277,3 +281,80 @@ def test_a_set_is_never_left_without_an_active_key() -> None:
     made = only_set(after).active
     assert made is not None
     assert made.kid not in state.keys
+
+
+def test_what_was_withdrawn_on_the_side_that_was_dropped_promises_nothing() -> None:
+    """The repair says that it was seen, and the key lives on."""
+    state = vault([active_key(), next_key()])
+    candidate = only_set(state).next
+    assert candidate is not None
+    after = mend(state, dropped={candidate.kid: with_events(candidate, withdrawn(T0 + DAY))})
+    assert after.keys[candidate.kid].state == "next"
+    assert after.keys[candidate.kid].events[-1].note == "a merge dropped what the other side had recorded"
+
+
+def test_a_set_that_signs_elsewhere_gets_no_key() -> None:
+    """Its private keys are somewhere else: a warning is all that a repair can do."""
+    state = vault([active_key()], set_policy(external=True))
+    (kid,) = state.keys
+    plan = plan_repair(state, NOW, dropped={kid: with_events(state.keys[kid], revoked(T0 + DAY))})
+    assert [type(change).__name__ for change in plan.changes] == ["Amend"]
+    assert "had no active key" in plan.warnings[0]
+
+
+# --- sets without a table -------------------------------------------------------------------------------
+
+
+def test_live_keys_of_a_set_without_a_table_are_found() -> None:
+    """What has ended may stand there without one."""
+    live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
+    assert [(one.code, one.set) for one in set_damage(vault([live, gone]))] == [("set-orphaned", "former")]
+
+
+def test_what_a_merge_dropped_of_a_set_without_a_table() -> None:
+    """An ended record says that it was seen; of a live one its table is asked for first."""
+    live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
+    dropped = {gone.kid: make_key(created(), activated()), live.kid: make_key(created(), revoked(T0))}
+    (change,) = plan_repair(vault([live, gone]), NOW, dropped=dropped, reason="two schedules met").changes
+    assert change == Amend("older", gone.kid, (repaired(NOW),))
+
+
+# --- a rotation that is pushed late ---------------------------------------------------------------------
+
+ROTATED = T0 + DAY
+
+
+def rotate_late(now: datetime, *more: Event) -> tuple[str, Plan]:
+    """Plan the push at *now* of a rotation of `ROTATED`; *more* are the later events of the key that signed."""
+    before = vault([active_key(), next_key(seen_at=T0)])
+    key, successor = only_set(before).active, only_set(before).next
+    assert key is not None
+    assert successor is not None
+    until = ROTATED + 2 * HOUR
+    keys = {
+        key.kid: with_events(key, deactivated(ROTATED, until), *more),
+        successor.kid: with_events(successor, activated(ROTATED)),
+    }
+    return key.kid, plan_late_push(replace(before, keys=keys), before, now)
+
+
+def test_a_rotation_that_is_pushed_late_keeps_the_old_key_for_longer() -> None:
+    """Signers use it until they see the push."""
+    kid, plan = rotate_late(ROTATED + DAY)
+    (change,) = plan.changes
+    assert isinstance(change, Amend)
+    (event,) = change.events
+    assert (change.kid, event.event, event.at) == (kid, "repaired", ROTATED + DAY)
+    assert event.keep_until == ROTATED + DAY + 2 * HOUR + 10 * MINUTE
+    assert event.note == "its rotation of 2026-11-24 17:00Z was pushed late"
+
+
+def test_a_push_within_what_clocks_differ_by_is_not_late() -> None:
+    """Nothing is written."""
+    assert rotate_late(ROTATED + 10 * MINUTE)[1].changes == ()
+
+
+def test_a_key_that_was_withdrawn_before_it_was_pushed() -> None:
+    """It signs still: there is nothing to keep, and the way out is to begin again from the remote."""
+    with pytest.raises(GateError, match=r"was withdrawn in commits that were not pushed, and signs until they are$"):
+        rotate_late(ROTATED + DAY, withdrawn(ROTATED + 3 * HOUR))

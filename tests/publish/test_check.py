@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from keyvault.core import drift
-from keyvault.core.drift import CODES, EXPIRY, response_drift, set_drift
+from keyvault.core.drift import CODES, EXPIRY
 from keyvault.core.text import printable
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations import check as module
@@ -33,7 +30,7 @@ from tests.docs.pages import first_column, read, sections
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.publish.servers import free_port, wait_for
 from tests.revisions import check, publish
-from tests.site.vaults import EC_SETS, T0, Lab, MakeVault, new_lab
+from tests.site.vaults import EC_SETS, Lab, MakeVault, new_lab
 
 JWKS = "/.well-known/jwks.json"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -392,28 +389,6 @@ def test_foreign_text_is_made_printable(vault: Lab, host: Host) -> None:
     assert max(len(one.message) for one in seen.findings) < 500
 
 
-@given(
-    st.binary(max_size=200)
-    | st.recursive(
-        st.none() | st.integers() | st.text(max_size=9),
-        _json := lambda inner: (
-            st.lists(inner, max_size=4)
-            | st.dictionaries(st.sampled_from(["keys", "kid", "kty", "d", "x", "issuer"]), inner, max_size=4)
-        ),
-    ).map(lambda value: json.dumps(value).encode())
-)
-def test_nothing_that_a_host_serves_is_an_error(body: bytes) -> None:
-    """Whatever it is, there is a finding and no exception."""
-    wanted = b'{"keys": []}'
-    state: Any = _Nothing()
-    list(drift.set_drift("https://keys.example.com/jwks.json", state, wanted, body))
-    list(drift.discovery_drift("https://keys.example.com/x", b'{"issuer": "a", "jwks_uri": "b"}', body))
-
-
-class _Nothing:
-    keys: Mapping[str, Any] = {}
-
-
 # --- the host as a whole --------------------------------------------------------------------------------
 
 
@@ -492,35 +467,6 @@ def test_urls_that_are_not_asked(vault: Lab, url: str) -> None:
     """Plain http elsewhere, addresses that only a machine of a cloud has, and what is no URL: wrong usage."""
     with pytest.raises(UsageError, match=r"is not https|is not asked|is not a URL"):
         check(vault.context(), url)
-
-
-@pytest.mark.parametrize(
-    ("control", "found"),
-    [
-        ("max-age=600, s-maxage=600", set()),
-        ("max-age=600, s-maxage=86400", {"cache-control"}),
-        ("s-maxage=601", {"cache-control"}),
-    ],
-)
-def test_what_shared_caches_are_told_counts(control: str, found: set[str]) -> None:
-    """A proxy keeps the set for as long as s-maxage says."""
-    url = "https://keys.example.com/jwks.json"
-    headers = {
-        "cache-control": control, "content-type": "application/json", "access-control-allow-origin": "*",
-    }  # fmt: skip
-    found_drift = response_drift(
-        url, headers, status=200, redirects=(), complete=True, expires=None, now=T0, max_age=timedelta(minutes=10)
-    )
-    assert {one.code for one in found_drift} == found
-
-
-def test_a_private_key_without_a_kid_is_named_as_one(vault: Lab) -> None:
-    """It is worse than unknown."""
-    wanted = vault.site()[".well-known/jwks.json"]
-    served = json.loads(wanted)
-    served["keys"].append({"kty": "oct", "k": "c2VjcmV0"})
-    found = set_drift("https://x.example", vault.state, wanted, json.dumps(served).encode())
-    assert [one.code for one in found] == ["unknown-served", "private-member"]
 
 
 def _certificate(folder: Path, ends: datetime) -> tuple[Path, ssl.SSLContext]:

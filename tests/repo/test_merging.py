@@ -10,13 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import msgspec
 import pytest
 
 from keyvault import config
-from keyvault.core.events import Event
-from keyvault.core.keys import Key
-from keyvault.core.merging import join_events, join_keys, join_recipients, join_states
+from keyvault.core.merging import join_states
 from keyvault.core.planning import plan_due
 from keyvault.errors import KeyVaultError, MergeError
 from keyvault.operations import merge, people, rotation, setup
@@ -24,16 +21,11 @@ from keyvault.repo.audit import audit
 from keyvault.repo.git import Git
 from keyvault.repo.records import decode_key, encode_key, encode_recipients
 from keyvault.repo.vault import RECIPIENTS
-from tests.core.build import DAY, HOUR, T0, activated, active_key, created, next_key, published, revoked, vault
+from tests.core.build import DAY, HOUR, T0
 from tests.repo.chaos import install_driver
 from tests.repo.stories import Line, Story, _recipients, toml
 from tests.revisions import audit as check_audit
 from tests.vaults import Vault, environment, run_git
-
-
-def replace_events(key: Key, *events: Event) -> Key:
-    return msgspec.structs.replace(key, events=(*key.events, *events))
-
 
 # --- any two histories ----------------------------------------------------------------------------------
 
@@ -110,63 +102,6 @@ def test_ten_thousand_pairs_of_histories(part: int) -> None:
     while went["joined"] + went["refused"] < 1_000:
         went += meet(next(seeds), 20)
     print(part, dict(went))
-
-
-# --- single records -------------------------------------------------------------------------------------
-
-
-def test_what_both_sides_added_is_joined_in_its_order() -> None:
-    """A receipt of one side and the activation of the other: whichever is asked, the result is one."""
-    base = next_key()
-    ours = replace_events(base, published(T0 + HOUR))
-    theirs = replace_events(base, published(T0 + 2 * HOUR), activated(T0 + DAY))
-    joined = join_keys(base, ours, theirs)
-    assert [(event.event, event.at - T0) for event in joined.events[1:]] == [
-        ("published", HOUR), ("published", 2 * HOUR), ("activated", DAY),
-    ]  # fmt: skip
-    assert joined == join_keys(base, theirs, ours)
-
-
-def test_a_revocation_wins_over_what_was_sealed() -> None:
-    """An ended key has no private half, whatever the other side did with it."""
-    base = active_key()
-    joined = join_keys(base, replace_events(base, revoked(T0 + DAY)), base)
-    assert (joined.state, joined.sealed) == ("revoked", False)
-
-
-def test_what_cannot_be_joined_says_why() -> None:
-    """Two activations, another public key, a shortened list, a record that one side removed."""
-    base = next_key()
-    with pytest.raises(
-        MergeError, match=r"^both sides changed key .*: event activated cannot follow the state active$"
-    ):
-        join_keys(base, replace_events(base, activated(T0)), replace_events(base, activated(T0 + HOUR)))
-    with pytest.raises(MergeError, match="has another set or public key on the other side"):
-        join_keys(None, base, next_key())
-    with pytest.raises(MergeError, match="was changed or removed"):
-        join_keys(replace_events(base, published()), base, replace_events(base, published(), activated(T0 + HOUR)))
-    state = vault([base, active_key()])
-    less = replace(state, keys={kid: key for kid, key in state.keys.items() if kid != base.kid})
-    with pytest.raises(MergeError, match=f"^the record of key {base.kid} was removed$"):
-        join_states(state, state, less)
-
-
-def test_recipients_of_both_sides() -> None:
-    """What either added is there, what either removed is not; one with two keys is refused, and nobody left too."""
-    ada, bea, cyd = _recipients()[:3]
-    known = {ada.kid: ada, bea.kid: bea}
-    assert join_recipients(known, {**known, cyd.kid: cyd}, {ada.kid: ada}) == {ada.kid: ada, cyd.kid: cyd}
-    other = msgspec.structs.replace(bea, kid=ada.kid)
-    with pytest.raises(MergeError, match="both sides changed recipient"):
-        join_recipients({}, {ada.kid: ada}, {ada.kid: other})
-    with pytest.raises(MergeError, match="no recipient is left"):
-        join_recipients(known, {bea.kid: bea}, {ada.kid: ada})
-
-
-def test_events_that_are_alike_stand_once() -> None:
-    """Two rotations of one second write the same event."""
-    events = (created(), published())
-    assert join_events((*events, activated(T0 + DAY)), (*events, activated(T0 + DAY))) == (*events, activated(T0 + DAY))
 
 
 # --- git ------------------------------------------------------------------------------------------------
