@@ -28,6 +28,7 @@ from keyvault.operations.context import Context, identity_folder
 from keyvault.operations.people import create_identity, vault_identity_path
 from keyvault.operations.scaffold import for_folder, without_present
 from keyvault.repo.git import Git
+from keyvault.repo.git.process import Runner
 from keyvault.repo.records import encode_recipients
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, Draft, Repository, commit_message, record_files
@@ -331,8 +332,7 @@ def _git_init(folder: Path, environ: Mapping[str, str], branch: str) -> None:
 
     def make(place: Path) -> None:
         # An empty template: hooks and settings of the machine's template folder are nobody's choice here.
-        bare = Git(place, place, place, False, False, None, "", environ)
-        bare.run("init", "--quiet", "--template=", f"--initial-branch={branch}")
+        Runner(place, environ).run("init", "--quiet", "--template=", f"--initial-branch={branch}")
 
     if (folder / ".git").exists():  # a broken one; git mends what it can
         make(folder)

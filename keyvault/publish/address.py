@@ -55,7 +55,9 @@ def parse(destination: str) -> Address:
         raise _unsupported(destination, _GIT_HINT)
     word, slashes, bare = destination.strip().partition("//")
     if slashes and word.lower() in (*STORES, BRANCH, *_ALIASES):
-        hint = f"{_hint(word.lower(), bare, destination)}; ./{elided(destination.strip())[:200]} is a folder of that name"
+        hint = (
+            f"{_hint(word.lower(), bare, destination)}; ./{elided(destination.strip())[:200]} is a folder of that name"
+        )
         raise _unsupported(destination, hint)
     found = _SCHEME.match(destination)
     if found is None or (len(found[1]) == 1 and os.name == "nt"):  # a drive, as in C:\www

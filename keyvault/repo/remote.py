@@ -86,11 +86,11 @@ class Remote:
             GitError: There is no such remote, or it lies in the repository itself.
         """
         short = branch.removeprefix("refs/heads/")
-        remote = git.setting(f"branch.{short}.remote") or "origin"
-        merge = git.setting(f"branch.{short}.merge") or branch
-        if remote.startswith("-") or git.setting(f"remote.{remote}.url") is None:
+        remote = git.configuration.setting(f"branch.{short}.remote") or "origin"
+        merge = git.configuration.setting(f"branch.{short}.merge") or branch
+        if remote.startswith("-") or git.configuration.setting(f"remote.{remote}.url") is None:
             raise GitError(f"there is no remote {quoted(remote, 60)} to push to", hint="git remote add origin URL")
-        found = cls(git, remote, merge, git.programs())
+        found = cls(git, remote, merge, git.configuration.programs())
         found._check_places()
         return found
 
@@ -115,7 +115,7 @@ class Remote:
 
         environment = {
             **self.git.environment(self._settings),
-            **self.git.proxy(),
+            **self.git.configuration.proxy(),
             "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
             # GitPython adds the environment of this process, in which secrets may stand, and expands variables in
             # the path of the folder that it runs git in: neither may decide where git works.
@@ -141,7 +141,7 @@ class Remote:
     def _check_places(self) -> None:
         """Refuse a remote that came with the repository: git runs the hooks that lie in a remote on this machine."""
         inside = [folder for folder in (self.git.root, self.git.git_dir, self.git.common_dir) if folder]
-        if any("\n" in text for text in self.git.settings_below("remote.", "url.")):
+        if any("\n" in text for text in self.git.configuration.settings_below("remote.", "url.")):
             raise GitError(
                 "a URL of a remote has a line break", hint="git config --list --show-origin; git remote set-url"
             )
@@ -243,7 +243,7 @@ class Remote:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         telling = [line for line in lines if "fatal:" in line or "error:" in line] or lines or ["no reason given"]
         line = telling[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
-        passed_over = [name for name in _REPLACEMENTS if name in self.git.programs_of_repository]
+        passed_over = [name for name in _REPLACEMENTS if name in self.git.configuration.programs_of_repository]
         if line.startswith("transport ") and line.endswith("not allowed"):
             hint = f"GIT_ALLOW_PROTOCOL={PROTOCOLS}:NAME lets it through, where you trust the url"
         elif passed_over:

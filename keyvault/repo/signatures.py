@@ -87,7 +87,7 @@ def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], 
         home.mkdir(mode=0o700)
         # Whoever is in the keyring may sign: trust is said by the list, and no agent is needed to check.
         (home / "gpg.conf").write_text("trust-model always\nno-autostart\nno-auto-key-retrieve\n")
-        programs = git.programs()
+        programs = git.configuration.programs()
         settings = [
             *programs,
             ("gpg.ssh.allowedSignersFile", str(allowed)),
@@ -110,7 +110,7 @@ def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], 
 
 def _missing(git: Git) -> dict[str, str]:
     """Return the programs that check signatures and are not installed, by the kind of signature."""
-    programs, path = dict(git.programs()), git.environment().get("PATH")
+    programs, path = dict(git.configuration.programs()), git.environment().get("PATH")
     kinds = {"ssh": programs["gpg.ssh.program"], "openpgp": programs["gpg.openpgp.program"]}
     return {kind: program for kind, program in kinds.items() if shutil.which(program, path=path) is None}
 

@@ -28,8 +28,8 @@ from keyvault.progress import told
 from keyvault.repo import journal
 from keyvault.repo.checkout import Checkout
 from keyvault.repo.git import QUARANTINE, Git, TreeChange
+from keyvault.repo.git.objects import blob_id
 from keyvault.repo.journal import Move
-from keyvault.repo.objects import blob_id
 from keyvault.repo.vault import Draft, Repository
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from keyvault.flush import flush
-from keyvault.repo.objects import blob_id
+from keyvault.repo.git.objects import blob_id
 
 #: The mode of a link in a tree.
 _LINK = "120000"

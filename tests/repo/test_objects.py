@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from keyvault.errors import GitError
 from keyvault.repo.git import Git
-from keyvault.repo.objects import Folder, Pack, blob_id
+from keyvault.repo.git.objects import Folder, Pack, blob_id
 from tests.vaults import environment, run_git
 
 FORMATS = ("sha1", "sha256")

@@ -21,6 +21,7 @@ from keyvault.errors import GitError, UsageError
 from keyvault.operations import rotation
 from keyvault.repo import journal, sync, worktree
 from keyvault.repo.git import Git
+from keyvault.repo.git.process import Runner
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
 
 #: Says whether a program that is started now hears Ctrl-C.
@@ -133,15 +134,15 @@ def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) 
 
 def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files were written and the index was not: it is written by the next run."""
-    run = Git.run
+    run = Runner.run
 
-    def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
+    def dies_there(self: Runner, *arguments: str, **options: object) -> bytes:
         if arguments[0] == "update-index":
             raise Died
         return run(self, *arguments, **options)  # type: ignore[arg-type]  # whatever it was called with
 
     with monkeypatch.context() as patch:
-        patch.setattr(Git, "run", dies_there)
+        patch.setattr(Runner, "run", dies_there)
         with pytest.raises(Died):
             rotate(vault)
 
@@ -226,9 +227,9 @@ def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: objec
 
 def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository comes to its place as a whole: half of one, with a lock in it, is in nobody's way."""
-    run = Git.run
+    run = Runner.run
 
-    def dies_there(self: Git, *arguments: str, **options: object) -> bytes:
+    def dies_there(self: Runner, *arguments: str, **options: object) -> bytes:
         if arguments[0] != "init":
             return run(self, *arguments, **options)  # type: ignore[arg-type]  # whatever it was called with
         (self.folder / ".git").mkdir()
@@ -236,7 +237,7 @@ def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pyt
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(Git, "run", dies_there)
+        patch.setattr(Runner, "run", dies_there)
         patch.setattr(shutil, "rmtree", lambda *args, **options: None)  # who is dead clears nothing up
         with pytest.raises(Died):
             make_vault(tmp_path)

@@ -1,0 +1,176 @@
+"""
+Read revisions, trees and blobs of a commit.
+
+Sources: git-cat-file(1), git-ls-tree(1), git-rev-parse(1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NewType
+
+import msgspec
+
+from keyvault.core.keys import Commit
+from keyvault.core.text import printable
+from keyvault.errors import GitError
+from keyvault.progress import Progress, quiet
+from keyvault.repo.git.paths import ORDINARY_PATH, is_oid
+from keyvault.repo.git.process import Runner
+
+#: The full id of a tree.
+Tree = NewType("Tree", str)
+
+#: How many objects one request names. The pipe holds the names of two requests, so neither side blocks for ever.
+_REQUEST_SIZE = 400
+
+#: How many paths a command line of git gets.
+_PATHS_MAX = 100
+
+
+class TreeEntry(msgspec.Struct, frozen=True):
+    """One file of a commit."""
+
+    mode: str
+    oid: str
+    path: str
+
+
+@dataclass
+class ObjectReader(Runner):
+    """
+    Reads objects of a repository.
+
+    Attributes:
+        git_dir: The git directory of this work tree.
+        common_dir: The git directory that all work trees share.
+        bare: Whether there is no work tree.
+        shallow: Whether history was cut off.
+        root: Top of the work tree, or None.
+        prefix: Path of *folder* below the top, with a final slash, or empty.
+        object_format: ``sha1`` or ``sha256``.
+        progress: Callback for long operations.
+    """
+
+    git_dir: Path = Path()
+    common_dir: Path = Path()
+    bare: bool = False
+    shallow: bool = False
+    root: Path | None = None
+    prefix: str = ""
+    object_format: str = "sha1"
+    progress: Progress = field(default=quiet, repr=False)
+
+    @property
+    def no_object(self) -> str:
+        """The id that stands for no object."""
+        return "0" * (64 if self.object_format == "sha256" else 40)
+
+    def resolve(self, revision: str) -> Commit | None:
+        """Return the id of the commit that *revision* names, or None."""
+        if "\0" in revision:
+            return None
+        output = self.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128)
+        )
+        oid = output.decode().strip()
+        return Commit(oid) if is_oid(oid) else None
+
+    def is_ambiguous(self, name: str) -> bool:
+        """Whether a branch and a tag have this *name*."""
+        if name == "HEAD" or not ORDINARY_PATH.fullmatch(name):
+            return False
+        output = self.run("for-each-ref", "--format=%(refname)", f"refs/heads/{name}", f"refs/tags/{name}")
+        return set(output.decode(errors="replace").split()) == {f"refs/heads/{name}", f"refs/tags/{name}"}
+
+    def branch_and_head(self) -> tuple[str, Commit | None]:
+        """
+        Return the full name of the branch that HEAD is on, and its commit; None if it has none yet.
+
+        Raises:
+            GitError: If HEAD is detached.
+        """
+        output = self.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", ok=(0, 128))
+        head, _, branch = output.decode(errors="surrogateescape").strip().partition("\n")
+        if not is_oid(head):  # a branch without a commit, which that command does not name
+            head = ""
+            branch = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode(errors="surrogateescape").strip()
+        if not branch.startswith("refs/heads/"):
+            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
+        return branch, Commit(head) if head else None
+
+    def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
+        """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
+        # A command line holds only so many paths: beyond that everything is listed and sifted here.
+        few = len(paths) <= _PATHS_MAX
+        wanted = [self.prefix + path for path in paths] if few else [self.prefix] if self.prefix else []
+        chosen = set() if few else set(paths)
+        output = self.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
+        entries = []
+        for line in output.decode(errors="surrogateescape").split("\0")[:-1]:
+            meta, _, path = line.partition("\t")
+            mode, _kind, oid = meta.split(" ")
+            path = path[len(self.prefix) :]
+            if few or path in chosen:
+                entries.append(TreeEntry(mode, oid, path))
+        return entries
+
+    def blobs(self, oids: Iterable[str]) -> Iterator[bytes]:
+        """
+        Yield the bytes of each blob, in order, from one git process.
+
+        Raises:
+            GitError: An object is missing or is no blob.
+        """
+        wanted = list(oids)
+        if wanted:
+            with self.blob_reader() as read:
+                yield from read(wanted)
+
+    @contextlib.contextmanager
+    def blob_reader(self) -> Iterator[Callable[[Sequence[str]], Iterator[bytes]]]:
+        """
+        Give a function that yields the bytes of blobs, in order, all from one git process.
+
+        Git is asked when the function is called, not when its first answer is taken: it works ahead meanwhile. All the
+        answers to one call are taken before the next one.
+
+        Raises:
+            GitError: As the function: an object is missing or is no blob.
+        """
+
+        def ask(batches: Sequence[Sequence[str]]) -> None:
+            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+                for few in batches:
+                    stdin.write("".join([f"contents {oid}\n" for oid in few]).encode() + b"flush\n")
+                    stdin.flush()
+
+        def read(oids: Sequence[str]) -> Iterator[bytes]:
+            batches = [oids[start : start + _REQUEST_SIZE] for start in range(0, len(oids), _REQUEST_SIZE)]
+            ask(batches[:1])
+            return answers(batches)
+
+        def answers(batches: Sequence[Sequence[str]]) -> Iterator[bytes]:
+            for number, few in enumerate(batches, 1):
+                ask(batches[number : number + 1])  # git looks for these while the ones before are looked at
+                for oid in few:
+                    header = stdout.readline().split()
+                    if len(header) != 3 or header[1] != b"blob":
+                        raise self.missing(f"object {oid}")
+                    yield stdout.read(int(header[2]) + 1)[:-1]
+
+        with self.talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
+            yield read
+
+    def missing(self, what: str) -> GitError:
+        for _, name, _ in self.configuration.entries:
+            if name.startswith("remote.") and name.endswith(".promisor"):
+                remote = printable(name.removeprefix("remote.").removesuffix(".promisor"))
+                return GitError(
+                    f"{what} was left out of this clone, which is a partial one",
+                    hint=f"git config --unset remote.{remote}.partialclonefilter; git fetch --refetch {remote}",
+                )
+        return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
