@@ -11,7 +11,7 @@ from keyvault.core.keys import Commit
 from keyvault.core.text import elided
 from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context
-from keyvault.repo.audit import Audit
+from keyvault.repo.audit import Audit, Options
 from keyvault.repo.audit import audit as judge
 
 if TYPE_CHECKING:
@@ -44,18 +44,15 @@ def audit(
     """
     git = context.repository.git
     named = {name: git.resolve(name) for name in (since, pin) if name is not None}
-    return judge(
-        git,
-        commit,
-        context.now,
+    options = Options(
         since=None if since is None else named[since],
         pin=None if pin is None else named[pin],
         # A commit that is not here at all is not in the history either.
         unknown=[name for name, found in named.items() if found is None],
         signers=read_signers(signers) if signers else None,
         exclude=(*exclude, *_excluded(context, commit)),
-        progress=context.progress,
     )
+    return judge(git, commit, context.now, options, progress=context.progress)
 
 
 def require_clean(context: Context, commit: Commit, *, since: str | None = None) -> None:

@@ -23,7 +23,7 @@ from keyvault.core.keys import Key, KeySet
 from keyvault.core.planning import Amend, Create, Plan
 from keyvault.core.policy import SitePolicy
 from keyvault.operations import keys, rotation
-from keyvault.repo.audit import Audit, audit
+from keyvault.repo.audit import Audit, Options, audit
 from keyvault.repo.git import Git
 from tests.core.build import HOUR, SECOND
 from tests.core.mutants import MUTANTS, counts_from_the_commit
@@ -34,7 +34,7 @@ from tests.vaults import Vault, run_git
 
 def judge(story: Story, *, since: str | None = None) -> Audit:
     """Audit the main branch of a story, right after its end and by a clock that may be wrong as all the others."""
-    return audit(cast(Git, story.git), story.main.commit, story.auditor(), since=since)
+    return audit(cast(Git, story.git), story.main.commit, story.auditor(), Options(since=since))
 
 
 def check(seed: int) -> Story:

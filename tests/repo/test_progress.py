@@ -7,7 +7,7 @@ import pytest
 from keyvault.operations import rotation
 from keyvault.operations.context import Context
 from keyvault.progress import told
-from keyvault.repo import audit as audit_module
+from keyvault.repo.audit import blobs
 from tests.revisions import audit, render
 from tests.vaults import Vault
 
@@ -74,7 +74,7 @@ def test_a_render_tells_what_it_reads(vault: Vault) -> None:
 
 def test_an_audit_tells_of_a_large_commit(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that writes thousands of records is not one step."""
-    monkeypatch.setattr(audit_module, "_FILES_AT_ONCE", 1)
+    monkeypatch.setattr(blobs, "_FILES_AT_ONCE", 1)
     heard, context = listening(vault)
     found = audit(context)
 

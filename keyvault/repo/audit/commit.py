@@ -1,0 +1,370 @@
+"""
+Judge one commit of a vault: read its files into the ledger, then compare them with each parent.
+
+Which changes are legal is said in ``core/history``.
+
+Source: docs/audit.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from keyvault import config
+from keyvault.core.envelopes import check_recipient
+from keyvault.core.exposure import find_private, find_private_in_note
+from keyvault.core.history.findings import (
+    MENDED_BY_REPAIR,
+    MENDED_BY_RESTORING,
+    MENDED_BY_TAKING_BACK,
+    MENDED_WITH_A_RECORD,
+)
+from keyvault.core.history.ledger import Before, Entry, Ledger
+from keyvault.core.history.lives import Standing, makes_good
+from keyvault.core.history.rules import (
+    Scene,
+    Times,
+    instant,
+    judge_algorithm,
+    judge_events,
+    judge_growth,
+    judge_order,
+    judge_policy,
+    judge_record,
+    judge_seal,
+    judge_set,
+    max_skew,
+    views,
+)
+from keyvault.core.history.versions import Problem, read_record
+from keyvault.core.keys import Key, Recipient, share_parts
+from keyvault.core.merging import is_join
+from keyvault.core.policy import SetPolicy
+from keyvault.core.text import printable
+from keyvault.errors import ConfigError, JWKError, RecordError
+from keyvault.repo.audit.blobs import BlobReader, is_file
+from keyvault.repo.audit.findings import Collector
+from keyvault.repo.git import CommitChanges, TreeChange
+from keyvault.repo.records import decode_recipients
+from keyvault.repo.vault import IDENTITIES, RECIPIENTS, is_record_path
+
+
+@dataclass
+class Shared:
+    """
+    What the judges of all commits share.
+
+    Attributes:
+        blobs: Reads the files of commits.
+        findings: Where findings go.
+        now: The instant of the audit.
+        begun: Whether a vault has begun in this history.
+        dropped: By the path of a record, merges that took one side's version of it, with the other side's standing.
+    """
+
+    blobs: BlobReader
+    findings: Collector
+    now: datetime
+    begun: bool = False
+    dropped: dict[str, list[tuple[str, Standing]]] = field(default_factory=dict)
+
+    def report_private(self, commit: str, path: str, what: str | None) -> None:
+        """Report a private key in the clear; *what* names it, or is None if there is none."""
+        if what:
+            self.findings.add(commit, path, [("private-in-clear", f"the file holds {what}")])
+
+
+@dataclass
+class CommitJudge:
+    """
+    The judge of one commit that changes the vault.
+
+    Attributes:
+        shared: What the judges of all commits share.
+        step: The commit.
+        parents: The ledger of each parent.
+        inside: The changes of the vault against each parent, by path.
+        ledger: The ledger to bring up to the commit.
+    """
+
+    shared: Shared
+    step: CommitChanges
+    parents: Sequence[Ledger]
+    inside: Sequence[Mapping[str, TreeChange]]
+    ledger: Ledger
+    #: Records that were put back to what they were before they went wrong.
+    mended: set[str] = field(default_factory=set)
+    #: Sets with a record that was repaired.
+    repaired: set[str] = field(default_factory=set)
+    #: Records that a merge joined from both of its sides.
+    joined: set[str] = field(default_factory=set)
+    #: Records into which a merge wrote an event that none of its sides had.
+    invented: set[str] = field(default_factory=set)
+
+    def judge(self) -> None:
+        step, ledger, first = self.step, self.ledger, len(self.shared.findings.found)
+        empty = not any(parent.entries for parent in self.parents)
+        own = self.inside[0]
+        records = sorted({path for changes in self.inside for path in changes if is_record_path(path)})
+        sets = {path.split("/")[1] for path in records}
+        if config.FILE in own:
+            sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
+        before = [parent.before(records, sets) for parent in self.parents]
+        contents = self.shared.blobs.contents(
+            {path: change for path, change in own.items() if not is_record_path(path)}
+        )
+        self._read_policy(own.get(config.FILE), contents, before)
+        if ledger.policy is not None:
+            sets |= set(ledger.policy.sets) if config.FILE in own else set()
+        self._read_recipients(own.get(RECIPIENTS), contents)
+        self._read_identities(own, contents)
+        times = Times(instant(step.authored_at), self.shared.now, max_skew(ledger.policy))
+        for path, data in self.shared.blobs.each({path: own[path] for path in records if path in own}):
+            self._read_record(path, own[path], data, before, times)
+        for name in self.repaired:
+            ledger.recount(name)
+        self._judge_growth(before)
+        self._judge_seals(before, records)
+        for name in sorted(sets):
+            count = ledger.count(name)
+            problems = judge_set(name, ledger.policy, count, views(before, name))
+            self.shared.findings.add(self.step.commit, "", problems, key_set=name)
+            if name in self.repaired:
+                codes = {"two-active"} if count.active < 2 else set()
+                codes |= {"two-next"} if count.next < 2 else set()
+                codes |= {"active-missing"} if count.active == 1 else set()
+                codes |= {"next-missing"} if count.next == 1 else set()
+                self.shared.findings.mend(self.step.commit, name, codes)
+        if config.FILE in own:
+            self._judge_beginning(own[config.FILE], before, empty=empty)
+        wrong = {one.path for one in self.shared.findings.found[first:] if one.level == "error"}
+        for path in set(records) - self.mended:
+            olds = [entry for one in before if (entry := one.entries.get(path)) is not None and entry.readable]
+            old = olds[0] if olds else None
+            if printable(path) not in wrong and path not in own:
+                continue  # it is as in the first parent, where it was judged
+            if printable(path) not in wrong:
+                if ledger.sound.pop(path, None):
+                    self._restored(path)
+                else:
+                    self.shared.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
+            elif old is not None:
+                ledger.sound.setdefault(path, old)
+
+    def _judge_beginning(self, change: TreeChange, before: Sequence[Before], *, empty: bool) -> None:
+        """A vault has one beginning, and from then on its keyvault.toml."""
+        if not is_file(change):
+            if self.ledger.entries and self._is_new(config.FILE):
+                self._say(config.FILE, [("policy-missing", "the vault was left without its keyvault.toml")])
+            return
+        anew = empty and not self.mended and change.before is None and self._is_new(config.FILE)
+        if self.shared.begun and (anew or not any(one.policy for one in before)):
+            self._say(config.FILE, [("vault-begun-twice", "another vault began here, beside the one that there was")])
+        self.shared.begun = True
+
+    def _is_new(self, path: str) -> bool:
+        """Whether the commit wrote the file itself; what a merge takes from a parent was judged there."""
+        return all(path in changes for changes in self.inside)
+
+    def _say(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
+        self.shared.findings.add(self.step.commit, path, problems)
+
+    def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:
+        if change is None:
+            return
+        ledger, new = self.ledger, self._is_new(config.FILE)
+        ledger.policy_oid = change.after
+        data = contents.get(config.FILE)
+        if data is None:
+            return
+        try:
+            policy = config.read_policy(data)
+        except ConfigError as error:
+            if new:
+                self._say(config.FILE, [("policy-malformed", error.message)])
+            return
+        self.shared.findings.mend(self.step.commit, config.FILE, MENDED_BY_RESTORING)
+        olds = [one.policy for one in before if one.policy is not None]
+        if olds and new:
+            self._say(config.FILE, judge_policy(olds, policy))
+        ledger.policy = policy
+
+    def _read_recipients(self, change: TreeChange | None, contents: Mapping[str, bytes]) -> None:
+        if change is None:
+            return
+        ledger, new = self.ledger, self._is_new(RECIPIENTS)
+        data = contents.get(RECIPIENTS)
+        if data is None:
+            if new and any(entry.sealed for entry in ledger.entries.values()):
+                self._say(RECIPIENTS, [("recipients-missing", "keys are sealed, and nobody is said to open them")])
+            return
+        known = [one for parent in self.parents for one in (parent.recipients or {}).values()]
+        was = ledger.recipients
+        try:
+            ledger.recipients = decode_recipients(data, path=RECIPIENTS)
+        except RecordError as error:
+            if new:
+                self._say(RECIPIENTS, [("recipients-malformed", error.message)])
+            return
+        self.shared.findings.mend(self.step.commit, RECIPIENTS, MENDED_BY_RESTORING)
+        ledger.recipients_oid = change.after
+        if new and was is not None:
+            self._say(RECIPIENTS, _recipient_changes(was, ledger.recipients))
+        self._say(RECIPIENTS, _weak_recipients(one for one in ledger.recipients.values() if one not in known))
+
+    def _read_identities(self, changes: Mapping[str, TreeChange], contents: Mapping[str, bytes]) -> None:
+        for path in changes:
+            identity = path.startswith(IDENTITIES + "/") and path in contents
+            if identity and self._is_new(path) and not _is_jwe(contents[path]):
+                self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
+
+    def _read_record(
+        self, path: str, change: TreeChange, data: bytes | None, before: Sequence[Before], times: Times
+    ) -> None:
+        ledger = self.ledger
+        known = [entry for one in before if (entry := one.entries.get(path)) is not None]
+        if data is None or change.after is None:
+            ledger.put(path, None)
+            return
+        same = next((entry for entry in known if entry.oid == change.after), None)
+        if same is not None:  # a merge took the version of another parent, where it was judged
+            ledger.put(path, same)
+            return
+        sound = ledger.sound.get(path)
+        if sound is not None and sound.oid == change.after:
+            ledger.restore(path, sound)
+            self.mended.add(path)
+            self._restored(path)
+            return
+        if not known and sound is not None:
+            known = [sound]  # it was removed, and is back: it goes on from there
+        best = max(known, key=lambda entry: len(entry.key.events), default=None)
+        key, problems = read_record(data, path, best.key if best else None)
+        self._say(path, problems)
+        table = ledger.policy.sets.get(key.set) if ledger.policy and key else None
+        # Of a record of good form only what people wrote can hold a key: the rest is public, or sealed.
+        if key is None or problems:
+            self.shared.report_private(self.step.commit, path, find_private(data))
+        else:
+            # Each by itself, as the command looked at it when it was written.
+            found = map(find_private_in_note, _texts(key, best.key if best else None, table))
+            self.shared.report_private(self.step.commit, path, next(filter(None, found), None))
+        if key is None:
+            ledger.put(path, msgspec.structs.replace(best, oid=change.after, readable=False) if best else None)
+            return
+        if best is None:
+            self._say(path, list(ledger.remember(key, path)))
+            self._say(path, judge_algorithm(key, table))
+        kept = len(best.key.events) if best else 0
+        if is_join(key.events, [entry.key.events for entry in known]):
+            self.joined.add(path)
+            standing, problems = judge_order(key.events)
+            self._say(path, problems)
+        elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
+            standing, problems = judge_order(key.events)
+            if len(self.parents) > 1:  # a merge of lines, which may have put together what never was
+                self._say(path, problems)
+                if any(all(event not in entry.key.events for entry in known) for event in key.events):
+                    self.invented.add(path)
+        else:
+            start = best.standing if best else Standing()
+            scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
+            standing, problems = judge_events(scene, start, key.events[kept:])
+            self._say(path, problems)
+            if any(event.event == "repaired" for event in key.events[kept:]):
+                self.repaired.add(key.set)
+                self.shared.findings.mend(self.step.commit, path, MENDED_BY_REPAIR)
+                if standing.ended:
+                    self.shared.findings.mend(self.step.commit, path, {"private-removed"})
+                dropped = self.shared.dropped.get(path, ())
+                if all(makes_good(standing, other) for _, other in dropped):
+                    merges = {merge for merge, _ in dropped}
+                    self.shared.findings.mend(self.step.commit, path, MENDED_BY_TAKING_BACK, only=merges)
+        self._say(path, judge_record(key, standing, created=best is None))
+        if best is not None:
+            share_parts(key, best.key)
+        beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
+        ledger.put(path, Entry(change.after, key, standing, recipients=beside))
+
+    def _restored(self, path: str) -> None:
+        """Take note that a record is what it was before, and so its set."""
+        self.shared.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
+        self.shared.findings.mend(self.step.commit, path.split("/")[1], MENDED_WITH_A_RECORD)
+
+    def _judge_growth(self, before: Sequence[Before]) -> None:
+        """Nothing that a parent had may be lost."""
+        for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
+            for path in changes.keys() - self.mended:
+                old = one.entries.get(path)
+                if old is None:
+                    continue
+                new = self.ledger.entries.get(path)
+                if new is None and old.key.path != path:
+                    continue  # it did not belong there
+                taken = new is not None and any(
+                    entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
+                )
+                changed = one.recipients != self.ledger.recipients_oid
+                # A merge may have left a key sealed to another list.
+                stale = old.recipients != self.ledger.recipients_oid
+                joined = path in self.joined
+                problems = list(judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
+                by_merge = len(self.parents) > 1 and path not in self.invented
+                if by_merge and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
+                    self.shared.dropped.setdefault(path, []).append((self.step.commit, old.standing))
+                self._say(path, problems)
+
+    def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
+        for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
+            entry = self.ledger.entries.get(path)
+            if entry is not None and entry.readable:
+                # What a commit does not touch is in each parent as it is here.
+                same = [
+                    one.recipients == self.ledger.recipients_oid
+                    for one in before
+                    if (old := one.entries.get(path, entry)) is not None and old.key.private == entry.key.private
+                ]
+                self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
+
+
+def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> Iterator[str]:
+    """Yield what people wrote into *key* since it was *known*."""
+    kept = len(known.events) if known is not None and key.events[: len(known.events)] == known.events else 0
+    url = table.url if table else None
+    for event in key.events[kept:]:
+        yield from filter(None, (event.note, event.forced, event.url if event.url != url else None))
+
+
+def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:
+    for kid in sorted(new):
+        if old.get(kid) != new[kid]:
+            what = "has another key" if kid in old else "is new"
+            yield "recipients-changed", f"recipient {kid} {what}: it opens what is made from now on"
+
+
+def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:
+    for recipient in recipients:
+        try:
+            check_recipient(recipient)
+        except JWKError as error:
+            yield "recipient-weak", error.message
+
+
+class _JWE(msgspec.Struct):
+    """What an encrypted identity has, whatever else."""
+
+    ciphertext: str
+    iv: str
+    tag: str
+
+
+def _is_jwe(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=_JWE)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return True
