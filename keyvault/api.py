@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keyvault.core.keys import VaultState
-from keyvault.core.planning import Transition, outlook
+from keyvault.core.outlook import Transition, outlook
 from keyvault.core.text import format_duration, format_instant, printable
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.logs import get_logger

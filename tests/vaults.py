@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from keyvault.core.gate import Seen
 from keyvault.core.keys import Key, KeySet, VaultState
-from keyvault.core.planning import Seen
 from keyvault.operations import setup
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply

@@ -213,7 +213,7 @@ def plan(
         _rehearse(names, as_json=as_json)
         return
     from keyvault.cli.show import show_transitions
-    from keyvault.core.planning import outlook
+    from keyvault.core.outlook import outlook
     from keyvault.core.text import format_instant, parse_duration
     from keyvault.operations.reports import transition_report
 

@@ -15,19 +15,11 @@ from typing import Literal
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key, KeySet, VaultState
-from keyvault.core.planning import (
-    Amend,
-    Change,
-    Import,
-    Plan,
-    activated,
-    deactivated,
-    effective_instant,
-    keep_until,
-    new_next,
-    plan_creation,
-)
+from keyvault.core.plan import Amend, Change, Import, Plan
+from keyvault.core.planning import plan_creation
+from keyvault.core.steps import activated, deactivated, new_next
 from keyvault.core.text import elided
+from keyvault.core.timing import effective_instant, keep_until
 from keyvault.errors import GateError, UsageError
 
 #: What an imported key becomes.

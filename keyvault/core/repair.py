@@ -17,19 +17,11 @@ import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Damage, Key, KeySet, VaultState
-from keyvault.core.planning import (
-    Amend,
-    Change,
-    Plan,
-    activated,
-    deactivated,
-    first_seen,
-    keep_until,
-    new_active,
-    new_next,
-)
+from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.core.steps import activated, deactivated, new_active, new_next
 from keyvault.core.text import format_instant
+from keyvault.core.timing import first_seen, keep_until
 from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")

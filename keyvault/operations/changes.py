@@ -18,7 +18,7 @@ from keyvault import config
 from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
 from keyvault.core.keys import Commit, Key, Recipient, VaultState
-from keyvault.core.planning import Amend, Create, Import, Plan
+from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.repair import plan_late_push
 from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.operations.clock import check_clock

@@ -17,7 +17,7 @@ from keyvault.core.forms import LABELS, check_label, usual_algorithm
 from keyvault.core.importing import Role, plan_import
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key, KeySet, VaultState
-from keyvault.core.planning import Import, Plan
+from keyvault.core.plan import Import, Plan
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, nearest, quoted
 from keyvault.errors import ConfigError, KeyVaultError, LeakError, UsageError

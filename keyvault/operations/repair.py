@@ -19,7 +19,7 @@ from keyvault import config
 from keyvault.core.events import Event
 from keyvault.core.history.findings import Finding as AuditFinding
 from keyvault.core.keys import Commit, Damage, Key, VaultState
-from keyvault.core.planning import Amend, Plan
+from keyvault.core.plan import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
 from keyvault.errors import ConfigError, RecordError
 from keyvault.operations.audit import audit

@@ -25,9 +25,9 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from keyvault.core.gate import Seen
 from keyvault.core.jwk import thumbprint
 from keyvault.core.labels import shown
-from keyvault.core.planning import Seen
 from keyvault.core.text import elided
 from keyvault.errors import JWKError, LiveError
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from keyvault.core.keys import VaultState
-from keyvault.core.planning import Transition
+from keyvault.core.outlook import Transition
 
 _SUMMARIES = {
     "activated": "{set}: rotate",

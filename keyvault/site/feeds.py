@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import VaultState
-from keyvault.core.planning import Transition, outlook
+from keyvault.core.outlook import Transition, outlook
 from keyvault.core.text import printable
 from keyvault.site.documents import is_shown, iso
 

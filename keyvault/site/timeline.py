@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from keyvault.core.events import instants
 from keyvault.core.keys import Key, KeySet
-from keyvault.core.planning import rotation_due_at
+from keyvault.core.timing import rotation_due_at
 
 WIDTH = 1000
 _ROW = 14

@@ -18,9 +18,9 @@ from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
 from keyvault.core.keys import Key, KeySet, VaultState
 from keyvault.core.places import CONFIGURATION, path_of_issuer
-from keyvault.core.planning import mature_at, rotation_due_at
 from keyvault.core.policy import SitePolicy
 from keyvault.core.text import format_duration, printable
+from keyvault.core.timing import mature_at, rotation_due_at
 from keyvault.site.documents import EventCommits, iso, pem, public_der
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.core.planning import Seen
+from keyvault.core.gate import Seen
 from keyvault.errors import LiveError
 from keyvault.operations import rotation
 from keyvault.publish import live

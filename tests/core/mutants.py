@@ -6,10 +6,12 @@ Tests put one in the place of the real rule; what judges the sweeps must then fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 
+from keyvault.core import gate, outlook, planning, steps, timing
 from keyvault.core.keys import Key, KeySet, promise
 from keyvault.core.policy import SitePolicy
 from tests.core.build import SECOND
@@ -39,3 +41,10 @@ MUTANTS = [
     pytest.param("keep_until", forgets_the_skew, id="the clocks' skew is forgotten"),
     pytest.param("keep_until", removes_at_exactly, id="removal comes at exactly the last instant"),
 ]
+
+
+def replace_rule(patch: pytest.MonkeyPatch, name: str, mutant: Callable[..., object]) -> None:
+    """Put *mutant* in the place of the rule called *name*, wherever planners use it."""
+    for module in (timing, gate, steps, planning, outlook):
+        if hasattr(module, name):
+            patch.setattr(module, name, mutant)

@@ -23,8 +23,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from keyvault.core.gate import Live, urls_to_ask
 from keyvault.core.keys import KeySet, VaultState
-from keyvault.core.planning import Create, Live, Plan, plan_due, urls_to_ask
+from keyvault.core.plan import Create, Plan
+from keyvault.core.planning import plan_due
 from keyvault.core.policy import SetPolicy
 from tests.core.build import SECOND, T0, apply, only_set, vault, with_policy
 

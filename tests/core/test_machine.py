@@ -17,12 +17,11 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from keyvault.core import planning
 from keyvault.core.algorithms import key_spec
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
 from keyvault.errors import GateError, KeyVaultError
 from tests.core.build import DAY, HOUR, MINUTE, SECOND, restart, set_policy
-from tests.core.mutants import MUTANTS
+from tests.core.mutants import MUTANTS, replace_rule
 from tests.core.simulation import World, begin
 
 LEAD, PERIOD = 24 * HOUR, 10 * DAY
@@ -149,7 +148,7 @@ def test_the_stories_catch_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stories are rich enough to meet each of the four wrong timing rules."""
-    monkeypatch.setattr(planning, name, mutant)
+    replace_rule(monkeypatch, name, mutant)
     quick = settings(max_examples=1_000, stateful_step_count=40, phases=[Phase.generate])
     with pytest.raises(AssertionError, match="was needed from"):
         run_state_machine_as_test(Story, settings=quick)

@@ -9,16 +9,8 @@ import pytest
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Key
-from keyvault.core.planning import (
-    Amend,
-    Create,
-    Plan,
-    plan_closing,
-    plan_due,
-    plan_replacement,
-    plan_revocation,
-    plan_rollback,
-)
+from keyvault.core.plan import Amend, Create, Plan
+from keyvault.core.planning import plan_closing, plan_due, plan_replacement, plan_revocation, plan_rollback
 from keyvault.errors import KeyVaultError, UsageError
 from tests.core.build import (
     DAY,

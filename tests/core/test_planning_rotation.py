@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 
 from keyvault.core.events import Event
+from keyvault.core.gate import Live
 from keyvault.core.keys import VaultState
-from keyvault.core.planning import Amend, Create, Live, Plan, plan_rotation
+from keyvault.core.plan import Amend, Create, Plan
+from keyvault.core.planning import plan_rotation
 from keyvault.errors import GateError, KeyVaultError, UsageError
 from tests.core.build import (
     DAY,

@@ -17,7 +17,7 @@ from keyvault.core.policy import SitePolicy
 from keyvault.core.rehearsal import Rehearsal, rehearse
 from keyvault.core.verifiers import VERIFIERS
 from tests.core.build import DAY, HOUR, MINUTE, SITE, set_policy
-from tests.core.mutants import MUTANTS
+from tests.core.mutants import MUTANTS, replace_rule
 from tests.docs.pages import read, sections
 
 HOST = SitePolicy(SITE)
@@ -112,9 +112,7 @@ def test_it_catches_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rehearsal of planners with a wrong timing rule does not say that all is fine."""
-    from keyvault.core import planning
-
-    monkeypatch.setattr(planning, name, mutant)
+    replace_rule(monkeypatch, name, mutant)
     # The lead has no slack, so that one step too few shows.
     policy = set_policy(
         cryptoperiod=DAY, publication_lead=13 * HOUR + 10 * MINUTE, token_lifetime=MINUTE, signer_lag=3 * HOUR

@@ -10,8 +10,10 @@ import pytest
 
 from keyvault.core.events import Event, fold, instants
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.planning import Amend, Plan, mature_at, plan_due, plan_revocation, plan_rollback
+from keyvault.core.plan import Amend, Plan
+from keyvault.core.planning import plan_due, plan_revocation, plan_rollback
 from keyvault.core.repair import plan_late_push, plan_repair, set_damage
+from keyvault.core.timing import mature_at
 from keyvault.errors import GateError, KeyVaultError, RecordError
 from tests.core.build import (
     DAY,

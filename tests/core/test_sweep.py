@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyvault.core import planning
 from keyvault.core.policy import SetPolicy
 from tests.core.build import DAY, HOUR, MINUTE, SECOND, T0, set_policy
-from tests.core.mutants import MUTANTS, forgets_the_signers, removes_at_exactly
+from tests.core.mutants import MUTANTS, forgets_the_signers, removes_at_exactly, replace_rule
 from tests.core.simulation import Spell, World, begin, token_fails
 
 POLICIES = {
@@ -151,7 +150,7 @@ def test_the_sweep_catches_a_rule_that_is_wrong_by_little(
     name: str, mutant: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of the four wrong timing rules breaks a token in some schedule, and the judge says so."""
-    monkeypatch.setattr(planning, name, mutant)
+    replace_rule(monkeypatch, name, mutant)
     worlds = every_schedule((0 * STEP, 2 * STEP), 8)
     assert any(world.violations() for world in worlds)
 
@@ -167,7 +166,7 @@ def test_ordinary_schedules_catch_a_rule_that_is_wrong_by_little(
     )
     honest = live_through(begin(policy), until=T0 + 60 * DAY, every=HOUR, chance=Chance(7), trouble=1)
     assert honest.violations() == []
-    monkeypatch.setattr(planning, name, mutant)
+    replace_rule(monkeypatch, name, mutant)
     wrong = live_through(begin(policy), until=T0 + 60 * DAY, every=HOUR, chance=Chance(7), trouble=1)
     assert wrong.violations() != []
 
@@ -198,7 +197,7 @@ def test_the_judge_agrees_with_looking_at_every_single_token(
     """The span that the judge checks is the same as each token, at each instant, from each cache."""
     with pytest.MonkeyPatch.context() as patch:
         if mutant:
-            patch.setattr(planning, "keep_until", mutant)
+            replace_rule(patch, "keep_until", mutant)
         world = begin(UNIT)
         for fate in fates:
             world.wait(STEP)

@@ -10,7 +10,8 @@ import msgspec
 from keyvault.core.history.versions import read_record
 from keyvault.core.jwk import PRIVATE_MEMBERS, file_stem, jwk_set_bytes
 from keyvault.core.keys import Key
-from keyvault.core.planning import outlook, overdue, plan_due
+from keyvault.core.outlook import outlook, overdue
+from keyvault.core.planning import plan_due
 from keyvault.errors import KeyVaultError, RecordError
 from tests.core.build import DAY, T0, set_policy, vault
 from tests.fuzz import check_message

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyvault.core.algorithms import key_spec
+from keyvault.core.gate import Seen
 from keyvault.core.jwk import jwk_set_bytes
-from keyvault.core.planning import Seen
 from keyvault.core.text import printable
 from keyvault.errors import GateError, LiveError
 from keyvault.operations import keys, rotation

@@ -22,9 +22,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from keyvault.core.gate import Seen
 from keyvault.core.jwk import thumbprint
 from keyvault.core.keys import VaultState
-from keyvault.core.planning import Seen
 from keyvault.errors import KeyVaultError
 from keyvault.operations import merge, rotation
 from keyvault.operations.context import Context

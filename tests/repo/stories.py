@@ -23,9 +23,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyvault import config
-from keyvault.core import planning
+from keyvault.core import planning, timing
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
+from keyvault.core.gate import Live, urls_to_ask
 from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
 from keyvault.core.keys import (
@@ -40,7 +41,7 @@ from keyvault.core.keys import (
     sealed_to,
 )
 from keyvault.core.pem import CURVES
-from keyvault.core.planning import Amend, Create, Import, Live, Plan, urls_to_ask
+from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.policy import Policy
 from keyvault.core.text import format_duration
 from keyvault.crypto.generate import OKP, ec_members, okp_members
@@ -211,8 +212,8 @@ class Story:
     def _boundaries(self) -> Iterator[datetime]:
         state = self.main.state
         for key_set in state.sets.values():
-            due = planning.rotation_due_at(key_set)
-            mature = planning.mature_at(key_set, key_set.next, state.policy.site) if key_set.next else None
+            due = timing.rotation_due_at(key_set)
+            mature = timing.mature_at(key_set, key_set.next, state.policy.site) if key_set.next else None
             instants = [due, mature, *(key.life.keep_until for key in key_set.retiring)]
             for at in instants:
                 yield from (at + offset for offset in (-SECOND, timedelta(0), SECOND)) if at else ()

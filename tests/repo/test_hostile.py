@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.core.planning import outlook
+from keyvault.core.outlook import outlook
 from keyvault.errors import GitError, KeyVaultError
 from keyvault.operations import guard, people, rotation
 from keyvault.operations.reports import status_report

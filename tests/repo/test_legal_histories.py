@@ -19,14 +19,16 @@ import pytest
 from keyvault.core import planning
 from keyvault.core.algorithms import key_spec
 from keyvault.core.events import TRANSITIONS, Event
+from keyvault.core.gate import Live
 from keyvault.core.keys import Key, KeySet
-from keyvault.core.planning import Amend, Create, Plan
+from keyvault.core.plan import Amend, Change, Create, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.core.timing import first_seen
 from keyvault.operations import keys, rotation
 from keyvault.repo.audit import Audit, Options, audit
 from keyvault.repo.git import Git
 from tests.core.build import HOUR, SECOND
-from tests.core.mutants import MUTANTS, counts_from_the_commit
+from tests.core.mutants import MUTANTS, counts_from_the_commit, replace_rule
 from tests.repo.stories import Story, export
 from tests.revisions import audit as check_audit
 from tests.vaults import Vault, run_git
@@ -154,7 +156,7 @@ def test_a_set_that_one_branch_closed_and_opened_again(vault: Vault) -> None:
 # --- planners that are wrong by little ------------------------------------------------------------------
 
 
-def withdraws_at_exactly(key_set: KeySet, at: datetime) -> list[planning.Change]:
+def withdraws_at_exactly(key_set: KeySet, at: datetime) -> list[Change]:
     over = [key for key in key_set.retiring if key.life.keep_until and at >= key.life.keep_until]
     return [Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),)) for key in over]
 
@@ -175,7 +177,7 @@ def counts_a_receipt_of_any_url(key_set: KeySet, key: Key, site: SitePolicy) -> 
 def a_second_early(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     if key_set.policy.use == "enc":
         return key.life.created_at
-    seen = planning.first_seen(key_set, key, site)
+    seen = first_seen(key_set, key, site)
     return None if seen is None else seen + max(key_set.policy.publication_lead - SECOND, timedelta(0))
 
 
@@ -191,28 +193,26 @@ def promises_an_hour(key_set: KeySet, at: datetime, *, forced: str | None = None
     return Event(at=at, event="activated", token_lifetime=3_600, forced=forced)
 
 
-def looks_elsewhere(
-    key_set: KeySet, candidate: Key, at: datetime, live: planning.Live, waiting: list[str]
-) -> tuple[Event, ...]:
+def looks_elsewhere(key_set: KeySet, candidate: Key, at: datetime, live: Live, waiting: list[str]) -> tuple[Event, ...]:
     if not live.get(key_set.policy.url):
         return ()
     return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),)
 
 
-def makes_what_it_likes(key_set: KeySet, at: datetime) -> list[planning.Change]:
+def makes_what_it_likes(key_set: KeySet, at: datetime) -> list[Change]:
     return [Create(key_set.name, key_spec("ES512"), (Event(at=at, event="created"),))]
 
 
-def sees_it_at_once(key_set: KeySet, at: datetime) -> list[planning.Change]:
+def sees_it_at_once(key_set: KeySet, at: datetime) -> list[Change]:
     seen = Event(at=at, event="published", url=key_set.policy.url)
     return [Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"), seen))]
 
 
-_SWAP = planning._swap
+_SWAP = planning.swap
 _REVOKE = planning.plan_revocation
 
 
-def leaves_no_next(*args: Any, **options: Any) -> list[planning.Change]:
+def leaves_no_next(*args: Any, **options: Any) -> list[Change]:
     return _SWAP(*args, **options)[:-1]
 
 
@@ -227,7 +227,7 @@ WRONG = [
         pytest.param(*case.values, EARLY if case.values[1] is counts_from_the_commit else KEPT, id=str(case.id))
         for case in MUTANTS
     ),
-    pytest.param("_withdrawals", withdraws_at_exactly, {"withdrawn-early"}, id="withdrawn at exactly keep_until"),
+    pytest.param("withdrawals", withdraws_at_exactly, {"withdrawn-early"}, id="withdrawn at exactly keep_until"),
     pytest.param("keep_until", forgets_what_was_promised, KEPT, id="a lowered token_lifetime shortens promises"),
     pytest.param("first_seen", counts_a_receipt_of_any_url, EARLY, id="the receipt of another url counts"),
     pytest.param("mature_at", a_second_early, {"activated-early"}, id="activated one second early"),
@@ -237,7 +237,7 @@ WRONG = [
     pytest.param("_receipts", looks_elsewhere, {"receipt-url"}, id="the receipt is for another url"),
     pytest.param("new_next", sees_it_at_once, {"receipt-too-soon"}, id="a key is seen live before it is published"),
     pytest.param("new_next", makes_what_it_likes, {"algorithm-differs"}, id="a key of another algorithm"),
-    pytest.param("_swap", leaves_no_next, {"next-missing"}, id="a rotation without a fresh next key"),
+    pytest.param("swap", leaves_no_next, {"next-missing"}, id="a rotation without a fresh next key"),
     pytest.param("plan_revocation", leaves_nothing_behind, {"active-missing", "next-missing"}, id="nobody steps in"),
 ]
 
@@ -247,7 +247,7 @@ def test_a_planner_that_is_wrong_by_little_is_found(
     name: str, mutant: Callable[..., object], codes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a wrong rule does shows in a history before long, and nothing else is found there."""
-    monkeypatch.setattr(planning, name, mutant)
+    replace_rule(monkeypatch, name, mutant)
     for seed in range(300):
         if found := {one.code for one in judge(Story(seed)).errors}:
             assert found <= codes

@@ -143,7 +143,7 @@ def test_demo_shows_what_can_happen_in_two_years(demo: DemoLab) -> None:
 @pytest.mark.slow
 def test_demo_spans_two_years_up_to_its_instant(demo: DemoLab) -> None:
     """The first event is two years old and none lies in the future; nothing is overdue."""
-    from keyvault.core.planning import overdue
+    from keyvault.core.outlook import overdue
 
     state = demo.lab.state
     instants = [event.at for key in state.keys.values() for event in key.events]

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from keyvault.core.gate import Seen
 from keyvault.core.keys import Key, VaultState
-from keyvault.core.planning import Seen
 from keyvault.errors import LiveError
 from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context
