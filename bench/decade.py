@@ -51,8 +51,8 @@ RENDERED = 200_000
 def make(folder: Path, *, sets: int, weeks: int) -> None:
     """Make the vault, week by week, and print a line of JSON after each year."""
     from keyvault.core.algorithms import key_spec
-    from keyvault.core.keys import VaultState
     from keyvault.core.planning import plan_due
+    from keyvault.core.state import VaultState
     from keyvault.operations import setup
     from keyvault.operations.changes import describe, realize
     from keyvault.operations.context import Context

@@ -72,8 +72,8 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     Commits are written by one ``git fast-import``, since ten thousand runs of the command would take an hour.
     """
     from keyvault.core.algorithms import key_spec
-    from keyvault.core.keys import VaultState
     from keyvault.core.planning import plan_due
+    from keyvault.core.state import VaultState
     from keyvault.operations import setup
     from keyvault.operations.changes import realize
     from keyvault.operations.context import Context

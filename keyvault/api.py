@@ -15,16 +15,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keyvault.core.keys import VaultState
 from keyvault.core.outlook import Transition, outlook
+from keyvault.core.state import VaultState
 from keyvault.core.text import format_duration, format_instant, printable
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.logs import get_logger
 from keyvault.operations.context import Context
 
 if TYPE_CHECKING:
-    from keyvault.core.keys import Commit
     from keyvault.core.policy import SetPolicy
+    from keyvault.core.state import Commit
     from keyvault.crypto.tokens import TokenSigner
 
 logger = get_logger(__name__)

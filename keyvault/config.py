@@ -11,7 +11,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from keyvault.core.policy import Policy, parse_policy
+from keyvault.core.policy import Policy
+from keyvault.core.policy_file import parse_policy
 from keyvault.core.text import elided
 from keyvault.errors import ConfigError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.operations import audit as _audit
 from keyvault.operations import check as _check
 from keyvault.operations import difference as _difference

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from keyvault.core.gate import Seen
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import KeySet, VaultState
 from keyvault.operations import setup
 from keyvault.operations.context import Context
 from keyvault.repo.sync import apply

@@ -16,7 +16,7 @@ from keyvault.cli import output
 from keyvault.errors import KeyVaultError
 
 if TYPE_CHECKING:
-    from keyvault.core.keys import Commit
+    from keyvault.core.state import Commit
     from keyvault.operations.context import Context
 
 

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import msgspec
 
 from keyvault.core.jwk import thumbprint
-from keyvault.core.keys import VaultState
 from keyvault.core.labels import few, json_type, shown
 from keyvault.core.lint.exposed import private_members
 from keyvault.core.lint.keys import key_name
 from keyvault.core.lint.rules import RULES
 from keyvault.core.places import CONFIGURATION
+from keyvault.core.state import VaultState
 from keyvault.core.text import format_duration
 from keyvault.errors import JWKError
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import format_duration, format_instant, relative
 from keyvault.core.timing import lead, mature_at, rotation_due_at
 from keyvault.errors import GateError

@@ -14,9 +14,10 @@ from typing import Literal
 
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Import, Plan
 from keyvault.core.planning import plan_creation
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.steps import activated, deactivated, new_next
 from keyvault.core.text import elided
 from keyvault.core.timing import effective_instant, keep_until

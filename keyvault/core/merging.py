@@ -16,7 +16,8 @@ from dataclasses import replace
 import msgspec
 
 from keyvault.core.events import Event, fold
-from keyvault.core.keys import Envelope, Key, Recipient, VaultState
+from keyvault.core.keys import Envelope, Key, Recipient
+from keyvault.core.state import VaultState
 from keyvault.errors import MergeError, RecordError
 
 

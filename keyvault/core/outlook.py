@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.planning import import_missing
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import relative
 from keyvault.core.timing import first_seen, keep_until, lead, mature_at, rotation_due_at
 

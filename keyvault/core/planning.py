@@ -19,9 +19,10 @@ import msgspec
 
 from keyvault.core.events import TEXT_MAX, Event, Reason
 from keyvault.core.gate import Live, find_refusal, is_served, needs_look, refuse_rotation
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.steps import (
     activated,
     close,
@@ -338,6 +339,15 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     return Plan(tuple(changes), warnings=tuple(warnings))
 
 
+def _signed(key: Key) -> bool:
+    """Whether *key* was ever active for a time: a repair retires a key that was only published in one instant."""
+    pairs = zip(key.events, key.events[1:], strict=False)
+    return any(
+        event.event in ("activated", "reactivated") and not (after.event == "deactivated" and after.at == event.at)
+        for event, after in pairs
+    )
+
+
 def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | None = None) -> Plan:
     """
     Plan to make the newest retiring key of set *name* active again.
@@ -349,7 +359,8 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     key_set = state.find_set(name)
     if key_set.policy.closing or key_set.active is None:
         raise UsageError(f"set {name} is closing: there is nothing to roll back")
-    previous = next((key for key in key_set.retiring if key.sealed or key_set.policy.external), None)
+    usable = [key for key in key_set.retiring if key.sealed or key_set.policy.external]
+    previous = next(filter(_signed, usable), None)
     if previous is None:
         raise KeyVaultError(
             f"set {name} has no previous key that is still published and sealed",

@@ -22,10 +22,11 @@ import msgspec
 
 from keyvault.core.gate import Live, urls_to_ask
 from keyvault.core.jwk import PublicJWK, b64u
-from keyvault.core.keys import NO_COMMIT, Envelope, Key, KeySet, VaultState
+from keyvault.core.keys import Envelope, Key
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
+from keyvault.core.state import NO_COMMIT, KeySet, VaultState
 from keyvault.core.timing import mature_at, rotation_due_at
 from keyvault.core.verifiers import VERIFIERS, Verifier
 from keyvault.errors import KeyVaultError

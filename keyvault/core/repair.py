@@ -10,15 +10,16 @@ Source: docs/lifecycle.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from keyvault.core.events import Event
-from keyvault.core.keys import Damage, Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import Damage, KeySet, VaultState
 from keyvault.core.steps import activated, deactivated, new_active, new_next
 from keyvault.core.text import format_instant
 from keyvault.core.timing import first_seen, keep_until
@@ -28,6 +29,8 @@ _ENDED = ("withdrawn", "revoked")
 _SIGNED = "it signed on another side"
 #: How far a key has come in its life.
 _STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
+#: How much the version of a key that a merge dropped promises; a withdrawn key promises nothing.
+_PROMISES = {"withdrawn": 0, "next": 1, "active": 2, "retiring": 3, "revoked": 4}
 
 
 def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damage]:
@@ -59,7 +62,7 @@ def plan_repair(
     now: datetime,
     *,
     reason: str | None = None,
-    dropped: Mapping[str, Key] | None = None,
+    dropped: Mapping[str, Sequence[Key]] | None = None,
     sure: bool = True,
 ) -> Plan:
     """
@@ -69,7 +72,7 @@ def plan_repair(
         state: The vault, its records readable.
         now: The instant of the repair.
         reason: The note of each repair; the default says what was wrong.
-        dropped: Versions of records that a merge left out in favour of another side's, by kid.
+        dropped: Versions of records that merges left out in favour of another side's, by kid.
         sure: Whether *now* was compared with another clock. If it was not, no key is kept until an earlier instant.
     """
     changes: list[Change] = []
@@ -137,6 +140,10 @@ def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
     return sorted(found, key=lambda key: (key.state, key.life.created_at, key.kid))
 
 
+def _promised(version: Key) -> int:
+    return _PROMISES[version.state]
+
+
 class _Mending:
     """The repair of one set, event by event."""
 
@@ -148,13 +155,14 @@ class _Mending:
         self._made: list[Change] = []
         self._at = now
 
-    def run(self, dropped: Mapping[str, Key]) -> list[Change]:
+    def run(self, dropped: Mapping[str, Sequence[Key]]) -> list[Change]:
         for key in _ahead(self._set, self._now):
             self._date_back(key)
         self._at = max([self._now, *(key.life.newest_at for key in self._keys.values())])
-        # Keys that ended on the other side first: what took over from them there may take over here.
-        for kid, other in sorted(dropped.items(), key=lambda item: item[1].state not in _ENDED):
-            self._take_back(self._keys[kid], other)
+        # Keys that stopped signing on another side come first: their successors there may take over here.
+        versions = {kid: sorted(others, key=_promised, reverse=True) for kid, others in dropped.items()}
+        for kid, others in sorted(versions.items(), key=lambda item: _promised(item[1][0]), reverse=True):
+            self._take_back(self._keys[kid], others)
         self._fill_active()
         for state in ("active", "next"):
             held = sorted(self._in_state(state), key=self._precedence)
@@ -190,10 +198,10 @@ class _Mending:
                 )
         self._repair(key, why, kept)
 
-    def _take_back(self, key: Key, other: Key) -> None:
-        """Let hold again what the version *other* of *key* says, which a merge dropped."""
-        mine, theirs = key.life, other.life
-        kept = [instant for instant in (mine.keep_until, theirs.keep_until) if instant is not None]
+    def _take_back(self, key: Key, others: Sequence[Key]) -> None:
+        """Keep the promises of the versions *others* of *key*, which merges dropped; the one with the most is first."""
+        mine, other = key.life, others[0]
+        kept = [life.keep_until for life in (mine, *(version.life for version in others)) if life.keep_until]
         later = max(kept) if key.state == "retiring" and kept and max(kept) != mine.keep_until else None
         self._repair(key, "a merge dropped what the other side had recorded", later)
         if other.state == "withdrawn":
@@ -206,9 +214,11 @@ class _Mending:
                 self._add(key.kid, activated(self._set, self._at, forced=_SIGNED))
             else:
                 self._step_back(key.kid, signed=True)
-        elif key.state == "active" and theirs.token_lifetime > mine.token_lifetime:
-            seconds = int(theirs.token_lifetime.total_seconds())
-            self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=seconds))
+        elif key.state == "active":
+            longest = max(version.life.token_lifetime for version in others)
+            if longest > mine.token_lifetime:
+                seconds = int(longest.total_seconds())
+                self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=seconds))
 
     def _precedence(self, key: Key) -> tuple[object, ...]:
         """Return what sorts the keys for one place: first the one that verifiers have known for longest."""

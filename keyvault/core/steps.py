@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from keyvault.core.events import Event
-from keyvault.core.keys import Key, KeySet
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Create
+from keyvault.core.state import KeySet
 from keyvault.core.timing import keep_until
 
 

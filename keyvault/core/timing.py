@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from keyvault.core.keys import Key, KeySet, promise
+from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, promise
 from keyvault.core.text import format_instant
 from keyvault.errors import KeyVaultError
 

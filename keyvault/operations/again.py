@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keyvault import config
-from keyvault.core.keys import Commit, VaultState
+from keyvault.core.state import Commit, VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
 from keyvault.operations.site import TEMPLATES, scratch

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyvault import config
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import elided
 from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context

@@ -17,9 +17,10 @@ import msgspec
 from keyvault import config
 from keyvault.core.events import Event, fold
 from keyvault.core.jwk import public_jwk
-from keyvault.core.keys import Commit, Key, Recipient, VaultState
+from keyvault.core.keys import Key, Recipient
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.repair import plan_late_push
+from keyvault.core.state import Commit, VaultState
 from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context

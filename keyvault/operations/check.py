@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from keyvault.core.drift import Drift, discovery_drift, response_drift, set_drift
-from keyvault.core.keys import Commit, VaultState
 from keyvault.core.outlook import overdue
+from keyvault.core.state import Commit, VaultState
 from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context

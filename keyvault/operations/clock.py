@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.core.text import format_instant
 from keyvault.errors import GateError
 from keyvault.logs import get_logger

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyvault.core.keys import Commit, VaultState
+from keyvault.core.state import Commit, VaultState
 from keyvault.progress import Progress
 from keyvault.repo.vault import IDENTITIES, Repository, find_vault
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.gate import Seen, urls_to_ask
-from keyvault.core.keys import VaultState
 from keyvault.core.planning import plan_due
+from keyvault.core.state import VaultState
 from keyvault.errors import UsageError
 from keyvault.operations import keys, people, rotation, setup, site
 from keyvault.operations.context import Context, identity_folder

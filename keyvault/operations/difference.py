@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from keyvault import config
-from keyvault.core.keys import Commit, Key, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import Commit, VaultState
 from keyvault.core.text import format_duration
 from keyvault.operations.context import Context
 from keyvault.site.documents import is_shown

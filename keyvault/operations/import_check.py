@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from keyvault.core.jwk import thumbprint
-from keyvault.core.keys import Commit, VaultState
+from keyvault.core.state import Commit, VaultState
 from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError, UsageError
 from keyvault.operations.context import Context

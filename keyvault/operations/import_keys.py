@@ -16,9 +16,10 @@ from keyvault.core.events import fold
 from keyvault.core.forms import LABELS, check_label, usual_algorithm
 from keyvault.core.importing import Role, plan_import
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Import, Plan
 from keyvault.core.policy import check_set_name
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import elided, nearest, quoted
 from keyvault.errors import ConfigError, KeyVaultError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.places import check_issuer, check_place
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_closing, plan_creation, plan_due
 from keyvault.core.policy import Policy, check_set_name
+from keyvault.core.state import VaultState
 from keyvault.errors import ConfigError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, edited_policy
 from keyvault.operations.context import Context

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keyvault.core.keys import Commit, KeySet, VaultState
 from keyvault.core.labels import is_label
 from keyvault.core.lint.consumers import Consumer, judge
 from keyvault.core.lint.documents import BODY_MAX, Source, issuer_of, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.lint.transport import Response, is_local, lint_address, split
 from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
+from keyvault.core.state import Commit, KeySet, VaultState
 from keyvault.core.text import elided
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations.context import Context

@@ -30,7 +30,7 @@ _HOOK = """#!/bin/sh
 # Refuse a merge that leaves a vault which no command could read.
 """
 #: What to do about a merge that is refused.
-WAY_OUT = "git merge --abort; git reset --keep @{upstream} drops your own commits; then run the command again"
+WAY_OUT = f"git add {KEYS}; git commit --no-edit --no-verify; keyvault repair; or else: git merge --abort"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from keyvault.core.keys import Key, KeySet, Recipient, VaultState, sealed_to
+from keyvault.core.keys import Key, Recipient, sealed_to
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_replacement
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import elided, nearest, quoted
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out

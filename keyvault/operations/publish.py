@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import elided, quoted
 from keyvault.errors import GateError, UsageError
 from keyvault.operations.again import LEAST, maker

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import AuditError, GateError, PublishError, RenderError, UsageError
 from keyvault.operations.context import Context
 

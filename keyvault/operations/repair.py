@@ -18,9 +18,10 @@ import msgspec
 from keyvault import config
 from keyvault.core.events import Event
 from keyvault.core.history.findings import Finding as AuditFinding
-from keyvault.core.keys import Commit, Damage, Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
+from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.errors import ConfigError, RecordError
 from keyvault.operations.audit import audit
 from keyvault.operations.changes import Outcome, Proposal, carry_out
@@ -162,17 +163,19 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, sure: b
     dropped = _dropped(context, readable)
     plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, sure=sure)
     mended = {change.kid for change in plan.changes if isinstance(change, Amend)}
-    for kid, other in dropped.items():
+    for kid, others in dropped.items():
         key = readable.keys[kid]
-        names = ", ".join(event.event for event in _missing(key, other))
-        message = f"a merge dropped what the other side had recorded of key {kid[:12]}: {names}"
-        remedy = "its promises hold again" if kid in mended else None
-        if key.state == "withdrawn" and other.state in ("active", "retiring"):
+        names = ", ".join(dict.fromkeys(event.event for other in others for event in _missing(key, other)))
+        message = f"a merge dropped events of key {kid[:12]} that the other side had recorded: {names}"
+        remedy = "the promises of both sides hold again" if kid in mended else None
+        if key.state == "withdrawn" and any(other.state in ("active", "retiring") for other in others):
             message += "; it signed there, and was withdrawn here: its tokens no longer verify"
             remedy = None
-        elif other.state == "withdrawn":
+        elif all(other.state == "withdrawn" for other in others):
             continue
-        found.append(Finding("event-removed", message, other.path, remedy))
+        elif any(other.state == "revoked" for other in others):
+            remedy = "it is revoked again" if kid in mended else None
+        found.append(Finding("event-removed", message, key.path, remedy))
     repaired = {change.set for change in plan.changes}
     for damage in set_damage(readable, context.now):
         remedy = None
@@ -236,14 +239,16 @@ def _mended(context: Context, state: VaultState, damage: Damage) -> tuple[bytes 
 def _mended_record(context: Context, commit: Commit, path: str) -> tuple[bytes | None, str | None]:
     repository = context.repository
     sound: Key | None = None
-    for data in repository.versions(commit, path):
-        try:
-            key = decode_key(data, path=path)
-        except (RecordError, ConfigError):
-            continue
-        # Lists only grow: the longest one is the newest, on whichever side of a merge it stands.
-        if sound is None or len(key.events) >= len(sound.events):
-            sound = key
+    # Lists only grow: the longest is the newest. Of two that are as long, our own side of a merge counts, as for the
+    # audit; the promises of the other side are taken back afterwards.
+    for first_parent in (True, False):
+        for data in repository.versions(commit, path, first_parent=first_parent):
+            try:
+                key = decode_key(data, path=path)
+            except (RecordError, ConfigError):
+                continue
+            if sound is None or len(key.events) > len(sound.events) - first_parent:
+                sound = key
     found = salvage_key(_content(context, commit, path) or b"")
     if found is not None and found.path == path and (sound is None or _goes_on(sound, found)):
         return encode_key(found), "it is written in its canonical form"
@@ -259,9 +264,9 @@ def _goes_on(sound: Key, found: Key) -> bool:
     return found.events[: len(sound.events)] == sound.events and found.public == sound.public and private_kept
 
 
-def _dropped(context: Context, state: VaultState) -> dict[str, Key]:
-    """Return the versions of records that a merge left out in favour of another side's, and no repair took back."""
-    git, found = context.repository.git, dict[str, Key]()
+def _dropped(context: Context, state: VaultState) -> dict[str, list[Key]]:
+    """Return the versions of records that merges left out in favour of another side's, and no repair took back."""
+    git, found = context.repository.git, dict[str, list[Key]]()
     for merge, parents in git.merges(state.commit, _MERGES_MAX):
         for parent in parents:
             changes = [one for one in git.changes(parent, merge) if one.path.startswith(git.prefix)]
@@ -270,8 +275,9 @@ def _dropped(context: Context, state: VaultState) -> dict[str, Key]:
             for other in map(salvage_key, blobs):
                 key = state.keys.get(other.kid) if other else None
                 if other is not None and key is not None and _missing(key, other):
-                    longest = found.get(key.kid)
-                    found[key.kid] = other if longest is None or len(other.events) > len(longest.events) else longest
+                    versions = found.setdefault(key.kid, [])
+                    if other not in versions:
+                        versions.append(other)
     keys = [state.keys[kid] for kid in found]
     keys.sort(key=lambda key: (key.set, key.state, key.life.created_at, key.kid))
     return {key.kid: found[key.kid] for key in keys}

@@ -13,10 +13,11 @@ import msgspec
 
 from keyvault.core.events import Event, Life
 from keyvault.core.jwk import PublicJWK
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.outlook import Transition, next_transition, overdue
 from keyvault.core.plan import Create, Plan
 from keyvault.core.repair import set_damage
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.timing import first_seen, mature_at, rotation_due_at
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import TEXT_MAX, Reason
 from keyvault.core.gate import Live, urls_to_ask
-from keyvault.core.keys import VaultState
 from keyvault.core.plan import Amend
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
+from keyvault.core.state import VaultState
 from keyvault.core.text import printable
 from keyvault.errors import ConfigError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy

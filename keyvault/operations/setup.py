@@ -16,11 +16,12 @@ from pathlib import Path
 
 from keyvault import config
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.keys import NO_COMMIT, Recipient, VaultState
+from keyvault.core.keys import Recipient
 from keyvault.core.places import check_issuer, check_url
 from keyvault.core.plan import Plan
 from keyvault.core.planning import plan_creation
 from keyvault.core.policy import check_set_name
+from keyvault.core.state import NO_COMMIT, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, UsageError
 from keyvault.flush import flush

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
-from keyvault.core.keys import Commit, VaultState
+from keyvault.core.state import Commit, VaultState
 from keyvault.core.text import elided
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations.context import Context

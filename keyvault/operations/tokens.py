@@ -14,7 +14,8 @@ import msgspec
 
 from keyvault.core.claims import complete_claims
 from keyvault.core.jwk import PublicJWK, public_jwk, thumbprint
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import VaultState
 from keyvault.core.text import elided, quoted, when
 from keyvault.crypto.tokens import Token, TokenSigner, VerificationError, find_key, parse_token, verify_token
 from keyvault.errors import JWKError, KeyVaultError, UsageError

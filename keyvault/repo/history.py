@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import GitError
 from keyvault.progress import told
 from keyvault.repo.git import Git, Writer

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import GitError
 from keyvault.flush import flush
 from keyvault.repo import worktree

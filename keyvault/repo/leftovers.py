@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.repo import journal
 from keyvault.repo.checkout import Checkout
 from keyvault.repo.git import Git, TreeChange, as_commit

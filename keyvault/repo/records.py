@@ -15,8 +15,9 @@ import msgspec
 from msgspec import UnsetType
 
 from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.compact import intern_strings
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, Recipient, Seal, share_words
+from keyvault.core.keys import Key, Recipient, Seal
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import JWKError, KeyVaultError, RecordError
@@ -70,7 +71,7 @@ def decode_key(data: bytes, *, path: str) -> Key:
         _check_key(key, path)
     except KeyVaultError as error:
         raise RecordError(f"{shown}: {error.message}", hint=error.hint) from None
-    share_words(key)
+    intern_strings(key)
     return key
 
 

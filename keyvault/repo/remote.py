@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import elided, quoted
 from keyvault.errors import ConflictError, GitError
 from keyvault.logs import get_logger
@@ -101,6 +101,11 @@ class Remote:
     @property
     def _tracking(self) -> str:
         return f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
+
+    def had_any(self, local: Commit, theirs: Commit) -> bool:
+        """Whether this clone saw a commit on the remote that *local* has, and *theirs*, which is there now, has not."""
+        seen = self.git.run("log", "-g", "--format=%H", self._tracking, "--", ok=(0, 128)).decode().split()
+        return not set(seen).isdisjoint(self.git.run("rev-list", local, f"^{theirs}", "--").decode().split())
 
     @property
     def locks(self) -> tuple[Path, ...]:

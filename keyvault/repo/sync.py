@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import ConflictError, GitError, KilledError
 from keyvault.logs import get_logger
 from keyvault.progress import told
@@ -249,7 +250,11 @@ def _push_once(repository: Repository, make: Make, branch: str, local: Commit | 
 
 def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remote) -> GitError:
     short, messages = branch.removeprefix("refs/heads/"), git.messages(local, theirs)
-    if all("\nKeyvault-Event: " in message for message in messages):
+    ours = all("\nKeyvault-Event: " in message for message in messages)
+    if ours and (any(map(_is_emergency, messages)) or remote.had_any(local, theirs)):
+        # Dropped, a revocation would be lost in silence; and what was pushed once may be published.
+        hint = f"git merge {remote.name}; then keyvault repair, and run this again: your side must not be dropped"
+    elif ours:
         count = f"{len(messages)} commit{'s' if len(messages) != 1 else ''}"
         # Unlike reset, switch looks at the work tree again before it compares it.
         hint = (
@@ -259,6 +264,12 @@ def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remo
     else:
         hint = f"git pull --rebase {remote.remote}"
     return GitError(f"{short} and {remote.name} have diverged", hint=hint)
+
+
+def _is_emergency(message: str) -> bool:
+    """Whether a commit with this message must not be dropped, because nobody would do again what it did."""
+    events = re.findall(r"^Keyvault-Event: (\w+) (.*)$", message, re.MULTILINE)
+    return any(event in ("revoked", "reactivated", "repaired") or rest.endswith("(forced)") for event, rest in events)
 
 
 # --- the branch -----------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from keyvault import config
+from keyvault.core.compact import drop_ciphertext
 from keyvault.core.events import Event
-from keyvault.core.keys import Commit, Damage, Key, VaultState, let_go
+from keyvault.core.keys import Key
 from keyvault.core.repair import set_damage
+from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
 from keyvault.progress import told
@@ -210,7 +212,7 @@ class Repository:
                     if other != entry.path:
                         raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
                     if not envelopes:
-                        let_go(key)
+                        drop_ciphertext(key)
                     keys[key.kid] = key
             except ConfigError as error:
                 hurt(error, "policy-malformed", entry.path)
@@ -231,9 +233,14 @@ class Repository:
                 return data
         return None
 
-    def versions(self, commit: Commit, path: str) -> list[bytes]:
-        """Return every version that commits up to *commit* wrote of the file *path*, oldest first."""
-        changes = [change for _, change in self.git.log_raw(commit, path) if change.path == path]
+    def versions(self, commit: Commit, path: str, *, first_parent: bool = False) -> list[bytes]:
+        """
+        Return every version that commits up to *commit* wrote of the file *path*, oldest first.
+
+        With *first_parent* these are the versions that the branch itself had, without those of what was merged into it.
+        """
+        log = self.git.log_raw(commit, path, first_parent=first_parent)
+        changes = [change for _, change in log if change.path == path]
         return list(self.git.blobs(str(change.after) for change in changes if change.after and change.mode in _PLAIN))
 
     def _entries(self, commit: Commit, *paths: str) -> dict[str, TreeEntry]:

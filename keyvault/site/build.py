@@ -17,10 +17,11 @@ from itertools import chain
 from typing import IO, NamedTuple
 
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
-from keyvault.core.keys import Commit, Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.outlook import Transition
 from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.policy import Policy, SitePolicy
+from keyvault.core.state import Commit, VaultState
 from keyvault.core.text import quoted
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar

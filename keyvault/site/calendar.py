@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
 
-from keyvault.core.keys import VaultState
 from keyvault.core.outlook import Transition
+from keyvault.core.state import VaultState
 
 _SUMMARIES = {
     "activated": "{set}: rotate",

@@ -16,8 +16,9 @@ import msgspec
 
 from keyvault.core.events import Event
 from keyvault.core.jwk import PublicJWK, file_stem, pretty
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.policy import Policy
+from keyvault.core.state import VaultState
 
 #: Before each line of a key in the list of history.json, and between two keys.
 _INDENT = b"\n    "

@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.sax.saxutils import escape
 
 from keyvault.core.jwk import file_stem
-from keyvault.core.keys import VaultState
 from keyvault.core.outlook import Transition, outlook
+from keyvault.core.state import VaultState
 from keyvault.core.text import printable
 from keyvault.site.documents import is_shown, iso
 

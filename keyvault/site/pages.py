@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from keyvault.core.jwk import file_stem
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import elided, printable
 from keyvault.errors import RenderError
 from keyvault.site.documents import EventCommits, shown_sets
 from keyvault.site.headers import CSP_META
+from keyvault.site.links import commit_url
 from keyvault.site.timeline import LANES_MAX, timeline
 from keyvault.site.views import (
     IssuerView,
@@ -257,7 +259,7 @@ class Pages:
     @property
     def _rendered(self) -> dict[str, str]:
         commit = self._state.commit
-        return {"commit": commit, "commit_url": self._site.commit_url(commit) or ""}
+        return {"commit": commit, "commit_url": commit_url(self._site, commit) or ""}
 
     def _front(
         self, issuers: Sequence[IssuerView], sets: Iterable[Sequence[KeySet]]

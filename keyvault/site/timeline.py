@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from keyvault.core.events import instants
-from keyvault.core.keys import Key, KeySet
+from keyvault.core.keys import Key
+from keyvault.core.state import KeySet
 from keyvault.core.timing import rotation_due_at
 
 WIDTH = 1000

@@ -16,12 +16,14 @@ from functools import lru_cache
 
 from keyvault.core.events import Event
 from keyvault.core.jwk import file_stem, pretty
-from keyvault.core.keys import Key, KeySet, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.places import CONFIGURATION, path_of_issuer
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import format_duration, printable
 from keyvault.core.timing import mature_at, rotation_due_at
 from keyvault.site.documents import EventCommits, iso, pem, public_der
+from keyvault.site.links import commit_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def key_view(key: Key, commits: EventCommits, site: SitePolicy) -> KeyView:
         ended=stamp(life.ended_at),
         note=_note(key),
         commit=commit,
-        commit_url=(site.commit_url(commit) or "") if commit else "",
+        commit_url=(commit_url(site, commit) or "") if commit else "",
     )
 
 
@@ -247,7 +249,7 @@ def change_view(keys: Iterable[Key], commits: EventCommits, site: SitePolicy) ->
         return None
     last = next(reversed(commits.get(key.path, ())), None)
     commit = last[0] if last else ""
-    return ChangeView(stamp(key.life.newest_at), commit, (site.commit_url(commit) or "") if commit else "")
+    return ChangeView(stamp(key.life.newest_at), commit, (commit_url(site, commit) or "") if commit else "")
 
 
 def set_view(key_set: KeySet, shown: Callable[[str], KeyView], site: SitePolicy) -> SetView:
@@ -318,7 +320,7 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
         note=printable(event.note or ""),
         forced=printable(event.forced or ""),
         commit=oid,
-        commit_url=(site.commit_url(oid) or "") if oid else "",
+        commit_url=(commit_url(site, oid) or "") if oid else "",
     )
 
 

@@ -31,7 +31,7 @@ print(json.dumps(work.worse(found, recorded)))
 #: Whenever the vault is read, asks git for each set in a process of its own, and parses a key for each key.
 _TOO_MUCH = """
 from keyvault.repo.vault import Repository
-read = Repository.read
+read = Repository._read
 def slow(self, commit, **options):
     from cryptography.hazmat.primitives.asymmetric import ec
     state = read(self, commit, **options)
@@ -40,7 +40,7 @@ def slow(self, commit, **options):
     for key in state.keys:
         ec.derive_private_key(7, ec.SECP256R1())
     return state
-Repository.read = slow
+Repository._read = slow
 """
 
 

@@ -18,7 +18,7 @@ import pytest
 from keyvault.cli import main
 from keyvault.cli.state import settings
 from keyvault.core.gate import Seen
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.publish import live
 from tests.vaults import T0, Vault, environment, nowhere, serving
 

@@ -112,7 +112,7 @@ def test_only_git_says_what_a_commit_is() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Commit"
     }
-    assert makers == {"core/keys.py", *(f"repo/git/{name}.py" for name in ("log", "paths", "reader", "write"))}
+    assert makers == {"core/state.py", *(f"repo/git/{name}.py" for name in ("log", "paths", "reader", "write"))}
 
 
 def test_a_name_that_is_a_branch_and_a_tag(keyvault: Terminal, vault: Vault) -> None:

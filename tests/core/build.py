@@ -19,10 +19,11 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import Event
 from keyvault.core.gate import Live
 from keyvault.core.jwk import PublicJWK, b64u, thumbprint
-from keyvault.core.keys import Envelope, Key, KeySet, RecipientHeader, SealedTo, VaultState
+from keyvault.core.keys import Envelope, Key, RecipientHeader, SealedTo
 from keyvault.core.places import WELL_KNOWN
 from keyvault.core.plan import Create, Import, Plan
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
+from keyvault.core.state import KeySet, VaultState
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (1, 60, 3_600, 86_400))
 

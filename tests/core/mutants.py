@@ -12,8 +12,9 @@ from datetime import datetime
 import pytest
 
 from keyvault.core import gate, outlook, planning, steps, timing
-from keyvault.core.keys import Key, KeySet, promise
+from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet, promise
 from tests.core.build import SECOND
 
 

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from keyvault.core.gate import Live, urls_to_ask
-from keyvault.core.keys import KeySet, VaultState
 from keyvault.core.plan import Create, Plan
 from keyvault.core.planning import plan_due
 from keyvault.core.policy import SetPolicy
+from keyvault.core.state import KeySet, VaultState
 from tests.core.build import SECOND, T0, apply, only_set, vault, with_policy
 
 

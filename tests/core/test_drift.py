@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.drift import EXPIRY, discovery_drift, response_drift, set_drift
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from tests.core.build import (
     DAY,
     HOUR,

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from keyvault.core.compact import seal_of
 from keyvault.core.events import Event
 from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, makes_good, problems, standing_after
 from keyvault.core.history.versions import read_record
 from keyvault.core.jwk import PublicJWK
-from keyvault.core.keys import Key, seal_of
+from keyvault.core.keys import Key
 from keyvault.core.text import elided
 from keyvault.crypto.envelope import Sealer
 from keyvault.repo.records import encode_key

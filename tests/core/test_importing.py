@@ -10,10 +10,10 @@ import pytest
 
 from keyvault.core.events import Event
 from keyvault.core.importing import ROLES, Role, plan_import
-from keyvault.core.keys import VaultState
 from keyvault.core.outlook import outlook, overdue
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
+from keyvault.core.state import VaultState
 from keyvault.errors import GateError, KeyVaultError, UsageError
 from tests.core.build import (
     DAY,

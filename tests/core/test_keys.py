@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.keys import Key, promise
+from keyvault.core.keys import Key
+from keyvault.core.state import promise
 from keyvault.errors import RecordError, UsageError
 from tests.core.build import (
     DAY,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.outlook import Transition, next_transition, outlook, overdue
 from keyvault.core.plan import Amend
 from keyvault.core.planning import plan_due
+from keyvault.core.state import VaultState
 from keyvault.core.timing import mature_at, rotation_due_at
 from tests.core.build import (
     DAY,

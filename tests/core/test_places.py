@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from keyvault.core.places import check_issuer, check_place, path_of_issuer
-from keyvault.core.policy import Policy, parse_policy
+from keyvault.core.policy import Policy
+from keyvault.core.policy_file import parse_policy
 from keyvault.errors import ConfigError
 
 SITE = "https://keys.example.com"

@@ -10,9 +10,10 @@ import pytest
 
 from keyvault.core.events import Event
 from keyvault.core.gate import Live, urls_to_ask
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_due
+from keyvault.core.state import VaultState
 from keyvault.core.timing import effective_instant, first_seen, mature_at, rotation_due_at
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import KeyVaultError

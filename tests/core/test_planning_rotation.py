@@ -8,9 +8,9 @@ import pytest
 
 from keyvault.core.events import Event
 from keyvault.core.gate import Live
-from keyvault.core.keys import VaultState
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_rotation
+from keyvault.core.state import VaultState
 from keyvault.errors import GateError, KeyVaultError, UsageError
 from tests.core.build import (
     DAY,

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.algorithms import KeySpec
-from keyvault.core.policy import Policy, SetPolicy, SitePolicy, check_set_name, check_url, parse_policy, schema
+from keyvault.core.places import check_url
+from keyvault.core.policy import Policy, SetPolicy, SitePolicy, check_set_name
+from keyvault.core.policy_file import parse_policy
+from keyvault.core.policy_members import schema
 from keyvault.errors import ConfigError
 from tests.core.build import DAY, HOUR, MINUTE, SITE
 

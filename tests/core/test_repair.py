@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event, fold, instants
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback
 from keyvault.core.repair import plan_late_push, plan_repair, set_damage
+from keyvault.core.state import VaultState
 from keyvault.core.timing import mature_at
 from keyvault.errors import GateError, KeyVaultError, RecordError
 from tests.core.build import (
@@ -225,7 +226,7 @@ def test_a_revocation_that_a_merge_dropped_holds_again() -> None:
     active, candidate = only_set(state).active, only_set(state).next
     assert active is not None
     assert candidate is not None
-    after = mend(state, dropped={active.kid: with_events(active, revoked(T0 + DAY))})
+    after = mend(state, dropped={active.kid: [with_events(active, revoked(T0 + DAY))]})
 
     assert after.keys[active.kid].state == "revoked"
     assert only_set(after).active == after.keys[candidate.kid]
@@ -237,13 +238,13 @@ def test_a_longer_promise_that_a_merge_dropped_holds_again() -> None:
     gone = make_key(created(), activated(), deactivated(T0 + DAY, T0 + 2 * DAY))
     state = vault([active_key(), next_key(), gone])
     other = make_key(created(), activated(), deactivated(T0 + DAY + HOUR, T0 + 2 * DAY + HOUR))
-    after = mend(state, dropped={gone.kid: msgspec.structs.replace(other, public=gone.public)})
+    after = mend(state, dropped={gone.kid: [msgspec.structs.replace(other, public=gone.public)]})
     assert after.keys[gone.kid].life.keep_until == T0 + 2 * DAY + HOUR
 
     active = only_set(state).active
     assert active is not None
     longer = with_events(active, Event(at=T0 + DAY, event="lifetime", token_lifetime=7_200))
-    after = mend(state, dropped={active.kid: longer})
+    after = mend(state, dropped={active.kid: [longer]})
     assert after.keys[active.kid].life.token_lifetime == 2 * HOUR
 
 
@@ -251,7 +252,7 @@ def test_a_key_that_signed_on_the_side_that_was_dropped_stays_published() -> Non
     """Here it is still next, there it was active already."""
     state = vault([active_key(), next_key(), next_key()])
     first = next(key for key in state.keys.values() if key.state == "next")
-    after = mend(state, dropped={first.kid: with_events(first, activated(T0 + DAY))})
+    after = mend(state, dropped={first.kid: [with_events(first, activated(T0 + DAY))]})
     assert after.keys[first.kid].state == "retiring"
     assert after.keys[first.kid].events[-2].forced == "it signed on another side"
 
@@ -265,8 +266,8 @@ def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> 
     after = mend(
         state,
         dropped={
-            candidate.kid: with_events(candidate, activated(T0 + DAY)),
-            active.kid: with_events(active, revoked(T0 + DAY)),
+            candidate.kid: [with_events(candidate, activated(T0 + DAY))],
+            active.kid: [with_events(active, revoked(T0 + DAY))],
         },
     )
     assert only_set(after).active == after.keys[candidate.kid]
@@ -274,12 +275,45 @@ def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> 
     assert only_set(after).next is not None
 
 
+@pytest.mark.parametrize("kids", [("a", "b"), ("b", "a")], ids=["active first", "next first"])
+def test_a_rotation_that_was_dropped_holds_again_whatever_the_kids(kids: tuple[str, str]) -> None:
+    """The key that signs there signs here; which of the two kids sorts first decides nothing."""
+    old, new = active_key(kid=kids[0]), next_key(seen_at=T0, kid=kids[1])
+    dropped = {
+        old.kid: [with_events(old, deactivated(T0 + DAY, T0 + 2 * DAY))],
+        new.kid: [with_events(new, activated(T0 + DAY))],
+    }
+    after = mend(vault([old, new]), dropped=dropped)
+    assert only_set(after).active == after.keys[new.kid]
+    assert [key.kid for key in only_set(after).retiring] == [old.kid]
+
+
+@pytest.mark.parametrize("first", ["revoked", "retired"])
+def test_of_several_versions_that_were_dropped_each_holds_again(first: str) -> None:
+    """A merge of three lines: one revoked the key, another retired it. The revocation counts."""
+    old, new = active_key(), next_key(seen_at=T0)
+    versions = [with_events(old, revoked(T0 + DAY)), with_events(old, deactivated(T0 + DAY, T0 + 2 * DAY))]
+    dropped = {old.kid: versions if first == "revoked" else versions[::-1]}
+    after = mend(vault([old, new]), dropped=dropped)
+    assert after.keys[old.kid].state == "revoked"
+    assert only_set(after).active == after.keys[new.kid]
+
+
+def test_a_rollback_after_a_repair_goes_to_a_key_that_signed() -> None:
+    """Not to a next key that was only published, and retired with the repair."""
+    state = vault([active_key(T0 + DAY), retiring_key(T0 + DAY, NOW + DAY), next_key(), next_key(seen_at=T0)])
+    before = next(key for key in state.keys.values() if key.state == "retiring")
+    after = mend(vault(state.keys.values(), confirm="commit"))
+    assert len(only_set(after).retiring) == 2
+    assert plan_rollback(after, "id-token", NOW).changes[0].kid == before.kid
+
+
 def test_a_set_is_never_left_without_an_active_key() -> None:
     """Nobody is there to take over: a key is made, as after a revocation."""
     state = vault([active_key()])
     active = only_set(state).active
     assert active is not None
-    after = mend(state, dropped={active.kid: with_events(active, revoked(T0 + DAY))})
+    after = mend(state, dropped={active.kid: [with_events(active, revoked(T0 + DAY))]})
     made = only_set(after).active
     assert made is not None
     assert made.kid not in state.keys
@@ -290,7 +324,7 @@ def test_what_was_withdrawn_on_the_side_that_was_dropped_promises_nothing() -> N
     state = vault([active_key(), next_key()])
     candidate = only_set(state).next
     assert candidate is not None
-    after = mend(state, dropped={candidate.kid: with_events(candidate, withdrawn(T0 + DAY))})
+    after = mend(state, dropped={candidate.kid: [with_events(candidate, withdrawn(T0 + DAY))]})
     assert after.keys[candidate.kid].state == "next"
     assert after.keys[candidate.kid].events[-1].note == "a merge dropped what the other side had recorded"
 
@@ -299,7 +333,7 @@ def test_a_set_that_signs_elsewhere_gets_no_key() -> None:
     """Its private keys are somewhere else: a warning is all that a repair can do."""
     state = vault([active_key()], set_policy(external=True))
     (kid,) = state.keys
-    plan = plan_repair(state, NOW, dropped={kid: with_events(state.keys[kid], revoked(T0 + DAY))})
+    plan = plan_repair(state, NOW, dropped={kid: [with_events(state.keys[kid], revoked(T0 + DAY))]})
     assert [type(change).__name__ for change in plan.changes] == ["Amend"]
     assert "had no active key" in plan.warnings[0]
 
@@ -316,7 +350,7 @@ def test_live_keys_of_a_set_without_a_table_are_found() -> None:
 def test_what_a_merge_dropped_of_a_set_without_a_table() -> None:
     """An ended record says that it was seen; of a live one its table is asked for first."""
     live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
-    dropped = {gone.kid: make_key(created(), activated()), live.kid: make_key(created(), revoked(T0))}
+    dropped = {gone.kid: [make_key(created(), activated())], live.kid: [make_key(created(), revoked(T0))]}
     (change,) = plan_repair(vault([live, gone]), NOW, dropped=dropped, reason="two schedules met").changes
     assert change == Amend("older", gone.kid, (repaired(NOW),))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keyvault.core.policy import parse_policy
+from keyvault.core.policy_file import parse_policy
 from keyvault.errors import ConfigError
 
 URL = "https://keys.example.com"

@@ -12,7 +12,7 @@ from keyvault import config
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.events import TRANSITIONS, Event
 from keyvault.core.jwk import pretty
-from keyvault.core.policy import schema
+from keyvault.core.policy_members import schema
 from keyvault.repo.records import decode_key
 from tests.docs.pages import REPOSITORY, fenced, first_column, read, sections
 

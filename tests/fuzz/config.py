@@ -7,8 +7,8 @@ from random import Random
 
 from keyvault.config import edit_sets, read_policy
 from keyvault.core.jwk import PRIVATE_MEMBERS
-from keyvault.core.keys import VaultState
 from keyvault.core.policy import Policy
+from keyvault.core.state import VaultState
 from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.site.build import discovery, jwk_sets
 from tests.fuzz import check_message

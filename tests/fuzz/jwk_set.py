@@ -10,10 +10,10 @@ from typing import Any
 from keyvault.core import drift
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, jwk_set_bytes, public_jwk
-from keyvault.core.keys import VaultState
 from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.transport import Response
+from keyvault.core.state import VaultState
 from keyvault.crypto.identities import identity_documents, recipient_of
 from keyvault.errors import JWKError, KeyVaultError, RecordError
 from keyvault.repo.records import decode_recipients, encode_recipients

@@ -21,7 +21,8 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.algorithms import key_spec
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import VaultState
 from keyvault.operations import keys
 from keyvault.operations.demo import make_demo
 from keyvault.operations.site import default_templates

@@ -24,7 +24,7 @@ from typing import Any
 
 from keyvault.core.gate import Seen
 from keyvault.core.jwk import thumbprint
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.errors import KeyVaultError
 from keyvault.operations import merge, rotation
 from keyvault.operations.context import Context

@@ -29,20 +29,11 @@ from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
 from keyvault.core.gate import Live, urls_to_ask
 from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
-from keyvault.core.keys import (
-    Envelope,
-    EphemeralKey,
-    Key,
-    KeySet,
-    Recipient,
-    RecipientHeader,
-    SealedTo,
-    VaultState,
-    sealed_to,
-)
+from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, SealedTo, sealed_to
 from keyvault.core.pem import CURVES
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.policy import Policy
+from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import format_duration
 from keyvault.crypto.generate import OKP, ec_members, okp_members
 from keyvault.errors import ConfigError, KeyVaultError

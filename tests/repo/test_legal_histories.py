@@ -20,9 +20,10 @@ from keyvault.core import planning
 from keyvault.core.algorithms import key_spec
 from keyvault.core.events import TRANSITIONS, Event
 from keyvault.core.gate import Live
-from keyvault.core.keys import Key, KeySet
+from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Create, Plan
 from keyvault.core.policy import SitePolicy
+from keyvault.core.state import KeySet
 from keyvault.core.timing import first_seen
 from keyvault.operations import keys, rotation
 from keyvault.repo.audit import Audit, Options, audit

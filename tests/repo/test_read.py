@@ -11,7 +11,8 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from keyvault.core.keys import Envelope, Seal, seal_of, sealed_to
+from keyvault.core.compact import seal_of
+from keyvault.core.keys import Envelope, Seal, sealed_to
 from keyvault.crypto.envelope import envelope_of
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import rotation, setup

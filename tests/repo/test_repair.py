@@ -16,7 +16,7 @@ import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.events import Event
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.errors import AuditError, ConfigError, GateError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import keys, rotation
 from keyvault.operations.repair import Repaired, repair

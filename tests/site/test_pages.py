@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
+from keyvault.core.state import VaultState
 from keyvault.operations.site import default_templates
 from keyvault.site.build import build
+from keyvault.site.links import commit_url
 from keyvault.site.pages import HISTORY_MAX, LISTED_PER_PAGE, Templates
 from tests.core import build as make
 from tests.core.build import DAY, HOUR, SITE, T0
@@ -177,7 +179,7 @@ def test_commits_link_to_where_people_read_them(repo_url: str, expected: str | N
         with pytest.raises(ConfigError, match="repo_url"):
             config.read_policy(text.encode())
         return
-    assert config.read_policy(text.encode()).site.commit_url(COMMIT) == expected
+    assert commit_url(config.read_policy(text.encode()).site, COMMIT) == expected
 
 
 @pytest.mark.parametrize(

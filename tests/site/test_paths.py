@@ -10,7 +10,7 @@ import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.jwk import jwk_set_bytes
-from keyvault.core.keys import VaultState
+from keyvault.core.state import VaultState
 from keyvault.errors import ConfigError, RecordError, RenderError
 from keyvault.operations import keys, rotation
 from keyvault.operations.site import default_templates

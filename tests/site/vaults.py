@@ -22,7 +22,8 @@ import pytest
 from filelock import FileLock
 
 from keyvault.core.gate import Seen
-from keyvault.core.keys import Key, VaultState
+from keyvault.core.keys import Key
+from keyvault.core.state import VaultState
 from keyvault.errors import LiveError
 from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context

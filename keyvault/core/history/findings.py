@@ -105,7 +105,7 @@ MENDABLE = (
     | MENDED_BY_REPAIR
     | MENDED_BY_TAKING_BACK
     | MENDED_WITH_A_RECORD
-    | {"private-removed", "kid-reused", "key-reused"}
+    | {"private-removed", "private-added", "kid-reused", "key-reused", "set-orphaned"}
 )
 
 

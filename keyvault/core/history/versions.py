@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
+from keyvault.core.compact import intern_strings, seal_of
 from keyvault.core.envelopes import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, seal_of, share_words
+from keyvault.core.keys import Key
 from keyvault.core.pem import spki_kid
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
@@ -58,7 +59,7 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
     if any(instant.utcoffset() != _NO_OFFSET or instant >= INSTANT_END for instant in _instants(key)):
         return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
     if known is None:  # later versions share with the one before
-        share_words(key)
+        intern_strings(key)
     found: list[Problem] = []
     if not key.events:
         found.append(("event-malformed", "a record without events"))

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from keyvault.core.labels import shown
 from keyvault.core.lint.rules import RULES, Finding, finding
-from keyvault.core.policy import MAX_AGE_MAX, MAX_AGE_MIN
+from keyvault.core.policy_file import MAX_AGE_MAX, MAX_AGE_MIN
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.ASCII | re.IGNORECASE)
 _FORBIDDEN = re.compile(r"(?:^|[,\s])(no-cache|no-store)(?:$|[,\s=])", re.ASCII | re.IGNORECASE)

@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cache
 
 from keyvault.core.history.findings import Finding
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import elided
 from keyvault.errors import GitError
 from keyvault.progress import Progress, quiet

@@ -15,6 +15,7 @@ from datetime import datetime
 import msgspec
 
 from keyvault import config
+from keyvault.core.compact import share_unchanged
 from keyvault.core.envelopes import check_recipient
 from keyvault.core.exposure import find_private, find_private_in_note
 from keyvault.core.history.findings import (
@@ -41,7 +42,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Key, Recipient, share_parts
+from keyvault.core.keys import Key, Recipient
 from keyvault.core.merging import is_join
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable
@@ -98,8 +99,10 @@ class CommitJudge:
     ledger: Ledger
     #: Records that were put back to what they were before they went wrong.
     mended: set[str] = field(default_factory=set)
-    #: Sets with a record that was repaired.
-    repaired: set[str] = field(default_factory=set)
+    #: Sets with a record that was repaired, and the instant of the repair.
+    repaired: dict[str, datetime] = field(default_factory=dict)
+    #: Records with events that are older than their set seems, the oldest of these, and what is wrong with them.
+    early: list[tuple[Key, datetime, list[Problem]]] = field(default_factory=list)
     #: Records that a merge joined from both of its sides.
     joined: set[str] = field(default_factory=set)
     #: Records into which a merge wrote an event that none of its sides had.
@@ -125,6 +128,10 @@ class CommitJudge:
         times = Times(instant(step.authored_at), self.shared.now, max_skew(ledger.policy))
         for path, data in self.shared.blobs.each({path: own[path] for path in records if path in own}):
             self._read_record(path, own[path], data, before, times)
+        for key, oldest, early in self.early:
+            # A repair dates back whatever seems to lie after it, so that its set is no newer than the repair.
+            if key.set not in self.repaired or oldest < self.repaired[key.set]:
+                self._say(key.path, early)
         for name in self.repaired:
             ledger.recount(name)
         self._judge_growth(before)
@@ -133,6 +140,8 @@ class CommitJudge:
             count = ledger.count(name)
             problems = judge_set(name, ledger.policy, count, views(before, name))
             self.shared.findings.add(self.step.commit, "", problems, key_set=name)
+            if ledger.policy is not None and name in ledger.policy.sets:
+                self.shared.findings.mend(self.step.commit, name, {"set-orphaned"})
             if name in self.repaired:
                 codes = {"two-active"} if count.active < 2 else set()
                 codes |= {"two-next"} if count.next < 2 else set()
@@ -142,7 +151,7 @@ class CommitJudge:
         if config.FILE in own:
             self._judge_beginning(own[config.FILE], before, empty=empty)
         wrong = {one.path for one in self.shared.findings.found[first:] if one.level == "error"}
-        for path in set(records) - self.mended:
+        for path in sorted(set(records) - self.mended):
             olds = [entry for one in before if (entry := one.entries.get(path)) is not None and entry.readable]
             old = olds[0] if olds else None
             if printable(path) not in wrong and path not in own:
@@ -274,19 +283,23 @@ class CommitJudge:
             start = best.standing if best else Standing()
             scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
             standing, problems = judge_events(scene, start, key.events[kept:])
-            self._say(path, problems)
-            if any(event.event == "repaired" for event in key.events[kept:]):
-                self.repaired.add(key.set)
+            early = [problem for problem in problems if problem[0] == "instant-before-set"]
+            if early:
+                self.early.append((key, min(event.at for event in key.events[kept:]), early))
+            self._say(path, [problem for problem in problems if problem not in early])
+            if repairs := [event.at for event in key.events[kept:] if event.event == "repaired"]:
+                self.repaired[key.set] = min(repairs[0], self.repaired.get(key.set, repairs[0]))
                 self.shared.findings.mend(self.step.commit, path, MENDED_BY_REPAIR)
                 if standing.ended:
                     self.shared.findings.mend(self.step.commit, path, {"private-removed"})
                 dropped = self.shared.dropped.get(path, ())
                 if all(makes_good(standing, other) for _, other in dropped):
                     merges = {merge for merge, _ in dropped}
-                    self.shared.findings.mend(self.step.commit, path, MENDED_BY_TAKING_BACK, only=merges)
+                    codes = MENDED_BY_TAKING_BACK | ({"private-added"} if standing.ended else set())
+                    self.shared.findings.mend(self.step.commit, path, codes, only=merges)
         self._say(path, judge_record(key, standing, created=best is None))
         if best is not None:
-            share_parts(key, best.key)
+            share_unchanged(key, best.key)
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
         ledger.put(path, Entry(change.after, key, standing, recipients=beside))
 
@@ -298,7 +311,7 @@ class CommitJudge:
     def _judge_growth(self, before: Sequence[Before]) -> None:
         """Nothing that a parent had may be lost."""
         for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
-            for path in changes.keys() - self.mended:
+            for path in sorted(changes.keys() - self.mended):
                 old = one.entries.get(path)
                 if old is None:
                     continue

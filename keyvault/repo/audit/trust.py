@@ -16,7 +16,7 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.history.versions import Problem
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import ConfigError
 from keyvault.progress import Progress
 from keyvault.repo.audit.blobs import BlobReader, is_file

@@ -20,7 +20,8 @@ from keyvault.core.exposure import find_private
 from keyvault.core.history.ledger import Entry, Ledger
 from keyvault.core.history.lives import standing_after
 from keyvault.core.history.versions import Problem, read_record
-from keyvault.core.keys import Commit, sealed_to
+from keyvault.core.keys import sealed_to
+from keyvault.core.state import Commit
 from keyvault.errors import ConfigError, RecordError
 from keyvault.progress import Progress
 from keyvault.repo.audit.commit import CommitJudge, Shared

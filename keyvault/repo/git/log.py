@@ -15,7 +15,7 @@ from typing import IO
 
 import msgspec
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import quoted
 from keyvault.errors import GitError
 from keyvault.repo.git.paths import can_be_checked_out
@@ -56,16 +56,17 @@ class TreeChange(msgspec.Struct, frozen=True):
 class HistoryReader(ObjectReader):
     """Reads the history of a repository."""
 
-    def log_raw(self, commit: Commit, *paths: str) -> Iterator[tuple[Writer, TreeChange]]:
+    def log_raw(self, commit: Commit, *paths: str, first_parent: bool = False) -> Iterator[tuple[Writer, TreeChange]]:
         """
-        Yield every change below *paths* of the vault with the commit that made it: those of *commit*, oldest first.
+        Yield every change below *paths* of the vault with the commit that made it, up to *commit*, oldest first.
 
-        Merges are not compared with their parents. The order is a topological one that follows from the
-        history alone.
+        Merges are not compared with their parents; with *first_parent*, they are compared with the first one, and the
+        others are left out. The order is a topological one that follows from the history alone.
         """
         command = [
             "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order", "--full-history",
-            "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %ct", commit, "--",
+            "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %ct",
+            *(("--first-parent", "--diff-merges=first-parent") if first_parent else ()), commit, "--",
             *(":(top,literal)" + self.prefix + path for path in paths),
         ]  # fmt: skip
         with self.reading(command) as stdout:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 

@@ -14,7 +14,7 @@ from typing import NewType
 
 import msgspec
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.core.text import printable
 from keyvault.errors import GitError
 from keyvault.progress import Progress, quiet

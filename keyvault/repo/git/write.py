@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from keyvault.core.keys import Commit
+from keyvault.core.state import Commit
 from keyvault.errors import ConflictError, GitError
 from keyvault.progress import told
 from keyvault.repo.git.log import HistoryReader

@@ -1,0 +1,78 @@
+"""
+Keep large vaults small in memory: drop ciphertexts, and share equal parts of keys.
+
+Each function changes a key that was just read and that nobody else holds yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from datetime import datetime
+from functools import lru_cache
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from keyvault.core.keys import Envelope, Key, RecipientHeader, Seal, SealedTo, sealed_to
+
+
+@lru_cache(256)
+def _addressed(kids: tuple[str, ...]) -> Seal:
+    """Return the seal for *kids*; keys with the same recipients share it."""
+    entries = [SealedTo(RecipientHeader("", kid), "") for kid in kids]
+    return Seal(protected="", recipients=entries, iv="", ciphertext="", tag="")
+
+
+def drop_ciphertext(key: Key) -> None:
+    """Keep only the recipients of the envelope of *key*, just read: that halves its memory."""
+    if not isinstance(key.private, UnsetType):
+        msgspec.structs.force_setattr(key, "private", _addressed(tuple(sealed_to(key))))
+
+
+def seal_of(private: Envelope | UnsetType) -> Envelope | UnsetType:
+    """Return the recipients of an envelope with a digest of the whole; a seal is returned as it is."""
+    if isinstance(private, UnsetType | Seal):
+        return private
+    whole = msgspec.json.encode(private)
+    recipients = _addressed(tuple(entry.header.kid for entry in private.recipients)).recipients
+    digest = hashlib.blake2b(whole, digest_size=16).hexdigest()
+    return Seal(protected="", recipients=recipients, iv="", ciphertext="", tag=digest)
+
+
+def intern_strings(key: Key) -> None:
+    """Let *key*, just read, share equal strings with all keys: that saves a sixth of the memory of a large vault."""
+    _share(key, "set")
+    _share(key.public, "kty", "use", "alg", "crv")
+    for event in key.events:
+        msgspec.structs.force_setattr(event, "at", _instant(event.at))
+        if event.url is not None:
+            _share(event, "url")
+    if not isinstance(key.private, UnsetType):
+        for entry in key.private.recipients:
+            _share(entry.header, "alg", "kid")
+            if not isinstance(entry.header.epk, UnsetType):
+                _share(entry.header.epk, "kty", "crv")
+
+
+def share_unchanged(key: Key, older: Key) -> None:
+    """Let *key* share the parts that equal those of *older*, an earlier version of it."""
+    for name in ("public", "private"):
+        if getattr(key, name) == getattr(older, name):
+            msgspec.structs.force_setattr(key, name, getattr(older, name))
+    kept = len(older.events)
+    if key.events[:kept] == older.events:
+        msgspec.structs.force_setattr(key, "events", (*older.events, *key.events[kept:]))
+
+
+@lru_cache(1_024)
+def _instant(at: datetime) -> datetime:
+    """Return one object for equal instants: a command gives thousands of keys the same."""
+    return at
+
+
+def _share(value: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        word = getattr(value, name)
+        if word is not UNSET:
+            msgspec.structs.force_setattr(value, name, sys.intern(word))

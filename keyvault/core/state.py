@@ -1,0 +1,309 @@
+"""
+The state of a vault: all that one commit says, as one value.
+
+`KeySet` answers the questions of planners and pages about one set. A set that is used has at most one active and at
+most one next key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import NewType
+
+from keyvault.core.algorithms import KTY_ORDER
+from keyvault.core.keys import Key, Recipient
+from keyvault.core.policy import Policy, SetPolicy
+from keyvault.core.text import elided, quoted
+from keyvault.errors import RecordError, UsageError
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """
+    A named series of keys for one purpose.
+
+    Attributes:
+        name: Its name.
+        policy: What keyvault.toml says about it.
+        keys: All its keys, withdrawn and revoked ones too, oldest first.
+    """
+
+    name: str
+    policy: SetPolicy
+    keys: tuple[Key, ...] = ()
+
+    @property
+    def contradiction(self) -> str | None:
+        """Why the set cannot be used: it has two keys for one place, as merges leave it. None if it can."""
+        for state in ("active", "next"):
+            kids = [key.kid for key in self._in_state(state)]
+            if len(kids) > 1:
+                return f"set {self.name} has {len(kids)} {state} keys: {', '.join(kids)}"
+        return None
+
+    def _in_state(self, state: str) -> list[Key]:
+        return [key for key in self.keys if key.state == state]
+
+    @cached_property
+    def active(self) -> Key | None:
+        """The key that signs."""
+        return next(iter(self._in_state("active")), None)
+
+    @cached_property
+    def next(self) -> Key | None:
+        """The key that will sign."""
+        return next(iter(self._in_state("next")), None)
+
+    @cached_property
+    def retiring(self) -> tuple[Key, ...]:
+        """Keys that no longer sign and are still kept, newest first."""
+        return tuple(
+            sorted(self._in_state("retiring"), key=lambda key: (key.life.deactivated_at, key.kid), reverse=True)
+        )
+
+    @property
+    def published(self) -> tuple[Key, ...]:
+        """The keys of the set's JWK Set: active, next, retiring; for encryption only the active one."""
+        if not self.rendered:
+            return ()
+        order = (self.active,) if self.policy.use == "enc" else (self.active, self.next, *self.retiring)
+        # A set that was symmetric once has keys without a public half.
+        return tuple(key for key in order if key is not None and key.public.kty != "oct")
+
+    @property
+    def rendered(self) -> bool:
+        """Whether the set has a place on the site; symmetric keys have none."""
+        return self.policy.kty != "oct"
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """The instant of the newest event of the set, or None."""
+        return max((key.life.newest_at for key in self.keys), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """
+    Something that is wrong with a vault, as a merge, a clock or a hand leaves it.
+
+    Attributes:
+        code: A code of the audit, such as ``record-malformed`` or ``two-next``.
+        message: What is wrong: one line, lower case, no full stop, no key material.
+        path: The file of the vault, or empty.
+        set: The set that it concerns, or None.
+        usable: Whether the set can be used all the same.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    set: str | None = None
+    usable: bool = False
+
+
+#: The full id of a commit. ``repo/git`` alone makes one, where it resolves a revision or writes a commit: a name such
+#: as HEAD may mean another commit a moment later, so a command resolves it once and passes on what it got.
+Commit = NewType("Commit", str)
+
+#: The id of a state that is not committed yet.
+NO_COMMIT = Commit("")
+
+
+@dataclass(frozen=True)
+class VaultState:
+    """
+    All that one commit says about a vault.
+
+    Attributes:
+        commit: The commit's id.
+        policy: keyvault.toml.
+        keys: Every key record, by kid.
+        recipients: The recipients of private keys, by kid.
+        damage: What is wrong with it; empty unless it was read to be looked at or repaired. Sets that are damaged are
+            not among `sets`.
+    """
+
+    commit: Commit
+    policy: Policy
+    keys: Mapping[str, Key]
+    recipients: Mapping[str, Recipient] = field(default_factory=dict)
+    damage: tuple[Damage, ...] = ()
+
+    @cached_property
+    def sets(self) -> dict[str, KeySet]:
+        """
+        The sets of keyvault.toml by name, in its order, with their keys.
+
+        Raises:
+            RecordError: If a set contradicts itself, or has live keys and no table.
+        """
+        damaged = self.damaged_sets
+        for name, keys in self.orphans.items():
+            if name not in damaged and any(key.state in ("next", "active", "retiring") for key in keys):
+                raise RecordError(
+                    f"set {quoted(name)} has live keys but no table in keyvault.toml",
+                    hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
+                )
+        found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
+        for key_set in found.values():
+            if key_set.contradiction:
+                raise RecordError(key_set.contradiction, hint="keyvault repair --dry-run")
+        return found
+
+    @cached_property
+    def all_sets(self) -> dict[str, KeySet]:
+        """The sets of keyvault.toml as `sets`, those that contradict themselves too."""
+        by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
+        for key in self.keys.values():
+            if key.set in by_set:
+                by_set[key.set].append(key)
+        return {
+            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age))) for name, keys in by_set.items()
+        }
+
+    @property
+    def orphans(self) -> dict[str, list[Key]]:
+        """The keys of sets without a table in keyvault.toml, by the name of the set."""
+        found: dict[str, list[Key]] = {}
+        for key in self.keys.values():
+            if key.set not in self.policy.sets:
+                found.setdefault(key.set, []).append(key)
+        return found
+
+    @cached_property
+    def damaged_sets(self) -> dict[str, Damage]:
+        """The first damage of each set that cannot be used, by its name."""
+        found: dict[str, Damage] = {}
+        for damage in self.damage:
+            if damage.set is not None and not damage.usable:
+                found.setdefault(damage.set, damage)
+        return found
+
+    @cached_property
+    def former_sets(self) -> dict[str, tuple[Key, ...]]:
+        """Sets that left keyvault.toml, with the keys that their history shows."""
+        return {name: tuple(sorted(keys, key=_age)) for name, keys in sorted(self.orphans.items())}
+
+    def find_set(self, name: str) -> KeySet:
+        """
+        Return the set called *name*.
+
+        Raises:
+            UsageError: If there is none; the hint names the nearest one.
+            RecordError: If it is damaged.
+        """
+        from keyvault.core.text import nearest
+
+        if name in self.damaged_sets:
+            raise RecordError(self.damaged_sets[name].message, hint="keyvault repair --dry-run")
+        try:
+            return self.sets[name]
+        except KeyError:
+            raise UsageError(
+                f"no set {quoted(name)} in this vault",
+                hint=nearest(name, self.sets) or f"the sets are {', '.join(self.sets) or 'none yet'}",
+            ) from None
+
+    def find_key(self, prefix: str) -> Key:
+        """
+        Return the one key whose kid begins with *prefix*.
+
+        Raises:
+            UsageError: None does, or more than one.
+        """
+        from keyvault.core.text import nearest
+
+        exact = self.keys.get(prefix)
+        if exact is not None:
+            return exact
+        found = [kid for kid in self.keys if prefix and kid.startswith(prefix)]
+        if not found and self.damaged_sets:
+            damage = next(iter(self.damaged_sets.values()))
+            raise RecordError(f"no key {quoted(prefix, 150)} can be read: {damage.message}", hint="keyvault repair")
+        if not found:
+            raise UsageError(
+                f"no key {quoted(prefix, 150)} in this vault",
+                hint=nearest(prefix, self.keys) or "keyvault key list --all",
+            )
+        if len(found) > 1:
+            shown = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
+            raise UsageError(f"{quoted(prefix)} names {len(found)} keys: {shown}", hint="give more of the kid")
+        return self.keys[found[0]]
+
+    def find_place(self, issuer: str | None = None, at: str | None = None) -> str:
+        """
+        Return the one place of *issuer*, or of the site's issuer.
+
+        Args:
+            issuer: As it stands in ``iss``; a final slash that the issuer lacks is ignored.
+            at: The place, where the issuer has several; ``/`` for the root.
+
+        Raises:
+            UsageError: If there is none, or more than one.
+        """
+        wanted = self.policy.site.default_issuer if issuer is None else issuer
+        known = {place: self.issuer_at(place) for place in self.places}
+        named = {place for place, one in known.items() if wanted == one or (":" in one and wanted == f"{one}/")}
+        if not named:
+            issuers = ", ".join(map(elided, dict.fromkeys(known.values())))
+            raise UsageError(f"no issuer {quoted(wanted)} here", hint=f"one of {issuers}")
+        places = ", ".join(place or "/" for place in known if place in named)
+        if at is not None:
+            named &= {at.rstrip("/")}
+        if len(named) != 1:
+            raise UsageError(
+                f"issuer {elided(wanted)} has no place {quoted(at)}"
+                if at is not None
+                else f"issuer {elided(wanted)} has several places",
+                hint=f"one of {places}",
+            )
+        return named.pop()
+
+    @cached_property
+    def places(self) -> dict[str, tuple[KeySet, ...]]:
+        """
+        The sets of each JWK Set that the site renders, by its place below the site's url.
+
+        The root stands first, the other places in the order of keyvault.toml. At one place RSA sets stand before EC
+        before OKP ones, then by name.
+        """
+        grouped: dict[str, list[KeySet]] = {}
+        for key_set in self.sets.values():
+            if key_set.rendered:
+                grouped.setdefault(key_set.policy.place, []).append(key_set)
+        order = sorted(grouped, key=lambda place: place != "")
+        return {place: tuple(sorted(grouped[place], key=_rank)) for place in order}
+
+    def keys_at(self, place: str) -> Iterator[Key]:
+        """Yield the published keys at *place* in the order of its JWK Set."""
+        for key_set in self.places.get(place, ()):
+            yield from key_set.published
+
+    def served_at(self, url: str) -> list[Key]:
+        """Return the published keys of the JWK Set at *url*, which is that of a set's policy."""
+        place = next((place for place, key_sets in self.places.items() if key_sets[0].policy.url == url), None)
+        return [] if place is None else list(self.keys_at(place))
+
+    def issuer_at(self, place: str) -> str:
+        """Return the issuer of the sets at *place*: of two that differ by a final slash, the one without it."""
+        return min((key_set.policy.issuer for key_set in self.places[place]), key=len)
+
+
+def _age(key: Key) -> tuple[datetime, str]:
+    return key.life.created_at, key.kid
+
+
+def _rank(key_set: KeySet) -> tuple[int, str]:
+    return KTY_ORDER.index(key_set.policy.kty), key_set.name
+
+
+def promise(key: Key, policy: SetPolicy) -> timedelta:
+    """
+    Return how long tokens of *key* may live: the longest that was ever on record for it, or policy's.
+
+    Lowering ``token_lifetime`` in keyvault.toml never shortens what issued tokens were promised.
+    """
+    return max(key.life.token_lifetime, policy.token_lifetime)

@@ -1,0 +1,180 @@
+"""
+Ways back from what people do to a vault in git: merges, rewritten branches, hand edits, clocks.
+
+After each, one repair leaves a vault of which the audit finds no error, no revocation is lost, and the site can be
+published.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from keyvault.core.algorithms import key_spec
+from keyvault.errors import GitError
+from keyvault.operations import keys, merge, rotation
+from keyvault.operations.repair import repair
+from tests.repo.test_repair import active_of, later, look
+from tests.revisions import audit, publish
+from tests.vaults import DAY, HOUR, Vault, run_git
+
+
+@pytest.fixture
+def origin(vault: Vault) -> Path:
+    return vault.publish_to()
+
+
+def mend(vault: Vault, *, publishes: bool = True) -> None:
+    """Repair once: the audit finds no error, a second repair finds nothing, and the site can be published."""
+    done = repair(vault.context())
+    assert not done.left
+    found = audit(vault.context())
+    assert found.errors == (), found.errors
+    assert repair(vault.context()).findings == ()
+    assert vault.status == []
+    if publishes:
+        publish(vault.context(), str(vault.top / "www"))
+
+
+def revoke(vault: Vault, kid: str) -> None:
+    rotation.revoke(vault.context(), kid, reason="compromised")
+
+
+def merge_git(vault: Vault, *arguments: str) -> None:
+    """Merge; a conflict stays as it is."""
+    command = ["git", "merge", "--quiet", "--no-edit", *arguments]
+    subprocess.run(command, cwd=vault.folder, env=vault.environ, capture_output=True, check=False)
+
+
+# --- merges ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [("rotated", "revoked"), ("revoked", "rotated")])
+def test_an_octopus_that_took_nothing_of_its_branches(vault: Vault, order: tuple[str, str]) -> None:
+    """One of them revoked the key that the other one retired: it is revoked."""
+    kid = active_of(vault, "id-token")
+    for name in ("rotated", "revoked"):
+        vault.git("switch", "--quiet", "-c", name, "main")
+        if name == "rotated":
+            rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+        else:
+            revoke(vault, kid)
+    vault.git("switch", "--quiet", "main")
+    vault.git("merge", "--quiet", "--no-edit", "-s", "ours", *order)
+
+    done = repair(vault.context())
+
+    assert "it is revoked again" in [finding.remedy for finding in done.findings]
+    assert look(vault).keys[kid].state == "revoked"
+    assert audit(vault.context()).errors == ()
+
+
+def test_a_conflict_that_was_committed(vault: Vault, origin: Path) -> None:
+    """The marks of the conflict stand in the records: our side is restored, and what the other did is taken back."""
+    other = vault.clone("other", source=origin)
+    rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
+    rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
+    vault.git("fetch", "--quiet", "origin")
+    merge_git(vault, "origin/main")
+    vault.git("add", "--all")
+    vault.git("commit", "--quiet", "-m", "merged")
+    mend(later(vault, 2 * HOUR))
+
+
+@pytest.mark.parametrize("driver", [False, True], ids=["ours", "with the driver"])
+def test_a_rotation_meets_a_revocation(vault: Vault, origin: Path, driver: bool) -> None:
+    """The key stays revoked, and its private half is gone again."""
+    other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
+    revoke(other, kid)
+    other.git("push", "--quiet", "origin", "main")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("fetch", "--quiet", "origin")
+    if driver:
+        merge.install(vault.folder, vault.environ)
+        merge_git(vault, "origin/main")
+        vault.git("add", "keys.enc")
+        vault.git("commit", "--quiet", "--no-edit", "--no-verify")
+    else:
+        merge_git(vault, "-s", "ours", "origin/main")
+
+    mend(vault)
+
+    assert (look(vault).keys[kid].state, look(vault).keys[kid].sealed) == ("revoked", False)
+
+
+def test_a_clock_that_was_ahead_meets_a_merge(vault: Vault, origin: Path) -> None:
+    """Both are mended in one commit."""
+    other = vault.clone("other", source=origin)
+    rotation.rotate(later(vault, 365 * DAY).context(), ["id-token"], forced="a drill")
+    rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
+    vault.git("fetch", "--quiet", "origin")
+    merge_git(vault, "-X", "ours", "origin/main")
+    context = later(vault, HOUR).context()
+    context.server_date = lambda url: context.now
+    repair(context)
+    found = audit(later(vault, HOUR).context())
+    assert found.errors == (), found.errors
+
+
+# --- branches that have diverged ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pushed", [True, False], ids=["pushed over", "not pushed"])
+def test_a_revocation_is_never_to_be_dropped(vault: Vault, origin: Path, pushed: bool) -> None:
+    """The hint of branches that have diverged merges it; typed, it leaves the key revoked."""
+    other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
+    revoke(vault, kid)
+    if pushed:
+        vault.git("push", "--quiet", "origin", "main")
+        vault.git("fetch", "--quiet", "origin")
+    rotation.rotate(later(other, HOUR).context(), ["access-token"], forced="a drill")
+    other.git("push", "--quiet", "--force", "origin", "main")
+
+    with pytest.raises(GitError, match=r"^main and origin/main have diverged$") as caught:
+        rotation.rotate_due(later(vault, HOUR).context(), push=True)
+    assert caught.value.hint == (
+        "git merge origin/main; then keyvault repair, and run this again: your side must not be dropped"
+    )
+    merge_git(vault, "origin/main")
+    mend(later(vault, 2 * HOUR))
+    assert look(vault).keys[kid].state == "revoked"
+    rotation.rotate_due(later(vault, 2 * HOUR).context(), push=True)
+    assert run_git(vault.top, vault.environ, "--git-dir", str(origin), "rev-parse", "main").strip() == vault.head
+
+
+def test_what_was_pushed_before_is_not_to_be_dropped(vault: Vault, origin: Path) -> None:
+    """It may be published, even though it is routine."""
+    other = vault.clone("other", source=origin)
+    keys.add_set(vault.context(), "more", spec=key_spec("ES256"), push=True)
+    vault.git("fetch", "--quiet", "origin")
+    keys.add_set(other.context(), "others", spec=key_spec("ES256"))
+    other.git("push", "--quiet", "--force", "origin", "main")
+    with pytest.raises(GitError) as caught:
+        rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
+    assert "git merge origin/main" in str(caught.value.hint)
+
+
+# --- hand edits -----------------------------------------------------------------------------------------
+
+
+def test_a_table_that_came_back(vault: Vault) -> None:
+    """A set without a table is an error until it has one again, and a note afterwards."""
+    document = vault.files()["keyvault.toml"]
+    vault.plant("keyvault.toml", document.replace(b"[sets.id-token]", b"[sets.other]"))
+    assert "set-orphaned" in [finding.code for finding in audit(vault.context()).errors]
+    vault.plant("keyvault.toml", document)
+    assert audit(vault.context()).errors == ()
+    assert "mended" in [finding.code for finding in audit(vault.context()).findings]
+
+
+def test_findings_stand_in_one_order(vault: Vault) -> None:
+    """Whatever order sets of Python have in a run."""
+    for path in sorted(vault.files()):
+        if path.count("/") == 2 and "identities" not in path:
+            vault.git("rm", "--quiet", path)
+    vault.git("commit", "--quiet", "-m", "gone")
+    paths = [finding.path for finding in audit(vault.context()).errors if finding.code == "record-removed"]
+    assert len(paths) > 3
+    assert paths == sorted(paths)
