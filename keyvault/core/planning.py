@@ -339,13 +339,11 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     return Plan(tuple(changes), warnings=tuple(warnings))
 
 
-def _signed(key: Key) -> bool:
-    """Whether *key* was ever active for a time: a repair retires a key that was only published in one instant."""
-    pairs = zip(key.events, key.events[1:], strict=False)
-    return any(
-        event.event in ("activated", "reactivated") and not (after.event == "deactivated" and after.at == event.at)
-        for event, after in pairs
-    )
+def _only_repaired(key: Key) -> bool:
+    """Whether *key* left its place by a repair: a next key that was published retires in one instant, unused."""
+    last = key.events[-3:]
+    names = [event.event for event in last]
+    return names == ["repaired", "activated", "deactivated"] and len({event.at for event in last}) == 1
 
 
 def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | None = None) -> Plan:
@@ -359,8 +357,8 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     key_set = state.find_set(name)
     if key_set.policy.closing or key_set.active is None:
         raise UsageError(f"set {name} is closing: there is nothing to roll back")
-    usable = [key for key in key_set.retiring if key.sealed or key_set.policy.external]
-    previous = next(filter(_signed, usable), None)
+    usable = (key for key in key_set.retiring if key.sealed or key_set.policy.external)
+    previous = next((key for key in usable if not _only_repaired(key)), None)
     if previous is None:
         raise KeyVaultError(
             f"set {name} has no previous key that is still published and sealed",
