@@ -27,7 +27,7 @@ def merge_driver(
     Merge two versions of a key record for git, if the lifecycle allows it.
 
     Git calls it for records that both sides of a merge changed: what both sides did is joined in the order in which it
-    happened, or the merge stops with a conflict. With --install it is set up in this clone, with a hook that refuses a
+    happened, or the merge stops with a conflict. With --install it is set up in this clone, with hooks that refuse a
     merge which leaves a set two next keys. .gitattributes names the driver; a repository names no program by itself, so
     each clone that merges runs this once.
 
@@ -44,13 +44,14 @@ def merge_driver(
     if install:
         done = merge.install(settings.vault, os.environ)
         if as_json:
-            emit_json({"driver": done.driver, "hook": str(done.hook) if done.hook else None})
+            hooks = [str(hook) for hook in done.hooks]
+            emit_json({"driver": done.driver, "hook": hooks[0] if hooks else None, "hooks": hooks})
             return
         say(f"merge.{merge.DRIVER}.driver is {done.driver}")
-        if done.hook:
-            say(f"{done.hook} checks each merge")
-        else:
-            note("another pre-merge-commit hook is there: add to it: keyvault merge-driver --check")
+        for hook in done.hooks:
+            say(f"{hook} checks each merge")
+        for name in done.others:
+            note(f"another {name} hook is there: add to it: keyvault merge-driver --check")
         return
     if check:
         merge.check_staged(settings.vault, os.environ)

@@ -147,6 +147,9 @@ def repair(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with each repair.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Trust the clock of this machine even if no host can confirm it.")
+    ] = False,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
@@ -157,9 +160,10 @@ def repair(
     Records that cannot be read go back to their last version that can, files that do not belong are removed, of two
     keys for one place one steps back, and instants in the future are dated back to now. A key that was published stays
     published until its tokens have expired. Locks of dead git processes are removed, and an index that shows an older
-    commit follows the branch. Needs no identity and no network.
+    commit follows the branch. Needs no identity. Asks the site's host for the time if events lie in the future.
 
-    Exits with 1 if something is left that somebody has to decide, and with 5 if the audit still finds an error.
+    Exits with 1 if something is left that somebody has to decide, with 3 if the clock is wrong or cannot be confirmed,
+    and with 5 if the audit still finds an error.
 
     \b
     Examples:
@@ -171,7 +175,7 @@ def repair(
     from keyvault.operations.repair import repair as mend
 
     with settings.open() as context:
-        repaired = mend(context, reason=reason, push=push, dry_run=dry_run)
+        repaired = mend(context, reason=reason, push=push, dry_run=dry_run, trust_clock=force)
     show_repair(repaired, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
     if repaired.left:
         left = repaired.left[0]

@@ -145,7 +145,7 @@ class VaultState:
             if name not in damaged and any(key.state in ("next", "active", "retiring") for key in keys):
                 raise RecordError(
                     f"set {quoted(name)} has live keys but no table in keyvault.toml",
-                    hint=f"put [sets.{name}] back, then: keyvault set remove {name}",
+                    hint=f"put [sets.{name}] back; if it is to go, then: keyvault set remove {name}",
                 )
         found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
         for key_set in found.values():

@@ -5,7 +5,7 @@ Git calls the driver for each record that both sides changed, and a hook before 
 each add a next key without touching the same file. A repository names no program, so both are set up by a command that
 somebody runs in their clone.
 
-Source: gitattributes(5) on merge drivers, githooks(5) on pre-merge-commit; docs/adr/0028.
+Source: gitattributes(5) on merge drivers, githooks(5) on pre-merge-commit and pre-commit; docs/adr/0028.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ _COMMAND = "keyvault merge-driver %O %A %B %P"
 _HOOK = """#!/bin/sh
 # Refuse a merge that leaves a vault which no command could read.
 """
+#: The hooks of git that check a merge, with what each begins with: git runs one if a merge had no conflict, and the
+#: other for every commit, of which those that end a merge with conflicts are checked.
+_HOOKS = {
+    "pre-merge-commit": _HOOK,
+    "pre-commit": _HOOK + 'test -e "$(git rev-parse --git-path MERGE_HEAD)" || exit 0\n',
+}
 #: What to do about a merge that is refused.
 WAY_OUT = f"git add {KEYS}; git commit --no-edit --no-verify; keyvault repair; or else: git merge --abort"
 
@@ -40,11 +46,13 @@ class Installed:
 
     Attributes:
         driver: The command line of the driver.
-        hook: The hook, or None if another one stands in its place.
+        hooks: The hooks that check merges.
+        others: Names of hooks that are somebody else's, and were left as they are.
     """
 
     driver: str
-    hook: Path | None
+    hooks: tuple[Path, ...]
+    others: tuple[str, ...]
 
 
 def merge_files(base: bytes, ours: bytes, theirs: bytes, path: str) -> bytes:
@@ -92,24 +100,28 @@ def check_staged(start: Path, environ: Mapping[str, str]) -> None:
 
 def install(start: Path, environ: Mapping[str, str]) -> Installed:
     """
-    Set up the driver and the hook in the clone that *start* lies in.
+    Set up the driver and the hooks in the clone that *start* lies in.
 
     Raises:
-        GitError: If git refuses, or the hook cannot be written.
+        GitError: If git refuses, or a hook cannot be written.
     """
     git = Repository.open(find_vault(start), environ).git
     git.run("config", "--local", f"merge.{DRIVER}.name", "join records of keyvault")
     git.run("config", "--local", f"merge.{DRIVER}.driver", _COMMAND)
-    hook = git.common_dir / "hooks" / "pre-merge-commit"
-    # Git runs it at the top of the repository.
+    # Git runs hooks at the top of the repository.
     check = f"keyvault --vault {shlex.quote(git.prefix or '.')} merge-driver --check || exit\n"
-    try:
-        present = hook.read_text(errors="replace") if hook.exists() else _HOOK
-        if not present.startswith(_HOOK):
-            return Installed(_COMMAND, None)
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(present if check in present else present + check)
-        hook.chmod(0o755)
-    except OSError as error:
-        raise GitError(f"cannot write {hook}: {error.strerror}") from None
-    return Installed(_COMMAND, hook)
+    hooks, others = [], []
+    for name, beginning in _HOOKS.items():
+        hook = git.common_dir / "hooks" / name
+        try:
+            present = hook.read_text(errors="replace") if hook.exists() else beginning
+            if not present.startswith(beginning):
+                others.append(name)
+                continue
+            hook.parent.mkdir(exist_ok=True)
+            hook.write_text(present if check in present else present + check)
+            hook.chmod(0o755)
+        except OSError as error:
+            raise GitError(f"cannot write {hook}: {error.strerror}") from None
+        hooks.append(hook)
+    return Installed(_COMMAND, tuple(hooks), tuple(others))

@@ -22,7 +22,7 @@ from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.repair import plan_repair, set_damage
 from keyvault.core.state import Commit, Damage, VaultState
-from keyvault.errors import ConfigError, RecordError
+from keyvault.errors import ConfigError, GateError, GitError, RecordError
 from keyvault.operations.audit import audit
 from keyvault.operations.changes import Outcome, Proposal, carry_out
 from keyvault.operations.clock import check_clock
@@ -77,7 +77,14 @@ class Repaired:
         return [finding for finding in self.findings if finding.remedy is None]
 
 
-def repair(context: Context, *, reason: str | None = None, push: bool = False, dry_run: bool = False) -> Repaired:
+def repair(
+    context: Context,
+    *,
+    reason: str | None = None,
+    push: bool = False,
+    dry_run: bool = False,
+    trust_clock: bool = False,
+) -> Repaired:
     """
     Find what is wrong with a vault and its clone, and mend it.
 
@@ -86,14 +93,17 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
         reason: What is recorded; the default says what was wrong.
         push: Whether to push the commit.
         dry_run: Whether to only find.
+        trust_clock: Whether to date events back by a clock that could not be compared with another.
 
     Raises:
         UsageError: If the reason is no line of text.
-        GateError: If the clock of this machine is wrong.
-        GitError: If git refuses, or uncommitted work is in the way.
+        GateError: If the clock of this machine is wrong, or events must be dated back and it cannot be compared.
+        GitError: If git refuses, or uncommitted work or an unfinished merge is in the way.
         ConfigError: If no version of keyvault.toml can be read.
     """
     reason = check_text(reason, "--reason")
+    if verb := context.repository.git.under_way:
+        raise GitError(f"a {verb} is under way in this clone", hint=context.repository.git.under_way_hint)
     sure = check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
     git = context.repository.git
     locks = leftovers.dead_locks(git)
@@ -120,6 +130,12 @@ def repair(context: Context, *, reason: str | None = None, push: bool = False, d
 
     def propose(state: VaultState) -> Proposal:
         proposals.append(_propose(context, state, reason, sure=sure))
+        ahead = [finding for finding in proposals[-1].findings if finding.code == "instant-future"]
+        if ahead and not (sure or trust_clock or dry_run):
+            raise GateError(
+                f"{ahead[0].message}, and the clock of this machine could not be compared with another",
+                hint="if this clock is right: keyvault repair --force; else set it",
+            )
         return proposals[-1].proposal
 
     outcome = carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from keyvault.core.text import printable
 from keyvault.errors import GitError
@@ -67,21 +68,20 @@ class Checkout:
         journal.wait_for_index(git)
         staged, target_of = self._read_index().files, worktree.targets(git.root)
         dirty = []
+        leaving = {change.path for change in changes if change.after is None}
         for change in told(changes, git.progress, "checking files", len(changes)):
             target = target_of(change.path)
             present = self._hash(target, change) if target else "behind a link"
             expected = (change.before, change.after)
-            if (present is not None and present not in expected) or staged.get(
-                change.path, change.before
-            ) not in expected:
-                dirty.append(change.path[len(git.prefix) :])
+            changed = present is not None and present not in expected and not _gives_way(git.root, change, leaving)
+            if changed or staged.get(change.path, change.before) not in expected:
+                dirty.append(change.path)
         if dirty:
             more = f" and {len(dirty) - 5} more" if len(dirty) > 5 else ""
-            shown = ", ".join(printable(path) for path in dirty[:5]) + more
-            raise GitError(
-                f"there are uncommitted changes in {shown}",
-                hint="commit them, or: git restore --staged --worktree PATH",
-            )
+            shown = ", ".join(printable(path[len(git.prefix) :]) for path in dirty[:5]) + more
+            paths = " ".join(shlex.quote(":/" + path) for path in dirty[:5]) + (" …" if more else "")
+            hint = f"commit them, or: git restore --staged --worktree {printable(paths)}"
+            raise GitError(f"there are uncommitted changes in {shown}", hint=git.under_way_hint or hint)
 
     def follow(self, changes: Iterable[TreeChange], contents: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """
@@ -115,7 +115,7 @@ class Checkout:
             elif index.files.get(path) != after or before == after:
                 updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
                 unseen += [f"{path}\0"] if absent and after else []
-            if absent or change.mode == "160000":
+            if absent or change.mode == "160000" or (after is None and target and worktree.is_folder(target)):
                 continue  # as git does: the index names the submodule's commit, its folder is left alone
             present = self._hash(target, change) if target else "behind a link"
             if target is None or present not in (before, after):
@@ -218,6 +218,19 @@ class Checkout:
             raise
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _gives_way(root: Path, change: TreeChange, leaving: Set[str]) -> bool:
+    """Whether a folder or a link in the place of *change* is removed by the same changes."""
+    if any(str(parent) in leaving for parent in PurePosixPath(change.path).parents):
+        return True
+    folder = root / change.path
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    if not files:
+        return change.after is None  # the folder of a submodule that leaves, which git leaves alone too
+    return all(path.relative_to(root).as_posix() in leaving for path in files)
 
 
 def _lock_of(path: Path) -> Path:

@@ -43,6 +43,11 @@ def is_link(target: str) -> bool:
     return os.path.islink(target)
 
 
+def is_folder(target: str) -> bool:
+    """Whether *target* is a folder, and no link to one."""
+    return os.path.isdir(target) and not os.path.islink(target)
+
+
 def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     """
     Return the id of the blob that git would make of *target*.

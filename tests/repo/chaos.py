@@ -340,8 +340,9 @@ def install_driver(clone: Vault) -> None:
     merge.install(clone.folder, clone.environ)
     program = f"{sys.executable} -m keyvault"
     clone.git("config", "merge.keyvault.driver", f"{program} merge-driver %O %A %B %P")
-    hook = clone.git_dir / "hooks" / "pre-merge-commit"
-    hook.write_text(re.sub(r"^keyvault --vault", f"{program} --vault", hook.read_text(), flags=re.MULTILINE))
+    for name in ("pre-merge-commit", "pre-commit"):
+        hook = clone.git_dir / "hooks" / name
+        hook.write_text(re.sub(r"^keyvault --vault", f"{program} --vault", hook.read_text(), flags=re.MULTILINE))
 
 
 @contextmanager

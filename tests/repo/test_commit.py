@@ -259,7 +259,7 @@ def test_uncommitted_changes_of_a_record_stop_the_command(vault: Vault, dirty: o
         rotation.rotate_due(vault.context())
 
     assert caught.value.message == f"there are uncommitted changes in {path}"
-    assert caught.value.hint == "commit them, or: git restore --staged --worktree PATH"
+    assert caught.value.hint == f"commit them, or: git restore --staged --worktree :/{path}"
     assert (vault.head, vault.status, staged(vault), vault.files()) == before
 
 

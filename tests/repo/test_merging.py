@@ -156,6 +156,22 @@ def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vau
     assert check_audit(ours.context()).errors == ()
 
 
+def test_a_conflict_that_is_resolved_is_checked_too(clones: tuple[Vault, Vault]) -> None:
+    """Git runs another hook for the commit that ends it; without a merge that hook lets every commit pass."""
+    ours, theirs = clones
+    rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
+    later = ours.wait(HOUR)
+    rotation.rotate(later.context(), ["id-token"], forced="a drill")
+    assert merged(later).returncode == 1
+    later.git("add", "keys.enc")
+    commit = ["git", "commit", "--quiet", "--no-edit"]
+    refused = subprocess.run(commit, cwd=later.folder, env=later.environ, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "set id-token has 2 next keys" in refused.stderr
+    later.git("merge", "--abort")
+    later.commit({"notes.md": "mine\n"})
+
+
 def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
     """The driver says which key both sides changed, and leaves our record as it is."""
     ours, theirs = clones
@@ -193,7 +209,8 @@ def test_a_hook_of_the_users_stays(vault: Vault) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 0\n")
 
-    assert merge.install(vault.folder, vault.environ).hook is None
+    done = merge.install(vault.folder, vault.environ)
+    assert ([path.name for path in done.hooks], done.others) == (["pre-commit"], ("pre-merge-commit",))
     assert hook.read_text() == "#!/bin/sh\nexit 0\n"
 
 

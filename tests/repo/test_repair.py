@@ -267,7 +267,7 @@ def test_what_an_event_was_changed_to_is_not_taken_back(vault: Vault) -> None:
     path = vault.next().path
     spoil(vault, path, vault.files()[path].replace(b"2026-11-23T17:00:00Z", b"2026-11-23T16:59:00Z"))
     rotation.rotate(later(vault, 400 * DAY).context(), ["id-token"], forced="a clock that is ahead")
-    repair(vault.wait(HOUR).context())
+    repair(vault.wait(HOUR).context(), trust_clock=True)
 
     assert vault.state().keys[vault.active().kid].events[-1].event == "repaired"
     assert "event-changed" in [one.code for one in audit(vault.context()).errors]
@@ -284,7 +284,10 @@ def test_a_run_with_a_clock_that_was_ahead(vault: Vault) -> None:
         rotation.rotate_due(now.context())
     rotation.revoke(now.context(), now.active().kid, reason="compromised")
 
-    mend(now, "instant-future")
+    with pytest.raises(GateError, match="could not be compared with another") as refused:
+        repair(now.context())
+    assert refused.value.hint == "if this clock is right: keyvault repair --force; else set it"
+    mend(now, "instant-future", trust_clock=True)
 
     rotation.rotate_due(now.wait(DAY).context())
     assert audit(now.context()).errors == ()
@@ -522,14 +525,16 @@ def test_an_event_that_a_merge_invented_is_found_for_ever(vault: Vault, by_hand:
 
 
 def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: Vault) -> None:
-    """A key stays published until the instant that was promised, and the warning says why."""
+    """Nothing is dated back unless somebody says that the clock is right; then a key is kept as long as was promised."""
     old = vault.active().kid
     rotation.rotate(vault.wait(DAY).context(), ["id-token"], forced="a drill")
     promised = vault.state().keys[old].life.keep_until
     behind = replace(vault, now=vault.now - DAY).context()
     behind.server_date = lambda url: None
 
-    done = repair(behind)
+    with pytest.raises(GateError):
+        repair(behind)
+    done = repair(behind, trust_clock=True)
 
     assert vault.state().keys[old].life.keep_until == promised
     assert any("could not be compared" in warning for warning in done.outcome.warnings)

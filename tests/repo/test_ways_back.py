@@ -178,3 +178,62 @@ def test_findings_stand_in_one_order(vault: Vault) -> None:
     paths = [finding.path for finding in audit(vault.context()).errors if finding.code == "record-removed"]
     assert len(paths) > 3
     assert paths == sorted(paths)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a link for the folder", "a submodule"])
+def test_what_stands_in_the_place_of_a_record(vault: Vault, kind: str) -> None:
+    """It gives way to the record, in the commit and in the work tree."""
+    path = vault.next().path
+    before = vault.files()[path]
+    folder = path.rpartition("/")[0]
+    if kind == "a folder":
+        vault.git("rm", "--quiet", path)
+        vault.write(f"{path}/note", b"mine")
+    elif kind == "a link for the folder":
+        vault.git("rm", "--quiet", "-r", folder)
+        (vault.folder / folder).symlink_to("../elsewhere")
+    else:
+        vault.plant(f"{folder}/sub", vault.head, mode="160000")
+        vault.git("reset", "--quiet", "--hard")
+    if kind != "a submodule":
+        vault.git("add", "--all")
+        vault.git("commit", "--quiet", "-m", "by hand")
+    repair(vault.context())
+    assert vault.files()[path] == before
+    assert (vault.folder / path).read_bytes() == before
+    assert repair(vault.context()).findings == ()
+    _ = vault.state().sets
+
+
+# --- operations of git that wait ------------------------------------------------------------------------
+
+
+def test_a_merge_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
+    """It is named, with the way to end it, by repairs and by what would write beside it."""
+    other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
+    rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
+    rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
+    vault.git("fetch", "--quiet", "origin")
+    merge_git(vault, "origin/main")
+    hint = "a merge is under way: git merge --continue, or git merge --abort; then run this again"
+    with pytest.raises(GitError, match=r"^a merge is under way in this clone$") as caught:
+        repair(vault.context())
+    assert caught.value.hint == hint
+    with pytest.raises(GitError) as caught:
+        revoke(vault, kid)
+    assert caught.value.hint == hint
+    vault.git("merge", "--abort")
+    revoke(vault, kid)
+
+
+def test_a_rebase_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
+    """HEAD is detached meanwhile: the hint is not to switch, which git refuses then."""
+    other = vault.clone("other", source=origin)
+    rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
+    rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
+    vault.git("fetch", "--quiet", "origin")
+    command = ["git", "rebase", "--quiet", "origin/main"]
+    subprocess.run(command, cwd=vault.folder, env=vault.environ, capture_output=True, check=False)
+    with pytest.raises(GitError, match=r"^HEAD is detached") as caught:
+        rotation.rotate_due(vault.context())
+    assert "git rebase --abort" in str(caught.value.hint)

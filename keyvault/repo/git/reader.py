@@ -27,6 +27,15 @@ Tree = NewType("Tree", str)
 #: How many objects one request names. The pipe holds the names of two requests, so neither side blocks for ever.
 _REQUEST_SIZE = 400
 
+#: What git keeps in its folder while an operation waits for the user.
+_UNDER_WAY = (
+    ("rebase-merge", "rebase"),
+    ("rebase-apply", "rebase"),
+    ("MERGE_HEAD", "merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick"),
+    ("REVERT_HEAD", "revert"),
+)
+
 #: How many paths a command line of git gets.
 _PATHS_MAX = 100
 
@@ -99,8 +108,20 @@ class ObjectReader(Runner):
             head = ""
             branch = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode(errors="surrogateescape").strip()
         if not branch.startswith("refs/heads/"):
-            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint="git switch BRANCH")
+            hint = self.under_way_hint or "git switch BRANCH"
+            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint=hint)
         return branch, Commit(head) if head else None
+
+    @property
+    def under_way(self) -> str | None:
+        """Which of ``merge``, ``rebase``, ``cherry-pick``, ``revert`` waits for the user in this work tree, or None."""
+        return next((verb for name, verb in _UNDER_WAY if (self.git_dir / name).exists()), None)
+
+    @property
+    def under_way_hint(self) -> str | None:
+        """How to end the operation that is `under_way`, or None."""
+        verb = self.under_way
+        return verb and f"a {verb} is under way: git {verb} --continue, or git {verb} --abort; then run this again"
 
     def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
