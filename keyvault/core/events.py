@@ -224,6 +224,11 @@ def fold(events: Sequence[Event]) -> Life:
                     if event.keep_until < keep_until - max(deactivated_at - event.at, _NO_OFFSET):
                         raise RecordError("a repair cannot shorten for how long a key is kept")
                     keep_until = event.keep_until
+                    if ended_at is not None:
+                        # The clock that withdrew the key was ahead: it is published again, without its private half.
+                        if state == "revoked" or ended_at <= event.at:
+                            raise RecordError(f"a repair cannot bring back a key that is {state}")
+                        state, ended_at = "retiring", None
                 published = {url: min(seen, event.at) for url, seen in published.items()}
                 created_at, activated_at, deactivated_at, ended_at = (
                     instant and min(instant, event.at)

@@ -11,7 +11,7 @@ Source: docs/lifecycle.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -26,6 +26,7 @@ from keyvault.core.timing import first_seen, keep_until
 from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")
+_NO_TIME = timedelta(0)
 _SIGNED = "it signed on another side"
 #: How far a key has come in its life.
 _STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
@@ -188,6 +189,15 @@ class _Mending:
     def _date_back(self, key: Key) -> None:
         life, kept = key.life, None
         why = f"the clock that wrote {format_instant(life.newest_at)} was ahead"
+        if key.state == "withdrawn" and life.keep_until and life.deactivated_at:
+            ahead = max(life.deactivated_at - self._now, _NO_TIME) if self._sure else _NO_TIME
+            until = life.keep_until - ahead
+            if until > self._now:
+                kept = until
+                self.warnings.append(
+                    f"key {key.kid} was withdrawn before its tokens expired: it is published again until "
+                    f"{format_instant(until)}; publish the site at once"
+                )
         if key.state == "retiring" and life.keep_until and life.deactivated_at and life.deactivated_at > self._now:
             if self._sure:
                 kept = self._now + (life.keep_until - life.deactivated_at)

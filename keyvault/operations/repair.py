@@ -212,7 +212,9 @@ def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
         if damage.set != change.set or not isinstance(change, Amend):
             continue
         key, last = state.keys[change.kid], change.events[-1].event
-        if damage.code == "instant-future" and key.life.newest_at > change.events[0].at:
+        if damage.code == "instant-future" and key.state == "withdrawn" and change.events[0].keep_until:
+            yield f"key {key.kid[:12]} is published again until its tokens have expired"
+        elif damage.code == "instant-future" and key.life.newest_at > change.events[0].at:
             yield f"key {key.kid[:12]} is dated back to now"
         elif damage.code == "active-missing" and last == "activated":
             yield f"key {key.kid[:12]} signs"

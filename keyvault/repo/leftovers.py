@@ -24,6 +24,9 @@ from keyvault.repo.vault import is_vault_path
 #: How old, in seconds, a lock is that nobody holds: where running programs can be seen, and where not.
 _OLD, _VERY_OLD = 10.0, 3_600.0
 
+#: How the log of HEAD begins where a command of git moved the branch, and index and work tree with it.
+_INDEX_FOLLOWS = ("commit", "merge", "pull", "rebase", "cherry-pick", "revert", "checkout", "am")
+
 #: How many commits back an index may be.
 _COMMITS_MAX = 100
 
@@ -49,6 +52,11 @@ def _age(lock: Path) -> float:
     return 0.0
 
 
+def _last_move(git: Git) -> str:
+    """Return what the log of HEAD says of its last move, or nothing."""
+    return git.run("log", "-g", "-1", "--format=%gs", "HEAD", "--", ok=(0, 128)).decode(errors="replace")
+
+
 def _git_at_work(git: Git) -> bool | None:
     """Whether a git process works in this clone; None if running programs cannot be seen."""
     if sys.platform != "linux" or not Path("/proc/self").is_dir():
@@ -66,8 +74,13 @@ def _git_at_work(git: Git) -> bool | None:
 
 
 def shown_commit(git: Git, head: Commit) -> Commit | None:
-    """Return the older commit whose vault the index shows, or None if it shows that of *head* or none at all."""
-    if git.root is None:
+    """
+    Return the older commit whose vault the index shows, or None if it shows that of *head* or none at all.
+
+    If git itself moved the branch last, the index followed, and what it shows now is the user's work, such as a file
+    taken back from an older commit.
+    """
+    if git.root is None or _last_move(git).startswith(_INDEX_FOLLOWS):
         return None
     index = {path: oid for path, oid in Checkout(git).index_files() if _is_ours(git, path)}
     for commit in _newest_first(git, head):

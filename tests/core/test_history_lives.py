@@ -167,6 +167,18 @@ def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
     assert [code for code, _ in problems(Standing(), repaired())] == ["event-order"]
 
 
+def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
+    """And nothing that was withdrawn in time, or revoked."""
+    standing = standing_after([created(), activated(), deactivated(T0, T0 + 2 * DAY), withdrawn(T0 + 3 * DAY)])
+    event = repaired(T0 + DAY, keep_until=T0 + 2 * DAY)
+    assert list(problems(standing, event)) == []
+    assert advance(standing, event).state == "retiring"
+    late = repaired(T0 + 3 * DAY, keep_until=T0 + 4 * DAY)
+    assert list(problems(standing, late)) == [("event-malformed", "a repair brings back a key that is withdrawn")]
+    gone = standing_after([created(), activated(), deactivated(T0, T0 + 2 * DAY), revoked(T0 + 3 * DAY)])
+    assert list(problems(gone, event)) == [("event-malformed", "a repair brings back a key that is revoked")]
+
+
 @pytest.mark.parametrize(("later", "told"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
 def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, told: bool) -> None:
     """Two of one instant are in order."""

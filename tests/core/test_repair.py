@@ -197,6 +197,35 @@ def test_a_clock_that_was_ahead() -> None:
     assert plan_due(after, NOW + 3 * HOUR, live={}).changes[0].events[0].event == "withdrawn"
 
 
+def test_a_key_that_a_clock_withdrew_too_early_is_published_again() -> None:
+    """Until the instant that was promised; then it is withdrawn as ever. Its private half is gone."""
+    gone = make_key(created(), activated(), deactivated(T0, NOW + 2 * HOUR), withdrawn(NOW + 5 * HOUR))
+    state = vault([active_key(), next_key(), gone])
+    after = mend(state)
+    key = after.keys[gone.kid]
+    assert (key.state, key.sealed, key.life.keep_until) == ("retiring", False, NOW + 2 * HOUR)
+    assert key.life.ended_at is None
+    later = plan_due(after, NOW + 3 * HOUR, live=serving(after))
+    assert [change.events[0].event for change in later.changes if getattr(change, "kid", "") == gone.kid] == [
+        "withdrawn"
+    ]
+    with pytest.raises(KeyVaultError, match="has no previous key that is still published and sealed"):
+        plan_rollback(after, "id-token", NOW)
+
+
+def test_a_key_that_was_withdrawn_in_time_does_not_come_back() -> None:
+    """Neither one whose tokens have expired, nor one that was revoked; an event that says so is refused."""
+    over = make_key(created(), activated(), deactivated(T0, T0 + HOUR), withdrawn(NOW + 5 * HOUR))
+    state = vault([active_key(), next_key(), over])
+    assert mend(state).keys[over.kid].state == "withdrawn"
+
+    events = [created(), activated(), deactivated(T0, T0 + DAY), withdrawn(T0 + 2 * DAY)]
+    with pytest.raises(RecordError, match=r"^a repair cannot bring back a key that is withdrawn$"):
+        fold([*events, repaired(NOW, keep_until=NOW + DAY)])
+    with pytest.raises(RecordError, match=r"^a repair cannot bring back a key that is revoked$"):
+        fold([*events[:-1], revoked(NOW + DAY), repaired(NOW, keep_until=NOW + DAY)])
+
+
 def test_emergencies_do_not_wait_for_a_clock() -> None:
     """They carry the later instant, and a note of the true one."""
     ahead = NOW + YEAR

@@ -30,7 +30,7 @@ from keyvault.operations import merge, rotation
 from keyvault.operations.context import Context
 from keyvault.operations.repair import repair
 from keyvault.publish import swap
-from keyvault.repo.git import Git
+from keyvault.repo.git.process import Runner
 from tests.revisions import audit, publish
 from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, make_vault
 
@@ -348,20 +348,20 @@ def install_driver(clone: Vault) -> None:
 @contextmanager
 def dying(call: int) -> Iterator[None]:
     """Let the process die before the git process of that number."""
-    run, count = Git.run, 0
+    run, count = Runner.run, 0
 
-    def counted(self: Git, *arguments: str, **options: Any) -> bytes:
+    def counted(self: Runner, *arguments: str, **options: Any) -> bytes:
         nonlocal count
         count += 1
         if count == call:
             raise DiedError
         return run(self, *arguments, **options)
 
-    Git.run = counted  # type: ignore[method-assign]  # for a moment
+    Runner.run = counted  # type: ignore[method-assign]  # for a moment
     try:
         yield
     finally:
-        Git.run = run  # type: ignore[method-assign]  # as it was
+        Runner.run = run  # type: ignore[method-assign]  # as it was
 
 
 @contextmanager

@@ -118,6 +118,29 @@ def test_a_clock_that_was_ahead_meets_a_merge(vault: Vault, origin: Path) -> Non
     assert found.errors == (), found.errors
 
 
+def test_a_clock_a_few_hours_ahead_withdrew_a_key(vault: Vault) -> None:
+    """Its tokens still live: it is published again, and the audit finds no error."""
+    kid = active_of(vault, "id-token")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    rotation.rotate_due(later(vault, 5 * HOUR).context())
+    assert look(vault).keys[kid].state == "withdrawn"
+    now = later(vault, HOUR)
+    context = now.context()
+    context.server_date = lambda url: now.now
+
+    done = repair(context)
+
+    assert any("is published again until" in warning for warning in done.outcome.warnings)
+    assert look(vault).keys[kid].state == "retiring"
+    assert audit(now.context()).errors == ()
+    publish(now.context(), str(vault.top / "www"))
+    served = (vault.top / "www" / ".well-known" / "jwks.json").read_text()
+    assert kid in served
+    rotation.rotate_due(later(vault, 6 * HOUR).context())
+    assert look(vault).keys[kid].state == "withdrawn"
+    assert audit(later(vault, 6 * HOUR).context()).errors == ()
+
+
 # --- branches that have diverged ------------------------------------------------------------------------
 
 
@@ -237,3 +260,15 @@ def test_a_rebase_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
     with pytest.raises(GitError, match=r"^HEAD is detached") as caught:
         rotation.rotate_due(vault.context())
     assert "git rebase --abort" in str(caught.value.hint)
+
+
+def test_what_was_just_taken_back_from_an_older_commit_stays(vault: Vault) -> None:
+    """It equals an index that stayed behind, but somebody wrote it after the branch had moved."""
+    document = vault.files()["keyvault.toml"]
+    vault.write("keyvault.toml", document.replace(b"[sets.id-token]", b"[sets.other]"))
+    vault.git("commit", "--quiet", "--all", "--message", "rename a set")
+    vault.git("checkout", "--quiet", "HEAD~", "--", "keyvault.toml")
+    assert "stale-index" not in [finding.code for finding in repair(vault.context(), dry_run=True).findings]
+    repair(vault.context())
+    assert (vault.folder / "keyvault.toml").read_bytes() == document
+    assert vault.status == ["M  keyvault.toml"]

@@ -99,8 +99,10 @@ def advance(standing: Standing, event: Event) -> Standing:
 def _repaired(standing: Standing, event: Event) -> Standing:
     """Return *standing* with no instant after the repair, but for that until which the key is kept."""
     at = event.at
+    back = standing.state == "withdrawn" and event.keep_until is not None
     return msgspec.structs.replace(
         standing,
+        state="retiring" if back else standing.state,
         created_at=standing.created_at and min(standing.created_at, at),
         receipts={url: min(seen, at) for url, seen in standing.receipts.items()},
         deactivated_at=standing.deactivated_at and min(standing.deactivated_at, at),
@@ -133,6 +135,8 @@ def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
     if event.event == "repaired":
         if event.keep_until is not None and not _is_kept_as_long(standing, event.at, event.keep_until):
             yield "event-malformed", "a repair gives a keep_until to a key that has none, or shortens it"
+        elif event.keep_until is not None and standing.ended and not _can_return(standing, event.at):
+            yield "event-malformed", f"a repair brings back a key that is {standing.state}"
     elif standing.newest_at is not None and event.at < standing.newest_at:
         yield (
             "instant-decreases",
@@ -145,6 +149,11 @@ def _is_kept_as_long(standing: Standing, at: datetime, keep_until: datetime) -> 
     if standing.keep_until is None or standing.deactivated_at is None:
         return False
     return keep_until >= standing.keep_until - max(standing.deactivated_at - at, timedelta(0))
+
+
+def _can_return(standing: Standing, at: datetime) -> bool:
+    """Whether the clock that withdrew a key was ahead of *at*, so that a repair may publish the key again."""
+    return standing.state == "withdrawn" and standing.newest_at is not None and standing.newest_at > at
 
 
 def _follows(event: str, state: str) -> bool:
