@@ -30,6 +30,7 @@ LINKED = (
     "tests/__init__.py",
     "tests/conftest.py",
     "tests/platforms.py",
+    "tests/warm.py",
     "tests/core",
     "tests/crypto",
     "tests/vectors",
