@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from keyvault.cli import actions
@@ -80,12 +81,16 @@ def show_repair(repaired: Repaired, *, now: datetime, dry_run: bool, as_json: bo
         emit_json(repair_report(repaired, dry_run=dry_run))
         return
     if not quiet:
-        say(paint("found:" if repaired.findings else "nothing is damaged", "dim"))
+        nothing = "nothing that a repair can mend" if repaired.errors else "nothing is damaged"
+        say(paint("found:" if repaired.findings else nothing, "dim"))
         for finding in repaired.findings:
-            say(f"  {finding.code}  {finding.message}")
-            say(f"    {'→ ' + finding.remedy if finding.remedy else 'somebody has to decide'}")
-    if repaired.findings or repaired.outcome.commit:
-        show_outcome(repaired.outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
+            named = PurePosixPath(finding.path).stem[:12] in finding.message
+            where = "" if named else f" ({finding.path})"
+            say(f"  {finding.code}  {finding.message}{where}")
+            say(f"    → {finding.remedy or 'left: a person has to decide'}")
+    outcome = repaired.outcome
+    if outcome.plan or outcome.files or outcome.pushed or outcome.warnings:
+        show_outcome(outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
 
 
 def _verifies(key: ImportedKey, now: datetime) -> str:
