@@ -217,7 +217,10 @@ class Checkout:
                 path.unlink(missing_ok=True)
             raise
         finally:
-            lock.unlink(missing_ok=True)
+            try:
+                lock.unlink(missing_ok=True)
+            except OSError:  # of a moment: a lock that stays would block every later run, ours and git's
+                lock.unlink(missing_ok=True)
 
 
 def _gives_way(root: Path, change: TreeChange, leaving: Set[str]) -> bool:
