@@ -1,0 +1,152 @@
+"""What plans say beside their changes: who is restarted, who may not know a key yet, and until when caches hold one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from keyvault.core.plan import Plan
+from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
+from keyvault.core.verifiers import KEEP_ALGORITHMS
+from tests.core.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    T0,
+    activated,
+    active_key,
+    created,
+    deactivated,
+    make_key,
+    next_key,
+    published,
+    retiring_key,
+    serving,
+    set_policy,
+    vault,
+    withdrawn,
+)
+
+NOW = T0 + 30 * DAY
+ENC = "ECDH-ES+A256KW"
+KEEPERS = ", ".join(KEEP_ALGORITHMS)
+UNKNOWN = "id-token had no active key: the new one is not known everywhere yet; publish the site at once"
+
+
+def signs_with(alg: str, since: str) -> str:
+    return (
+        f"id-token signs with {alg} from now on: {KEEPERS} refuse it if they were not restarted since {since}; "
+        "keyvault rollback id-token goes back"
+    )
+
+
+# --- nobody signs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signed", "seen_at", "more", "warned"),
+    [
+        pytest.param([activated()], NOW, {}, True, id="seen just now"),
+        pytest.param([activated()], None, {}, True, id="never seen"),
+        pytest.param([activated()], NOW - DAY, {}, False, id="seen for its lead"),
+        pytest.param([activated()], NOW - DAY + SECOND, {}, True, id="a second less"),
+        pytest.param([], None, {}, False, id="a set that has not signed yet"),
+        pytest.param([activated()], None, {"spec": ENC}, False, id="for encryption"),
+        pytest.param([activated()], None, {"spec": "HS256"}, False, id="in no JWK Set"),
+    ],
+)
+def test_a_next_key_that_takes_an_empty_place(
+    signed: list[object], seen_at: datetime | None, more: dict[str, str], warned: bool
+) -> None:
+    """Verifiers of earlier tokens of the set may not know it; of a set that never signed there are none."""
+    former = make_key(created(), *signed, deactivated(T0, T0 + HOUR), withdrawn(T0 + DAY), **more) if signed else None  # type: ignore[arg-type]  # events and a spec
+    state = vault([*([former] if former else []), next_key(seen_at=seen_at, **more)], set_policy(**more))
+    assert plan_due(state, NOW, live=serving(state)).warnings == ((UNKNOWN,) if warned else ())
+
+
+# --- another algorithm ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spec", "rendered"), [("ES256", True), (ENC, True), ("HS256", False)])
+@pytest.mark.parametrize("longer", [False, True])
+def test_what_the_next_key_of_another_kind_waits_for(spec: str, rendered: bool, longer: bool) -> None:
+    """Its receipt, if the set is published, and the longer of its leads."""
+    old = {"ES256": "RS256", ENC: "RSA-OAEP-256", "HS256": "HS512"}[spec]
+    policy = set_policy(spec=spec, algorithm_lead=7 * DAY if longer else None)
+    plan = plan_rotation(vault([active_key(spec=old), next_key(spec=old)], policy), ["id-token"], NOW, live={})
+    kind = policy.spec
+    if spec == ENC:
+        assert plan.waiting == (f"id-token: the new {kind} key takes over at the next rotation",)
+        return
+    receipt = "its own receipt and " if rendered else ""
+    lead = "algorithm_lead, 7d" if longer and rendered else "publication_lead"
+    assert plan.waiting == (f"id-token: the new {kind} key waits for {receipt}{lead}",)
+
+
+def test_a_rotation_to_another_algorithm_says_since_when_its_key_is_seen() -> None:
+    """Whoever was restarted since then knows it."""
+    state = vault([active_key(spec="RS256"), next_key(seen_at=T0 + DAY)])
+    plan = plan_rotation(state, ["id-token"], NOW, live=serving(state))
+    assert plan.warnings == (signs_with("ES256", "2026-11-24 17:00Z"),)
+
+
+@pytest.mark.parametrize(("seen_at", "since"), [(T0 + DAY, "2026-11-24 17:00Z"), (None, "the key was published")])
+def test_a_revocation_to_another_algorithm_says_who_refuses_it(seen_at: datetime | None, since: str) -> None:
+    """Also where nobody has seen the key yet."""
+    active = active_key(spec="RS256")
+    retiring = retiring_key(NOW - DAY, NOW + DAY, spec="RS256")
+    state = vault([active, retiring, next_key(seen_at=seen_at)])
+    plan = plan_revocation(state, active.kid, NOW, reason="compromised")
+    assert plan.warnings[-1] == signs_with("ES256", since)
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "since"),
+    [
+        (NOW - HOUR, "2026-12-23 16:00Z"),
+        (NOW - 7 * DAY + SECOND, "2026-12-16 17:00:01Z"),
+        (NOW - 7 * DAY, None),
+        (None, "the key was published"),
+    ],
+)
+def test_a_rollback_to_another_algorithm_says_who_refuses_it(seen_at: datetime | None, since: str | None) -> None:
+    """Unless its key has been seen for as long as a new algorithm takes."""
+    receipts = [] if seen_at is None else [published(seen_at)]
+    back = make_key(created(), *receipts, activated(seen_at or T0), deactivated(NOW, NOW + DAY), spec="RS256")
+    state = vault([active_key(NOW), next_key(), back], set_policy(algorithm_lead=7 * DAY))
+    plan = plan_rollback(state, "id-token", NOW)
+    assert plan.warnings == ((signs_with("RS256", since),) if since else ())
+
+
+def test_a_rollback_to_a_secret_of_another_kind_warns_of_nothing() -> None:
+    """No verifier fetches it."""
+    back = make_key(created(), activated(), deactivated(NOW, NOW + DAY), spec="HS512")
+    state = vault([active_key(NOW, spec="HS256"), next_key(spec="HS256"), back], set_policy(spec="HS256"))
+    assert plan_rollback(state, "id-token", NOW).warnings == ()
+
+
+# --- clocks ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [10 * MINUTE, 10 * MINUTE + SECOND, DAY])
+def test_a_revocation_reckons_with_the_true_time(ahead: timedelta) -> None:
+    """Where events lie ahead by more than clocks may differ, caches hold the key from now on, not from then."""
+    active = active_key(NOW + ahead)
+    state = vault([active, next_key(NOW + ahead, seen_at=NOW + ahead)])
+    plan: Plan = plan_revocation(state, active.kid, NOW + SECOND / 2, reason="compromised")
+    began = NOW + ahead if ahead == 10 * MINUTE else NOW
+    note = plan.changes[0].events[0].note
+    assert plan.changes[0].events[0].at == NOW + ahead
+    assert f"until {began + DAY:%Y-%m-%d %H:%MZ}" in plan.warnings[0]
+    assert note == (None if ahead == 10 * MINUTE else "done at 2026-12-23 17:00Z, dated after the newest event")
+
+
+def test_an_unpublished_set_warns_of_no_cache() -> None:
+    """Secrets are in no cache of ours, and nobody misses one."""
+    active = active_key(spec="HS256")
+    plan = plan_revocation(
+        vault([active, next_key(spec="HS256")], set_policy(spec="HS256")), active.kid, NOW, reason="compromised"
+    )
+    assert plan.warnings == ()
