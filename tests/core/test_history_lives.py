@@ -159,6 +159,10 @@ def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
     ahead = standing_after([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
     assert list(problems(ahead, repaired())) == []
     assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY))) == []
+    begun = standing_after([created(), activated(), deactivated(T0, T0 + 3 * DAY)])
+    assert [code for code, _ in problems(begun, repaired(keep_until=T0 + 3 * DAY - HOUR))] == ["event-malformed"]
+    odd = Standing("active", T0, keep_until=T0 + DAY)
+    assert [code for code, _ in problems(odd, repaired(keep_until=T0 + 2 * DAY))] == ["event-malformed"]
     short = ("event-malformed", "a repair gives a keep_until to a key that has none, or shortens it")
     assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY - SECOND))) == [short]
     assert list(problems(Standing("active", T0), repaired(keep_until=T0 + DAY))) == [short]
@@ -173,6 +177,9 @@ def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
     event = repaired(T0 + DAY, keep_until=T0 + 2 * DAY)
     assert list(problems(standing, event)) == []
     assert advance(standing, event).state == "retiring"
+    assert advance(standing, repaired(T0 + DAY)).state == "withdrawn"
+    active = Standing("active", T0, keep_until=T0)
+    assert advance(active, event).state == "active"
     late = repaired(T0 + 3 * DAY, keep_until=T0 + 4 * DAY)
     assert list(problems(standing, late)) == [("event-malformed", "a repair brings back a key that is withdrawn")]
     gone = standing_after([created(), activated(), deactivated(T0, T0 + 2 * DAY), revoked(T0 + 3 * DAY)])

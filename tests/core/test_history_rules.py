@@ -429,6 +429,14 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
     assert found == ([] if silent else unseen)
 
 
+def test_a_repair_is_a_note() -> None:
+    """With its reason in one line; it may be older than its set, since it dates that back."""
+    repair = Event(at=T0, event="repaired", note="two schedules\x1b[2J met")
+    note = [("repaired", "key a was repaired: two schedules\\x1b[2J met")]
+    assert judge(repair, standing=Standing("active", T0)) == note
+    assert judge(repair, standing=Standing("active", T0), before=[SetCount(1, 1, 2, T0 + DAY)]) == note
+
+
 def test_what_was_forced_is_a_note() -> None:
     """It is past the gate, and its reason is shown in one line."""
     early = Event(at=T0, event="activated", token_lifetime=3_600, forced="leaked\x1b[2J")

@@ -9,6 +9,7 @@ import pytest
 from keyvault.core.plan import Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
 from keyvault.core.verifiers import KEEP_ALGORITHMS
+from keyvault.errors import GateError
 from tests.core.build import (
     DAY,
     HOUR,
@@ -127,6 +128,40 @@ def test_a_rollback_to_a_secret_of_another_kind_warns_of_nothing() -> None:
     assert plan_rollback(state, "id-token", NOW).warnings == ()
 
 
+def test_a_change_of_algorithm_says_who_is_restarted_and_how_long_there_is() -> None:
+    """In every set that a rotation names, and by a run of the schedule too."""
+    names = ("id-token", "mail")
+    policies = [set_policy(name, algorithm_lead=7 * DAY if name == "mail" else None) for name in names]
+    keys = [make(spec="RS256", set_name=name) for name in names for make in (active_key, next_key)]
+    said = [
+        f"{name} changes to ES256: restart {KEEPERS} once the next key is seen live, since they learn algorithms only "
+        f"when they start; {how}"
+        for name, how in zip(names, ("set algorithm_lead to leave time for it", "algorithm_lead is 7d"), strict=True)
+    ]
+    state = vault(keys, *policies)
+    assert list(plan_rotation(state, names, NOW, live={}).warnings) == said
+    assert list(plan_due(state, T0 + DAY, live={}).warnings) == said
+
+
+def test_the_gate_of_a_new_algorithm_names_its_lead() -> None:
+    """Not the usual one, which is over."""
+    policy = set_policy(algorithm_lead=7 * DAY)
+    state = vault([active_key(spec="RS256"), next_key(seen_at=NOW - 2 * DAY)], policy)
+    with pytest.raises(
+        GateError, match=r"its next key, the first for ES256, was first seen live .*, algorithm_lead is 7d"
+    ):
+        plan_rotation(state, ["id-token"], NOW, live=serving(state))
+
+
+def test_a_new_algorithm_with_a_lead_of_its_own_is_not_active_at_once() -> None:
+    """Where the usual lead is nothing and the commit is proof, the algorithm still waits."""
+    policy = set_policy(publication_lead=0 * DAY, algorithm_lead=7 * DAY, cryptoperiod=30 * DAY)
+    state = vault([active_key(spec="RS256"), next_key(spec="RS256")], policy, confirm="commit")
+    assert "activated" not in [
+        event.event for change in plan_due(state, NOW, live={}).changes for event in change.events
+    ]
+
+
 # --- clocks ---------------------------------------------------------------------------------------------
 
 
@@ -140,7 +175,13 @@ def test_a_revocation_reckons_with_the_true_time(ahead: timedelta) -> None:
     note = plan.changes[0].events[0].note
     assert plan.changes[0].events[0].at == NOW + ahead
     assert f"until {began + DAY:%Y-%m-%d %H:%MZ}" in plan.warnings[0]
-    assert note == (None if ahead == 10 * MINUTE else "done at 2026-12-23 17:00Z, dated after the newest event")
+    true = "done at 2026-12-23 17:00Z, dated after the newest event"
+    assert note == (None if ahead == 10 * MINUTE else true)
+    spoken = plan_revocation(state, active.kid, NOW + SECOND / 2, reason="compromised", note="found in a log")
+    assert spoken.changes[0].events[0].note == ("found in a log" if ahead == 10 * MINUTE else f"{true}; found in a log")
+    back = vault([retiring_key(NOW, NOW + DAY), *state.keys.values()])
+    rolled = plan_rollback(back, "id-token", NOW + SECOND / 2).changes[0].events[0]
+    assert (rolled.at, rolled.note) == (NOW + ahead, None if ahead == 10 * MINUTE else true)
 
 
 def test_an_unpublished_set_warns_of_no_cache() -> None:

@@ -118,7 +118,7 @@ def makes_good(standing: Standing, other: Standing) -> bool:
     """Whether a record that stands so keeps every promise of a version of it that was dropped, *other*."""
     if other.state == "withdrawn":
         return True  # it promises nothing, and a key that lives keeps more than that
-    if standing.ended or other.state == "revoked":
+    if standing.ended:
         return standing.state == "revoked" or (standing.ended and other.state in ("next", "revoked"))
     if _STAGES[standing.state] < _STAGES[other.state]:
         return False
