@@ -11,6 +11,7 @@ from keyvault.operations import audit as _audit
 from keyvault.operations import check as _check
 from keyvault.operations import difference as _difference
 from keyvault.operations import publish as _publish
+from keyvault.operations import render as _render
 from keyvault.operations import site as _site
 from keyvault.operations.context import Context
 from keyvault.publish.folder import Written
@@ -24,7 +25,7 @@ def site_files(
 
 
 def render(context: Context, output: Path, *, revision: str = "HEAD", **options: Any) -> Written:
-    return _site.render(context, context.repository.head(revision), output, **options)
+    return _render.render(context, context.repository.head(revision), output, **options)
 
 
 def publish(context: Context, destination: str, *, revision: str = "HEAD", **options: Any) -> _publish.Published:

@@ -37,12 +37,12 @@ def render(
       keyvault render
       keyvault render -o /srv/www --ref v1.2
     """
-    from keyvault.operations import site
+    from keyvault.operations.render import render as render_site
 
     with settings.open() as context:
         target = output if output is not None else context.repository.folder / "public"
         commit = context.repository.head(ref)
-        written = site.render(context, commit, target, worktree=worktree)
+        written = render_site(context, commit, target, worktree=worktree)
     if as_json:
         emit_json({"commit": commit, "folder": str(target), "files": written.files, "changed": written.changed})
     elif settings.quiet:
@@ -64,7 +64,7 @@ def serve(
       keyvault serve --port 0
     """
     from keyvault.errors import KeyVaultError
-    from keyvault.operations import site
+    from keyvault.operations.serve import serve as serve_site
 
     def failed(error: Exception) -> None:
         message = error.message if isinstance(error, KeyVaultError) else type(error).__name__
@@ -75,7 +75,7 @@ def serve(
 
     with settings.open() as context:
         try:
-            site.serve(
+            serve_site(
                 context,
                 port=port,
                 on_ready=ready,

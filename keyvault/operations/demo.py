@@ -19,8 +19,9 @@ from keyvault.core.gate import Seen, urls_to_ask
 from keyvault.core.planning import plan_due
 from keyvault.core.state import VaultState
 from keyvault.errors import UsageError
-from keyvault.operations import keys, people, rotation, setup, site
+from keyvault.operations import keys, people, rotation, setup
 from keyvault.operations.context import Context, identity_folder
+from keyvault.operations.render import render
 from keyvault.progress import Progress
 from keyvault.repo.vault import Repository
 
@@ -126,7 +127,7 @@ def make_demo(
     context = Context(world.repository, now, own)
     output = folder / "public"
     commit = context.repository.head()
-    written, state = site.render(context, commit, output), context.state(commit)
+    written, state = render(context, commit, output), context.state(commit)
     identity = next(identity_folder(own).glob("*.json"))
     return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
 

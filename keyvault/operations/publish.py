@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from keyvault.core.state import Commit
 from keyvault.core.text import elided, quoted
 from keyvault.errors import GateError, UsageError
-from keyvault.operations.again import LEAST, maker
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
+from keyvault.operations.incremental import MIN_FILES_FOR_STAMP, maker
 from keyvault.operations.purge import Purge
-from keyvault.operations.site import about, counted, site_files, templates_of
+from keyvault.operations.site import estimated_file_count, report_progress, site_files, templates_of
 from keyvault.publish import address, fingerprints
 from keyvault.publish.branch import BranchDestination
 from keyvault.publish.destination import (
@@ -194,13 +194,13 @@ def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rend
     state, files = site_files(context, commit)
     max_age = state.policy.site.max_age
     documents = frozenset(path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs)
-    total = about(state)
+    total = estimated_file_count(state)
     del state  # that of a large vault is dropped while its site is still written
     prints: dict[str, fingerprints.Fingerprint] = {}
 
     def noted() -> Iterator[tuple[str, bytes]]:
-        yield from fingerprints.noting(counted(context, total, files), prints)
-        if len(prints) >= LEAST:
+        yield from fingerprints.noting(report_progress(context, total, files), prints)
+        if len(prints) >= MIN_FILES_FOR_STAMP:
             found = fingerprints.Fingerprints(digest(), commit, int(max_age.total_seconds()), documents, prints)
             fingerprints.save(context.repository.git.git_dir / _FINGERPRINTS, found)
 

@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,36 @@ def imported(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_files_import_each_other() -> None:
+    """Not even inside of functions; what only type checkers import does not count."""
+    names = {("keyvault." + path[:-3].replace("/", ".")).removesuffix(".__init__"): tree for _, path, tree in modules()}
+    graph = {name: set(run_imports(tree, names)) - {name} for name, tree in names.items()}
+    assert [name for name in graph if name in reachable(graph, name)] == []
+
+
+def run_imports(node: ast.AST, names: Collection[str]) -> Iterator[str]:
+    """Yield each of the modules *names* that is imported when the code runs."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.ImportFrom) and child.module:
+            # Of a package either a module of it is imported, or a name that the package itself has.
+            found = {f"{child.module}.{alias.name}" for alias in child.names}
+            yield from {name if name in names else child.module for name in found} & set(names)
+        yield from run_imports(child, names)
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """Return what *start* imports, directly or not."""
+    found, waiting = set[str](), [*graph[start]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += graph[name]
+    return found
 
 
 def test_imports_point_downwards_only() -> None:

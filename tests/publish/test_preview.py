@@ -19,7 +19,7 @@ import pytest
 
 from keyvault.errors import UsageError
 from keyvault.operations import rotation
-from keyvault.operations import site as operations
+from keyvault.operations import serve as operations
 from keyvault.publish.preview import make_server
 from keyvault.site.headers import CSP, headers
 from tests.publish.serving import Serving, ask
@@ -232,7 +232,7 @@ class Told:
         self.rendered: list[str] = []
         self.errors: list[Exception] = []
         self.clock = 1_000.0
-        monkeypatch.setattr("keyvault.operations.site.time.monotonic", lambda: self.clock)
+        monkeypatch.setattr("keyvault.operations.serve.time.monotonic", lambda: self.clock)
         self.preview = operations.Preview(lab.context(), on_render=self.rendered.append, on_error=self.errors.append)
 
     def after(self, seconds: float) -> Mapping[str, bytes]:
@@ -299,7 +299,7 @@ def test_preview_survives_a_file_that_vanishes(vault: Lab, monkeypatch: pytest.M
     good = told.after(0)
     folder = vault.folder / "site_template"
     folder.mkdir()
-    monkeypatch.setattr(operations, "_files", lambda _: iter([folder / "gone.html"]))
+    monkeypatch.setattr(operations, "files_below", lambda _: iter([folder / "gone.html"]))
 
     assert told.after(1) is good
     assert len(told.errors) == 1

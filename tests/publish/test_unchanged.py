@@ -35,7 +35,7 @@ def renders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return real(context, commit)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "site_files", noting)
-    monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(module, "MIN_FILES_FOR_STAMP", 1)
     return found
 
 

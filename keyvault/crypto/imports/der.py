@@ -26,7 +26,6 @@ from keyvault.core.ber import (
     INTEGER,
     SEQUENCE,
     Element,
-    is_pkcs12,
     read_element,
 )
 from keyvault.core.pem import public_members
@@ -171,17 +170,13 @@ def public_found(key: Any) -> FoundKey:
 
 def read_der(data: bytes, password: Password) -> list[Found]:
     """
-    Return what *data* is: a key, a certificate, or a PKCS#12 file.
+    Return the key or the certificate that *data* is.
 
     Raises:
         UsageError: If it is none of these, or the password is missing or wrong.
         JWKError: If the key is malformed.
         WeakKeyError: If the key is weak.
     """
-    if is_pkcs12(data):
-        from keyvault.crypto.imports.pkcs12 import read_pkcs12
-
-        return read_pkcs12(data, password)
     try:
         parts = read_element(data).children
     except ValueError:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from keyvault.core.jwk import b64u
 from keyvault.core.pem import spki_kid
 from keyvault.core.text import elided
-from keyvault.crypto.imports.der import read_der
+from keyvault.crypto.imports.binary import read_binary
 from keyvault.crypto.imports.found import FoundKey, Password
 from keyvault.crypto.imports.pem import BEGIN, read_pem
 from keyvault.errors import JWKError, UsageError
@@ -89,7 +89,7 @@ def _read_provider(config: Mapping[str, str], password: Password) -> FoundKey | 
 
 def _read_key(text: str, password: Password) -> FoundKey:
     """Read a key that Keycloak made, in Base64, or one that was uploaded to it, in PEM."""
-    found = list(read_pem(text, password)) if BEGIN in text else read_der(_from_base64(text), password)
+    found = list(read_pem(text, password)) if BEGIN in text else read_binary(_from_base64(text), password)
     key = next((item for item in found if isinstance(item, FoundKey)), None)
     if key is None:
         raise JWKError("a provider of the realm has a certificate in the place of a key")

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 
 from keyvault.core.ber import first_element
 from keyvault.core.text import elided
-from keyvault.crypto.imports.der import load, private_found, public_found, read_der
+from keyvault.crypto.imports.binary import read_binary
+from keyvault.crypto.imports.der import load, private_found, public_found
 from keyvault.crypto.imports.encrypted import TOO_MANY_ROUNDS
 from keyvault.crypto.imports.found import Found, Password, UnreadableError
 from keyvault.errors import UsageError
@@ -78,7 +79,7 @@ def _read_block(label: str, content: str, password: Password) -> Iterator[Found]
     if label == "TRUSTED CERTIFICATE":  # OpenSSL adds what it trusts the certificate with
         data = first_element(data)
     try:
-        yield from read_der(data, password)
+        yield from read_binary(data, password)
     except UnreadableError as error:
         raise _unreadable(label, error.message) from None
 

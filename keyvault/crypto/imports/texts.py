@@ -74,9 +74,9 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
             raise UsageError(what, hint=hint)
     text = _text(data)
     if data[:1] == b"\x30" and (text is None or not text.isprintable()):
-        from keyvault.crypto.imports.der import read_der
+        from keyvault.crypto.imports.binary import read_binary
 
-        yield from read_der(data, password)
+        yield from read_binary(data, password)
         return
     if text is None:
         raise NoKeyError(_NOTHING)

@@ -14,7 +14,7 @@ import pytest
 from keyvault.core.algorithms import key_spec
 from keyvault.core.keys import Key
 from keyvault.errors import RenderError
-from keyvault.operations import again, keys, rotation
+from keyvault.operations import incremental, keys, rotation
 from keyvault.publish.folder import Written
 from keyvault.publish.stamp import Stamp
 from keyvault.site import build as building
@@ -26,7 +26,7 @@ from tests.site.vaults import SITE, Lab, MakeVault
 @pytest.fixture
 def lab(make_vault: MakeVault, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A vault of three sets, one with an issuer of its own, whose site counts as large and whose lists have many pages."""
-    monkeypatch.setattr(again, "LEAST", 1)
+    monkeypatch.setattr(incremental, "MIN_FILES_FOR_STAMP", 1)
     monkeypatch.setattr(pages, "LISTED_PER_PAGE", 1)
     lab = make_vault("id-token:ES256", "access-token:EdDSA")
     keys.add_set(lab.context(), "reports", spec=key_spec("EdDSA"), issuer=f"{SITE}/reports")
@@ -305,7 +305,7 @@ def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, made: list[s
     """What another version made is made again."""
     render(lab)
     made.clear()
-    monkeypatch.setattr(again, "version", lambda name: "0")
+    monkeypatch.setattr(incremental, "version", lambda name: "0")
 
     render(lab)
 
@@ -326,7 +326,7 @@ def test_a_stamp_that_was_lost(lab: Lab, made: list[str]) -> None:
 
 def test_small_sites_have_no_stamp(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A site that is made in a moment leaves nothing beside itself."""
-    monkeypatch.setattr(again, "LEAST", 100_000)
+    monkeypatch.setattr(incremental, "MIN_FILES_FOR_STAMP", 100_000)
     render(lab)
     rotate(lab, sorted(lab.state.sets)[0])
     render(lab)

@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from keyvault.site.pages import Templates
 
 #: A site of fewer files is made anew before its stamp is read.
-LEAST = 2_000
+MIN_FILES_FOR_STAMP = 2_000
 
 #: Where more sets changed than this, all is made anew: git takes only so many paths.
-SETS_MAX = 100
+MAX_CHANGED_SETS = 100
 
 _LIBRARIES = ("jinja2", "markupsafe", "msgspec", "icalendar", "cryptography")
 
 
-class Again:
+class IncrementalRender:
     """
     What of the site of a commit is in a folder already.
 
@@ -62,7 +62,8 @@ class Again:
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
         git = context.repository.git
-        self.stamps = Stamps.of(git.git_dir, output, maker=cache(lambda: maker(templates)), commit=commit, least=LEAST)
+        digest = cache(lambda: maker(templates))
+        self.stamps = Stamps.of(git.git_dir, output, maker=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
 
     @cached_property
     def known(self) -> Stamp | None:
@@ -128,7 +129,7 @@ class Again:
                 return None
             if path.startswith(f"{KEYS}/") and is_record_path(path):
                 touched.add(path.split("/")[1])
-        return frozenset(touched) if len(touched) <= SETS_MAX else None
+        return frozenset(touched) if len(touched) <= MAX_CHANGED_SETS else None
 
 
 def maker(templates: Templates) -> str:

@@ -1,0 +1,67 @@
+"""Render the site of a commit to a folder, all of it or only what changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyvault.core.state import Commit
+from keyvault.core.text import elided
+from keyvault.errors import UsageError
+from keyvault.operations.context import Context
+from keyvault.operations.site import all_files, estimated_file_count, report_progress, templates_of
+from keyvault.publish import address
+
+if TYPE_CHECKING:
+    from keyvault.publish.folder import Written
+    from keyvault.site.pages import Templates
+
+
+def render(context: Context, commit: Commit, output: Path, *, worktree: bool = False) -> Written:
+    """
+    Write the site of *commit* to the folder *output*, and return what became of the folder.
+
+    The folder is swapped in when it is complete. In that of a large site only what changed since it was rendered is
+    rendered again, see `incremental`; errors as `site_files` and `write_site`.
+    """
+    from keyvault.operations.incremental import IncrementalRender
+    from keyvault.publish.folder import write_site
+    from keyvault.publish.stamp import StaleError
+
+    if (remote := address.remote(str(output))) is not None:
+        raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
+    protected = context.repository.folder
+    templates = templates_of(context, commit, worktree=worktree)
+    if worktree:  # templates that are tried out change all the time
+        return write_site(
+            _all_counted(context, commit, templates), output, protected=protected, progress=context.progress
+        )
+    incremental = IncrementalRender(context, output, commit, templates)
+    if (written := incremental.unchanged()) is not None:
+        return written
+    if (planned := incremental.build()) is not None:
+        state, changes = planned
+        with contextlib.suppress(StaleError):  # another program changed the folder: render all of it
+            return write_site(
+                report_progress(context, estimated_file_count(state), changes),
+                output,
+                protected=protected,
+                stamps=incremental.stamps,
+                known=incremental.known,
+                progress=context.progress,
+            )
+    return write_site(
+        _all_counted(context, commit, templates),
+        output,
+        protected=protected,
+        stamps=incremental.stamps,
+        progress=context.progress,
+    )
+
+
+def _all_counted(context: Context, commit: Commit, templates: Templates) -> Iterator[tuple[str, bytes]]:
+    # Nothing here keeps the state, so that of a large vault is freed while its site is still written.
+    state, files = all_files(context, commit, templates)
+    return report_progress(context, estimated_file_count(state), files)

@@ -1,0 +1,93 @@
+"""Serve a preview of the site on this machine; it follows the vault and the templates of the work tree."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from keyvault.operations.context import Context
+from keyvault.operations.site import TEMPLATES, files_below, site_files
+
+
+class Preview:
+    """The site as it is now: rendered again when the vault's commit or a template of the work tree changes."""
+
+    def __init__(
+        self, context: Context, *, on_render: Callable[[str], None], on_error: Callable[[Exception], None]
+    ) -> None:
+        """
+        Args:
+            context: The vault.
+            on_render: Called with the commit after each rendering.
+            on_error: Called if a rendering fails; the previous site stays.
+        """
+        self._context, self._on_render, self._on_error = context, on_render, on_error
+        self._files: Mapping[str, bytes] = {}
+        self._seen: object = None
+        self._asked_at = 0.0
+
+    def __call__(self) -> Mapping[str, bytes]:
+        """Return the files of the site."""
+        from keyvault.errors import KeyVaultError
+
+        if time.monotonic() - self._asked_at < 0.5:
+            return self._files
+        self._asked_at = time.monotonic()
+        try:
+            commit = self._context.repository.head()
+            mark = commit, self._templates()
+            if mark != self._seen:
+                self._seen = mark  # an error is reported once, not at each request
+                _, files = site_files(self._context, commit, worktree=True)
+                self._files = dict(files)
+                self._on_render(commit)
+        except (KeyVaultError, OSError) as error:  # an editor may be replacing a template right now
+            self._on_error(error)
+        return self._files
+
+    def _templates(self) -> object:
+        """Return a value that changes when a template of the work tree does."""
+        folder = self._context.repository.folder / TEMPLATES
+        return [(str(path), path.stat().st_mtime_ns) for path in files_below(folder)]
+
+
+def serve(
+    context: Context,
+    *,
+    port: int,
+    on_ready: Callable[[str], None],
+    on_render: Callable[[str], None],
+    on_error: Callable[[Exception], None],
+) -> None:
+    """
+    Serve a preview on 127.0.0.1 until interrupted.
+
+    Args:
+        context: The vault.
+        port: Where to listen; 0 takes a free one.
+        on_ready: Called with the address.
+        on_render: Called with the commit after each rendering.
+        on_error: Called if a rendering fails.
+    """
+    from keyvault.publish.preview import make_server
+    from keyvault.site.headers import headers
+
+    policy = context.state().policy
+    preview = Preview(context, on_render=on_render, on_error=on_error)
+    base = urlsplit(policy.site.url).path
+    server = make_server(preview, lambda path: headers(path, max_age=policy.site.max_age), port=port, base=base)
+    preview()
+    # Ctrl-C reaches the main thread while it sleeps, and none in the middle of its work. It does not join: a
+    # join that is interrupted takes a running thread for a stopped one.
+    loop = threading.Thread(target=server.serve_forever, daemon=True)
+    try:
+        loop.start()
+        on_ready(f"http://127.0.0.1:{server.server_address[1]}{base}/")
+        while loop.is_alive():
+            time.sleep(0.2)
+    finally:
+        if loop.is_alive():
+            server.shutdown()
+        server.server_close()
