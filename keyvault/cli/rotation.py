@@ -181,7 +181,8 @@ def repair(
         left = repaired.left[0]
         raise RecordError(f"not repaired: {left.message}", hint="docs/runbooks/damaged-vault.md says how to decide")
     if repaired.errors:
-        worst = repaired.errors[-1]
+        # A revocation that was undone is the worst that an audit can find.
+        worst = next((error for error in repaired.errors if "revoked" in error.message), repaired.errors[-1])
         raise AuditError(
             f"the audit still finds {worst.code} in commit {worst.commit[:12]}: {worst.message}",
             hint="keyvault audit shows all; docs/audit.md says what to do about each code",

@@ -152,6 +152,8 @@ class _Mending:
         self._set, self._site, self._now, self._reason, self._sure = key_set, site, now, reason, sure
         self.warnings: list[str] = []
         self._keys = {key.kid: key for key in key_set.keys}
+        #: Warnings about keys that are kept until an instant that an unconfirmed clock wrote, by kid.
+        self._unsure: dict[str, str] = {}
         self._added: dict[str, list[Event]] = {}
         self._made: list[Change] = []
         self._at = now
@@ -168,11 +170,12 @@ class _Mending:
         for state in ("active", "next"):
             held = sorted(self._in_state(state), key=self._precedence)
             for key in held[1:]:
-                self._repair(key, f"a merge left {len(held)} {state} keys: {held[0].kid[:12]} stays")
+                self._repair(key, f"the set had {len(held)} {state} keys: {held[0].kid[:12]} stays")
                 self._step_back(key.kid)
         if self._made or (self._added and not self._set.policy.closing and not self._in_state("next")):
             had_next = any(key.state == "next" for key in self._set.keys) or self._made
             self._made += new_next(self._set, self._at) if had_next and not self._in_state("next") else []
+        self.warnings += [said for kid, said in self._unsure.items() if self._keys[kid].state not in _ENDED]
         return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._made]
 
     def _in_state(self, state: str) -> list[Key]:
@@ -202,7 +205,7 @@ class _Mending:
             if self._sure:
                 kept = self._now + (life.keep_until - life.deactivated_at)
             else:
-                self.warnings.append(
+                self._unsure[key.kid] = (
                     f"key {key.kid} stays published until {format_instant(life.keep_until)}: the clock of this machine "
                     "could not be compared with that of the site's host"
                 )
@@ -258,7 +261,7 @@ class _Mending:
         doubled = any(len(self._in_state(state)) > 1 for state in ("active", "next"))
         if self._set.policy.closing or self._in_state("active") or not (self._added or doubled or _is_left(self._set)):
             return
-        why = "a merge left no active key"
+        why = "the set had no active key"
         candidates = sorted(self._in_state("next"), key=self._precedence)
         if candidates:
             self._repair(candidates[0], why)

@@ -69,7 +69,7 @@ def require_clean(context: Context, commit: Commit, *, since: str | None = None)
         where = f" in commit {first.commit[:12]}" if first.commit else ""
         raise AuditError(
             f"the history of this vault holds what must not be: {first.code}{where}: {first.message}{more}",
-            hint="keyvault audit shows all of it; docs/audit.md says what to do about each code",
+            hint="keyvault repair --dry-run says what it would mend; keyvault audit shows all of it",
         )
 
 

@@ -36,6 +36,15 @@ from keyvault.repo.vault import KEYS, RECIPIENTS, is_record_path
 _MERGES_MAX = 50
 
 
+#: What becomes of a key whose place two had, by the last event that a repair writes.
+_OUTCOMES = {
+    "activated": "signs",
+    "deactivated": "retires, and stays published",
+    "withdrawn": "is withdrawn",
+    "revoked": "is revoked",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
@@ -218,8 +227,8 @@ def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
             yield f"key {key.kid[:12]} is dated back to now"
         elif damage.code == "active-missing" and last == "activated":
             yield f"key {key.kid[:12]} signs"
-        elif key.state == damage.code.removeprefix("two-") and last != "repaired":
-            yield f"key {key.kid[:12]} " + ("is withdrawn" if last == "withdrawn" else "retires, and stays published")
+        elif key.state == damage.code.removeprefix("two-") and last in _OUTCOMES:
+            yield f"key {key.kid[:12]} {_OUTCOMES[last]}"
 
 
 def _lost(context: Context, state: VaultState) -> Iterator[Damage]:
@@ -287,26 +296,37 @@ def _dropped(context: Context, state: VaultState) -> dict[str, list[Key]]:
     git, found = context.repository.git, dict[str, list[Key]]()
     for merge, parents in git.merges(state.commit, _MERGES_MAX):
         for parent in parents:
-            changes = [one for one in git.changes(parent, merge) if one.path.startswith(git.prefix)]
+            changes = [change for change in git.changes(parent, merge) if change.path.startswith(git.prefix)]
             changed = [one for one in changes if is_record_path(one.path[len(git.prefix) :]) and one.before]
-            blobs = git.blobs(str(one.before) for one in changed)
-            for other in map(salvage_key, blobs):
+            before = map(salvage_key, git.blobs(str(change.before) for change in changed))
+            for change, other in zip(changed, before, strict=True):
                 key = state.keys.get(other.kid) if other else None
-                if other is not None and key is not None and _missing(key, other):
-                    versions = found.setdefault(key.kid, [])
-                    if other not in versions:
-                        versions.append(other)
+                if other is None or key is None or other in found.get(key.kid, ()) or not _missing(key, other):
+                    continue
+                merged = salvage_key(next(git.blobs([change.after]))) if change.after else None
+                if not _is_repaired_since(key, merged or _first_version(context, parents[0], change.path)):
+                    found.setdefault(key.kid, []).append(other)
     keys = [state.keys[kid] for kid in found]
     keys.sort(key=lambda key: (key.set, key.state, key.life.created_at, key.kid))
     return {key.kid: found[key.kid] for key in keys}
 
 
+def _first_version(context: Context, commit: Commit, path: str) -> Key | None:
+    """Return the record at *path* from the top of the repository, as *commit* has it, or None."""
+    data = _content(context, commit, path[len(context.repository.git.prefix) :])
+    return salvage_key(data) if data else None
+
+
+def _is_repaired_since(key: Key, merged: Key | None) -> bool:
+    """Whether *key* was repaired after the merge that left it as *merged*."""
+    known = len(merged.events) if merged and key.events[: len(merged.events)] == merged.events else 0
+    return any(event.event == "repaired" for event in key.events[known:])
+
+
 def _missing(key: Key, other: Key) -> list[Event]:
-    """Return the events that *key* lacks and its version *other* has; none if it was repaired since."""
+    """Return the events that *key* lacks and its version *other* has."""
     common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(key.events, other.events, strict=False))))
     rest = key.events[common:]
-    if any(event.event == "repaired" for event in rest):
-        return []
     return [event for event in other.events[common:] if event not in rest]
 
 

@@ -81,7 +81,8 @@ class Checkout:
             shown = ", ".join(printable(path[len(git.prefix) :]) for path in dirty[:5]) + more
             paths = " ".join(shlex.quote(":/" + path) for path in dirty[:5]) + (" …" if more else "")
             hint = f"commit them, or: git restore --staged --worktree {printable(paths)}"
-            raise GitError(f"there are uncommitted changes in {shown}", hint=git.under_way_hint or hint)
+            during = f" of a {git.under_way} that is under way" if git.under_way else ""
+            raise GitError(f"there are uncommitted changes{during} in {shown}", hint=git.under_way_hint or hint)
 
     def follow(self, changes: Iterable[TreeChange], contents: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """

@@ -253,7 +253,9 @@ def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remo
     ours = all("\nKeyvault-Event: " in message for message in messages)
     if ours and (any(map(_is_emergency, messages)) or remote.had_any(local, theirs)):
         # Dropped, a revocation would be lost in silence; and what was pushed once may be published.
-        hint = f"git merge {remote.name}; then keyvault repair, and run this again: your side must not be dropped"
+        hint = (
+            f"git merge -X ours {remote.name}; then keyvault repair, and run this again: your side must not be dropped"
+        )
     elif ours:
         count = f"{len(messages)} commit{'s' if len(messages) != 1 else ''}"
         # Unlike reset, switch looks at the work tree again before it compares it.

@@ -218,7 +218,7 @@ def test_publish_refuses(keyvault: Terminal, vault: Vault, bad: str, tmp_path: P
         f"the history of this vault holds what must not be: record-removed in commit {bad[:12]}: "
         f"{keyvault('audit', '--json').json['findings'][0]['message']} (and 1 more)"
     )
-    assert result.hint == "keyvault audit shows all of it; docs/audit.md says what to do about each code"
+    assert result.hint == "keyvault repair --dry-run says what it would mend; keyvault audit shows all of it"
     assert not place.exists()
     assert keyvault("publish", str(place), "--dry-run").code == 5
 

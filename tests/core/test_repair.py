@@ -123,7 +123,7 @@ def test_of_two_next_keys_the_unseen_one_is_withdrawn() -> None:
 
     assert only_set(after).next == seen
     assert [event.event for event in after.keys[unseen.kid].events] == ["created", "repaired", "withdrawn"]
-    assert after.keys[unseen.kid].events[1].note == f"a merge left 2 next keys: {seen.kid[:12]} stays"
+    assert after.keys[unseen.kid].events[1].note == f"the set had 2 next keys: {seen.kid[:12]} stays"
 
 
 def test_of_two_next_keys_that_were_seen_one_retires() -> None:

@@ -480,7 +480,7 @@ def test_nobody_is_left_to_sign(vault: Vault) -> None:
     done = repair(vault.wait(HOUR).context())
 
     assert not done.left
-    assert vault.active().events[-1].forced == "a merge left no active key"
+    assert vault.active().events[-1].forced == "the set had no active key"
     assert any("publish the site at once" in warning for warning in done.outcome.warnings)
     assert done.errors == ()
 

@@ -104,6 +104,55 @@ def test_a_rotation_meets_a_revocation(vault: Vault, origin: Path, driver: bool)
     assert (look(vault).keys[kid].state, look(vault).keys[kid].sealed) == ("revoked", False)
 
 
+@pytest.mark.parametrize("side", ["ours", "theirs"])
+@pytest.mark.parametrize("revoked", [False, True], ids=["rotations", "a revocation"])
+def test_two_repairs_of_one_merge_meet(vault: Vault, side: str, revoked: bool) -> None:
+    """Each side joined the same two rotations and mended what came out: a third repair takes back what was dropped."""
+    kid = active_of(vault, "id-token")
+    vault.git("branch", "other")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    vault.git("branch", "first")
+    vault.git("switch", "--quiet", "other")
+    hours = [later(vault, hour * HOUR) for hour in range(5)]
+    if revoked:
+        revoke(hours[1], kid)
+    else:
+        rotation.rotate(hours[1].context(), ["id-token"], forced="a drill, too")
+    vault.git("branch", "second")
+    merge_git(vault, "-X", "ours", "first")
+    repair(hours[2].context())
+    vault.git("switch", "--quiet", "main")
+    merge_git(vault, "-X", "ours", "second")
+    repair(hours[3].context())
+    kept = look(vault).keys[kid].life.keep_until
+    merge_git(vault, "-X", side, "other")
+
+    mend(hours[4])
+
+    after = look(vault).keys[kid]
+    assert after.state == ("revoked" if revoked else "retiring")
+    assert revoked or (after.life.keep_until is not None and kept is not None and after.life.keep_until >= kept)
+
+
+def test_what_a_repair_says_is_what_it_writes(vault: Vault) -> None:
+    """A next key that was doubled and takes over signs; one that is revoked in the same run stays nowhere."""
+    kid = active_of(vault, "id-token")
+    vault.git("switch", "--quiet", "--create", "side")
+    revoke(vault, kid)
+    vault.git("switch", "--quiet", "main")
+    rotation.rotate(later(vault, 365 * DAY).context(), ["id-token"], forced="a drill")
+    merge_git(vault, "-X", "ours", "side")
+
+    done = repair(later(vault, HOUR).context(), trust_clock=True)
+
+    assert look(vault).keys[kid].state == "revoked"
+    assert not any(kid in warning and "stays published" in warning for warning in done.outcome.warnings)
+    said = {finding.code: finding.remedy or "" for finding in done.findings}
+    signs = look(vault).sets["id-token"].active
+    assert signs is not None
+    assert f"key {signs.kid[:12]} retires" not in said.get("two-next", "")
+
+
 def test_a_clock_that_was_ahead_meets_a_merge(vault: Vault, origin: Path) -> None:
     """Both are mended in one commit."""
     other = vault.clone("other", source=origin)
@@ -158,9 +207,9 @@ def test_a_revocation_is_never_to_be_dropped(vault: Vault, origin: Path, pushed:
     with pytest.raises(GitError, match=r"^main and origin/main have diverged$") as caught:
         rotation.rotate_due(later(vault, HOUR).context(), push=True)
     assert caught.value.hint == (
-        "git merge origin/main; then keyvault repair, and run this again: your side must not be dropped"
+        "git merge -X ours origin/main; then keyvault repair, and run this again: your side must not be dropped"
     )
-    merge_git(vault, "origin/main")
+    merge_git(vault, "-X", "ours", "origin/main")
     mend(later(vault, 2 * HOUR))
     assert look(vault).keys[kid].state == "revoked"
     rotation.rotate_due(later(vault, 2 * HOUR).context(), push=True)
@@ -176,7 +225,7 @@ def test_what_was_pushed_before_is_not_to_be_dropped(vault: Vault, origin: Path)
     other.git("push", "--quiet", "--force", "origin", "main")
     with pytest.raises(GitError) as caught:
         rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
-    assert "git merge origin/main" in str(caught.value.hint)
+    assert "git merge -X ours origin/main" in str(caught.value.hint)
 
 
 # --- hand edits -----------------------------------------------------------------------------------------
@@ -238,7 +287,7 @@ def test_a_merge_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
     rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
     vault.git("fetch", "--quiet", "origin")
     merge_git(vault, "origin/main")
-    hint = "a merge is under way: git merge --continue, or git merge --abort; then run this again"
+    hint = "git merge --abort, or: git add keys.enc; git commit --no-edit --no-verify; keyvault repair"
     with pytest.raises(GitError, match=r"^a merge is under way in this clone$") as caught:
         repair(vault.context())
     assert caught.value.hint == hint

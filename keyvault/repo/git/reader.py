@@ -121,7 +121,10 @@ class ObjectReader(Runner):
     def under_way_hint(self) -> str | None:
         """How to end the operation that is `under_way`, or None."""
         verb = self.under_way
-        return verb and f"a {verb} is under way: git {verb} --continue, or git {verb} --abort; then run this again"
+        if verb == "merge":
+            # With conflicts, git merge --continue refuses; a repair mends the records that such a commit leaves.
+            return "git merge --abort, or: git add keys.enc; git commit --no-edit --no-verify; keyvault repair"
+        return verb and f"git {verb} --abort, or git {verb} --continue; then run this again"
 
     def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
