@@ -25,7 +25,7 @@ _WINDOWS: Mapping[str, str] = {
     "tests/cli/test_errors.py::test_closed_streams": _SHELL,
     "tests/cli/test_errors.py::test_whoever_reads_has_left": _SHELL,
     "tests/cli/test_init.py::test_the_identity": _MODES,
-    "tests/cli/test_people.py::test_new_identity": _MODES,
+    "tests/cli/test_recipients.py::test_new_identity": _MODES,
     "tests/cli/test_private_files.py": _MODES,
     "tests/cli/test_reports.py::test_export": _MODES,
     "tests/cli/test_exchange.py": _MODES,

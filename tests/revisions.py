@@ -9,7 +9,7 @@ from typing import Any
 from keyvault.core.state import VaultState
 from keyvault.operations import audit as _audit
 from keyvault.operations import check as _check
-from keyvault.operations import difference as _difference
+from keyvault.operations import diff as _difference
 from keyvault.operations import publish as _publish
 from keyvault.operations import render as _render
 from keyvault.operations import site as _site

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import actions
+from keyvault.cli import github_actions
+from keyvault.cli.global_options import settings
 from keyvault.cli.output import columns, emit_json, note, say
-from keyvault.cli.state import settings
 
 if TYPE_CHECKING:
     from keyvault.core.history.findings import Finding
@@ -123,12 +123,12 @@ def _show(report: Audit) -> None:
 
 
 def _tell_actions(report: Audit) -> None:
-    actions.summarize(
+    github_actions.summarize(
         f"Audit of {_commits(report)}",
         ("commit", "code", "file", "what"),
         [_row(one) for one in report.findings],
         otherwise="Nothing was found.",
     )
-    for one in report.errors[: actions.ANNOTATIONS_MAX]:
-        actions.annotate("error", f"{one.commit[:12]}: {one.message}", title=one.code, file=one.path or None)
-    actions.output(findings=len(report.errors))
+    for one in report.errors[: github_actions.ANNOTATIONS_MAX]:
+        github_actions.annotate("error", f"{one.commit[:12]}: {one.message}", title=one.code, file=one.path or None)
+    github_actions.output(findings=len(report.errors))

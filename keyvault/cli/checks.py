@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import actions, output
+from keyvault.cli import github_actions, output
+from keyvault.cli.global_options import settings
 from keyvault.cli.output import columns, emit_json, note, say
-from keyvault.cli.state import settings
 from keyvault.core.text import printable
 from keyvault.errors import GitError, KeyVaultError
 
@@ -74,15 +74,15 @@ def check(
             on_wait=(lambda *_: None) if settings.quiet else waiting,
         )
     if not settings.quiet:
-        actions.summarize(
+        github_actions.summarize(
             f"Live site: {seen.url}",
             ("code", "where", "what"),
             [(one.code, one.url or "the vault", one.message) for one in seen.findings],
             otherwise=f"Nothing differs from commit {seen.commit[:12]}.",
         )
-        for one in seen.findings[: actions.ANNOTATIONS_MAX]:
-            actions.annotate(one.level, f"{one.url or 'the vault'}: {one.message}", title=one.code)
-        actions.output(findings=len(seen.errors))
+        for one in seen.findings[: github_actions.ANNOTATIONS_MAX]:
+            github_actions.annotate(one.level, f"{one.url or 'the vault'}: {one.message}", title=one.code)
+        github_actions.output(findings=len(seen.errors))
     if as_json:
         emit_json(
             {
@@ -125,7 +125,7 @@ def diff(
       keyvault diff origin/main
       keyvault diff v1.2 v1.3 --json
     """
-    from keyvault.operations.difference import difference
+    from keyvault.operations.diff import difference
 
     with settings.open() as context:
         resolve = context.repository.head
@@ -140,12 +140,12 @@ def diff(
         for one in found.settings
     ]
     if not settings.quiet:
-        actions.summarize(
+        github_actions.summarize(
             "Published keys: what changes", ("", "set", "key", "alg", "state"), rows, otherwise="No key changes."
         )
         if changed:
-            actions.summarize("Published settings: what changes", ("setting", "change"), changed, otherwise="")
-        actions.output(changed=bool(rows or changed))
+            github_actions.summarize("Published settings: what changes", ("setting", "change"), changed, otherwise="")
+        github_actions.output(changed=bool(rows or changed))
     if as_json:
         emit_json(found)
         return
@@ -197,15 +197,15 @@ def guard(
     else:
         look = operation.guard_staged(settings.vault, os.environ, exclude=left_out)
     if not settings.quiet:
-        actions.summarize(
+        github_actions.summarize(
             "Private keys in the clear",
             ("path", "what", "blob"),
             [(one.path, one.what, one.blob[:12]) for one in look.findings],
             otherwise=f"None in {look.files} files.",
         )
-        for found in look.findings[: actions.ANNOTATIONS_MAX]:
-            actions.annotate("error", found.what, title="a private key in the clear", file=found.path)
-        actions.output(findings=len(look.findings))
+        for found in look.findings[: github_actions.ANNOTATIONS_MAX]:
+            github_actions.annotate("error", found.what, title="a private key in the clear", file=found.path)
+        github_actions.output(findings=len(look.findings))
     if as_json:
         emit_json(
             {
@@ -319,16 +319,16 @@ def _tell_actions(report: "Report") -> None:
 
     found = sorted(report.findings, key=lambda one: LEVELS.index(one.level))
     serious = [one for one in found if one.level != "note"]
-    actions.summarize(
+    github_actions.summarize(
         "What breaks verifiers",
         ("level", "code", "document", "where", "what", "hurts"),
         [(one.level, one.code, one.document, one.where, one.message, ", ".join(one.hurts)) for one in found],
         otherwise="Nothing.",
     )
-    for one in serious[: actions.ANNOTATIONS_MAX]:
-        level: actions.Level = "error" if one.level == "error" else "warning"
-        actions.annotate(level, f"{one.document} {one.where}: {one.message}", title=one.code)
-    actions.output(findings=len(serious))
+    for one in serious[: github_actions.ANNOTATIONS_MAX]:
+        level: github_actions.Level = "error" if one.level == "error" else "warning"
+        github_actions.annotate(level, f"{one.document} {one.where}: {one.message}", title=one.code)
+    github_actions.output(findings=len(serious))
 
 
 def _show(report: "Report") -> None:

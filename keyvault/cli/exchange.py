@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli.dashed import DashedCommand
+from keyvault.cli.dash_arguments import DashedCommand
+from keyvault.cli.global_options import complete_set, settings
 from keyvault.cli.output import emit_bytes, note
-from keyvault.cli.state import complete_set, settings
 from keyvault.core.text import elided
 from keyvault.errors import UsageError
 
@@ -88,7 +88,7 @@ def generate_key(
       keyvault key generate --alg ES256 --save access-token
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.core.forms import choose_form
+    from keyvault.core.key_parameters import choose_form
     from keyvault.crypto.exports import encode
     from keyvault.operations import exchange as operations
     from keyvault.operations.import_keys import save_key

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import actions
+from keyvault.cli import github_actions
 from keyvault.cli.exchange import JSON, Kid, PasswordFile, read_input, read_password
+from keyvault.cli.global_options import complete_set, settings
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
-from keyvault.cli.state import complete_set, settings
 from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
@@ -197,15 +197,15 @@ def import_check(
         seen = check_import(context, context.repository.head(ref), url)
     shown, count = elided(_place(url))[:200], len(seen.findings)
     if not settings.quiet:
-        actions.summarize(
+        github_actions.summarize(
             f"Move from {shown}",
             ("code", "kid", "what"),
             [(finding.code, elided(finding.kid or ""), finding.message) for finding in seen.findings],
             otherwise="Every key of the old set is served under its kid.",
         )
-        for finding in seen.findings[: actions.ANNOTATIONS_MAX]:
-            actions.annotate("error", finding.message, title=finding.code)
-        actions.output(findings=count)
+        for finding in seen.findings[: github_actions.ANNOTATIONS_MAX]:
+            github_actions.annotate("error", finding.message, title=finding.code)
+        github_actions.output(findings=count)
     if as_json:
         emit_json(
             {

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import exchange, import_keys
-from keyvault.cli.dashed import DashedCommand
-from keyvault.cli.late import LateTyper
+from keyvault.cli.dash_arguments import DashedCommand
+from keyvault.cli.global_options import complete_kid, complete_set, settings
+from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import columns, emit_bytes, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
-from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli import actions, audit, checks, keys, merge, people, rotation, site, tokens, vault
-from keyvault.cli.late import LateTyper
+from keyvault.cli import audit, checks, github_actions, keys, merge, recipients, rotation, site, tokens, vault
+from keyvault.cli.global_options import clock, settings
+from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import report_error
-from keyvault.cli.state import clock, settings
 from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError
 
@@ -69,7 +69,7 @@ def _options(
     settings.quiet, settings.verbose, settings.now = quiet, verbose, clock()
 
 
-for room in (vault, rotation, site, checks, audit, merge, keys, people, tokens):
+for room in (vault, rotation, site, checks, audit, merge, keys, recipients, tokens):
     room.register(app)
 
 
@@ -109,7 +109,7 @@ def run(arguments: list[str] | None = None) -> int:
         _trace(error)
         report_error(error.message, error.hint)
         if not settings.quiet:
-            actions.annotate("error", error.message)
+            github_actions.annotate("error", error.message)
         return error.exit_code
     except typer.TyperException as error:
         return _usage(error)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from keyvault.cli.global_options import settings
 from keyvault.cli.output import emit_json, note, say
-from keyvault.cli.state import settings
 
 
 def register(app: typer.Typer) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated, cast
 
 import typer
 
-from keyvault.cli import actions
-from keyvault.cli.dashed import DashedCommand
+from keyvault.cli import github_actions
+from keyvault.cli.dash_arguments import DashedCommand
+from keyvault.cli.global_options import complete_kid, complete_set, settings
 from keyvault.cli.output import columns, emit_json, say
-from keyvault.cli.state import complete_kid, complete_set, settings
 from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
@@ -241,7 +241,7 @@ def plan(
             raise UsageError(f"{elided(str(ical))} cannot be written: {error.strerror}") from None
     reports = [transition_report(one) for one in transitions]
     if not settings.quiet:
-        actions.summarize(
+        github_actions.summarize(
             f"What comes within {until}",
             ("at", "set", "what", "key"),
             [(format_instant(one.at), one.set, one.event, one.kid or "(a key not made yet)") for one in reports],

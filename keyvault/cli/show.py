@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from keyvault.cli import actions
+from keyvault.cli import github_actions
 from keyvault.cli.output import columns, emit_json, notes, paint, say
 from keyvault.core.places import WELL_KNOWN
 from keyvault.core.text import format_instant, printable, relative, when
@@ -102,15 +102,15 @@ def _verifies(key: ImportedKey, now: datetime) -> str:
 
 
 def _tell_actions(report: ChangeReport, outcome: Outcome, now: datetime) -> None:
-    actions.summarize(
+    github_actions.summarize(
         f"Keys: commit {outcome.commit[:12]}" if outcome.commit else "Keys",
         ("what", "set", "key", "detail"),
         [_event_row(event, now) for event in report.events],
         otherwise="Files were written." if report.changed else "Nothing was due.",
     )
     for warning in report.warnings:
-        actions.annotate("warning", warning)
-    actions.output(changed=outcome.commit is not None, commit=outcome.commit or outcome.before.commit)
+        github_actions.annotate("warning", warning)
+    github_actions.output(changed=outcome.commit is not None, commit=outcome.commit or outcome.before.commit)
 
 
 def _say_commit(report: ChangeReport, outcome: Outcome) -> None:

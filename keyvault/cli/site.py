@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from keyvault.cli.global_options import settings
 from keyvault.cli.output import columns, emit_json, note, notes, say
-from keyvault.cli.state import settings
 from keyvault.core.text import elided
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]

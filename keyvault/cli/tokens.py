@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli.late import LateTyper
+from keyvault.cli.global_options import complete_set, settings
+from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import emit_json, note, say, say_document
-from keyvault.cli.state import complete_set, settings
 from keyvault.errors import GitError, KeyVaultError, UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _refuse_private(token: "Token") -> None:
     """Refuse to print a token that carries a private key: its claims end in logs."""
     import json
 
-    from keyvault.core.exposure import find_private
+    from keyvault.core.leaks import find_private
 
     if what := find_private(json.dumps([token.header, token.claims]).encode()):
         raise UsageError(

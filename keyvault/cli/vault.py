@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from keyvault.cli.global_options import ask_passphrase, complete_set, settings
 from keyvault.cli.output import emit_json, note, say
-from keyvault.cli.state import ask_passphrase, complete_set, settings
 from keyvault.core.text import quoted
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -67,7 +67,7 @@ def init(
     """
     from keyvault.errors import UsageError
     from keyvault.operations import setup
-    from keyvault.operations.people import read_recipient
+    from keyvault.operations.recipients import read_recipient
     from keyvault.operations.scaffold import ci_files
 
     if not url:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 from keyvault.core.text import printable
 
 #: A secret of 128 bits has 22 characters in base64url; no sound key is shorter.

@@ -18,8 +18,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa, x448, x25519
 
 from keyvault.core.algorithms import KeySpec
-from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.key_parameters import Form
 from keyvault.core.pem import CURVES, b64u_uint, public_members, spki_kid
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError

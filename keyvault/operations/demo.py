@@ -19,7 +19,7 @@ from keyvault.core.gate import Seen, urls_to_ask
 from keyvault.core.planning import plan_due
 from keyvault.core.state import VaultState
 from keyvault.errors import UsageError
-from keyvault.operations import keys, people, rotation, setup
+from keyvault.operations import keys, recipients, rotation, setup
 from keyvault.operations.context import Context, identity_folder
 from keyvault.operations.render import render
 from keyvault.progress import Progress
@@ -181,14 +181,14 @@ def _add_mail(world: _World) -> None:
 
 def _hire(world: _World) -> None:
     folder = Path(world.environ["KEYVAULT_CONFIG_DIR"])
-    recipient, world.people["bea"] = people.create_identity(
+    recipient, world.people["bea"] = recipients.create_identity(
         world.environ, kid="bea-laptop", output=folder / "bea" / "identity.json"
     )
-    world.do(lambda context: people.add_recipient(context, recipient))
+    world.do(lambda context: recipients.add_recipient(context, recipient))
 
 
 def _dismiss(world: _World) -> None:
-    world.do(lambda context: people.remove_recipient(context, "bea-laptop", rotate=True))
+    world.do(lambda context: recipients.remove_recipient(context, "bea-laptop", rotate=True))
 
 
 def _compromise(world: _World) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS
-from keyvault.core.forms import Form, derive_kid
 from keyvault.core.jwk import PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
+from keyvault.core.key_parameters import Form, derive_kid
 from keyvault.core.keys import Key
 from keyvault.core.state import VaultState
 from keyvault.core.text import quoted

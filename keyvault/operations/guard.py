@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 from keyvault.core.text import elided, printable
 from keyvault.errors import UsageError
 from keyvault.progress import Progress, quiet

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.events import fold
-from keyvault.core.forms import LABELS, check_label, usual_algorithm
 from keyvault.core.importing import Role, plan_import
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
+from keyvault.core.key_parameters import LABELS, check_label, usual_algorithm
 from keyvault.core.keys import Key
 from keyvault.core.plan import Import, Plan
 from keyvault.core.policy import check_set_name
@@ -290,8 +290,8 @@ def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datet
 
 def _check_publishable(kid: str) -> None:
     """Refuse a kid that is a private key, or that the last check before publication would take for one."""
-    from keyvault.core.exposure import find_private
-    from keyvault.site.walls import inspect
+    from keyvault.core.leaks import find_private
+    from keyvault.site.leak_check import inspect
 
     try:
         if find_private(kid.encode(errors="replace")):

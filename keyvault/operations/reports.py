@@ -322,7 +322,7 @@ def _planned(plan: Plan) -> list[EventReport]:
 
 def _told(text: str | None) -> str | None:
     """Return what somebody wrote into a record, unless a private key was written into it with other tools."""
-    from keyvault.core.exposure import find_private_in_note
+    from keyvault.core.leaks import find_private_in_note
 
     what = find_private_in_note(text) if text else None
     return f"withheld: it holds {what}" if what else text

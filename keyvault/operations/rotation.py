@@ -45,8 +45,8 @@ def _looks_private(text: str) -> bool:
 
     A record only ever grows, so what one of them refuses must not get into one.
     """
-    from keyvault.core.exposure import find_private_in_note
-    from keyvault.site.walls import inspect
+    from keyvault.core.leaks import find_private_in_note
+    from keyvault.site.leak_check import inspect
 
     if find_private_in_note(text):
         return True

@@ -27,7 +27,7 @@ from keyvault.errors import ConfigError, GitError, UsageError
 from keyvault.flush import flush
 from keyvault.operations.changes import realize
 from keyvault.operations.context import Context, identity_folder
-from keyvault.operations.people import create_identity, vault_identity_path
+from keyvault.operations.recipients import create_identity, vault_identity_path
 from keyvault.operations.scaffold import for_folder, without_present
 from keyvault.repo.git import Git
 from keyvault.repo.git.process import Runner

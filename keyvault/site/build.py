@@ -39,9 +39,9 @@ from keyvault.site.documents import (
 )
 from keyvault.site.feeds import SITEMAP_MAX, atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
+from keyvault.site.leak_check import inspect
 from keyvault.site.pages import Pages, Renderer, Templates, any_touched
 from keyvault.site.views import newest_instant
-from keyvault.site.walls import inspect
 from keyvault.spread import spread
 
 #: What a worker does at a time, and holds in memory.

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from keyvault.cli import main
-from keyvault.cli.state import settings
+from keyvault.cli.global_options import settings
 from keyvault.core.gate import Seen
 from keyvault.core.state import VaultState
 from keyvault.publish import live

@@ -23,7 +23,7 @@ from keyvault.core.ber import (
     read_element,
     rounds_of,
 )
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 from keyvault.core.pem import public_members
 from keyvault.crypto.imports import read_keys
 

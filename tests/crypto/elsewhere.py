@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from keyvault.core.forms import Form
+from keyvault.core.key_parameters import Form
 from keyvault.crypto.generate import PrivateJWK, generate_form
 from keyvault.crypto.pairs import private_key
 

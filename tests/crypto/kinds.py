@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime
 
-from keyvault.core.forms import choose_form
+from keyvault.core.key_parameters import choose_form
 from keyvault.crypto.exports import Certificate
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.operations.exchange import generate_key

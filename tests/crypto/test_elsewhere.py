@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.key_parameters import Form
 from keyvault.crypto.generate import PrivateJWK, generate_form
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyvault.core.forms import Form
 from keyvault.core.jwk import b64u
+from keyvault.core.key_parameters import Form
 from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import Certificate, encode
 from keyvault.crypto.generate import PrivateJWK, generate_form

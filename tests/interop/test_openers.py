@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.operations import keys, people
+from keyvault.operations import keys, recipients
 from tests.interop.programs import NODE, need_node
 from tests.site.vaults import Lab, new_lab
 
@@ -65,7 +65,7 @@ def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
     """With a single recipient of either kind, the private JWK of every kind of key is printed."""
     alg, crv = KINDS[kind]
     home = tmp_path / "home"
-    recipient, identity = people.create_identity(
+    recipient, identity = recipients.create_identity(
         {}, kid="ops", alg=alg, crv=crv, output=home / "config" / "identities" / "ops.json"
     )
     sets = ("id-token:RS256", "access-token:ES512", "reports:EdDSA", "cookies:HS256", "mail:ECDH-ES+A256KW")
@@ -91,8 +91,8 @@ def test_several_recipients_and_one_who_left(tmp_path: Path, opener: Opener) -> 
     for kid, kind in (("second", "p256"), ("third", "rsa"), ("fourth", "p256")):
         alg, crv = KINDS[kind]
         output = tmp_path / f"{kid}.json"
-        recipient, identities[kid] = people.create_identity({}, kid=kid, alg=alg, crv=crv, output=output)
-        people.add_recipient(lab.context(), recipient)
+        recipient, identities[kid] = recipients.create_identity({}, kid=kid, alg=alg, crv=crv, output=output)
+        recipients.add_recipient(lab.context(), recipient)
     able = [identity for kid, identity in identities.items() if opener is with_npm_jose or kid != "third"]
     records = [key.path for key in lab.state.keys.values()]
 
@@ -101,7 +101,7 @@ def test_several_recipients_and_one_who_left(tmp_path: Path, opener: Opener) -> 
         assert len(printed) == 1
         assert None not in printed
 
-    people.remove_recipient(lab.context(), "second")
+    recipients.remove_recipient(lab.context(), "second")
     for record in records:
         assert opener(lab, record, identities["second"]) is None
         assert opener(lab, record, identities["fourth"]) is not None

@@ -223,13 +223,13 @@ def test_refresh_longer_than_signer_lag_is_refused(vault: Lab) -> None:
 
 def test_signer_that_can_no_longer_open_says_so(vault: Lab, tmp_path: Path) -> None:
     """After a rotation to keys that are sealed to others, signing fails instead of going on with the old key."""
-    from keyvault.operations import people
+    from keyvault.operations import recipients
 
     (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
     kid = json.loads(identity.read_bytes())["kid"]
     signer = opened(vault).signer("id-token", refresh=NO_WAIT)
-    recipient, _ = people.create_identity({}, kid="others", output=tmp_path / "others.json")
-    people.replace_recipient(vault.context(), kid, recipient)
+    recipient, _ = recipients.create_identity({}, kid="others", output=tmp_path / "others.json")
+    recipients.replace_recipient(vault.context(), kid, recipient)
     identity.unlink()
     fresh = Vault.open(vault.folder, environ=vault.environ)
 

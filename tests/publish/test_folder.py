@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from keyvault.errors import RenderError, UsageError
+from keyvault.operations import render as operations
 from keyvault.operations import rotation
-from keyvault.operations import site as operations
 from keyvault.publish import swap as module
 from keyvault.publish.destination import MARKERS, Contents
 from keyvault.publish.folder import Written, write_site
@@ -409,7 +409,7 @@ def test_files_that_somebody_put_in_are_gone_again(output: Path) -> None:
 
 def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever renders thousands of keys hears how far it is, and never more than all."""
-    monkeypatch.setattr(operations, "_all_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(250))))
+    monkeypatch.setattr(operations, "all_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(250))))
     told: list[tuple[str, int, int]] = []
     context = vault.context()
     context.progress = lambda label, done, total: told.append((label, done, total))

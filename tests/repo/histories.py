@@ -17,7 +17,7 @@ from keyvault.core.keys import Envelope, Key, Recipient
 from keyvault.crypto.envelope import Sealer
 from keyvault.crypto.generate import generate
 from keyvault.crypto.identities import new_identity, recipient_of
-from keyvault.operations import keys, people, rotation
+from keyvault.operations import keys, recipients, rotation
 from keyvault.operations.context import Context
 from keyvault.repo.audit import Audit
 from tests.revisions import audit as audit_vault
@@ -47,8 +47,8 @@ def make_story(top: Path, *, folder: str = "vault", **options: Any) -> Vault:
     rotation.rotate(vault.wait(2 * DAY).context(), ["id-token"])
     due(vault.wait(20 * MINUTE))
     due(vault.wait(3 * HOUR))  # withdraws the first key
-    people.add_recipient(vault.wait(HOUR).context(), recipient("bob"))
-    people.remove_recipient(vault.wait(HOUR).context(), "bob", rotate=True)
+    recipients.add_recipient(vault.wait(HOUR).context(), recipient("bob"))
+    recipients.remove_recipient(vault.wait(HOUR).context(), "bob", rotate=True)
     keys.add_set(vault.wait(HOUR).context(), "box", spec=key_spec("ECDH-ES+A256KW"))
     keys.add_set(vault.wait(HOUR).context(), "session", spec=key_spec("HS256"))
     due(vault.wait(20 * MINUTE))

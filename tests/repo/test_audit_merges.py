@@ -9,7 +9,7 @@ import pytest
 
 from keyvault.core.events import Event
 from keyvault.errors import GitError
-from keyvault.operations import people, rotation, setup
+from keyvault.operations import recipients, rotation, setup
 from keyvault.repo.records import encode_recipients
 from tests.repo.histories import (
     LEAD,
@@ -97,7 +97,7 @@ def test_a_clean_octopus(ripe: Vault) -> None:
 def test_recipients_changed_on_one_side(ripe: Vault) -> None:
     """A key that the other side made meanwhile is not sealed to the new list, which a note says."""
     base = ripe.head
-    people.add_recipient(ripe.context(), recipient("bob"))
+    recipients.add_recipient(ripe.context(), recipient("bob"))
     ours = ripe.head
     rotation.rotate(at(ripe, base).context(), ["id-token"])
     theirs, made = ripe.head, ripe.next().path
@@ -166,7 +166,7 @@ def forked(ripe: Vault) -> tuple[Vault, str, str]:
     at(ripe, base).commit({"README.md": "hello"})
     theirs = ripe.head
     rotation.rotate(at(ripe, base).context(), ["id-token"])
-    people.add_recipient(ripe.wait(HOUR).context(), recipient("bob"))
+    recipients.add_recipient(ripe.wait(HOUR).context(), recipient("bob"))
     return ripe, ripe.head, theirs
 
 

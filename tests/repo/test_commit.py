@@ -13,7 +13,7 @@ import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.errors import GitError
-from keyvault.operations import keys, people, rotation
+from keyvault.operations import keys, recipients, rotation
 from keyvault.repo.sync import apply
 from keyvault.repo.vault import Draft
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault
@@ -283,10 +283,10 @@ def test_many_dirty_files_are_counted(vault: Vault) -> None:
         keys.add_set(vault.context(), f"set-{number}", spec=key_spec("ES256"))
     for key in vault.state().keys.values():
         _modified(vault, key.path)
-    recipient, _path = people.create_identity(vault.environ, kid="bea", output=vault.top / "bea.json")
+    recipient, _path = recipients.create_identity(vault.environ, kid="bea", output=vault.top / "bea.json")
 
     with pytest.raises(GitError, match=r"and 7 more$"):
-        people.add_recipient(vault.context(), recipient)
+        recipients.add_recipient(vault.context(), recipient)
 
 
 def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 from keyvault.crypto.generate import generate
 from keyvault.operations import rotation
 from tests.ci.forked import command

@@ -21,7 +21,7 @@ import pytest
 
 from keyvault.core.outlook import outlook
 from keyvault.errors import GitError, KeyVaultError
-from keyvault.operations import guard, people, rotation
+from keyvault.operations import guard, recipients, rotation
 from keyvault.operations.reports import status_report
 from tests.revisions import audit, difference, publish, render
 from tests.vaults import DAY, HOUR, Vault, copy_vault, run_git, tree
@@ -382,7 +382,7 @@ def look_around(vault: Vault) -> list[str]:
     attempt("plan", lambda: outlook(vault.state(), vault.now, until=vault.now + 400 * DAY))
     attempt("render", lambda: render(vault.context(), vault.folder / "public"))
     attempt("render --worktree", lambda: render(vault.context(), vault.folder / "public", worktree=True))
-    attempt("recipient check", lambda: people.check_recipients(vault.context()))
+    attempt("recipient check", lambda: recipients.check_recipients(vault.context()))
     attempt("audit", lambda: audit(vault.context()))
     attempt("diff", lambda: difference(vault.context(), "HEAD~1"))
     attempt("guard --commits", lambda: guard.guard_commits(vault.folder, vault.environ, ["HEAD"]))

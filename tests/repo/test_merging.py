@@ -16,7 +16,7 @@ from keyvault import config
 from keyvault.core.merging import join_states
 from keyvault.core.planning import plan_due
 from keyvault.errors import KeyVaultError, MergeError
-from keyvault.operations import merge, people, rotation, setup
+from keyvault.operations import merge, recipients, rotation, setup
 from keyvault.repo.audit import audit
 from keyvault.repo.git import Git
 from keyvault.repo.records import decode_key, encode_key, encode_recipients
@@ -190,7 +190,7 @@ def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
 def test_a_revocation_and_new_recipients_meet_in_one_record(clones: tuple[Vault, Vault]) -> None:
     """One side seals every key again, the other ends one: both hold."""
     ours, theirs = clones
-    people.add_recipient(theirs.context(), _recipients()[0], push=True)
+    recipients.add_recipient(theirs.context(), _recipients()[0], push=True)
     revoked_kid = ours.active().kid
     rotation.revoke(ours.context(), revoked_kid, reason="compromised")
 

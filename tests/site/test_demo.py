@@ -12,7 +12,7 @@ import pytest
 from keyvault.errors import UsageError
 from keyvault.operations import demo as operations
 from keyvault.repo.vault import Repository
-from keyvault.site.walls import inspect
+from keyvault.site.leak_check import inspect
 from tests.site.vaults import DAY, MINUTE, T0, DemoLab, Lab, environment
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyvault.core.events import TEXT_MAX
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 from keyvault.errors import LeakError, UsageError
 from keyvault.operations import rotation
 from keyvault.operations.rotation import check_text
-from keyvault.site.walls import inspect
+from keyvault.site.leak_check import inspect
 from tests.revisions import audit
 from tests.site.vaults import Lab
 

@@ -19,7 +19,7 @@ from keyvault.errors import LeakError
 from keyvault.operations import keys, rotation
 from keyvault.site import build as build_module
 from keyvault.site import documents, pages
-from keyvault.site.walls import inspect
+from keyvault.site.leak_check import inspect
 from tests import revisions
 from tests.site.vaults import Lab
 

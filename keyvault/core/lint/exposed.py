@@ -4,7 +4,7 @@ Private keys anywhere in a document, but as members of a key of its set: those a
 Looks into strings as `guard` does, and into JSON that somebody encoded as a string, however often. A finding says what
 was found and where, and shows none of it.
 
-Source: `keyvault.core.exposure`.
+Source: `keyvault.core.leaks`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keyvault.core.exposure import find_private
 from keyvault.core.jwk import PRIVATE_MEMBERS
 from keyvault.core.labels import is_label
+from keyvault.core.leaks import find_private
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.text import printable
 

@@ -17,7 +17,6 @@ import msgspec
 from keyvault import config
 from keyvault.core.compact import share_unchanged
 from keyvault.core.envelopes import check_recipient
-from keyvault.core.exposure import find_private, find_private_in_note
 from keyvault.core.history.findings import (
     MENDED_BY_REPAIR,
     MENDED_BY_RESTORING,
@@ -43,6 +42,7 @@ from keyvault.core.history.rules import (
 )
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import Key, Recipient
+from keyvault.core.leaks import find_private, find_private_in_note
 from keyvault.core.merging import is_join
 from keyvault.core.policy import SetPolicy
 from keyvault.core.text import printable

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from keyvault import config
-from keyvault.core.exposure import find_private
 from keyvault.core.history.ledger import Entry, Ledger
 from keyvault.core.history.lives import standing_after
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import sealed_to
+from keyvault.core.leaks import find_private
 from keyvault.core.state import Commit
 from keyvault.errors import ConfigError, RecordError
 from keyvault.progress import Progress

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwcrypto.jwk import JWK
 
-from keyvault.core.exposure import find_private
+from keyvault.core.leaks import find_private
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())

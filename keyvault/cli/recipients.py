@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.late import LateTyper
+from keyvault.cli.global_options import ask_passphrase, settings
+from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.rotation import DryRun, Push
-from keyvault.cli.state import ask_passphrase, settings
 from keyvault.errors import KeyVaultError, UsageError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +39,7 @@ def list_recipients(as_json: JSON = False) -> None:
       keyvault recipient list
     """
     from keyvault.core.text import printable
-    from keyvault.operations.people import readable_by
+    from keyvault.operations.recipients import readable_by
 
     with settings.open() as context:
         state = context.state()
@@ -70,11 +70,11 @@ def add_recipient(
       keyvault recipient add signer.pub.json --kid signer-2026 --push
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.operations import people
+    from keyvault.operations import recipients
 
     with settings.open() as context:
-        recipient = people.read_recipient(file, kid=kid)
-        outcome = people.add_recipient(context, recipient, push=push, dry_run=dry_run)
+        recipient = recipients.read_recipient(file, kid=kid)
+        outcome = recipients.add_recipient(context, recipient, push=push, dry_run=dry_run)
     if not as_json and not settings.quiet:
         say(f"{'would add' if dry_run else 'added'} recipient {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
@@ -102,10 +102,10 @@ def remove_recipient(
     """
     from keyvault.cli.show import show_outcome
     from keyvault.core.text import printable
-    from keyvault.operations import people
+    from keyvault.operations import recipients
 
     with settings.open() as context:
-        outcome, readable = people.remove_recipient(context, kid, rotate=rotate, push=push, dry_run=dry_run)
+        outcome, readable = recipients.remove_recipient(context, kid, rotate=rotate, push=push, dry_run=dry_run)
     if as_json or settings.quiet:
         show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
         return
@@ -135,11 +135,11 @@ def replace_recipient(
     """
     from keyvault.cli.show import show_outcome
     from keyvault.core.text import printable
-    from keyvault.operations import people
+    from keyvault.operations import recipients
 
     with settings.open() as context:
-        recipient = people.read_recipient(file, kid=label)
-        outcome = people.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
+        recipient = recipients.read_recipient(file, kid=label)
+        outcome = recipients.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
     if outcome.files and not as_json and not settings.quiet:
         say(f"{'would replace' if dry_run else 'replaced'} recipient {printable(kid)} by {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
@@ -154,10 +154,10 @@ def check_recipients(as_json: JSON = False) -> None:
     Examples:
       keyvault recipient check
     """
-    from keyvault.operations import people
+    from keyvault.operations import recipients
 
     with settings.open() as context:
-        report = people.check_recipients(context)
+        report = recipients.check_recipients(context)
     if as_json:
         emit_json({"keys": report.keys, "opened": report.opened, "problems": report.problems})
     else:
@@ -188,7 +188,7 @@ def new_identity(
       keyvault identity new --kid ci --passphrase -o ci.identity.json
     """
     from keyvault.errors import GitError
-    from keyvault.operations import people
+    from keyvault.operations import recipients
     from keyvault.repo.git import Git
 
     if alg not in ("ECDH-ES+A256KW", "RSA-OAEP-256") or crv not in (None, "P-256", "X25519"):
@@ -205,7 +205,7 @@ def new_identity(
         forbidden = Git.open(place, os.environ).root
     except GitError:
         forbidden = None
-    recipient, path = people.create_identity(
+    recipient, path = recipients.create_identity(
         os.environ, kid=kid, alg=alg, crv=crv, output=output, passphrase=secret, forbidden=forbidden
     )
     note(f"identity {recipient.kid} is in {path}, readable by you alone; its public half is on stdout")

@@ -8,7 +8,7 @@ is an argument. One that begins with two dashes has to stand behind ``--``, as e
 
 from typing import Any
 
-from keyvault.cli.late import LateCommand
+from keyvault.cli.lazy_commands import LateCommand
 
 
 class DashedCommand(LateCommand):
