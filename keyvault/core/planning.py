@@ -51,10 +51,10 @@ _KEEPERS = ", ".join(KEEP_ALGORITHMS)
 
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
     """Return *note*, and the true instant of an emergency if events of the set lie ahead of it."""
-    if at - now.replace(microsecond=0) <= key_set.policy.clock_skew:
+    if at - now <= key_set.policy.clock_skew:
         return note
     said = f"; {note}" if note else ""
-    return f"done at {format_instant(now.replace(microsecond=0))}, dated after the newest event{said}"[:TEXT_MAX]
+    return f"done at {format_instant(now)}, dated after the newest event{said}"[:TEXT_MAX]
 
 
 # --- commands -------------------------------------------------------------------------------------------
@@ -250,9 +250,9 @@ def _plan_due_set(
 
 def _unknown_signer(key_set: KeySet, candidate: Key, site: SitePolicy, at: datetime) -> tuple[str, ...]:
     """Return a warning if *candidate* takes the place of earlier signers of the set, and verifiers may not know it."""
-    signed = any(event.event in ("activated", "reactivated") for key in key_set.keys for event in key.events)
+    signed = any(event.event == "activated" for key in key_set.keys for event in key.events)
     mature = mature_at(key_set, candidate, site)
-    if not signed or not key_set.rendered or key_set.policy.use == "enc" or (mature is not None and mature <= at):
+    if not signed or not key_set.rendered or (mature is not None and mature <= at):
         return ()
     return (f"{key_set.name} had no active key: the new one is not known everywhere yet; publish the site at once",)
 
@@ -304,14 +304,13 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
     warnings = []
     # The rest speaks of true instants, also where the newest event lies ahead of them.
-    began = at if at - now <= policy.clock_skew else now.replace(microsecond=0)
+    began = at if at - now <= policy.clock_skew else now
     if key_set.rendered:
         caches = began + policy.publication_lead
         warnings.append(f"caches may accept the revoked key until {when(caches, now)}; restart verifiers that you own")
     if key.state == "active" and not policy.closing:
         candidate = key_set.next
         why = f"the active key was revoked as {reason}"
-        mature = None
         if candidate is not None:
             # Also one of the algorithm before: that verifiers may hold it is worth more than the change.
             mature = mature_at(key_set, candidate, site)

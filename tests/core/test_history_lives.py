@@ -352,6 +352,17 @@ def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
     assert (codes(None), codes(key), codes(GOOD)) == ([code], [], [code])
 
 
+def test_records_share_their_words() -> None:
+    """A large vault holds each word once; a later version shares with the one before."""
+    data = encode_key(GOOD)
+    one, _ = read_record(data, GOOD.path, None)
+    other, _ = read_record(data, GOOD.path, None)
+    assert one is not None
+    assert other is not None
+    assert one.public.kty is other.public.kty
+    assert one.set is other.set
+
+
 # --- what a merge dropped -------------------------------------------------------------------------------
 
 KEPT = {

@@ -19,6 +19,7 @@ from keyvault.core.history.rules import (
     judge_algorithm,
     judge_events,
     judge_growth,
+    judge_order,
     judge_policy,
     judge_record,
     judge_seal,
@@ -427,6 +428,21 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
     _, found = judge_events(scene, standing, judged)
     unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
     assert found == ([] if silent else unseen)
+
+
+def test_the_order_of_a_joined_record() -> None:
+    """Each event is judged after the one before it, and where they lead is said."""
+    events = [created(), activated(), activated(), deactivated(T0, T0 + DAY)]
+    standing, found = judge_order(events)
+    assert (standing.state, standing.keep_until) == ("retiring", T0 + DAY)
+    assert found == [("event-order", "event activated cannot follow the state active")]
+
+
+def test_a_secret_of_another_algorithm_signs_after_the_usual_lead() -> None:
+    """No verifier has to be restarted for one."""
+    policy = set_policy(spec="HS256", algorithm_lead=7 * DAY)
+    made = Standing("next", T0 - LEAD)
+    assert judge(activated(), standing=made, policy=policy, before=[SetCount(1, 1, 2)]) == []
 
 
 def test_a_repair_is_a_note() -> None:

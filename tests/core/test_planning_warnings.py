@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from keyvault.core.outlook import outlook
 from keyvault.core.plan import Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
 from keyvault.core.verifiers import KEEP_ALGORITHMS
@@ -56,14 +58,18 @@ def signs_with(alg: str, since: str) -> str:
         pytest.param([], None, {}, False, id="a set that has not signed yet"),
         pytest.param([activated()], None, {"spec": ENC}, False, id="for encryption"),
         pytest.param([activated()], None, {"spec": "HS256"}, False, id="in no JWK Set"),
+        pytest.param([activated()], None, {"spec": "HS256", "at": NOW}, False, id="in no JWK Set, just made"),
+        pytest.param([activated()], None, {"spec": ENC, "at": NOW}, False, id="for encryption, just made"),
     ],
 )
 def test_a_next_key_that_takes_an_empty_place(
-    signed: list[object], seen_at: datetime | None, more: dict[str, str], warned: bool
+    signed: list[object], seen_at: datetime | None, more: dict[str, Any], warned: bool
 ) -> None:
     """Verifiers of earlier tokens of the set may not know it; of a set that never signed there are none."""
+    made = more.get("at", T0)
+    more = {name: value for name, value in more.items() if name != "at"}
     former = make_key(created(), *signed, deactivated(T0, T0 + HOUR), withdrawn(T0 + DAY), **more) if signed else None  # type: ignore[arg-type]  # events and a spec
-    state = vault([*([former] if former else []), next_key(seen_at=seen_at, **more)], set_policy(**more))
+    state = vault([*([former] if former else []), next_key(made, seen_at=seen_at, **more)], set_policy(**more))
     assert plan_due(state, NOW, live=serving(state)).warnings == ((UNKNOWN,) if warned else ())
 
 
@@ -123,7 +129,7 @@ def test_a_rollback_to_another_algorithm_says_who_refuses_it(seen_at: datetime |
 
 def test_a_rollback_to_a_secret_of_another_kind_warns_of_nothing() -> None:
     """No verifier fetches it."""
-    back = make_key(created(), activated(), deactivated(NOW, NOW + DAY), spec="HS512")
+    back = make_key(created(NOW), activated(NOW), deactivated(NOW, NOW + DAY), spec="HS512")
     state = vault([active_key(NOW, spec="HS256"), next_key(spec="HS256"), back], set_policy(spec="HS256"))
     assert plan_rollback(state, "id-token", NOW).warnings == ()
 
@@ -151,6 +157,18 @@ def test_the_gate_of_a_new_algorithm_names_its_lead() -> None:
         GateError, match=r"its next key, the first for ES256, was first seen live .*, algorithm_lead is 7d"
     ):
         plan_rotation(state, ["id-token"], NOW, live=serving(state))
+
+
+def test_a_key_of_the_same_algorithm_waits_for_the_usual_lead() -> None:
+    """algorithm_lead is no matter of theirs: not at the gate, and not for a key that is yet to be made."""
+    policy = set_policy(algorithm_lead=7 * DAY)
+    state = vault([active_key(), next_key(seen_at=NOW - HOUR)], policy)
+    with pytest.raises(GateError, match=r"publication_lead is 24h$"):
+        plan_rotation(state, ["id-token"], NOW, live=serving(state))
+    other = vault([active_key(spec="ES256"), next_key(spec="ES384")], set_policy(spec="ES256", algorithm_lead=7 * DAY))
+    assert plan_rotation(other, ["id-token"], NOW, live={}).waiting[0].endswith("its own receipt and publication_lead")
+    coming = outlook(vault([active_key()], policy), T0 + 90 * DAY, until=T0 + 365 * DAY)
+    assert next(each.at for each in coming if each.event == "activated") == T0 + 91 * DAY
 
 
 def test_a_new_algorithm_with_a_lead_of_its_own_is_not_active_at_once() -> None:
@@ -186,8 +204,18 @@ def test_a_revocation_reckons_with_the_true_time(ahead: timedelta) -> None:
 
 def test_an_unpublished_set_warns_of_no_cache() -> None:
     """Secrets are in no cache of ours, and nobody misses one."""
-    active = active_key(spec="HS256")
-    plan = plan_revocation(
-        vault([active, next_key(spec="HS256")], set_policy(spec="HS256")), active.kid, NOW, reason="compromised"
-    )
-    assert plan.warnings == ()
+    for spec, warnings in (("HS256", 0), (ENC, 1)):
+        active = active_key(NOW, spec=spec)
+        state = vault([active, next_key(NOW, spec=spec)], set_policy(spec=spec))
+        plan = plan_revocation(state, active.kid, NOW, reason="compromised")
+        assert len(plan.warnings) == warnings
+
+
+@pytest.mark.parametrize("ahead", [10 * MINUTE, 10 * MINUTE + SECOND])
+def test_clocks_may_differ_by_exactly_what_policy_says(ahead: timedelta) -> None:
+    """Up to it the newest event is the present; a second more, and the true time is."""
+    active = active_key(NOW + ahead)
+    plan = plan_revocation(vault([active, next_key(NOW + ahead)]), active.kid, NOW, reason="compromised")
+    began = NOW + ahead if ahead == 10 * MINUTE else NOW
+    assert f"until {began + DAY:%Y-%m-%d %H:%MZ}" in plan.warnings[0]
+    assert (plan.changes[0].events[0].note is None) is (ahead == 10 * MINUTE)

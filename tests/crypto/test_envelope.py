@@ -345,6 +345,7 @@ def test_members_that_the_header_has_not(member: str) -> None:
     [
         ({"cty": "JWK"}, "envelope has cty 'JWK' and enc 'A256GCM': it must be jwk+json, A256GCM"),
         ({"enc": "A128GCM"}, "envelope has cty 'jwk+json' and enc 'A128GCM': it must be jwk+json, A256GCM"),
+        ({"cty": "x" * 500}, "envelope has cty '" + "x" * 37 + "…' and enc 'A256GCM': it must be jwk+json, A256GCM"),
         ({"enc": "x" * 500}, "envelope has cty 'jwk+json' and enc '" + "x" * 37 + "…': it must be jwk+json, A256GCM"),
     ],
 )
@@ -384,6 +385,13 @@ def test_the_envelope_of_another_record(place: dict[str, str], message: str) -> 
     """An envelope that was moved to another key or set does not open there."""
     with pytest.raises(EnvelopeError, match=f"^{message}$"):
         opened(seal(P256), **place)
+
+
+def test_a_long_kid_is_cut() -> None:
+    """A message shows most of it: as much as a kid of ours and a path have."""
+    envelope = Sealer({"ops": recipient(*P256)}).seal_bytes(PLAIN, kid="k" * 256, set_name="id-token")
+    with pytest.raises(EnvelopeError, match=f"^envelope belongs to key '{'k' * 137}…' of set 'id-token'$"):
+        check_envelope(envelope, kid="key-1", set_name="id-token")
 
 
 TAMPERED = "the recipients of the envelope are not those that it was sealed to"
@@ -468,6 +476,7 @@ MALFORMED = "is not a well-formed {} entry"
         (P256, {"epk": {**EPK, "x": "AA"}}, "ephemeral key of recipient 'ops': coordinates on P-256 have 32 octets"),
         (P256, {"epk": {**EPK, "crv": "P-384"}}, "recipient 'ops' has an ephemeral key on 'P-384'"),
         (P256, {"epk": {**EPK, "crv": "X448"}}, "recipient 'ops' has an ephemeral key on 'X448'"),
+        (P256, {"epk": {**EPK, "crv": "c" * 60}}, f"recipient 'ops' has an ephemeral key on '{'c' * 17}…'"),
         (P256, {"epk": {**EPK, "kty": "OKP"}}, "recipient 'ops' is not a well-formed ECDH-ES+A256KW entry"),
         (
             P256,
@@ -630,6 +639,9 @@ def test_too_many_to_seal_to() -> None:
         ({"alg": "ECDH-ES"}, "recipient 'ops' has use 'enc' and alg 'ECDH-ES'"),
         ({"alg": "RSA-OAEP"}, "recipient 'ops' has use 'enc' and alg 'RSA-OAEP'"),
         ({"alg": "A256KW"}, "recipient 'ops' has use 'enc' and alg 'A256KW'"),
+        ({"use": "u" * 60}, f"recipient 'ops' has use '{'u' * 17}…' and alg"),
+        ({"alg": "a" * 60}, f"recipient 'ops' has use 'enc' and alg '{'a' * 37}…'"),
+        ({"crv": "c" * 60}, f"recipient 'ops' has curve '{'c' * 17}…'"),
         ({"alg": "RSA-OAEP-256"}, "a key of type 'EC' on 'P-256' does not fit RSA-OAEP-256"),
         ({"crv": "P-384"}, "recipient 'ops' has curve 'P-384'"),
         ({"crv": msgspec.UNSET}, "recipient 'ops' has curve UNSET"),
