@@ -1,4 +1,4 @@
-"""How long work tells how far it is; whoever is told may draw a bar."""
+"""Progress callbacks for long operations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-#: Told what is being done, how much of it is done, and how much there is: 0 where nobody knows.
+#: Called with a label, how many items are done, and how many there are; 0 if that is not known.
 Progress = Callable[[str, int, int], None]
 
-#: How much is done between two words about it.
+#: How many items are done between two calls.
 _STEP = 100
 
 
@@ -18,8 +18,8 @@ def quiet(label: str, done: int, total: int) -> None:
     """Report no progress."""
 
 
-def told(items: Iterable[Item], progress: Progress, label: str, total: int = 0) -> Iterator[Item]:
-    """Yield *items*, of which there are *total*, and tell *progress* how far it is."""
+def with_progress(items: Iterable[Item], progress: Progress, label: str, total: int = 0) -> Iterator[Item]:
+    """Yield *items*, of which there are *total*, and report to *progress*."""
     progress(label, 0, total)
     done = 0
     for done, item in enumerate(items, 1):

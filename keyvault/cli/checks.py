@@ -192,8 +192,8 @@ def guard(
     if paths:
         look = operation.guard_paths(paths, exclude=left_out)
     elif commits:
-        with output.progress(quiet=settings.quiet) as told:
-            look = operation.guard_commits(settings.vault, os.environ, commits, exclude=left_out, progress=told)
+        with output.progress(quiet=settings.quiet) as report:
+            look = operation.guard_commits(settings.vault, os.environ, commits, exclude=left_out, progress=report)
     else:
         look = operation.guard_staged(settings.vault, os.environ, exclude=left_out)
     if not settings.quiet:

@@ -62,8 +62,8 @@ class Settings:
         context = Context.find(self.vault, self.now, os.environ)
         context.identity_file = self.identity
         context.ask = ask_passphrase
-        with output.progress(quiet=self.quiet) as told:
-            context.progress = told
+        with output.progress(quiet=self.quiet) as report:
+            context.progress = report
             yield context
 
     def warn_uncommitted(self, context: Context, commit: Commit) -> None:

@@ -110,9 +110,9 @@ def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """
-    Give a function that is told about long work: it draws a bar on stderr when that is a terminal.
+    Give a progress callback for long operations: it draws a bar on stderr if that is a terminal.
 
-    Nothing is drawn for work that takes less than a second.
+    It draws nothing for operations that take less than a second.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda label, done, total: None
@@ -123,7 +123,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     bar: Any = None
     tasks: dict[str, Any] = {}
 
-    def told(label: str, done: int, total: int) -> None:
+    def report(label: str, done: int, total: int) -> None:
         nonlocal bar
         begun = started.setdefault(label, time.monotonic())
         if bar is None:
@@ -132,7 +132,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             from rich.console import Console
             from rich.progress import Progress, TimeElapsedColumn
 
-            # The time goes on where a step tells nothing for a while.
+            # The time goes on while a step reports nothing.
             columns = (*Progress.get_default_columns(), TimeElapsedColumn())
             bar = Progress(*columns, console=Console(stderr=True), transient=True)
             bar.start()
@@ -141,7 +141,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         bar.update(tasks[label], completed=done, total=total or None)
 
     try:
-        yield told
+        yield report
     finally:
         if bar is not None:
             bar.stop()

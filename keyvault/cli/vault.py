@@ -207,8 +207,8 @@ def demo(
     from keyvault.operations.demo import make_demo
 
     note("two years of rotations, made by the real code under a clock of its own; this takes a moment")
-    with output.progress(quiet=settings.quiet) as told:
-        made = make_demo(folder, settings.now, os.environ, replace=replace, progress=told)
+    with output.progress(quiet=settings.quiet) as report:
+        made = make_demo(folder, settings.now, os.environ, replace=replace, progress=report)
     if settings.quiet:
         say(made.commit)
         return

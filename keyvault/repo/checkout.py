@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from keyvault.core.text import printable
 from keyvault.errors import GitError
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo import journal, worktree
 from keyvault.repo.git import Git, TreeChange
 
@@ -69,7 +69,7 @@ class Checkout:
         staged, target_of = self._read_index().files, worktree.targets(git.root)
         dirty = []
         leaving = {change.path for change in changes if change.after is None}
-        for change in told(changes, git.progress, "checking files", len(changes)):
+        for change in with_progress(changes, git.progress, "checking files", len(changes)):
             target = target_of(change.path)
             present = self._hash(target, change) if target else "behind a link"
             expected = (change.before, change.after)
@@ -105,7 +105,7 @@ class Checkout:
         pending: list[tuple[TreeChange, str]] = []
         # What leaves goes first: a folder may become a file, a link a folder.
         ordered = sorted(changes, key=lambda change: change.after is not None)
-        for change in told(ordered, git.progress, "comparing files", len(ordered)):
+        for change in with_progress(ordered, git.progress, "comparing files", len(ordered)):
             path, before, after = change.path, change.before, change.after
             target = target_of(path)
             # In a sparse checkout most files are in the index alone, and so is what joins them.
@@ -148,7 +148,7 @@ class Checkout:
             wanted = git.blobs(str(change.after) for change, _ in pending)
         else:
             wanted = (contents[change.path] for change, _ in pending)
-        wanted = told(wanted, git.progress, "writing files", len(pending))
+        wanted = with_progress(wanted, git.progress, "writing files", len(pending))
         worktree.write((target, data, change.mode) for (change, target), data in zip(pending, wanted, strict=True))
 
     def _hash(self, target: str, change: TreeChange) -> str | None:

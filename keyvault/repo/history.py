@@ -15,7 +15,7 @@ import msgspec
 
 from keyvault.core.state import Commit
 from keyvault.errors import GitError
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo.git import Git, Writer
 
 #: How many versions of records are read at once.
@@ -50,7 +50,7 @@ def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str,
             "this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)"
         )
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
-    changes = told(git.log_raw(commit, *folders), git.progress, "reading history")
+    changes = with_progress(git.log_raw(commit, *folders), git.progress, "reading history")
     versions = ((writer, change) for writer, change in changes if change.after and change.path in present)
     first: dict[str, dict[bytes, Writer]] = {}
     final: dict[str, list[bytes]] = {}

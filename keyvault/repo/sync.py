@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from keyvault.core.state import Commit
 from keyvault.errors import ConflictError, GitError, KilledError
 from keyvault.logs import get_logger
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo import journal
 from keyvault.repo.checkout import Checkout
 from keyvault.repo.git import QUARANTINE, Git, TreeChange
@@ -145,7 +145,7 @@ def _changes(repository: Repository, base: Commit | None, draft: Draft) -> list[
 
 
 def _commit(git: Git, base: Commit | None, draft: Draft) -> Commit:
-    tree = git.write_tree(base, told(draft.files.items(), git.progress, "writing objects", len(draft.files)))
+    tree = git.write_tree(base, with_progress(draft.files.items(), git.progress, "writing objects", len(draft.files)))
     return git.commit_tree(tree, [base] if base else [], draft.message, draft.at)
 
 

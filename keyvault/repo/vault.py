@@ -25,7 +25,7 @@ from keyvault.core.repair import set_damage
 from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo.git import Git, TreeEntry, describe_mode
 from keyvault.repo.history import EventWriters, event_commits
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
@@ -198,7 +198,9 @@ class Repository:
         policy, recipients = None, None
         keys: dict[str, Key] = {}
         folded: dict[str, str] = {}
-        contents = told(self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted))
+        contents = with_progress(
+            self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted)
+        )
         for entry, data in zip(wanted, contents, strict=True):
             try:
                 if entry.path == config.FILE:

@@ -6,7 +6,7 @@ import pytest
 
 from keyvault.operations import rotation
 from keyvault.operations.context import Context
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo.audit import blobs
 from tests.revisions import audit, render
 from tests.vaults import Vault
@@ -25,7 +25,7 @@ def listening(vault: Vault) -> tuple[Told, Context]:
 def test_told() -> None:
     """All items come, in order; the first word comes before the first of them, the last behind the last."""
     heard: Told = []
-    items = told(iter(range(250)), lambda *word: heard.append(word), "counting", 250)
+    items = with_progress(iter(range(250)), lambda *word: heard.append(word), "counting", 250)
 
     assert list(items) == list(range(250))
     assert heard == [("counting", 0, 250), ("counting", 100, 250), ("counting", 200, 250), ("counting", 250, 250)]
@@ -34,7 +34,7 @@ def test_told() -> None:
 def test_told_of_what_nobody_knows_the_number_of() -> None:
     """The end says how many there were."""
     heard: Told = []
-    assert list(told("ab", lambda *word: heard.append(word), "counting")) == ["a", "b"]
+    assert list(with_progress("ab", lambda *word: heard.append(word), "counting")) == ["a", "b"]
     assert heard == [("counting", 0, 0), ("counting", 2, 2)]
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from keyvault.progress import Progress, told
+from keyvault.progress import Progress, with_progress
 from keyvault.repo.git import CommitChanges, TreeChange
 from keyvault.repo.vault import is_vault_path
 
@@ -90,7 +90,9 @@ class BlobReader:
         oids = {path: str(change.after) if is_file(change) else None for path, change in changes.items()}
         missing = self.read([oid for oid in oids.values() if oid is not None and oid not in known])
         large = len(oids) > _FILES_AT_ONCE
-        files = told(oids.items(), self.progress, "reading a large commit", len(oids)) if large else oids.items()
+        files = (
+            with_progress(oids.items(), self.progress, "reading a large commit", len(oids)) if large else oids.items()
+        )
         for path, oid in files:
             yield path, None if oid is None else known[oid] if oid in known else next(missing)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from keyvault.core.state import Commit
 from keyvault.errors import ConflictError, GitError
-from keyvault.progress import told
+from keyvault.progress import with_progress
 from keyvault.repo.git.log import HistoryReader
 from keyvault.repo.git.objects import Folder, Pack
 from keyvault.repo.git.reader import Tree
@@ -86,7 +86,7 @@ class ObjectWriter(HistoryReader):
             return
         command = ("unpack-objects", "-q") if len(pack) < _LOOSE_MAX else ("index-pack", "--stdin")
         with self.feeding(command, apart) as (stdin, ended):
-            for chunk in told(pack.stream(), self.progress, "storing objects", pack.chunks):
+            for chunk in with_progress(pack.stream(), self.progress, "storing objects", pack.chunks):
                 stdin.write(chunk)
             ended()
 
