@@ -431,9 +431,11 @@ def test_force_without_a_set_is_refused(forge: Forge) -> None:
 def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
     """What the audit finds stops the site; a commit that somebody trusts, named outside of git, lets it go on."""
     environ = environment(forge.top)
-    for message, content in (("a typo", "hello"), ("mended", None)):
-        note = forge.team / "keys.enc" / "notes.txt"
-        note.write_text(content) if content else note.unlink()
+    record = next((forge.team / "keys.enc" / "id-token").iterdir())
+    sound = record.read_text()
+    # A hand that changes an event is found for ever, also once the record is what it was.
+    for message, content in (("by hand", re.sub(r'(?<="at": ")\d{4}', "2020", sound, count=1)), ("mended", sound)):
+        record.write_text(content)
         run_git(forge.team, environ, "add", "--all")
         run_git(forge.team, environ, "commit", "--quiet", "-m", message)
     run_git(forge.team, environ, "push", "--quiet")

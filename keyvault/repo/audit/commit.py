@@ -249,10 +249,10 @@ class CommitJudge:
             self.mended.add(path)
             self._restored(path)
             return
-        if not known and sound is not None:
-            known = [sound]  # it was removed, and is back: it goes on from there
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
+        if not known and sound is not None and key is not None and _goes_on(sound.key, key):
+            known, best = [sound], sound  # it was removed, and is back with more events
         self._say(path, problems)
         table = ledger.policy.sets.get(key.set) if ledger.policy and key else None
         # Of a record of good form only what people wrote can hold a key: the rest is public, or sealed.
@@ -342,6 +342,12 @@ class CommitJudge:
                     if (old := one.entries.get(path, entry)) is not None and old.key.private == entry.key.private
                 ]
                 self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
+
+
+def _goes_on(old: Key, new: Key) -> bool:
+    """Whether *new* is the record *old* with more events; one that has ended since has no private half any more."""
+    private = new.private in (old.private, msgspec.UNSET)
+    return private and (new.set, new.public) == (old.set, old.public) and new.events[: len(old.events)] == old.events
 
 
 def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> Iterator[str]:
