@@ -137,7 +137,30 @@ def join_states(base: VaultState, ours: VaultState, theirs: VaultState) -> Vault
     recipients = join_recipients(base.recipients, ours.recipients, theirs.recipients)
     joined = replace(ours, policy=policy, keys=keys, recipients=recipients)
     check_joined(joined)
+    _check_places(joined, (ours, theirs))
+    _check_seals(joined, (ours, theirs))
     return joined
+
+
+def _check_seals(joined: VaultState, sides: Sequence[VaultState]) -> None:
+    """Refuse a joined record with a new seal if, seen from a side, nobody was added or removed that explains it."""
+    for kid, key in joined.keys.items():
+        there = [side for side in sides if kid in side.keys]
+        if any(side.keys[kid] == key for side in there) or not key.sealed:
+            continue
+        for side in there:
+            if side.keys[kid].private != key.private and side.recipients == joined.recipients:
+                raise MergeError(f"key {kid} was sealed again on one side, and changed on the other")
+
+
+def _check_places(joined: VaultState, sides: Sequence[VaultState]) -> None:
+    """Refuse a set that lacks a key which each side has: one side let a key sign that the other one revoked."""
+    for name, key_set in joined.sets.items():
+        held = [side.all_sets[name] for side in sides if name in side.all_sets and side.all_sets[name].keys]
+        for state in ("active", "next"):
+            there = [any(key.state == state for key in each.keys) for each in (*held, key_set)]
+            if held and all(there[:-1]) and not there[-1] and not (key_set.policy.closing or key_set.policy.external):
+                raise MergeError(f"set {name} would be left without {'an' if state == 'active' else 'a'} {state} key")
 
 
 def check_joined(state: VaultState) -> None:

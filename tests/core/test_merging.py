@@ -170,3 +170,20 @@ def test_vaults_that_cannot_be_joined() -> None:
     upper, lower = (replace(base, keys={**base.keys, kid: next_key(kid=kid)}) for kid in ("Ops", "ops"))
     with pytest.raises(MergeError, match=r"^the kids Ops and ops differ by case alone$"):
         join_states(base, upper, lower)
+
+
+def test_a_set_that_would_be_left_without_a_key() -> None:
+    """One side let the next key sign after a revocation, the other side revoked that key: nobody would sign."""
+    active, candidate, fresh = active_key(), next_key(), next_key()
+    base = replace(vault([active, candidate]), recipients=OPS)
+    ours = replace(
+        base,
+        keys={
+            active.kid: msgspec.structs.replace(add(active, revoked(T0 + HOUR)), private=msgspec.UNSET),
+            candidate.kid: add(candidate, activated(T0 + HOUR)),
+        },
+    )
+    gone = msgspec.structs.replace(add(candidate, revoked(T0 + DAY)), private=msgspec.UNSET)
+    theirs = replace(base, keys={active.kid: active, candidate.kid: gone, fresh.kid: fresh})
+    with pytest.raises(MergeError, match=r"^set id-token would be left without an active key$"):
+        join_states(base, ours, theirs)
