@@ -116,7 +116,7 @@ class HistoryReader(ObjectReader):
         """Give a function that returns every file that differs between two trees, all from one git process."""
 
         def differ(old: str, new: str) -> list[TreeChange]:
-            # What is no pair of ids is given back as it is, and no path of a tree can hold the tree's own id.
+            # Git echoes a line that is not a pair of ids, and no path of a tree can contain the tree's own id.
             end = f"end of {new}\n".encode()
             answer = b""
             with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
@@ -163,7 +163,7 @@ class HistoryReader(ObjectReader):
 
     def staged(self) -> list[tuple[str, str]]:
         """Return (path, id) of every file that the index holds and HEAD does not hold so."""
-        # A hook of git is told which index the commit is made from.
+        # For a hook, git names the index of the commit in the environment.
         index = self.environ.get("GIT_INDEX_FILE")
         base = self.resolve("HEAD") or self.run("hash-object", "-t", "tree", "--stdin").decode().strip()
         output = self.run(
