@@ -26,7 +26,7 @@ Every deliberate error of keyvault, and the exit code it ends with.
     └── AuditError           5  the history holds what must not be
 
 Messages are lower case, without a full stop, and never hold key material. A hint is something that
-can be typed or done next.
+can be typed or done next. A code is what a program compares: it stays when a message changes.
 """
 
 from __future__ import annotations
@@ -38,15 +38,17 @@ class KeyVaultError(Exception):
 
     Attributes:
         message: One line, lower case, no full stop, no key material.
+        code: The stable name of the problem, such as ``set-unknown``. docs/errors.md lists them all.
         hint: What to do next, or None.
         exit_code: The exit code of the command line.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str = "failed", hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
         self.hint = hint
 
 
@@ -111,17 +113,7 @@ class LeakError(RenderError):
 
 
 class LiveError(KeyVaultError):
-    """
-    The live site cannot be asked.
-
-    Attributes:
-        code: What kind of problem: ``unreachable``, ``tls``, ``refused``, ``redirect``, ``status``,
-            ``compressed``, ``too-large``, ``not-json`` or ``not-jwks``.
-    """
-
-    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
+    """The live site cannot be fetched."""
 
 
 class DriftError(KeyVaultError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import github_actions
-from keyvault.cli.global_options import settings
+from keyvault.cli.global_options import JSON, settings
 from keyvault.cli.output import columns, emit_json, note, say
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def audit(
         list[str] | None,
         typer.Option("--exclude", metavar="GLOB", help="Paths in which private keys are not looked for."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Judge the whole history: every commit that ever touched the vault, against its parents.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import github_actions, output
-from keyvault.cli.global_options import settings
+from keyvault.cli.global_options import JSON, settings
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.core.text import printable
 from keyvault.errors import GitError, KeyVaultError
@@ -38,7 +38,7 @@ def check(
     wait: Annotated[
         str, typer.Option("--wait", metavar="DURATION", help="How long to look again while something differs.")
     ] = "0s",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Compare the live site with a commit: keys, headers, discovery, certificate, and what is overdue.
@@ -115,7 +115,7 @@ def check(
 def diff(
     base: Annotated[str, typer.Argument(metavar="BASE", help="The commit to compare with.")],
     head: Annotated[str, typer.Argument(metavar="[HEAD]", help="The commit that changes it.")] = "HEAD",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Show what a commit changes in the published JWK Sets against another one: for reviews.
@@ -169,7 +169,7 @@ def guard(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out such paths; may be given again.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Refuse private keys in the clear: in what is staged, in commits, in files and folders.
@@ -240,7 +240,7 @@ def lint(
         list[str] | None,
         typer.Option("--for", metavar="NAME", help="Whom it is for: aws, gcp, pyjwt, …; may be given again."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Say what breaks verifiers, and which: in what a commit would publish, in a file, or at a URL.

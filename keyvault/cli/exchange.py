@@ -15,7 +15,6 @@ from keyvault.errors import UsageError
 if TYPE_CHECKING:
     from keyvault.crypto.exports import Certificate
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Print a private key to a terminal.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600, instead of stdout.")

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from keyvault.cli import output
 from keyvault.errors import KeyVaultError
@@ -46,6 +48,7 @@ class Settings:
         quiet: Print ids only.
         verbose: How often ``-v`` was given.
         now: The instant of the command.
+        as_json: Whether ``--json`` was given, which also decides how an error is reported.
     """
 
     vault: Path = Path()
@@ -53,6 +56,7 @@ class Settings:
     quiet: bool = False
     verbose: int = 0
     now: datetime = field(default_factory=clock)
+    as_json: bool = False
 
     @contextmanager
     def open(self) -> Iterator[Context]:
@@ -74,6 +78,10 @@ class Settings:
 
 #: Filled by the callback of the app, before any command runs.
 settings = Settings()
+
+
+#: ``--json``, the same for every command.
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def complete_set(incomplete: str) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import github_actions
-from keyvault.cli.exchange import JSON, Kid, PasswordFile, read_input, read_password
-from keyvault.cli.global_options import complete_set, settings
+from keyvault.cli.exchange import Kid, PasswordFile, read_input, read_password
+from keyvault.cli.global_options import JSON, complete_set, settings
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.core.text import elided, quoted

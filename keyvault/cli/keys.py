@@ -6,7 +6,7 @@ import typer
 
 from keyvault.cli import exchange, import_keys
 from keyvault.cli.dash_arguments import DashedCommand
-from keyvault.cli.global_options import complete_kid, complete_set, settings
+from keyvault.cli.global_options import JSON, complete_kid, complete_set, settings
 from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import columns, emit_bytes, emit_json, say
 from keyvault.cli.rotation import DryRun, Push
@@ -15,7 +15,6 @@ from keyvault.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from keyvault.core.algorithms import KeySpec
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")]
 Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
 Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]

@@ -20,7 +20,7 @@ import typer
 from keyvault.cli import audit, checks, github_actions, keys, merge, recipients, rotation, site, tokens, vault
 from keyvault.cli.global_options import clock, settings
 from keyvault.cli.lazy_commands import LateTyper
-from keyvault.cli.output import report_error
+from keyvault.cli.output import emit_json, printed, report_error
 from keyvault.core.text import elided
 from keyvault.errors import KeyVaultError
 
@@ -101,16 +101,17 @@ def _forbid_core_dumps() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every deliberate error becomes one line here."""
-    settings.quiet, settings.verbose = False, 0
+    settings.quiet, settings.verbose, printed.document = False, 0, False
+    # Read here and not by the parser: a command line that does not parse is an error like any other.
+    settings.as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=arguments, prog_name="keyvault", standalone_mode=False)
         sys.stdout.flush()
     except KeyVaultError as error:
         _trace(error)
-        report_error(error.message, error.hint)
         if not settings.quiet:
             github_actions.annotate("error", error.message)
-        return error.exit_code
+        return _failed(error.message, error.hint, code=error.code, exit_code=error.exit_code)
     except typer.TyperException as error:
         return _usage(error)
     except (typer.Abort, KeyboardInterrupt):
@@ -122,20 +123,27 @@ def run(arguments: list[str] | None = None) -> int:
         _trace(error)
         _silence()
         where = f": {elided(error.filename)}" if isinstance(error.filename, str) else ""
-        report_error(f"{error.strerror or type(error).__name__}".lower() + where, None)
-        return 1
+        return _failed(f"{error.strerror or type(error).__name__}".lower() + where, code="system")
     except SystemExit:  # how completion ends
         raise
     except BaseException as error:  # a library written in Rust may raise what is no Exception
         if not isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it where a class was being made
             _trace(error)
             # The text of an unforeseen error may hold anything, so only its kind is shown.
-            report_error(f"unexpected {type(error).__name__}", "please report it, with the output of: keyvault -vv …")
-            return 1
+            hint = "please report it, with the output of: keyvault -vv …"
+            return _failed(f"unexpected {type(error).__name__}", hint, code="unexpected")
         code = INTERRUPTED
     if code == INTERRUPTED:
-        report_error("interrupted", None)
+        return _failed("interrupted", code="interrupted", exit_code=INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, hint: str | None = None, *, code: str, exit_code: int = 1) -> int:
+    """Report an error, with ``--json`` also as a document on stdout if it has none yet; return the exit code."""
+    report_error(message, hint)
+    if settings.as_json and not printed.document:
+        emit_json({"error": {"code": code, "exit_code": exit_code, "hint": hint, "message": message}})
+    return exit_code
 
 
 def _trace(error: BaseException) -> None:
@@ -172,7 +180,8 @@ def _usage(error: typer.TyperException) -> int:
         print(error.format_message(), file=sys.stderr)
     else:
         where = context.command_path if context else "keyvault"
-        report_error(_lowered(elided(error.format_message())), f"{where} --help")
+        message = _lowered(elided(error.format_message()))
+        return _failed(message, f"{where} --help", code="usage", exit_code=error.exit_code)
     return error.exit_code
 
 

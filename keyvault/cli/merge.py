@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import settings
+from keyvault.cli.global_options import JSON, settings
 from keyvault.cli.output import emit_json, note, say
 
 
@@ -21,7 +21,7 @@ def merge_driver(
     ] = None,
     install: Annotated[bool, typer.Option("--install", help="Set it up in this clone.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the merge that is staged, as a hook.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """
     Merge two versions of a key record for git, if the lifecycle allows it.

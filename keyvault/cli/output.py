@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from keyvault.core.text import printable
@@ -59,7 +60,7 @@ def notes(lines: Sequence[str], label: str, *, most: int = 10) -> None:
 
 
 def report_error(message: str, hint: str | None) -> None:
-    """Write an error: one line, then a hint that can be typed."""
+    """Write an error to stderr: one line, then a hint that can be typed."""
     if len(message) > MESSAGE_MAX:  # somebody's argument of a megabyte
         message = f"{message[: MESSAGE_MAX - 200]} … {message[-200:]}"
     label = paint("error", "error", stream=sys.stderr)
@@ -69,10 +70,26 @@ def report_error(message: str, hint: str | None) -> None:
             print(f"keyvault: hint: {printable(line)}", file=sys.stderr)
 
 
+@dataclass
+class Printed:
+    """
+    What the command has printed so far.
+
+    Attributes:
+        document: Whether stdout has a JSON document, which must stay the only one.
+    """
+
+    document: bool = False
+
+
+printed = Printed()
+
+
 def emit_json(value: Any) -> None:
-    """Write *value* as JSON."""
+    """Write *value* as JSON to stdout."""
     from keyvault.core.jwk import pretty
 
+    printed.document = True
     sys.stdout.write(pretty(value).decode())
 
 

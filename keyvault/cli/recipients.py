@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import ask_passphrase, settings
+from keyvault.cli.global_options import JSON, ask_passphrase, settings
 from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.cli.rotation import DryRun, Push
 from keyvault.errors import KeyVaultError, UsageError
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kid = Annotated[str, typer.Argument(metavar="KID", help="The recipient.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A public JWK, or an identity whose public half is taken.")]
 Label = Annotated[str | None, typer.Option("--kid", metavar="KID", help="A label instead of the one in the file.")]

@@ -9,12 +9,11 @@ import typer
 
 from keyvault.cli import github_actions
 from keyvault.cli.dash_arguments import DashedCommand
-from keyvault.cli.global_options import complete_kid, complete_set, settings
+from keyvault.cli.global_options import JSON, complete_kid, complete_set, settings
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Push = Annotated[bool, typer.Option("--push", help="Push the commit; plan again when somebody was faster.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What readers of the history should know.")]

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import settings
+from keyvault.cli.global_options import JSON, settings
 from keyvault.cli.output import columns, emit_json, note, notes, say
 from keyvault.core.text import elided
-
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:

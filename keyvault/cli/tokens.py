@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli.global_options import complete_set, settings
+from keyvault.cli.global_options import JSON, complete_set, settings
 from keyvault.cli.lazy_commands import LateTyper
 from keyvault.cli.output import emit_json, note, say, say_document
 from keyvault.errors import GitError, KeyVaultError, UsageError
@@ -13,7 +13,6 @@ from keyvault.errors import GitError, KeyVaultError, UsageError
 if TYPE_CHECKING:
     from keyvault.crypto.tokens import Token
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TokenText = Annotated[str, typer.Argument(metavar="TOKEN", help="A signed token, or - for stdin.")]
 
 tokens = LateTyper(help="Tokens: sign, inspect, verify.", no_args_is_help=True, rich_markup_mode=None)

@@ -8,11 +8,9 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import ask_passphrase, complete_set, settings
+from keyvault.cli.global_options import JSON, ask_passphrase, complete_set, settings
 from keyvault.cli.output import emit_json, note, say
 from keyvault.core.text import quoted
-
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -553,3 +554,33 @@ main()
     )  # fmt: skip
 
     assert (done.returncode, done.stdout, done.stderr.decode()) == (130, b"", "keyvault: error: interrupted\n")
+
+
+# --- the same for programs ------------------------------------------------------------------------------
+
+
+def test_an_error_is_a_document_with_json(keyvault: Terminal) -> None:
+    """With --json, stdout has one document that says what stderr says, with the code that stays."""
+    result = keyvault("rotate", "reports", "--json")
+
+    error = json.loads(result.out)["error"]
+    assert result.code == error["exit_code"] == 2
+    assert error["code"]
+    assert result.err.startswith(f"keyvault: error: {error['message']}\n")
+    assert error["hint"] in result.err
+
+
+def test_wrong_usage_is_a_document_with_json(keyvault: Terminal) -> None:
+    """So it is when the command line does not parse, once --json was read."""
+    result = keyvault("status", "--json", "--nonsense")
+
+    assert json.loads(result.out)["error"]["code"] == "usage"
+    assert result.code == 2
+
+
+def test_a_report_stays_the_only_document(keyvault: Terminal, vault: Vault) -> None:
+    """A command that has printed its report adds nothing to it: two documents on stdout are none."""
+    result = keyvault("recipient", "check", "--json")
+
+    json.loads(result.out)
+    assert "error" not in json.loads(result.out)
