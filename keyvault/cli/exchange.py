@@ -87,7 +87,7 @@ def generate_key(
       keyvault key generate --alg ES256 --save access-token
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.core.key_parameters import choose_form
+    from keyvault.core.key_parameters import choose_parameters
     from keyvault.crypto.exports import encode
     from keyvault.operations import exchange as operations
     from keyvault.operations.import_keys import save_key
@@ -98,7 +98,7 @@ def generate_key(
         raise UsageError("--x509 writes the certificate, the private key would be lost", hint="-o FILE keeps it")
     if save is not None and (output or password_file or x5c or form != "jwk"):
         raise UsageError("--save puts the key into a set: no file is written", hint="keyvault key export")
-    chosen = choose_form(kty=kty, alg=alg, crv=crv, bits=bits, use=use)
+    chosen = choose_parameters(kty=kty, alg=alg, crv=crv, bits=bits, use=use)
     if public and chosen.kty == "oct":
         raise UsageError("a symmetric key has no public half")
     if x509 is not None:

@@ -48,7 +48,7 @@ class Algorithm:
     curves: tuple[str, ...] = ()
     octets: int = 0
 
-    def takes(self, jwk: Mapping[str, Any]) -> bool:
+    def accepts(self, jwk: Mapping[str, Any]) -> bool:
         """Whether *jwk* is of the type, and on a curve, that the algorithm works with."""
         kty, crv = jwk.get("kty"), jwk.get("crv")
         if self.curves:

@@ -133,7 +133,7 @@ def is_pkcs12(data: bytes) -> bool:
         return False
 
 
-def bags(pfx: bytes) -> list[tuple[int, bytes]]:
+def unencrypted_bags(pfx: bytes) -> list[tuple[int, bytes]]:
     """
     Return the bags of a PKCS#12 file that are not encrypted as a whole: their kind, and the element that they hold.
 
@@ -161,7 +161,7 @@ def _data_of(info: Element) -> list[Element]:
     return [read_element(octets.octets) for octets in parts[1].children]
 
 
-def rounds_of(data: bytes) -> int:
+def iteration_count(data: bytes) -> int:
     """
     Return how many rounds of hashing an encrypted PKCS#8 or a PKCS#12 file asks for at most; 0 if for none.
 

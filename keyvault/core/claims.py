@@ -17,12 +17,12 @@ from keyvault.core.text import DURATION_MAX, format_duration
 from keyvault.errors import UsageError
 
 #: How long a token lives where nobody says how long.
-LIFETIME = timedelta(minutes=10)
+DEFAULT_LIFETIME = timedelta(minutes=10)
 
-INSTANTS = ("exp", "nbf", "iat")
+NUMERIC_DATES = ("exp", "nbf", "iat")
 
 
-def is_instant(value: object) -> bool:
+def is_numeric_date(value: object) -> bool:
     """Whether *value* is a NumericDate that a clock can show."""
     # JSON has integers that no float can hold.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
@@ -38,17 +38,18 @@ def complete_claims(
         claims: The claims of a token that is to be signed at *now*.
         policy: The policy of the set that signs it.
         now: The instant of the signature.
-        ttl: How long a token without ``exp`` lives; None for `LIFETIME`, or ``token_lifetime`` where that is shorter.
+        ttl: How long a token without ``exp`` lives; None for `DEFAULT_LIFETIME`, or ``token_lifetime`` if that is
+            shorter.
 
     Raises:
         UsageError: If an instant is not a number of seconds, or the token would live longer than ``token_lifetime``,
             which is how long its key is sure to be published.
     """
     issued = int(now.timestamp())
-    lifetime = min(LIFETIME, policy.token_lifetime) if ttl is None else ttl
+    lifetime = min(DEFAULT_LIFETIME, policy.token_lifetime) if ttl is None else ttl
     full = {"iss": policy.issuer, "iat": issued, "exp": issued + int(lifetime.total_seconds()), **claims}
-    for name in INSTANTS:
-        if name in full and not is_instant(full[name]):
+    for name in NUMERIC_DATES:
+        if name in full and not is_numeric_date(full[name]):
             raise UsageError(f"claim {name} is not a number of seconds since 1970")
     ahead = full["exp"] - issued
     if ahead > policy.token_lifetime.total_seconds():

@@ -14,14 +14,14 @@ from functools import lru_cache
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from keyvault.core.keys import Envelope, Key, RecipientHeader, Seal, SealedTo, sealed_to
+from keyvault.core.keys import Envelope, EnvelopeSummary, Key, RecipientHeader, WrappedKey, sealed_to
 
 
 @lru_cache(256)
-def _addressed(kids: tuple[str, ...]) -> Seal:
+def _addressed(kids: tuple[str, ...]) -> EnvelopeSummary:
     """Return the seal for *kids*; keys with the same recipients share it."""
-    entries = [SealedTo(RecipientHeader("", kid), "") for kid in kids]
-    return Seal(protected="", recipients=entries, iv="", ciphertext="", tag="")
+    entries = [WrappedKey(RecipientHeader("", kid), "") for kid in kids]
+    return EnvelopeSummary(protected="", recipients=entries, iv="", ciphertext="", tag="")
 
 
 def drop_ciphertext(key: Key) -> None:
@@ -30,14 +30,14 @@ def drop_ciphertext(key: Key) -> None:
         msgspec.structs.force_setattr(key, "private", _addressed(tuple(sealed_to(key))))
 
 
-def seal_of(private: Envelope | UnsetType) -> Envelope | UnsetType:
+def summarize_envelope(private: Envelope | UnsetType) -> Envelope | UnsetType:
     """Return the recipients of an envelope with a digest of the whole; a seal is returned as it is."""
-    if isinstance(private, UnsetType | Seal):
+    if isinstance(private, UnsetType | EnvelopeSummary):
         return private
     whole = msgspec.json.encode(private)
     recipients = _addressed(tuple(entry.header.kid for entry in private.recipients)).recipients
     digest = hashlib.blake2b(whole, digest_size=16).hexdigest()
-    return Seal(protected="", recipients=recipients, iv="", ciphertext="", tag=digest)
+    return EnvelopeSummary(protected="", recipients=recipients, iv="", ciphertext="", tag=digest)
 
 
 def intern_strings(key: Key) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from keyvault.core.jwk import b64u_decode
-from keyvault.core.keys import Envelope, EphemeralKey, Recipient, SealedTo
+from keyvault.core.keys import Envelope, EphemeralKey, Recipient, WrappedKey
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import elided, quoted
 from keyvault.errors import EnvelopeError, JWKError
@@ -121,7 +121,7 @@ def _protected(envelope: Envelope) -> Protected:
     return header
 
 
-def _check_entry(entry: SealedTo) -> None:
+def _check_entry(entry: WrappedKey) -> None:
     header = entry.header
     if header.alg not in WRAP_ALGORITHMS:
         raise EnvelopeError(

@@ -93,7 +93,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 #: What no URL has seen yet; most keys of a large vault have just that.
-NOTHING: Mapping[str, datetime] = MappingProxyType({})
+NO_RECEIPTS: Mapping[str, datetime] = MappingProxyType({})
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -114,7 +114,7 @@ class Life(msgspec.Struct, frozen=True):
 
     state: State
     created_at: datetime
-    published: Mapping[str, datetime] = NOTHING
+    published: Mapping[str, datetime] = NO_RECEIPTS
     activated_at: datetime | None = None
     deactivated_at: datetime | None = None
     keep_until: datetime | None = None
@@ -141,7 +141,7 @@ def _check_text(text: str | None, member: str) -> None:
         raise RecordError(f"{member} must be 1 to {TEXT_MAX} characters, and not only blanks")
 
 
-def instants(events: Sequence[Event]) -> list[datetime]:
+def corrected_instants(events: Sequence[Event]) -> list[datetime]:
     """Return when each of *events* happened: at its instant, or by a later repair if a clock was ahead."""
     found: list[datetime] = []
     repaired_at: datetime | None = None
@@ -240,7 +240,7 @@ def fold(events: Sequence[Event]) -> Life:
     return Life(
         state=state,
         created_at=created_at,
-        published=published or NOTHING,
+        published=published or NO_RECEIPTS,
         activated_at=activated_at,
         deactivated_at=deactivated_at,
         keep_until=keep_until,

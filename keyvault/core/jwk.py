@@ -94,7 +94,7 @@ def b64u_decode(text: object, *, what: str) -> bytes:
     return data
 
 
-def check_label_is_public(jwk: Mapping[str, Any]) -> None:
+def check_kid_is_public(jwk: Mapping[str, Any]) -> None:
     """
     Refuse a private JWK whose kid holds its private half: kids are published.
 
@@ -181,7 +181,7 @@ def public_jwk(jwk: Mapping[str, Any], *, kid: str, alg: str) -> PublicJWK:
         raise JWKError(f"unknown algorithm {quoted(alg, 40)}")
     required = _required(jwk)
     kty, crv = required["kty"], jwk.get("crv", UNSET)
-    if not algorithm.takes(jwk):
+    if not algorithm.accepts(jwk):
         raise JWKError(f"a key of type {kty}{'' if crv is UNSET else ' on ' + quoted(crv, 40)} does not fit {alg}")
     # This is an allowlist: a member that is not named here never reaches the public site.
     members = {name: value for name, value in required.items() if name not in ("kty", "alg", "k")}

@@ -31,7 +31,7 @@ from keyvault.core.text import nearest, quoted
 from keyvault.errors import JWKError, UsageError
 
 #: What a key can be labelled with, beside what a set can have. RSA1_5 is left out: RFC 8725 section 3.2.
-LABELS: dict[str, Algorithm] = ALGORITHMS | {
+KEY_ALGORITHMS: dict[str, Algorithm] = ALGORITHMS | {
     one.name: one
     for one in (
         *(Algorithm(f"RSA-OAEP-{size}", "RSA", "enc") for size in (384, 512)),
@@ -50,7 +50,7 @@ _SIGNS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class KeyParameters:
     """
     What one key is.
 
@@ -69,14 +69,14 @@ class Form:
     alg: str | None = None
 
 
-def choose_form(
+def choose_parameters(
     *,
     kty: str | None = None,
     alg: str | None = None,
     crv: str | None = None,
     bits: int | None = None,
     use: str | None = None,
-) -> Form:
+) -> KeyParameters:
     """
     Return the form of a key that somebody asks for, with what they left out filled in.
 
@@ -93,7 +93,7 @@ def choose_form(
     _check_word("kty", kty, KTYS)
     _check_word("crv", crv, tuple(CURVE_KTY))
     _check_word("use", use, ("sig", "enc", "none"))
-    _check_word("alg", alg, ("none", *LABELS))
+    _check_word("alg", alg, ("none", *KEY_ALGORITHMS))
     if alg in (None, "none"):
         kty = kty or (CURVE_KTY[crv] if crv else "EC")
         if kty == "AKP":
@@ -104,8 +104,8 @@ def choose_form(
         usual = _usual(kty, crv, bits, named)
         if alg is None and use != "none":
             alg = usual
-        return Form(kty, crv, bits, None if use == "none" else named, None if alg == "none" else alg)
-    algorithm = LABELS[str(alg)]
+        return KeyParameters(kty, crv, bits, None if use == "none" else named, None if alg == "none" else alg)
+    algorithm = KEY_ALGORITHMS[str(alg)]
     if crv and algorithm.curves and crv not in algorithm.curves:
         raise UsageError(f"{alg} does not take curve {crv}", hint="one of " + ", ".join(algorithm.curves))
     # ECDH-ES is the one family that takes curves of two key types.
@@ -124,7 +124,7 @@ def choose_form(
     else:
         kty = algorithm.kty
     bits = _bits(kty, bits, algorithm)
-    return Form(kty, crv, bits, None if use == "none" else algorithm.use, alg)
+    return KeyParameters(kty, crv, bits, None if use == "none" else algorithm.use, alg)
 
 
 def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:
@@ -234,17 +234,17 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
     raise UsageError(f"--kid-from {quoted(form, 40)} is not known", hint="one of " + ", ".join(KID_FORMS))
 
 
-def check_label(jwk: Mapping[str, Any], alg: str) -> Algorithm:
+def check_algorithm(jwk: Mapping[str, Any], alg: str) -> Algorithm:
     """
     Return the algorithm *alg*, which *jwk* must fit.
 
     Raises:
         JWKError: It is unknown, or the key does not fit it.
     """
-    algorithm = LABELS.get(alg)
+    algorithm = KEY_ALGORITHMS.get(alg)
     if algorithm is None:
-        raise JWKError(f"unknown algorithm {quoted(alg, 40)}", hint=nearest(alg, LABELS))
-    if not algorithm.takes(jwk):
+        raise JWKError(f"unknown algorithm {quoted(alg, 40)}", hint=nearest(alg, KEY_ALGORITHMS))
+    if not algorithm.accepts(jwk):
         crv = jwk.get("crv")
         raise JWKError(
             f"a key of type {quoted(jwk.get('kty'), 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}"

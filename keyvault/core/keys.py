@@ -36,7 +36,7 @@ class RecipientHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     epk: EphemeralKey | UnsetType = UNSET
 
 
-class SealedTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content key, wrapped for one recipient."""
 
     header: RecipientHeader
@@ -47,13 +47,13 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sealed private key: JWE general JSON serialization (RFC 7516 section 7.2.1)."""
 
     protected: str
-    recipients: list[SealedTo]
+    recipients: list[WrappedKey]
     iv: str
     ciphertext: str
     tag: str
 
 
-class Seal(Envelope, frozen=True, forbid_unknown_fields=True):
+class EnvelopeSummary(Envelope, frozen=True, forbid_unknown_fields=True):
     """
     What remains of an envelope that is neither opened nor written: its recipients. See `compact`.
 

@@ -18,7 +18,7 @@ import re
 import warnings
 from bisect import bisect_left
 
-from keyvault.core.ber import KEY_BAG, bags, is_pkcs12, rounds_of
+from keyvault.core.ber import KEY_BAG, is_pkcs12, iteration_count, unencrypted_bags
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,`]|\\+[nr]){40,})")
 _AGE = re.compile(r"age-secret-key-(?:pq-)?1[0-9a-z]{50,}")
@@ -114,10 +114,10 @@ def _opens_without_password(data: bytes) -> bool:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     try:
-        if any(kind == KEY_BAG for kind, _ in bags(data)):
+        if any(kind == KEY_BAG for kind, _ in unencrypted_bags(data)):
             return True
         # More rounds of hashing than any program asks for only serve to keep us busy.
-        if rounds_of(data) > _ROUNDS_MAX:
+        if iteration_count(data) > _ROUNDS_MAX:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # BER, as NSS and macOS write it, and old ciphers

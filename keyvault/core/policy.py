@@ -131,7 +131,7 @@ class Policy:
     audit: AuditPolicy = AuditPolicy()
 
     @property
-    def mixed_places(self) -> frozenset[str]:
+    def places_with_mixed_issuers(self) -> frozenset[str]:
         """The places whose sets write their issuer with and without a slash at its end."""
         issuers: dict[str, set[str]] = {}
         for policy in self.sets.values():

@@ -93,7 +93,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
         sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, SET)}, site)
     _check_places(site, sets)
     _check_paths(site, sets)
-    _check_company(site, sets)
+    _check_akp_alone_in_issuer(site, sets)
     return Policy(site, sets, audit)
 
 
@@ -196,7 +196,7 @@ def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             )
 
 
-def _check_company(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
+def _check_akp_alone_in_issuer(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
     """Refuse keys of a type that most verifiers do not know where these would lose the keys that they do know."""
     kinds: dict[str, dict[bool, SetPolicy]] = {}
     for policy in sets.values():

@@ -300,7 +300,7 @@ def _rank(key_set: KeySet) -> tuple[int, str]:
     return KTY_ORDER.index(key_set.policy.kty), key_set.name
 
 
-def promise(key: Key, policy: SetPolicy) -> timedelta:
+def longest_token_lifetime(key: Key, policy: SetPolicy) -> timedelta:
     """
     Return how long tokens of *key* may live: the longest that was ever on record for it, or policy's.
 

@@ -57,7 +57,7 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
         algorithm = ALGORITHMS.get(alg)
         if algorithm is None:
             raise JWKError(f"unknown algorithm {quoted(alg, 40)}")
-        if not algorithm.takes(jwk):
+        if not algorithm.accepts(jwk):
             raise WeakKeyError(
                 f"a key of type {quoted(kty, 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}"
             )

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
-from keyvault.core.state import KeySet, promise
+from keyvault.core.state import KeySet, longest_token_lifetime
 from keyvault.core.text import format_instant
 from keyvault.errors import KeyVaultError
 
@@ -88,5 +88,5 @@ def keep_until(key_set: KeySet, key: Key | None, at: datetime) -> datetime:
     policy = key_set.policy
     if policy.use == "enc":
         return at + policy.retention
-    lifetime = policy.token_lifetime if key is None else promise(key, policy)
+    lifetime = policy.token_lifetime if key is None else longest_token_lifetime(key, policy)
     return at + policy.signer_lag + lifetime + policy.clock_skew

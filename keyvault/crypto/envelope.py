@@ -39,7 +39,7 @@ from keyvault.core.envelopes import (
     decode_member,
 )
 from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
-from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, Seal, SealedTo
+from keyvault.core.keys import Envelope, EnvelopeSummary, EphemeralKey, Key, Recipient, RecipientHeader, WrappedKey
 from keyvault.core.pem import PublicKey, load_public, public_members
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import PrivateJWK
@@ -92,16 +92,16 @@ class Sealer:
         )
 
 
-def _wrap(label: str, alg: str, key: PublicKey, cek: bytes) -> SealedTo:
+def _wrap(label: str, alg: str, key: PublicKey, cek: bytes) -> WrappedKey:
     if isinstance(key, RSAPublicKey):
         wrapped = key.encrypt(cek, OAEP(MGF1(SHA256()), SHA256(), label=None))
-        return SealedTo(RecipientHeader(alg=alg, kid=label), b64u(wrapped))
+        return WrappedKey(RecipientHeader(alg=alg, kid=label), b64u(wrapped))
     epk, shared = _agree(key)
     # One pass, as RFC 7518 section 4.6.2 has it: the algorithm that the key is for, no word about either party, and
     # the length of the key in bits.
     about = len(alg).to_bytes(4) + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4)
     kek = ConcatKDFHash(SHA256(), _KEK_OCTETS, about).derive(shared)
-    return SealedTo(RecipientHeader(alg=alg, kid=label, epk=epk), b64u(aes_key_wrap(kek, cek)))
+    return WrappedKey(RecipientHeader(alg=alg, kid=label, epk=epk), b64u(aes_key_wrap(kek, cek)))
 
 
 def _agree(key: PublicKey) -> tuple[EphemeralKey, bytes]:
@@ -117,7 +117,7 @@ def _agree(key: PublicKey) -> tuple[EphemeralKey, bytes]:
 # --- opening --------------------------------------------------------------------------------------------
 
 #: Unwraps a content key: takes the entry of one recipient, gives 32 bytes, or raises EnvelopeError.
-Unwrap = Callable[[SealedTo], bytes]
+Unwrap = Callable[[WrappedKey], bytes]
 
 
 def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, unwrap: Unwrap) -> bytes:
@@ -180,10 +180,10 @@ def envelope_of(key: Key) -> Envelope:
     if isinstance(key.private, msgspec.UnsetType):
         where = "left the vault" if key.state in ("withdrawn", "revoked") else "lives elsewhere"
         raise EnvelopeError(f"key {key.kid} is {key.state}: its private half {where}")
-    assert not isinstance(key.private, Seal)
+    assert not isinstance(key.private, EnvelopeSummary)
     return key.private
 
 
-def recipients_of(sealed: Sequence[SealedTo]) -> list[str]:
+def recipients_of(sealed: Sequence[WrappedKey]) -> list[str]:
     """Return the kids of the recipients of an envelope."""
     return [entry.header.kid for entry in sealed]

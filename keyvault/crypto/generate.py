@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.key_parameters import Form
+from keyvault.core.key_parameters import KeyParameters
 from keyvault.core.pem import CURVES, b64u_uint, public_members, spki_kid
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
@@ -73,7 +73,7 @@ def generate(spec: KeySpec) -> PrivateJWK:
         return {"kty": members["kty"], "kid": kid, "use": spec.use, "alg": spec.alg, **members}
 
 
-def generate_form(form: Form) -> PrivateJWK:
+def generate_form(form: KeyParameters) -> PrivateJWK:
     """Return a fresh private JWK of *form*, without a kid, and with the labels that the form has."""
     while True:
         members = new_members(form.kty, crv=form.crv, bits=form.bits, alg=form.alg)

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import msgspec
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, check_label_is_public, pretty, thumbprint
-from keyvault.core.keys import Recipient, SealedTo
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, check_kid_is_public, pretty, thumbprint
+from keyvault.core.keys import Recipient, WrappedKey
 from keyvault.core.text import elided, quoted
 from keyvault.crypto.generate import PrivateJWK, generate
 from keyvault.crypto.pbes2 import Locked, lock
@@ -42,7 +42,7 @@ class Identity(Protocol):
     def kid(self) -> str:
         """The kid of the recipient."""
 
-    def unwrap(self, entry: SealedTo) -> bytes:
+    def unwrap(self, entry: WrappedKey) -> bytes:
         """
         Return the content key that is wrapped in *entry*.
 
@@ -74,7 +74,7 @@ class JWKIdentity:
     def __repr__(self) -> str:
         return f"JWKIdentity({self.kid!r})"
 
-    def unwrap(self, entry: SealedTo) -> bytes:
+    def unwrap(self, entry: WrappedKey) -> bytes:
         """Return the content key; see `Identity`."""
         from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
         from jwcrypto.common import JWException
@@ -232,7 +232,7 @@ def identity_documents(data: bytes) -> list[IdentityDocument]:
 def _checked(jwk: object) -> dict[str, Any]:
     if not isinstance(jwk, dict) or "d" not in jwk:
         raise JWKError("not an identity: no private JWK in it")
-    check_label_is_public(jwk)
+    check_kid_is_public(jwk)
     kid = check_label(jwk.get("kid"))
     if not isinstance(jwk.get("alg"), str):
         raise JWKError(f"identity {kid} has no alg")

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from keyvault.core.algorithms import ALGORITHMS
-from keyvault.core.claims import INSTANTS, is_instant
+from keyvault.core.claims import NUMERIC_DATES, is_numeric_date
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u, b64u_decode
 from keyvault.core.pem import CURVES, AKPPublicKey, load_public
 from keyvault.core.text import quoted
@@ -243,8 +243,8 @@ def _check_claims(
     claims: Mapping[str, Any], now: datetime, skew: timedelta, audience: str | None, issuer: str | None
 ) -> None:
     stamp, leeway = now.timestamp(), skew.total_seconds()
-    for name in INSTANTS:
-        if name in claims and not is_instant(claims[name]):
+    for name in NUMERIC_DATES:
+        if name in claims and not is_numeric_date(claims[name]):
             raise VerificationError(f"claim {name} is not a number of seconds since 1970")
     if "exp" in claims and stamp >= claims["exp"] + leeway:
         raise VerificationError("token has expired")

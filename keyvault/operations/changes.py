@@ -233,7 +233,7 @@ def edited_policy(
     data = context.repository.files(state.commit, config.FILE)[config.FILE]
     edited = config.edit_sets(data, tables)
     policy = config.read_policy(edited)
-    if policy.mixed_places - state.policy.mixed_places:
+    if policy.places_with_mixed_issuers - state.policy.places_with_mixed_issuers:
         # A file that somebody wrote by hand is read all the same: every command has to go on.
         raise ConfigError(
             "two sets of one JWK Set would have issuers that differ by the slash at their end",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
-from keyvault.core.key_parameters import Form, derive_kid
+from keyvault.core.key_parameters import KeyParameters, derive_kid
 from keyvault.core.keys import Key
 from keyvault.core.state import VaultState
 from keyvault.core.text import quoted
@@ -27,7 +27,9 @@ PUBLIC_FORMATS = ("jwk", "jwks", "pem", "der")
 # --- making ---------------------------------------------------------------------------------------------
 
 
-def generate_key(form: Form, *, now: datetime, kid: str | None = None, kid_from: str = "sha-256") -> PrivateJWK:
+def generate_key(
+    form: KeyParameters, *, now: datetime, kid: str | None = None, kid_from: str = "sha-256"
+) -> PrivateJWK:
     """
     Return a fresh private JWK of *form* that no vault knows.
 

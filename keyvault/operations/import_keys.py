@@ -15,7 +15,7 @@ from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.events import fold
 from keyvault.core.importing import Role, plan_import
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.key_parameters import LABELS, check_label, usual_algorithm
+from keyvault.core.key_parameters import KEY_ALGORITHMS, check_algorithm, usual_algorithm
 from keyvault.core.keys import Key
 from keyvault.core.plan import Import, Plan
 from keyvault.core.policy import check_set_name
@@ -238,7 +238,7 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
                 f"sets do not support alg {quoted(alg, 40)}",
                 hint=nearest(alg, ALGORITHMS) or f"--alg {_usual(one) or 'ALG'} imports it for that algorithm instead",
             )
-        use = LABELS[alg].use if alg in LABELS else _FORMER.get(alg)
+        use = KEY_ALGORITHMS[alg].use if alg in KEY_ALGORITHMS else _FORMER.get(alg)
         if use and request.alg in ALGORITHMS and ALGORITHMS[request.alg].use != use:
             raise UsageError(f"the key is for {alg}, which is for {use}, and {request.alg} is not")
         alg = request.alg
@@ -254,7 +254,7 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
     if one.only and alg not in one.only:
         kept = "RSASSA-PSS" if len(one.only) > 1 else one.only[0]
         raise UsageError(f"the key is for {kept} alone, not for {alg}", hint=f"--alg {one.only[0]}")
-    check_label(one.members, alg)
+    check_algorithm(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(
             f"the key says that it is for {quoted(one.use, 20)} (use or key_ops), "
@@ -266,7 +266,9 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
 def _fits(one: FoundKey, spec: KeySpec) -> bool:
     """Return whether a key that names no algorithm can have that of its set."""
     algorithm = ALGORITHMS[spec.alg]
-    return algorithm.takes(one.members) and (not one.only or spec.alg in one.only) and one.use in (None, algorithm.use)
+    return (
+        algorithm.accepts(one.members) and (not one.only or spec.alg in one.only) and one.use in (None, algorithm.use)
+    )
 
 
 def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datetime) -> tuple[PublicJWK, FoundKey]:
@@ -403,7 +405,7 @@ def spec_of(members: PrivateJWK, alg: str) -> KeySpec:
     from keyvault.core.algorithms import key_spec
     from keyvault.core.jwk import b64u_decode
 
-    check_label(members, alg)
+    check_algorithm(members, alg)
     bits = None
     if members["kty"] == "RSA":
         bits = len(b64u_decode(members["n"], what="member 'n'")) * 8

@@ -17,7 +17,7 @@ from msgspec import UnsetType
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.compact import intern_strings
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
-from keyvault.core.keys import Key, Recipient, Seal
+from keyvault.core.keys import EnvelopeSummary, Key, Recipient
 from keyvault.core.policy import check_set_name
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import JWKError, KeyVaultError, RecordError
@@ -43,7 +43,7 @@ _recipients = msgspec.json.Decoder(_RecipientList)
 
 def encode_key(key: Key) -> bytes:
     """Return the canonical bytes of a key record, which must have been read as a whole."""
-    assert not isinstance(key.private, Seal)
+    assert not isinstance(key.private, EnvelopeSummary)
     return pretty(key)
 
 

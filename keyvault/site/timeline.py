@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from keyvault.core.events import instants
+from keyvault.core.events import corrected_instants
 from keyvault.core.keys import Key
 from keyvault.core.state import KeySet
 from keyvault.core.timing import rotation_due_at
@@ -101,7 +101,7 @@ def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
 def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
     """Yield the phases of *key*: those on record, and what is planned for the one that goes on."""
     phase, since = "next", key.life.created_at
-    for event, at in zip(key.events, instants(key.events), strict=True):
+    for event, at in zip(key.events, corrected_instants(key.events), strict=True):
         following = _PHASES.get(event.event, "")
         if following or event.event in ("withdrawn", "revoked"):
             yield _Bar(phase, since, at)

@@ -19,7 +19,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import Event
 from keyvault.core.gate import Live
 from keyvault.core.jwk import PublicJWK, b64u, thumbprint
-from keyvault.core.keys import Envelope, Key, RecipientHeader, SealedTo
+from keyvault.core.keys import Envelope, Key, RecipientHeader, WrappedKey
 from keyvault.core.places import WELL_KNOWN
 from keyvault.core.plan import Create, Import, Plan
 from keyvault.core.policy import Policy, SetPolicy, SitePolicy
@@ -35,7 +35,7 @@ URL = f"{SITE}/.well-known/jwks.json"
 #: Stands for a sealed private half; it does not open.
 SEALED = Envelope(
     protected="e30",
-    recipients=[SealedTo(header=RecipientHeader(alg="RSA-OAEP-256", kid="ops"), encrypted_key="AA")],
+    recipients=[WrappedKey(header=RecipientHeader(alg="RSA-OAEP-256", kid="ops"), encrypted_key="AA")],
     iv="AA",
     ciphertext="AA",
     tag="AA",

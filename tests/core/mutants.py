@@ -14,7 +14,7 @@ import pytest
 from keyvault.core import gate, outlook, planning, steps, timing
 from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
-from keyvault.core.state import KeySet, promise
+from keyvault.core.state import KeySet, longest_token_lifetime
 from tests.core.build import SECOND
 
 
@@ -23,17 +23,17 @@ def counts_from_the_commit(key_set: KeySet, key: Key, site: SitePolicy) -> datet
 
 
 def forgets_the_signers(key_set: KeySet, key: Key, at: datetime) -> datetime:
-    return at + promise(key, key_set.policy) + key_set.policy.clock_skew
+    return at + longest_token_lifetime(key, key_set.policy) + key_set.policy.clock_skew
 
 
 def forgets_the_skew(key_set: KeySet, key: Key, at: datetime) -> datetime:
-    return at + key_set.policy.signer_lag + promise(key, key_set.policy)
+    return at + key_set.policy.signer_lag + longest_token_lifetime(key, key_set.policy)
 
 
 def removes_at_exactly(key_set: KeySet, key: Key, at: datetime) -> datetime:
     # Withdrawing strictly after one second less is withdrawing at exactly that instant.
     policy = key_set.policy
-    return at + policy.signer_lag + promise(key, policy) + policy.clock_skew - SECOND
+    return at + policy.signer_lag + longest_token_lifetime(key, policy) + policy.clock_skew - SECOND
 
 
 MUTANTS = [

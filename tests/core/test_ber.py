@@ -17,11 +17,11 @@ from keyvault.core.ber import (
     KEY_BAG,
     SHROUDED_BAG,
     Element,
-    bags,
     first_element,
     is_pkcs12,
+    iteration_count,
     read_element,
-    rounds_of,
+    unencrypted_bags,
 )
 from keyvault.core.leaks import find_private
 from keyvault.core.pem import public_members
@@ -75,25 +75,25 @@ def test_pkcs12_in_every_spelling(spell: object) -> None:
     data = spell(pfx())  # type: ignore[operator]  # a function, listed above
 
     assert is_pkcs12(data)
-    assert [kind for kind, _ in bags(data)] == [SHROUDED_BAG]
-    assert rounds_of(data) == 3077
+    assert [kind for kind, _ in unencrypted_bags(data)] == [SHROUDED_BAG]
+    assert iteration_count(data) == 3077
     assert pkcs12.load_pkcs12(data, PASSWORD).key is not None
     (found,) = read_keys(data, lambda: PASSWORD)
     assert found.public == public_members(EC.public_key())
     assert find_private(data) is None
     plain = spell(pfx(None))  # type: ignore[operator]  # as above
     assert "in PKCS#12 without a password" in (find_private(plain) or "")
-    assert [kind for kind, _ in bags(plain)] in ([KEY_BAG], [SHROUDED_BAG])
+    assert [kind for kind, _ in unencrypted_bags(plain)] in ([KEY_BAG], [SHROUDED_BAG])
     assert read_keys(plain)[0].private
 
 
 def test_the_rounds_of_a_code_count() -> None:
     """Those of the code that authenticates a file, too: it is checked first."""
-    assert rounds_of(pfx(rounds=3123)) == 3123
-    assert rounds_of(pfx(rounds=1)) == 2048  # the library's own count for that code
+    assert iteration_count(pfx(rounds=3123)) == 3123
+    assert iteration_count(pfx(rounds=1)) == 2048  # the library's own count for that code
     sealed = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD))
-    assert rounds_of(sealed) > 1
-    assert rounds_of(EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())) == 0
+    assert iteration_count(sealed) > 1
+    assert iteration_count(EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keyvault.core.compact import seal_of
+from keyvault.core.compact import summarize_envelope
 from keyvault.core.events import Event
 from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, makes_good, problems, standing_after
 from keyvault.core.history.versions import read_record
@@ -266,7 +266,7 @@ SYMMETRIC = PublicJWK(kid="a", kty="oct", use="sig", alg="HS256")
 
 def _judged(key: Key) -> Key:
     """Return what the audit keeps of *key*."""
-    return msgspec.structs.replace(key, private=seal_of(key.private))
+    return msgspec.structs.replace(key, private=summarize_envelope(key.private))
 
 
 @pytest.mark.parametrize(

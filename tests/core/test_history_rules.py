@@ -28,7 +28,7 @@ from keyvault.core.history.rules import (
     views,
 )
 from keyvault.core.history.versions import Problem
-from keyvault.core.keys import Envelope, Key, RecipientHeader, SealedTo
+from keyvault.core.keys import Envelope, Key, RecipientHeader, WrappedKey
 from keyvault.core.policy import AuditPolicy, Policy, SetPolicy, SitePolicy
 from keyvault.core.text import format_instant
 from tests.core.build import (
@@ -177,7 +177,7 @@ WRONG = ("envelope-recipients", "key a is sealed to ada, bob instead of ada, eve
 
 
 def sealed_for(*kids: str) -> Key:
-    sealed = [SealedTo(RecipientHeader(alg="RSA-OAEP-256", kid=kid), "AA") for kid in kids]
+    sealed = [WrappedKey(RecipientHeader(alg="RSA-OAEP-256", kid=kid), "AA") for kid in kids]
     return replaced(ACTIVE, private=Envelope("e30", sealed, "AA", "AA", "AA"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.keys import Key
-from keyvault.core.state import promise
+from keyvault.core.state import longest_token_lifetime
 from keyvault.errors import RecordError, UsageError
 from tests.core.build import (
     DAY,
@@ -88,7 +88,7 @@ def test_whether_a_key_is_what_policy_asks_for(
 )
 def test_a_promise_is_the_longest_one(recorded: timedelta, asked: timedelta, expected: timedelta) -> None:
     """Lowering token_lifetime never shortens what issued tokens were promised."""
-    assert expected == promise(active_key(lifetime=recorded), set_policy(token_lifetime=asked))
+    assert expected == longest_token_lifetime(active_key(lifetime=recorded), set_policy(token_lifetime=asked))
 
 
 # --- a set ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 import pytest
 
-from keyvault.core.events import Event, fold, instants
+from keyvault.core.events import Event, corrected_instants, fold
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback
@@ -76,14 +76,14 @@ def test_a_repair_dates_back_what_seems_to_come() -> None:
     assert life.keep_until == ahead + 3 * DAY
     assert life.state == "retiring"
     assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
-    assert instants([*events, repaired(T0)]) == [T0] * 5
+    assert corrected_instants([*events, repaired(T0)]) == [T0] * 5
 
 
 def test_a_repair_leaves_the_past_alone() -> None:
     """What lay before it is as it was."""
     events = [created(), published(), activated(T0 + DAY), deactivated(T0 + 2 * DAY, T0 + 4 * DAY)]
     assert msgspec.structs.replace(fold([*events, repaired(NOW)]), newest_at=T0 + 2 * DAY) == fold(events)
-    assert instants([*events, repaired(NOW)]) == [event.at for event in events] + [NOW]
+    assert corrected_instants([*events, repaired(NOW)]) == [event.at for event in events] + [NOW]
 
 
 def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:

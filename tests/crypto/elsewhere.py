@@ -14,12 +14,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from keyvault.core.key_parameters import Form
+from keyvault.core.key_parameters import KeyParameters
 from keyvault.crypto.generate import PrivateJWK, generate_form
 from keyvault.crypto.pairs import private_key
 
-RS256 = Form("RSA", bits=2048, use="sig", alg="RS256")
-ES256 = Form("EC", crv="P-256", use="sig", alg="ES256")
+RS256 = KeyParameters("RSA", bits=2048, use="sig", alg="RS256")
+ES256 = KeyParameters("EC", crv="P-256", use="sig", alg="ES256")
 
 PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k", "priv")
 
@@ -46,7 +46,7 @@ def spki(jwk: PrivateJWK) -> bytes:
 # --- Ory Hydra --------------------------------------------------------------------------------------------
 
 
-def hydra_keys(count: int = 2, form: Form = RS256) -> list[PrivateJWK]:
+def hydra_keys(count: int = 2, form: KeyParameters = RS256) -> list[PrivateJWK]:
     """Return keys such as Hydra 2 makes: a UUID for a kid (ory/hydra, jwk/generate.go), newest first."""
     return [{**generate_form(form), "kid": new_uuid(number)} for number in range(count)]
 

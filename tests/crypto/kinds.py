@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from datetime import UTC, datetime
 
-from keyvault.core.key_parameters import choose_form
+from keyvault.core.key_parameters import choose_parameters
 from keyvault.crypto.exports import Certificate
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.operations.exchange import generate_key
@@ -29,7 +29,7 @@ ML_DSA = ("ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
 
 @functools.cache
 def _made(kind: str) -> PrivateJWK:
-    return generate_key(choose_form(**KINDS[kind]), now=NOW)
+    return generate_key(choose_parameters(**KINDS[kind]), now=NOW)
 
 
 def key(kind: str) -> PrivateJWK:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.key_parameters import Form
+from keyvault.core.key_parameters import KeyParameters
 from keyvault.crypto.generate import PrivateJWK, generate_form
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError
@@ -68,14 +68,14 @@ def test_hydra_1() -> None:
 
 # --- Keycloak ---------------------------------------------------------------------------------------------
 
-_KINDS: dict[str, tuple[Form, dict[str, str], tuple[str, str | None]]] = {
+_KINDS: dict[str, tuple[KeyParameters, dict[str, str], tuple[str, str | None]]] = {
     "rsa-generated": (RS256, {"algorithm": "PS256"}, ("sig", "PS256")),
     "rsa-enc-generated": (RS256, {"keyUse": "ENC", "algorithm": "RSA-OAEP-256"}, ("enc", "RSA-OAEP-256")),
     "rsa": (RS256, {}, ("sig", "RS256")),
     "ecdsa-generated": (ES256, {"ecdsaEllipticCurveKey": "P-256"}, ("sig", None)),
     "ecdh-generated": (ES256, {"ecdhAlgorithm": "ECDH-ES+A128KW"}, ("enc", "ECDH-ES+A128KW")),
-    "eddsa-generated": (Form("OKP", crv="Ed25519"), {"eddsaEllipticCurveKey": "Ed25519"}, ("sig", None)),
-    "mldsa-generated": (Form("AKP", alg="ML-DSA-65"), {"mldsaAlgorithmKey": "ML-DSA-65"}, ("sig", None)),
+    "eddsa-generated": (KeyParameters("OKP", crv="Ed25519"), {"eddsaEllipticCurveKey": "Ed25519"}, ("sig", None)),
+    "mldsa-generated": (KeyParameters("AKP", alg="ML-DSA-65"), {"mldsaAlgorithmKey": "ML-DSA-65"}, ("sig", None)),
 }
 
 
@@ -94,7 +94,7 @@ def test_keycloak_providers(kind: str, rsa: PrivateJWK) -> None:
 
 def test_keycloak_secrets() -> None:
     """Of symmetric keys those that sign; the AES one is Keycloak's own affair."""
-    secret = generate_form(Form("oct", bits=512))
+    secret = generate_form(KeyParameters("oct", bits=512))
     providers = [
         keycloak_provider(1, "hmac-generated", secret, algorithm="HS512"),
         keycloak_provider(2, "aes-generated", secret),

@@ -16,7 +16,7 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
 from keyvault.core.jwk import b64u, b64u_decode
-from keyvault.core.keys import SealedTo
+from keyvault.core.keys import WrappedKey
 from keyvault.crypto import pbes2
 from keyvault.crypto.envelope import Sealer, open_bytes
 from keyvault.crypto.identities import (
@@ -489,7 +489,7 @@ def test_an_identity_whose_halves_do_not_match() -> None:
 def test_an_entry_that_cannot_be_decoded() -> None:
     """An identity, asked by itself, refuses what is no base64url, as it refuses all that does not unwrap."""
     envelope = Sealer({"ops": recipient("ops")}).seal_bytes(b"x", kid="k", set_name="s")
-    entry: SealedTo = msgspec.structs.replace(envelope.recipients[0], encrypted_key="*")
+    entry: WrappedKey = msgspec.structs.replace(envelope.recipients[0], encrypted_key="*")
     with pytest.raises(EnvelopeError, match=r"^envelope member 'encrypted_key' is not base64url$"):
         JWKIdentity(identity("ops")).unwrap(entry)
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keyvault.core.envelopes import check_envelope, decode_member
 from keyvault.core.jwk import b64u, b64u_decode, pretty
-from keyvault.core.keys import Envelope, Key, SealedTo
+from keyvault.core.keys import Envelope, Key, WrappedKey
 from keyvault.core.lint.documents import Source, lint_jwk_set
 from keyvault.core.strength import check_public_key
 from keyvault.crypto.envelope import open_bytes
@@ -169,7 +169,7 @@ def open_record(data: bytes, jwk: dict[str, Any]) -> bytes:
     identity = identity_of(json.dumps(jwk))
     assert isinstance(key.private, Envelope)
 
-    def unwrap(entry: SealedTo) -> bytes:
+    def unwrap(entry: WrappedKey) -> bytes:
         assert identity is not None
         return identity.unwrap(entry)
 
@@ -198,7 +198,7 @@ def opened(parts: dict[str, Any], jwk: dict[str, Any]) -> bytes | None:
     if identity is None or header.get("alg") != alg_for(jwk) or "protected" not in parts:
         return None
     try:
-        cek = identity.unwrap(msgspec.convert(entry_of(parts, alg=header["alg"]), type=SealedTo))
+        cek = identity.unwrap(msgspec.convert(entry_of(parts, alg=header["alg"]), type=WrappedKey))
         iv, ciphertext, tag = (decode_member(parts[name], name) for name in ("iv", "ciphertext", "tag"))
         if not header["enc"].endswith("GCM") or (len(iv), len(tag)) != (12, 16):
             return None
@@ -217,7 +217,7 @@ def test_wrapped_keys_under_another_name(vectors: Path) -> None:
             continue
         entry = entry_of(parts, alg=alg_for(group["private"]))
         with contextlib.suppress(EnvelopeError, msgspec.ValidationError):
-            opened_all.append((test["tcId"], identity.unwrap(msgspec.convert(entry, type=SealedTo))))
+            opened_all.append((test["tcId"], identity.unwrap(msgspec.convert(entry, type=WrappedKey))))
         if refusal(bound(entry)).endswith("the point is not on P-256"):
             off_curve.append(test["tcId"])
     assert opened_all == []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keyvault.core.jwk import b64u
-from keyvault.core.key_parameters import Form
+from keyvault.core.key_parameters import KeyParameters
 from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import Certificate, encode
 from keyvault.crypto.generate import PrivateJWK, generate_form
@@ -32,7 +32,7 @@ STAND_INS = ("key.json", "encrypted.pem", "jose.jwk")
 PASSWORD = b"correct horse"
 
 
-def _keys(form: Form) -> Iterator[PrivateJWK]:
+def _keys(form: KeyParameters) -> Iterator[PrivateJWK]:
     """Yield keys whose kid at Keycloak or Kubernetes can be typed: it does not look like an option."""
     while True:
         key = generate_form(form)
@@ -71,8 +71,10 @@ def bring(terminal: Terminal, folder: Path) -> None:
                 keycloak_provider(1, "rsa-generated", rsa[0], algorithm="RS256"),
                 keycloak_provider(2, "rsa-generated", rsa[1], algorithm="RS256", priority="50", active="false"),
                 keycloak_provider(3, "rsa-enc-generated", rsa[2], algorithm="RSA-OAEP", keyUse="ENC"),
-                keycloak_provider(4, "hmac-generated", generate_form(Form("oct", bits=512)), algorithm="HS512"),
-                keycloak_provider(5, "aes-generated", generate_form(Form("oct", bits=128))),
+                keycloak_provider(
+                    4, "hmac-generated", generate_form(KeyParameters("oct", bits=512)), algorithm="HS512"
+                ),
+                keycloak_provider(5, "aes-generated", generate_form(KeyParameters("oct", bits=128))),
             ]
         ),
     )

@@ -117,7 +117,7 @@ def test_the_audit_asks_no_record_for_its_life() -> None:
             asked = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             assert not {one for one in asked if one.endswith((".life", "key.state"))}, path
             assert not set(imported(tree)) & {
-                f"keyvault.core.state.{name}" for name in ("KeySet", "VaultState", "promise")
+                f"keyvault.core.state.{name}" for name in ("KeySet", "VaultState", "longest_token_lifetime")
             }
 
 

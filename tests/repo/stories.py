@@ -29,7 +29,7 @@ from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
 from keyvault.core.gate import Live, urls_to_ask
 from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
-from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, SealedTo, sealed_to
+from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, WrappedKey, sealed_to
 from keyvault.core.pem import CURVES
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.policy import Policy
@@ -94,7 +94,7 @@ def sealed(number: int, recipients: Mapping[str, Recipient], *, kid: str, set_na
     """Return a well-formed envelope that no other *number* gets; nobody could open it."""
     binding = Binding(format=1, kid=kid, recipients=sorted(recipients), set=set_name)
     entries = [
-        SealedTo(RecipientHeader(recipients[one].alg, one, _ephemeral(recipients[one])), b64u(bytes(40)))
+        WrappedKey(RecipientHeader(recipients[one].alg, one, _ephemeral(recipients[one])), b64u(bytes(40)))
         for one in binding.recipients
     ]
     protected = b64u(msgspec.json.encode(Protected(cty=CONTENT_TYPE, enc=ENC, kv=binding)))

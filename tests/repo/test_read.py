@@ -11,8 +11,8 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from keyvault.core.compact import seal_of
-from keyvault.core.keys import Envelope, Seal, sealed_to
+from keyvault.core.compact import summarize_envelope
+from keyvault.core.keys import Envelope, EnvelopeSummary, sealed_to
 from keyvault.crypto.envelope import envelope_of
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import rotation, setup
@@ -563,7 +563,7 @@ def test_whoever_only_looks_keeps_no_envelopes(vault: Vault) -> None:
     assert list(seen.keys) == list(whole.keys)
     for kid, key in seen.keys.items():
         private = key.private
-        assert isinstance(private, Seal)
+        assert isinstance(private, EnvelopeSummary)
         assert (private.protected, private.iv, private.ciphertext, private.tag) == ("", "", "", "")
         assert (key.public, key.events, key.sealed) == (whole.keys[kid].public, whole.keys[kid].events, True)
         assert sealed_to(key) == sealed_to(whole.keys[kid])
@@ -577,8 +577,12 @@ def test_a_seal_tells_envelopes_apart(vault: Vault) -> None:
     """Two that differ anywhere have two seals; a seal is its own."""
     one, other = (key.private for key in list(vault.state().keys.values())[:2])
     assert isinstance(one, Envelope)
-    seals = [seal_of(one), seal_of(other), *(seal_of(replace(one, **{name: "AA"})) for name in ("iv", "tag"))]
+    seals = [
+        summarize_envelope(one),
+        summarize_envelope(other),
+        *(summarize_envelope(replace(one, **{name: "AA"})) for name in ("iv", "tag")),
+    ]
 
-    assert len({seal.tag for seal in seals if isinstance(seal, Seal)}) == len(seals)
-    assert seal_of(one) == seal_of(replace(one)) == seal_of(seals[0])
-    assert seal_of(UNSET) is UNSET
+    assert len({seal.tag for seal in seals if isinstance(seal, EnvelopeSummary)}) == len(seals)
+    assert summarize_envelope(one) == summarize_envelope(replace(one)) == summarize_envelope(seals[0])
+    assert summarize_envelope(UNSET) is UNSET

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.core.events import Event
-from keyvault.core.keys import Key, Recipient, SealedTo
+from keyvault.core.keys import Key, Recipient, WrappedKey
 from keyvault.errors import RecordError
 from keyvault.repo.records import RECORD_MAX, decode_key, decode_recipients, encode_key, encode_recipients
 from tests.core.build import (
@@ -327,7 +327,7 @@ def test_a_changed_public_key_is_seen_without_an_identity() -> None:
 
 def test_many_recipients_are_read() -> None:
     """32 is the most that a key is sealed to."""
-    entries: list[SealedTo] = [ENTRY] * 32
+    entries: list[WrappedKey] = [ENTRY] * 32
     data = saying(private=msgspec.structs.replace(SEALED, recipients=entries))
     assert decode_key(data, path=KEY.path).sealed
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
-from keyvault.core.compact import intern_strings, seal_of
+from keyvault.core.compact import intern_strings, summarize_envelope
 from keyvault.core.envelopes import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.keys import Key
@@ -38,8 +38,8 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
     """
     Return the key record in *data*, or None where there is none, with what is wrong with it.
 
-    Of the envelope the key keeps no more than `seal_of` says: whether it changes, and to whom it is sealed, is all that
-    is asked of it from here on.
+    The key keeps only `summarize_envelope` of its envelope: later checks ask only whether the envelope changes, and
+    for its recipients.
 
     Args:
         data: The file.
@@ -71,8 +71,8 @@ def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, 
         found += _set_problems(key)
     if known is None or key.public != known.public:
         found += _public_problems(key)
-    seal = seal_of(key.private)
-    if (known is None or seal != seal_of(known.private)) and not isinstance(key.private, msgspec.UnsetType):
+    seal = summarize_envelope(key.private)
+    if (known is None or seal != summarize_envelope(known.private)) and not isinstance(key.private, msgspec.UnsetType):
         try:
             check_envelope(key.private, kid=key.kid, set_name=key.set)
         except EnvelopeError as error:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, read_element, rounds_of
+from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, iteration_count, read_element
 from keyvault.crypto.imports.found import P2C_MAX, WRONG_PASSWORD, UnsupportedEncryptionError
 from keyvault.crypto.pbes2 import Locked
 from keyvault.errors import UsageError
@@ -64,7 +64,7 @@ def check_rounds(data: bytes) -> None:
         UsageError: If it is more often than any program asks for.
         ValueError: If it is malformed.
     """
-    if rounds_of(data) > P2C_MAX:
+    if iteration_count(data) > P2C_MAX:
         raise UsageError(TOO_MANY_ROUNDS)
 
 

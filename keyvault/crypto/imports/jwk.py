@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from keyvault.core.algorithms import CURVE_KTY
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_label_is_public
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid_is_public
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import members_of
@@ -53,7 +53,7 @@ def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
         JWKError: If it is malformed, or says that it is for signatures and for encryption.
         WeakKeyError: If it is weak, or its halves do not belong together.
     """
-    check_label_is_public(jwk)
+    check_kid_is_public(jwk)
     kty = jwk.get("kty")
     empty = sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if jwk[name] in (None, "", []))
     held, respelt = _canonical({name: value for name, value in jwk.items() if name not in empty})

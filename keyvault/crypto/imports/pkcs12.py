@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, bags
+from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, unencrypted_bags
 from keyvault.core.jwk import check_kid, thumbprint
 from keyvault.core.pem import spki_kid
 from keyvault.crypto.generate import members_of
@@ -49,7 +49,7 @@ def read_pkcs12(data: bytes, password: Password) -> list[Found]:
     """
     try:
         check_rounds(data)
-        held = bags(data)
+        held = unencrypted_bags(data)
     except (ValueError, IndexError):
         raise UnreadableError("the PKCS#12 file is damaged") from None
     store, secret = _open(data, password)
