@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
+from keyvault.core.history.derived_state import DerivedState
 from keyvault.core.history.findings import ERRORS, NOTES, Finding
-from keyvault.core.history.lives import Standing
-from keyvault.core.history.rules import Scene, Times, instant, judge_events
+from keyvault.core.history.rules import ClockBounds, EventContext, instant, judge_events
 from keyvault.core.history.versions import read_record
 from keyvault.core.policy import Policy, SitePolicy
 from keyvault.core.text import DURATION_MAX
@@ -44,11 +44,11 @@ def test_a_commit_of_any_date(seconds: int) -> None:
     """git takes every number; with the longest durations on top there is still a finding, and no overflow."""
     policy = set_policy(clock_skew=DURATION_MAX, signer_lag=DURATION_MAX, token_lifetime=DURATION_MAX)
     key = make_key(created())
-    times = Times(instant(seconds), T0, DURATION_MAX)
-    scene = Scene(key, Policy(SitePolicy(SITE), {"id-token": policy}), policy, (), True, times)
+    clock = ClockBounds(instant(seconds), T0, DURATION_MAX)
+    context = EventContext(key, Policy(SitePolicy(SITE), {"id-token": policy}), policy, (), True, clock)
     last = datetime(8999, 12, 31, 23, 59, 59, tzinfo=UTC)
     events = [Event(at=last, event="deactivated", keep_until=last), created(last - timedelta(days=1))]
-    _, problems = judge_events(scene, Standing(state="active"), events)
+    _, problems = judge_events(context, DerivedState(state="active"), events)
     assert "instant-future" in {code for code, _ in problems}
 
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
+from keyvault.core.history.derived_state import derive_state
 from keyvault.core.history.ledger import Entry, Ledger, SetCount
-from keyvault.core.history.lives import standing_after
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key
 from keyvault.core.policy import Policy, SitePolicy
@@ -32,7 +32,7 @@ from tests.core.build import (
 
 
 def entry(key: Key) -> Entry:
-    return Entry("blob", key, standing_after(key.events))
+    return Entry("blob", key, derive_state(key.events))
 
 
 def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
@@ -161,7 +161,7 @@ def test_what_a_parent_had() -> None:
     policy = Policy(SitePolicy(SITE), {})
     ledger = ledger_of(key, other, policy=policy)
     ledger.recipients_oid = "list"
-    before = ledger.before([key.path, "keys.enc/x.json"], ["id-token", "gone"])
+    before = ledger.view([key.path, "keys.enc/x.json"], ["id-token", "gone"])
     assert (before.policy, before.recipients) == (policy, "list")
     assert before.entries == {key.path: entry(key), "keys.enc/x.json": None}
     assert before.sets == {"id-token": SetCount(1, 0, 1, T0, orphaned=True, signing={"ES256": 1}), "gone": SetCount()}

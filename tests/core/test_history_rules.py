@@ -10,22 +10,22 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
-from keyvault.core.history.lives import Standing, standing_after
+from keyvault.core.history.derived_state import DerivedState, derive_state
+from keyvault.core.history.ledger import Entry, Ledger, ParentView, SetCount
 from keyvault.core.history.rules import (
     SKEW_DEFAULT,
-    Scene,
-    Times,
+    ClockBounds,
+    EventContext,
     judge_algorithm,
     judge_events,
-    judge_growth,
     judge_order,
     judge_policy,
     judge_record,
+    judge_record_change,
     judge_seal,
     judge_set,
     max_skew,
-    views,
+    parent_counts,
 )
 from keyvault.core.history.versions import Problem
 from keyvault.core.keys import Envelope, Key, RecipientHeader, WrappedKey
@@ -60,7 +60,7 @@ Problems = list[Problem]
 
 
 def entry(key: Key, *, readable: bool = True, recipients: str | None = None) -> Entry:
-    return Entry("blob", key, standing_after(key.events), readable, recipients)
+    return Entry("blob", key, derive_state(key.events), readable, recipients)
 
 
 def replaced(key: Key, **changes: Any) -> Key:
@@ -72,7 +72,7 @@ def replaced(key: Key, **changes: Any) -> Key:
 
 def grown(old: Key, new: Key | None, *, readable: bool = True, reseal: bool = False) -> Problems:
     after = None if new is None else entry(new, readable=readable)
-    return list(judge_growth(entry(old), after, reseal=reseal))
+    return list(judge_record_change(entry(old), after, reseal=reseal))
 
 
 ACTIVE = make_key(created(), published(), activated(), kid="a")
@@ -142,7 +142,7 @@ def test_sealing_again_with_a_reason() -> None:
     assert grown(ACTIVE, replaced(ACTIVE, private=OTHER_SEAL), reseal=True) == []
 
 
-def test_growth_of_what_cannot_be_read() -> None:
+def test_changes_of_a_record_that_cannot_be_read() -> None:
     """That it cannot be read was said: there is nothing to compare."""
     assert grown(ACTIVE, BARE, readable=False) == []
 
@@ -166,7 +166,7 @@ def test_who_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
         "private-missing": "a key was made without a sealed private key",
         "private-kept": "the key is withdrawn and still has a sealed private key",
     }
-    assert list(judge_record(key, standing_after(key.events), created=new)) == ([(code, words[code])] if code else [])
+    assert list(judge_record(key, derive_state(key.events), created=new)) == ([(code, words[code])] if code else [])
 
 
 # --- recipients -----------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def test_a_long_list_of_recipients_is_cut() -> None:
 
 def judge(
     *events: Event,
-    standing: Standing | None = None,
+    derived: DerivedState | None = None,
     policy: SetPolicy | None = None,
-    before: Sequence[SetCount] = (SetCount(active=1, next=1, live=2),),
+    parents: Sequence[SetCount] = (SetCount(active=1, next=1, live=2),),
     new: bool = False,
     authored_at: datetime = T0,
     now: datetime = T0 + 365 * DAY,
@@ -236,12 +236,12 @@ def judge(
     """Judge new events of a key; its clocks may be anything unless a test says otherwise."""
     table = policy or set_policy()
     whole = Policy(SitePolicy(SITE, **site), {"id-token": table})
-    scene = Scene(make_key(kid="a"), whole, table, before, new, Times(authored_at, now, skew))
-    return judge_events(scene, standing or Standing("next", T0), events)[1]
+    context = EventContext(make_key(kid="a"), whole, table, parents, new, ClockBounds(authored_at, now, skew))
+    return judge_events(context, derived or DerivedState("next", T0), events)[1]
 
 
 def clocks(event: Event, *, authored_at: datetime = T0, now: datetime = T0 + DAY) -> Problems:
-    return judge(event, authored_at=authored_at, now=now, skew=SKEW, before=())
+    return judge(event, authored_at=authored_at, now=now, skew=SKEW, parents=())
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
 @pytest.mark.parametrize(("at", "old"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
 def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
     """The newest instant that any parent has of the set counts; parents without keys have none."""
-    before = [SetCount(newest_at=T0 - DAY), SetCount(newest_at=T0), SetCount()]
+    parents = [SetCount(newest_at=T0 - DAY), SetCount(newest_at=T0), SetCount()]
     message = "event published at 2026-11-23 16:59:59Z is older than 2026-11-23 17:00Z, which the set has"
-    assert judge(published(T0 + at), before=before) == ([("instant-before-set", message)] if old else [])
+    assert judge(published(T0 + at), parents=parents) == ([("instant-before-set", message)] if old else [])
 
 
 @pytest.mark.parametrize(
@@ -298,14 +298,14 @@ def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
 def test_tokens_live_as_long_as_policy_says(event: Event, wanted: str | None) -> None:
     """Neither longer nor shorter, whenever a key begins to sign."""
     state = {"activated": "next", "reactivated": "retiring", "lifetime": "active"}[event.event]
-    found = judge(event, standing=Standing(state, T0, {URL: T0}))
+    found = judge(event, derived=DerivedState(state, T0, {URL: T0}))
     assert found == ([("token-lifetime", wanted)] if wanted else [])
 
 
 def test_a_lifetime_that_is_missing_is_one_finding() -> None:
     """It is malformed; that it is not the one of policy need not be said too."""
     event = Event(at=T0, event="lifetime")
-    assert judge(event, standing=Standing("active", T0)) == [
+    assert judge(event, derived=DerivedState("active", T0)) == [
         ("event-malformed", "event lifetime: token_lifetime must be given")
     ]
 
@@ -330,7 +330,7 @@ def test_a_receipt_cannot_repaint_a_screen() -> None:
 
 # --- timing ---------------------------------------------------------------------------------------------
 
-SEEN = Standing("next", T0 - DAY, {URL: T0, ELSEWHERE: T0 - 9 * DAY})
+SEEN = DerivedState("next", T0 - DAY, {URL: T0, ELSEWHERE: T0 - 9 * DAY})
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_key_signs_once_verifiers_know_it(
 ) -> None:
     """From the lead after it was seen at its own URL on, or after it was made where no URL is looked at."""
     at = T0 + wait + offset
-    found = judge(activated(at), standing=SEEN, policy=set_policy(**policy), **site)
+    found = judge(activated(at), derived=SEEN, policy=set_policy(**policy), **site)
     told = f"the key was activated at {format_instant(at)}, and {verb}: publication_lead is 24h"
     assert found == ([("activated-early", told)] if early else [])
 
@@ -365,9 +365,9 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
     signing: list[Any], lead: timedelta, after: timedelta, early: bool
 ) -> None:
     """Policy may give verifiers time to be restarted for an algorithm that the set has not signed with."""
-    seen = Standing("next", T0 - DAY, {URL: T0})
-    before = [SetCount(active=1, next=1, live=2, signing=some) for some in signing]
-    found = judge(activated(T0 + lead + after), standing=seen, policy=set_policy(algorithm_lead=7 * DAY), before=before)
+    seen = DerivedState("next", T0 - DAY, {URL: T0})
+    parents = [SetCount(active=1, next=1, live=2, signing=some) for some in signing]
+    found = judge(activated(T0 + lead + after), derived=seen, policy=set_policy(algorithm_lead=7 * DAY), parents=parents)
     member = "algorithm_lead is 7d" if lead > DAY else "publication_lead is 24h"
     at = format_instant(T0 + lead + after)
     told = f"the key was activated at {at}, and first seen live at {format_instant(T0)}: {member}"
@@ -376,18 +376,18 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
 
 def test_a_key_that_nobody_saw() -> None:
     """A receipt from elsewhere is none."""
-    standing = Standing("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
+    derived = DerivedState("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
     unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
-    assert unseen == judge(activated(), standing=standing)
+    assert unseen == judge(activated(), derived=derived)
 
 
 @pytest.mark.parametrize(
     ("how", "silent"),
     [
         pytest.param({"policy": set_policy(spec="ECDH-ES+A256KW")}, True, id="a key to encrypt with"),
-        pytest.param({"before": ()}, True, id="the first commit"),
-        pytest.param({"before": (SetCount(next=1, live=1),)}, True, id="no key was active"),
-        pytest.param({"before": (SetCount(), SetCount(active=1))}, False, id="one was active in one parent"),
+        pytest.param({"parents": ()}, True, id="the first commit"),
+        pytest.param({"parents": (SetCount(next=1, live=1),)}, True, id="no key was active"),
+        pytest.param({"parents": (SetCount(), SetCount(active=1))}, False, id="one was active in one parent"),
     ],
 )
 def test_whom_nobody_waits_for(how: Any, silent: bool) -> None:
@@ -422,10 +422,10 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
     """So nobody had to know it; all of that in the one commit that made it, of a key that says that it was imported."""
     key = make_key(*events, kid="a")
     whole = Policy(SitePolicy(SITE), {"id-token": set_policy()})
-    before = (SetCount(active=1, next=1, live=2),)
-    scene = Scene(key, whole, set_policy(), before, new, Times(T0, T0 + DAY, SKEW))
-    standing, judged = (Standing(), events) if new else (Standing("next", T0), events[1:])
-    _, found = judge_events(scene, standing, judged)
+    parents = (SetCount(active=1, next=1, live=2),)
+    context = EventContext(key, whole, set_policy(), parents, new, ClockBounds(T0, T0 + DAY, SKEW))
+    derived, judged = (DerivedState(), events) if new else (DerivedState("next", T0), events[1:])
+    _, found = judge_events(context, derived, judged)
     unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
     assert found == ([] if silent else unseen)
 
@@ -433,24 +433,24 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
 def test_the_order_of_a_joined_record() -> None:
     """Each event is judged after the one before it, and where they lead is said."""
     events = [created(), activated(), activated(), deactivated(T0, T0 + DAY)]
-    standing, found = judge_order(events)
-    assert (standing.state, standing.keep_until) == ("retiring", T0 + DAY)
+    derived, found = judge_order(events)
+    assert (derived.state, derived.keep_until) == ("retiring", T0 + DAY)
     assert found == [("event-order", "event activated cannot follow the state active")]
 
 
 def test_a_secret_of_another_algorithm_signs_after_the_usual_lead() -> None:
     """No verifier has to be restarted for one."""
     policy = set_policy(spec="HS256", algorithm_lead=7 * DAY)
-    made = Standing("next", T0 - LEAD)
-    assert judge(activated(), standing=made, policy=policy, before=[SetCount(1, 1, 2)]) == []
+    made = DerivedState("next", T0 - LEAD)
+    assert judge(activated(), derived=made, policy=policy, parents=[SetCount(1, 1, 2)]) == []
 
 
 def test_a_repair_is_a_note() -> None:
     """With its reason in one line; it may be older than its set, since it dates that back."""
     repair = Event(at=T0, event="repaired", note="two schedules\x1b[2J met")
     note = [("repaired", "key a was repaired: two schedules\\x1b[2J met")]
-    assert judge(repair, standing=Standing("active", T0)) == note
-    assert judge(repair, standing=Standing("active", T0), before=[SetCount(1, 1, 2, T0 + DAY)]) == note
+    assert judge(repair, derived=DerivedState("active", T0)) == note
+    assert judge(repair, derived=DerivedState("active", T0), parents=[SetCount(1, 1, 2, T0 + DAY)]) == note
 
 
 def test_what_was_forced_is_a_note() -> None:
@@ -458,7 +458,7 @@ def test_what_was_forced_is_a_note() -> None:
     early = Event(at=T0, event="activated", token_lifetime=3_600, forced="leaked\x1b[2J")
     soon = Event(at=T0, event="withdrawn", forced="not used")
     assert judge(early) == [("forced", "activated of a was forced: leaked\\x1b[2J")]
-    assert judge(soon, standing=Standing("retiring", T0, {}, T0 + DAY)) == [
+    assert judge(soon, derived=DerivedState("retiring", T0, {}, T0 + DAY)) == [
         ("forced", "withdrawn of a was forced: not used")
     ]
 
@@ -473,10 +473,10 @@ def test_what_was_forced_is_a_note() -> None:
 )
 def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedelta, words: str) -> None:
     """Until the last token has expired on the slowest clock; not a second less."""
-    standing = Standing("active", T0, lifetime=lifetime)
+    derived = DerivedState("active", T0, lifetime=lifetime)
 
     def kept(until: timedelta) -> Problems:
-        return judge(deactivated(T0, T0 + until), standing=standing, policy=set_policy(**policy))
+        return judge(deactivated(T0, T0 + until), derived=derived, policy=set_policy(**policy))
 
     assert kept(least) == kept(least + SECOND) == []
     ((code, message),) = kept(least - SECOND)
@@ -487,8 +487,8 @@ def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedel
 
 def test_a_key_that_was_kept_until_before() -> None:
     """It is kept for no time at all, not for less."""
-    standing = Standing("active", T0)
-    assert judge(deactivated(T0, T0 - SECOND), standing=standing) == [
+    derived = DerivedState("active", T0)
+    assert judge(deactivated(T0, T0 - SECOND), derived=derived) == [
         ("event-malformed", "event deactivated: keep_until lies before it"),
         ("kept-too-short", "the key is kept for 0s, and is needed for 2h10m"),
     ]
@@ -499,7 +499,7 @@ def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -
     """The last instant is one in which it must still be there."""
     until = T0 + DAY
     at = until + offset
-    found = judge(withdrawn(at), standing=Standing("retiring", T0, {}, until))
+    found = judge(withdrawn(at), derived=DerivedState("retiring", T0, {}, until))
     told = f"the key was withdrawn at {format_instant(at)}, and is kept until 2026-11-24 17:00Z"
     assert found == ([("withdrawn-early", told)] if early else [])
 
@@ -511,9 +511,9 @@ def test_a_next_key_goes_at_any_time() -> None:
 
 def test_events_are_judged_one_after_the_other() -> None:
     """Each where the one before it led: a receipt counts for the activation beside it, and is too young."""
-    scene = Scene(make_key(), None, None, (), False, Times(T0, T0, SKEW))
-    standing, found = judge_events(scene, Standing("next", T0), [published(), activated(), activated()])
-    assert (standing.state, standing.receipts) == ("active", {URL: T0})
+    context = EventContext(make_key(), None, None, (), False, ClockBounds(T0, T0, SKEW))
+    derived, found = judge_events(context, DerivedState("next", T0), [published(), activated(), activated()])
+    assert (derived.state, derived.receipts) == ("active", {URL: T0})
     assert found == [("event-order", "event activated cannot follow the state active")]
     assert [code for code, _ in judge(published(), activated())] == ["activated-early"]
 
@@ -523,8 +523,8 @@ def test_without_a_policy_there_is_no_timing(missing: str) -> None:
     """A set that is in no table, or a keyvault.toml that is gone: that is said elsewhere."""
     policy = None if missing == "policy" else Policy(SitePolicy(SITE), {})
     table = set_policy() if missing == "policy" else None
-    scene = Scene(make_key(), policy, table, (SetCount(active=1),), False, Times(T0, T0, SKEW))
-    assert judge_events(scene, Standing("next", T0), [activated()])[1] == []
+    context = EventContext(make_key(), policy, table, (SetCount(active=1),), False, ClockBounds(T0, T0, SKEW))
+    assert judge_events(context, DerivedState("next", T0), [activated()])[1] == []
 
 
 # --- sets -----------------------------------------------------------------------------------------------
@@ -532,13 +532,13 @@ def test_without_a_policy_there_is_no_timing(missing: str) -> None:
 FULL = SetCount(active=1, next=1, live=2, newest_at=T0)
 
 
-def judged(after: SetCount, *before: SetCount, closing: bool = False, listed: bool = True) -> Problems:
+def judged(after: SetCount, *parents: SetCount, closing: bool = False, listed: bool = True) -> Problems:
     sets = {"id-token": set_policy(closing=closing)} if listed else {}
-    return list(judge_set("id-token", Policy(SitePolicy(SITE), sets), after, before))
+    return list(judge_set("id-token", Policy(SitePolicy(SITE), sets), after, parents))
 
 
 @pytest.mark.parametrize(
-    ("after", "before", "found"),
+    ("after", "parents", "found"),
     [
         pytest.param(FULL, [FULL], [], id="one of each"),
         pytest.param(SetCount(2, 1, 3), [FULL], [("two-active", "set id-token has 2 active keys")], id="two active"),
@@ -566,9 +566,9 @@ def judged(after: SetCount, *before: SetCount, closing: bool = False, listed: bo
         pytest.param(SetCount(), [FULL, SetCount(0, 0, 0, T0)], [], id="none, as in a parent that has closed the set"),
     ],
 )
-def test_what_a_set_has(after: SetCount, before: list[SetCount], found: Problems) -> None:
+def test_what_a_set_has(after: SetCount, parents: list[SetCount], found: Problems) -> None:
     """One active and one next key, as long as no parent lacks it already."""
-    assert found == judged(after, *before)
+    assert found == judged(after, *parents)
 
 
 def test_a_set_that_closes_may_be_empty() -> None:
@@ -578,7 +578,7 @@ def test_a_set_that_closes_may_be_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "before", "orphaned"),
+    ("after", "parents", "orphaned"),
     [
         pytest.param(SetCount(1, 1, 2), [FULL], True, id="live keys"),
         pytest.param(SetCount(live=1), [FULL], True, id="one that retires"),
@@ -586,10 +586,10 @@ def test_a_set_that_closes_may_be_empty() -> None:
         pytest.param(SetCount(1, 1, 2), [FULL, SetCount(live=1, orphaned=True)], False, id="which a parent has"),
     ],
 )
-def test_a_set_without_a_table(after: SetCount, before: list[SetCount], orphaned: bool) -> None:
+def test_a_set_without_a_table(after: SetCount, parents: list[SetCount], orphaned: bool) -> None:
     """Nobody would rotate its keys."""
     message = "set id-token has live keys, and no table in keyvault.toml"
-    assert judged(after, *before, listed=False) == ([("set-orphaned", message)] if orphaned else [])
+    assert judged(after, *parents, listed=False) == ([("set-orphaned", message)] if orphaned else [])
 
 
 def test_sets_without_a_policy() -> None:
@@ -713,5 +713,5 @@ def test_how_far_clocks_may_be_apart() -> None:
 
 def test_how_a_set_stood_in_each_parent() -> None:
     """One count for each of them, of nothing where a parent had no such set."""
-    before = [Before(None, None, {}, {"a": FULL}), Before(None, None, {}, {})]
-    assert views(before, "a") == [FULL, SetCount()]
+    parents = [ParentView(None, None, {}, {"a": FULL}), ParentView(None, None, {}, {})]
+    assert parent_counts(parents, "a") == [FULL, SetCount()]

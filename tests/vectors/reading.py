@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from keyvault.core.history import lives
+from keyvault.core.history import derived_state
 from keyvault.core.history.rules import judge_record
 from keyvault.core.history.versions import read_record
 from keyvault.core.keys import Key
@@ -73,11 +73,11 @@ def audit(data: bytes, path: str) -> list[str]:
     key, problems = read_record(data, path, None)
     codes = [code for code, _ in problems]
     if key is not None:
-        standing = lives.Standing()
+        derived = derived_state.DerivedState()
         for event in key.events:
-            codes += [code for code, _ in lives.problems(standing, event)]
-            standing = lives.advance(standing, event)
-        codes += [code for code, _ in judge_record(key, standing, created=False)]
+            codes += [code for code, _ in derived_state.event_problems(derived, event)]
+            derived = derived_state.advance(derived, event)
+        codes += [code for code, _ in judge_record(key, derived, created=False)]
     return list(dict.fromkeys(codes))
 
 

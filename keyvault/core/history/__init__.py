@@ -6,7 +6,7 @@ timing rule, so that a mistake on one side is seen from the other. Values in, fi
 
 ========== ================================================================================================
 `findings` every code, and the finding that carries it
-`lives`    what a list of events adds up to, and where it cannot be
+`derived_state` what a list of events adds up to, and where it cannot be
 `versions` one version of a file by itself: form, profile, strength, envelope
 `ledger`   the files of a vault as one commit holds them
 `rules`    a commit against its parents: what may grow, what must stay, what was due

@@ -2,7 +2,7 @@
 The files of a vault as one commit holds them, and what is asked of them.
 
 A ledger is carried from commit to commit and changed in place, so that a commit costs what it changes. What a rule
-needs of the state before is taken aside first, as a `Before`.
+needs of the state before is taken aside first, as a `ParentView`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from keyvault.core.history.lives import Standing
+from keyvault.core.history.derived_state import DerivedState
 from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import Policy
 from keyvault.errors import JWKError
@@ -29,14 +29,14 @@ class Entry(msgspec.Struct, frozen=True):
     Attributes:
         oid: The blob.
         key: What it says. Of a version that cannot be read, what the version before said.
-        standing: Where its events lead.
+        derived: Where its events lead.
         readable: Whether this version could be read.
         recipients: The blob of the list that its private key was sealed to, or None.
     """
 
     oid: str
     key: Key
-    standing: Standing
+    derived: DerivedState
     readable: bool = True
     recipients: str | None = None
 
@@ -66,7 +66,7 @@ class SetCount(msgspec.Struct, frozen=True):
     signing: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-class Before(msgspec.Struct, frozen=True):
+class ParentView(msgspec.Struct, frozen=True):
     """
     What one parent of a commit had of what the commit touches.
 
@@ -140,27 +140,27 @@ class Ledger:
     def restore(self, path: str, entry: Entry) -> None:
         """Put back what a record was before it went wrong; its set is then as new as the rest of it."""
         self.put(path, entry)
-        self.recount(entry.key.set)
+        self.refresh_newest(entry.key.set)
         del self.sound[path]
 
-    def recount(self, name: str) -> None:
+    def refresh_newest(self, name: str) -> None:
         """Find out anew which instant of set *name* is the newest: a record went back in time."""
-        instants = [one.standing.newest_at for one in self.entries.values() if one.key.set == name]
+        instants = [one.derived.newest_at for one in self.entries.values() if one.key.set == name]
         newest_at = max((at for at in instants if at is not None), default=None)
         self.counts[name] = msgspec.structs.replace(self.counts[name], newest_at=newest_at)
 
     def _count(self, entry: Entry, step: int) -> None:
-        name, standing = entry.key.set, entry.standing
+        name, derived = entry.key.set, entry.derived
         old = self.counts.get(name, SetCount())
-        newest, at = old.newest_at, standing.newest_at
+        newest, at = old.newest_at, derived.newest_at
         if newest is None or (at is not None and at > newest):
             newest = at
         self.counts[name] = SetCount(
-            old.active + step * (standing.state == "active"),
-            old.next + step * (standing.state == "next"),
-            old.live + step * (standing.state in LIVE),
+            old.active + step * (derived.state == "active"),
+            old.next + step * (derived.state == "next"),
+            old.live + step * (derived.state in LIVE),
             newest,
-            signing=_counted(old.signing, entry.key.public.alg, step) if standing.state in SIGNED else old.signing,
+            signing=_counted(old.signing, entry.key.public.alg, step) if derived.state in SIGNED else old.signing,
         )
 
     def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:
@@ -178,9 +178,9 @@ class Ledger:
         if (holder := self.thumbprints.setdefault(thumbprint, key.kid)) != key.kid:
             yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
 
-    def before(self, paths: Iterable[str], sets: Iterable[str]) -> Before:
+    def view(self, paths: Iterable[str], sets: Iterable[str]) -> ParentView:
         """Return what this state has of *paths* and *sets*."""
-        return Before(
+        return ParentView(
             self.policy,
             self.recipients_oid,
             {path: self.entries.get(path) for path in paths},

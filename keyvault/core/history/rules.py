@@ -16,8 +16,8 @@ from itertools import zip_longest
 import msgspec
 
 from keyvault.core.events import Event
-from keyvault.core.history.ledger import Before, Entry, Ledger, SetCount
-from keyvault.core.history.lives import Standing, advance, problems
+from keyvault.core.history.derived_state import DerivedState, advance, event_problems
+from keyvault.core.history.ledger import Entry, Ledger, ParentView, SetCount
 from keyvault.core.history.versions import Problem
 from keyvault.core.keys import Key
 from keyvault.core.policy import Policy, SetPolicy
@@ -26,7 +26,7 @@ from keyvault.core.text import INSTANT_END, elided, format_duration, format_inst
 SKEW_DEFAULT = timedelta(minutes=10)
 
 
-class Times(msgspec.Struct, frozen=True):
+class ClockBounds(msgspec.Struct, frozen=True):
     """
     The instants that events are held against.
 
@@ -49,7 +49,7 @@ def instant(seconds: int) -> datetime:
 # --- records --------------------------------------------------------------------------------------------
 
 
-def judge_growth(old: Entry, new: Entry | None, *, reseal: bool, joined: bool = False) -> Iterator[Problem]:
+def judge_record_change(old: Entry, new: Entry | None, *, reseal: bool, joined: bool = False) -> Iterator[Problem]:
     """
     Yield what a record lost, or what changed that must stay, against its version in one parent.
 
@@ -75,20 +75,20 @@ def judge_growth(old: Entry, new: Entry | None, *, reseal: bool, joined: bool = 
         yield "event-removed", f"events that were on record are gone: {lost}"
     if was.public != now.public:
         yield "public-changed", "the public key was changed"
-    if old.sealed and not new.sealed and not new.standing.ended:
-        yield "private-removed", f"the sealed private key of a key that is {new.standing.state} is gone"
+    if old.sealed and not new.sealed and not new.derived.ended:
+        yield "private-removed", f"the sealed private key of a key that is {new.derived.state} is gone"
     if new.sealed and not old.sealed:
         yield "private-added", "a sealed private key appeared where there was none"
     if old.sealed and new.sealed and was.private != now.private and not reseal:
         yield "resealed", "the sealed private key was replaced, and the recipients were not changed"
 
 
-def judge_record(key: Key, standing: Standing, *, created: bool) -> Iterator[Problem]:
+def judge_record(key: Key, derived: DerivedState, *, created: bool) -> Iterator[Problem]:
     """Yield what is wrong with a record as it stands in a commit."""
     sealed = not isinstance(key.private, msgspec.UnsetType)
-    if standing.ended and sealed:
-        yield "private-kept", f"the key is {standing.state} and still has a sealed private key"
-    if created and not sealed and not standing.ended and not (key.events and key.events[0].imported):
+    if derived.ended and sealed:
+        yield "private-kept", f"the key is {derived.state} and still has a sealed private key"
+    if created and not sealed and not derived.ended and not (key.events and key.events[0].imported):
         yield "private-missing", "a key was made without a sealed private key"
 
 
@@ -123,7 +123,7 @@ def judge_seal(entry: Entry, ledger: Ledger, *, fresh: bool, known: bool) -> Ite
 # --- events ---------------------------------------------------------------------------------------------
 
 
-class Scene(msgspec.Struct, frozen=True):
+class EventContext(msgspec.Struct, frozen=True):
     """
     What new events of a key are judged by.
 
@@ -139,50 +139,52 @@ class Scene(msgspec.Struct, frozen=True):
     key: Key
     policy: Policy | None
     set_policy: SetPolicy | None
-    before: Sequence[SetCount]
+    parents: Sequence[SetCount]
     created: bool
-    times: Times
+    clock: ClockBounds
 
 
-def judge_events(scene: Scene, standing: Standing, events: Sequence[Event]) -> tuple[Standing, list[Problem]]:
-    """Return where the new *events* lead from *standing*, and what is wrong with them."""
+def judge_events(
+    context: EventContext, derived: DerivedState, events: Sequence[Event]
+) -> tuple[DerivedState, list[Problem]]:
+    """Return where the new *events* lead from *derived*, and what is wrong with them."""
     found: list[Problem] = []
     for event, following in zip_longest(events, events[1:]):
-        found += problems(standing, event)
-        found += _instants(scene, event)
+        found += event_problems(derived, event)
+        found += _instants(context, event)
         if event.forced is not None:
-            found.append(("forced", f"{event.event} of {scene.key.kid} was forced: {elided(event.forced)}"))
+            found.append(("forced", f"{event.event} of {context.key.kid} was forced: {elided(event.forced)}"))
         if event.event == "repaired":
-            found.append(("repaired", f"key {scene.key.kid} was repaired: {elided(str(event.note))}"))
-        if scene.policy is not None and scene.set_policy is not None:
-            found += _timing(scene, scene.set_policy, standing, event)
-            if event.event == "activated" and event.forced is None and not _never_signs(scene, event, following):
-                found += _activation(scene, scene.policy, scene.set_policy, standing, event)
-        standing = advance(standing, event)
-    return standing, found
+            found.append(("repaired", f"key {context.key.kid} was repaired: {elided(str(event.note))}"))
+        if context.policy is not None and context.set_policy is not None:
+            found += _timing(context, context.set_policy, derived, event)
+            if event.event == "activated" and event.forced is None and not _never_signs(context, event, following):
+                found += _activation(context, context.policy, context.set_policy, derived, event)
+        derived = advance(derived, event)
+    return derived, found
 
 
-def judge_order(events: Sequence[Event]) -> tuple[Standing, list[Problem]]:
+def judge_order(events: Sequence[Event]) -> tuple[DerivedState, list[Problem]]:
     """Return where the *events* of a joined record lead, and what is wrong with their order."""
-    standing, found = Standing(), list[Problem]()
+    derived, found = DerivedState(), list[Problem]()
     for event in events:
-        found += problems(standing, event)
-        standing = advance(standing, event)
-    return standing, found
+        found += event_problems(derived, event)
+        derived = advance(derived, event)
+    return derived, found
 
 
-def _never_signs(scene: Scene, event: Event, following: Event | None) -> bool:
+def _never_signs(context: EventContext, event: Event, following: Event | None) -> bool:
     """Whether a key comes in as retiring: for the vault it is active for no time, and nobody need know it before."""
     return (
-        scene.created
-        and scene.key.events[0].imported
+        context.created
+        and context.key.events[0].imported
         and following is not None
         and (following.event, following.at) == ("deactivated", event.at)
     )
 
 
-def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
-    at, authored, now, skew = event.at, scene.times.authored_at, scene.times.now, scene.times.skew
+def _instants(context: EventContext, event: Event) -> Iterator[Problem]:
+    at, authored, now, skew = event.at, context.clock.authored_at, context.clock.now, context.clock.skew
     # Differences, not sums: there is no instant after the last one.
     if at - authored > skew or at - now > skew:
         other = "the audit" if at - now > skew else f"its commit of {format_instant(authored)}"
@@ -192,7 +194,7 @@ def _instants(scene: Scene, event: Event) -> Iterator[Problem]:
             "instant-backdated",
             f"event {event.event} at {format_instant(at)} is older than its commit of {format_instant(authored)}",
         )
-    newest = max((count.newest_at for count in scene.before if count.newest_at is not None), default=None)
+    newest = max((count.newest_at for count in context.parents if count.newest_at is not None), default=None)
     if newest is not None and at < newest and event.event != "repaired":
         yield (
             "instant-before-set",
@@ -206,7 +208,7 @@ def max_skew(policy: Policy | None) -> timedelta:
     return max((one.clock_skew for one in sets), default=SKEW_DEFAULT)
 
 
-def _timing(scene: Scene, set_policy: SetPolicy, standing: Standing, event: Event) -> Iterator[Problem]:
+def _timing(context: EventContext, set_policy: SetPolicy, derived: DerivedState, event: Event) -> Iterator[Problem]:
     """Yield where *event* comes before policy allows it, or promises less than policy demands."""
     if event.event in ("activated", "reactivated", "lifetime"):
         wanted = int(set_policy.token_lifetime.total_seconds())
@@ -219,10 +221,10 @@ def _timing(scene: Scene, set_policy: SetPolicy, standing: Standing, event: Even
         case "published":
             if event.url != set_policy.url:
                 yield "receipt-url", f"the receipt is for {elided(str(event.url))[:200]}, not for {set_policy.url}"
-            if scene.created:
+            if context.created:
                 yield "receipt-too-soon", "a key was seen live in the commit that made it: nobody could serve it yet"
         case "deactivated" if event.keep_until is not None:
-            promised = max(standing.lifetime, set_policy.token_lifetime)
+            promised = max(derived.lifetime, set_policy.token_lifetime)
             if set_policy.use == "enc":
                 least = set_policy.retention
             else:
@@ -234,26 +236,26 @@ def _timing(scene: Scene, set_policy: SetPolicy, standing: Standing, event: Even
                     f"the key is kept for {format_duration(kept)}, and is needed for {format_duration(least)}",
                 )
         case "withdrawn" if event.forced is None:
-            if standing.keep_until is not None and event.at <= standing.keep_until:
+            if derived.keep_until is not None and event.at <= derived.keep_until:
                 yield (
                     "withdrawn-early",
                     f"the key was withdrawn at {format_instant(event.at)}, and is kept until "
-                    f"{format_instant(standing.keep_until)}",
+                    f"{format_instant(derived.keep_until)}",
                 )
 
 
 def _activation(
-    scene: Scene, policy: Policy, set_policy: SetPolicy, standing: Standing, event: Event
+    context: EventContext, policy: Policy, set_policy: SetPolicy, derived: DerivedState, event: Event
 ) -> Iterator[Problem]:
     """A key may sign once verifiers can know it; the first one of a set has none before it to rely on."""
-    if set_policy.use == "enc" or not any(count.active for count in scene.before):
+    if set_policy.use == "enc" or not any(count.active for count in context.parents):
         return
     if policy.site.confirm == "commit" or set_policy.kty == "oct":
-        seen, verb = standing.created_at, "made"
+        seen, verb = derived.created_at, "made"
     else:
-        seen, verb = standing.receipts.get(set_policy.url), "first seen live"
-    alg = scene.key.public.alg
-    is_new = set_policy.kty != "oct" and not any(alg in count.signing for count in scene.before)
+        seen, verb = derived.receipts.get(set_policy.url), "first seen live"
+    alg = context.key.public.alg
+    is_new = set_policy.kty != "oct" and not any(alg in count.signing for count in context.parents)
     lead = set_policy.lead(new_algorithm=is_new)
     if seen is None:
         yield "activated-unseen", f"the key was activated, and was never seen at {set_policy.url}"
@@ -336,6 +338,6 @@ def judge_policy(olds: Sequence[Policy], new: Policy) -> Iterator[Problem]:
             )
 
 
-def views(before: Sequence[Before], name: str) -> list[SetCount]:
+def parent_counts(before: Sequence[ParentView], name: str) -> list[SetCount]:
     """Return how set *name* stood in each parent."""
     return [one.sets.get(name, SetCount()) for one in before]

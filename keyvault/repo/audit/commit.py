@@ -17,28 +17,28 @@ import msgspec
 from keyvault import config
 from keyvault.core.compact import share_unchanged
 from keyvault.core.envelopes import check_recipient
+from keyvault.core.history.derived_state import DerivedState, keeps_promises
 from keyvault.core.history.findings import (
     MENDED_BY_REPAIR,
     MENDED_BY_RESTORING,
     MENDED_BY_TAKING_BACK,
     MENDED_WITH_A_RECORD,
 )
-from keyvault.core.history.ledger import Before, Entry, Ledger
-from keyvault.core.history.lives import Standing, makes_good
+from keyvault.core.history.ledger import Entry, Ledger, ParentView
 from keyvault.core.history.rules import (
-    Scene,
-    Times,
+    ClockBounds,
+    EventContext,
     instant,
     judge_algorithm,
     judge_events,
-    judge_growth,
     judge_order,
     judge_policy,
     judge_record,
+    judge_record_change,
     judge_seal,
     judge_set,
     max_skew,
-    views,
+    parent_counts,
 )
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import Key, Recipient
@@ -64,14 +64,14 @@ class Shared:
         findings: Where findings go.
         now: The instant of the audit.
         begun: Whether a vault has begun in this history.
-        dropped: By the path of a record, merges that took one side's version of it, with the other side's standing.
+        dropped: By the path of a record, merges that took one side of it, with the state of the other side.
     """
 
     blobs: BlobReader
     findings: Collector
     now: datetime
     begun: bool = False
-    dropped: dict[str, list[tuple[str, Standing]]] = field(default_factory=dict)
+    dropped: dict[str, list[tuple[str, DerivedState]]] = field(default_factory=dict)
 
     def report_private(self, commit: str, path: str, what: str | None) -> None:
         """Report a private key in the clear; *what* names it, or is None if there is none."""
@@ -116,7 +116,7 @@ class CommitJudge:
         sets = {path.split("/")[1] for path in records}
         if config.FILE in own:
             sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
-        before = [parent.before(records, sets) for parent in self.parents]
+        before = [parent.view(records, sets) for parent in self.parents]
         contents = self.shared.blobs.contents(
             {path: change for path, change in own.items() if not is_record_path(path)}
         )
@@ -125,20 +125,20 @@ class CommitJudge:
             sets |= set(ledger.policy.sets) if config.FILE in own else set()
         self._read_recipients(own.get(RECIPIENTS), contents)
         self._read_identities(own, contents)
-        times = Times(instant(step.authored_at), self.shared.now, max_skew(ledger.policy))
+        clock = ClockBounds(instant(step.authored_at), self.shared.now, max_skew(ledger.policy))
         for path, data in self.shared.blobs.each({path: own[path] for path in records if path in own}):
-            self._read_record(path, own[path], data, before, times)
+            self._read_record(path, own[path], data, before, clock)
         for key, oldest, early in self.early:
             # A repair dates back whatever seems to lie after it, so that its set is no newer than the repair.
             if key.set not in self.repaired or oldest < self.repaired[key.set]:
                 self._say(key.path, early)
         for name in self.repaired:
-            ledger.recount(name)
-        self._judge_growth(before)
+            ledger.refresh_newest(name)
+        self._judge_record_changes(before)
         self._judge_seals(before, records)
         for name in sorted(sets):
             count = ledger.count(name)
-            problems = judge_set(name, ledger.policy, count, views(before, name))
+            problems = judge_set(name, ledger.policy, count, parent_counts(before, name))
             self.shared.findings.add(self.step.commit, "", problems, key_set=name)
             if ledger.policy is not None and name in ledger.policy.sets:
                 self.shared.findings.mend(self.step.commit, name, {"set-orphaned"})
@@ -164,7 +164,7 @@ class CommitJudge:
             elif old is not None:
                 ledger.sound.setdefault(path, old)
 
-    def _judge_beginning(self, change: TreeChange, before: Sequence[Before], *, empty: bool) -> None:
+    def _judge_beginning(self, change: TreeChange, before: Sequence[ParentView], *, empty: bool) -> None:
         """A vault has one beginning, and from then on its keyvault.toml."""
         if not is_file(change):
             if self.ledger.entries and self._is_new(config.FILE):
@@ -182,7 +182,9 @@ class CommitJudge:
     def _say(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
         self.shared.findings.add(self.step.commit, path, problems)
 
-    def _read_policy(self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[Before]) -> None:
+    def _read_policy(
+        self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[ParentView]
+    ) -> None:
         if change is None:
             return
         ledger, new = self.ledger, self._is_new(config.FILE)
@@ -232,7 +234,7 @@ class CommitJudge:
                 self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
 
     def _read_record(
-        self, path: str, change: TreeChange, data: bytes | None, before: Sequence[Before], times: Times
+        self, path: str, change: TreeChange, data: bytes | None, before: Sequence[ParentView], clock: ClockBounds
     ) -> None:
         ledger = self.ledger
         known = [entry for one in before if (entry := one.entries.get(path)) is not None]
@@ -271,18 +273,18 @@ class CommitJudge:
         kept = len(best.key.events) if best else 0
         if is_join(key.events, [entry.key.events for entry in known]):
             self.joined.add(path)
-            standing, problems = judge_order(key.events)
+            derived, problems = judge_order(key.events)
             self._say(path, problems)
         elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
-            standing, problems = judge_order(key.events)
+            derived, problems = judge_order(key.events)
             if len(self.parents) > 1:  # a merge of lines, which may have put together what never was
                 self._say(path, problems)
                 if any(all(event not in entry.key.events for entry in known) for event in key.events):
                     self.invented.add(path)
         else:
-            start = best.standing if best else Standing()
-            scene = Scene(key, ledger.policy, table, views(before, key.set), best is None, times)
-            standing, problems = judge_events(scene, start, key.events[kept:])
+            start = best.derived if best else DerivedState()
+            context = EventContext(key, ledger.policy, table, parent_counts(before, key.set), best is None, clock)
+            derived, problems = judge_events(context, start, key.events[kept:])
             early = [problem for problem in problems if problem[0] == "instant-before-set"]
             if early:
                 self.early.append((key, min(event.at for event in key.events[kept:]), early))
@@ -290,25 +292,25 @@ class CommitJudge:
             if repairs := [event.at for event in key.events[kept:] if event.event == "repaired"]:
                 self.repaired[key.set] = min(repairs[0], self.repaired.get(key.set, repairs[0]))
                 self.shared.findings.mend(self.step.commit, path, MENDED_BY_REPAIR)
-                if standing.ended:
+                if derived.ended:
                     self.shared.findings.mend(self.step.commit, path, {"private-removed"})
                 dropped = self.shared.dropped.get(path, ())
-                if all(makes_good(standing, other) for _, other in dropped):
+                if all(keeps_promises(derived, other) for _, other in dropped):
                     merges = {merge for merge, _ in dropped}
-                    codes = MENDED_BY_TAKING_BACK | ({"private-added"} if standing.ended else set())
+                    codes = MENDED_BY_TAKING_BACK | ({"private-added"} if derived.ended else set())
                     self.shared.findings.mend(self.step.commit, path, codes, only=merges)
-        self._say(path, judge_record(key, standing, created=best is None))
+        self._say(path, judge_record(key, derived, created=best is None))
         if best is not None:
             share_unchanged(key, best.key)
         beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
-        ledger.put(path, Entry(change.after, key, standing, recipients=beside))
+        ledger.put(path, Entry(change.after, key, derived, recipients=beside))
 
     def _restored(self, path: str) -> None:
         """Take note that a record is what it was before, and so its set."""
         self.shared.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
         self.shared.findings.mend(self.step.commit, path.split("/")[1], MENDED_WITH_A_RECORD)
 
-    def _judge_growth(self, before: Sequence[Before]) -> None:
+    def _judge_record_changes(self, before: Sequence[ParentView]) -> None:
         """Nothing that a parent had may be lost."""
         for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
             for path in sorted(changes.keys() - self.mended):
@@ -325,13 +327,13 @@ class CommitJudge:
                 # A merge may have left a key sealed to another list.
                 stale = old.recipients != self.ledger.recipients_oid
                 joined = path in self.joined
-                problems = list(judge_growth(old, new, reseal=taken or changed or stale, joined=joined))
+                problems = list(judge_record_change(old, new, reseal=taken or changed or stale, joined=joined))
                 by_merge = len(self.parents) > 1 and path not in self.invented
                 if by_merge and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
-                    self.shared.dropped.setdefault(path, []).append((self.step.commit, old.standing))
+                    self.shared.dropped.setdefault(path, []).append((self.step.commit, old.derived))
                 self._say(path, problems)
 
-    def _judge_seals(self, before: Sequence[Before], records: Sequence[str]) -> None:
+    def _judge_seals(self, before: Sequence[ParentView], records: Sequence[str]) -> None:
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
             entry = self.ledger.entries.get(path)
             if entry is not None and entry.readable:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from keyvault import config
+from keyvault.core.history.derived_state import derive_state
 from keyvault.core.history.ledger import Entry, Ledger
-from keyvault.core.history.lives import standing_after
 from keyvault.core.history.versions import Problem, read_record
 from keyvault.core.keys import sealed_to
 from keyvault.core.leaks import find_private
@@ -169,7 +169,7 @@ class Walk:
             if key is not None:
                 # A merge may have left it sealed to another list than the one beside it.
                 beside = ledger.recipients_oid if sealed_to(key) == sorted(ledger.recipients or ()) else None
-                ledger.put(path, Entry(oid, key, standing_after(key.events), recipients=beside))
+                ledger.put(path, Entry(oid, key, derive_state(key.events), recipients=beside))
                 for _ in ledger.remember(key, path):
                     pass
         self.shared.begun = self.shared.begun or ledger.policy_oid is not None

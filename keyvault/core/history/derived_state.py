@@ -35,7 +35,7 @@ _MEMBERS = ("url", "token_lifetime", "keep_until", "reason")
 _NO_OFFSET = timedelta(0)
 
 
-class Standing(msgspec.Struct, frozen=True):
+class DerivedState(msgspec.Struct, frozen=True):
     """
     Where a key stands after some of its events.
 
@@ -62,23 +62,23 @@ class Standing(msgspec.Struct, frozen=True):
         return self.state in _ENDED
 
 
-def standing_after(events: Sequence[Event]) -> Standing:
+def derive_state(events: Sequence[Event]) -> DerivedState:
     """Return where *events* lead, whatever is wrong with them."""
-    standing = Standing()
+    derived = DerivedState()
     for event in events:
-        standing = advance(standing, event)
-    return standing
+        derived = advance(derived, event)
+    return derived
 
 
-def advance(standing: Standing, event: Event) -> Standing:
-    """Return where *event* leads from *standing*."""
+def advance(derived: DerivedState, event: Event) -> DerivedState:
+    """Return where *event* leads from *derived*."""
     state, keep_until, receipts, created_at = (
-        standing.state,
-        standing.keep_until,
-        standing.receipts,
-        standing.created_at,
+        derived.state,
+        derived.keep_until,
+        derived.receipts,
+        derived.created_at,
     )
-    deactivated_at, name = standing.deactivated_at, event.event
+    deactivated_at, name = derived.deactivated_at, event.event
     if name == "created":
         state, created_at = "next", created_at or event.at
     elif name == "published":
@@ -88,25 +88,25 @@ def advance(standing: Standing, event: Event) -> Standing:
     elif name == "deactivated":
         state, deactivated_at, keep_until = "retiring", event.at, event.keep_until
     elif name == "repaired":
-        return _repaired(standing, event)
+        return _repaired(derived, event)
     elif name in _ENDED:
         state = name
-    newest = event.at if standing.newest_at is None else max(event.at, standing.newest_at)
-    lifetime = max(standing.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
-    return Standing(state, created_at, receipts, keep_until, lifetime, newest, deactivated_at)
+    newest = event.at if derived.newest_at is None else max(event.at, derived.newest_at)
+    lifetime = max(derived.lifetime, timedelta(seconds=min(max(event.token_lifetime or 0, 0), LIFETIME_MAX)))
+    return DerivedState(state, created_at, receipts, keep_until, lifetime, newest, deactivated_at)
 
 
-def _repaired(standing: Standing, event: Event) -> Standing:
-    """Return *standing* with no instant after the repair, but for that until which the key is kept."""
+def _repaired(derived: DerivedState, event: Event) -> DerivedState:
+    """Return *derived* with no instant after the repair, but for that until which the key is kept."""
     at = event.at
-    back = standing.state == "withdrawn" and event.keep_until is not None
+    back = derived.state == "withdrawn" and event.keep_until is not None
     return msgspec.structs.replace(
-        standing,
-        state="retiring" if back else standing.state,
-        created_at=standing.created_at and min(standing.created_at, at),
-        receipts={url: min(seen, at) for url, seen in standing.receipts.items()},
-        deactivated_at=standing.deactivated_at and min(standing.deactivated_at, at),
-        keep_until=event.keep_until or standing.keep_until,
+        derived,
+        state="retiring" if back else derived.state,
+        created_at=derived.created_at and min(derived.created_at, at),
+        receipts={url: min(seen, at) for url, seen in derived.receipts.items()},
+        deactivated_at=derived.deactivated_at and min(derived.deactivated_at, at),
+        keep_until=event.keep_until or derived.keep_until,
         newest_at=at,
     )
 
@@ -114,46 +114,46 @@ def _repaired(standing: Standing, event: Event) -> Standing:
 _STAGES = {"": 0, "next": 1, "active": 2, "retiring": 3, "withdrawn": 4, "revoked": 4}
 
 
-def makes_good(standing: Standing, other: Standing) -> bool:
+def keeps_promises(derived: DerivedState, other: DerivedState) -> bool:
     """Whether a record that stands so keeps every promise of a version of it that was dropped, *other*."""
     if other.state == "withdrawn":
         return True  # it promises nothing, and a key that lives keeps more than that
-    if standing.ended:
-        return standing.state == "revoked" or (standing.ended and other.state in ("next", "revoked"))
-    if _STAGES[standing.state] < _STAGES[other.state]:
+    if derived.ended:
+        return derived.state == "revoked" or (derived.ended and other.state in ("next", "revoked"))
+    if _STAGES[derived.state] < _STAGES[other.state]:
         return False
-    if standing.state == "retiring" and other.keep_until is not None:
-        return standing.keep_until is not None and standing.keep_until >= other.keep_until
-    return standing.state != "active" or standing.lifetime >= other.lifetime
+    if derived.state == "retiring" and other.keep_until is not None:
+        return derived.keep_until is not None and derived.keep_until >= other.keep_until
+    return derived.state != "active" or derived.lifetime >= other.lifetime
 
 
-def problems(standing: Standing, event: Event) -> Iterator[tuple[str, str]]:
-    """Yield (code, message) for what is wrong with *event* after *standing*, whatever policy says."""
+def event_problems(derived: DerivedState, event: Event) -> Iterator[tuple[str, str]]:
+    """Yield (code, message) for what is wrong with *event* after *derived*, whatever policy says."""
     yield from (("event-malformed", f"event {event.event}: {what}") for what in _malformed(event))
-    if not _follows(event.event, standing.state):
-        yield "event-order", f"event {event.event} cannot follow the state {standing.state or 'before creation'}"
+    if not _follows(event.event, derived.state):
+        yield "event-order", f"event {event.event} cannot follow the state {derived.state or 'before creation'}"
     if event.event == "repaired":
-        if event.keep_until is not None and not _is_kept_as_long(standing, event.at, event.keep_until):
+        if event.keep_until is not None and not _is_kept_as_long(derived, event.at, event.keep_until):
             yield "event-malformed", "a repair gives a keep_until to a key that has none, or shortens it"
-        elif event.keep_until is not None and standing.ended and not _can_return(standing, event.at):
-            yield "event-malformed", f"a repair brings back a key that is {standing.state}"
-    elif standing.newest_at is not None and event.at < standing.newest_at:
+        elif event.keep_until is not None and derived.ended and not _can_return(derived, event.at):
+            yield "event-malformed", f"a repair brings back a key that is {derived.state}"
+    elif derived.newest_at is not None and event.at < derived.newest_at:
         yield (
             "instant-decreases",
             f"event {event.event} at {format_instant(event.at)} is older than the one before it",
         )
 
 
-def _is_kept_as_long(standing: Standing, at: datetime, keep_until: datetime) -> bool:
+def _is_kept_as_long(derived: DerivedState, at: datetime, keep_until: datetime) -> bool:
     """Whether a key that is kept until *keep_until* is kept for as long, from the repair, as it was promised."""
-    if standing.keep_until is None or standing.deactivated_at is None:
+    if derived.keep_until is None or derived.deactivated_at is None:
         return False
-    return keep_until >= standing.keep_until - max(standing.deactivated_at - at, timedelta(0))
+    return keep_until >= derived.keep_until - max(derived.deactivated_at - at, timedelta(0))
 
 
-def _can_return(standing: Standing, at: datetime) -> bool:
+def _can_return(derived: DerivedState, at: datetime) -> bool:
     """Whether the clock that withdrew a key was ahead of *at*, so that a repair may publish the key again."""
-    return standing.state == "withdrawn" and standing.newest_at is not None and standing.newest_at > at
+    return derived.state == "withdrawn" and derived.newest_at is not None and derived.newest_at > at
 
 
 def _follows(event: str, state: str) -> bool:

@@ -10,7 +10,15 @@ import pytest
 
 from keyvault.core.compact import summarize_envelope
 from keyvault.core.events import Event
-from keyvault.core.history.lives import LIFETIME_MAX, TEXT_MAX, Standing, advance, makes_good, problems, standing_after
+from keyvault.core.history.derived_state import (
+    LIFETIME_MAX,
+    TEXT_MAX,
+    DerivedState,
+    advance,
+    derive_state,
+    event_problems,
+    keeps_promises,
+)
 from keyvault.core.history.versions import read_record
 from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key
@@ -49,67 +57,67 @@ def repaired(at: datetime = T0, **more: Any) -> Event:
 
 
 @pytest.mark.parametrize(
-    ("events", "standing"),
+    ("events", "derived"),
     [
-        pytest.param([], Standing(), id="nothing"),
-        pytest.param([created()], Standing("next", T0, {}, None, timedelta(0), T0), id="created"),
+        pytest.param([], DerivedState(), id="nothing"),
+        pytest.param([created()], DerivedState("next", T0, {}, None, timedelta(0), T0), id="created"),
         pytest.param(
             [created(), published(T0 + HOUR), published(T0 + DAY), published(T0 + DAY, ELSEWHERE)],
-            Standing("next", T0, {URL: T0 + HOUR, ELSEWHERE: T0 + DAY}, None, timedelta(0), T0 + DAY),
+            DerivedState("next", T0, {URL: T0 + HOUR, ELSEWHERE: T0 + DAY}, None, timedelta(0), T0 + DAY),
             id="published",
         ),
         pytest.param(
             [created(), activated(T0 + DAY, 2 * HOUR)],
-            Standing("active", T0, {}, None, 2 * HOUR, T0 + DAY),
+            DerivedState("active", T0, {}, None, 2 * HOUR, T0 + DAY),
             id="activated",
         ),
         pytest.param(
             [created(), published(), activated(T0, 2 * HOUR), lifetime(3_600), deactivated(T0 + DAY, T0 + 2 * DAY)],
-            Standing("retiring", T0, {URL: T0}, T0 + 2 * DAY, 2 * HOUR, T0 + DAY, T0 + DAY),
+            DerivedState("retiring", T0, {URL: T0}, T0 + 2 * DAY, 2 * HOUR, T0 + DAY, T0 + DAY),
             id="deactivated, with the longest promise",
         ),
         pytest.param(
             [created(), activated(), deactivated(T0, T0 + DAY), reactivated(T0 + HOUR, 3 * HOUR)],
-            Standing("active", T0, {}, None, 3 * HOUR, T0 + HOUR),
+            DerivedState("active", T0, {}, None, 3 * HOUR, T0 + HOUR),
             id="reactivated",
         ),
         pytest.param(
             [created(), activated(), deactivated(T0, T0 + DAY), withdrawn(T0 + 2 * DAY)],
-            Standing("withdrawn", T0, {}, T0 + DAY, HOUR, T0 + 2 * DAY, T0),
+            DerivedState("withdrawn", T0, {}, T0 + DAY, HOUR, T0 + 2 * DAY, T0),
             id="withdrawn",
         ),
-        pytest.param([created(), revoked(T0)], Standing("revoked", T0, {}, None, timedelta(0), T0), id="revoked"),
+        pytest.param([created(), revoked(T0)], DerivedState("revoked", T0, {}, None, timedelta(0), T0), id="revoked"),
         pytest.param(
             [created(T0), created(T0 + DAY)],
-            Standing("next", T0, {}, None, timedelta(0), T0 + DAY),
+            DerivedState("next", T0, {}, None, timedelta(0), T0 + DAY),
             id="created twice: the first counts",
         ),
         pytest.param(
             [created(T0), published(T0 - DAY)],
-            Standing("next", T0, {URL: T0 - DAY}, None, timedelta(0), T0),
+            DerivedState("next", T0, {URL: T0 - DAY}, None, timedelta(0), T0),
             id="older than the one before it: the newest instant stays",
         ),
-        pytest.param([activated()], Standing("active", None, {}, None, HOUR, T0), id="never created"),
+        pytest.param([activated()], DerivedState("active", None, {}, None, HOUR, T0), id="never created"),
         pytest.param(
             [created(T0 + DAY), published(T0 + DAY), repaired()],
-            Standing("next", T0, {URL: T0}, None, timedelta(0), T0),
+            DerivedState("next", T0, {URL: T0}, None, timedelta(0), T0),
             id="repaired: nothing lies after it",
         ),
         pytest.param(
             [created(T0 - DAY), activated(T0 + DAY), deactivated(T0 + DAY, T0 + 2 * DAY), repaired()],
-            Standing("retiring", T0 - DAY, {}, T0 + 2 * DAY, HOUR, T0, T0),
+            DerivedState("retiring", T0 - DAY, {}, T0 + 2 * DAY, HOUR, T0, T0),
             id="repaired: kept for as long as before",
         ),
         pytest.param(
             [created(), activated(), deactivated(T0, T0 + DAY), repaired(T0, keep_until=T0 + 2 * DAY)],
-            Standing("retiring", T0, {}, T0 + 2 * DAY, HOUR, T0, T0),
+            DerivedState("retiring", T0, {}, T0 + 2 * DAY, HOUR, T0, T0),
             id="repaired: kept for longer",
         ),
     ],
 )
-def test_where_events_lead(events: list[Event], standing: Standing) -> None:
+def test_where_events_lead(events: list[Event], derived: DerivedState) -> None:
     """Whatever is wrong with them: each says of itself to which state it leads."""
-    assert standing == standing_after(events)
+    assert derived == derive_state(events)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,7 @@ def test_where_events_lead(events: list[Event], standing: Standing) -> None:
 )
 def test_a_promise_that_nobody_can_make(seconds: int, promised: int) -> None:
     """It is malformed, and reckoned with as far as durations go."""
-    assert advance(Standing("active", T0), lifetime(seconds)).lifetime == timedelta(seconds=promised)
+    assert advance(DerivedState("active", T0), lifetime(seconds)).lifetime == timedelta(seconds=promised)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +143,7 @@ def test_a_promise_that_nobody_can_make(seconds: int, promised: int) -> None:
 )
 def test_what_has_ended(state: str, ended: bool) -> None:
     """Two states are ends."""
-    assert ended == Standing(state).ended
+    assert ended == DerivedState(state).ended
 
 
 # --- what is wrong with an event ------------------------------------------------------------------------
@@ -151,55 +159,55 @@ def test_what_has_ended(state: str, ended: bool) -> None:
 )
 def test_an_event_out_of_order(event: Event, state: str, sentence: str) -> None:
     """The sentence names the state that it cannot follow."""
-    assert list(problems(Standing(state), event)) == [("event-order", sentence)]
+    assert list(event_problems(DerivedState(state), event)) == [("event-order", sentence)]
 
 
 def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
     """It may be older than what it dates back, if the key is kept from then on for as long as it was to be."""
-    ahead = standing_after([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
-    assert list(problems(ahead, repaired())) == []
-    assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY))) == []
-    begun = standing_after([created(), activated(), deactivated(T0, T0 + 3 * DAY)])
-    assert [code for code, _ in problems(begun, repaired(keep_until=T0 + 3 * DAY - HOUR))] == ["event-malformed"]
-    odd = Standing("active", T0, keep_until=T0 + DAY)
-    assert [code for code, _ in problems(odd, repaired(keep_until=T0 + 2 * DAY))] == ["event-malformed"]
+    ahead = derive_state([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
+    assert list(event_problems(ahead, repaired())) == []
+    assert list(event_problems(ahead, repaired(keep_until=T0 + 2 * DAY))) == []
+    begun = derive_state([created(), activated(), deactivated(T0, T0 + 3 * DAY)])
+    assert [code for code, _ in event_problems(begun, repaired(keep_until=T0 + 3 * DAY - HOUR))] == ["event-malformed"]
+    odd = DerivedState("active", T0, keep_until=T0 + DAY)
+    assert [code for code, _ in event_problems(odd, repaired(keep_until=T0 + 2 * DAY))] == ["event-malformed"]
     short = ("event-malformed", "a repair gives a keep_until to a key that has none, or shortens it")
-    assert list(problems(ahead, repaired(keep_until=T0 + 2 * DAY - SECOND))) == [short]
-    assert list(problems(Standing("active", T0), repaired(keep_until=T0 + DAY))) == [short]
+    assert list(event_problems(ahead, repaired(keep_until=T0 + 2 * DAY - SECOND))) == [short]
+    assert list(event_problems(DerivedState("active", T0), repaired(keep_until=T0 + DAY))) == [short]
     silent = ("event-malformed", "event repaired: note must be given")
-    assert list(problems(ahead, msgspec.structs.replace(repaired(), note=None))) == [silent]
-    assert [code for code, _ in problems(Standing(), repaired())] == ["event-order"]
+    assert list(event_problems(ahead, msgspec.structs.replace(repaired(), note=None))) == [silent]
+    assert [code for code, _ in event_problems(DerivedState(), repaired())] == ["event-order"]
 
 
 def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
     """And nothing that was withdrawn in time, or revoked."""
-    standing = standing_after([created(), activated(), deactivated(T0, T0 + 2 * DAY), withdrawn(T0 + 3 * DAY)])
+    derived = derive_state([created(), activated(), deactivated(T0, T0 + 2 * DAY), withdrawn(T0 + 3 * DAY)])
     event = repaired(T0 + DAY, keep_until=T0 + 2 * DAY)
-    assert list(problems(standing, event)) == []
-    assert advance(standing, event).state == "retiring"
-    assert advance(standing, repaired(T0 + DAY)).state == "withdrawn"
-    active = Standing("active", T0, keep_until=T0)
+    assert list(event_problems(derived, event)) == []
+    assert advance(derived, event).state == "retiring"
+    assert advance(derived, repaired(T0 + DAY)).state == "withdrawn"
+    active = DerivedState("active", T0, keep_until=T0)
     assert advance(active, event).state == "active"
     late = repaired(T0 + 3 * DAY, keep_until=T0 + 4 * DAY)
-    assert list(problems(standing, late)) == [("event-malformed", "a repair brings back a key that is withdrawn")]
-    gone = standing_after([created(), activated(), deactivated(T0, T0 + 2 * DAY), revoked(T0 + 3 * DAY)])
-    assert list(problems(gone, event)) == [("event-malformed", "a repair brings back a key that is revoked")]
+    assert list(event_problems(derived, late)) == [("event-malformed", "a repair brings back a key that is withdrawn")]
+    gone = derive_state([created(), activated(), deactivated(T0, T0 + 2 * DAY), revoked(T0 + 3 * DAY)])
+    assert list(event_problems(gone, event)) == [("event-malformed", "a repair brings back a key that is revoked")]
 
 
 @pytest.mark.parametrize(("later", "told"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
 def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, told: bool) -> None:
     """Two of one instant are in order."""
-    found = list(problems(Standing("next", T0, newest_at=T0), published(T0 + later)))
+    found = list(event_problems(DerivedState("next", T0, newest_at=T0), published(T0 + later)))
     message = "event published at 2026-11-23 16:59:59Z is older than the one before it"
     assert found == ([("instant-decreases", message)] if told else [])
 
 
-ACTIVE, NEXT = Standing("active", T0), Standing("next", T0)
+ACTIVE, NEXT = DerivedState("active", T0), DerivedState("next", T0)
 TEXT = f"must have 1 to {TEXT_MAX} characters, and not only blanks"
 
 
 @pytest.mark.parametrize(
-    ("standing", "event", "sentences"),
+    ("derived", "event", "sentences"),
     [
         pytest.param(NEXT, Event(at=T0, event="published"), ["url must be given"], id="no url"),
         pytest.param(
@@ -239,10 +247,10 @@ TEXT = f"must have 1 to {TEXT_MAX} characters, and not only blanks"
         pytest.param(NEXT, msgspec.structs.replace(published(), forced="x" * 501), [f"forced {TEXT}"], id="a novel"),
     ],
 )
-def test_an_event_that_is_malformed(standing: Standing, event: Event, sentences: list[str]) -> None:
+def test_an_event_that_is_malformed(derived: DerivedState, event: Event, sentences: list[str]) -> None:
     """Each member that is wrong is named, and what is wrong with it."""
     told = [("event-malformed", f"event {event.event}: {sentence}") for sentence in sentences]
-    assert list(problems(standing, event)) == told
+    assert list(event_problems(derived, event)) == told
 
 
 # --- a version of a record ------------------------------------------------------------------------------
@@ -366,16 +374,16 @@ def test_records_share_their_words() -> None:
 # --- what a merge dropped -------------------------------------------------------------------------------
 
 KEPT = {
-    "next": Standing("next", T0),
-    "active": Standing("active", T0, lifetime=HOUR),
-    "active, for longer tokens": Standing("active", T0, lifetime=2 * HOUR),
-    "retiring": Standing("retiring", T0, keep_until=T0 + DAY),
-    "retiring, kept for longer": Standing("retiring", T0, keep_until=T0 + 2 * DAY),
-    "withdrawn": Standing("withdrawn", T0),
-    "revoked": Standing("revoked", T0),
+    "next": DerivedState("next", T0),
+    "active": DerivedState("active", T0, lifetime=HOUR),
+    "active, for longer tokens": DerivedState("active", T0, lifetime=2 * HOUR),
+    "retiring": DerivedState("retiring", T0, keep_until=T0 + DAY),
+    "retiring, kept for longer": DerivedState("retiring", T0, keep_until=T0 + 2 * DAY),
+    "withdrawn": DerivedState("withdrawn", T0),
+    "revoked": DerivedState("revoked", T0),
 }
-#: For each standing of the version that was dropped, those of the record that keep its promises.
-MAKES_GOOD = {
+#: For each state of the dropped version, the states of the record that keep its promises.
+KEEPS_PROMISES = {
     "next": set(KEPT),
     "active": {"active", "active, for longer tokens", "retiring", "retiring, kept for longer", "revoked"},
     "active, for longer tokens": {"active, for longer tokens", "retiring", "retiring, kept for longer", "revoked"},
@@ -389,4 +397,4 @@ MAKES_GOOD = {
 @pytest.mark.parametrize("dropped", KEPT)
 def test_what_keeps_the_promises_of_a_version_that_was_dropped(dropped: str) -> None:
     """A key that signed there signs here, or stays published for as long; one that was revoked there is gone here."""
-    assert {name for name, standing in KEPT.items() if makes_good(standing, KEPT[dropped])} == MAKES_GOOD[dropped]
+    assert {name for name, derived in KEPT.items() if keeps_promises(derived, KEPT[dropped])} == KEEPS_PROMISES[dropped]
