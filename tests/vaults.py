@@ -23,7 +23,7 @@ from keyvault.core.keys import Key
 from keyvault.core.state import KeySet, VaultState
 from keyvault.operations import setup
 from keyvault.operations.context import Context
-from keyvault.repo.sync import apply
+from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import Draft, Repository
 from tests.platforms import needed_variables
 
@@ -177,9 +177,11 @@ class Vault:
     def commit(self, files: Mapping[str, bytes | str | None], message: str = "by hand") -> str:
         """Commit *files* past every check, as somebody with other tools could; None removes one."""
         contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
-        applied = apply(self.repository, lambda *_: Draft(contents, message + "\n", self.now))
-        assert applied.commit is not None
-        return applied.commit
+        with transaction(self.repository) as changes:
+            for _ in changes.heads():
+                changes.write(Draft(contents, message + "\n", self.now))
+        assert changes.commit is not None
+        return changes.commit
 
     def plant(self, path: str, content: bytes | str, *, mode: str = "100644") -> str:
         """Commit one entry of any mode by plain git, the work tree left as it is; return the commit."""

@@ -1,8 +1,8 @@
 """
-Carry out a proposal: make its keys, seal them, and turn it all into one commit.
+Carry out a proposal: generate its keys, seal them, and write everything as one commit.
 
-Every command that changes a vault goes through `carry_out`; on a head that moved meanwhile the proposal is
-made anew.
+Every command that changes a vault calls `carry_out`. If the branch moves meanwhile, the command proposes again on the
+new head.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from keyvault.core.state import Commit, VaultState
 from keyvault.errors import ConfigError, KeyVaultError
 from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
-from keyvault.repo.sync import apply
+from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import Draft, commit_message, record_files
 
 if TYPE_CHECKING:
@@ -107,35 +107,26 @@ def carry_out(
         state = read(repository.head())
         proposal = propose(state)
         return Outcome(proposal.plan, state, warnings=proposal.plan.warnings, files=tuple(proposal.files))
-    made: list[tuple[Proposal, VaultState, tuple[tuple[Key, Event], ...]]] = []
-
-    def make(head: Commit | None, public: Commit | None) -> Draft | None:
-        state = read(head or repository.head())
-        proposal = _proposed(context, propose, state, None if public is None else repository.look(public))
-        if not proposal.plan and not proposal.files:
-            made.append((proposal, state, ()))
-            return None
-        if not proposal.urgent:
-            check_clock(context, state)
-        recipients = state.recipients if proposal.recipients is None else proposal.recipients
-        known = dataclass_replace(state, keys={**state.keys, **proposal.restored})
-        keys, events = realize(context, known, proposal.plan, recipients, proposal.privates)
-        _check_result(known, proposal, keys)
-        made.append((proposal, state, events))
-        files = {**proposal.files, **record_files(keys)}
-        at = max([context.now, *(event.at for _, event in events)])
-        return Draft(files, commit_message(proposal.subject, events, body=proposal.body), at)
-
-    applied = apply(repository, make, push=push)
-    proposal, state, events = made[-1]
-    if applied.commit and config.FILE not in proposal.files:
-        repository.carry_config(state.commit, applied.commit)
-    warnings = (*proposal.plan.warnings, *applied.warnings)
-    return Outcome(proposal.plan, state, applied.commit, applied.pushed, events, warnings, tuple(proposal.files))
+    with transaction(repository, push=push) as changes:
+        for head in changes.heads():
+            state = read(head.commit or repository.head())
+            public = None if head.public is None else repository.look(head.public)
+            proposal = _proposed(context, propose, state, public)
+            draft, events = _draft(context, state, proposal)
+            changes.write(draft)
+    if changes.commit and config.FILE not in proposal.files:
+        repository.carry_config(state.commit, changes.commit)
+    warnings = (*proposal.plan.warnings, *changes.warnings)
+    return Outcome(proposal.plan, state, changes.commit, changes.pushed, events, warnings, tuple(proposal.files))
 
 
 def _proposed(context: Context, propose: Propose, state: VaultState, public: VaultState | None) -> Proposal:
-    """Return what *propose* makes of *state*, behind what has to be done because its commits are not *public* yet."""
+    """
+    Return the proposal of *propose* for *state*.
+
+    If *public* is the state on the remote, commits of *state* are pushed late: keys that they would withdraw too early
+    are kept first.
+    """
     late = Plan() if public is None else plan_late_push(state, public, context.now)
     if not late:
         return propose(state)
@@ -145,6 +136,23 @@ def _proposed(context: Context, propose: Propose, state: VaultState, public: Vau
     names = ", ".join(dict.fromkeys(change.set for change in late.changes))
     subject = proposal.subject if proposal.plan else f"keep keys of {names}, whose rotation is pushed late"
     return dataclass_replace(proposal, plan=plan, subject=subject)
+
+
+def _draft(
+    context: Context, state: VaultState, proposal: Proposal
+) -> tuple[Draft | None, tuple[tuple[Key, Event], ...]]:
+    """Return *proposal* as a draft, None if it changes nothing; and its events, each with its key."""
+    if not proposal.plan and not proposal.files:
+        return None, ()
+    if not proposal.urgent:
+        check_clock(context, state)
+    recipients = state.recipients if proposal.recipients is None else proposal.recipients
+    known = dataclass_replace(state, keys={**state.keys, **proposal.restored})
+    keys, events = realize(context, known, proposal.plan, recipients, proposal.privates)
+    _check_result(known, proposal, keys)
+    at = max([context.now, *(event.at for _, event in events)])
+    files = {**proposal.files, **record_files(keys)}
+    return Draft(files, commit_message(proposal.subject, events, body=proposal.body), at), events
 
 
 def _check_result(state: VaultState, proposal: Proposal, keys: Iterable[Key]) -> None:

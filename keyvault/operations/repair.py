@@ -28,7 +28,7 @@ from keyvault.operations.changes import Outcome, Proposal, carry_out
 from keyvault.operations.clock import check_clock
 from keyvault.operations.context import Context
 from keyvault.operations.rotation import check_text
-from keyvault.repo import journal, leftovers, sync
+from keyvault.repo import branch, journal, leftovers
 from keyvault.repo.records import decode_key, decode_recipients, encode_key, salvage_key
 from keyvault.repo.vault import KEYS, RECIPIENTS, is_record_path
 
@@ -121,7 +121,7 @@ def repair(
         for lock in locks:
             lock.unlink(missing_ok=True)
         with journal.exclusive_lock(git):
-            sync.recover(git)  # what a run of ours left is known, however young it is
+            branch.recover(git)  # what a run of ours left is known, however young it is
     young = [lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock not in locks]
     found += [
         Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None)

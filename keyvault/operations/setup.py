@@ -32,7 +32,7 @@ from keyvault.operations.scaffold import for_folder, without_present
 from keyvault.repo.git import Git
 from keyvault.repo.git.process import Runner
 from keyvault.repo.records import encode_recipients
-from keyvault.repo.sync import apply
+from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, Draft, Repository, commit_message, record_files
 
 DEFAULT_SETS = (("id-token", "RS256"), ("access-token", "ES256"))
@@ -208,8 +208,8 @@ def init(
         made = _committed(repository, config.FILE)
         if made:
             # A run that died after its commit has its files still to write, and no other command finds a vault without.
-            with contextlib.suppress(GitError):
-                apply(repository, lambda *_: None)
+            with contextlib.suppress(GitError), transaction(repository):
+                pass
         if made or (folder / config.FILE).exists():
             raise UsageError(
                 f"there is a vault in {elided(str(folder))} already", hint="keyvault set add NAME --alg ALG adds a set"
@@ -241,11 +241,13 @@ def init(
         message = commit_message(f"make a vault with {', '.join(sets) or 'no sets'}", events)
         from_top: dict[str, bytes | None] = {**added, **{prefix + path: data for path, data in files.items()}}
         whole = Repository(replace(repository.git, prefix=""))
-        commit = apply(whole, lambda *_: Draft(from_top, message, now)).commit
-    assert commit is not None
+        with transaction(whole) as changes:
+            for _ in changes.heads():
+                changes.write(Draft(from_top, message, now))
+    assert changes.commit is not None
     return Made(
         folder,
-        commit,
+        changes.commit,
         tuple((name, str(spec)) for name, spec in sets.items()),
         tuple(sorted(chosen)),
         identity,

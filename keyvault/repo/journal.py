@@ -3,7 +3,7 @@ The one lock of a clone, and the journal of the work that is under way in it.
 
 A journal names the locks of git that a run may leave behind and, once the branch moves, the two commits. The next run
 holds the lock of the clone, so the run that wrote the journal is dead: its locks are removed, and its work is finished.
-Does not know what has to be finished: that is for `sync`.
+Does not know what has to be finished: that is for `branch`.
 
 Source: docs/adr/0006.
 """

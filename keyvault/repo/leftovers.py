@@ -1,7 +1,7 @@
 """
 What dead programs leave in a clone: locks of git that nobody holds, an index that shows an older commit.
 
-`journal` and `sync` clear up after a run of keyvault by themselves. This finds what else may block one, for a command
+`journal` and `branch` clear up after a run of keyvault by themselves. This finds what else may block one, for a command
 that somebody runs on purpose. Does not touch work of the user's.
 
 Source: gitrepository-layout(5), git-update-index(1).

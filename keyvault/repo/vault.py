@@ -2,7 +2,7 @@
 A vault in a git repository: the state that a commit holds, and the files that a change writes.
 
 Readers read one commit by its id, never the work tree. What is changed is described as a `Draft`, which
-``repo/sync`` turns into one commit.
+``repo/transaction`` turns into one commit.
 
 Source: docs/format.md for the layout.
 """

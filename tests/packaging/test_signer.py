@@ -342,8 +342,8 @@ def test_a_service_hears_what_the_library_does(
     signer.sign({})
     assert {record.name for record in caplog.records if record.name.startswith("keyvault")} == {
         "keyvault.api",
+        "keyvault.repo.branch",
         "keyvault.repo.remote",
-        "keyvault.repo.sync",
     }
     (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
     secrets = secrets_of([*made, json.loads(identity.read_text())])

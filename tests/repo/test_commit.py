@@ -14,7 +14,7 @@ import pytest
 from keyvault.core.algorithms import key_spec
 from keyvault.errors import GitError
 from keyvault.operations import keys, recipients, rotation
-from keyvault.repo.sync import apply
+from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import Draft
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault
 
@@ -296,7 +296,7 @@ def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:
     vault.write("notes.txt", "mine\n")
 
     with pytest.raises(GitError, match=r"^there are uncommitted changes in notes\.txt$"):
-        apply(vault.repository, lambda *_: Draft({"notes.txt": b"theirs\n"}, "notes\n", vault.now))
+        vault.commit({"notes.txt": "theirs\n"})
 
     assert vault.files()["notes.txt"] == b"mine\n"
 
@@ -458,13 +458,12 @@ def racing(vault: Vault, times: int) -> list[str | None]:
     """Commit while somebody else is faster *times* times; return the heads that were planned on."""
     heads: list[str | None] = []
 
-    def make(head: str | None, _public: str | None) -> Draft:
-        heads.append(head)
-        if len(heads) <= times:
-            vault.git("commit", "--quiet", "--allow-empty", "-m", f"faster {len(heads)}")
-        return Draft({"mine.txt": b"%d\n" % len(heads)}, "mine\n", vault.now)
-
-    apply(vault.repository, make)
+    with transaction(vault.repository) as changes:
+        for head in changes.heads():
+            heads.append(head.commit)
+            if len(heads) <= times:
+                vault.git("commit", "--quiet", "--allow-empty", "-m", f"faster {len(heads)}")
+            changes.write(Draft({"mine.txt": b"%d\n" % len(heads)}, "mine\n", vault.now))
     return heads
 
 

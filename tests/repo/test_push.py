@@ -12,7 +12,7 @@ import pytest
 from keyvault.core.algorithms import key_spec
 from keyvault.errors import ConflictError, GateError, GitError
 from keyvault.operations import keys, rotation
-from keyvault.repo import sync, worktree
+from keyvault.repo import transaction, worktree
 from keyvault.repo.vault import Draft
 from tests.revisions import audit
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, run_git
@@ -185,8 +185,7 @@ def test_diverged(vault: Vault, origin: Path) -> None:
 
     assert (caught.value.message, caught.value.hint) == (
         "main and origin/main have diverged",
-        "nobody has the 1 commit of keyvault that you did not push: git switch -C main origin/main drops it; then run "
-        "this again",
+        "only this clone has this commit of keyvault: git switch -C main origin/main drops it; then run this again",
     )
     assert untouched(vault) == before
     assert tip(origin, vault) == colleague.head
@@ -465,16 +464,14 @@ def race(vault: Vault, origin: Path, times: int) -> list[str | None]:
     colleague = vault.clone("colleague", source=origin)
     bases: list[str | None] = []
 
-    def make(head: str | None, _public: str | None) -> Draft:
-        bases.append(head)
-        if len(bases) <= times:
-            colleague.commit({f"faster-{len(bases)}.txt": "x\n"}, f"faster {len(bases)}")
-            colleague.git("push", "--quiet")
-        return Draft({"mine.txt": b"%d\n" % len(bases)}, "mine\n", vault.now)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync, "PUSH_WAIT_MAX", 0.01)  # the colleague is as fast as we are slow
-        sync.apply(vault.repository, make, push=True)
+    with pytest.MonkeyPatch.context() as patch, transaction.transaction(vault.repository, push=True) as changes:
+        patch.setattr(transaction, "PUSH_WAIT_MAX", 0.01)  # the colleague is as fast as we are slow
+        for head in changes.heads():
+            bases.append(head.commit)
+            if len(bases) <= times:
+                colleague.commit({f"faster-{len(bases)}.txt": "x\n"}, f"faster {len(bases)}")
+                colleague.git("push", "--quiet")
+            changes.write(Draft({"mine.txt": b"%d\n" % len(bases)}, "mine\n", vault.now))
     return bases
 
 
@@ -490,7 +487,7 @@ def test_a_lost_race_is_planned_again(vault: Vault, origin: Path) -> None:
 
 def test_a_race_that_is_lost_every_time(vault: Vault, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A remote that moves all the time ends in an error; the local branch is as it was."""
-    monkeypatch.setattr(sync, "PUSH_TRIES", 3)
+    monkeypatch.setattr(transaction._PushingTransaction, "tries", 3)
     before = untouched(vault)
 
     with pytest.raises(ConflictError) as caught:
@@ -503,18 +500,14 @@ def test_a_race_that_is_lost_every_time(vault: Vault, origin: Path, monkeypatch:
 
 def test_the_local_branch_moves_during_the_push(vault: Vault, origin: Path) -> None:
     """When somebody commits locally while the push is under way, the commit is on the remote, and a warning says so."""
-    bases = []
+    with transaction.transaction(vault.repository, push=True) as changes:
+        for _ in changes.heads():
+            vault.git("commit", "--quiet", "--allow-empty", "-m", "meanwhile")
+            changes.write(Draft({"mine.txt": b"1\n"}, "mine\n", vault.now))
 
-    def make(head: str | None, _public: str | None) -> Draft:
-        bases.append(head)
-        vault.git("commit", "--quiet", "--allow-empty", "-m", "meanwhile")
-        return Draft({"mine.txt": b"1\n"}, "mine\n", vault.now)
-
-    applied = sync.apply(vault.repository, make, push=True)
-
-    assert applied.pushed
-    assert applied.warnings == ("the commit is on origin/main, but the local branch moved meanwhile: git pull",)
-    assert tip(origin, vault) == applied.commit
+    assert changes.pushed
+    assert changes.warnings == ("the commit is on origin/main, but the local branch moved meanwhile: git pull",)
+    assert tip(origin, vault) == changes.commit
     assert vault.log[0] == "meanwhile"
 
 

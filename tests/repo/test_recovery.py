@@ -19,7 +19,7 @@ import pytest
 
 from keyvault.errors import GitError, UsageError
 from keyvault.operations import rotation
-from keyvault.repo import journal, sync, worktree
+from keyvault.repo import branch, journal, worktree
 from keyvault.repo.git import Git
 from keyvault.repo.git.process import Runner
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
@@ -77,7 +77,7 @@ def test_death_before_the_branch_moved(vault: Vault, crash: Callable[..., None])
 
 def test_ctrl_c_after_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit stands, so the command ends its work, and says what it did; git does not hear the signal either."""
-    follow = sync._follow
+    follow = branch._follow
 
     def interrupted(*arguments: Any) -> tuple[str, ...]:
         os.kill(os.getpid(), signal.SIGINT)
@@ -86,7 +86,7 @@ def test_ctrl_c_after_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyP
         return follow(*arguments)
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(sync, "_follow", interrupted)
+    monkeypatch.setattr(branch, "_follow", interrupted)
     assert rotate(vault) == vault.head
 
     assert (vault.status, leftovers(vault)) == ([], [])
@@ -121,7 +121,7 @@ def test_in_a_thread(vault: Vault) -> None:
 
 def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:
     """The commit stands: the next run brings index and work tree along, then does its own work."""
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
     assert len(vault.log) == 2
     assert vault.status != []
 
@@ -202,7 +202,7 @@ def test_git_fails_after_it_has_moved_the_branch(vault: Vault, monkeypatch: pyte
     assert len(vault.log) == 2
 
 
-@pytest.mark.parametrize("owner", [sync, Git])
+@pytest.mark.parametrize("owner", [branch, Git])
 def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object) -> None:
     """
     An `init` that died before its commit is made again; one that died after it is brought to its end by the next.
@@ -210,13 +210,13 @@ def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: objec
     The next one says that there is a vault, and so there is: no command would find it without its keyvault.toml.
     """
     with monkeypatch.context() as patch:
-        patch.setattr(owner, "_follow" if owner is sync else "move_branch", dies)
+        patch.setattr(owner, "_follow" if owner is branch else "move_branch", dies)
         with pytest.raises(Died):
             make_vault(tmp_path)
     vault = Vault(tmp_path / "vault", environment(tmp_path))
     assert not (vault.folder / "keyvault.toml").exists()
 
-    if owner is sync:
+    if owner is branch:
         with pytest.raises(UsageError, match="there is a vault in"):
             make_vault(tmp_path)
     else:
@@ -251,8 +251,8 @@ def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pyt
 
 def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
     """A run that dies while it clears up after another leaves that to the next one."""
-    crash(vault, sync, "_follow")
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
+    crash(vault, branch, "_follow")
 
     rotate(vault)
 
@@ -263,7 +263,7 @@ def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
 def test_work_of_the_user_after_a_crash_stays(vault: Vault, crash: Callable[..., None]) -> None:
     """What the user changed since the crash is not overwritten by the recovery."""
     path = vault.next().path
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
     vault.write(path, "mine\n")
     vault.write("mine.txt", "mine\n")
 
@@ -279,7 +279,7 @@ def test_work_of_the_user_after_a_crash_stays(vault: Vault, crash: Callable[...,
 
 def test_the_branch_went_on_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
     """When somebody committed since, the journal is out of date and is dropped."""
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
     vault.git("reset", "--quiet", "--hard")
     vault.git("commit", "--quiet", "--allow-empty", "-m", "since")
 
@@ -292,7 +292,7 @@ def test_the_branch_went_on_after_a_crash(vault: Vault, crash: Callable[..., Non
 def test_another_branch_is_checked_out_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
     """A journal of one branch does not reach the files of another."""
     vault.git("branch", "side")
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
     vault.git("reset", "--quiet", "--hard")
     vault.git("checkout", "--quiet", "side")
 
@@ -308,7 +308,7 @@ def test_another_branch_is_checked_out_after_a_crash(vault: Vault, crash: Callab
 @pytest.mark.parametrize("moved", [False, True])
 def test_locks_of_a_dead_run(vault: Vault, crash: Callable[..., None], name: str, moved: bool) -> None:
     """Locks that git left when it was killed under us are removed: they would block every later commit."""
-    crash(vault, *((sync, "_follow") if moved else (Git, "move_branch")))
+    crash(vault, *((branch, "_follow") if moved else (Git, "move_branch")))
     (vault.git_dir / name).write_text("")
 
     rotate(vault)
@@ -379,7 +379,7 @@ def test_a_journal_that_was_cut_off(vault: Vault, crash: Callable[..., None], cu
 
 def test_looking_does_not_need_recovery(vault: Vault, crash: Callable[..., None]) -> None:
     """After a crash the state can be read at once: it is the new one."""
-    crash(vault, sync, "_follow")
+    crash(vault, branch, "_follow")
     journal = vault.git_dir / "keyvault.journal"
 
     assert vault.state().commit == vault.head

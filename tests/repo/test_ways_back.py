@@ -207,7 +207,7 @@ def test_a_revocation_is_never_to_be_dropped(vault: Vault, origin: Path, pushed:
     with pytest.raises(GitError, match=r"^main and origin/main have diverged$") as caught:
         rotation.rotate_due(later(vault, HOUR).context(), push=True)
     assert caught.value.hint == (
-        "git merge -X ours origin/main; then keyvault repair, and run this again: your side must not be dropped"
+        "git merge -X ours origin/main; then keyvault repair, and run this again: your commits must not be lost"
     )
     merge_git(vault, "-X", "ours", "origin/main")
     mend(later(vault, 2 * HOUR))
