@@ -62,8 +62,8 @@ class IncrementalRender:
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
         git = context.repository.git
-        digest = cache(lambda: maker(templates))
-        self.stamps = Stamps.of(git.git_dir, output, maker=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
+        digest = cache(lambda: builder_digest(templates))
+        self.stamps = Stamps.of(git.git_dir, output, builder=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
 
     @cached_property
     def known(self) -> Stamp | None:
@@ -132,7 +132,7 @@ class IncrementalRender:
         return frozenset(touched) if len(touched) <= MAX_CHANGED_SETS else None
 
 
-def maker(templates: Templates) -> str:
+def builder_digest(templates: Templates) -> str:
     """Return a digest of what a site depends on besides its commit."""
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent

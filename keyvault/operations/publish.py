@@ -1,15 +1,15 @@
 """
-Publish the site of a commit to the place where the world reads it: a folder, an object store, a branch.
+Publish the site of a commit to a folder, an object store or a branch.
 
-The site is rendered as a whole before anything is written. The files of the place are compared by content, and its
-history.json names the commit that it shows: a commit that does not come after that one is refused.
+The whole site is rendered before anything is written. Files are compared by content. The history.json of the
+destination names the commit that it shows; a commit that does not come after it is refused.
 
 Sources: docs/publishing.md; docs/adr/0018.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -21,7 +21,7 @@ from keyvault.core.text import elided, quoted
 from keyvault.errors import GateError, UsageError
 from keyvault.operations.audit import require_clean
 from keyvault.operations.context import Context
-from keyvault.operations.incremental import MIN_FILES_FOR_STAMP, maker
+from keyvault.operations.incremental import MIN_FILES_FOR_STAMP, builder_digest
 from keyvault.operations.purge import Purge
 from keyvault.operations.site import estimated_file_count, report_progress, site_files, templates_of
 from keyvault.publish import address, fingerprints
@@ -33,7 +33,6 @@ from keyvault.publish.destination import (
     Contents,
     Destination,
     Rendering,
-    Site,
     live_commit,
 )
 from keyvault.publish.folder import Folder
@@ -52,17 +51,17 @@ _FINGERPRINTS = "keyvault-rendered/published"
 @dataclass(frozen=True, slots=True)
 class Published:
     """
-    What publishing did, or would do.
+    The result of a publication, or of a dry run.
 
     Attributes:
         commit: The commit.
-        previous: The commit that the place showed before, if it named one.
-        files: How many files the site has.
-        uploaded: Paths of those that were new or different there.
-        deleted: Paths that were there and are not part of the site.
-        sites_below: Folders of the place that are sites of their own, and stay.
-        site_above: The site that the place lies in, or None.
-        purged: URLs that were purged from the caches in front of the place.
+        previous: The commit that the destination showed before, or None.
+        files: The number of files of the site.
+        uploaded: The paths that were new or different there.
+        deleted: The paths that were there and are not part of the site.
+        sites_below: Folders of the destination that are sites of their own, and stay.
+        site_above: The site that the destination lies in, or None.
+        purged: The URLs that were purged from the caches in front of it.
     """
 
     commit: Commit
@@ -110,29 +109,33 @@ def publish(
             published.
         RenderError: If the site cannot be rendered; nothing was published.
     """
-    place = _place(context, destination)
+    target = _destination(context, destination)
     caches = [open_cache(text, context.environ) for text in dict.fromkeys(invalidate)]
     if not force:
         require_clean(context, commit, since=audited)
-    live: str | None = None
-
-    def gate(there: Contents) -> None:
-        nonlocal live
-        live = live_commit(there.history)
-        _check_ours(place, there, live)
-        if live is not None and not force:
-            _check_newer(context, place.name, live, commit)
-
-    site = _site(context, commit)
+    digest = cache(lambda: builder_digest(templates_of(context, commit)))
+    prints = context.repository.git.git_dir / _FINGERPRINTS
+    known = fingerprints.load(prints, builder=digest(), commit=commit) if prints.exists() else None
     purge = Purge(context, commit, destination, caches)
-    with purge.pending(dry_run=dry_run):
-        done: Changes = place.put(site, gate, keep=keep, dry_run=dry_run)
-    purged = purge.finish(done, dry_run=dry_run)
-    return Published(commit, live, done.files, done.uploaded, done.deleted, done.sites_below, done.site_above, purged)
+    with purge.pending(dry_run=dry_run), target.open(keep, dry_run=dry_run) as place:
+        there = place.contents
+        live = live_commit(there.history)
+        _check_ours(target, there, live)
+        if live is not None and not force:
+            _check_newer(context, target.name, live, commit)
+        documents: Collection[str]
+        if known is not None and place.holds(known):
+            documents, done = known.documents, Changes(len(known.files), [], [])
+        else:
+            rendering = _render(context, commit, digest)
+            documents, done = rendering.documents, place.write(rendering, dry_run=dry_run)
+    purged = purge.finish(done, documents, dry_run=dry_run)
+    below = there.below.folders
+    return Published(commit, live, done.files, done.uploaded, done.deleted, below, there.above, purged)
 
 
-def _place(context: Context, destination: str) -> Destination:
-    """Return the place that *destination* names."""
+def _destination(context: Context, destination: str) -> Destination:
+    """Return the destination with this address."""
     kind, target = address.parse(destination)
     if kind == "folder":
         return Folder(Path(target), context.repository.folder, context.progress)
@@ -149,42 +152,37 @@ def _place(context: Context, destination: str) -> Destination:
     )
 
 
-def _check_ours(place: Destination, there: Contents, live: str | None) -> None:
-    """Refuse a place that holds something which is not a site of ours; *live* is the commit that it shows."""
+def _check_ours(target: Destination, there: Contents, live: str | None) -> None:
+    """Refuse a destination whose files are not a site of ours; *live* is the commit that it shows."""
     # history.json is written first: if it names a commit, an upload of ours has begun here.
     if live is not None or not there.paths or all(marker in there.paths for marker in MARKERS):
         return
     owner = f"; it lies in the site at {elided(there.above)}" if there.above else ""
     raise UsageError(
-        f"{place.name} holds files that are not a published site, such as {elided(min(there.paths))[:100]}{owner}",
-        hint=place.alternative,
+        f"{target.name} holds files that are not a published site, such as {elided(min(there.paths))[:100]}{owner}",
+        code="place-not-a-site",
+        hint=target.alternative,
     )
 
 
 def _check_newer(context: Context, name: str, live: str, commit: Commit) -> None:
-    """Refuse to go back behind *live*."""
+    """Refuse to replace the site of *live* by an older site, or an unrelated site."""
     git = context.repository.git
     if git.resolve(live) is None:
         raise GateError(
-            f"{name} shows commit {live[:12]}, which is not in this clone: what is published may be newer",
+            f"{name} shows commit {live[:12]}, which is not in this clone: the published site may be newer",
+            code="live-commit-unknown",
             hint="git fetch, or use --force if its history was given up",
         )
     if not git.is_ancestor(live, commit):
         raise GateError(
             f"{name} shows commit {live[:12]}, and {commit[:12]} does not come after it",
+            code="live-commit-newer",
             hint="publish the head of the branch, or use --force to go back",
         )
 
 
 # --- the site -------------------------------------------------------------------------------------------
-
-
-def _site(context: Context, commit: Commit) -> Site:
-    """Return the site of *commit*; of a large site, with its fingerprints if it was rendered before."""
-    file = context.repository.git.git_dir / _FINGERPRINTS
-    digest = cache(lambda: maker(templates_of(context, commit)))
-    known = fingerprints.load(file, maker=digest(), commit=commit) if file.exists() else None
-    return Site(commit, known, partial(_render, context, commit, digest))
 
 
 def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rendering:
@@ -195,7 +193,7 @@ def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rend
     max_age = state.policy.site.max_age
     documents = frozenset(path for pairs in (jwk_sets(state), discovery(state)) for path, _ in pairs)
     total = estimated_file_count(state)
-    del state  # that of a large vault is dropped while its site is still written
+    del state  # frees the memory of a large vault while its site is still written
     prints: dict[str, fingerprints.Fingerprint] = {}
 
     def noted() -> Iterator[tuple[str, bytes]]:
@@ -204,7 +202,7 @@ def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rend
             found = fingerprints.Fingerprints(digest(), commit, int(max_age.total_seconds()), documents, prints)
             fingerprints.save(context.repository.git.git_dir / _FINGERPRINTS, found)
 
-    return Rendering(noted(), documents, partial(headers, max_age=max_age))
+    return Rendering(commit, noted(), documents, partial(headers, max_age=max_age))
 
 
 # --- a branch -------------------------------------------------------------------------------------------
@@ -217,7 +215,7 @@ class _RemoteBranch:
         from keyvault.repo.remote import Remote
 
         self._check_name(context.repository.git, name)
-        # A site has no folder of a vault: its paths count from the top.
+        # The paths of a site start at the top, also if the vault lies in a subfolder.
         self._git: Git = replace(context.repository.git, prefix="")
         self._remote: Remote = Remote.of(self._git, f"refs/heads/{name}")
         self._now = context.now.replace(microsecond=0)
@@ -228,9 +226,11 @@ class _RemoteBranch:
     def _check_name(git: Git, name: str) -> None:
         checked = git.run("check-ref-format", "--branch", name, ok=(0, 128)).decode().strip() if name else ""
         if not checked or checked != name:
-            raise UsageError(f"{quoted(name, 100)} cannot be the name of a branch", hint="branch:gh-pages")
+            raise UsageError(
+                f"{quoted(name, 100)} is not a valid branch name", code="branch-invalid", hint="branch:gh-pages"
+            )
         if git.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode().strip() == f"refs/heads/{name}":
-            raise UsageError(f"{name} is the branch of the vault itself", hint="branch:gh-pages")
+            raise UsageError(f"{name} is the branch of the vault itself", code="branch-invalid", hint="branch:gh-pages")
 
     @property
     def name(self) -> str:

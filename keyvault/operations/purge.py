@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -61,7 +61,7 @@ class Purge:
             self._write(self._left)
             raise
 
-    def finish(self, changes: Changes, *, dry_run: bool) -> list[str]:
+    def finish(self, changes: Changes, documents: Collection[str], *, dry_run: bool) -> list[str]:
         """
         Purge what *changes* changed and what is left of earlier runs, and return the URLs.
 
@@ -71,9 +71,9 @@ class Purge:
         if not self._caches:
             return []
         if self._left is None:
-            paths = sorted(changes.documents)
+            paths = sorted(documents)
         else:
-            changed = {path for path in changes.uploaded if path in changes.documents}
+            changed = {path for path in changes.uploaded if path in documents}
             paths = sorted(changed.union(self._left, filter(_is_document, changes.deleted)))
         base = self._context.state(self._commit, envelopes=False).policy.site.url if paths else ""
         urls = [f"{base}/{quote(path)}" for path in paths]

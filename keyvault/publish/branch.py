@@ -1,22 +1,33 @@
 """
-Publish a site as a branch of a remote: one commit without a parent, whose history is that of the vault.
+Publish a site as a branch of a remote: one commit without a parent, since the vault has the history.
 
-All work with git is done by `keyvault.repo`; this module states what it needs of it.
+`keyvault.repo` does all work with git; the protocol `Branch` states the operations that this module needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from keyvault.publish.destination import HISTORY, Changes, Contents, Gate, Site, SitesBelow, as_text, is_kept
+from keyvault.publish.destination import (
+    HISTORY,
+    Changes,
+    Contents,
+    Place,
+    Rendering,
+    SitesBelow,
+    as_text,
+    is_kept,
+)
+from keyvault.publish.fingerprints import Fingerprints
 
-#: A branch that GitHub Pages serves has the name of its domain in this file.
+#: GitHub Pages reads the domain of a branch from this file.
 BRANCH_KEEPS = ("CNAME",)
 
 
 class Branch(Protocol):
-    """A branch of a remote, as `put` needs it."""
+    """A branch of a remote."""
 
     @property
     def name(self) -> str:
@@ -24,7 +35,7 @@ class Branch(Protocol):
 
     @property
     def alternative(self) -> str:
-        """What to do if the branch holds files that are not a site."""
+        """A hint for the user if the branch holds files that are not a site."""
 
     def fetch(self) -> dict[str, str]:
         """Fetch the branch, and return the id of each of its files by path."""
@@ -33,7 +44,7 @@ class Branch(Protocol):
         """Return the file with the id *oid*."""
 
     def write(self, files: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
-        """Prepare the branch with *files* changed, None for a file that goes, and return ids as `fetch` does."""
+        """Change *files* of the branch, None deletes a file; return ids as `fetch` does. Nothing is pushed yet."""
 
     def push(self, message: str) -> None:
         """Push the files that were written, as a commit without a parent, over the commit that was fetched."""
@@ -56,33 +67,46 @@ class BranchDestination:
 
     @property
     def alternative(self) -> str:
-        """What to do if the branch holds files that are not a site."""
+        """A hint for the user if the branch holds files that are not a site."""
         return self._branch.alternative
 
-    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
-        """Make the branch hold *site*; see `Destination`."""
-        keep = (*BRANCH_KEEPS, *keep)
-        there = self._branch.fetch()
+    @contextlib.contextmanager
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+        """Fetch the branch; see `Destination`."""
+        yield _OpenBranch(self._branch, (*BRANCH_KEEPS, *keep))
 
-        def read(path: str) -> bytes | None:
-            return self._branch.read(there[path]) if path in there else None
 
-        below = SitesBelow(there, read)
-        own = {path for path in there if not below.hold(path) and not is_kept(path, keep)}
-        gate(Contents(own, read(HISTORY)))
-        rendering = site.render()
+class _OpenBranch:
+    """A branch that was fetched."""
+
+    def __init__(self, branch: Branch, keep: Sequence[str]) -> None:
+        self._branch, self._there = branch, branch.fetch()
+        below = SitesBelow(self._there, self._read)
+        own = {path for path in self._there if not below.hold(path) and not is_kept(path, keep)}
+        self.contents = Contents(own, self._read(HISTORY), below)
+
+    def _read(self, path: str) -> bytes | None:
+        return self._branch.read(self._there[path]) if path in self._there else None
+
+    def holds(self, site: Fingerprints) -> bool:
+        """Return False: git compares by its own ids, which fingerprints do not have."""
+        return False
+
+    def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
+        """Write the site as a tree, and push it; see `Place`."""
+        there, own = self._there, self.contents.paths
         files: dict[str, None] = {}
 
         def changed() -> Iterator[tuple[str, bytes | None]]:
-            for path, data in below.without(rendering.files):
+            for path, data in self.contents.below.without(rendering.files):
                 files[path] = None
                 yield path, data
             yield from ((path, None) for path in there if path in own and path not in files)
 
-        # Begun on the branch as it is, so that files that stay are neither read nor written again.
+        # The new tree starts from the old one, so that files that stay are neither read nor written.
         written = self._branch.write(changed())
         uploaded = [path for path in files if there.get(path) != written[path]]
         deleted = as_text(path for path in there if path not in written)
         if not dry_run and (uploaded or deleted):
-            self._branch.push(f"Publish {site.commit}\n")
-        return Changes(len(files), rendering.documents, uploaded, deleted, below.folders)
+            self._branch.push(f"Publish {rendering.commit}\n")
+        return Changes(len(files), uploaded, deleted)

@@ -1,5 +1,5 @@
 """
-Places that a site is published to, and the rules that hold for each of them: folders, object stores and branches.
+What folders, object stores and branches have in common as destinations of a site.
 
 A place may hold several sites, some below others. Each site is recognised by its history.json, and no site writes or
 deletes below the root of another site.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
@@ -21,11 +22,10 @@ from keyvault.core.text import elided
 from keyvault.errors import GateError
 from keyvault.publish.fingerprints import Fingerprints
 
-#: States the keys of a site, and the commit that the site shows.
+#: The document that lists the keys of a site and names its commit.
 HISTORY = "history.json"
 
-#: Together they mark a folder that `render` wrote, and so may replace. The first alone stands in many folders of
-#: hand-made pages.
+#: Together they mark a folder that `render` wrote, and so may replace. Many folders of hand-made pages have the first.
 MARKERS = (".nojekyll", HISTORY)
 
 #: Ends of the names of folders in which a site is assembled, or kept for the next render.
@@ -39,17 +39,37 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Contents:
     """
-    The files of a place before it is published to.
+    The files of a place before a publication.
 
     Attributes:
         paths: The path of each file that is neither kept nor part of a site below the place.
-        history: Its history.json, or None.
-        above: The site that the place lies in, or None.
+        history: The bytes of its history.json, or None.
+        below: The sites below the place, which stay.
+        above: The name of the site that the place lies in, or None.
     """
 
     paths: Collection[str]
     history: bytes | None
+    below: SitesBelow
     above: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """
+    A site while it is rendered.
+
+    Attributes:
+        commit: The commit that the site shows.
+        files: The path and bytes of each file, JWK Sets first.
+        documents: The paths of the files that verifiers read.
+        headers: Returns the headers of a path.
+    """
+
+    commit: str
+    files: Iterator[tuple[str, bytes]]
+    documents: Collection[str]
+    headers: Callable[[str], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,56 +78,37 @@ class Changes:
     The changes of a publication, or of a dry run.
 
     Attributes:
-        files: How many files the site has.
-        documents: Paths of the files that verifiers read.
-        uploaded: Paths that were new or different there, in the order of writing.
-        deleted: Paths that were there and are not part of the site.
-        sites_below: Folders of the place that are sites of their own: they stay.
-        site_above: The site that the place lies in, or None.
+        files: The number of files of the site.
+        uploaded: The paths that were new or different at the place, in the order of writing.
+        deleted: The paths that were at the place and are not part of the site.
     """
 
     files: int
-    documents: Collection[str]
     uploaded: list[str]
     deleted: list[str]
-    sites_below: tuple[str, ...] = ()
-    site_above: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """
-    A site that is being rendered.
+class Place(Protocol):
+    """An open destination: its files are listed, and other publishers wait if the place has locks."""
 
-    Attributes:
-        files: The files, one by one, JWK Sets first.
-        documents: Paths of the files that verifiers read.
-        headers: Returns the headers of a path.
-    """
+    @property
+    def contents(self) -> Contents:
+        """The files of the place before the publication."""
 
-    files: Iterator[tuple[str, bytes]]
-    documents: Collection[str]
-    headers: Callable[[str], Mapping[str, str]]
+    def holds(self, site: Fingerprints) -> bool:
+        """Whether the place has just the files of *site*, by content, besides those that stay."""
 
+    def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
+        """
+        Make the place hold the rendered site, kept files and the sites below; in a dry run, only compare.
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """
-    The site of a commit.
+        Nothing is written before the whole site is rendered.
 
-    Attributes:
-        commit: The commit.
-        known: Fingerprints of all files, if this commit was rendered before.
-        render: Starts to render the site.
-    """
-
-    commit: str
-    known: Fingerprints | None
-    render: Callable[[], Rendering]
-
-
-#: Raises if the site must not go to a place with such contents.
-Gate = Callable[[Contents], None]
+        Raises:
+            GateError: If a path of the site lies in a site below.
+            ConflictError: If somebody else publishes at the same time.
+            PublishError: If the place cannot be read or written; RenderError if it is a folder.
+        """
 
 
 class Destination(Protocol):
@@ -119,18 +120,18 @@ class Destination(Protocol):
 
     @property
     def alternative(self) -> str:
-        """What to do if the place holds files that are not a site."""
+        """A hint for the user if the place holds files that are not a site."""
 
-    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> AbstractContextManager[Place]:
         """
-        Make the place hold *site*, files that match *keep*, and the sites below it; in a dry run, only compare.
+        Open the place.
 
-        Nothing is written before the whole site is rendered and *gate* has passed.
+        Args:
+            keep: Patterns of paths that stay though they are not part of the site.
+            dry_run: Whether nothing will be written: then nobody waits, and nothing is repaired.
 
         Raises:
-            GateError: If a path of the site lies in a site below.
-            ConflictError: If somebody else publishes at the same time.
-            KeyVaultError: If *gate* refuses, or the place cannot be read or written.
+            KeyVaultError: If the place cannot be read, or is not fit for a site.
         """
 
 
@@ -194,13 +195,14 @@ class SitesBelow:
         Yield *files*, none of which lies in such a site.
 
         Raises:
-            GateError: If a file does, or stands in the way of one.
+            GateError: If a file does, or is in the way of such a site.
         """
         for path, data in files:
             if self.folders and (path in self._parents or self.hold(path)):
-                site = next(one for one in self.folders if f"{path}/".startswith(f"{one}/") or one.startswith(path))
+                site = next(name for name in self.folders if f"{path}/".startswith(f"{name}/") or name.startswith(path))
                 raise GateError(
                     f"{elided(path)} of this site would lie in {elided(site)}/, which is another site",
+                    code="site-below",
                     hint=f"publish elsewhere, or remove {elided(site)}/ first if nobody needs that site",
                 )
             yield path, data

@@ -32,14 +32,14 @@ class Fingerprints(msgspec.Struct, frozen=True, array_like=True):
     The fingerprints of a site.
 
     Attributes:
-        maker: Digest of all that the site depends on besides the commit, as in `keyvault.publish.stamp`.
+        builder: Digest of all that the site depends on besides the commit, as in `keyvault.publish.stamp`.
         commit: The commit.
         max_age: How long hosts let a JWK Set be cached, in seconds.
         documents: Paths of the files that verifiers read.
         files: The fingerprint of each file, by path.
     """
 
-    maker: str
+    builder: str
     commit: str
     max_age: int
     documents: frozenset[str]
@@ -55,13 +55,13 @@ def fingerprint(data: bytes) -> Fingerprint:
     return Fingerprint(len(data), md5, hashlib.sha256(data).digest())
 
 
-def load(file: Path, *, maker: str, commit: str) -> Fingerprints | None:
-    """Return the fingerprints in *file*, or None if they are not those of *maker* and *commit*."""
+def load(file: Path, *, builder: str, commit: str) -> Fingerprints | None:
+    """Return the fingerprints in *file*, or None if they are not those of *builder* and *commit*."""
     try:
         found = _decoder.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return found if (found.maker, found.commit) == (maker, commit) else None
+    return found if (found.builder, found.commit) == (builder, commit) else None
 
 
 def save(file: Path, prints: Fingerprints) -> None:

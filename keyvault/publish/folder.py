@@ -1,5 +1,5 @@
 """
-Write a site to a folder: assemble it beside, then swap it in, so that a reader never sees half a site.
+Write a site to a folder: assemble it beside the folder, then swap the two, so that a reader never sees half a site.
 
 Sources: docs/format.md; docs/publishing.md.
 """
@@ -24,8 +24,8 @@ from keyvault.publish.destination import (
     MARKERS,
     Changes,
     Contents,
-    Gate,
-    Site,
+    Place,
+    Rendering,
     SitesBelow,
     as_text,
     is_kept,
@@ -41,21 +41,19 @@ _BLOCK = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Written:
     """
-    What became of a folder.
+    The result of writing a site to a folder.
 
     Attributes:
         files: How many files the site has.
         changed: How many of them are new or differ from the files that were there.
-        uploaded: Their paths.
-        deleted: Paths that were there and are not part of the site.
-        sites_below: Folders that are sites of their own, and stay.
+        changed_paths: Their paths.
+        deleted_paths: The paths that were there and are not part of the site.
     """
 
     files: int
     changed: int
-    uploaded: list[str] = field(default_factory=list, compare=False)
-    deleted: list[str] = field(default_factory=list, compare=False)
-    sites_below: tuple[str, ...] = field(default=(), compare=False)
+    changed_paths: list[str] = field(default_factory=list, compare=False)
+    deleted_paths: list[str] = field(default_factory=list, compare=False)
 
 
 def write_site(
@@ -64,7 +62,6 @@ def write_site(
     *,
     protected: Path | None = None,
     keep: Sequence[str] = (),
-    gate: Gate = lambda _: None,
     stamps: Stamps | None = None,
     known: Stamp | None = None,
     progress: Progress = quiet,
@@ -72,28 +69,27 @@ def write_site(
     """
     Write *files* to the folder *output*, in place of the site that is there.
 
-    A file that is there already, byte for byte, stays as it is; if all are, nothing is touched. Sites below stay.
+    A file that has the same bytes already stays; if all files do, nothing is touched. Sites below stay.
 
     Args:
         files: The site, as (path, bytes); None if the file is as *known* says.
         output: The folder; created if it does not exist.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
-        gate: Called once nobody else writes there any more; it raises if the site must not go there.
         stamps: Where the stamp of the folder is kept; None to keep none.
         known: That stamp as it was before, if it is believed.
         progress: Called with the work that follows the last file.
 
     Raises:
-        StaleError: If the folder is not as *known* says; it is as it was.
+        StaleError: If the folder differs from *known*; it is unchanged.
         GateError: If a path lies in a site below *output*.
         UsageError: If *output* is not a folder of ours.
-        RenderError: If it cannot be written. The old site is as it was.
+        RenderError: If it cannot be written; the old site is unchanged.
     """
     folder = SiteFolder(output, protected, keep, progress=progress)
     with exclusive(folder.output):
         recover(folder.output)
-        below = folder.check(gate)
+        below = folder.check().below
         if known is not None and (known.folder != place_of(folder.output) or below.folders):
             raise StaleError
         return folder.write(files, below, stamps=stamps, known=known)
@@ -132,21 +128,24 @@ class SiteFolder:
         """
         self.output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that was meant
         self._protected, self._keep, self._served, self._progress = protected, keep, served, progress
-        #: What was there when the folder was checked.
+        #: The paths below the folder when it was checked.
         self._present: set[str] = set()
 
-    def check(self, gate: Gate) -> SitesBelow:
+    def check(self) -> Contents:
         """
-        Refuse a folder that the site must not go to, and return the sites below it.
+        Return the contents of the folder.
 
         Raises:
-            UsageError: If it holds the vault, is no folder, or holds files that are not part of a site.
-            KeyVaultError: If *gate* refuses.
+            UsageError: If it holds the vault, is not a folder, or holds files that are not part of a site.
         """
         output = self.output
         real = os.path.realpath(output)  # resolve() raises where links go round in circles
         if self._protected is not None and self._protected.resolve().is_relative_to(real):
-            raise UsageError(f"{output} holds the vault itself: a site is not written over it", hint="render -o public")
+            raise UsageError(
+                f"{output} contains the vault, which a site must not replace",
+                code="folder-has-vault",
+                hint="render -o public",
+            )
         _check_is_folder(output)
         paths = self._present = set(paths_below(output))
         # A link that leads to a site is a site, too.
@@ -158,15 +157,15 @@ class SiteFolder:
         # An empty folder is empty of folders, too, unless somebody said that things may lie there.
         if not marked and (own or not (self._keep or below.folders or not any(output.iterdir()))):
             raise self._foreign(min(own, default=None), above)
-        gate(Contents(own, self._read(HISTORY), None if above is None else str(above)))
-        return below
+        return Contents(own, self._read(HISTORY), below, None if above is None else str(above))
 
     def _foreign(self, path: str | None, above: Path | None) -> UsageError:
         example = "" if path is None else f", such as {elided(path)[:100]}"
         owner = "" if above is None else f"; it lies in the site at {elided(str(above))}"
         return UsageError(
             f"{elided(str(self.output))} holds files that are not a rendered site{example}{owner}",
-            hint="name an empty folder, or one that render made"
+            code="place-not-a-site",
+            hint="name an empty folder, or one that render wrote"
             + ("; --keep GLOB leaves files there" if self._served else ""),
         )
 
@@ -208,7 +207,7 @@ class SiteFolder:
                         staging.write(path, data)
             gone = [path for path in (known.files if known else self._present) if path not in paths]
             kept = [path for path in gone if is_kept(path, self._keep) or below.hold(path)]
-            written = Written(len(paths), len(changed), changed, as_text(set(gone).difference(kept)), below.folders)
+            written = Written(len(paths), len(changed), changed, as_text(set(gone).difference(kept)))
             if dry_run:
                 return written
             if staging is None and old and len(kept) == len(gone):
@@ -231,7 +230,9 @@ class SiteFolder:
                     staging.become_spare()
                 stamps.save_for(output, paths, spare=place_of(spare_of(output)), behind=(*changed, *gone))
         except OSError as error:
-            raise RenderError(f"{elided(str(output))} cannot be written: {error.strerror}") from None
+            raise RenderError(
+                f"{elided(str(output))} cannot be written: {error.strerror}", code="folder-not-writable"
+            ) from None
         finally:
             if staging is not None and staging.folder.exists():
                 self._progress("removing temporary files", 0, 0)
@@ -258,38 +259,38 @@ class Folder:
 
     @property
     def alternative(self) -> str:
-        """What to do if the folder holds files that are not a site."""
+        """A hint for the user if the folder holds files that are not a site."""
         return "name an empty folder; --keep GLOB leaves files there"
 
-    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
-        """Make the folder hold *site*; see `Destination`."""
-        above: str | None = None
-
-        def noting(there: Contents) -> None:
-            nonlocal above
-            above = there.above
-            gate(there)
-
+    @contextlib.contextmanager
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+        """Lock the folder and list its files; see `Destination`."""
         folder = SiteFolder(self._output, self._protected, keep, served=True, progress=self._progress)
-        # A dry run neither waits nor repairs.
         with contextlib.nullcontext() if dry_run else exclusive(folder.output):
             if not dry_run:
                 recover(folder.output)
-            below = folder.check(noting)
-            if site.known is not None and _holds(folder.output, site.known, below, keep):
-                return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
-            rendering = site.render()
-            done = folder.write(rendering.files, below, dry_run=dry_run)
-        return Changes(done.files, rendering.documents, done.uploaded, done.deleted, done.sites_below, above)
+            yield _OpenFolder(folder, keep)
 
 
-def _holds(output: Path, known: Fingerprints, below: SitesBelow, keep: Sequence[str]) -> bool:
-    """Whether *output* holds the site *known*, by content, and nothing else that would be deleted."""
-    files = known.files
-    others = [path for path in paths_below(output) if path not in files]
-    if not all(is_kept(path, keep) or below.hold(path) for path in others):
-        return False
-    return all(_has_digest(f"{output}/{path}", *wanted) for path, wanted in files.items())
+class _OpenFolder:
+    """A folder that is locked, and was listed."""
+
+    def __init__(self, folder: SiteFolder, keep: Sequence[str]) -> None:
+        self._folder, self._keep = folder, keep
+        self.contents = folder.check()
+
+    def holds(self, site: Fingerprints) -> bool:
+        """Whether the folder has just the files of *site*; see `Place`."""
+        output, files = self._folder.output, site.files
+        others = [path for path in paths_below(output) if path not in files]
+        if not all(is_kept(path, self._keep) or self.contents.below.hold(path) for path in others):
+            return False
+        return all(_has_digest(f"{output}/{path}", *wanted) for path, wanted in files.items())
+
+    def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
+        """Write the site beside the folder, and swap it in; see `Place`."""
+        done = self._folder.write(rendering.files, self.contents.below, dry_run=dry_run)
+        return Changes(done.files, done.changed_paths, done.deleted_paths)
 
 
 def _has_digest(target: str, size: int, _md5: bytes, sha256: bytes) -> bool:
@@ -308,9 +309,9 @@ def _has_digest(target: str, size: int, _md5: bytes, sha256: bytes) -> bool:
 
 def paths_below(folder: Path) -> Iterator[str]:
     """
-    Yield the path of everything below *folder* that is no folder, relative to it.
+    Yield the path of everything below *folder* that is not a folder, relative to it.
 
-    A link to a folder is a path, as a file is. None if there is no such folder.
+    A link to a folder counts as a file. A folder that does not exist has no paths.
     """
     pending = [""]
     while pending:
@@ -328,7 +329,7 @@ def paths_below(folder: Path) -> Iterator[str]:
 
 def _check_path(path: str) -> None:
     if not lies_below(path):
-        raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written")
+        raise RenderError(f"{path!r:.200} does not lie in the site: nothing was written", code="path-outside-site")
 
 
 def mark_if_equal(target: Path, data: bytes) -> Mark | None:
@@ -346,7 +347,8 @@ def _check_is_folder(output: Path) -> None:
         target = os.readlink(output)  # noqa: PTH115 - a string, to be shown
         raise UsageError(
             f"{elided(str(output))} is not a folder but a symbolic link to {elided(target)}",
+            code="folder-is-link",
             hint=f"name the folder itself: {elided(os.path.realpath(output))}",
         )
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{elided(str(output))} is not a folder")
+        raise UsageError(f"{elided(str(output))} is not a folder", code="not-a-folder")

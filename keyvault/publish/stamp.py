@@ -32,7 +32,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     A folder as a render left it.
 
     Attributes:
-        maker: What the site depends on besides the commit: the program, the libraries and the templates, as a digest.
+        builder: What the site depends on besides the commit: the program, the libraries and the templates, as a digest.
         commit: The commit that was rendered.
         folder: The folder.
         files: Every file of the site, by path.
@@ -40,7 +40,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
         behind: The paths in which the two differ.
     """
 
-    maker: str
+    builder: str
     commit: str
     folder: Place
     files: dict[str, Mark]
@@ -62,29 +62,29 @@ class Stamps:
 
     Attributes:
         file: The file of the stamp.
-        maker: Gives what `Stamp` calls so; asked only where there is a stamp, or is to be one.
+        builder: Gives what `Stamp` calls so; asked only where there is a stamp, or is to be one.
         commit: The commit that is rendered.
         least: How many files a site has at least that is worth a stamp.
     """
 
     file: Path
-    maker: Callable[[], str]
+    builder: Callable[[], str]
     commit: str
     least: int
 
     @classmethod
-    def of(cls, git_dir: Path, output: Path, *, maker: Callable[[], str], commit: str, least: int) -> Stamps:
+    def of(cls, git_dir: Path, output: Path, *, builder: Callable[[], str], commit: str, least: int) -> Stamps:
         """Return those of the folder *output*, for the vault whose git directory is *git_dir*."""
         name = hashlib.sha256(os.fsencode(os.path.abspath(output))).hexdigest()[:32]  # noqa: PTH100 - as write_site
-        return cls(git_dir / "keyvault-rendered" / name, maker, commit, least)
+        return cls(git_dir / "keyvault-rendered" / name, builder, commit, least)
 
     def load(self, output: Path) -> Stamp | None:
-        """Return the stamp of *output* if it is one of this maker's."""
+        """Return the stamp of *output* if it is one of this builder's."""
         try:
             stamp = _decoder.decode(self.file.read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return stamp if stamp.folder == place_of(output) and stamp.maker == self.maker() else None
+        return stamp if stamp.folder == place_of(output) and stamp.builder == self.builder() else None
 
     def forget(self) -> None:
         """Remove the stamp: the folder is about to be another one."""
@@ -114,7 +114,7 @@ class Stamps:
         with contextlib.suppress(OSError):
             files = {path: mark or mark_of(os.lstat(f"{output}/{path}")) for path, mark in paths.items()}
             self.file.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.maker(), self.commit, place, files, spare, behind)))
+            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.builder(), self.commit, place, files, spare, behind)))
             beside.replace(self.file)
 
 

@@ -1,15 +1,16 @@
 """
 Publish a site to an object store.
 
-history.json is written first, as the mark of the commit that the place is on its way to, then JWK Sets and discovery
-documents, then the rest; deletions come last. Each rendered file is compared as it comes; only what differs is kept,
-in one temporary file, until the whole site is rendered.
+history.json is written first: it names the commit that the upload leads to. JWK Sets and discovery documents follow,
+then the rest; deletions come last. Each file is compared as soon as it is rendered. Files that differ wait in one
+temporary file until the whole site is rendered.
 
 Source: docs/adr/0018.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import threading
@@ -24,9 +25,8 @@ from keyvault.publish.destination import (
     HISTORY,
     Changes,
     Contents,
-    Gate,
+    Place,
     Rendering,
-    Site,
     SitesBelow,
     is_kept,
     live_commit,
@@ -39,7 +39,7 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 #: Headers that are compared.
 _HEADERS = ("Content-Type", "Cache-Control")
 
-#: How many files wait at most for an answer of the store, and how many prefixes above are looked at.
+#: How many files wait at most for an answer of the store, and how many prefixes above are read.
 _WAITING, _ABOVE_MAX = 8 * PARALLEL, 8
 
 #: Returns the headers of a path.
@@ -66,48 +66,34 @@ class StoreDestination:
 
     @property
     def alternative(self) -> str:
-        """What to do if the place holds files that are not a site."""
+        """A hint for the user if the store holds files that are not a site."""
         return f"name an empty place, or a prefix below it: {self.name}/PREFIX; --keep GLOB leaves files there"
 
-    def put(self, site: Site, gate: Gate, *, keep: Sequence[str], dry_run: bool) -> Changes:
-        """Make the store hold *site*; see `Destination`."""
-        store = self._store
-        there = store.listing()
-        mark = store.read(HISTORY) if HISTORY in there else None
+    @contextlib.contextmanager
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+        """List the store; see `Destination`."""
+        yield _OpenStore(self._store, self._headers, self._progress, keep)
+
+
+class _OpenStore:
+    """An object store that was listed. Stores have no locks: conditional writes find other publishers."""
+
+    def __init__(
+        self, store: ObjectStore, headers: Callable[[int], Headers], progress: Progress, keep: Sequence[str]
+    ) -> None:
+        self._store, self._headers, self._progress = store, headers, progress
+        self._there = there = store.listing()
+        self._mark = store.read(HISTORY) if HISTORY in there else None
         below = SitesBelow(there, self._read)
         own = {path for path in there if not below.hold(path) and not is_kept(path, keep)}
-        above = self._site_above()
-        gate(Contents(own, mark.data if mark else None, above))
-        if site.known is not None and self._is_as(site.known, there, mark, own):
-            return Changes(len(site.known.files), site.known.documents, [], [], below.folders, above)
-        with tempfile.TemporaryFile() as file:
-            rendering = site.render()
-            files, spool = below.without(rendering.files), _Spool(file)
-            comparison = _Comparison(store, there, mark, rendering.documents, rendering.headers)
-            paths: dict[str, int] = {}
-
-            def printed() -> Iterator[tuple[str, Fingerprint, bytes]]:
-                for path, data in files:
-                    paths[path] = len(paths)
-                    yield path, fingerprint(data), data
-
-            for path, data in comparison.differing(printed()):
-                spool.add(path, data)
-            phases = _phases(rendering.documents, sorted(spool.paths, key=paths.__getitem__))
-            deleted = sorted(own - paths.keys())
-            uploaded = [path for phase in phases for path in phase]
-            if not dry_run and (uploaded or deleted):
-                self._upload(phases, spool, rendering, comparison.seen)
-                self._check_mark(site.commit)
-                store.delete(deleted)
-        return Changes(len(paths), rendering.documents, uploaded, deleted, below.folders, above)
+        self.contents = Contents(own, self._mark.data if self._mark else None, below, self._site_above())
 
     def _read(self, path: str) -> bytes | None:
         found = self._store.read(path)
         return None if found is None else found.data
 
     def _site_above(self) -> str | None:
-        """Return the innermost site that the prefix lies in; a prefix that may not be read counts as none."""
+        """Return the innermost site that the prefix lies in; a prefix without read access counts as none."""
         parts = self._store.prefix.split("/")
         for count in range(len(parts) - 1, -1, -1)[:_ABOVE_MAX] if self._store.prefix else ():
             above = self._store.at("/".join(parts[:count]))
@@ -119,15 +105,37 @@ class StoreDestination:
                 return above.name
         return None
 
-    def _is_as(
-        self, known: Fingerprints, there: Mapping[str, Stored], mark: Found | None, own: Collection[str]
-    ) -> bool:
-        """Whether the store holds the site *known*, and nothing that would be deleted."""
-        if any(path not in known.files for path in own) or any(path not in there for path in known.files):
+    def holds(self, site: Fingerprints) -> bool:
+        """Whether the store has just the objects of *site*; see `Place`."""
+        there = self._there
+        if any(path not in site.files for path in self.contents.paths) or any(path not in there for path in site.files):
             return False
-        comparison = _Comparison(self._store, there, mark, known.documents, self._headers(known.max_age))
-        items = ((path, wanted, None) for path, wanted in known.files.items())
+        comparison = _Comparison(self._store, there, self._mark, site.documents, self._headers(site.max_age))
+        items = ((path, wanted, None) for path, wanted in site.files.items())
         return next(comparison.differing(items), None) is None
+
+    def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
+        """Compare each file as it is rendered, and upload those that differ; see `Place`."""
+        with tempfile.TemporaryFile() as file:
+            files, spool = self.contents.below.without(rendering.files), _Spool(file)
+            comparison = _Comparison(self._store, self._there, self._mark, rendering.documents, rendering.headers)
+            paths: dict[str, int] = {}
+
+            def printed() -> Iterator[tuple[str, Fingerprint, bytes]]:
+                for path, data in files:
+                    paths[path] = len(paths)
+                    yield path, fingerprint(data), data
+
+            for path, data in comparison.differing(printed()):
+                spool.add(path, data)
+            phases = _phases(rendering.documents, sorted(spool.paths, key=paths.__getitem__))
+            deleted = sorted(path for path in self.contents.paths if path not in paths)
+            uploaded = [path for phase in phases for path in phase]
+            if not dry_run and (uploaded or deleted):
+                self._upload(phases, spool, rendering, comparison.seen)
+                self._check_mark(rendering.commit)
+                self._store.delete(deleted)
+        return Changes(len(paths), uploaded, deleted)
 
     def _upload(
         self,
@@ -136,13 +144,13 @@ class StoreDestination:
         rendering: Rendering,
         seen: Mapping[str, Stored],
     ) -> None:
-        """Write the files of *phases*, each phase when the one before is there as a whole."""
+        """Write the files of *phases*, each phase after the previous phase is complete."""
         store, done, total = self._store, 0, sum(map(len, phases))
 
         def upload(path: str) -> None:
             store.write(path, spool.read(path), rendering.headers(path), over=seen.get(path))
 
-        # Rendering takes a while: what is there now must not be overwritten, even if the store ignores conditions.
+        # Rendering takes a while: a newer publication must not be overwritten, even if the store ignores conditions.
         mark = store.read(HISTORY)
         if mark is not None:
             store.check_conditions(HISTORY, mark)
@@ -157,7 +165,9 @@ class StoreDestination:
         last = self._store.read(HISTORY)
         if last is None or live_commit(last.data) != commit:
             raise ConflictError(
-                f"{self.name} is being published by somebody else", hint="run publish again, at the newest commit"
+                f"{self._store.name} is being published by somebody else",
+                code="publish-conflict",
+                hint="run publish again, at the newest commit",
             )
 
 
@@ -165,11 +175,11 @@ class _Comparison:
     """
     Compares the files of a site with objects.
 
-    JWK Sets, discovery documents and history.json are read and compared with their headers. Of all other objects the
-    ETag is compared if it is an MD5, else they are read.
+    JWK Sets, discovery documents and history.json are read and compared with their headers. For other objects the
+    ETag is compared if it is an MD5; if not, they are read.
 
     Attributes:
-        seen: What is stored at each path; a conditional write names it.
+        seen: The stored object at each path; a conditional write names it.
     """
 
     def __init__(
@@ -193,7 +203,7 @@ class _Comparison:
         return all(found.headers.get(name) == wanted[name] for name in _HEADERS)
 
     def differing(self, items: Iterable[tuple[str, Fingerprint, T]]) -> Iterator[tuple[str, T]]:
-        """Yield (path, data) of each of *items* that the store does not hold; few wait for an answer at a time."""
+        """Yield (path, data) of each item that the store does not have; only a few wait for an answer at a time."""
         waiting: deque[tuple[str, T, Future[bool]]] = deque()
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
@@ -239,7 +249,7 @@ class _Comparison:
 
 
 class _Spool:
-    """Files that wait to be uploaded, one after the other in one temporary file."""
+    """Files that wait for their upload, one after the other in one temporary file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._lock = file, threading.Lock()
@@ -261,7 +271,7 @@ class _Spool:
 
 
 def _phases(documents: Collection[str], changed: Iterable[str]) -> list[list[str]]:
-    """Return *changed* as groups, each of which is written when the one before is there as a whole."""
+    """Return *changed* as groups, each of which is written after the previous group is complete."""
     groups: list[list[str]] = [[], [], [], []]
     for path in changed:
         if path == HISTORY:

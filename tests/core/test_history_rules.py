@@ -367,7 +367,9 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
     """Policy may give verifiers time to be restarted for an algorithm that the set has not signed with."""
     seen = DerivedState("next", T0 - DAY, {URL: T0})
     parents = [SetCount(active=1, next=1, live=2, signing=some) for some in signing]
-    found = judge(activated(T0 + lead + after), derived=seen, policy=set_policy(algorithm_lead=7 * DAY), parents=parents)
+    found = judge(
+        activated(T0 + lead + after), derived=seen, policy=set_policy(algorithm_lead=7 * DAY), parents=parents
+    )
     member = "algorithm_lead is 7d" if lead > DAY else "publication_lead is 24h"
     at = format_instant(T0 + lead + after)
     told = f"the key was activated at {at}, and first seen live at {format_instant(T0)}: {member}"

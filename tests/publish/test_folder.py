@@ -13,10 +13,12 @@ import pytest
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations import render as operations
 from keyvault.operations import rotation
+from keyvault.progress import quiet
 from keyvault.publish import swap as module
-from keyvault.publish.destination import MARKERS, Contents
-from keyvault.publish.folder import Written, write_site
+from keyvault.publish.destination import MARKERS
+from keyvault.publish.folder import Folder, Written, write_site
 from tests import revisions
+from tests.errors import fails
 from tests.site.vaults import Lab, new_lab
 
 MARKED = dict.fromkeys(MARKERS, b"")
@@ -198,9 +200,9 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / name).write_text("years of work")
 
-        with pytest.raises(UsageError, match="holds files that are not a rendered site") as caught:
+        with fails("place-not-a-site", UsageError) as caught:
             write_site(NEW.items(), folder)
-        assert caught.value.hint == "name an empty folder, or one that render made"
+        assert caught.value.hint == "name an empty folder, or one that render wrote"
         assert tree(folder) == {name: b"years of work"}
 
 
@@ -211,7 +213,7 @@ def test_hand_made_pages_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "docs" / name).touch()
     (tmp_path / "docs" / "index.html").write_text("by hand")
 
-    with pytest.raises(UsageError, match="holds files that are not a rendered site"):
+    with fails("place-not-a-site", UsageError):
         write_site(NEW.items(), tmp_path / "docs")
     assert (tmp_path / "docs" / "index.html").read_text() == "by hand"
 
@@ -257,7 +259,7 @@ def test_vault_is_never_written_over(vault: Lab, marked: bool) -> None:
     before = vault.git("status", "--porcelain"), vault.head
 
     for output in (vault.folder, vault.folder / "public" / "..", vault.folder.parent, Path("/")):
-        with pytest.raises(UsageError, match="holds the vault itself: a site is not written over it") as caught:
+        with fails("folder-has-vault", UsageError) as caught:
             revisions.render(vault.context(), output)
         assert caught.value.hint == "render -o public"
     assert (vault.git("status", "--porcelain"), vault.head) == before
@@ -270,7 +272,7 @@ def test_vault_is_not_written_over_through_a_link(vault: Lab) -> None:
     link = vault.folder.parent / "link"
     link.symlink_to(vault.folder.parent)
 
-    with pytest.raises(UsageError, match="holds the vault itself"):
+    with fails("folder-has-vault", UsageError):
         revisions.render(vault.context(), link / "vault")
     assert (vault.folder / "keyvault.toml").is_file()
 
@@ -280,7 +282,7 @@ def test_vault_in_a_subfolder_is_never_written_over(vault: Lab) -> None:
     lab = new_lab(vault.folder / "vaults" / "second", environ=vault.environ)
     for folder in (lab.folder, lab.folder.parent, vault.folder):
         mark(folder)
-        with pytest.raises(UsageError, match="holds the vault itself"):
+        with fails("folder-has-vault", UsageError):
             revisions.render(lab.context(), folder)
     revisions.render(lab.context(), vault.folder / "public")
 
@@ -291,7 +293,7 @@ def test_bare_repository_is_never_written_over(vault: Lab) -> None:
     vault.git("clone", "--quiet", "--bare", str(vault.folder), str(bare))
     mark(bare)
 
-    with pytest.raises(UsageError, match="holds the vault itself"):
+    with fails("folder-has-vault", UsageError):
         revisions.render(Lab(bare, vault.environ).context(), bare)
     assert (bare / "HEAD").is_file()
 
@@ -299,7 +301,7 @@ def test_bare_repository_is_never_written_over(vault: Lab) -> None:
 @pytest.mark.parametrize("folder", ["keys.enc", ".git", ".git/objects", "keys.enc/id-token"])
 def test_folders_of_the_vault_are_refused(vault: Lab, folder: str) -> None:
     """What git or the vault needs inside is no output either."""
-    with pytest.raises(UsageError, match="holds files that are not a rendered site"):
+    with fails("place-not-a-site", UsageError):
         revisions.render(vault.context(), vault.folder / folder)
     assert vault.git("fsck", "--no-dangling") == ""
     assert vault.git("status", "--porcelain") == ""
@@ -308,7 +310,7 @@ def test_folders_of_the_vault_are_refused(vault: Lab, folder: str) -> None:
 @pytest.mark.parametrize("path", ["../escaped.txt", "a/../../escaped.txt", "/tmp/escaped-from-site.txt", "..", "a/.."])  # noqa: S108
 def test_path_outside_the_folder_is_refused(output: Path, path: str) -> None:
     """A path that climbs out of the site, or is absolute, is written nowhere."""
-    with pytest.raises(RenderError, match="does not lie in the site: nothing was written"):
+    with fails("path-outside-site", RenderError):
         write_site([*MARKED.items(), (path, b"escaped")], output)
 
     assert tree(output) == OLD
@@ -430,15 +432,15 @@ def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
     output.rename(aside)
     (output.parent / f".{output.name}.abc.keyvault-new").mkdir()
     (output.parent / f".{output.name}.abc.keyvault-new" / "half").write_text("")
-    seen: list[dict[str, bytes]] = []
-    write_site(NEW.items(), output, gate=lambda _: seen.append(tree(output)))
-    assert seen == [OLD]
+    with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
+        assert tree(output) == OLD
+    write_site(NEW.items(), output)
     assert tree(output) == NEW
     assert left_behind(output) == []
 
 
-def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
-    """Of two that write to one place, the later one looks at what the earlier one has put there."""
+def test_a_second_writer_waits_and_sees_the_first_site(output: Path) -> None:
+    """The later of two writers lists the place after the earlier one has finished."""
     begun, go_on, order = threading.Event(), threading.Event(), []
 
     def slow() -> Iterator[tuple[str, bytes]]:
@@ -446,8 +448,13 @@ def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
         assert go_on.wait(30)
         yield from NEW.items()
 
+    def later() -> None:
+        with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
+            order.append(tree(output))
+        write_site(OLD.items(), output)
+
     first = threading.Thread(target=lambda: order.append(write_site(slow(), output)))
-    second = threading.Thread(target=lambda: write_site(OLD.items(), output, gate=lambda _: order.append(tree(output))))
+    second = threading.Thread(target=later)
     first.start()
     assert begun.wait(30)
     second.start()
@@ -456,18 +463,6 @@ def test_a_second_writer_waits_and_is_asked_then(output: Path) -> None:
         thread.join(60)
     assert order[1] == NEW
     assert tree(output) == OLD
-
-
-def test_a_gate_that_is_shut_leaves_the_old_site(output: Path) -> None:
-    """Nothing is written when the site must not go there."""
-
-    def shut(_: Contents) -> None:
-        raise UsageError("not behind what is live")
-
-    with pytest.raises(UsageError, match="not behind"):
-        write_site(NEW.items(), output, gate=shut)
-    assert tree(output) == OLD
-    assert left_behind(output) == []
 
 
 def test_what_is_kept_may_lie_there_before_the_first_site(tmp_path: Path) -> None:

@@ -255,19 +255,19 @@ def test_an_upload_that_was_cut_off_purges_all_documents(
     rotated: Lab, network: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody knows which documents a dead run had changed, so the next run purges each; a refusal leaves no such note."""
-    from keyvault.publish.folder import Folder
+    from keyvault.publish.folder import _OpenFolder as Open
 
     cache = f"cloudflare:{ZONE}"
-    real = Folder.put
+    real = Open.write
 
     def cut(*arguments: Any, **options: Any) -> Any:
         real(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Folder, "put", cut)
+    monkeypatch.setattr(Open, "write", cut)
     with pytest.raises(KeyboardInterrupt):
         run(rotated, network, tmp_path / "www", cache)
-    monkeypatch.setattr(Folder, "put", real)
+    monkeypatch.setattr(Open, "write", real)
     documents = sorted(path for path in rotated.site() if path.endswith("jwks.json") or "openid-config" in path)
     assert run(rotated, network, tmp_path / "www", cache).purged == [f"{SITE}/{path}" for path in documents]
 

@@ -14,6 +14,7 @@ from keyvault.operations import publish as module
 from keyvault.operations import rotation
 from keyvault.operations.publish import live_commit
 from keyvault.repo.remote import Remote
+from tests.errors import fails
 from tests.publish.test_folder import tree
 from tests.revisions import publish
 from tests.site.vaults import Lab
@@ -121,11 +122,11 @@ def test_never_back_behind_what_is_live(vault: Lab, bare: Path, tmp_path: Path, 
     publish(vault.context(), destination)
     before = read()
     for dry_run in (True, False):
-        with pytest.raises(GateError, match="does not come after it"):
+        with fails("live-commit-newer", GateError):
             publish(vault.context(), destination, revision=old, dry_run=dry_run)
     vault.git("checkout", "--quiet", "-b", "beside", old)
     vault.commit({"note.txt": "beside"})
-    with pytest.raises(GateError, match="does not come after it"):
+    with fails("live-commit-newer", GateError):
         publish(vault.context(), destination)
     assert read() == before
 
@@ -139,7 +140,7 @@ def test_a_clone_that_does_not_know_the_live_commit(vault: Lab, tmp_path: Path) 
     publish(vault.context(), str(place))
     history = json.loads((place / "history.json").read_text())
     (place / "history.json").write_text(json.dumps(history | {"commit": "0" * 40}))
-    with pytest.raises(GateError, match="not in this clone") as refused:
+    with fails("live-commit-unknown", GateError) as refused:
         publish(vault.context(), str(place))
     assert "git fetch" in (refused.value.hint or "")
 
@@ -163,7 +164,7 @@ def test_a_folder_of_somebody_else_is_left_alone(vault: Lab, tmp_path: Path) -> 
     place = tmp_path / "www"
     place.mkdir()
     (place / "index.html").write_text("mine")
-    with pytest.raises(UsageError, match="not a rendered site"):
+    with fails("place-not-a-site", UsageError):
         publish(vault.context(), str(place))
     assert tree(place) == {"index.html": b"mine"}
 
@@ -246,7 +247,7 @@ def test_a_name_on_the_branch_that_is_no_text(vault: Lab, bare: Path) -> None:
 def test_a_branch_of_somebody_else_is_left_alone(vault: Lab, bare: Path) -> None:
     """A branch that is no site keeps what it has, also with --force."""
     commit = add_file(bare, "index.html", b"mine")
-    with pytest.raises(UsageError, match="not a published site"):
+    with fails("place-not-a-site", UsageError):
         publish(vault.context(), BRANCH, force=True)
     assert git(bare, "rev-parse", "gh-pages").decode().strip() == commit
 
@@ -287,10 +288,10 @@ def test_a_vault_below_the_top_of_its_repository(vault: Lab, bare: Path, tmp_pat
 @pytest.mark.parametrize(
     ("destination", "error", "message"),
     [
-        ("branch:", UsageError, "cannot be the name of a branch"),
-        ("branch:-x", UsageError, "cannot be the name of a branch"),
-        ("branch:a..b", UsageError, "cannot be the name of a branch"),
-        ("branch:@{-1}", UsageError, "cannot be the name of a branch"),
+        ("branch:", UsageError, "is not a valid branch name"),
+        ("branch:-x", UsageError, "is not a valid branch name"),
+        ("branch:a..b", UsageError, "is not a valid branch name"),
+        ("branch:@{-1}", UsageError, "is not a valid branch name"),
         ("branch:main", UsageError, "branch of the vault itself"),
         ("ftp://host/x", UsageError, "unsupported destination: "),
         ("https://keys.example.com", UsageError, "unsupported destination: "),
@@ -301,7 +302,7 @@ def test_a_vault_below_the_top_of_its_repository(vault: Lab, bare: Path, tmp_pat
         ("s3://bucket/../b", UsageError, "a prefix that cannot be"),
         ("s3://bucket/a\nb", UsageError, "a prefix that cannot be"),
         ("s3://bucket/?x=1", UsageError, "names no bucket"),
-        (".", UsageError, "holds the vault itself"),
+        (".", UsageError, "contains the vault"),
     ],
 )
 def test_destinations_that_cannot_be(

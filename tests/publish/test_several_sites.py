@@ -13,6 +13,7 @@ from keyvault.operations import rotation
 from keyvault.publish.destination import MARKERS, SitesBelow
 from keyvault.publish.folder import write_site
 from tests import revisions
+from tests.errors import fails
 from tests.publish.servers import SERVERS, Store
 from tests.publish.test_folder import MARKED, NEW, tree
 from tests.publish.test_publish import BRANCH, add_file, bare, branch, git
@@ -70,7 +71,7 @@ def test_paths_that_would_lie_in_a_site_below(path: str, refused: bool) -> None:
     files = {"b/history.json": COMMIT, "c/d/history.json": COMMIT}
     site = SitesBelow(files, files.get)
     if refused:
-        with pytest.raises(GateError, match=r"is another site$"):
+        with fails("site-below", GateError):
             list(site.without(iter([(path, b"")])))
     else:
         assert list(site.without(iter([(path, b"")]))) == [(path, b"")]
@@ -157,7 +158,7 @@ def test_an_issuer_where_another_site_lies_is_refused(two: tuple[Lab, Lab], tmp_
             GateError, match=r"^b/\.well-known/jwks\.json of this site would lie in b/, which is another site$"
         ):
             publish(top.context(), str(www), dry_run=dry_run, force=True)
-    with pytest.raises(GateError, match="another site"):
+    with fails("site-below", GateError):
         revisions.render(top.context(), www)
     assert tree(www) == before
 
@@ -275,7 +276,7 @@ def test_prefix_below_a_prefix(two: tuple[Lab, Lab], server: Store) -> None:
 
     top.edit_policy("[sets.access-token]", f'[sets.access-token]\nissuer = "{BELOW}"')
     before = server.site("two")
-    with pytest.raises(GateError, match="another site"):
+    with fails("site-below", GateError):
         put(top, server, "two")
     assert server.site("two") == before
 

@@ -18,6 +18,7 @@ from keyvault.operations import rotation
 from keyvault.operations.publish import Published
 from keyvault.publish.stores import ObjectStore
 from keyvault.site.headers import headers
+from tests.errors import fails
 from tests.publish.servers import BUCKET, SERVERS, Store, cutting
 from tests.revisions import publish
 from tests.site.vaults import Lab, MakeVault
@@ -124,7 +125,7 @@ def test_an_older_commit_is_refused(vault: Lab, server: Store, prefix: str) -> N
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     put(vault, server, prefix)
     before = server.site(prefix)
-    with pytest.raises(GateError, match="does not come after it"):
+    with fails("live-commit-newer", GateError):
         put(vault, server, prefix, revision=old)
     assert server.site(prefix) == before
     put(vault, server, prefix, revision=old, force=True)
@@ -134,7 +135,7 @@ def test_an_older_commit_is_refused(vault: Lab, server: Store, prefix: str) -> N
 def test_a_place_of_somebody_else_is_left_alone(vault: Lab, server: Store, prefix: str) -> None:
     """A wrong name empties no bucket."""
     server.put(prefix, "index.html", b"mine")
-    with pytest.raises(UsageError, match="not a published site"):
+    with fails("place-not-a-site", UsageError):
         put(vault, server, prefix, force=True)
     assert server.site(prefix) == {"index.html": b"mine"}
 

@@ -117,7 +117,7 @@ def test_another_program_renders_anew(
 ) -> None:
     """A new version, or other libraries, may render the same commit to other bytes."""
     publish(vault.context(), str(tmp_path / "www"))
-    monkeypatch.setattr(module, "maker", lambda _: "another program")
+    monkeypatch.setattr(module, "builder_digest", lambda _: "another program")
     publish(vault.context(), str(tmp_path / "www"))
     assert len(renders) == 2
 
