@@ -293,13 +293,13 @@ def _labelled(one: FoundKey, key_set: KeySet, request: ImportRequest, now: datet
 def _check_publishable(kid: str) -> None:
     """Refuse a kid that is a private key, or that the last check before publication would take for one."""
     from keyvault.core.leaks import find_private
-    from keyvault.site.leak_check import inspect
+    from keyvault.site.leak_check import refuse_private
 
     try:
         if find_private(kid.encode(errors="replace")):
             raise LeakError("the kid is one")
-        inspect("kid", kid.encode(errors="replace"))
-        inspect("kid.json", pretty({"kid": kid}))
+        refuse_private("kid", kid.encode(errors="replace"))
+        refuse_private("kid.json", pretty({"kid": kid}))
     except LeakError:
         raise UsageError("the kid of the key looks like a private key", hint="--kid gives it another") from None
 

@@ -31,7 +31,7 @@ from keyvault.publish.stamp import Stamp, Stamps, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
 
 if TYPE_CHECKING:
-    from keyvault.site.build import Earlier, File
+    from keyvault.site.build import File, PreviousSite
     from keyvault.site.pages import Templates
 
 #: A site of fewer files is made anew before its stamp is read.
@@ -86,17 +86,17 @@ class IncrementalRender:
             return None
         repository = self._context.repository
         state = repository.read(self._commit, envelopes=False)
-        others = [key for key in state.keys.values() if key.set not in earlier.touched and is_shown(key)]
+        others = [key for key in state.keys.values() if key.set not in earlier.changed_sets and is_shown(key)]
         if not all(key.kid in earlier.history for key in others):
             return None
-        commits = repository.event_commits(self._commit, earlier.touched)
+        commits = repository.event_commits(self._commit, earlier.changed_sets)
         for key in others:
             events = earlier.history[key.kid].events
             commits[key.path] = tuple((event.commit, 0) if event.commit else None for event in events)
         return state, build(state, commits, self._templates, earlier, scratch=scratch)
 
-    def _earlier(self) -> Earlier | None:
-        from keyvault.site.build import Earlier
+    def _earlier(self) -> PreviousSite | None:
+        from keyvault.site.build import PreviousSite
         from keyvault.site.documents import read_history
 
         touched = self._touched()
@@ -106,7 +106,7 @@ class IncrementalRender:
         try:
             if mark_of(history.lstat()) != self.known.files.get(HISTORY):
                 return None
-            return Earlier(touched, read_history(history.read_bytes()))
+            return PreviousSite(touched, read_history(history.read_bytes()))
         except (OSError, msgspec.MsgspecError):
             return None
 

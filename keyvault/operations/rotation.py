@@ -41,19 +41,19 @@ def check_text(text: str | None, option: str) -> str | None:
 
 def _looks_private(text: str) -> bool:
     """
-    Whether something that reads *text* later would take it for a private key: the audit, guard, or the site's wall.
+    Whether something that reads *text* later would take it for a private key: the audit, guard, or the site's leak check.
 
     A record only ever grows, so what one of them refuses must not get into one.
     """
     from keyvault.core.leaks import find_private_in_note
-    from keyvault.site.leak_check import inspect
+    from keyvault.site.leak_check import refuse_private
 
     if find_private_in_note(text):
         return True
     try:
-        inspect("note", text.encode())
-        # Inside a string of JSON, text that begins like JSON is none; the wall reads both.
-        inspect("note", json.dumps(text).encode())
+        refuse_private("note", text.encode())
+        # Inside a string of JSON, text that begins like JSON is none; the leak check reads both.
+        refuse_private("note", json.dumps(text).encode())
     except LeakError:
         return True
     return False

@@ -76,12 +76,12 @@ def site_files(
 
 def all_files(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
     """Return the state of *commit* and its site by *templates*; errors as `site_files`."""
-    from keyvault.site.build import build, made
+    from keyvault.site.build import build, require_data
 
     # In this order: what history takes for a moment, the keys take for long.
     commits = context.repository.event_commits(commit)
     state = context.repository.read(commit, envelopes=False)
-    return state, made(build(state, commits, templates, scratch=scratch))
+    return state, require_data(build(state, commits, templates, scratch=scratch))
 
 
 Data = TypeVar("Data", bytes, bytes | None)

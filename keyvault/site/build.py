@@ -1,8 +1,8 @@
 """
-The site of a commit, path by path.
+Build the site of a commit, path by path.
 
-`build` yields (path, bytes) pairs; every one of them has passed the second wall. What is built from depends on
-the commit alone: its state, which commit wrote each event, and the templates.
+`build` yields (path, bytes) pairs, and each has passed `leak_check`. The site depends on the commit alone: its state,
+the commit that wrote each event, and the templates.
 
 Source: docs/format.md for the paths.
 """
@@ -39,29 +39,29 @@ from keyvault.site.documents import (
 )
 from keyvault.site.feeds import SITEMAP_MAX, atom_feed, sitemap, upcoming
 from keyvault.site.headers import headers_file
-from keyvault.site.leak_check import inspect
-from keyvault.site.pages import Pages, Renderer, Templates, any_touched
+from keyvault.site.leak_check import refuse_private
+from keyvault.site.pages import Pages, Renderer, Templates, any_changed
 from keyvault.site.views import newest_instant
 from keyvault.spread import spread
 
-#: What a worker does at a time, and holds in memory.
-SETS_A_PART = 32
+#: How many sets a worker process renders at a time, and holds in memory.
+SETS_PER_PART = 32
 
-#: A file of the site: its path, and its bytes, or None where they are those of an earlier site.
+#: A file of the site: its path, and its bytes, or None if they are those of the previous site.
 File = tuple[str, bytes | None]
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousSite:
     """
-    What is known of the site of an earlier commit with the same keyvault.toml and templates.
+    The site of an earlier commit with the same keyvault.toml and templates.
 
     Attributes:
-        touched: The sets whose keys changed since; all other sets are as they were.
-        history: What its history.json said of each key of those.
+        changed_sets: The sets whose keys have changed since then.
+        history: The entry of history.json for each key of the other sets, by kid.
     """
 
-    touched: frozenset[str]
+    changed_sets: frozenset[str]
     history: Mapping[str, HistoryKey]
 
 
@@ -69,7 +69,7 @@ def build(
     state: VaultState,
     commits: EventCommits,
     templates: Templates,
-    earlier: Earlier | None = None,
+    previous: PreviousSite | None = None,
     *,
     scratch: Callable[[], IO[bytes]] = io.BytesIO,
 ) -> Iterator[File]:
@@ -78,45 +78,45 @@ def build(
 
     Args:
         state: The vault.
-        commits: Which commit wrote each event, by record path.
-        templates: Files of ``site_template/``, with the vault's own in place of ours.
-        earlier: What need not be made again, if anything: of such a file the bytes are None.
-        scratch: Gives a file in which history.json waits until it is whole.
+        commits: The commit that wrote each event, by record path.
+        templates: The files of ``site_template/``.
+        previous: If given, its files that cannot have changed are not rendered: their bytes are None.
+        scratch: Returns a temporary file, which collects history.json.
 
     Raises:
-        RenderError: A template is broken, a path cannot be, or two things claim one path.
-        LeakError: A private member was about to be published.
+        RenderError: If a template is broken, a path is invalid, or two files have the same path.
+        LeakError: If a file contains private key material.
     """
     # By hash: the folded paths of a large site take as much memory as the paths.
     seen: dict[int, str] = {}
-    files = _files(state, commits, templates, earlier, scratch)
-    del state, commits, earlier  # they let go of a large vault when its pages are made
+    files = _files(state, commits, templates, previous, scratch)
+    del state, commits, previous  # `_files` drops a large vault as it renders: no reference may remain here
     for path, data in files:
         check_path(path)
         if path.startswith("keys/") and path.count("/") == 1:
-            # What is to be downloaded of a key lies beside its page, which is looked at.
+            # A key's downloads share the name of its page's folder: the page's path is checked below.
             yield path, data
             continue
         folded = path.casefold()
         other = seen.get(hash(folded))
         if other is not None and other.casefold() == folded:
-            raise RenderError(f"two files of the site claim one path: {other} and {path}")
+            raise RenderError(f"two files of the site have the same path: {other} and {path}", code="site-path-taken")
         seen[hash(folded)] = path
         yield path, data
 
 
-def made(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
-    """Yield *files* of which none is of an earlier site."""
+def require_data(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
+    """Yield *files*, which were built without a previous site: each has its bytes."""
     for path, data in files:
         assert data is not None
         yield path, data
 
 
-def _inspected(files: Iterable[File]) -> Iterator[File]:
-    """Yield *files*, each after it has passed the second wall; what is of an earlier site passed it then."""
+def _leak_checked(files: Iterable[File]) -> Iterator[File]:
+    """Yield *files*, each after `leak_check`; a file of the previous site passed it then."""
     for path, data in files:
         if data is not None:
-            inspect(path, data)
+            refuse_private(path, data)
         yield path, data
 
 
@@ -124,77 +124,77 @@ def check_path(path: str) -> None:
     """
     Refuse a path that does not lie below the site's root on every system.
 
-    Trees of git may hold names that git itself never writes, such as ``..``.
+    Git trees may hold names that git itself never writes, such as ``..``.
 
     Raises:
-        RenderError: It is such a path.
+        RenderError: If it is such a path.
     """
     if "\\" in path or ":" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise RenderError(f"{quoted(path, 200)} cannot be a path of a site")
+        raise RenderError(f"invalid path of a site: {quoted(path, 200)}", code="site-path-invalid")
 
 
 def _files(
     state: VaultState,
     commits: EventCommits,
     templates: Templates,
-    earlier: Earlier | None,
+    previous: PreviousSite | None,
     scratch: Callable[[], IO[bytes]],
 ) -> Iterator[File]:
-    """Yield every file, inspected."""
-    touched = None if earlier is None else earlier.touched
+    """Yield every file, after `leak_check`."""
+    changed_sets = None if previous is None else previous.changed_sets
     extensionless = []
-    for path, data in _inspected(_jwk_sets(state, touched)):
+    for path, data in _leak_checked(_jwk_sets(state, changed_sets)):
         yield path, data
         if "." not in path.rpartition("/")[2]:
             extensionless.append(path)
-    for path, data in _inspected(_discovery(state, touched)):
+    for path, data in _leak_checked(_discovery(state, changed_sets)):
         yield path, data
         if not path.endswith(".json"):
             extensionless.append(path)
-    coming = upcoming(state, newest_instant(state))
-    # A set that was symmetric once has keys that stand on no page, in no drawing and in no feed.
+    transitions = upcoming(state, newest_instant(state))
+    # A set that was symmetric once has keys that no page, timeline or feed shows.
     state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
     renderer = Renderer(templates)
-    # Templates of a vault may show of other sets what ours don't.
-    pages = Pages(state, commits, renderer, touched if templates.trusted else None)
+    # The page of an unchanged set may differ all the same if a template of the vault shows other sets on it.
+    pages = Pages(state, commits, renderer, changed_sets if templates.trusted else None)
 
     listed: list[str] = []
-    for path, data in _inspected(pages):
+    for path, data in _leak_checked(pages):
         if path.endswith("index.html"):
             listed.append(path)
         yield path, data
-    # As a whole history.json is too large to be inspected: its parts are, wherever they are made.
+    # As a whole, history.json is too large for `leak_check`: each part is checked where it is built.
     frame = history_frame(state)
-    inspect("history.json", frame)
+    refuse_private("history.json", frame)
     history = HistoryDocument(frame, scratch())
-    lists = list(_inspected(_lists(state, coming)))
+    feeds = list(_leak_checked(_feeds(state, transitions)))
     names, sets, policy, commit = list(pages.sets), dict(pages.sets), state.policy, state.commit
-    del state, pages, coming  # what was rendered of a large vault is let go of, set by set
-    made_anew = spread(_Maker(templates), _parts(commit, policy, commits, sets, touched))
+    del state, pages, transitions  # of a large vault, each set is dropped from memory once it is rendered
+    rendered = spread(_SetRenderer(templates), _parts(commit, policy, commits, sets, changed_sets))
     for name in names:
-        if earlier is None or name in earlier.touched:
-            files, entries = next(made_anew)
+        if previous is None or name in previous.changed_sets:
+            files, entries = next(rendered)
             yield from files
             paths = [path for path, _ in files]
         else:
             keys = sets.pop(name)
-            entries = _entries(earlier.history[key.kid] for key in keys)
+            entries = _entries(previous.history[key.kid] for key in keys)
             paths = list(paths_of_set(name, keys))
             yield from ((path, None) for path in paths)
         history.add(entries)
         if len(listed) < SITEMAP_MAX:
             listed += (path for path in paths if path.endswith("index.html"))
-    made_anew.close()
+    rendered.close()
     site = policy.site
-    del policy, commits, earlier, made_anew, frame  # history.json is as large as a vault
+    del policy, commits, previous, rendered, frame  # to make room: history.json is as large as a vault
     yield "history.json", history.finish()
-    yield from lists
+    yield from feeds
     urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
-    yield from _inspected(_for_hosts(site, renderer, urls, extensionless))
+    yield from _leak_checked(_host_files(site, renderer, urls, extensionless))
 
 
 class _Part(NamedTuple):
-    """Some sets of a vault, with all that their pages show."""
+    """Some sets of a vault, with everything that their pages show."""
 
     state: VaultState
     commits: EventCommits
@@ -205,20 +205,20 @@ def _parts(
     policy: Policy,
     commits: EventCommits,
     sets: dict[str, tuple[Key, ...]],
-    touched: Collection[str] | None,
+    changed_sets: Collection[str] | None,
 ) -> Iterator[_Part]:
-    """Take a few of *sets* at a time out of them; of those that are *touched*, which is None for all."""
-    names = [name for name in sets if touched is None or name in touched]
-    for start in range(0, len(names), SETS_A_PART):
-        few = {name: sets.pop(name) for name in names[start : start + SETS_A_PART]}
+    """Yield those of *sets* that are in *changed_sets* (None for all), a few at a time, and remove them from *sets*."""
+    names = [name for name in sets if changed_sets is None or name in changed_sets]
+    for start in range(0, len(names), SETS_PER_PART):
+        few = {name: sets.pop(name) for name in names[start : start + SETS_PER_PART]}
         tables = {name: policy.sets[name] for name in few if name in policy.sets}
         keys = {key.kid: key for of_set in few.values() for key in of_set}
         written = {path: commits[path] for key in keys.values() if (path := key.path) in commits}
         yield _Part(VaultState(commit, replace(policy, sets=tables), keys), written)
 
 
-class _Maker:
-    """Makes the files of sets, and what history.json says of them."""
+class _SetRenderer:
+    """Renders the files of sets, and their entries of history.json."""
 
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
@@ -228,23 +228,23 @@ class _Maker:
         return Renderer(self._templates)
 
     def __call__(self, part: _Part) -> Iterator[tuple[list[File], bytes]]:
-        """Yield the files of each set of *part*, inspected, with its entries of history.json."""
+        """Yield the files of each set of *part*, after `leak_check`, with its entries of history.json."""
         pages = Pages(part.state, part.commits, self._renderer)
         for name, keys in pages.sets.items():
-            # Inspected where it is made: the wall takes its share of all cores, too.
-            files = list(_inspected(chain(_key_files(keys), pages.of_set(name))))
+            # Checked here, in the worker process, since that takes time on all cores, too.
+            files = list(_leak_checked(chain(_key_files(keys), pages.of_set(name))))
             yield files, _entries(history_key(key, part.commits) for key in keys)
 
 
 def _entries(keys: Iterable[HistoryKey]) -> bytes:
-    """Return what history.json says of *keys*, inspected."""
+    """Return the entries of history.json for *keys*, after `leak_check`."""
     entries = history_entries(keys)
-    inspect("history.json", b"[%b]" % entries)
+    refuse_private("history.json", b"[%b]" % entries)
     return entries
 
 
 def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
-    """Yield the path of every file that is made of a set and its *keys* alone, but its JWK Set."""
+    """Yield the path of each file that depends on a set and its *keys* alone, except its JWK Set."""
     yield f"sets/{name}/index.html"
     for key in keys:
         stem = file_stem(key.kid)
@@ -252,28 +252,28 @@ def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
 
 
 def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files to download of each of *keys*."""
+    """Yield the downloads of each of *keys*."""
     for key in keys:
         stem = file_stem(key.kid)
         yield f"keys/{stem}.json", pretty(key.public)
         try:
             pem = public_pem(key.public)
         except JWKError as error:
-            raise RenderError(f"{key.path}: {error.message}") from None
+            raise RenderError(f"{key.path}: {error.message}", code=error.code) from None
         yield f"keys/{stem}.pem", pem
 
 
-def _lists(state: VaultState, coming: Sequence[Transition]) -> Iterator[tuple[str, bytes]]:
-    """Yield what programs are told of all keys, but history.json."""
+def _feeds(state: VaultState, transitions: Sequence[Transition]) -> Iterator[tuple[str, bytes]]:
+    """Yield the documents for programs that cover all keys, except history.json."""
     yield "history.schema.json", history_schema()
     yield "feed.atom", atom_feed(state)
-    yield "upcoming.ics", calendar(coming, state)
+    yield "upcoming.ics", calendar(transitions, state)
 
 
-def _for_hosts(
+def _host_files(
     site: SitePolicy, renderer: Renderer, urls: Sequence[str], extensionless: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield what pages load, and what hosts and robots read."""
+    """Yield the assets of pages, and the files that hosts and robots read."""
     yield from renderer.assets.items()
     yield "sitemap.xml", sitemap(urls)
     yield ".nojekyll", b""
@@ -283,10 +283,10 @@ def _for_hosts(
 
 def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
     """Yield the discovery document of each issuer, at both of its paths."""
-    yield from made(_discovery(state, None))
+    yield from require_data(_discovery(state, None))
 
 
-def _discovery(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
+def _discovery(state: VaultState, changed_sets: Collection[str] | None) -> Iterator[File]:
     if not state.policy.site.discovery:
         return
     for place, key_sets in state.places.items():
@@ -296,32 +296,32 @@ def _discovery(state: VaultState, touched: Collection[str] | None) -> Iterator[F
             continue  # OpenID Connect looks for the document at the issuer, which is not on this site
         keys = [key.public for key in state.keys_at(place)]
         if not any(key.use == "sig" for key in keys):
-            continue  # nobody signs in under such an issuer
-        made_anew = any_touched(key_sets, touched)
-        document = discovery_document(state.policy, issuer, key_sets[0].policy.url, keys) if made_anew else None
+            continue  # no token has such an issuer
+        changed = any_changed(key_sets, changed_sets)
+        document = discovery_document(state.policy, issuer, key_sets[0].policy.url, keys) if changed else None
         path = (home + CONFIGURATION).lstrip("/")
         yield path, document
         yield path + ".json", document
 
 
 def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
-    """Yield every JWK Set of the site as (path, bytes); one without keys is left out."""
-    yield from made(_jwk_sets(state, None))
+    """Yield every JWK Set of the site that has keys, as (path, bytes)."""
+    yield from require_data(_jwk_sets(state, None))
 
 
-def _jwk_sets(state: VaultState, touched: Collection[str] | None) -> Iterator[File]:
+def _jwk_sets(state: VaultState, changed_sets: Collection[str] | None) -> Iterator[File]:
     for place, key_sets in state.places.items():
-        # A verifier that fetches an empty JWK Set forgets every key that it knew: none is rendered.
+        # No empty JWK Set is rendered: a verifier that fetches one drops every key from its cache.
         published = {key_set.name: key_set.published for key_set in key_sets}
         if not any(published.values()):
             continue
-        data = _jwk_set(chain.from_iterable(published.values())) if any_touched(key_sets, touched) else None
+        data = _jwk_set(chain.from_iterable(published.values())) if any_changed(key_sets, changed_sets) else None
         extra = {path for key_set in key_sets for path in key_set.policy.paths}
         for path in dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra))):
             yield path.lstrip("/"), data
         for key_set in key_sets:
             if keys := published[key_set.name]:
-                yield f"sets/{key_set.name}/jwks.json", _jwk_set(keys) if any_touched([key_set], touched) else None
+                yield f"sets/{key_set.name}/jwks.json", _jwk_set(keys) if any_changed([key_set], changed_sets) else None
 
 
 def _jwk_set(keys: Iterable[Key]) -> bytes:

@@ -1,5 +1,5 @@
 """
-Planned transitions as an iCalendar file.
+Render planned transitions as an iCalendar file.
 
 Source: RFC 5545, through the icalendar package.
 """
@@ -17,12 +17,12 @@ _SUMMARIES = {
     "activated": "{set}: rotate",
     "withdrawn": "{set}: withdraw the old key",
     "published": "{set}: the next key should be live",
-    "created": "{set}: make a next key",
+    "created": "{set}: create the next key",
 }
 
 
 def calendar(transitions: Iterable[Transition], state: VaultState) -> bytes:
-    """Return *transitions* as a calendar; the same ones give the same bytes."""
+    """Return *transitions* as a calendar; the same transitions give the same bytes."""
     from icalendar import Calendar, Event
 
     document = Calendar()
@@ -31,7 +31,7 @@ def calendar(transitions: Iterable[Transition], state: VaultState) -> bytes:
     for transition in transitions:
         summary = _SUMMARIES.get(transition.event)
         if summary is None:
-            continue  # a deactivation is the other side of an activation
+            continue  # a deactivation comes with the activation of another key
         name = f"{state.policy.site.url} {transition.set} {transition.event} {transition.at.isoformat()}"
         entry = Event()
         entry.add("uid", hashlib.sha256(name.encode()).hexdigest()[:32] + "@keyvault")

@@ -1,5 +1,5 @@
 """
-The machine-readable documents of the site: JWK Sets, discovery, history, single keys.
+Build the machine-readable documents of the site: discovery, history.json, keys in PEM.
 
 Every value is built from an allowlist of public members. Sources: RFC 7517 section 5, OpenID Connect
 Discovery 1.0 section 3, RFC 9278 (thumbprint URI), docs/format.md.
@@ -24,12 +24,12 @@ from keyvault.core.state import VaultState
 _INDENT = b"\n    "
 _BETWEEN = b"," + _INDENT
 
-#: By record path: the commit of each event, as (id, committed at); None where only a merge brought it.
+#: By record path: the commit of each event, as (id, committed at); None if only a merge added it.
 EventCommits = Mapping[str, Sequence[tuple[str, int] | None]]
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event of a key, with the commit that wrote it."""
+    """An event of a key, with the commit that wrote it."""
 
     at: str
     event: str
@@ -44,7 +44,7 @@ class HistoryEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HistoryKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One key: what it is, where it stands, and its life."""
+    """A key: its public properties, its state, and its events."""
 
     kid: str
     set: str
@@ -59,7 +59,7 @@ class HistoryKey(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HistorySet(msgspec.Struct, frozen=True):
-    """One set of keyvault.toml."""
+    """A set of keyvault.toml."""
 
     name: str
     issuer: str
@@ -69,7 +69,7 @@ class HistorySet(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """All of history.json."""
+    """The whole history.json."""
 
     format: int
     title: str
@@ -102,19 +102,19 @@ def history_event(event: Event, commit: tuple[str, int] | None) -> HistoryEvent:
 
 
 def is_shown(key: Key) -> bool:
-    """Whether the site shows *key*: all but symmetric ones."""
+    """Whether the site shows *key*: it shows all but symmetric keys."""
     return key.public.kty != "oct"
 
 
 def shown_sets(state: VaultState) -> dict[str, tuple[Key, ...]]:
-    """Return the sets that the site shows, those in use and then former ones, with the keys that it shows."""
+    """Return the sets that the site shows, with the keys that it shows: sets in use first, then former sets."""
     every = {name: key_set.keys for name, key_set in state.sets.items()} | state.former_sets
     shown = {name: tuple(filter(is_shown, keys)) for name, keys in every.items()}
     return {name: keys for name, keys in shown.items() if keys or (name in state.sets and state.sets[name].rendered)}
 
 
 def history_key(key: Key, commits: EventCommits) -> HistoryKey:
-    """Return the public form of *key* and its life."""
+    """Return the public form of *key* and its events."""
     public = key.public
     written = commits.get(key.path, ())
     return HistoryKey(
@@ -135,7 +135,7 @@ def history_key(key: Key, commits: EventCommits) -> HistoryKey:
 
 
 def history_entries(keys: Iterable[HistoryKey]) -> bytes:
-    """Return *keys* as they stand in the list of history.json."""
+    """Return *keys* as part of the list in history.json."""
     return _BETWEEN.join(pretty(key).rstrip(b"\n").replace(b"\n", _INDENT) for key in keys)
 
 
@@ -151,26 +151,26 @@ def history_frame(state: VaultState) -> bytes:
 
 
 class HistoryDocument:
-    """history.json, put together piece by piece: that of a large vault is larger than all else."""
+    """Assembles history.json piece by piece: in a large vault, it is larger than all other data."""
 
     def __init__(self, frame: bytes, file: IO[bytes]) -> None:
         """
         Args:
-            frame: What `history_frame` gives.
-            file: Empty, for reading and writing; closed at the end.
+            frame: The result of `history_frame`.
+            file: An empty file, open for reading and writing; `finish` closes it.
         """
         self._file = file
         self._file.write(frame.removesuffix(b"]\n}\n"))
         self._between = _INDENT
 
     def add(self, entries: bytes) -> None:
-        """Add what `history_entries` made of the keys of one set."""
+        """Add the keys of a set, as `history_entries` returns them."""
         if entries:
             self._file.write(self._between + entries)
             self._between = _BETWEEN
 
     def finish(self) -> bytes:
-        """Return the whole; nothing can be added after that."""
+        """Return the whole document; nothing can be added after that."""
         with self._file as file:
             file.write(b"]\n}\n" if self._between == _INDENT else b"\n  ]\n}\n")
             file.seek(0)
@@ -179,10 +179,10 @@ class HistoryDocument:
 
 def read_history(data: bytes) -> dict[str, HistoryKey]:
     """
-    Return what *data*, a history.json of ours, says of each key, by kid.
+    Return the entry of each key in *data*, a history.json of ours, by kid.
 
     Raises:
-        msgspec.MsgspecError: It is none.
+        msgspec.MsgspecError: If it is not such a document.
     """
     return {key.kid: key for key in msgspec.json.decode(data, type=History).keys}
 
@@ -199,9 +199,9 @@ def discovery_document(policy: Policy, issuer: str, jwks_uri: str, keys: Sequenc
     """
     Return the discovery document of *issuer*, whose *keys* are served at *jwks_uri*.
 
-    Issuers that mint tokens without a browser have no authorization endpoint, which the standard wants all
-    the same: they write a URN there, as Kubernetes does. ``[site.metadata]`` replaces any of it but issuer
-    and jwks_uri.
+    The standard requires an authorization endpoint, which issuers that mint tokens without a browser do not have: the
+    document has a URN there, as that of Kubernetes does. ``[site.metadata]`` replaces any member except issuer and
+    jwks_uri.
     """
     signing = sorted({key.alg for key in keys if key.use == "sig"})
     document: dict[str, Any] = {
@@ -230,7 +230,7 @@ def pem(der: bytes) -> bytes:
 
 @lru_cache(100)
 def public_der(public: PublicJWK) -> bytes:
-    """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1): its file and its page want it."""
+    """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1); cached, for its file and its page."""
     from keyvault.core import pem as keys
 
     return keys.public_der(msgspec.to_builtins(public))

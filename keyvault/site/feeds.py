@@ -1,5 +1,5 @@
 """
-Feeds and maps: feed.atom, upcoming.ics, sitemap.xml.
+Build feed.atom and sitemap.xml, and select the transitions for upcoming.ics.
 
 Sources: RFC 4287 (Atom), RFC 4151 (tag URIs), sitemaps.org protocol 0.9.
 """
@@ -19,15 +19,15 @@ from keyvault.core.state import VaultState
 from keyvault.core.text import printable
 from keyvault.site.documents import is_shown, iso
 
-#: What a feed reader is given; history.json has everything.
+#: The newest entries, for feed readers; history.json has all.
 ENTRIES_MAX = 200
 UPCOMING_MAX = 500
 UPCOMING_SPAN = timedelta(days=365)
 UPCOMING_STEP = timedelta(days=4)
-#: The protocol's own bound.
+#: The limit of the protocol.
 SITEMAP_MAX = 50_000
 
-#: Letters of a kid that a tag URI (RFC 4151) takes as they are.
+#: Characters of a kid that a tag URI (RFC 4151) may contain unescaped.
 _IN_TAG = ":=+@~"
 
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -35,7 +35,7 @@ _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
 
 def atom_feed(state: VaultState) -> bytes:
-    """Return the newest events as an Atom feed, one entry an event, newest first."""
+    """Return the newest events as an Atom feed, an entry for each event, newest first."""
     site = state.policy.site
     events = heapq.nlargest(
         ENTRIES_MAX,
@@ -68,23 +68,25 @@ def atom_feed(state: VaultState) -> bytes:
 
 
 def upcoming(state: VaultState, newest: datetime | None) -> list[Transition]:
-    """Return the transitions that the site shows of the year after *newest*, the newest instant; at most 500."""
+    """Return the planned transitions of the year after *newest*, the newest instant on record; at most 500."""
     if newest is None:
         return []
     shown = {name for name, key_set in state.sets.items() if key_set.rendered}
     span = UPCOMING_STEP
     while True:
-        # Of many sets the first days fill the list: to look at a year of each would take longer than all else.
-        coming = outlook(state, newest, until=newest + min(span, UPCOMING_SPAN), names=shown)
-        found = [one for one in coming if one.kid is None or is_shown(state.keys[one.kid])]
-        if len(found) >= UPCOMING_MAX or span >= UPCOMING_SPAN:
-            return found[:UPCOMING_MAX]
+        # With many sets, the first days fill the list: planning a whole year would take longer than all other work.
+        planned = outlook(state, newest, until=newest + min(span, UPCOMING_SPAN), names=shown)
+        transitions = [
+            transition for transition in planned if transition.kid is None or is_shown(state.keys[transition.kid])
+        ]
+        if len(transitions) >= UPCOMING_MAX or span >= UPCOMING_SPAN:
+            return transitions[:UPCOMING_MAX]
         span *= 3
 
 
 def sitemap(urls: Sequence[str]) -> bytes:
-    """Return a sitemap of *urls*; those beyond the protocol's bound are left out."""
-    # As text, since elements of fifty thousand pages take longer than all other documents together.
+    """Return a sitemap of *urls*; those beyond the limit of the protocol are left out."""
+    # As text: building 50,000 XML elements would take longer than all other documents together.
     entries = [f" <url>\n  <loc>{escape(printable(url))}</loc>\n </url>\n" for url in urls[:SITEMAP_MAX]]
     body = f'<urlset xmlns="{_SITEMAP}">\n{"".join(entries)}</urlset>' if entries else f'<urlset xmlns="{_SITEMAP}" />'
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'.encode()

@@ -1,8 +1,8 @@
 """
-The headers with which a host should serve each path of the site.
+Compute the headers with which a host should serve each path of the site.
 
-Used by the preview server, by publishers that set metadata on objects, and for the ``_headers`` file of
-hosts that read one. Source: docs/publishing.md.
+The preview server, publishers that set metadata on objects, and the ``_headers`` file use them.
+Source: docs/publishing.md.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ CSP = (
 CSP_META = CSP.rpartition(";")[0]
 
 
-#: For names that change with their content: a year.
+#: For files whose names change with their content: a year.
 IMMUTABLE = "max-age=31536000, immutable"
 _HASHED = re.compile(r"^assets/.*-[0-9a-f]{10}(\.[a-z0-9]+)?$")
 
 
 def content_type(path: str) -> str:
-    """Return the media type of *path*; what has no known extension is JSON (openid-configuration, JWK Sets)."""
+    """Return the media type of *path*; files without a known extension are JSON (openid-configuration, JWK Sets)."""
     name = path.rpartition("/")[2]
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem:
@@ -71,8 +71,8 @@ def headers_file(*, max_age: timedelta, json_paths: Sequence[str], assets: Itera
 
     Args:
         max_age: How long JWK Sets may be cached.
-        json_paths: Paths without an extension that are JSON all the same.
-        assets: Paths of assets; those whose names change with their content may be kept for ever.
+        json_paths: Paths of JSON files without an extension.
+        assets: Paths of assets; those whose names change with their content may be cached forever.
     """
     common = headers("index.html", max_age=max_age)
     lines = ["/*", *(f"  {name}: {value}" for name, value in common.items() if name != "Content-Type")]
@@ -80,6 +80,6 @@ def headers_file(*, max_age: timedelta, json_paths: Sequence[str], assets: Itera
         lines += [f"/{path}", "  Content-Type: application/json"]
     for path in assets:
         if _HASHED.search(path):
-            # Hosts join what several rules say of one header: the general one has to be taken back first.
+            # Hosts join the values of a header from all rules that match: "!" removes that of the general rule.
             lines += [f"/{path}", "  ! Cache-Control", f"  Cache-Control: public, {IMMUTABLE}"]
     return ("\n".join(lines) + "\n").encode()

@@ -1,8 +1,8 @@
 """
-The second wall: read every byte that is about to be published, and refuse private key material.
+Check every byte that is about to be published, and refuse private key material.
 
-Shares no code with the first wall, the allowlist that builds public JWKs. It looks at the finished bytes: as
-JSON where they are JSON, as PEM where they are PEM, and as text in every case.
+This is the second line of defence. It shares no code with the first, the allowlist that builds public JWKs. It reads
+the finished bytes: always as text, as JSON if they are JSON, and as PEM if they are PEM.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from keyvault.errors import LeakError
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv", "encrypted_key", "ciphertext", "private"})
 _PEM_LABEL = re.compile(r"-----BEGIN ([^-\n]*)-----")
 _PEM_ALLOWED = ("PUBLIC KEY", "CERTIFICATE")
-# A private member with a string long enough to be key material, in JSON of any spelling.
+# A private member whose string is long enough to be key material, however the JSON is spaced.
 _MEMBER = re.compile(r'"(?:d|p|q|dp|dq|qi|k|priv|encrypted_key)"\s*:\s*"[A-Za-z0-9_-]{16,}"')
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-# JSON in a string of JSON, however deep: no member name and no key material has a backslash of its own.
+# JSON within JSON strings, at any depth: neither member names nor key material contain backslashes.
 _BACKSLASHES = re.compile(r'\\+(["nrt])')
 _MARKS = ("AGE-SECRET-KEY-1", "openssh-key-v1")
-#: What our own pages escape. Undone by hand first: the library's way takes as long as rendering does.
+#: The escapes of our own pages, which are replaced first: `html.unescape` takes as long as rendering does.
 _ESCAPED = (("&#34;", '"'), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 
-def inspect(path: str, data: bytes) -> None:
+def refuse_private(path: str, data: bytes) -> None:
     """
     Refuse *data* if it holds private key material.
 
     Args:
-        path: Where it would be published; names the finding.
+        path: The path that it would be published at; also for the message.
         data: The finished bytes.
 
     Raises:
-        LeakError: It does, or it is JSON by its name and cannot be read.
+        LeakError: If *data* contains private key material, or its path says JSON and it does not parse.
     """
     try:
-        text, readable = data.decode(), True
+        text, is_text = data.decode(), True
     except UnicodeDecodeError:
-        text, readable = data.decode(errors="replace"), False
-    _inspect_text(path, text, "private key material")
+        text, is_text = data.decode(errors="replace"), False
+    _refuse_in_text(path, text, "private key material")
     if "&" in text or "\\" in text:
         plain = text
         for escaped, char in _ESCAPED:
@@ -51,30 +51,31 @@ def inspect(path: str, data: bytes) -> None:
         if "\\" in plain:
             plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
             plain = _BACKSLASHES.sub(lambda match: match[1] if match[1] == '"' else " ", plain)
-        _inspect_text(path, plain, "escaped private key material")
-    named = path.endswith((".json", "openid-configuration"))
-    if named or text.lstrip()[:1] in ("{", "["):
-        _inspect_json(path, text if readable else None, named=named)
+        _refuse_in_text(path, plain, "escaped private key material")
+    must_parse = path.endswith((".json", "openid-configuration"))
+    if must_parse or text.lstrip()[:1] in ("{", "["):
+        _refuse_in_json(path, text if is_text else None, must_parse=must_parse)
 
 
-def _inspect_text(path: str, text: str, what: str) -> None:
+def _refuse_in_text(path: str, text: str, what: str) -> None:
     for label in _PEM_LABEL.findall(text):
         if label not in _PEM_ALLOWED:
-            raise LeakError(f"{path} holds a PEM block {label!r:.60}: nothing was written")
+            raise LeakError(f"{path} contains a PEM block {label!r:.60}; nothing was written", code="site-private-key")
     if any(mark in text for mark in _MARKS) or _MEMBER.search(text):
-        raise LeakError(f"{path} holds {what}: nothing was written")
+        raise LeakError(f"{path} contains {what}; nothing was written", code="site-private-key")
 
 
-def _inspect_json(path: str, text: str | None, *, named: bool) -> None:
-    def look(pairs: list[tuple[str, object]]) -> None:
-        # Sees every object, the duplicates of a member too, and keeps nothing of it.
+def _refuse_in_json(path: str, text: str | None, *, must_parse: bool) -> None:
+    def refuse_members(pairs: list[tuple[str, object]]) -> None:
+        # Is called with every object, including duplicate members, and keeps nothing in memory.
         for name, _ in pairs:
             if name in _PRIVATE:
-                raise LeakError(f"{path} holds the private member {name!r}: nothing was written")
+                message = f"{path} contains the private member {name!r}; nothing was written"
+                raise LeakError(message, code="site-private-key")
 
     try:
-        json.loads("" if text is None else text, object_pairs_hook=look)
+        json.loads("" if text is None else text, object_pairs_hook=refuse_members)
     except (ValueError, RecursionError):
-        # A JWK Set may stand at a path of any name; a style sheet may begin with a bracket, too.
-        if named:
-            raise LeakError(f"{path} is not readable as JSON: nothing was written") from None
+        # The path of a JWK Set can have any name; but a style sheet may begin with a bracket, too.
+        if must_parse:
+            raise LeakError(f"{path} is not valid JSON; nothing was written", code="site-json-invalid") from None

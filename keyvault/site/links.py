@@ -1,5 +1,5 @@
 """
-Links from the site to the pages of a code host.
+Build links from the site to the pages of a code host.
 
 Sources: the addresses of commits on GitHub, GitLab and Forgejo.
 """
@@ -15,7 +15,7 @@ def commit_url(site: SitePolicy, commit: str) -> str | None:
     """
     Return the address of *commit* on the host of ``repo_url``, or None without a ``repo_url``.
 
-    GitHub and Forgejo have it under ``/commit/``, GitLab under ``/-/commit/``; a ``repo_url`` may contain ``{commit}``.
+    GitHub and Forgejo use ``/commit/``, GitLab ``/-/commit/``; a ``repo_url`` may contain ``{commit}``.
     """
     if site.repo_url is None:
         return None
@@ -23,5 +23,5 @@ def commit_url(site: SitePolicy, commit: str) -> str | None:
         return site.repo_url.replace("{commit}", commit)
     host = urlsplit(site.repo_url).hostname or ""
     form = "/-/commit/" if host.startswith("gitlab.") or ".gitlab." in host else "/commit/"
-    # Users copy the address that git clones from; pages do not lie below that.
+    # Users copy the address that git clones from, but pages are at the address without ".git".
     return site.repo_url.removesuffix(".git") + form + commit

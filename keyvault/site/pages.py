@@ -1,9 +1,9 @@
 """
-Pages for people: which there are, and the templates that make them.
+Render the HTML pages of the site from templates.
 
-Templates come from ``site_template/``; a vault overrides single ones. Text from a vault is escaped and never
-markup; templates of a vault run in Jinja's sandbox and never run code. The context of each is in
-docs/templates.md.
+Templates come from ``site_template/``; a vault may override some of them. Text from a vault is escaped and is never
+markup; templates of a vault run in Jinja's sandbox and never run code. docs/templates.md documents the context of
+each template.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from keyvault.site.timeline import LANES_MAX, timeline
 from keyvault.site.views import (
     IssuerView,
     KeyView,
-    by_age,
     change_view,
     issuer_view,
     key_page_view,
     key_view,
+    newest_first,
     set_view,
 )
 
 Item = TypeVar("Item")
 
 _ASSETS = "assets/"
-#: A page lists so many sets, or issuers, and leads on to the next.
+#: How many sets, or issuers, a page lists before it links to the next page.
 LISTED_PER_PAGE = 200
-#: With more keys than this the history is on the pages of the sets alone.
+#: With more keys than this, only the pages of the sets show the history.
 HISTORY_MAX = 600
 
 
@@ -51,33 +51,33 @@ class Templates:
     The files of ``site_template/``, by path.
 
     Attributes:
-        ours: Those that ship with the package.
-        own: Those of the vault, in place of ours or beside them.
+        defaults: Those that ship with the package.
+        overrides: Those of the vault, which replace defaults or add to them.
     """
 
-    ours: Mapping[str, bytes]
-    own: Mapping[str, bytes] = field(default_factory=dict)
+    defaults: Mapping[str, bytes]
+    overrides: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, bytes]:
-        """All of them."""
-        return {**self.ours, **self.own}
+        """All templates and assets, by path."""
+        return {**self.defaults, **self.overrides}
 
     @property
     def trusted(self) -> bool:
-        """Whether all are ours: only then they run outside the sandbox."""
-        return self.files == self.ours
+        """Whether all are ours: only then do they run outside the sandbox."""
+        return self.files == self.defaults
 
     @property
     def assets(self) -> dict[str, str]:
         """
-        Under which path each asset is published, by its name.
+        The path at which each asset is published, by its name.
 
-        Ours, and what replaces them, have a hash in their names. What a vault adds keeps its name: a
-        stylesheet may ask for it.
+        Our assets, and their replacements, have a hash in their names. Assets that a vault adds keep their names: a
+        style sheet may refer to them.
         """
         return {
-            name.removeprefix(_ASSETS): _hashed(name, data) if name in self.ours else name
+            name.removeprefix(_ASSETS): _hashed(name, data) if name in self.defaults else name
             for name, data in sorted(self.files.items())
             if name.startswith(_ASSETS)
         }
@@ -89,7 +89,7 @@ class Renderer:
     def __init__(self, templates: Templates) -> None:
         """
         Raises:
-            RenderError: A template is not UTF-8.
+            RenderError: If a template is not UTF-8.
         """
         from jinja2 import Environment, FunctionLoader, StrictUndefined
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -101,51 +101,52 @@ class Renderer:
                 try:
                     sources[name] = data.decode()
                 except UnicodeDecodeError:
-                    raise RenderError(f"template {printable(name)} is not UTF-8") from None
+                    raise RenderError(f"template {printable(name)} is not UTF-8", code="template-not-utf8") from None
         self._sources = sources
         self.assets = {path: files[_ASSETS + name] for name, path in templates.assets.items()}
         kind = Environment if templates.trusted else ImmutableSandboxedEnvironment
         self._environment = kind(
-            # Each template gets its name as its file name, which is what a traceback shows.
+            # The name of a template is also its file name, so that `_location` finds it in a traceback.
             loader=FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
-            # A name stands for one text.
+            # The text of a template never changes.
             auto_reload=False,
             cache_size=-1,
         )
         defined = {**self._environment.globals, "assets": templates.assets}
-        # Nothing is defined later on. Jinja is ready for that, at a tenth of the cost of a page: it would go through
-        # what is defined one by one, for each page and each import.
+        # Nothing adds globals later. Jinja allows for that by copying the globals one by one for each page and import,
+        # which is a tenth of the cost of a page.
         vars(self._environment)["make_globals"] = lambda more: {**defined, **(more or {})}
 
     def __call__(self, name: str, context: Mapping[str, Any]) -> bytes:
         """
-        Return the page that template *name* makes of *context*.
+        Return the page that template *name* renders with *context*.
 
         Raises:
-            RenderError: A template is missing or broken; the message names it and the line.
+            RenderError: If a template is missing or broken; the message names it and the line.
         """
         from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 
         try:
             return self._environment.get_template(name).render(context).encode()
         except TemplateNotFound as error:
-            raise RenderError(f"template {elided(str(error.name))} is missing") from None
+            raise RenderError(f"template not found: {elided(str(error.name))}", code="template-missing") from None
         except TemplateSyntaxError as error:
             where = f"template {elided(str(error.name))}, line {error.lineno}"
-            raise RenderError(f"{where}: {elided(str(error.message))[:200]}") from None
+            raise RenderError(f"{where}: {elided(str(error.message))[:200]}", code="template-broken") from None
         except (
             TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
-            RuntimeError, MemoryError,  # a template that includes itself, or asks for too much
+            RuntimeError, MemoryError,  # a template that includes itself, or needs too much memory
         ) as error:  # fmt: skip
-            raise RenderError(f"{self._where(error, name)}: {elided(str(error))[:200]}") from None
+            where = self._location(error, name)
+            raise RenderError(f"{where}: {elided(str(error))[:200]}", code="template-broken") from None
 
-    def _where(self, error: BaseException, page: str) -> str:
-        """Return the template and line in which *error* was raised: Jinja rewrites tracebacks to show them."""
+    def _location(self, error: BaseException, page: str) -> str:
+        """Return the template and line that raised *error*: Jinja rewrites tracebacks to show them."""
         where, trace = f"template {page}", error.__traceback__
         while trace is not None:
             name = trace.tb_frame.f_code.co_filename
@@ -156,36 +157,37 @@ class Renderer:
 
 
 def _hashed(name: str, data: bytes) -> str:
-    """Return *name* with a hash of its content in it, so that hosts may let it be cached for ever."""
+    """Return *name* with a hash of its content, so that clients may cache it forever."""
     stem, dot, extension = name.rpartition(".")
     return f"{stem or name}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{extension if stem else ''}"
 
 
-def _pages(*listed: Sequence[Any]) -> int:
-    """Return how many pages it takes to list the longest of *listed*."""
+def _page_count(*listed: Sequence[Any]) -> int:
+    """Return the number of pages that list the longest of *listed*."""
     return max(1, *(-(-len(items) // LISTED_PER_PAGE) for items in listed))
 
 
 def _slice(items: Sequence[Item], number: int) -> Sequence[Item]:
-    """Return what page *number* lists of *items*; the first is 1."""
+    """Return those of *items* that page *number* lists; the first page is 1."""
     return items[(number - 1) * LISTED_PER_PAGE : number * LISTED_PER_PAGE]
 
 
-def _place(place: str, number: int) -> str:
-    """Return the path of page *number* of what lies at *place*."""
+def _page_path(place: str, number: int) -> str:
+    """Return the path of page *number* of the issuer at *place*."""
     return place + (f"page/{number}/" if number > 1 else "") + "index.html"
 
 
-def any_touched(key_sets: Iterable[KeySet], touched: Collection[str] | None) -> bool:
-    """Whether one of *key_sets* is of *touched*, which is None for all."""
-    return touched is None or any(key_set.name in touched for key_set in key_sets)
+def any_changed(key_sets: Iterable[KeySet], changed_sets: Collection[str] | None) -> bool:
+    """Whether any of *key_sets* is in *changed_sets*, which is None for all."""
+    return changed_sets is None or any(key_set.name in changed_sets for key_set in key_sets)
 
 
 class Pages:
-    """The pages of one state of a vault: those of its issuers, and `of_set` those of a set and its keys.
+    """
+    The pages of the site: iteration yields those of issuers, and `of_set` those of a set and its keys.
 
     Attributes:
-        sets: The sets that have a page, with the keys on it.
+        sets: The sets that have a page, with the keys that it shows.
     """
 
     def __init__(
@@ -193,36 +195,36 @@ class Pages:
         state: VaultState,
         commits: EventCommits,
         renderer: Renderer,
-        touched: Collection[str] | None = None,
+        changed_sets: Collection[str] | None = None,
     ) -> None:
         """
         Args:
             state: The vault.
-            commits: Which commit wrote each event, by record path.
+            commits: The commit that wrote each event, by record path.
             renderer: The templates.
-            touched: The sets that are not as they were when an earlier site was made; None for all.
+            changed_sets: The sets whose keys have changed since the previous site; None for all.
         """
-        self._state, self._commits, self._render, self._touched = state, commits, renderer, touched
+        self._state, self._commits, self._render, self._changed_sets = state, commits, renderer, changed_sets
         self._site = state.policy.site
         self.sets = shown_sets(state)
         self._former = {name: keys for name, keys in self.sets.items() if name not in state.sets}
-        # A key stands on the pages of its issuer, of its set, and on its own, which follow soon after.
+        # The pages of its issuer, of its set, and of the key itself show it, soon after one another.
         self._view = lru_cache(1_000)(lambda kid: key_view(state.keys[kid], commits, state.policy.site))
 
     def __iter__(self) -> Iterator[tuple[str, bytes | None]]:
-        """Yield (path, bytes) of every page but those of sets and keys; None for one that is as it was."""
+        """Yield (path, bytes) of every page except those of sets and keys; None for the bytes of an unchanged page."""
         places = self._state.places or {"": ()}
         views = [issuer_view(self._state, place, key_sets) for place, key_sets in places.items()]
         others = [view for view in views if view.place]
         if len(others) == len(views):
-            # No JWK Set lies at the root: the front page lists the issuers of the others.
+            # No JWK Set is at the root: the front page lists the issuers.
             yield from self._front(others, places.values())
         for view, key_sets in zip(views, places.values(), strict=True):
             yield from self._issuer(view, key_sets, [] if view.place else others)
         yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
 
     def of_set(self, name: str) -> Iterator[tuple[str, bytes]]:
-        """Yield (path, bytes) of the page of a set, one of `sets`, and of the pages of its keys."""
+        """Yield (path, bytes) of the page of a set that is in `sets`, and of the pages of its keys."""
         keys = self.sets[name]
         key_set = self._state.sets.get(name)
         if key_set is not None and not key_set.rendered:
@@ -243,7 +245,7 @@ class Pages:
     def _page(
         self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
     ) -> tuple[str, bytes]:
-        """Return *path* and what *template* makes of *context* and of what every page has; *keys* are shown on it."""
+        """Return *path* and the page that *template* renders with *context*; the page shows *keys*."""
         common = {
             "title": printable(self._site.title),
             "url": self._site.url,
@@ -264,10 +266,10 @@ class Pages:
     def _front(
         self, issuers: Sequence[IssuerView], sets: Iterable[Sequence[KeySet]]
     ) -> Iterator[tuple[str, bytes | None]]:
-        count, sets = _pages(issuers), list(sets)
+        count, sets = _page_count(issuers), list(sets)
         for number in range(1, count + 1):
-            path, part = _place("", number), _slice(issuers, number)
-            if number > 1 and not any(any_touched(some, self._touched) for some in _slice(sets, number)):
+            path, part = _page_path("", number), _slice(issuers, number)
+            if number > 1 and not any(any_changed(key_sets, self._changed_sets) for key_sets in _slice(sets, number)):
                 yield path, None
                 continue
             yield self._page(
@@ -284,20 +286,21 @@ class Pages:
     def _issuer(
         self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]
     ) -> Iterator[tuple[str, bytes | None]]:
-        if view.place and not any_touched(key_sets, self._touched):
-            yield from ((_place(view.place, number), None) for number in range(1, _pages(key_sets, others) + 1))
+        if view.place and not any_changed(key_sets, self._changed_sets):
+            numbers = range(1, _page_count(key_sets, others) + 1)
+            yield from ((_page_path(view.place, number), None) for number in numbers)
             return
         keys = [key for key_set in key_sets for key in key_set.keys]
         former = {} if view.place else self._former
         keys += chain.from_iterable(former.values())
-        count = _pages(key_sets, others)
+        count = _page_count(key_sets, others)
         for number in range(1, count + 1):
             first, part = number == 1, _slice(key_sets, number)
-            if not first and not _slice(others, number) and not any_touched(part, self._touched):
-                yield _place(view.place, number), None
+            if not first and not _slice(others, number) and not any_changed(part, self._changed_sets):
+                yield _page_path(view.place, number), None
                 continue
             yield self._page(
-                _place(view.place, number),
+                _page_path(view.place, number),
                 "issuer.html",
                 keys if first else [key for key_set in part for key in key_set.keys],
                 issuer=view,
@@ -313,10 +316,10 @@ class Pages:
             )
 
     def _views(self, keys: Iterable[Key]) -> list[KeyView]:
-        return [self._view(key.kid) for key in by_age(keys)]
+        return [self._view(key.kid) for key in newest_first(keys)]
 
     @staticmethod
     def _timeline(key_sets: Sequence[KeySet], title: str) -> str:
         from markupsafe import Markup
 
-        return Markup(timeline(key_sets, title=title))  # noqa: S704 - made of numbers and escaped names
+        return Markup(timeline(key_sets, title=title))  # noqa: S704 - built from numbers and escaped names

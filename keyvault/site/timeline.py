@@ -1,10 +1,10 @@
 """
-The timeline of keys, as inline SVG.
+Draw the timeline of keys as inline SVG.
 
-One lane a set, as many rows in it as keys overlap; a bar a phase: published ahead, active, retiring, paler where
-it is only planned, and a mark where a key was revoked. The window is what matters now: the last few
-cryptoperiods and what policy has planned. Its text alternative says the same in words; `site.js` adds a line for
-today. Styled by classes alone, since the page allows no inline style.
+Each set is a lane, with as many rows as keys overlap. Each phase of a key is a bar: published ahead, active, retiring;
+paler if it is only planned. A mark shows a revocation. The drawing covers the last few cryptoperiods and the planned
+transitions; its text alternative says the same in words, and `site.js` adds a line for today. Classes alone style it,
+since the page allows no inline style.
 
 Source: SVG 2; the SVG Accessibility API Mappings for the roles.
 """
@@ -26,17 +26,17 @@ _ROW = 14
 _BAR = 8
 _TOP = 26
 _LABEL = 22
-#: The past that is drawn: so many cryptoperiods of the slowest set, and no more than eighteen months.
-_PERIODS = 8
-_SPAN = timedelta(days=548)
-#: A key for decryption may be kept for years: what lies so far ahead, against the past, is cut off.
-_AHEAD = 0.35
-#: More lanes than this are left to the pages of the sets.
+#: The limits of the past that is drawn: in cryptoperiods of the slowest set, and eighteen months.
+_PAST_PERIODS = 8
+_PAST_MAX = timedelta(days=548)
+#: The limit of the future, in proportion to the past: a key for decryption may be kept for years.
+_FUTURE_RATIO = 0.35
+#: With more sets than this, only the pages of the sets have a timeline.
 LANES_MAX = 24
-#: With more keys than this a bar has no tooltip of its own, and all bars of one kind are one path.
+#: With more keys than this, bars have no tooltips, and all bars of a kind are drawn as a single path.
 _TOOLTIPS_MAX = 80
 
-#: Where an instant stands, in units of the drawing.
+#: Returns the horizontal position of an instant, in units of the drawing.
 Scale = Callable[[datetime], int]
 
 _PHASES = {"activated": "active", "reactivated": "active", "deactivated": "retiring"}
@@ -44,7 +44,7 @@ _PHASES = {"activated": "active", "reactivated": "active", "deactivated": "retir
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """A phase of a key: next, active or retiring; a planned one has not begun to be on record."""
+    """A phase of a key (next, active or retiring), either on record or planned."""
 
     kind: str
     start: datetime
@@ -62,11 +62,11 @@ class _Row:
 
 def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
     """
-    Return the SVG of *key_sets*, one lane each, or an empty string where there is nothing to draw.
+    Return the SVG of *key_sets*, a lane each, or an empty string if there is nothing to draw.
 
     Args:
-        key_sets: What is drawn, in this order; at most `LANES_MAX`.
-        title: What the drawing is called by assistive technology.
+        key_sets: The sets, in the order of the lanes; those beyond `LANES_MAX` are left out.
+        title: The name of the drawing for assistive technology.
     """
     key_sets = [key_set for key_set in key_sets if key_set.keys][:LANES_MAX]
     if not key_sets:
@@ -88,7 +88,7 @@ def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
         packed = _pack(row for row in rows if row.bars and row.bars[-1].end >= start)
         parts += canvas.draw(packed, y)
         y += max(len(packed), 1) * _ROW + 10
-    words = " ".join(_words(key_set) for key_set, _ in lanes)
+    words = " ".join(_description(key_set) for key_set, _ in lanes)
     return (
         f'<svg class="timeline" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img" '
         f'aria-labelledby="timeline-title" aria-describedby="timeline-text" '
@@ -99,7 +99,7 @@ def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
 
 
 def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
-    """Yield the phases of *key*: those on record, and what is planned for the one that goes on."""
+    """Yield the phases of *key*: those on record, and the planned rest of its current phase."""
     phase, since = "next", key.life.created_at
     for event, at in zip(key.events, corrected_instants(key.events), strict=True):
         following = _PHASES.get(event.event, "")
@@ -115,20 +115,20 @@ def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
 
 
 def _window(lanes: Sequence[tuple[KeySet, Sequence[_Row]]], newest: datetime) -> tuple[datetime, datetime]:
-    """Return from when to when is drawn."""
+    """Return the first and last instant of the drawing."""
     oldest = min(row.key.life.created_at for _, rows in lanes for row in rows)
     slowest = max(key_set.policy.cryptoperiod for key_set, _ in lanes)
-    start = max(oldest, newest - min(_SPAN, _PERIODS * slowest))
+    start = max(oldest, newest - min(_PAST_MAX, _PAST_PERIODS * slowest))
     past = newest - start
     latest = max((bar.end for _, rows in lanes for row in rows for bar in row.bars), default=newest)
-    # A vault made a moment ago has hardly a past: then all that is planned is drawn.
-    ahead = min(latest - newest, max(past * _AHEAD, slowest if past < slowest else timedelta(0)))
+    # A new vault has hardly a past: then everything planned is drawn.
+    ahead = min(latest - newest, max(past * _FUTURE_RATIO, slowest if past < slowest else timedelta(0)))
     span = max(past + ahead, timedelta(hours=1))
     return start, start + span * 1.02
 
 
 def _pack(rows: Iterable[_Row]) -> list[list[_Row]]:
-    """Return *rows* in as few lines as fit without overlap."""
+    """Return *rows* distributed over as few lines as possible, without overlap."""
     lines: list[list[_Row]] = []
     ends: list[datetime] = []
     for row in rows:
@@ -145,13 +145,13 @@ def _pack(rows: Iterable[_Row]) -> list[list[_Row]]:
 
 
 class _Canvas:
-    """What draws bars: with a tooltip each, or all of one kind as one path."""
+    """Draws bars: each with a tooltip, or all bars of a kind as a single path."""
 
     def __init__(self, x: Scale, *, tooltips: bool) -> None:
         self._x, self._tooltips = x, tooltips
 
     def draw(self, lines: Sequence[Sequence[_Row]], top: int) -> list[str]:
-        """Return the shapes of a lane whose first line has its upper edge at *top*."""
+        """Return the shapes of a lane whose upper edge is at *top*."""
         rects: list[str] = []
         paths: dict[str, list[str]] = {}
         marks: list[str] = []
@@ -185,22 +185,22 @@ def _tooltip(key: Key, bar: _Bar) -> str:
     return f"{key.kid[:12]}… {verb}, {bar.start.date()} to {bar.end.date()}"
 
 
-def _words(key_set: KeySet) -> str:
-    """Return what the lane of *key_set* shows, in a sentence or two."""
+def _description(key_set: KeySet) -> str:
+    """Return a sentence that says what the lane of *key_set* shows."""
     count = len(key_set.keys)
     words = f"{key_set.name}: {count} {'key' if count == 1 else 'keys'}"
     active, due = key_set.active, rotation_due_at(key_set)
     if active is not None and active.life.activated_at is not None:
         words += f", active since {active.life.activated_at:%Y-%m-%d}"
         if due is not None and key_set.next is not None and not key_set.policy.closing:
-            words += f", the next one is due on {due:%Y-%m-%d}"
+            words += f", the next key is due on {due:%Y-%m-%d}"
     revoked = sum(key.state == "revoked" for key in key_set.keys)
     return words + (f", {revoked} revoked" if revoked else "") + "."
 
 
-# strftime would name them in the language of whoever renders.
+# strftime would use the language of the machine.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: Steps of the axis: the most that a window may span, and months or hours from one line to the next.
+#: Steps of the axis: the longest span that each is for, and the months or hours between two lines.
 _STEPS = (
     (timedelta(hours=14), 0, 1),
     (timedelta(hours=72), 0, 6),

@@ -1,9 +1,9 @@
 """
-What pages show, as values: the context of the templates.
+Build the context of the templates: the values that pages show.
 
-Text is formatted here, once; templates place it. Instants stand as ``2026-12-01 09:00`` in UTC. Nothing depends
-on the time of rendering, and what is shown of a key or a set depends on that key or set alone: a rotation
-changes the pages that show it and no others. Documented in docs/templates.md.
+This module formats all text; templates only place it. Instants read ``2026-12-01 09:00``, in UTC. Nothing depends on
+the time of rendering, and the view of a key or a set depends on that key or set alone: a rotation changes only the
+pages that show it. docs/templates.md documents these values.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class EventView:
     An event of a key.
 
     Attributes:
-        at: When, ``2026-12-01 09:00``.
-        iso: When, for machines.
+        at: The instant, ``2026-12-01 09:00``.
+        iso: The instant in RFC 3339, for machines.
         name: created, published, activated, lifetime, deactivated, reactivated, withdrawn, revoked or repaired.
-        label: What that means, in words.
+        label: Its name in words.
         detail: URL of a receipt, date until which a key is kept, lifetime; or empty.
-        reason: Why it was revoked, or empty.
-        note: What somebody wrote, or empty.
-        forced: Why it went past a gate, or empty.
+        reason: The reason of a revocation, or empty.
+        note: The note of the operator, or empty.
+        forced: The reason for which a safety gate was overridden, or empty.
         commit: Id of the commit that wrote it, or empty.
-        commit_url: Where to read that commit, or empty.
+        commit_url: URL of that commit, or empty.
     """
 
     at: str
@@ -66,12 +66,12 @@ class KeyView:
         stem: Name of its files and its page under ``keys/``.
         set: Its set.
         alg: Its algorithm.
-        thumbprint: RFC 7638, SHA-256; most often the kid itself.
+        thumbprint: RFC 7638, SHA-256; by default, the kid itself.
         state: next, active, retiring, withdrawn or revoked.
-        created, seen, activated, retired, ended: When, or empty.
-        note: Until when it is kept, why it was revoked, or empty.
-        commit: The commit that made it, or empty.
-        commit_url: Where to read that commit, or empty.
+        created, seen, activated, retired, ended: The instant, or empty.
+        note: The end of its retention, the reason of its revocation, or empty.
+        commit: Id of the commit that created it, or empty.
+        commit_url: URL of that commit, or empty.
     """
 
     kid: str
@@ -93,12 +93,12 @@ class KeyView:
 @dataclass(frozen=True, slots=True)
 class ChangeView:
     """
-    The newest change of what a page shows.
+    The newest change of the keys on a page.
 
     Attributes:
-        at: When.
-        commit: Id of the commit that made it, or empty.
-        commit_url: Where to read that commit, or empty.
+        at: The instant.
+        commit: Id of the commit that made the change, or empty.
+        commit_url: URL of that commit, or empty.
     """
 
     at: str
@@ -112,15 +112,15 @@ class KeyPageView:
     A key, as its own page shows it.
 
     Attributes:
-        key: What tables show.
+        key: The key, as tables show it.
         kty: Key type, with curve or length.
         use: sig or enc.
-        events: Its life, oldest first.
+        events: Its events, oldest first.
         jwk: Its public JWK, as published.
         pem: Its public key in PEM.
         thumbprint_uri: RFC 9278.
         der_sha256: SHA-256 of the SubjectPublicKeyInfo, in hexadecimal pairs.
-        jwks_uri: The JWK Set that it stands in, or stood in; empty where there is none any more.
+        jwks_uri: The JWK Set of its set; empty if the set, or its JWK Set, no longer exists.
     """
 
     key: KeyView
@@ -141,14 +141,14 @@ class SetView:
 
     Attributes:
         name: Its name.
-        alg: What its keys are.
+        alg: The algorithm of its keys.
         use: sig or enc.
         issuer: Its issuer.
-        jwks_uri: The JWK Set of its issuer; empty as long as none of its keys is published.
+        jwks_uri: The JWK Set of its issuer; empty until one of its keys is published.
         cryptoperiod: How long a key signs, ``90d``.
         lead: How long a key must have been seen live before it signs.
         keys: The live ones, in the order of the JWK Set.
-        upcoming: What comes next and when, in words; or empty.
+        upcoming: A sentence about the next rotation, or empty.
     """
 
     name: str
@@ -168,12 +168,12 @@ class IssuerView:
     An issuer.
 
     Attributes:
-        url: The issuer, as it stands in ``iss``; no URL where it is a ``client_id``.
+        url: The issuer, as in ``iss``; not a URL if it is a ``client_id``.
         place: The path of its JWK Set's folder below the site's root, with a final slash; empty for the root.
-        jwks_uri: Its JWK Set; empty as long as no key is published.
-        configuration: Its discovery document; empty where none is rendered, as for an issuer that is elsewhere.
+        jwks_uri: Its JWK Set; empty until a key is published.
+        configuration: Its discovery document; empty if none is rendered, as for an issuer on another host.
         algs: The algorithms of its published signing keys.
-        sets: How many sets it has.
+        sets: The number of its sets.
     """
 
     url: str
@@ -187,24 +187,24 @@ class IssuerView:
 _LABELS = {
     "created": "Created",
     "published": "First seen live",
-    "activated": "Began to sign",
-    "lifetime": "Longer tokens announced",
+    "activated": "Started signing",
+    "lifetime": "Longer token lifetime announced",
     "repaired": "Record repaired",
     "deactivated": "Stopped signing",
-    "reactivated": "Signs again",
+    "reactivated": "Resumed signing",
     "withdrawn": "Withdrawn",
     "revoked": "Revoked",
 }
 
 
 @lru_cache(1_000)
-def stamp(instant: datetime | None) -> str:
-    """Return *instant* to the minute, ``2026-12-01 09:00``; empty for None."""
+def to_the_minute(instant: datetime | None) -> str:
+    """Return *instant* as ``2026-12-01 09:00``; empty for None."""
     return "" if instant is None else instant.isoformat(" ", "minutes")[:16]
 
 
 def newest_instant(state: VaultState) -> datetime | None:
-    """Return the newest instant on record, which stands for "now" on the site; None for a vault without keys."""
+    """Return the newest instant on record, which is "now" for the site; None for a vault without keys."""
     return max((key.life.newest_at for key in state.keys.values()), default=None)
 
 
@@ -222,11 +222,11 @@ def key_view(key: Key, commits: EventCommits, site: SitePolicy) -> KeyView:
         alg=key.public.alg,
         thumbprint=key.thumbprint,
         state=key.state,
-        created=stamp(life.created_at),
-        seen=stamp(seen),
-        activated=stamp(activated),
-        retired=stamp(life.deactivated_at),
-        ended=stamp(life.ended_at),
+        created=to_the_minute(life.created_at),
+        seen=to_the_minute(seen),
+        activated=to_the_minute(activated),
+        retired=to_the_minute(life.deactivated_at),
+        ended=to_the_minute(life.ended_at),
         note=_note(key),
         commit=commit,
         commit_url=(commit_url(site, commit) or "") if commit else "",
@@ -238,22 +238,22 @@ def _note(key: Key) -> str:
     if key.state == "revoked":
         return f"{last.reason}" + (f": {printable(last.note)}" if last.note else "")
     if key.state == "retiring":
-        return f"kept until {stamp(key.life.keep_until)}"
+        return f"kept until {to_the_minute(key.life.keep_until)}"
     return printable(last.note) if last.event == "withdrawn" and last.note else ""
 
 
 def change_view(keys: Iterable[Key], commits: EventCommits, site: SitePolicy) -> ChangeView | None:
-    """Return the newest change of *keys*, or None without a key."""
+    """Return the newest change of *keys*, or None if there are no keys."""
     key = max(keys, key=lambda key: (key.life.newest_at, key.kid), default=None)
     if key is None:
         return None
     last = next(reversed(commits.get(key.path, ())), None)
     commit = last[0] if last else ""
-    return ChangeView(stamp(key.life.newest_at), commit, (commit_url(site, commit) or "") if commit else "")
+    return ChangeView(to_the_minute(key.life.newest_at), commit, (commit_url(site, commit) or "") if commit else "")
 
 
-def set_view(key_set: KeySet, shown: Callable[[str], KeyView], site: SitePolicy) -> SetView:
-    """Return *key_set* as pages show it; *shown* gives the view of a key."""
+def set_view(key_set: KeySet, view: Callable[[str], KeyView], site: SitePolicy) -> SetView:
+    """Return *key_set* as pages show it; *view* returns the view of a key."""
     policy = key_set.policy
     live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
     return SetView(
@@ -264,25 +264,26 @@ def set_view(key_set: KeySet, shown: Callable[[str], KeyView], site: SitePolicy)
         jwks_uri=policy.url if key_set.published else "",
         cryptoperiod=format_duration(policy.cryptoperiod),
         lead=format_duration(policy.publication_lead),
-        keys=tuple(shown(key.kid) for key in live),
+        keys=tuple(view(key.kid) for key in live),
         upcoming=_upcoming(key_set, site),
     )
 
 
 def _upcoming(key_set: KeySet, site: SitePolicy) -> str:
     if key_set.policy.closing:
-        return "This set is being closed: nothing new is signed with it."
+        return "This set is being closed: it signs no new tokens."
     due, candidate = rotation_due_at(key_set), key_set.next
     if due is None or candidate is None:
         return ""
     mature = mature_at(key_set, candidate, site)
     if mature is None:
-        return f"The next key takes over on {stamp(due)} UTC at the earliest, once it was seen live long enough."
-    return f"The next key takes over on {stamp(max(due, mature))} UTC or at the first scheduled run after."
+        earliest = to_the_minute(due)
+        return f"The next key takes over on {earliest} UTC at the earliest, once it has been live long enough."
+    return f"The next key takes over on {to_the_minute(max(due, mature))} UTC or at the first scheduled run after that."
 
 
 def issuer_view(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> IssuerView:
-    """Return the issuer whose JWK Set lies at *place* as pages show it; without sets, the site's own."""
+    """Return the issuer whose JWK Set is at *place*, as pages show it; without sets, the default issuer of the site."""
     site = state.policy.site
     issuer = state.issuer_at(place) if key_sets else site.default_issuer
     home = path_of_issuer(site.url, issuer)
@@ -305,13 +306,13 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
     if event.url:
         detail = f"at {event.url}"
     elif event.keep_until:
-        detail = f"kept until {stamp(event.keep_until)} UTC"
+        detail = f"kept until {to_the_minute(event.keep_until)} UTC"
     elif event.token_lifetime:
-        detail = f"tokens live up to {format_duration(timedelta(seconds=event.token_lifetime))}"
+        detail = f"tokens are valid for up to {format_duration(timedelta(seconds=event.token_lifetime))}"
     elif event.imported:
-        detail = "imported from outside"
+        detail = "imported"
     return EventView(
-        at=stamp(event.at),
+        at=to_the_minute(event.at),
         iso=iso(event.at),
         name=event.event,
         label=_LABELS[event.event],
@@ -324,7 +325,7 @@ def event_view(event: Event, commit: tuple[str, int] | None, site: SitePolicy) -
     )
 
 
-def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultState) -> KeyPageView:
+def key_page_view(key: Key, view: KeyView, commits: EventCommits, state: VaultState) -> KeyPageView:
     """Return *key* as its own page shows it."""
     public = key.public
     written = commits.get(key.path, ())
@@ -333,7 +334,7 @@ def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultS
     der = public_der(public)
     digest = hashlib.sha256(der).hexdigest()
     return KeyPageView(
-        key=shown,
+        key=view,
         kty=f"{public.kty}, {shape}",
         use=public.use,
         events=tuple(
@@ -348,6 +349,6 @@ def key_page_view(key: Key, shown: KeyView, commits: EventCommits, state: VaultS
     )
 
 
-def by_age(keys: Iterable[Key]) -> list[Key]:
-    """Return *keys*, newest first."""
+def newest_first(keys: Iterable[Key]) -> list[Key]:
+    """Return *keys*, sorted."""
     return sorted(keys, key=lambda key: (key.life.created_at, key.kid), reverse=True)

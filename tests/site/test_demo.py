@@ -12,7 +12,7 @@ import pytest
 from keyvault.errors import UsageError
 from keyvault.operations import demo as operations
 from keyvault.repo.vault import Repository
-from keyvault.site.leak_check import inspect
+from keyvault.site.leak_check import refuse_private
 from tests.site.vaults import DAY, MINUTE, T0, DemoLab, Lab, environment
 
 
@@ -180,14 +180,14 @@ def test_every_commit_of_the_demo_has_one_active_and_one_next_key_a_set(demo: De
 
 @pytest.mark.slow
 def test_site_of_the_demo_is_that_of_its_commit(demo: DemoLab) -> None:
-    """What lies in public/ is the rendered commit, byte for byte, and every file passes the wall."""
+    """public/ holds the rendered commit, byte for byte, and every file passes the leak check."""
     site = demo.lab.site()
     public = demo.folder / "public"
 
     assert {path.relative_to(public).as_posix() for path in public.rglob("*") if path.is_file()} == set(site)
     for path, data in site.items():
         assert (public / path).read_bytes() == data
-        inspect(path, data)
+        refuse_private(path, data)
 
 
 @pytest.mark.slow

@@ -38,16 +38,16 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Return the paths of files that are made, as they come."""
+def rendered_paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return the paths of the files that are rendered, in order."""
     paths: list[str] = []
-    inspect = building.inspect
+    refuse_private = building.refuse_private
 
-    def noted(path: str, data: bytes) -> None:
+    def noting(path: str, data: bytes) -> None:
         paths.append(path)
-        inspect(path, data)
+        refuse_private(path, data)
 
-    monkeypatch.setattr(building, "inspect", noted)
+    monkeypatch.setattr(building, "refuse_private", noting)
     return paths
 
 
@@ -65,14 +65,14 @@ def rotate(lab: Lab, *names: str) -> None:
     rotation.rotate(lab.context(), names, forced="a test")
 
 
-def test_one_set_is_rotated(lab: Lab, made: list[str]) -> None:
+def test_one_set_is_rotated(lab: Lab, rendered_paths: list[str]) -> None:
     """Only the files of that set, the page that lists it and those about all sets are made."""
     render(lab)
     name = sorted(lab.state.sets)[0]
     rotate(lab, name)
-    made.clear()
+    rendered_paths.clear()
 
-    written, paths = render(lab), list(made)
+    written, paths = render(lab), list(rendered_paths)
 
     check(lab)
     assert written.changed < written.files
@@ -92,15 +92,15 @@ def test_again_and_again(lab: Lab) -> None:
     assert beside == [".public.keyvault-spare"]
 
 
-def test_unchanged(lab: Lab, made: list[str]) -> None:
+def test_unchanged(lab: Lab, rendered_paths: list[str]) -> None:
     """The same commit again: nothing is made, nothing is written."""
     first = render(lab)
     before = tree(lab.folder / "public")
-    made.clear()
+    rendered_paths.clear()
 
     assert render(lab) == Written(first.files, 0)
 
-    assert made == []
+    assert rendered_paths == []
     assert tree(lab.folder / "public") == before
 
 
@@ -301,27 +301,27 @@ def test_own_templates_may_show_anything(lab: Lab) -> None:
     check(lab)
 
 
-def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, made: list[str]) -> None:
+def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, rendered_paths: list[str]) -> None:
     """What another version made is made again."""
     render(lab)
-    made.clear()
+    rendered_paths.clear()
     monkeypatch.setattr(incremental, "version", lambda name: "0")
 
     render(lab)
 
-    assert len([path for path in made if path.startswith("keys/")]) > 3
+    assert len([path for path in rendered_paths if path.startswith("keys/")]) > 3
 
 
-def test_a_stamp_that_was_lost(lab: Lab, made: list[str]) -> None:
+def test_a_stamp_that_was_lost(lab: Lab, rendered_paths: list[str]) -> None:
     """A folder in which all is as it should be gets its stamp again."""
     render(lab)
     shutil.rmtree(lab.folder / ".git" / "keyvault-rendered")
     assert render(lab).changed == 0
-    made.clear()
+    rendered_paths.clear()
 
     assert render(lab).changed == 0
 
-    assert made == []
+    assert rendered_paths == []
 
 
 def test_small_sites_have_no_stamp(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

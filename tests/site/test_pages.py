@@ -105,7 +105,7 @@ def test_the_timeline_says_in_words_what_it_shows() -> None:
     words = re.search(r'<desc id="timeline-text">(.*?)</desc>', page)
 
     assert words is not None
-    assert words[1] == "a: 3 keys, active since 2027-02-21, the next one is due on 2027-05-22."
+    assert words[1] == "a: 3 keys, active since 2027-02-21, the next key is due on 2027-05-22."
 
 
 def test_a_longer_history_is_on_the_pages_of_the_sets() -> None:
@@ -114,7 +114,7 @@ def test_a_longer_history_is_on_the_pages_of_the_sets() -> None:
     keys = [key for name in sets for key in line(name, HISTORY_MAX // 2 + 1)]
     files = site(sets, keys)
 
-    assert f"{len(keys)} keys are too many for one page".encode() in files["index.html"]
+    assert f"{len(keys)} keys are too many for this page".encode() in files["index.html"]
     assert keys[0].kid.encode() in files["sets/a/index.html"]
     assert b"table" not in files["index.html"]
 

@@ -16,6 +16,7 @@ from keyvault.operations import keys, rotation
 from keyvault.operations.site import default_templates
 from keyvault.site.build import build
 from keyvault.site.pages import Templates
+from tests.errors import fails
 from tests.site.vaults import DAY, HOUR, MINUTE, SITE, Lab, MakeVault
 
 #: What every site has, whatever is in the vault.
@@ -381,7 +382,7 @@ def test_two_things_for_one_path_are_refused(vault: Lab) -> None:
     state = vault.state
     both = VaultState(state.commit, state.policy, {**state.keys, other.kid: other}, state.recipients)
 
-    with pytest.raises(RenderError, match="two files of the site claim one path") as caught:
+    with fails("site-path-taken", RenderError) as caught:
         list(build(both, {}, Templates(default_templates())))
     assert key.kid in caught.value.message
     assert other.kid in caught.value.message

@@ -151,7 +151,7 @@ def test_every_field_reaches_a_page(story: Lab) -> None:
     shown = [Structure(site[page]).text for page in pages_of(site)]
 
     assert all(BENIGN in text for text in shown), "the title"
-    for words in ("Signs again\n", "Revoked: compromised", "Went past a safety gate: harmless"):
+    for words in ("Resumed signing\n", "Revoked: compromised", "Overrode a safety gate: harmless"):
         assert any(words.strip() in text for text in shown), words
     rolled_back = Structure(site[f"keys/{story.key('id-token', 'active').kid}/index.html"]).text
     assert rolled_back.count(BENIGN) == 3, "twice the title, and its event"

@@ -20,6 +20,7 @@ from keyvault.site import build as build_module
 from keyvault.site.build import build
 from keyvault.site.pages import Templates
 from keyvault.spread import LEAST, spread
+from tests.errors import fails
 from tests.golden.cases import CASES, load, rendered, stored
 
 MANY = list(range(20))
@@ -223,19 +224,20 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 @pytest.mark.parametrize("case", CASES)
 def test_a_site_is_the_same_on_any_number_of_cores(case: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, and path by path; here each set is a chunk of its own."""
-    monkeypatch.setattr(build_module, "SETS_A_PART", 1)
+    monkeypatch.setattr(build_module, "SETS_PER_PART", 1)
     monkeypatch.setattr(module, "LEAST", 1)
 
     assert rendered(case) == stored(case)
 
 
 def test_private_material_in_a_page_of_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second wall stands in the workers, too."""
-    monkeypatch.setattr(build_module, "SETS_A_PART", 1)
+    """The leak check runs in the worker processes, too."""
+    monkeypatch.setattr(build_module, "SETS_PER_PART", 1)
     monkeypatch.setattr(module, "LEAST", 1)
     monkeypatch.setattr(module, "_cores", lambda: 2)
     ours = default_templates()
-    templates = Templates(ours, {"key.html": ours["key.html"].replace(b"Life", b"-----BEGIN PRIVATE KEY-----")})
+    templates = Templates(ours, {"key.html": ours["key.html"].replace(b"Fingerprints", b"-----BEGIN PRIVATE KEY-----")})
 
-    with pytest.raises(LeakError, match=r"keys/.* holds a PEM block"):
+    with fails("site-private-key", LeakError) as caught:
         list(build(*load("two-years"), templates))
+    assert "keys/" in caught.value.message

@@ -10,6 +10,7 @@ from keyvault.errors import RecordError, RenderError
 from keyvault.operations.site import default_templates
 from keyvault.site.pages import Templates
 from tests import revisions
+from tests.errors import fails
 from tests.site.vaults import Lab
 
 
@@ -146,8 +147,9 @@ def test_broken_template_is_named_with_its_line(vault: Lab, case: str, page: str
     text, lines, reason = BROKEN[case]
     vault.commit({f"site_template/{page}": text})
 
-    with pytest.raises(RenderError, match=rf"^template {page}, ({lines}): .*") as caught:
+    with fails("template-broken", RenderError) as caught:
         vault.site()
+    assert re.match(rf"template {page}, ({lines}): ", caught.value.message)
     assert reason in caught.value.message
     assert "\n" not in caught.value.message
 
@@ -162,8 +164,9 @@ def test_mistake_in_a_file_that_a_page_uses_names_that_file(vault: Lab, directiv
         }
     )
 
-    with pytest.raises(RenderError, match=r"^template parts/head\.html, line 2: 'titel' is undefined$"):
+    with fails("template-broken", RenderError) as caught:
         vault.site()
+    assert caught.value.message == "template parts/head.html, line 2: 'titel' is undefined"
 
 
 def test_syntax_error_in_an_included_file_names_that_file(vault: Lab) -> None:
@@ -172,8 +175,9 @@ def test_syntax_error_in_an_included_file_names_that_file(vault: Lab) -> None:
         {"site_template/issuer.html": '{% include "head.html" %}', "site_template/head.html": "\n{{ title \n\n"}
     )
 
-    with pytest.raises(RenderError, match=r"^template head\.html, line [23]: "):
+    with fails("template-broken", RenderError) as caught:
         vault.site()
+    assert re.match(r"template head\.html, line [23]: ", caught.value.message)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +193,9 @@ def test_missing_template_is_named(vault: Lab, text: str) -> None:
     """A page that wants a file that is not there says which one."""
     vault.commit({"site_template/issuer.html": text})
 
-    with pytest.raises(RenderError, match=r"^template frame\.html is missing$"):
+    with fails("template-missing", RenderError) as caught:
         vault.site()
+    assert "frame.html" in caught.value.message
 
 
 def test_templates_without_a_page_are_refused(vault: Lab) -> None:
@@ -199,25 +204,27 @@ def test_templates_without_a_page_are_refused(vault: Lab) -> None:
 
     templates = {path: data for path, data in default_templates().items() if path != "issuer.html"}
 
-    with pytest.raises(RenderError, match=r"^template issuer\.html is missing$"):
+    with fails("template-missing", RenderError) as caught:
         list(build(vault.state, {}, Templates(templates)))
+    assert "issuer.html" in caught.value.message
 
 
 def test_template_that_is_not_utf_8_is_named(vault: Lab) -> None:
     """A page saved in another encoding is refused by name."""
     vault.commit({"site_template/404.html": "Schlüssel".encode("latin-1")})
 
-    with pytest.raises(RenderError, match=r"^template 404\.html is not UTF-8$"):
+    with fails("template-not-utf8", RenderError) as caught:
         vault.site()
+    assert "404.html" in caught.value.message
 
 
 def test_template_name_with_escapes_is_shown_printable(vault: Lab) -> None:
     """A file name that would repaint a terminal is shown as text."""
     vault.commit({"site_template/issuer.html": '{% include "\x1b[31mred" %}'})
 
-    with pytest.raises(RenderError) as caught:
+    with fails("template-missing", RenderError) as caught:
         vault.site()
-    assert caught.value.message == "template \\x1b[31mred is missing"
+    assert caught.value.message.endswith(" \\x1b[31mred")
 
 
 # --- hostile ones ---------------------------------------------------------------------------------------
@@ -256,8 +263,9 @@ def test_template_cannot_reach_out(vault: Lab, case: str) -> None:
     """A template of a vault that one merely looks at runs no code, reads no file and changes no data."""
     vault.commit({"site_template/issuer.html": f"\n{HOSTILE[case]}\n"})
 
-    with pytest.raises(RenderError, match=r"^template .*") as caught:
+    with pytest.raises(RenderError) as caught:
         vault.site()
+    assert caught.value.code in ("template-broken", "template-missing")
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400
 

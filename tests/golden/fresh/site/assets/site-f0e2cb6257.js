@@ -1,4 +1,4 @@
-// Filter, sort and copy. The page is complete without it: nothing here fetches, and nothing is remembered.
+// Filter, sort and copy. The page is complete without this script, which fetches and stores nothing.
 "use strict";
 
 for (const button of document.querySelectorAll("button.copy")) {
@@ -15,7 +15,7 @@ for (const drawing of document.querySelectorAll("svg.timeline")) {
   const [start, end] = [drawing.dataset.start, drawing.dataset.end].map(Date.parse);
   const { width, height } = drawing.viewBox.baseVal;
   const at = Math.round(((Date.now() - start) / (end - start)) * width);
-  // On a narrow screen the newest part is what counts; the names of the lanes go along.
+  // On a narrow screen, show the newest part first; the names of the lanes follow.
   const box = drawing.parentElement;
   const follow = () => {
     const x = Math.round((box.scrollLeft / box.scrollWidth) * width);
@@ -61,7 +61,7 @@ for (const table of document.querySelectorAll("table.history")) {
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       cell.setAttribute("aria-sort", up ? "ascending" : "descending");
       const value = (row) => row.cells[column].textContent.trim();
-      // What has no date yet stays at the end, whichever way the rest is sorted.
+      // Rows without a value come last in both orders.
       const order = (a, b) =>
         (value(a) === "") - (value(b) === "") || (up ? 1 : -1) * value(a).localeCompare(value(b), "en");
       body.append(...[...body.rows].sort(order));
