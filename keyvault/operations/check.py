@@ -166,7 +166,7 @@ def _failure(error: LiveError, url: str) -> Drift:
 
 def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Drift]:
     try:
-        answer = live.ask(place.url)
+        answer = live.request(place.url)
     except LiveError as error:
         yield _failure(error, place.url)
         return
@@ -176,7 +176,7 @@ def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Dri
         status=answer.status,
         redirects=answer.redirects,
         complete=answer.complete,
-        expires=answer.expires,
+        expires=answer.certificate_expires_at,
         now=context.now,
         max_age=state.policy.site.max_age,
     )
@@ -190,7 +190,7 @@ def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Dri
 
 def _history(context: Context, state: VaultState, url: str) -> tuple[str | None, list[Drift]]:
     """Return the commit that history.json names, and what that says."""
-    answer = live.ask(url, most=_HISTORY_MOST)
+    answer = live.request(url, max_bytes=_HISTORY_MOST)
     match = _COMMIT.search(answer.body) if answer.status == 200 else None
     if match is None:
         said = f"answers with status {answer.status}" if answer.status != 200 else "names no commit"
@@ -207,7 +207,7 @@ def _history(context: Context, state: VaultState, url: str) -> tuple[str | None,
 
 
 def _page(url: str) -> list[Drift]:
-    answer = live.ask(url)
+    answer = live.request(url)
     if answer.status != 200:
         return [Drift("page-missing", f"answers with status {answer.status}", url)]
     return []

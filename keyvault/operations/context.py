@@ -18,7 +18,7 @@ from keyvault.repo.vault import IDENTITIES, Repository, find_vault
 
 if TYPE_CHECKING:
     from keyvault.crypto.identities import AskPassphrase, Keyring
-    from keyvault.publish.live import Look
+    from keyvault.publish.live import FetchKeyIds
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Context:
     environ: Mapping[str, str] = field(repr=False)
     identity_file: Path | None = None
     ask: AskPassphrase | None = None
-    look: Look | None = None
+    look: FetchKeyIds | None = None
     server_date: Callable[[str], datetime | None] | None = None
     _keyring: Keyring | None = field(default=None, repr=False)
 

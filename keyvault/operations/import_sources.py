@@ -41,11 +41,11 @@ def fetch_keys(url: str) -> list[dict[str, Any]]:
     import msgspec
 
     from keyvault.crypto.imports import holds_private
-    from keyvault.publish.live import fetch
+    from keyvault.publish.live import fetch_body
 
     shown = elided(url)[:200]
     try:
-        document = msgspec.json.decode(fetch(url))
+        document = msgspec.json.decode(fetch_body(url))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise UsageError(f"{shown} does not serve JSON") from None
     keys = document.get("keys") if isinstance(document, dict) else None

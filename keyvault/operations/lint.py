@@ -202,7 +202,7 @@ def _ask(url: str, *, name: str) -> tuple[Source, list[Finding]]:
     if not is_local(url) and (insecure := [one for one in lint_address(url) if one.level == "error"]):
         return Source(name, b"", url), list(judge(insecure, (), document=name))
     try:
-        answer = live.ask(url, most=BODY_MAX)
+        answer = live.request(url, max_bytes=BODY_MAX)
     except LiveError as error:
         if error.code != "redirect":
             raise

@@ -30,7 +30,7 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
     from keyvault.publish.folder import write_site
     from keyvault.publish.stamp import StaleError
 
-    if (remote := address.remote(str(output))) is not None:
+    if (remote := address.remote_address(str(output))) is not None:
         raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
     protected = context.repository.folder
     templates = templates_of(context, commit, worktree=worktree)

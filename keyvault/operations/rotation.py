@@ -41,7 +41,7 @@ def check_text(text: str | None, option: str) -> str | None:
 
 def _looks_private(text: str) -> bool:
     """
-    Whether something that reads *text* later would take it for a private key: the audit, guard, or the site's leak check.
+    Whether the audit, guard, or the site's leak check would later take *text* for a private key.
 
     A record only ever grows, so what one of them refuses must not get into one.
     """
@@ -64,10 +64,10 @@ def _look(context: Context, state: VaultState, now: datetime, rotating: Sequence
     urls = urls_to_ask(state, now, rotating=rotating)
     if not urls:
         return {}, []
-    from keyvault.publish.live import look, look_at_all
+    from keyvault.publish.live import fetch_all, fetch_key_ids
 
-    looked = look_at_all(urls, context.look or look)
-    return looked.live, list(looked.problems.values())
+    fetched = fetch_all(urls, context.look or fetch_key_ids)
+    return fetched.live, list(fetched.problems.values())
 
 
 def rotate(

@@ -150,9 +150,9 @@ def verify(
 
 def _read_set(source: str, alg: str) -> list[PublicJWK]:
     if source.startswith(("https://", "http://")):
-        from keyvault.publish.live import fetch
+        from keyvault.publish.live import fetch_body
 
-        data = fetch(source)
+        data = fetch_body(source)
     else:
         try:
             with Path(source).open("rb") as file:

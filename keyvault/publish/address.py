@@ -1,8 +1,8 @@
 """
 Parse the address of a destination: a folder, ``s3://BUCKET/PREFIX`` and its like, or ``branch:NAME``.
 
-What looks like an address of another kind, or like a misspelt one, is refused: taken for a folder, it would be created
-in silence, and the site would go nowhere.
+Text that looks like another kind of address, or like a misspelt one, is refused: as the name of a folder, it would
+silently create that folder, and the site would go nowhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FORMS = "a folder, s3://BUCKET, gs://BUCKET, az://CONTAINER, or branch:NAME"
 
 
 class Address(NamedTuple):
-    """The kind of a destination; and the folder, the address of the store, or the name of the branch."""
+    """The kind of a destination, and its folder, address of a store, or name of a branch."""
 
     kind: Literal["folder", "store", "branch"]
     target: str
@@ -44,11 +44,10 @@ def parse(destination: str) -> Address:
     Return the address that *destination* spells.
 
     Raises:
-        UsageError: If it is empty, or looks like an address that is not supported; the hint names the form that was
-            meant.
+        UsageError: If it is empty, or looks like an unsupported address; the hint has the form that was probably meant.
     """
     if not destination.strip():
-        raise UsageError("the destination is empty", hint=_FORMS)
+        raise UsageError("the destination is empty", code="destination-unsupported", hint=_FORMS)
     if destination in (*STORES, BRANCH):
         raise _unsupported(destination, f"{_form(destination)}; ./{destination} is a folder of that name")
     if _SCP.match(destination):
@@ -70,8 +69,8 @@ def parse(destination: str) -> Address:
     raise _unsupported(destination, _hint(scheme.lower(), rest.strip(), destination))
 
 
-def remote(folder: str) -> str | None:
-    """Return the address of an object store or a branch that *folder* looks like, or None."""
+def remote_address(folder: str) -> str | None:
+    """Return the address of the object store or branch that *folder* looks like, or None if it looks like a folder."""
     found = _SCHEME.match(folder)
     if found is None or found[1].lower() not in (*STORES, BRANCH):
         return None
@@ -106,4 +105,5 @@ def _form(scheme: str) -> str:
 
 
 def _unsupported(destination: str, hint: str) -> UsageError:
-    return UsageError(f"unsupported destination: {elided(destination)[:200]}", hint=hint)
+    message = f"unsupported destination: {elided(destination)[:200]}"
+    return UsageError(message, code="destination-unsupported", hint=hint)

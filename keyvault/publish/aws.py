@@ -1,7 +1,7 @@
 """
-Credentials of Amazon Web Services that are not in the environment: profiles and single sign-on, through boto3.
+Find credentials of Amazon Web Services outside the environment: profiles and single sign-on, through boto3.
 
-Variables of the environment, a web identity and the role of a machine need no boto3 for object stores.
+Object stores find environment variables, a web identity and the role of a machine without boto3.
 
 Sources: "Credentials" in the guide of boto3; the reference of obstore.
 """
@@ -17,7 +17,7 @@ from keyvault.errors import PublishError, UsageError
 
 EXTRA = "pip install 'jwks-keyvault[aws]'"
 
-#: Exports what any profile gives, without boto3.
+#: Exports the credentials of any profile, without boto3.
 EXPORT = 'eval "$(aws configure export-credentials --format env)"'
 
 #: With any of these, object stores find credentials without boto3.
@@ -31,10 +31,10 @@ _DIRECT = (
 
 def credentials(environ: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return what an S3 store needs for the credentials of a profile; nothing if the environment has others.
+    Return the options of an S3 store that uses a profile; empty if the environment has other credentials.
 
     Raises:
-        PublishError: If the profile gives no credentials, or boto3 is needed for it and not installed.
+        PublishError: If the profile has no usable credentials, or needs boto3, which is not installed.
     """
     if any(environ.get(name) for name in _DIRECT) or not _has_profile(environ):
         return {}
@@ -42,19 +42,20 @@ def credentials(environ: Mapping[str, str]) -> dict[str, Any]:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         if not environ.get("AWS_PROFILE"):
-            return {}  # the files may hold settings only, and the machine may have a role
+            return {}  # the files may have settings only, and the machine may have a role
         raise PublishError(
             f"AWS_PROFILE is {quoted(environ['AWS_PROFILE'])}, and profiles need boto3, which is not installed",
+            code="extra-missing",
             hint=f"{EXTRA}\n{EXPORT}",
         ) from None
     found = session(environ)
     try:
         if found.get_credentials() is None:
             if environ.get("AWS_PROFILE"):
-                raise ValueError("it names no source of any")
-            return {}  # the files hold settings only
+                raise ValueError("it has no source of credentials")
+            return {}  # the files have settings only
         provider = Boto3CredentialProvider(found)
-        provider()  # an expired sign-on fails here, with a reason
+        provider()  # if the sign-on has expired, this fails and gives the reason
     except Exception as error:
         raise _unusable(environ, error) from None
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or provider.config.get("region")
@@ -67,12 +68,12 @@ def session(environ: Mapping[str, str]) -> Any:
 
     Raises:
         UsageError: If boto3 is not installed.
-        PublishError: If the profile is not there.
+        PublishError: If the profile does not exist.
     """
     try:
         import boto3
     except ImportError:
-        raise UsageError("this needs boto3, which is not installed", hint=EXTRA) from None
+        raise UsageError("this needs boto3, which is not installed", code="extra-missing", hint=EXTRA) from None
     try:
         return boto3.Session(profile_name=None if _in_environment(environ) else environ.get("AWS_PROFILE"))
     except Exception as error:
@@ -97,5 +98,5 @@ def _unusable(environ: Mapping[str, str], error: Exception) -> PublishError:
     reason = elided(str(error)).rstrip(".")[:200]
     sign_on = "SSO" in type(error).__name__ or "Token" in type(error).__name__
     command = "aws sso login" if sign_on else "aws configure list"
-    message = f"the AWS profile {quoted(profile)} gives no credentials: {reason}"
-    return PublishError(message, hint=f"{command} --profile {quoted(profile)}")
+    message = f"the AWS profile {quoted(profile)} has no usable credentials: {reason}"
+    return PublishError(message, code="aws-profile-unusable", hint=f"{command} --profile {quoted(profile)}")

@@ -40,11 +40,11 @@ class Cache(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in messages, as it is typed."""
+        """The name in messages, as on the command line."""
 
     def purge(self, urls: Sequence[str], *, reference: str) -> None:
         """
-        Drop the copies of *urls*; a repeated purge with the same *reference* is the same purge.
+        Drop the copies of *urls*; purges with the same *reference* count as one purge.
 
         Raises:
             PublishError: If the network refuses, or cannot be reached.
@@ -59,21 +59,22 @@ def open_cache(text: str, environ: Mapping[str, str]) -> Cache:
     Return the caches that *text* names: ``cloudfront:DISTRIBUTION_ID`` or ``cloudflare:ZONE_ID``.
 
     Raises:
-        UsageError: If it names none, or the token or the extra that it needs is missing.
-        PublishError: If the environment names an endpoint without TLS.
+        UsageError: If it names none, or a token or an extra that it needs is missing.
+        PublishError: If the environment sets an endpoint without TLS.
     """
     kind, _, name = text.partition(":")
     if kind == "cloudfront" and re.fullmatch(r"[A-Z0-9]{8,20}", name):
         return CloudFront(name, environ)
     if kind == "cloudflare" and re.fullmatch(r"[0-9a-f]{32}", name):
         return Cloudflare(name, environ)
-    raise UsageError(f"unsupported cache: {quoted(text, 100)}", hint=_FORMS)
+    raise UsageError(f"unsupported cache: {quoted(text, 100)}", code="cache-unsupported", hint=_FORMS)
 
 
 def _check_endpoint(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise PublishError(f"{elided(url)[:200]} is not https: a credential would be sent in the clear")
+        message = f"{elided(url)[:200]} is not https: credentials would be sent in the clear"
+        raise PublishError(message, code="endpoint-not-https")
     return url.rstrip("/")
 
 
@@ -84,9 +85,9 @@ class CloudFront:
         """
         Args:
             distribution: Its id.
-            environ: Names the credentials, as for S3.
+            environ: Has the credentials, as for S3.
         """
-        session = aws.session(environ)  # first of all, whether boto3 is there
+        session = aws.session(environ)  # first, since it reports a missing boto3
         from botocore.config import Config
 
         self._distribution = distribution
@@ -100,7 +101,7 @@ class CloudFront:
 
     @property
     def name(self) -> str:
-        """As it is typed."""
+        """The name, as on the command line."""
         return f"cloudfront:{self._distribution}"
 
     def purge(self, urls: Sequence[str], *, reference: str) -> None:
@@ -108,7 +109,7 @@ class CloudFront:
         from botocore.exceptions import BotoCoreError, ClientError
 
         paths = _paths(urls)
-        # The same reference with other paths would be refused.
+        # CloudFront refuses a reference that it knows with other paths.
         digest = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:16]
         batch = {
             "Paths": {"Quantity": len(paths), "Items": paths},
@@ -118,9 +119,9 @@ class CloudFront:
             self._client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)
         except ClientError as error:
             said = error.response.get("Error", {})
-            raise PublishError(_line(f"{said.get('Code')}: {said.get('Message')}")) from None
+            raise PublishError(_line(f"{said.get('Code')}: {said.get('Message')}"), code="purge-failed") from None
         except BotoCoreError as error:
-            raise PublishError(_line(str(error))) from None
+            raise PublishError(_line(str(error)), code="purge-failed") from None
 
     def by_hand(self, urls: Sequence[str]) -> str:
         """Return a command that does the same."""
@@ -129,7 +130,7 @@ class CloudFront:
 
 
 def _paths(urls: Sequence[str]) -> list[str]:
-    """Return the paths of *urls*; of too many, one with a wildcard that matches all."""
+    """Return the paths of *urls*; if there are too many, a single wildcard that matches all of them."""
     paths = sorted({urlsplit(url).path for url in urls})
     if len(paths) <= PATHS_MAX:
         return paths
@@ -145,28 +146,31 @@ class Cloudflare:
         """
         Args:
             zone: Its id.
-            environ: Has a token that may purge the cache, as ``CLOUDFLARE_API_TOKEN``.
+            environ: Has ``CLOUDFLARE_API_TOKEN``, a token with permission to purge the cache.
         """
         self._zone = zone
         self._token = environ.get("CLOUDFLARE_API_TOKEN", "").strip()
         if not self._token or not re.fullmatch(r"[!-~]+", self._token):
             raise UsageError(
-                "purging cloudflare needs a token that may purge the cache", hint="export CLOUDFLARE_API_TOKEN=TOKEN"
+                "purging cloudflare needs a token with permission to purge the cache",
+                code="token-missing",
+                hint="export CLOUDFLARE_API_TOKEN=TOKEN",
             )
         base = environ.get("CLOUDFLARE_API_BASE_URL") or "https://api.cloudflare.com/client/v4"
         self._url = f"{_check_endpoint(base)}/zones/{zone}/purge_cache"
 
     @property
     def name(self) -> str:
-        """As it is typed."""
+        """The name, as on the command line."""
         return f"cloudflare:{self._zone}"
 
     def purge(self, urls: Sequence[str], *, reference: str) -> None:
-        """Drop the copies of *urls*; see `Cache`. Cloudflare has no references: each purge is a new one."""
+        """Drop the copies of *urls*; see `Cache`. Cloudflare has no references: each purge is new."""
         deadline = time.monotonic() + PURGE_TIME
         for start in range(0, len(urls), BATCH):
             if time.monotonic() > deadline:
-                raise PublishError(f"{start} of {len(urls)} URLs were purged within {PURGE_TIME:.0f} s")
+                message = f"only {start} of {len(urls)} URLs were purged within {PURGE_TIME:.0f} s"
+                raise PublishError(message, code="purge-failed")
             self._purge(urls[start : start + BATCH])
 
     def _purge(self, urls: Sequence[str]) -> None:
@@ -201,7 +205,8 @@ class Cloudflare:
                 body = response.read(_ANSWER_MAX)
         except (HTTPError, OSError) as error:
             reason = type(getattr(error, "reason", None) or error).__name__
-            raise PublishError(_line(f"{urlsplit(self._url).hostname} cannot be reached: {reason}")) from None
+            message = _line(f"{urlsplit(self._url).hostname} cannot be reached: {reason}")
+            raise PublishError(message, code="purge-failed") from None
         _check_answer(response.status, body)
 
     def by_hand(self, urls: Sequence[str]) -> str:
@@ -224,9 +229,9 @@ def _check_answer(status: int, body: bytes) -> None:
     errors = answer.get("errors") if isinstance(answer, dict) else None
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
     said = f": {first.get('code')} {first.get('message')}" if first else ""
-    raise PublishError(_line(f"it answers with status {status}{said}"))
+    raise PublishError(_line(f"it answers with status {status}{said}"), code="purge-failed")
 
 
 def _line(text: str) -> str:
-    """Return *text* of somebody else as a part of a message."""
+    """Return *text* of a server as part of a message."""
     return elided(" ".join(text.split()))[:300].rstrip(".")

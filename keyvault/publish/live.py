@@ -1,8 +1,8 @@
 """
-Look at a live JWK Set, with bounds on everything that a host could do.
+Fetch live JWK Sets, with limits on everything that a host could do.
 
-One request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, bodies are never
-decompressed, and link-local addresses are not asked. What comes back is data.
+A request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, bodies are never decompressed, and
+link-local addresses are refused. The result is data, which nobody has checked.
 
 Sources: docs/publishing.md; RFC 9110 sections 12.5.3 and 15.4.
 """
@@ -39,49 +39,51 @@ BODY_MAX = 256 * 1024
 REDIRECTS_MAX = 3
 KEYS_MAX = 1_000
 
-#: What the ssl module writes around the words of OpenSSL.
+_HINT = "check the host, then run again"
+
+#: Text that the ssl module adds around the messages of OpenSSL.
 _DECORATION = re.compile(r"^\[[A-Z0-9_: ]*\] | \(_ssl\.c:\d+\)$")
 
-#: Gives what the JWK Set at a URL serves, or raises LiveError.
-Look = Callable[[str], Seen]
+#: Returns (kid, thumbprint) of each key that the JWK Set at a URL serves, or raises LiveError.
+FetchKeyIds = Callable[[str], Seen]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Fetched:
     """
-    What was seen at several URLs.
+    The results of several URLs.
 
     Attributes:
-        live: By URL; None where it could not be asked.
-        problems: Why not, by URL.
+        live: The keys that each URL serves; None if it could not be fetched.
+        problems: The error of each URL that could not be fetched.
     """
 
     live: Mapping[str, Seen]
     problems: Mapping[str, str]
 
 
-def look_at_all(urls: Iterable[str], look: Look) -> Looked:
+def fetch_all(urls: Iterable[str], fetch: FetchKeyIds) -> Fetched:
     """
-    Look at each of *urls* once, in parallel; a host that does not answer is asked once.
+    Fetch each of *urls* once, all hosts in parallel; after a host cannot be reached, its other URLs are skipped.
 
-    Never raises for a host's sake: what cannot be asked is None, with its reason.
+    Never raises because of a host: a URL that cannot be fetched gets None and a problem.
     """
     by_host: dict[str, list[str]] = {}
     for url in sorted(set(urls)):
         by_host.setdefault(urlsplit(url).netloc, []).append(url)
     answers: queue.Queue[dict[str, Seen | str] | Exception] = queue.Queue()
 
-    def ask(host_urls: list[str]) -> None:
+    def run(host_urls: list[str]) -> None:
         try:
-            answers.put(ask_host(host_urls))
-        except Exception as error:  # a bug: whoever waits for the answer hears of it
+            answers.put(fetch_from_host(host_urls))
+        except Exception as error:  # a bug, which is raised in the main thread
             answers.put(error)
 
-    def ask_host(host_urls: list[str]) -> dict[str, Seen | str]:
+    def fetch_from_host(host_urls: list[str]) -> dict[str, Seen | str]:
         found: dict[str, Seen | str] = {}
         for url in host_urls:
             try:
-                found[url] = look(url)
+                found[url] = fetch(url)
             except LiveError as error:
                 found[url] = error.message
                 if error.code in ("unreachable", "tls"):
@@ -90,7 +92,7 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
         return found
 
     for host_urls in by_host.values():
-        threading.Thread(target=ask, args=(host_urls,), daemon=True).start()
+        threading.Thread(target=run, args=(host_urls,), daemon=True).start()
     live: dict[str, Seen] = {}
     problems: dict[str, str] = {}
     for _ in by_host:
@@ -101,22 +103,22 @@ def look_at_all(urls: Iterable[str], look: Look) -> Looked:
             live[url] = None if isinstance(answer, str) else answer
             if isinstance(answer, str):
                 problems[url] = answer
-    return Looked(live, problems)
+    return Fetched(live, problems)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What a host answered.
+    The answer of a host.
 
     Attributes:
-        url: What was asked.
+        url: The URL of the request.
         status: The status of the last response.
         headers: Its headers, by lower-case names.
         body: Its body as it was sent.
-        complete: Whether that is all of the body.
-        redirects: Where the host sent to, in order.
-        expires: The end of its certificate; None without TLS.
+        complete: Whether *body* is the whole body.
+        redirects: The targets of redirects, in order.
+        certificate_expires_at: The end of its certificate; None without TLS.
     """
 
     url: str
@@ -125,17 +127,17 @@ class Answer:
     body: bytes
     complete: bool
     redirects: tuple[str, ...]
-    expires: datetime | None
+    certificate_expires_at: datetime | None
 
 
-def look(url: str) -> Seen:
+def fetch_key_ids(url: str) -> Seen:
     """
     Return (kid, thumbprint) of each key that the JWK Set at *url* serves.
 
     Raises:
-        LiveError: It cannot be asked, or what comes back is no JWK Set.
+        LiveError: If it cannot be fetched, or is not a JWK Set.
     """
-    body = fetch(url)
+    body = fetch_body(url)
     try:
         document = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -152,52 +154,53 @@ def _identities(keys: list[Any]) -> Iterable[tuple[str, str]]:
             try:
                 yield jwk["kid"], thumbprint(jwk)
             except JWKError:
-                continue  # a key type that we do not know is not one of ours
+                continue  # a key of an unknown type cannot be ours
 
 
-def fetch(url: str) -> bytes:
+def fetch_body(url: str) -> bytes:
     """
-    Return the body at *url*: status 200, plain, at most 256 KiB, within 5 s in all.
+    Return the body at *url*: status 200, not compressed, at most 256 KiB, within 5 s in all.
 
     Raises:
-        LiveError: Anything else.
+        LiveError: If the answer is anything else.
     """
-    answer = ask(url)
+    answer = request(url)
     if answer.status != 200:
-        raise LiveError(f"{_shown(url)} answers with status {answer.status}", code="status")
+        raise LiveError(f"{_printable(url)} answers with status {answer.status}", code="status")
     if answer.headers.get("content-encoding", "identity").lower() != "identity":
-        raise LiveError(f"{_shown(url)} sends a compressed body that was not asked for", code="compressed")
+        raise LiveError(f"{_printable(url)} sends a compressed body, which was not requested", code="compressed")
     if not answer.complete:
-        raise LiveError(f"{_shown(url)} serves more than {BODY_MAX // 1024} KiB", code="too-large")
+        raise LiveError(f"{_printable(url)} serves more than {BODY_MAX // 1024} KiB", code="too-large")
     return answer.body
 
 
-def ask(url: str, *, most: int = BODY_MAX, verify: bool = True) -> Answer:
+def request(url: str, *, max_bytes: int = BODY_MAX, verify: bool = True) -> Answer:
     """
-    Return what the host answers to a GET of *url*, within 5 s in all; of the body at most *most* bytes.
+    Return the answer of the host to a GET of *url*, within 5 s in all.
 
     Args:
         url: The URL.
-        most: How much of the body is read, in bytes.
+        max_bytes: The limit of the body; the rest is not read.
         verify: Whether the certificate of the host must be valid.
 
     Raises:
-        LiveError: It does not answer, or redirects to another host or without end, or is not one to be asked.
+        LiveError: If the URL is refused, or the host does not answer, or redirects to another host or endlessly.
     """
     answers: queue.Queue[Answer | Exception] = queue.Queue()
 
     def run() -> None:
         try:
-            answers.put(_ask(url, most, time.monotonic() + TIMEOUT, verify=verify))
-        except Exception as error:  # LiveError, or a bug: raised again where it is waited for
+            answers.put(_request(url, max_bytes, time.monotonic() + TIMEOUT, verify=verify))
+        except Exception as error:  # LiveError, or a bug, which is raised in the main thread
             answers.put(error)
 
-    # A host can trickle its headers for ever, each byte within the socket's timeout: the thread is left behind.
+    # A host can send headers forever, each byte within the socket's timeout: the thread is then abandoned.
     threading.Thread(target=run, daemon=True).start()
     try:
         answer = answers.get(timeout=TIMEOUT + 0.5)
     except queue.Empty:
-        raise _unreachable(f"{_shown(url)} did not answer within {TIMEOUT:.0f} s") from None
+        message = f"{_printable(url)} did not answer within {TIMEOUT:.0f} s"
+        raise LiveError(message, code="unreachable", hint=_HINT) from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -205,14 +208,14 @@ def ask(url: str, *, most: int = BODY_MAX, verify: bool = True) -> Answer:
 
 def server_date(url: str) -> datetime | None:
     """
-    Return the instant that the host of *url* says it is, or None if it cannot be asked or does not say.
+    Return the date that the host of *url* sends, or None if it does not answer or sends none.
 
-    A clock that is far ahead takes every certificate for expired. So the certificate is not checked the second time:
-    the answer can make a command refuse to go on, and nothing else.
+    To a clock that is far ahead, every certificate has expired. So a second request does not check the certificate: the
+    worst that a forged date can do is to make a command refuse to go on.
     """
     for verify in (True, False):
         try:
-            answer = ask(url, most=0, verify=verify)
+            answer = request(url, max_bytes=0, verify=verify)
         except LiveError as error:
             if error.code != "tls":
                 return None
@@ -225,32 +228,29 @@ def server_date(url: str) -> datetime | None:
     return None
 
 
-def _unreachable(message: str, code: str = "unreachable") -> LiveError:
-    return LiveError(message, code=code, hint="check the host, then run again")
-
-
 def check_address(url: str) -> None:
     """
-    Refuse a URL that must not be asked.
+    Refuse a URL that must not be requested.
 
     Raises:
-        LiveError: It is not https (http for localhost), or names a link-local address.
+        LiveError: If it is not https (http for localhost), or its host is a link-local address.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise LiveError(f"{_shown(url)} is not a URL", code="refused") from None
+        raise LiveError(f"{_printable(url)} is not a URL", code="refused") from None
     local = host in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise LiveError(f"{_shown(url)} is not https", code="refused")
+        raise LiveError(f"{_printable(url)} is not https", code="refused")
     address = _address(host)
     if address is not None and (address.is_link_local or address.is_multicast or address.is_unspecified):
-        raise LiveError(f"{_shown(url)} names an address that is not asked", code="refused")
+        message = f"{_printable(url)} has a link-local, multicast or unspecified address"
+        raise LiveError(message, code="refused")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that *host* spells, in any way that a resolver takes, or None for a name."""
+    """Return the address that *host* is, in any notation that a resolver accepts, or None for a name."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -261,17 +261,17 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _shown(url: str) -> str:
-    """Return *url*, which is that of whoever asks, as a message shows it."""
+def _printable(url: str) -> str:
+    """Return *url*, which is the one of the caller, for a message."""
     return elided(url)[:200]
 
 
-def _ask(url: str, most: int, deadline: float, *, verify: bool) -> Answer:
+def _request(url: str, max_bytes: int, deadline: float, *, verify: bool) -> Answer:
     from urllib3 import Timeout
     from urllib3.exceptions import HTTPError, SSLError
 
     check_address(url)
-    asked, origin = url, urlsplit(url)[:2]
+    requested, origin = url, urlsplit(url)[:2]
     redirects: list[str] = []
     with _pool(verify=verify) as pool:
         while True:
@@ -289,24 +289,26 @@ def _ask(url: str, most: int, deadline: float, *, verify: bool) -> Answer:
                 )
                 target = response.get_redirect_location()
                 if not target:
-                    expires = _expires(response.connection)
-                    body, complete = _body(_shown(asked), response, most, deadline)
+                    expires_at = _certificate_expires_at(response.connection)
+                    body, complete = _read_body(_printable(requested), response, max_bytes, deadline)
                     headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Answer(asked, response.status, headers, body, complete, tuple(redirects), expires)
+                    return Answer(requested, response.status, headers, body, complete, tuple(redirects), expires_at)
                 url = urljoin(url, target)
             except SSLError as error:
-                raise _unreachable(f"{_shown(asked)} cannot be reached: {_reason(error)}", "tls") from None
+                message = f"{_printable(requested)} cannot be reached: {_reason(error)}"
+                raise LiveError(message, code="tls", hint=_HINT) from None
             except (HTTPError, OSError, ValueError) as error:
-                raise _unreachable(f"{_shown(asked)} cannot be reached: {_reason(error)}") from None
+                message = f"{_printable(requested)} cannot be reached: {_reason(error)}"
+                raise LiveError(message, code="unreachable", hint=_HINT) from None
             if urlsplit(url)[:2] != origin:
                 raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {shown(url)}", code="redirect")
             redirects.append(url)
             if len(redirects) > REDIRECTS_MAX:
-                raise LiveError(f"{_shown(asked)} redirects more than {REDIRECTS_MAX} times", code="redirect")
+                raise LiveError(f"{_printable(requested)} redirects more than {REDIRECTS_MAX} times", code="redirect")
 
 
 def _pool(*, verify: bool) -> PoolManager:
-    """Return a pool whose connections keep the certificate: the socket is gone when a host closes early."""
+    """Return a pool whose connections remember the certificate, since the socket is gone if a host closes early."""
     from urllib3 import HTTPSConnectionPool, PoolManager
     from urllib3.connection import HTTPSConnection
 
@@ -315,7 +317,7 @@ def _pool(*, verify: bool) -> PoolManager:
 
         def connect(self) -> None:
             super().connect()
-            self.is_verified = True  # or it warns of what was asked for
+            self.is_verified = True  # otherwise it warns if the caller wanted no check
             if isinstance(self.sock, ssl.SSLSocket):
                 self.certificate = self.sock.getpeercert()
 
@@ -330,14 +332,14 @@ def _pool(*, verify: bool) -> PoolManager:
     return pool
 
 
-def _expires(connection: Any) -> datetime | None:
-    """Return the end of the certificate of *connection*; its chain was verified already."""
+def _certificate_expires_at(connection: Any) -> datetime | None:
+    """Return the end of the certificate of *connection*, whose chain was verified before."""
     end = (getattr(connection, "certificate", None) or {}).get("notAfter")
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if end else None
 
 
 def _reason(error: BaseException) -> str:
-    """Return why, in the words of the innermost error: urllib3 wraps what the system or TLS says."""
+    """Return the reason of the innermost error: urllib3 wraps those of the system and of TLS."""
     from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 
     causes = (getattr(error, "reason", None), *error.args, error.__cause__)
@@ -345,18 +347,18 @@ def _reason(error: BaseException) -> str:
     if inner is not None:
         return _reason(inner)
     if isinstance(error, IncompleteRead):
-        return "its answer ends too early"
+        return "the response is incomplete"
     if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
-        return "it does not speak HTTP"
+        return "the response is not HTTP"
     text = _DECORATION.sub("", getattr(error, "strerror", None) or str(error))
     return elided(text).rstrip(".")[:120] or type(error).__name__
 
 
-def _body(url: str, response: Any, most: int, deadline: float) -> tuple[bytes, bool]:
-    """Return at most *most* bytes of the body, and whether that is all."""
+def _read_body(url: str, response: Any, max_bytes: int, deadline: float) -> tuple[bytes, bool]:
+    """Return at most *max_bytes* of the body, and whether that is the whole body."""
     body = bytearray()
-    while len(body) <= most and (chunk := response.read1(16_384)):
+    while len(body) <= max_bytes and (chunk := response.read1(16_384)):
         body += chunk
         if time.monotonic() > deadline:
-            raise _unreachable(f"{url} did not finish within {TIMEOUT:.0f} s")
-    return bytes(body[:most]), len(body) <= most
+            raise LiveError(f"{url} did not finish within {TIMEOUT:.0f} s", code="unreachable", hint=_HINT)
+    return bytes(body[:max_bytes]), len(body) <= max_bytes

@@ -1,7 +1,7 @@
 """
 Serve a rendered site on this machine, with the headers that a host should send.
 
-For looking at it, and for tests: no TLS, no access from other machines.
+For previews and tests: no TLS, and no access from other machines.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 from keyvault.errors import UsageError
 
-#: The site at this moment, by path.
+#: Returns the current site, by path.
 Site = Callable[[], Mapping[str, bytes]]
 Headers = Callable[[str], Mapping[str, str]]
 
 
 class _Server(ThreadingHTTPServer):
-    """Ends with all its threads: one that still reads or prints while Python shuts down aborts the process."""
+    """Waits for its threads at the end: a thread that reads or prints while Python shuts down aborts the process."""
 
     daemon_threads = False
 
@@ -45,7 +45,7 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection that broke; anything else is a bug of ours."""
+        """Ignore a connection that broke; anything else is a bug of ours."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -55,13 +55,13 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
     Return a server on 127.0.0.1 that is ready to serve.
 
     Args:
-        site: Gives the files to serve; called at each request.
-        headers: Gives the headers of a path.
-        port: Where to listen; 0 takes a free one.
-        base: Path under which the site lies, as in ``https://host/base/``.
+        site: Returns the files to serve; called for each request.
+        headers: Returns the headers of a path.
+        port: The port to listen on; 0 selects a free port.
+        base: The path of the site, as in ``https://host/base/``.
 
     Raises:
-        UsageError: The port is taken.
+        UsageError: If the port is not available.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -92,9 +92,10 @@ def make_server(site: Site, headers: Headers, *, port: int, base: str = "") -> T
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the request line is not ours to print on a terminal."""
+            """Log nothing: a request line is foreign text, which could contain escapes for the terminal."""
 
     try:
         return _Server(("127.0.0.1", port), Handler)
     except OSError as error:
-        raise UsageError(f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one") from None
+        message = f"port {port} is not available: {error.strerror}"
+        raise UsageError(message, code="port-unavailable", hint="--port 0 selects a free port") from None

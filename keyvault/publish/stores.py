@@ -1,8 +1,8 @@
 """
-Object stores: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
+Read and write object stores: S3 and compatible stores, Google Cloud Storage, Azure Blob Storage.
 
-Every write is conditional on what was seen before, so that the later of two publishers that meet is refused.
-Credentials come from where each cloud's own tools find them.
+Every write is conditional on the version that was read before, so that of two publishers at the same time, the later
+is refused. Credentials come from where each cloud's own tools find them.
 
 Sources: the reference of obstore; RFC 9110 section 13.1.1; docs/adr/0018.
 """
@@ -25,13 +25,13 @@ from keyvault.publish.store_errors import explain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How many requests are under way at once.
+#: How many requests run at the same time.
 PARALLEL = 16
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-#: Names a state that no object has: a store that heeds conditions refuses a write over it.
+#: A version that no object has: a store that supports conditions refuses to replace it.
 _NO_SUCH_STATE = {"e_tag": '"00000000000000000000000000000000"', "version": "1"}
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a store says of an object: its size in bytes, and what a conditional write of it has to name."""
+    """The state of an object: its size in bytes, and the identifiers of its version for a conditional write."""
 
     size: int
     e_tag: str | None
@@ -49,7 +49,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object that was read: its bytes, its headers, and what is stored."""
+    """An object that was read: its bytes, its headers, and its state."""
 
     data: bytes
     headers: Mapping[str, str]
@@ -63,29 +63,34 @@ class ObjectStore:
         """
         Open ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX`` or ``az://CONTAINER/PREFIX``.
 
-        Nothing is asked yet.
+        This sends no request.
 
         Raises:
-            UsageError: It names no bucket, or the extra ``stores`` is not installed.
-            PublishError: The environment says something that cannot be.
+            UsageError: If it has no bucket or an invalid prefix, or the extra ``stores`` is not installed.
+            PublishError: If the environment has an invalid setting.
         """
         parts = urlsplit(destination)
         form = f"{parts.scheme}://{'CONTAINER' if parts.scheme == 'az' else 'BUCKET'}/PREFIX"
-        if "@" in parts.netloc:  # not shown: a password may stand there
+        if "@" in parts.netloc:  # not shown, since it may contain a password
             raise UsageError(
-                f"{parts.scheme}:// takes no user: credentials come from the environment", hint=f"write {form}"
+                f"{parts.scheme}:// takes no user: credentials come from the environment",
+                code="destination-invalid",
+                hint=f"write {form}",
             )
         if not parts.netloc or parts.query or parts.fragment:
-            raise UsageError(f"{elided(destination)[:200]} names no bucket", hint=f"write {form}")
+            message = f"{elided(destination)[:200]} names no bucket"
+            raise UsageError(message, code="destination-invalid", hint=f"write {form}")
         prefix = parts.path.strip("/")
         if printable(destination) != destination or (prefix and {"", ".", ".."} & set(prefix.split("/"))):
-            raise UsageError(f"{elided(destination)[:200]} has a prefix that cannot be", hint=f"write {form}")
+            message = f"{elided(destination)[:200]} has an invalid prefix"
+            raise UsageError(message, code="destination-invalid", hint=f"write {form}")
         try:
             from obstore.exceptions import BaseError
             from obstore.store import AzureStore, GCSStore, S3Store
         except ImportError:
             raise UsageError(
                 f"publishing to {parts.scheme}:// needs obstore, which is not installed",
+                code="extra-missing",
                 hint="pip install 'jwks-keyvault[stores]'",
             ) from None
         self.name = destination.rstrip("/")
@@ -99,9 +104,9 @@ class ObjectStore:
             endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
             if endpoint:
                 arguments["endpoint"] = endpoint
-                # Only a store on this machine may be reached without TLS.
+                # Only a store on this machine may be used without TLS.
                 options["allow_http"] = urlsplit(endpoint).hostname in _LOOPBACK
-            # A bucket with an object lock takes no object without a checksum.
+            # A bucket with an object lock requires checksums.
             arguments["checksum_algorithm"] = "SHA256"
             arguments |= aws.credentials(environ)
         kind: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[parts.scheme]
@@ -116,7 +121,7 @@ class ObjectStore:
         Return every object by its path.
 
         Raises:
-            PublishError: The store cannot be listed.
+            PublishError: If the store cannot be listed.
         """
         import obstore
 
@@ -131,10 +136,10 @@ class ObjectStore:
 
     def read(self, path: str) -> Found | None:
         """
-        Return the object at *path*, or None where there is none.
+        Return the object at *path*, or None if there is none.
 
         Raises:
-            PublishError: It cannot be read.
+            PublishError: If it cannot be read.
         """
         import obstore
         from obstore.exceptions import NotFoundError
@@ -155,7 +160,7 @@ class ObjectStore:
         return self._prefix
 
     def at(self, prefix: str) -> ObjectStore:
-        """Return the place *prefix* of the same bucket."""
+        """Return the part of the same bucket below *prefix*."""
         other = copy(self)
         other.name = f"{self._scheme}://{self._bucket}/{prefix}".rstrip("/")
         other._prefix, other._store = prefix, self._make(prefix)
@@ -165,10 +170,10 @@ class ObjectStore:
         """
         Refuse a store that ignores the conditions of a write.
 
-        Both kinds are tried on the object at *path*, with the bytes that it has, so that nothing changes.
+        Both kinds of condition are tried on the object at *path*, with its own bytes, so that nothing changes.
 
         Raises:
-            PublishError: If the store writes all the same, or cannot be reached.
+            PublishError: If the store writes nevertheless, or cannot be reached.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -180,7 +185,7 @@ class ObjectStore:
                     path,
                     found.data,
                     attributes=_attributes(found.headers),
-                    mode=mode,  # type: ignore[arg-type]  # a mapping of what a store has
+                    mode=mode,  # type: ignore[arg-type]  # a mapping, for this mode
                     use_multipart=False,
                 )
             except (AlreadyExistsError, PreconditionError, FileExistsError):
@@ -189,23 +194,24 @@ class ObjectStore:
                 raise explain(self.name, error) from None
             raise PublishError(
                 f"{self.name}: the store ignores conditional writes: two publishers would overwrite each other",
+                code="store-unconditional",
                 hint="use a store that supports If-Match and If-None-Match: docs/publishing.md#object-stores",
             )
 
     def write(self, path: str, data: bytes, headers: Mapping[str, str], *, over: Stored | None) -> None:
         """
-        Write an object in the place of *over*, or of nothing.
+        Write an object that replaces *over*, or is new if that is None.
 
         Raises:
-            ConflictError: Something else is there.
-            PublishError: It cannot be written.
+            ConflictError: If the store has another object there.
+            PublishError: If it cannot be written.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode: Any = "create"
         if over is not None:
-            if self._scheme == "gs" and over.version is None:  # a listing there does not tell the generation
+            if self._scheme == "gs" and over.version is None:  # a listing there has no generations
                 found = self.read(path)
                 over = found.stored if found else over
             named = {"e_tag": over.e_tag, "version": over.version}
@@ -213,21 +219,20 @@ class ObjectStore:
         try:
             obstore.put(self._store, path, data, attributes=_attributes(headers), mode=mode, use_multipart=False)
         except (AlreadyExistsError, PreconditionError, FileExistsError):
-            # An answer that was lost is asked for again, and then meets what the first request wrote.
+            # If an answer was lost, the request was sent again, and met the object that the first request wrote.
             found = self.read(path)
             if found is None or found.data != data:
-                raise ConflictError(
-                    f"{self.name}/{path} was written by somebody else meanwhile", hint="run publish again"
-                ) from None
+                message = f"another publisher has changed {self.name}/{path} meanwhile"
+                raise ConflictError(message, code="publish-conflict", hint="run publish again") from None
         except Exception as error:
             raise explain(self.name, error) from None
 
     def delete(self, paths: Sequence[str]) -> None:
         """
-        Delete objects; one that is not there is no error.
+        Delete objects; an object that does not exist is no error.
 
         Raises:
-            PublishError: The store refuses.
+            PublishError: If the store refuses.
         """
         import obstore
         from obstore.exceptions import NotFoundError
@@ -245,12 +250,12 @@ class ObjectStore:
 
 
 def _attributes(headers: Mapping[str, str]) -> Any:
-    """Return those of *headers* that stores keep."""
+    """Return those of *headers* that stores can keep."""
     return {name: value for name, value in headers.items() if name in ("Content-Type", "Cache-Control")}
 
 
 def in_parallel(action: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield what *action* gives for each of *items*, in order; after the first error nothing more is begun."""
+    """Yield the result of *action* for each of *items*, in order; the first error stops all that has not begun."""
     with ThreadPoolExecutor(PARALLEL) as pool:
         try:
             yield from pool.map(action, items)

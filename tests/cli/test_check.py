@@ -37,14 +37,16 @@ def served(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A host that serves the folder www."""
     folder = tmp_path / "www"
 
-    def ask(url: str, *, most: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
+    def request(url: str, *, max_bytes: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
         path = folder / (url.removeprefix(SITE).strip("/") or "index.html")
         found = path.is_file()
         body = path.read_bytes() if found else b""
         kind = {"content-type": EXTENSIONLESS["type"]} if "." not in path.name else {}
-        return live.Answer(url, 200 if found else 404, {**GOOD, **kind}, body[:most], len(body) <= most, (), None)
+        return live.Answer(
+            url, 200 if found else 404, {**GOOD, **kind}, body[:max_bytes], len(body) <= max_bytes, (), None
+        )
 
-    monkeypatch.setattr(live, "ask", ask)
+    monkeypatch.setattr(live, "request", request)
     monkeypatch.setitem(EXTENSIONLESS, "type", "application/json")
     return lambda: folder
 

@@ -214,7 +214,7 @@ def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
         (("lint", "https://"), 2, "https:// is no URL"),
         (("lint", "https://[::1/jwks.json"), 2, "https://[::1/jwks.json is no URL"),
         (("lint", "https://localhost:1/jwks.json"), 1, "https://localhost:1/jwks.json cannot be reached"),
-        (("lint", "https://169.254.169.254/"), 1, "names an address that is not asked"),
+        (("lint", "https://169.254.169.254/"), 1, "has a link-local, multicast or unspecified address"),
         (("lint", "http://2852039166/"), 1, "is not https"),
     ],
 )
@@ -268,7 +268,7 @@ class Web:
         self.pages: dict[str, bytes | Answer | LiveError] = {}
         self.asked: list[str] = []
 
-    def ask(self, url: str, *, most: int) -> Answer:
+    def request(self, url: str, *, max_bytes: int) -> Answer:
         self.asked.append(url)
         page = self.pages.get(url)
         if isinstance(page, LiveError):
@@ -276,14 +276,14 @@ class Web:
         if isinstance(page, Answer):
             return page
         status, body = (404, b"<!doctype html>") if page is None else (200, page)
-        return Answer(url, status, HEADERS, body[:most], len(body) <= most, (), None)
+        return Answer(url, status, HEADERS, body[:max_bytes], len(body) <= max_bytes, (), None)
 
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
     """A world without sockets."""
     made = Web()
-    monkeypatch.setattr(live, "ask", made.ask)
+    monkeypatch.setattr(live, "request", made.request)
     return made
 
 

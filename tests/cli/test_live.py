@@ -225,7 +225,7 @@ def test_serve(vault: Vault) -> None:
         assert process.stdout is not None
         address = process.stdout.readline().decode().removeprefix("serving ").strip()
         assert address.startswith("http://127.0.0.1:")
-        served = live.look(address + ".well-known/jwks.json")
+        served = live.fetch_key_ids(address + ".well-known/jwks.json")
         assert served == serving(vault.state())("https://keys.example.com/.well-known/jwks.json")
     finally:
         process.send_signal(2)
@@ -242,4 +242,4 @@ def test_serve_on_a_port_that_is_taken(keyvault: Terminal) -> None:
 
         result = keyvault("serve", "--port", str(taken.getsockname()[1]))
 
-    assert (result.code, result.hint) == (2, "--port 0 takes a free one")
+    assert (result.code, result.hint) == (2, "--port 0 selects a free port")

@@ -64,10 +64,10 @@ class Terminal:
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(main, "clock", lambda: self.now)
-        monkeypatch.setattr(live, "ask", self._ask)
+        monkeypatch.setattr(live, "request", self._request)
         monkeypatch.chdir(self._home)
 
-    def _ask(self, url: str, *, most: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
+    def _request(self, url: str, *, max_bytes: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
         """Return what the host answers at *url*, with the headers of GitHub Pages."""
         parts = urlsplit(url)
         path = self._hosts / parts.netloc / parts.path.lstrip("/")
@@ -81,7 +81,7 @@ class Terminal:
         }
         found = path.is_file()
         body = path.read_bytes() if found else b""
-        return live.Answer(url, 200 if found else 404, headers, body[:most], len(body) <= most, (), None)
+        return live.Answer(url, 200 if found else 404, headers, body[:max_bytes], len(body) <= max_bytes, (), None)
 
     def serve(self, url: str, body: bytes) -> None:
         """Have a host answer *url* with *body*."""

@@ -1,11 +1,11 @@
 """
-Golden sites: what a vault says in public, and every byte that is rendered of it.
+Golden sites: the public part of a vault, and every byte that is rendered from it.
 
 A case is a folder: ``vault.json`` holds keyvault.toml, the public part of each record, the commit, and which
-commit wrote each event; ``site/`` the site. Private keys, and so git, have no part in it.
+commit wrote each event; ``site/`` holds the site. There are no private keys, and so no git repository.
 
     python -m tests.golden.cases write          render the cases again, after a template changed
-    python -m tests.golden.cases make           make their vaults anew, with new keys
+    python -m tests.golden.cases make           create their vaults again, with new keys
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES = ("fresh", "two-years", "many-issuers")
 
 
 def load(case: str) -> tuple[VaultState, EventCommits]:
-    """Return the vault of *case*, and which commit wrote each event."""
+    """Return the vault of *case*, and the commit that wrote each event."""
     found = json.loads((FOLDER / case / "vault.json").read_bytes())
     records = [msgspec.convert(record, Key) for record in found["records"]]
     policy = config.read_policy(found["policy"].encode())
@@ -65,7 +65,7 @@ def write(case: str) -> None:
 
 
 def store(case: str, lab: Lab) -> None:
-    """Store what *lab* says in public as the vault of *case*."""
+    """Store the public part of *lab* as the vault of *case*."""
     state = lab.state
     public = [msgspec.structs.replace(key, private=msgspec.UNSET) for key in state.keys.values()]
     found = {
@@ -79,7 +79,7 @@ def store(case: str, lab: Lab) -> None:
 
 
 def make() -> None:
-    """Make the vaults of all cases anew."""
+    """Create the vaults of all cases again."""
     with tempfile.TemporaryDirectory() as top:
         store("fresh", new_lab(Path(top) / "fresh" / "vault", "id-token:RS256", "access-token:ES256"))
         own = environment(Path(top) / "demo")

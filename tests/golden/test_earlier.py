@@ -1,9 +1,9 @@
 """
-A vault that an earlier build made: it is read, rendered to the same bytes, rotated and audited by this one.
+A vault that an earlier version created: this version reads, renders, rotates and audits it.
 
 ``earlier/vault.bundle`` is its repository: sets of two issuers, an encryption set, symmetric and imported keys, a
 rotation, a rollback, a revocation, and a change of algorithm under way. Its keyvault.toml has none of the members that
-came later. Its identity lies in the vault under the passphrase below. ``earlier/site.json`` has what that build rendered.
+came later. Its identity is in the vault, under the passphrase below. ``earlier/site.json`` has the digest of each file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PASSPHRASE = "a passphrase of the tests"
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    """What the earlier build said of its site."""
+    """The description of its site."""
     found: dict[str, Any] = json.loads((EARLIER / "site.json").read_bytes())
     return found
 
@@ -43,7 +43,7 @@ def earlier(tmp_path: Path, described: dict[str, Any]) -> Lab:
 
 
 def test_site_has_the_same_bytes(earlier: Lab, described: dict[str, Any]) -> None:
-    """Every file, the calendar of what is planned included."""
+    """The site is stable, including the calendar of planned transitions."""
     assert earlier.head == described["commit"]
     site = {path: hashlib.sha256(data).hexdigest() for path, data in earlier.site().items()}
 
@@ -52,12 +52,12 @@ def test_site_has_the_same_bytes(earlier: Lab, described: dict[str, Any]) -> Non
 
 
 def test_history_is_audited_clean(earlier: Lab) -> None:
-    """Rules that came later judge no commit that was made before them."""
+    """Later rules do not apply to commits from before them."""
     assert not audit.audit(earlier.context(), earlier.context().repository.head()).errors
 
 
 def test_life_goes_on(earlier: Lab) -> None:
-    """Its keys sign, its change of algorithm ends after the lead that it was begun with, and the audit takes it all."""
+    """Its keys sign, its change of algorithm ends after its original lead, and the audit accepts all of it."""
     token = Vault.open(earlier.folder, environ=earlier.environ).signer("id-token").sign({"sub": "alice"})
     assert parse_token(token).claims["iss"] == SITE
     earlier.deploy()

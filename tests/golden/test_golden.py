@@ -1,4 +1,4 @@
-"""Sites that were looked at once and stored: rendering them again gives every byte as it was."""
+"""Sites that were reviewed and stored: rendering them again gives the same bytes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tests.golden.cases import CASES, rendered, stored
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_byte_is_as_it_was(case: str) -> None:
-    """The same vault gives the same files, today and in ten years; what is meant to change is stored anew."""
+    """The same vault gives the same files, today and in ten years; an intended change is stored with `cases write`."""
     now, then = rendered(case), stored(case)
 
     assert sorted(now) == sorted(then)
     assert [path for path in now if now[path] != then[path]] == [], "python -m tests.golden.cases write"
 
 
-def test_the_cases_are_what_they_are_called() -> None:
-    """A vault just made, one of two years with all that happens in a life, and one with many issuers."""
+def test_the_cases_match_their_names() -> None:
+    """The cases are a new vault, a vault of two years with all kinds of events, and a vault with many issuers."""
     fresh, years, many = (stored(case) for case in CASES)
 
     assert b"2024-11" in years["history.json"]

@@ -1,8 +1,8 @@
 """
-A host on this machine that misbehaves in every way that a test names.
+A host on this machine that misbehaves in many ways.
 
-The first segment of the path chooses how: ``/slow-body/.well-known/jwks.json`` trickles. What has no behaviour
-of that name is answered with the host's JWK Set. Speaks raw sockets, so that it can break HTTP itself.
+The first segment of the path selects the behaviour: ``/slow-body/.well-known/jwks.json`` sends slowly. A path
+without a behaviour gets the host's JWK Set. The host uses raw sockets, so that it can violate HTTP itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GOOD = b'{"keys": []}'
 
 
 class Connection:
-    """One connection; counts what the other side took."""
+    """A connection that counts the bytes that the client received."""
 
     def __init__(self, host: HostileHost, sock: socket.socket, path: str) -> None:
         self.host, self.sock, self.path = host, sock, path
@@ -33,7 +33,7 @@ class Connection:
         self.host.sent[self.path] += len(data)
 
     def trickle(self, data: Iterator[bytes], pause: float) -> None:
-        """Send piece by piece, until the host stops or the other side has left."""
+        """Send piece by piece, until the host stops or the client disconnects."""
         for piece in data:
             if self.host.stopped.wait(pause):
                 return
@@ -64,7 +64,7 @@ def behaviour(function: Behaviour) -> Behaviour:
 
 
 def answering(name: str, status: str, body: bytes, *headers: str, length: str | None = None) -> None:
-    """Register a behaviour that is one plain response."""
+    """Register a behaviour that is a plain response."""
     BEHAVIOURS[name] = lambda connection: connection.answer(status, body, *headers, length=length)
 
 
@@ -268,12 +268,12 @@ class HostileHost:
     Listens on 127.0.0.1 until it is closed.
 
     Attributes:
-        port: Where.
-        jwks: What a path without a behaviour is answered with.
-        mode: The behaviour of every path that does not choose one, if any.
-        requests: How often each path was asked.
-        connections: How many connections there were.
-        sent: How many bytes of each path the other side took.
+        port: The port.
+        jwks: The response to a path without a behaviour.
+        mode: The behaviour of every path that does not select one, if any.
+        requests: The number of requests for each path.
+        connections: The number of connections.
+        sent: The number of bytes of each path that the client received.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -299,7 +299,7 @@ class HostileHost:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stopped.set()
-        # A close alone does not wake up who waits in accept.
+        # A close alone does not wake up a thread that waits in accept.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -465,7 +465,7 @@ def test_a_hostile_host(still: Lab, hostile: HostileHost, monkeypatch: pytest.Mo
 )
 def test_urls_that_are_not_asked(vault: Lab, url: str) -> None:
     """Plain http elsewhere, addresses that only a machine of a cloud has, and what is no URL: wrong usage."""
-    with pytest.raises(UsageError, match=r"is not https|is not asked|is not a URL"):
+    with pytest.raises(UsageError, match=r"is not https|has a link-local|is not a URL"):
         check(vault.context(), url)
 
 
@@ -535,9 +535,9 @@ def test_an_issuer_with_a_path(make_vault: MakeVault, host: Host, monkeypatch: p
     whole = check(vault.context(), host.url)
     assert whole.findings == []
 
-    real = module.live.ask
+    real = module.live.request
     own = vault.state.policy.site.url
-    monkeypatch.setattr(module.live, "ask", lambda url, **more: real(url.replace(own, host.url), **more))
+    monkeypatch.setattr(module.live, "request", lambda url, **more: real(url.replace(own, host.url), **more))
     assert check(vault.context()).documents == whole.documents
     host.asked.clear()
     seen = check(vault.context(), f"{own}/tenants/a/")

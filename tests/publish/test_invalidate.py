@@ -1,4 +1,4 @@
-"""`publish --invalidate`: what is asked of CloudFront and Cloudflare, over HTTP on this machine."""
+"""`publish --invalidate`: the requests to CloudFront and Cloudflare, over HTTP on this machine."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from keyvault.errors import GateError, PublishError, UsageError
 from keyvault.operations import rotation
 from keyvault.publish.invalidate import BATCH, PATHS_MAX, Cache, Cloudflare, CloudFront, open_cache
+from tests.errors import fails
 from tests.publish.fronts import Front, Request, front
 from tests.publish.test_stores import context
 from tests.revisions import publish
@@ -43,7 +44,7 @@ CHANGED = [".well-known/jwks.json", "jwks.json", "sets/id-token/jwks.json"]
 
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the user who runs the tests."""
+    """Hide the settings of the user who runs the tests."""
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -51,7 +52,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def answers() -> dict[str, Any]:
-    """What the network answers; a test may change it."""
+    """The answers of the network; a test may change them."""
     return dict(DONE)
 
 
@@ -113,7 +114,7 @@ def rotated(vault: Lab, tmp_path: Path) -> Lab:
 
 
 def test_cloudfront(rotated: Lab, network: Front, tmp_path: Path) -> None:
-    """One signed request with the paths of the documents that changed, and no other path; nothing changed, no request."""
+    """One signed request has the paths of the changed documents only; without changes there is no request."""
     done = run(rotated, network, tmp_path / "www", f"cloudfront:{DISTRIBUTION}")
     [request] = network.requests
     assert (request.method, request.path) == ("POST", f"/2020-05-31/distribution/{DISTRIBUTION}/invalidation")
@@ -127,7 +128,7 @@ def test_cloudfront(rotated: Lab, network: Front, tmp_path: Path) -> None:
 
 
 def test_cloudflare(rotated: Lab, network: Front, tmp_path: Path) -> None:
-    """One request with the URLs of the documents that changed, and the token in its header only."""
+    """One request has the URLs of the changed documents, and the token in its header only."""
     done = run(rotated, network, tmp_path / "www", f"cloudflare:{ZONE}")
     [request] = network.requests
     assert (request.method, request.path) == ("POST", f"/client/v4/zones/{ZONE}/purge_cache")
@@ -146,14 +147,14 @@ def test_both_and_twice(rotated: Lab, network: Front, tmp_path: Path) -> None:
 
 
 def test_dry_run(rotated: Lab, network: Front, tmp_path: Path) -> None:
-    """It says what would be purged, and asks nothing."""
+    """A dry run reports the URLs that it would purge, and sends no request."""
     would = run(rotated, network, tmp_path / "www", f"cloudflare:{ZONE}", dry_run=True)
     assert (would.purged, network.requests) == ([f"{SITE}/{path}" for path in CHANGED], [])
     assert run(rotated, network, tmp_path / "www", f"cloudflare:{ZONE}") == would
 
 
 def test_a_document_that_goes_is_purged(vault: Lab, network: Front, tmp_path: Path) -> None:
-    """A JWK Set that is no longer published must not be served on by a cache."""
+    """A cache must not go on serving a JWK Set that is no longer published."""
     vault.edit_policy("[sets.access-token]", f'[sets.access-token]\nissuer = "{SITE}/b"')
     run(vault, network, tmp_path / "www", f"cloudflare:{ZONE}")
     network.requests.clear()
@@ -194,7 +195,7 @@ REFUSALS: dict[str, tuple[str, tuple[int, Mapping[str, str], bytes], str]] = {
 def test_a_refusal_says_that_the_site_is_published(
     rotated: Lab, network: Front, answers: dict[str, Any], tmp_path: Path, case: str
 ) -> None:
-    """The message says so, the hint how to purge by hand, neither has a secret; the next run does what was left."""
+    """The message says so, the hint has a command to purge by hand, neither has a secret; the next run purges."""
     cache, answer, reason = REFUSALS[case]
     kind = cache.partition(":")[0]
     answers[kind] = answer
@@ -219,7 +220,7 @@ def test_a_refusal_says_that_the_site_is_published(
 def test_a_retry_is_the_same_invalidation(
     rotated: Lab, network: Front, answers: dict[str, Any], tmp_path: Path
 ) -> None:
-    """CloudFront takes a request with the reference of an earlier one for the same one."""
+    """CloudFront treats requests with the same reference as one invalidation."""
     answers["cloudfront"] = (403, {}, b"")
     with pytest.raises(PublishError):
         run(rotated, network, tmp_path / "www", f"cloudfront:{DISTRIBUTION}")
@@ -230,7 +231,7 @@ def test_a_retry_is_the_same_invalidation(
 
 
 def test_a_server_that_is_busy_is_asked_again(rotated: Lab, tmp_path: Path, no_settings: None) -> None:
-    """A request that met an overloaded server is repeated a few times, whatever pause the server asks for."""
+    """A request to an overloaded server is repeated a few times, however long a pause the server requests."""
     count = 0
 
     def answer(_: Request) -> tuple[int, Mapping[str, str], bytes]:
@@ -244,7 +245,7 @@ def test_a_server_that_is_busy_is_asked_again(rotated: Lab, tmp_path: Path, no_s
 
 
 def test_a_network_that_cannot_be_reached(rotated: Lab, network: Front, tmp_path: Path) -> None:
-    """One line, and the site is published."""
+    """The error is one line, and the site is published."""
     nowhere = {**environ(network), "CLOUDFLARE_API_BASE_URL": "http://127.0.0.1:1"}
     with pytest.raises(PublishError, match=r"still serves old copies: 127\.0\.0\.1 cannot be reached: ") as refused:
         publish(context(rotated, nowhere), str(tmp_path / "www"), invalidate=[f"cloudflare:{ZONE}"])
@@ -254,7 +255,7 @@ def test_a_network_that_cannot_be_reached(rotated: Lab, network: Front, tmp_path
 def test_an_upload_that_was_cut_off_purges_all_documents(
     rotated: Lab, network: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody knows which documents a dead run had changed, so the next run purges each; a refusal leaves no such note."""
+    """A killed run may have changed any document, so the next run purges all of them; a refused run leaves no such note."""
     from keyvault.publish.folder import _OpenFolder as Open
 
     cache = f"cloudflare:{ZONE}"
@@ -280,7 +281,7 @@ def test_an_upload_that_was_cut_off_purges_all_documents(
 
 
 def test_batches_of_cloudflare(network: Front) -> None:
-    """It takes thirty URLs in a request."""
+    """Cloudflare accepts thirty URLs in a request."""
     urls = [f"{SITE}/{number}" for number in range(2 * BATCH + 1)]
     cache = open_cache(f"cloudflare:{ZONE}", environ(network))
     cache.purge(urls, reference="x")
@@ -291,16 +292,16 @@ def test_batches_of_cloudflare(network: Front) -> None:
 
 @pytest.mark.parametrize(("base", "wildcard"), [("", "/*"), ("/keys", "/keys/*")])
 def test_many_paths_of_cloudfront_are_one_wildcard(network: Front, base: str, wildcard: str) -> None:
-    """It takes only so many paths at a time."""
+    """CloudFront accepts a limited number of paths at a time."""
     cache = open_cache(f"cloudfront:{DISTRIBUTION}", environ(network))
     for count in (PATHS_MAX, PATHS_MAX + 1):
         cache.purge([f"{SITE}{base}/{number:05}" for number in range(1, count + 1)], reference="x")
     assert [len(paths_of(request)) for request in network.requests] == [PATHS_MAX, 1]
-    # What all paths begin with, up to a slash.
+    # The common prefix of all paths, up to a slash.
     assert paths_of(network.requests[1])[0] == wildcard
 
 
-# --- what cannot be -------------------------------------------------------------------------------------
+# --- usage errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -309,15 +310,15 @@ def test_many_paths_of_cloudfront_are_one_wildcard(network: Front, base: str, wi
 )
 def test_unsupported_caches(vault: Lab, tmp_path: Path, text: str) -> None:
     """Each is refused before anything is published."""
-    with pytest.raises(UsageError, match="unsupported cache") as refused:
+    with fails("cache-unsupported", UsageError) as refused:
         publish(vault.context(), str(tmp_path / "www"), invalidate=[text])
     assert "cloudfront:DISTRIBUTION_ID" in (refused.value.hint or "")
     assert not (tmp_path / "www").exists()
 
 
 def test_without_a_token(vault: Lab, tmp_path: Path) -> None:
-    """It is missed before anything is published."""
-    with pytest.raises(UsageError, match="needs a token") as refused:
+    """A missing token is an error before anything is published."""
+    with fails("token-missing", UsageError) as refused:
         publish(vault.context(), str(tmp_path / "www"), invalidate=[f"cloudflare:{ZONE}"])
     assert refused.value.hint == "export CLOUDFLARE_API_TOKEN=TOKEN"
     assert not (tmp_path / "www").exists()
@@ -328,7 +329,7 @@ def test_without_the_extra(vault: Lab, tmp_path: Path, monkeypatch: pytest.Monke
     import sys
 
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(UsageError, match="boto3, which is not installed") as refused:
+    with fails("extra-missing", UsageError) as refused:
         publish(vault.context(), str(tmp_path / "www"), invalidate=[f"cloudfront:{DISTRIBUTION}"])
     assert refused.value.hint == "pip install 'jwks-keyvault[aws]'"
 
@@ -343,8 +344,8 @@ OPEN: list[Callable[[Mapping[str, str]], Cache]] = [
 def test_credentials_go_over_tls_only(
     cache: Callable[[Mapping[str, str]], Cache], monkeypatch: pytest.MonkeyPatch, no_settings: None
 ) -> None:
-    """Plain HTTP is for this machine."""
+    """Plain HTTP is allowed for this machine only."""
     elsewhere = "http://203.0.113.7"
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFRONT", elsewhere)
-    with pytest.raises(PublishError, match="is not https"):
+    with fails("endpoint-not-https", PublishError):
         cache({**AWS, "CLOUDFLARE_API_TOKEN": TOKEN, "CLOUDFLARE_API_BASE_URL": elsewhere})

@@ -22,6 +22,7 @@ from keyvault.operations import rotation
 from keyvault.operations import serve as operations
 from keyvault.publish.preview import make_server
 from keyvault.site.headers import CSP, headers
+from tests.errors import fails
 from tests.publish.serving import Serving, ask
 from tests.site.vaults import MINUTE, DemoLab, Lab, MakeVault
 
@@ -83,7 +84,7 @@ KINDS = {
 
 @pytest.mark.parametrize("path", KINDS)
 def test_headers_of_each_kind_of_path(serve: Callable[..., str], path: str) -> None:
-    """Types are right where hosts guess wrong, everybody may read, caches keep for max_age, nobody sniffs."""
+    """Content types are right, any origin may read, caches keep files for max_age, and browsers do not sniff."""
     answer = ask(serve(), path)
 
     assert answer.status == 200
@@ -96,8 +97,8 @@ def test_headers_of_each_kind_of_path(serve: Callable[..., str], path: str) -> N
     assert answer.headers.get("Content-Security-Policy") == (CSP if "html" in KINDS[path] else None)
 
 
-def test_policy_for_pages_forbids_what_a_page_of_text_does_not_need() -> None:
-    """Nothing is loaded from elsewhere, nothing inline runs, no form is sent, nobody frames the page."""
+def test_policy_for_pages_is_strict() -> None:
+    """Pages load nothing from other hosts, run nothing inline, send no form, and cannot be framed."""
     rules = dict(rule.strip().split(" ", 1) for rule in CSP.split(";"))
 
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == rules["frame-ancestors"] == "'none'"
@@ -126,7 +127,7 @@ def test_policy_for_pages_forbids_what_a_page_of_text_does_not_need() -> None:
     ],
 )
 def test_unknown_path_gets_the_404_page(serve: Callable[..., str], path: str) -> None:
-    """What is not on the site is a 404 with the site's own page, and nothing of this machine is read."""
+    """A path that is not on the site gets a 404 with the site's own page; no file of this machine is read."""
     answer = ask(serve(), path)
 
     assert answer.status == 404
@@ -137,7 +138,7 @@ def test_unknown_path_gets_the_404_page(serve: Callable[..., str], path: str) ->
 
 
 def test_query_is_ignored(serve: Callable[..., str]) -> None:
-    """Verifiers that add a parameter against caches get the same file."""
+    """Verifiers that add a parameter to avoid caches get the same file."""
     assert ask(serve(), "/.well-known/jwks.json?v=2&x=/../").body == b"{}"
 
 
@@ -160,7 +161,7 @@ def test_other_methods_are_refused(serve: Callable[..., str], method: str) -> No
 
 
 def test_connection_is_kept_for_the_next_request(serve: Callable[..., str]) -> None:
-    """A client may ask several things over one connection, a HEAD and a 404 among them."""
+    """A client may send several requests over one connection, including a HEAD and a 404."""
     connection = http.client.HTTPConnection(serve().removeprefix("http://"), timeout=30)
     for method, path, status in (("GET", "/", 200), ("HEAD", "/", 200), ("GET", "/no", 404), ("GET", "/", 200)):
         connection.request(method, path)
@@ -171,7 +172,7 @@ def test_connection_is_kept_for_the_next_request(serve: Callable[..., str]) -> N
 
 
 def test_site_below_a_path(serve: Callable[..., str]) -> None:
-    """A site at https://host/base is served below /base, and nothing beside it."""
+    """A site at https://host/base is served below /base, and no other path exists."""
     url = serve(base="/base")
 
     assert ask(url, "/base/").body == ask(url, "/base/index.html").body == ask(url, "/base").body == FILES["index.html"]
@@ -181,7 +182,7 @@ def test_site_below_a_path(serve: Callable[..., str]) -> None:
 
 
 def test_site_without_pages_still_answers(serve: Callable[..., str]) -> None:
-    """Before the first good rendering there is nothing to serve, and that is a 404 too."""
+    """Before the first successful render, every path is a 404."""
     answer = ask(serve({}), "/")
 
     assert (answer.status, answer.body) == (404, b"")
@@ -197,16 +198,18 @@ def test_only_this_machine_is_served() -> None:
 
 
 def test_port_in_use_is_an_error_of_usage() -> None:
-    """A taken port is named, with the way out."""
+    """The error names the port, and the hint says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"port {port} cannot be used: Address already in use") as caught:
+        with fails("port-unavailable", UsageError) as caught:
             make_server(lambda: FILES, page_headers, port=port)
-    assert caught.value.hint == "--port 0 takes a free one"
+    assert str(port) in caught.value.message
+    assert caught.value.message.endswith("Address already in use")
+    assert caught.value.hint == "--port 0 selects a free port"
 
 
-def test_client_that_hangs_up_is_no_news(serve: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
-    """A browser that leaves in the middle of a page prints no traceback on the terminal."""
+def test_client_that_hangs_up_prints_nothing(serve: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
+    """If a browser disconnects in the middle of a page, no traceback appears on the terminal."""
     url = serve({**FILES, "large.txt": b"x" * 20_000_000})
     port = int(url.rpartition(":")[2])
     for request in (b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HT", b"\x16\x03\x01 nonsense\r\n\r\n"):
@@ -225,8 +228,8 @@ def test_client_that_hangs_up_is_no_news(serve: Callable[..., str], capfd: pytes
 # --- rendering again ------------------------------------------------------------------------------------
 
 
-class Told:
-    """What a preview told."""
+class Reports:
+    """The reports of a preview."""
 
     def __init__(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rendered: list[str] = []
@@ -241,75 +244,75 @@ class Told:
 
 
 def test_preview_follows_commits(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new commit is rendered at the next request, and an unchanged vault is not rendered again."""
-    told = Told(vault, monkeypatch)
-    first = told.after(0)
-    assert told.after(10) is first
+    """The next request renders a new commit; an unchanged vault is not rendered again."""
+    reports = Reports(vault, monkeypatch)
+    first = reports.after(0)
+    assert reports.after(10) is first
 
     vault.rotate("id-token")
-    assert told.after(10) == vault.site()
-    assert told.rendered == [vault.git("rev-parse", "HEAD~2"), vault.head]
-    assert told.errors == []
+    assert reports.after(10) == vault.site()
+    assert reports.rendered == [vault.git("rev-parse", "HEAD~2"), vault.head]
+    assert reports.errors == []
 
 
 def test_preview_follows_templates_of_the_work_tree(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A designer saves a file and reloads the page: no commit needed, also when a file goes away."""
-    told = Told(vault, monkeypatch)
-    ours = told.after(0)["404.html"]
+    """A designer saves or deletes a file and reloads the page: no commit is needed."""
+    reports = Reports(vault, monkeypatch)
+    ours = reports.after(0)["404.html"]
     template = vault.folder / "site_template" / "404.html"
     template.parent.mkdir()
     template.write_text("<h1>ours</h1>")
-    assert told.after(1)["404.html"] == b"<h1>ours</h1>"
+    assert reports.after(1)["404.html"] == b"<h1>ours</h1>"
 
     template.unlink()
-    assert told.after(1)["404.html"] == ours
+    assert reports.after(1)["404.html"] == ours
 
 
 def test_preview_goes_on_with_the_last_good_site(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a template is broken the last good site is served and the mistake is told; mended, it renders again."""
-    told = Told(vault, monkeypatch)
-    good = told.after(0)
+    """While a template is broken, the last good site is served and the error reported; once fixed, it renders again."""
+    reports = Reports(vault, monkeypatch)
+    good = reports.after(0)
     template = vault.folder / "site_template" / "issuer.html"
     template.parent.mkdir()
     template.write_text("{{ titel }}")
 
-    assert told.after(1) is good
-    assert [str(error) for error in told.errors] == ["template issuer.html, line 1: 'titel' is undefined"]
-    told.after(60)
-    assert len(told.errors) == 1, "one mistake is told once"
+    assert reports.after(1) is good
+    assert [str(error) for error in reports.errors] == ["template issuer.html, line 1: 'titel' is undefined"]
+    reports.after(60)
+    assert len(reports.errors) == 1, "each error is reported once"
 
     template.write_text("{{ title }}")
-    assert told.after(1)["index.html"] == b"Published keys"
+    assert reports.after(1)["index.html"] == b"Published keys"
 
 
 def test_preview_asks_git_at_most_twice_a_second(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page with many files does not start a git process for each of them."""
-    told = Told(vault, monkeypatch)
-    told.after(0)
+    """A page with many files does not start a git process for each file."""
+    reports = Reports(vault, monkeypatch)
+    reports.after(0)
     vault.rotate("id-token")
 
-    assert [len(told.rendered) for _ in range(5) if told.after(0.05)] == [1] * 5
-    told.after(0.5)
-    assert len(told.rendered) == 2
+    assert [len(reports.rendered) for _ in range(5) if reports.after(0.05)] == [1] * 5
+    reports.after(0.5)
+    assert len(reports.rendered) == 2
 
 
 def test_preview_survives_a_file_that_vanishes(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An editor that replaces a file at the wrong moment costs one reload, not the server."""
-    told = Told(vault, monkeypatch)
-    good = told.after(0)
+    """If an editor replaces a file at the wrong moment, the server goes on."""
+    reports = Reports(vault, monkeypatch)
+    good = reports.after(0)
     folder = vault.folder / "site_template"
     folder.mkdir()
     monkeypatch.setattr(operations, "files_below", lambda _: iter([folder / "gone.html"]))
 
-    assert told.after(1) is good
-    assert len(told.errors) == 1
+    assert reports.after(1) is good
+    assert len(reports.errors) == 1
 
 
 # --- as a process ---------------------------------------------------------------------------------------
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until *condition* holds; the test fails after a minute."""
+    """Wait until *condition* is true; fail after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -317,7 +320,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_serve_prints_its_address_and_stops_at_ctrl_c(vault: Lab) -> None:
-    """The address stands alone on stdout; Ctrl-C ends with exit code 0, an open connection or not."""
+    """stdout has only the address; Ctrl-C ends with exit code 0, even with open connections."""
     with Serving(vault) as serving:
         assert ask(serving.url, "/.well-known/jwks.json").body == vault.site()[".well-known/jwks.json"]
         port = int(serving.url.split(":")[2].strip("/"))
@@ -329,7 +332,7 @@ def test_serve_prints_its_address_and_stops_at_ctrl_c(vault: Lab) -> None:
 
 
 def test_serve_shows_a_commit_that_was_made_meanwhile(vault: Lab) -> None:
-    """A rotation in another terminal shows up at the next reload."""
+    """A rotation in another terminal appears at the next reload."""
     with Serving(vault) as serving:
         vault.deploy()
         rotation.rotate_due(vault.context())
@@ -340,7 +343,7 @@ def test_serve_shows_a_commit_that_was_made_meanwhile(vault: Lab) -> None:
 
 
 def test_serve_below_a_path_prints_the_path(make_vault: MakeVault) -> None:
-    """The printed address is the one to open, with the path of the site's url."""
+    """The printed address includes the path of the site's url."""
     with Serving(make_vault(url="https://user.example.io/mine")) as serving:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/mine/", serving.url)
         assert ask(serving.url).status == 200
@@ -354,7 +357,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Browsed:
-    """What a headless browser did with a page: its elements, its console, and what it asked for."""
+    """The result of loading a page in a headless browser: elements, console, and requests."""
 
     def __init__(self, folder: Path, url: str) -> None:
         if CHROMIUM is None:
@@ -371,7 +374,7 @@ class Browsed:
                 "--disable-sync",
                 "--disable-dev-shm-usage",
                 "--no-first-run",
-                # The browser's own errands go nowhere.
+                # The browser's own requests fail.
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
                 f"--user-data-dir={folder / 'profile'}",
                 "--enable-logging=stderr",
@@ -410,7 +413,7 @@ def test_browser_opens_the_demo_without_a_complaint(demo: DemoLab, tmp_path: Pat
 
 @pytest.mark.slow
 def test_browser_blocks_what_a_template_tries(vault: Lab, tmp_path: Path) -> None:
-    """Markup that a template lets in by mistake loads nothing from elsewhere and runs nothing."""
+    """Markup that a template lets in by mistake loads nothing from other hosts and runs nothing."""
     vault.commit(
         {
             "site_template/issuer.html": "<!doctype html><title>{{ title }}</title><h1>quiet</h1>"

@@ -1,4 +1,4 @@
-"""What object stores refuse, in their own words and with what to do; and what a store must be able to do."""
+"""Errors of object stores, with hints; and what a store must be able to do."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import pytest
 from keyvault.errors import PublishError
 from keyvault.operations import rotation
 from keyvault.publish.store_errors import explain
+from tests.errors import fails
 from tests.publish.fronts import Request, error_body, front
 from tests.publish.servers import SERVERS, Store
 from tests.publish.test_stores import put
 from tests.site.vaults import Lab
 
 REGION = "the region 'us-east-1' is wrong; expecting 'eu-central-1'"
-CLOCK = "set the clock of this machine: requests are signed with the time"
+CLOCK = "set the clock of this machine: the time is part of the signature of requests"
 MISSING = "create it first, or check its name, the account and the region"
 CREDENTIALS = "check the credentials: the variables are listed in docs/publish/s3-cloudfront.md"
-ALLOWED = "check the credentials, and what they may do: list, read, write, delete"
+ALLOWED = "check the credentials and their permissions: list, read, write, delete"
 EXPIRED = "the credentials have expired: get new ones"
 
 
@@ -47,10 +48,10 @@ EXPIRED = "the credentials have expired: get new ones"
     ],
 )
 def test_the_store_says_why(vault: Lab, status: int, code: str, message: str, hint: str | None) -> None:
-    """Code and message of the store, without what it repeats of the request, and a hint that fits."""
+    """The error has the code and message of the store, nothing else of its answer, and the right hint."""
     environ = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_REGION": "us-east-1"}
     answer = (status, {"Content-Type": "application/xml"}, error_body(code, message))
-    with front(None, lambda _: answer) as store, pytest.raises(PublishError) as refused:
+    with front(None, lambda _: answer) as store, fails("store-failed", PublishError) as refused:
         put(vault, Store("front", "s3", {**environ, "AWS_ENDPOINT_URL": store.url}, None), "site")
     assert (
         refused.value.message == f"s3://keys-example-com/site: the store answers {status} {code}: {message.rstrip('.')}"
@@ -63,7 +64,7 @@ def test_a_bucket_of_another_region(vault: Lab) -> None:
     more = "<Endpoint>keys-example-com.s3.eu-west-3.amazonaws.com</Endpoint>"
     answer = (301, {"Content-Type": "application/xml"}, error_body("PermanentRedirect", "use the endpoint", more))
     environ = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_REGION": "us-east-1"}
-    with front(None, lambda _: answer) as store, pytest.raises(PublishError) as refused:
+    with front(None, lambda _: answer) as store, fails("store-failed", PublishError) as refused:
         put(vault, Store("front", "s3", {**environ, "AWS_ENDPOINT_URL": store.url}, None), "site")
     assert (refused.value.hint or "").startswith("export AWS_REGION")
 
@@ -77,7 +78,7 @@ def test_a_bucket_of_another_region(vault: Lab) -> None:
     ],
 )
 def test_words_of_a_store_are_bounded(body: str) -> None:
-    """A message is one printable line of bounded length, and shows nothing that looks like a key."""
+    """A message is a printable line of limited length, and shows nothing that looks like a key."""
     text = f"Generic S3 error: status code: 400 Bad Request: <Error>{body}</Error>\n\nDebug source:\n{'x' * 9999}"
     message = explain("s3://bucket", RuntimeError(text)).message
     assert message.isprintable()
@@ -105,11 +106,11 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", [("if-none-match",), ("if-match",), ("if-match", "if-none-match")])
 def test_a_store_that_ignores_conditions(vault: Lab, moto: Store, ignored: tuple[str, ...]) -> None:
-    """It is refused before anything but history.json is written, and changes nothing that was there."""
+    """It is refused after at most history.json was written, and existing objects do not change."""
     prefix = "-".join(ignored)
     with front(moto.environ["AWS_ENDPOINT_URL"], without=ignored) as store:
         careless = replace(moto, environ={**moto.environ, "AWS_ENDPOINT_URL": store.url})
-        with pytest.raises(PublishError, match="the store ignores conditional writes") as refused:
+        with fails("store-unconditional", PublishError) as refused:
             put(vault, careless, prefix)
         assert "docs/publishing.md#object-stores" in (refused.value.hint or "")
         assert moto.names(prefix) == {"history.json"}
@@ -117,14 +118,14 @@ def test_a_store_that_ignores_conditions(vault: Lab, moto: Store, ignored: tuple
         before, headers = moto.site(prefix), moto.get(prefix, "history.json")[1]
         rotation.rotate(vault.context(), ["id-token"], forced="a drill")
         put(vault, careless, prefix, dry_run=True)
-        with pytest.raises(PublishError, match="the store ignores conditional writes"):
+        with fails("store-unconditional", PublishError):
             put(vault, careless, prefix)
     assert (moto.site(prefix), moto.get(prefix, "history.json")[1]) == (before, headers)
 
 
 @pytest.mark.slow
 def test_a_bucket_with_an_object_lock(vault: Lab, seaweedfs: Store) -> None:
-    """It takes no object without a checksum; each object comes with its SHA-256."""
+    """Such a bucket requires checksums: each object is sent with its SHA-256."""
 
     def refuse(request: Request) -> tuple[int, Mapping[str, str], bytes] | None:
         named = {name for name in request.headers if name == "content-md5" or name.startswith("x-amz-checksum-")}
@@ -136,7 +137,7 @@ def test_a_bucket_with_an_object_lock(vault: Lab, seaweedfs: Store) -> None:
         return 400, {"Content-Type": "application/xml"}, error_body("InvalidRequest", what)
 
     with front(seaweedfs.environ["AWS_ENDPOINT_URL"], refuse) as store:
-        # What is signed names the proxy, which passes on the name that it was called by.
+        # The signed request names the proxy, which forwards that name.
         put(vault, replace(seaweedfs, environ={**seaweedfs.environ, "AWS_ENDPOINT_URL": store.url}), "locked")
     assert seaweedfs.site("locked") == vault.site()
     sent = [request for request in store.requests if request.method == "PUT"]
@@ -152,14 +153,14 @@ def test_missing_buckets_of_real_stores(vault: Lab, tmp_path: Path) -> None:
     for name in ("seaweedfs", "azurite"):
         folder = tmp_path / name
         folder.mkdir()
-        with SERVERS[name](folder) as store, pytest.raises(PublishError) as refused:
+        with SERVERS[name](folder) as store, fails("store-failed", PublishError) as refused:
             put(vault, replace_bucket(store), "site")
         assert re.search("the store answers 404 (NoSuchBucket|ContainerNotFound): ", refused.value.message)
         assert refused.value.hint == MISSING
 
 
 def replace_bucket(store: Store) -> Store:
-    """Return *store* with destinations in a bucket that is not there."""
+    """Return *store* with destinations in a bucket that does not exist."""
 
     class Elsewhere(Store):
         def destination(self, prefix: str) -> str:

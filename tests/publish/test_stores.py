@@ -1,4 +1,4 @@
-"""`publish` to real object stores: what lies there, with which headers, and what an upload that was cut off leaves."""
+"""`publish` to real object stores: objects, headers, and the result of an interrupted upload."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
-    """A place of the test's own."""
+    """A separate prefix for each test."""
     return "".join(char if char.isalnum() else "-" for char in request.node.name)
 
 
 def put(vault: Lab, store: Store, prefix: str, **options: Any) -> Published:
-    """Publish from an environment that has what the store asks for."""
+    """Publish with the environment that the store needs."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in store.environ.items():
             patch.setenv(name, value)  # obstore reads the process's own
@@ -63,7 +63,7 @@ def context(vault: Lab, environ: Mapping[str, str]) -> Any:
 
 
 def test_the_site_with_its_headers(vault: Lab, server: Store, prefix: str) -> None:
-    """Every file, byte for byte, with the type and the lifetime that verifiers see."""
+    """Every file arrives byte for byte, with its Content-Type and Cache-Control."""
     server.put(f"{prefix}-beside", "other.txt", b"of somebody else")
     first = put(vault, server, prefix)
     site = vault.site()
@@ -77,7 +77,7 @@ def test_the_site_with_its_headers(vault: Lab, server: Store, prefix: str) -> No
 
 
 def test_a_second_time_only_what_changed(vault: Lab, server: Store, prefix: str) -> None:
-    """What is the same is not sent again; what is gone goes."""
+    """Unchanged files are not uploaded again; files that are no longer part of the site are deleted."""
     put(vault, server, prefix)
     again = put(vault, server, prefix)
     assert (again.uploaded, again.deleted) == ([], [])
@@ -95,12 +95,12 @@ def test_a_second_time_only_what_changed(vault: Lab, server: Store, prefix: str)
 
 
 def test_sets_of_equal_length_are_told_apart(make_vault: MakeVault, server: Store, prefix: str) -> None:
-    """A rotated set is as long as the one before: what compares by size would leave it."""
+    """A rotated JWK Set has the length of the old one: a comparison by size would miss the change."""
     vault = make_vault("id-token:ES256")
     old = vault.head
     put(vault, server, prefix)
     before = server.get(prefix, ".well-known/jwks.json")[0]
-    # Two keys before, two keys after: the next one became active, and another one came.
+    # Two keys before, two keys after: the next key became active, and a new one was created.
     vault.mature()
     rotation.rotate(vault.context(), ["id-token"])
     vault.edit_policy("max_age", "max_age")
@@ -110,7 +110,7 @@ def test_sets_of_equal_length_are_told_apart(make_vault: MakeVault, server: Stor
     put(vault, server, prefix)
     assert {path: server.get(prefix, path)[0] for path in sets} == sets
 
-    # The same bytes in another order, at the same length, put there by somebody else.
+    # The same bytes in another order, at the same length, put there by another program.
     swapped = sets[".well-known/jwks.json"].replace(b"ES256", b"ES265")
     assert len(swapped) == len(sets[".well-known/jwks.json"])
     server.put(prefix, ".well-known/jwks.json", swapped)
@@ -120,7 +120,7 @@ def test_sets_of_equal_length_are_told_apart(make_vault: MakeVault, server: Stor
 
 
 def test_an_older_commit_is_refused(vault: Lab, server: Store, prefix: str) -> None:
-    """A job that was late brings nothing back, unless it is meant."""
+    """A late job does not publish an older commit, unless forced."""
     old = vault.head
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     put(vault, server, prefix)
@@ -133,7 +133,7 @@ def test_an_older_commit_is_refused(vault: Lab, server: Store, prefix: str) -> N
 
 
 def test_a_place_of_somebody_else_is_left_alone(vault: Lab, server: Store, prefix: str) -> None:
-    """A wrong name empties no bucket."""
+    """A wrong name does not empty a bucket."""
     server.put(prefix, "index.html", b"mine")
     with fails("place-not-a-site", UsageError):
         put(vault, server, prefix, force=True)
@@ -141,7 +141,7 @@ def test_a_place_of_somebody_else_is_left_alone(vault: Lab, server: Store, prefi
 
 
 def test_another_max_age_reaches_every_object(vault: Lab, server: Store, prefix: str) -> None:
-    """Headers are compared as well as bytes."""
+    """Headers are compared, too, not only bytes."""
     put(vault, server, prefix)
     age = vault.state.policy.site.max_age
     vault.commit({"keyvault.toml": _with_max_age((vault.folder / "keyvault.toml").read_text(), "20m")})
@@ -158,32 +158,32 @@ def _with_max_age(text: str, age: str) -> str:
 
 
 def test_a_write_over_something_else_is_refused(vault: Lab, server: Store, prefix: str) -> None:
-    """Of two publishers that meet, the later one is told, and what the first one wrote stays."""
+    """Of two publishers at the same time, the later gets an error, and the object of the first stays."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environ.items():
             patch.setenv(name, value)
         store = ObjectStore(server.destination(prefix), server.environ)
         store.write("a.json", b"1", {"Content-Type": "application/json"}, over=None)
         seen = store.listing()["a.json"]
-        with pytest.raises(ConflictError):
+        with fails("publish-conflict", ConflictError):
             store.write("a.json", b"2", {"Content-Type": "application/json"}, over=None)
         server.put(prefix, "a.json", b"3")
-        with pytest.raises(ConflictError):
+        with fails("publish-conflict", ConflictError):
             store.write("a.json", b"4", {"Content-Type": "application/json"}, over=seen)
         assert server.get(prefix, "a.json")[0] == b"3"
-        # The same bytes: an answer that was lost, and the request sent again.
+        # The same bytes, as if the answer was lost and the request sent again.
         store.write("a.json", b"3", {"Content-Type": "application/json"}, over=None)
         store.delete(["a.json", "never-there.json"])
         assert store.listing() == {}
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------------
 
 
 def test_wrong_credentials(vault: Lab, s3: Store, prefix: str) -> None:
-    """One line, with what to look at, and no secret in it."""
+    """The error is one line without a secret, and the hint says what to check."""
     wrong = replace(s3, environ={**s3.environ, "AWS_SECRET_ACCESS_KEY": "another-secret"})
-    with pytest.raises(PublishError) as refused:
+    with fails("store-failed", PublishError) as refused:
         put(vault, wrong, prefix)
     assert "\n" not in refused.value.message
     assert "another-secret" not in refused.value.message + str(refused.value.hint)
@@ -191,11 +191,11 @@ def test_wrong_credentials(vault: Lab, s3: Store, prefix: str) -> None:
 
 
 def test_a_bucket_that_is_not_there(vault: Lab, s3: Store) -> None:
-    """One line."""
+    """The error is one line."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.environ.items():
             patch.setenv(name, value)
-        with pytest.raises(PublishError) as refused:
+        with fails("store-failed", PublishError) as refused:
             publish(context(vault, s3.environ), "s3://no-such-bucket-anywhere")
     assert "\n" not in refused.value.message
 
@@ -213,7 +213,7 @@ def run(vault: Lab, environ: Mapping[str, str], destination: str) -> subprocess.
 
 
 def test_an_upload_that_is_killed_at_each_request(make_vault: MakeVault, s3: Store) -> None:
-    """Every JWK Set is the old one or the new one, never half; what is deleted was not needed; the next run ends it."""
+    """Every JWK Set is old or new, never half; nothing is deleted too early; the next run completes the upload."""
     vault = make_vault("id-token:ES256")
     old_site, old = vault.site(), vault.head
     vault.mature()
@@ -237,7 +237,7 @@ def test_an_upload_that_is_killed_at_each_request(make_vault: MakeVault, s3: Sto
             # Each document is whole, and one of the two.
             for path in documents:
                 assert there.get(path) in (old_site.get(path), new_site[path]), (path, proxy.requests)
-            # Whatever is new stands behind the mark; what goes, goes when all is there.
+            # history.json is written first, and files are deleted last.
             changed = {path for path in new_site if there.get(path) != old_site.get(path)}
             if changed:
                 assert there["history.json"] == new_site["history.json"]
@@ -254,13 +254,13 @@ def test_an_upload_that_is_killed_at_each_request(make_vault: MakeVault, s3: Sto
                 assert b"published commit" in out
                 break
             after += 1
-    # It was cut off for certain before, amid and after the writing.
+    # The loop has interrupted runs before, during and after the writes.
     assert after > 10
     assert states > 5
 
 
 def test_two_at_once(vault: Lab, s3: Store, prefix: str) -> None:
-    """Two jobs of the same commit: at least one succeeds, no traceback, and the site is whole."""
+    """If two jobs publish the same commit, at least one succeeds, without a traceback, and the site is complete."""
     put(vault, s3, prefix)
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     jobs = [run(vault, s3.environ, s3.destination(prefix)) for _ in range(2)]
@@ -272,7 +272,7 @@ def test_two_at_once(vault: Lab, s3: Store, prefix: str) -> None:
 
 
 def test_command_on_a_real_store(vault: Lab, s3: Store, prefix: str, tmp_path: Path) -> None:
-    """As a user types it: a dry run, the real thing, JSON, a refusal with its exit code."""
+    """The command as a user types it: a dry run, a publication, JSON, a refusal with its exit code."""
     destination = s3.destination(prefix)
 
     def ask(*arguments: str) -> tuple[int, str, str]:
@@ -308,7 +308,7 @@ def test_command_on_a_real_store(vault: Lab, s3: Store, prefix: str, tmp_path: P
 
 
 def test_a_first_upload_that_is_killed_is_finished(vault: Lab, s3: Store) -> None:
-    """After any of its requests the next run knows the place as its own, and fills it."""
+    """After any of its requests, the next run recognises the place and completes the upload."""
     with cutting(s3.environ["AWS_ENDPOINT_URL"]) as proxy:
         environ = {**s3.environ, "AWS_ENDPOINT_URL": proxy.url}
         for after in (1, 2, 3, 5, 9, 17):

@@ -1,4 +1,4 @@
-"""Fixtures of this folder: vaults in temporary folders, and the sites of some."""
+"""Fixtures of this folder: vaults in temporary folders, and rendered sites."""
 
 from tests.site.sites import rendered, site
 from tests.site.vaults import _prepared, demo, make_vault, vault

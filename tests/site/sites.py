@@ -1,4 +1,4 @@
-"""Whole sites of several kinds of vaults, rendered once for all tests: they only read them."""
+"""Sites of several kinds of vaults, rendered once for all tests, which only read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RenderedSite:
     Attributes:
         lab: The vault.
         files: The site, by path.
-        url: Where it is to be published.
+        url: The URL that it would be published at.
     """
 
     lab: Lab
@@ -31,16 +31,16 @@ class RenderedSite:
 
     @property
     def base(self) -> str:
-        """The path below which the site lies on its host, without a final slash."""
+        """The path of the site on its host, without a final slash."""
         return urlsplit(self.url).path
 
     @property
     def pages(self) -> dict[str, bytes]:
-        """Every page for people, by path."""
+        """Every HTML page, by path."""
         return {path: data for path, data in self.files.items() if path.endswith(".html")}
 
     def file(self, url: str) -> str | None:
-        """Return the path of the file that a host serves at *url*, None where that is not on the site."""
+        """Return the path of the file that a host serves at *url*, or None if the site has no such file."""
         url = url.partition("#")[0]
         if not url.startswith(f"{self.url}/"):
             return None
@@ -50,7 +50,7 @@ class RenderedSite:
 
 
 def _fresh(folder: Path) -> Lab:
-    """A vault made a moment ago."""
+    """A new vault."""
     return new_lab(folder, *EC_SETS)
 
 
@@ -60,7 +60,7 @@ def _empty(folder: Path) -> Lab:
 
 
 def _many_issuers(folder: Path) -> Lab:
-    """A vault whose sets all have issuers of their own, none the site's; one issuer has keys for encryption only."""
+    """A vault in which no set has the default issuer; one issuer has keys for encryption only."""
     lab = new_lab(folder)
     for name, place, alg in (
         ("north", "north", "ES256"),
@@ -73,14 +73,14 @@ def _many_issuers(folder: Path) -> Lab:
 
 
 def _keyless(folder: Path) -> Lab:
-    """A vault with a set that was written into policy by hand and got no key yet."""
+    """A vault with a set that was added to keyvault.toml by hand and has no key yet."""
     lab = new_lab(folder)
     lab.append_policy('\n[sets.later]\nalg = "ES256"\n')
     return lab
 
 
 def _below_a_path(folder: Path) -> Lab:
-    """A vault whose site is a folder of a host, as project pages are."""
+    """A vault whose site is in a folder of a host, like project pages."""
     return new_lab(folder, *EC_SETS, url="https://example.github.io/keys")
 
 
@@ -91,7 +91,7 @@ _MAKERS: dict[str, Callable[[Path], Lab]] = {
     "many-issuers": _many_issuers,
     "below-a-path": _below_a_path,
 }
-#: What `rendered` can be asked for.
+#: The arguments of `rendered`.
 KINDS = ("demo", *_MAKERS)
 
 Rendered = Callable[[str], RenderedSite]
@@ -99,7 +99,7 @@ Rendered = Callable[[str], RenderedSite]
 
 @pytest.fixture(scope="session")
 def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """Give a function that returns the site of a kind of vault: the demo's, or one of a vault made for it."""
+    """Return a function that returns the site of a kind of vault: of the demo, or of a vault built for the purpose."""
     made: dict[str, RenderedSite] = {}
 
     def get(kind: str) -> RenderedSite:
@@ -116,5 +116,5 @@ def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(params=KINDS)
 def site(request: pytest.FixtureRequest, rendered: Rendered) -> RenderedSite:
-    """The site of each kind of vault, one after the other."""
+    """The site of each kind of vault."""
     return rendered(request.param)

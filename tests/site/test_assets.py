@@ -1,4 +1,4 @@
-"""Style, script and icon of the pages, and whether everything that a page points to is there."""
+"""Style, script and icon of the pages; and links, all of which have a target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lxml import etree
 
 from tests.site.sites import Rendered, RenderedSite
 
-#: What a page may load or lead to: element and attribute.
+#: Elements and attributes by which a page loads or links other files.
 POINTERS = "//a/@href | //link/@href | //script/@src | //img/@src | //form/@action | //iframe/@src"
 EVERYWHERE = ("data:", "mailto:", "javascript:")
 
@@ -29,7 +29,7 @@ def test_there_is_one_small_file_of_each(rendered: Rendered, suffix: str, most: 
 
 
 def test_names_of_assets_carry_the_hash_of_their_content(rendered: Rendered) -> None:
-    """A changed asset has another name, so that no cache pairs an old one with a new page."""
+    """A changed asset has a new name, so that no cache combines an old asset with a new page."""
     assets = {path: data for path, data in rendered("demo").files.items() if path.startswith("assets/")}
 
     assert {path.rpartition(".")[2] for path in assets} == {"css", "js", "svg"}
@@ -39,21 +39,21 @@ def test_names_of_assets_carry_the_hash_of_their_content(rendered: Rendered) -> 
 
 
 def test_assets_load_nothing(rendered: Rendered) -> None:
-    """Neither style nor script loads anything from anywhere."""
+    """Neither style nor script loads other files."""
     for path, data in rendered("demo").files.items():
         if path.endswith((".css", ".js")):
             assert not re.search(rb"url\(|@import|fetch\(|XMLHttpRequest|WebSocket|sendBeacon|import[ (]", data)
 
 
 def test_pages_have_nothing_inline(site: RenderedSite) -> None:
-    """No page has a style, a script or a handler in it, all of which the policy for content forbids."""
+    """No page contains a style, script or handler, which the content security policy would block."""
     for path, data in site.pages.items():
         page = tree(data)
         assert page.xpath("//style | //*[@style] | //script[not(@src)] | //@*[starts-with(name(), 'on')]") == [], path
 
 
 def test_links_of_pages_lead_to_files_of_the_site(site: RenderedSite) -> None:
-    """Wherever a page points to, there is a file of the site, and the anchor in it."""
+    """Every link of a page has a file of the site as its target, with the anchor in it."""
     dead = []
     for path, data in site.pages.items():
         for pointer in tree(data).xpath(POINTERS):
@@ -67,7 +67,7 @@ def test_links_of_pages_lead_to_files_of_the_site(site: RenderedSite) -> None:
 
 
 def test_pages_point_to_each_other_relatively(site: RenderedSite) -> None:
-    """A page that is read from a disk or a mirror loads its own style and leads to pages beside it."""
+    """On a disk or a mirror, a page loads its own style and links to the pages beside it."""
     for path, data in site.pages.items():
         if path == "404.html":
             continue  # served at any depth, so it can't
@@ -79,7 +79,7 @@ def test_pages_point_to_each_other_relatively(site: RenderedSite) -> None:
 
 
 def test_every_page_is_reached_from_the_first(site: RenderedSite) -> None:
-    """Following links from the first page, one comes to every page of the site."""
+    """Links lead from the first page to every page of the site."""
     seen: set[str] = set()
     ahead = ["index.html"]
     while ahead:

@@ -1,4 +1,4 @@
-"""The demo: a vault with two years of history, made by the real code, to look at."""
+"""The demo: a vault with two years of history, created by the real code."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.site.vaults import DAY, MINUTE, T0, DemoLab, Lab, environment
 
 
 def short(folder: Path, environ: Mapping[str, str], *, replace: bool = False) -> operations.Demo:
-    """Make a demo of a few days, which takes a moment."""
+    """Make a demo of only a few days, which is fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operations, "_SPAN", timedelta(days=3))
         return operations.make_demo(folder, T0, environ, replace=replace, progress=lambda label, done, total: None)
 
 
-# --- where it may be made -------------------------------------------------------------------------------
+# --- its folder -----------------------------------------------------------------------------------------
 
 
-def test_demo_says_what_it_made(tmp_path: Path) -> None:
-    """The figures that are printed are those that git and the file system give."""
+def test_demo_reports_its_figures(tmp_path: Path) -> None:
+    """The reported figures agree with git and the file system."""
     made = short(tmp_path / "demo", environment(tmp_path))
     lab = Lab(made.vault, environment(tmp_path))
 
@@ -40,7 +40,7 @@ def test_demo_says_what_it_made(tmp_path: Path) -> None:
 
 
 def test_demo_in_a_work_tree_is_a_repository_of_its_own(vault: Lab) -> None:
-    """Made inside another repository, such as the source tree, it commits nothing there."""
+    """Inside another repository, such as the source tree, the demo commits nothing to that."""
     before = vault.git("rev-parse", "HEAD"), vault.git("status", "--porcelain")
     made = short(vault.folder / "public" / "demo", vault.environ)
 
@@ -49,8 +49,8 @@ def test_demo_in_a_work_tree_is_a_repository_of_its_own(vault: Lab) -> None:
     assert (made.vault / ".git" / "HEAD").is_file()
 
 
-def test_older_demo_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    """A second demo in the same folder needs --replace, and is then a new one."""
+def test_older_demo_is_replaced_only_with_the_option(tmp_path: Path) -> None:
+    """A second demo in the same folder needs --replace, and is then a new vault."""
     own = environment(tmp_path)
     first = short(tmp_path / "demo", own)
     (tmp_path / "demo" / "mine.txt").write_text("left here")
@@ -67,7 +67,7 @@ def test_older_demo_is_replaced_only_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_folder_of_somebody_else_is_refused(tmp_path: Path, vault: Lab, replace: bool) -> None:
-    """Neither a folder with files, nor a real vault, nor a file, nor a link is taken for a demo, --replace or not."""
+    """Even with --replace, a folder with files, a real vault, a file, or a link is not replaced."""
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("years of work")
@@ -86,23 +86,23 @@ def test_folder_of_somebody_else_is_refused(tmp_path: Path, vault: Lab, replace:
     assert (made.vault / "keyvault.toml").is_file()
 
 
-def test_folder_that_cannot_be_made_is_an_error_of_usage(tmp_path: Path) -> None:
-    """A path through a file says so, in one line."""
+def test_folder_that_cannot_be_created_is_a_usage_error(tmp_path: Path) -> None:
+    """A path below a file is an error of one line."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UsageError, match="file/demo cannot be made: Not a directory"):
         short(tmp_path / "file" / "demo", environment(tmp_path))
 
 
-def test_empty_folder_is_taken(tmp_path: Path) -> None:
-    """A folder made beforehand is as good as none."""
+def test_empty_folder_is_used(tmp_path: Path) -> None:
+    """The folder may exist, if it is empty."""
     (tmp_path / "demo").mkdir()
 
     assert short(tmp_path / "demo", environment(tmp_path)).keys >= 4
 
 
 def test_demo_takes_nothing_of_the_user(tmp_path: Path) -> None:
-    """Settings of git, a signing key and identities of the user play no part, and nothing is written elsewhere."""
+    """The demo ignores the user's git settings, signing key and identities, and writes nothing elsewhere."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "gitconfig").write_text(
@@ -120,12 +120,12 @@ def test_demo_takes_nothing_of_the_user(tmp_path: Path) -> None:
     }
 
 
-# --- what is in it --------------------------------------------------------------------------------------
+# --- its content ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_demo_shows_what_can_happen_in_two_years(demo: DemoLab) -> None:
-    """Sets come, an algorithm changes, a key is compromised, a rotation is rolled back: each with its reason."""
+    """Sets are added, an algorithm changes, a key is compromised, a rotation is rolled back, each with its reason."""
     state = demo.lab.state
     events = [event for key in state.keys.values() for event in key.events]
 
@@ -142,7 +142,7 @@ def test_demo_shows_what_can_happen_in_two_years(demo: DemoLab) -> None:
 
 @pytest.mark.slow
 def test_demo_spans_two_years_up_to_its_instant(demo: DemoLab) -> None:
-    """The first event is two years old and none lies in the future; nothing is overdue."""
+    """The first event is two years old, none is in the future, and nothing is overdue."""
     from keyvault.core.outlook import overdue
 
     state = demo.lab.state
@@ -155,7 +155,7 @@ def test_demo_spans_two_years_up_to_its_instant(demo: DemoLab) -> None:
 
 @pytest.mark.slow
 def test_demo_removed_a_recipient_for_good(demo: DemoLab) -> None:
-    """Somebody joined and left: what was sealed since then is not for her, and the keys she read were replaced."""
+    """A recipient was added and removed: later keys are not sealed to her, and older keys were replaced."""
     lab = demo.lab
     subjects = lab.git("log", "--format=%s").splitlines()
 
@@ -169,7 +169,7 @@ def test_demo_removed_a_recipient_for_good(demo: DemoLab) -> None:
 
 @pytest.mark.slow
 def test_every_commit_of_the_demo_has_one_active_and_one_next_key_a_set(demo: DemoLab) -> None:
-    """At no commit of the two years is a set without a signer, or with two."""
+    """At every commit of the two years, each set has exactly one active and one next key."""
     lab = demo.lab
     for commit in lab.git("rev-list", "HEAD").split():
         for key_set in lab.repository.read(commit).sets.values():
@@ -192,7 +192,7 @@ def test_site_of_the_demo_is_that_of_its_commit(demo: DemoLab) -> None:
 
 @pytest.mark.slow
 def test_git_has_nothing_to_say_about_the_demo(demo: DemoLab) -> None:
-    """The repository is sound in the eyes of plain git, and its work tree is clean."""
+    """Plain git finds no fault in the repository, and its working tree is clean."""
     lab = demo.lab
 
     assert lab.git("fsck", "--strict", "--full", "--no-dangling") == ""

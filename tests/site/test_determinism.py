@@ -16,7 +16,7 @@ from tests.site.vaults import DAY, HOUR, SITE, Lab, new_lab
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-#: What must not matter, one at a time and all at once.
+#: Settings that must not matter, one at a time and all together.
 WORLDS = {
     "another time zone": {"TZ": "Pacific/Kiritimati"},
     "a time zone with minutes": {"TZ": "Asia/Kathmandu"},
@@ -27,7 +27,7 @@ WORLDS = {
     "optimised Python": {"PYTHONOPTIMIZE": "2"},
     "all of them": {"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONHASHSEED": "77"},
 }
-#: That in which the fast tests render.
+#: The settings of the fast tests.
 QUICK = {"all of them"}
 
 
@@ -42,7 +42,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A vault with all that a site can show: issuers, kinds of keys, events, text, a merge, its own templates."""
+    """A vault with everything that a site can show: issuers, kinds of keys, events, text, a merge, own templates."""
     lab = new_lab(
         tmp_path_factory.mktemp("rich") / "vault", "id-token:ES256", "access-token:RS256", title="Schlüssel ☂"
     )
@@ -66,7 +66,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def render(
     lab: Lab, output: Path, vault: Path | None = None, *, umask: int = 0o022, more: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Render in a process of its own, and return the digest of the site."""
+    """Render in a separate process, and return the digests of the site."""
     environ = {**lab.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
     done = subprocess.run(
         [sys.executable, "-m", "keyvault", "--vault", str(vault or lab.folder), "render", "-o", str(output)],
@@ -94,7 +94,7 @@ def test_environment_does_not_matter(rich: Lab, expected: dict[str, str], tmp_pa
 
 @pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])
 def test_umask_changes_neither_bytes_nor_modes(rich: Lab, expected: dict[str, str], tmp_path: Path, umask: int) -> None:
-    """Whatever the umask of the job, the web server can read every file, and nobody else can write one."""
+    """With any umask, the web server can read every file, and only the owner can write."""
     assert render(rich, tmp_path / "site", umask=umask) == expected
     everything = [tmp_path / "site", *(tmp_path / "site").rglob("*")]
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in everything}
@@ -102,7 +102,7 @@ def test_umask_changes_neither_bytes_nor_modes(rich: Lab, expected: dict[str, st
 
 
 def test_rendering_twice_in_one_process_gives_the_same(rich: Lab) -> None:
-    """Nothing is left over from the rendering before."""
+    """The first render leaves nothing behind that changes the second."""
     first, second = rich.site(), rich.site()
 
     assert first == second
@@ -110,7 +110,7 @@ def test_rendering_twice_in_one_process_gives_the_same(rich: Lab) -> None:
 
 
 def test_time_of_rendering_does_not_matter(rich: Lab) -> None:
-    """The same commit rendered ten years later is the same site: nothing on it depends on when it was rendered."""
+    """Ten years later, the same commit gives the same site: nothing depends on the time of rendering."""
     now = rich.site()
     later = Lab(rich.folder, rich.environ, now=rich.now + 3_653 * DAY)
 
@@ -119,7 +119,7 @@ def test_time_of_rendering_does_not_matter(rich: Lab) -> None:
 
 @pytest.mark.slow
 def test_clones_give_the_same(rich: Lab, expected: dict[str, str], tmp_path: Path) -> None:
-    """A fresh clone, a bare one, a mirror and a repacked one of the same commit render the same bytes."""
+    """A fresh, a bare, a mirror and a repacked clone render the same bytes from the same commit."""
     url = f"file://{rich.folder}"
     rich.git("clone", "--quiet", "--no-local", url, str(tmp_path / "clone"))
     rich.git("clone", "--quiet", "--bare", url, str(tmp_path / "bare.git"))
@@ -132,7 +132,7 @@ def test_clones_give_the_same(rich: Lab, expected: dict[str, str], tmp_path: Pat
 
 
 def test_settings_of_a_clone_do_not_matter(rich: Lab, expected: dict[str, str], tmp_path: Path) -> None:
-    """Line endings, quoting, file modes and log settings of somebody's clone change no byte."""
+    """The settings of a clone for line endings, quoting, file modes and logs change no byte."""
     clone = tmp_path / "clone"
     rich.git("clone", "--quiet", f"file://{rich.folder}", str(clone))
     for name, value in {
@@ -159,7 +159,7 @@ def test_settings_of_a_clone_do_not_matter(rich: Lab, expected: dict[str, str], 
 
 
 def test_dirty_work_tree_does_not_matter(rich: Lab, expected: dict[str, str], tmp_path: Path) -> None:
-    """Uncommitted and staged changes are not on the site: readers read a commit, never the work tree."""
+    """Uncommitted and staged changes are not on the site, which is rendered from a commit."""
     clone = tmp_path / "clone"
     rich.git("clone", "--quiet", f"file://{rich.folder}", str(clone))
     (clone / "keyvault.toml").write_text("broken [")
@@ -173,7 +173,7 @@ def test_dirty_work_tree_does_not_matter(rich: Lab, expected: dict[str, str], tm
 
 
 def test_replacements_of_a_clone_do_not_matter(rich: Lab, expected: dict[str, str], tmp_path: Path) -> None:
-    """A clone with replace refs, which shows other people another history, renders the real one."""
+    """A clone with replace refs, which substitute another history, renders the real history."""
     clone = tmp_path / "clone"
     rich.git("clone", "--quiet", f"file://{rich.folder}", str(clone))
     empty = rich.git("-C", str(clone), "commit-tree", "HEAD^{tree}", "-m", "history begins today")

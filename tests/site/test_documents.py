@@ -1,4 +1,4 @@
-"""What the documents of the site say of single keys, and whether other tools read the same."""
+"""The documents of single keys, read by our code and by other tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MEMBERS = {
 
 
 def jwks(value: Any) -> list[dict[str, Any]]:
-    """Return every object in *value*, however deep, that looks like a JWK."""
+    """Return every object in *value*, at any depth, that looks like a JWK."""
     found = [value] if isinstance(value, dict) and {"kty", "use"} <= set(value) and "events" not in value else []
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return found + [jwk for child in children for jwk in jwks(child)]
@@ -48,7 +48,7 @@ def jwks(value: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A vault with a set of every kind that is published; tests only read it."""
+    """A vault with a set of every kind that is published, which tests only read."""
     lab = new_lab(tmp_path_factory.mktemp("every-kind") / "vault")
     for name, alg, crv in ALL_KINDS:
         keys.add_set(lab.context(), name, spec=key_spec(alg, crv=crv))
@@ -56,7 +56,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 def test_published_jwks_have_the_members_of_the_profile_and_no_others(every_kind: Lab) -> None:
-    """Whatever JSON file one takes, each JWK in it has kty, kid, use, alg and its public members: nothing else."""
+    """Each JWK in any JSON file has kty, kid, use, alg and its public members, and nothing else."""
     site = every_kind.site()
 
     found = [jwk for path, data in site.items() if path.endswith(".json") for jwk in jwks(json.loads(data))]
@@ -68,7 +68,7 @@ def test_published_jwks_have_the_members_of_the_profile_and_no_others(every_kind
 
 
 def test_no_private_byte_is_on_the_site(every_kind: Lab) -> None:
-    """None of the private numbers that the vault holds stands anywhere in the site, in any encoding."""
+    """The site contains none of the vault's private numbers, in any encoding."""
     context = every_kind.context()
     site = b"\n".join(every_kind.site().values())
 
@@ -81,7 +81,7 @@ def test_no_private_byte_is_on_the_site(every_kind: Lab) -> None:
 
 
 def test_file_of_a_key_is_its_entry_in_the_jwk_set(every_kind: Lab) -> None:
-    """keys/KID.json is the very JWK that stands in the JWK Set."""
+    """keys/KID.json is the same JWK as in the JWK Set."""
     site = every_kind.site()
 
     for jwk in json.loads(site["jwks.json"])["keys"]:
@@ -99,7 +99,7 @@ def numbers(jwk: dict[str, str]) -> dict[str, str]:
 
 
 def read_by_openssl(pem: bytes) -> dict[str, str]:
-    """Return what ``openssl pkey`` reads in *pem*: the same numbers, or fail."""
+    """Return the numbers that ``openssl pkey`` reads in *pem*, like `numbers`."""
     done = subprocess.run(["openssl", "pkey", "-pubin", "-noout", "-text"], input=pem, capture_output=True)
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode()
@@ -116,7 +116,7 @@ def read_by_openssl(pem: bytes) -> dict[str, str]:
 
 @pytest.mark.interop
 def test_openssl_reads_the_same_key_from_pem(every_kind: Lab) -> None:
-    """keys/KID.pem and keys/KID.json are one key, in the eyes of openssl as well."""
+    """openssl, too, reads the same key from keys/KID.pem as from keys/KID.json."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     site = every_kind.site()
@@ -126,7 +126,7 @@ def test_openssl_reads_the_same_key_from_pem(every_kind: Lab) -> None:
 
 
 def test_pem_and_json_of_withdrawn_keys_stay(vault: Lab) -> None:
-    """Who keeps signed documents for years can still fetch the key that signed them."""
+    """After years, the key of a signed document can still be downloaded."""
     first = vault.key("id-token", "active")
     vault.rotate("id-token")
     vault.wait(DAY)
@@ -139,7 +139,7 @@ def test_pem_and_json_of_withdrawn_keys_stay(vault: Lab) -> None:
 
 
 def test_documents_are_json_with_a_final_newline(every_kind: Lab) -> None:
-    """Every JSON file is UTF-8, indented by two, and ends with exactly one newline, for diff and for people."""
+    """Every JSON file is UTF-8, indented by two spaces, and ends with exactly one newline."""
     for path, data in every_kind.site().items():
         if path.endswith((".json", "openid-configuration")):
             value = json.loads(data)
@@ -147,7 +147,7 @@ def test_documents_are_json_with_a_final_newline(every_kind: Lab) -> None:
 
 
 def test_kid_that_is_no_file_name_gets_a_safe_one(vault: Lab) -> None:
-    """An imported kid such as ``-x`` or ``CON`` is served under a safe name, which history.json and the page link."""
+    """An imported kid such as ``-x`` or ``CON`` gets a safe file name, which history.json and pages link."""
     key = vault.key("id-token", "next")
     events = (
         msgspec.structs.replace(key.events[0], imported=True),

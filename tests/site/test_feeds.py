@@ -1,4 +1,4 @@
-"""What readers other than a browser make of the site: feed readers, calendars, validators, crawlers."""
+"""The site in programs other than browsers: feed readers, calendars, validators, crawlers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def texts(parent: etree._Element, name: str) -> list[str]:
 
 
 def atom_faults(feed: etree._Element) -> list[str]:
-    """Return what *feed* breaks of the demands of RFC 4287, as sentences."""
+    """Return the violations of RFC 4287 in *feed*, as sentences."""
     faults = [] if feed.tag == ATOM + "feed" else [f"the root is {feed.tag}"]
     entries = feed.findall(ATOM + "entry")
     for parent in (feed, *entries):
@@ -78,15 +78,15 @@ def atom_faults(feed: etree._Element) -> list[str]:
                 faults.append(f"{where}: an author without a name")
     if not feed.findall(ATOM + "author") and not all(entry.findall(ATOM + "author") for entry in entries):
         faults.append("an entry has no author")  # 4.1.1
-    # 4.1.1: entries of one id need different updated; one event is one entry here.
+    # 4.1.1: entries with the same id must differ in updated; here, each event is one entry.
     faults += [f"two entries of id {oid}" for oid, count in Counter(
         oid for entry in entries for oid in texts(entry, "id")
     ).items() if count > 1]  # fmt: skip
     return faults
 
 
-def test_feed_keeps_the_demands_of_atom(site: RenderedSite) -> None:
-    """feed.atom is well-formed and breaks none of the demands of RFC 4287."""
+def test_feed_is_valid_atom(site: RenderedSite) -> None:
+    """feed.atom is well-formed and does not violate RFC 4287."""
     assert atom_faults(xml(site.files["feed.atom"])) == []
 
 
@@ -102,7 +102,7 @@ def test_feed_keeps_the_demands_of_atom(site: RenderedSite) -> None:
     ],
 )
 def test_faults_of_a_feed_are_found(rendered: Rendered, old: bytes, new: bytes, fault: str) -> None:
-    """The checks of this module find what is wrong with a feed that somebody broke."""
+    """The checks of this module find the faults of a broken feed."""
     data, count = re.subn(old, new, rendered("fresh").files["feed.atom"], count=1, flags=re.S)
 
     assert count == 1
@@ -110,7 +110,7 @@ def test_faults_of_a_feed_are_found(rendered: Rendered, old: bytes, new: bytes, 
 
 
 def test_feed_readers_understand_the_feed(site: RenderedSite) -> None:
-    """feedparser reads feed.atom without a complaint and knows where the feed itself lies."""
+    """feedparser reads feed.atom without an error and finds its own URL."""
     parsed = feedparser.parse(site.files["feed.atom"])
 
     assert not parsed.bozo
@@ -122,7 +122,7 @@ def test_feed_readers_understand_the_feed(site: RenderedSite) -> None:
 
 
 def test_feed_has_an_entry_for_each_event_newest_first(site: RenderedSite) -> None:
-    """Each event of each key is one entry, up to 200, with an id of its own, the newest first."""
+    """Each event of each key is an entry with a unique id; the newest are first, and 200 is the limit."""
     entries = feedparser.parse(site.files["feed.atom"]).entries
     events = [event for key in site.lab.state.keys.values() for event in key.events]
 
@@ -133,7 +133,7 @@ def test_feed_has_an_entry_for_each_event_newest_first(site: RenderedSite) -> No
 
 
 def test_links_of_the_feed_lead_to_the_site(site: RenderedSite) -> None:
-    """Every link of every entry is a page of the site, that of the entry's key."""
+    """Every link of an entry is the page of its key."""
     parsed = feedparser.parse(site.files["feed.atom"])
 
     assert all(site.file(link.href) for link in parsed.feed.links)
@@ -152,18 +152,18 @@ def calendar_events(site: RenderedSite) -> list[Event]:
 
 
 def planned(site: RenderedSite) -> list[dict[str, Any]]:
-    """Return what ``keyvault plan --json`` says of the year after the newest event, deactivations left out."""
+    """Return the output of ``keyvault plan --json`` for the year after the newest event, without deactivations."""
     newest = newest_instant(site.lab.state)
     if newest is None:
-        return []  # before the first key there is no instant that a calendar could begin at
+        return []  # without a key there is no instant at which a calendar could begin
     terminal = Terminal(site.lab.folder, site.lab.environ, newest)
     transitions = terminal.ok("plan", "--json", "--until", "365d").json
-    # A deactivation is the other side of an activation: one entry in the calendar.
-    return [one for one in transitions if one["event"] != "deactivated"]
+    # A deactivation comes with an activation, which has the entry in the calendar.
+    return [transition for transition in transitions if transition["event"] != "deactivated"]
 
 
 def test_calendar_is_the_plan(site: RenderedSite) -> None:
-    """upcoming.ics, read by another library than wrote it, has the transitions of `keyvault plan --json`."""
+    """upcoming.ics, read by a different library, has the transitions of `keyvault plan --json`."""
     events, transitions = calendar_events(site), planned(site)
 
     assert len(events) == len(transitions)
@@ -176,13 +176,13 @@ def test_calendar_is_the_plan(site: RenderedSite) -> None:
         words.setdefault(transition["event"], set()).add(word)
         assert (transition["kid"] or "") in (event.description or "")
         assert bool(transition["kid"]) == bool(event.description)
-    # One wording an event, and no two events of one wording.
+    # Each event has one wording, which no other event has.
     assert [len(found) for found in words.values()] == [1] * len(words)
     assert len(set.union(set(), *words.values())) == len(words)
 
 
 def test_calendar_entries_are_short_and_distinct(site: RenderedSite) -> None:
-    """Each entry has an id of its own, a stamp and a length, so that calendars update it instead of doubling it."""
+    """Each entry has a unique id, a timestamp and a duration, so that calendars update it instead of duplicating it."""
     events = calendar_events(site)
 
     assert len({event.uid for event in events}) == len(events)
@@ -193,7 +193,7 @@ def test_calendar_entries_are_short_and_distinct(site: RenderedSite) -> None:
 
 
 def test_calendar_lines_are_those_of_rfc_5545(site: RenderedSite) -> None:
-    """Lines end in CRLF and are no longer than 75 octets; the calendar says its version and who wrote it."""
+    """Lines end in CRLF and have at most 75 octets; the calendar has its version and its producer."""
     data = site.files["upcoming.ics"]
 
     assert data.endswith(b"\r\n")
@@ -212,7 +212,7 @@ def validator(site: RenderedSite) -> jsonschema.Draft202012Validator:
 
 
 def test_schema_of_the_history_is_a_schema(rendered: Rendered) -> None:
-    """history.schema.json says which draft it is written in and is valid in it."""
+    """history.schema.json names its draft and is valid."""
     schema = json.loads(rendered("fresh").files["history.schema.json"])
 
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -220,12 +220,12 @@ def test_schema_of_the_history_is_a_schema(rendered: Rendered) -> None:
 
 
 def test_history_is_valid(site: RenderedSite) -> None:
-    """history.json keeps the site's own schema."""
+    """history.json is valid against the site's own schema."""
     assert list(validator(site).iter_errors(json.loads(site.files["history.json"]))) == []
 
 
 def _parent(document: Any, names: tuple[str, ...]) -> Any:
-    """Return what *names* lead to; of an array the first element."""
+    """Return the member at the path *names*; of an array, the first element."""
     for name in names:
         document = document[name]
         document = document[0] if isinstance(document, list) else document
@@ -256,7 +256,7 @@ def _with(value: Any, *names: str) -> Callable[[Any], None]:
     ],
 )
 def test_wrong_history_is_not_valid(rendered: Rendered, change: Callable[[Any], None]) -> None:
-    """A document that lacks a member, or has one of another type, is refused by the schema."""
+    """The schema rejects a document with a missing member, or a member of the wrong type."""
     site = rendered("fresh")
     document = json.loads(site.files["history.json"])
     wrong = copy.deepcopy(document)
@@ -277,7 +277,7 @@ def locations(site: RenderedSite) -> list[str]:
 
 
 def test_sitemap_lists_every_page(site: RenderedSite) -> None:
-    """sitemap.xml lists every page but the one for what is missing, once, and nothing that is not on the site."""
+    """sitemap.xml lists every page except 404.html once, and nothing else."""
     found = locations(site)
 
     assert len(set(found)) == len(found)
@@ -285,13 +285,13 @@ def test_sitemap_lists_every_page(site: RenderedSite) -> None:
 
 
 def test_pages_are_in_the_sitemap_under_their_canonical_url(site: RenderedSite) -> None:
-    """A page names the URL under which the sitemap lists it."""
+    """The canonical URL of a page is its URL in the sitemap."""
     for url in locations(site):
         page = etree.HTML(site.files[str(site.file(url))].decode())
         assert page.xpath("string(//link[@rel='canonical']/@href)") == url
 
 
-def test_robots_are_told_of_the_sitemap(site: RenderedSite) -> None:
+def test_robots_txt_names_the_sitemap(site: RenderedSite) -> None:
     """robots.txt names the sitemap and forbids nothing."""
     lines = site.files["robots.txt"].decode().splitlines()
 

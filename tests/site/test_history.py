@@ -25,7 +25,7 @@ def shown_commits(lab: Lab) -> dict[str, list[str | None]]:
 
 def real_commits(lab: Lab) -> dict[str, list[str | None]]:
     """
-    Return the commit that wrote each event, by kid, as plain git tells it.
+    Return the commit that wrote each event, by kid, according to plain git.
 
     An event was written by the first commit, in an order where parents come first, whose record begins with
     the events up to and including it.
@@ -46,7 +46,7 @@ def real_commits(lab: Lab) -> dict[str, list[str | None]]:
 
 
 def test_events_carry_the_commit_that_wrote_them(vault: Lab) -> None:
-    """Each event of each key names the commit in which ``git log`` shows it appearing."""
+    """Each event of each key names the commit that added it, according to ``git log``."""
     vault.rotate("id-token")
     vault.wait(HOUR)
     rotation.rollback(vault.context(), "id-token", note="a gateway had pinned the old key")
@@ -62,7 +62,7 @@ def test_events_carry_the_commit_that_wrote_them(vault: Lab) -> None:
 
 
 def test_history_says_all_of_an_event(vault: Lab) -> None:
-    """Receipts name their URL, activations the token lifetime, deactivations until when, revocations why."""
+    """Receipts have their URL, activations the token lifetime, deactivations keep_until, revocations the reason."""
     first = vault.key("id-token", "active")
     vault.rotate("id-token")
     second = vault.key("id-token", "active")
@@ -80,7 +80,7 @@ def test_history_says_all_of_an_event(vault: Lab) -> None:
 
 
 def test_history_describes_vault_sets_and_keys(vault: Lab) -> None:
-    """The document names its format, the site, the commit rendered, the sets of policy and each key's thumbprint."""
+    """The document names its format, the site, the rendered commit, the sets of policy and each key's thumbprint."""
     found = history(vault)
 
     assert list(found) == ["format", "title", "url", "commit", "sets", "keys"]
@@ -100,7 +100,7 @@ def test_history_describes_vault_sets_and_keys(vault: Lab) -> None:
 
 
 def test_old_commit_renders_its_own_history(vault: Lab) -> None:
-    """``render --ref`` shows the vault as it stood: no key, event or commit of later."""
+    """``render --ref`` shows the vault at that commit, without later keys, events or commits."""
     old = vault.head
     before = vault.site()
     vault.rotate("id-token")
@@ -133,7 +133,7 @@ def test_commits_are_right_after_a_merge_of_two_branches(vault: Lab) -> None:
     ],
 )
 def test_commits_are_right_when_both_branches_wrote_to_one_record(vault: Lab, kept: str) -> None:
-    """Where two branches recorded different receipts of one key, the one that stayed names the commit that wrote it."""
+    """If two branches recorded different receipts of a key, the receipt that remains names its own commit."""
     vault.deploy()
     vault.git("switch", "--quiet", "--create", "other")
     rotation.rotate_due(vault.context())
@@ -147,7 +147,7 @@ def test_commits_are_right_when_both_branches_wrote_to_one_record(vault: Lab, ke
 
 
 def test_event_that_only_a_merge_wrote_has_no_commit(vault: Lab) -> None:
-    """An event that stands in no commit but a merge is shown, and no commit is blamed for it."""
+    """An event that only a merge added is shown without a commit."""
     key = vault.key("id-token", "next")
     base = vault.head
     vault.commit({"notes.txt": "a\n"})
@@ -166,7 +166,7 @@ def test_event_that_only_a_merge_wrote_has_no_commit(vault: Lab) -> None:
 
 
 def test_vault_in_a_subfolder_has_its_commits(vault: Lab) -> None:
-    """A vault that is a folder of a larger repository shows the same history."""
+    """A vault in a folder of a larger repository shows its own commits."""
     folder = vault.folder / "vaults" / "second"
     lab = new_lab(folder, "id-token:ES256", environ=vault.environ)
     lab.rotate("id-token")
@@ -175,8 +175,8 @@ def test_vault_in_a_subfolder_has_its_commits(vault: Lab) -> None:
     assert commits == set(lab.git("rev-list", "HEAD", "--", str(folder)).split())
 
 
-def test_shallow_clone_is_refused_with_what_to_do(vault: Lab) -> None:
-    """CI that checks out one commit is told to fetch the history, instead of publishing a wrong one."""
+def test_shallow_clone_is_refused_with_a_hint(vault: Lab) -> None:
+    """A CI job with a shallow clone gets an error with a hint, instead of publishing a wrong history."""
     vault.rotate("id-token")
     clone = vault.folder.parent / "shallow"
     vault.git("clone", "--quiet", "--depth=1", f"file://{vault.folder}", str(clone))
@@ -188,7 +188,7 @@ def test_shallow_clone_is_refused_with_what_to_do(vault: Lab) -> None:
 
 
 def test_removed_set_keeps_its_events_and_commits(vault: Lab) -> None:
-    """Keys of a set that has left policy keep the commits of their events."""
+    """Keys of a set that was removed from policy keep the commits of their events."""
     keys.add_set(vault.context(), "reports", spec=key_spec("EdDSA"))
     vault.wait(HOUR)
     keys.remove_set(vault.context(), "reports", forced="not used")

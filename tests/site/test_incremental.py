@@ -1,4 +1,4 @@
-"""A large site is rendered again: only what changed is made, and the result is that of a render from nothing."""
+"""Incremental rendering of a large site: only changed files are rendered, and the result equals a full render."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.site.vaults import SITE, Lab, MakeVault
 
 @pytest.fixture
 def lab(make_vault: MakeVault, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A vault of three sets, one with an issuer of its own, whose site counts as large and whose lists have many pages."""
+    """A vault of three sets and two issuers, whose site counts as large and whose lists have many pages."""
     monkeypatch.setattr(incremental, "MIN_FILES_FOR_STAMP", 1)
     monkeypatch.setattr(pages, "LISTED_PER_PAGE", 1)
     lab = make_vault("id-token:ES256", "access-token:EdDSA")
@@ -56,7 +56,7 @@ def render(lab: Lab, folder: str = "public") -> Written:
 
 
 def check(lab: Lab) -> None:
-    """The folder is what a render from nothing makes."""
+    """Assert that the folder equals a full render."""
     assert tree(lab.folder / "public") == lab.site()
 
 
@@ -66,7 +66,7 @@ def rotate(lab: Lab, *names: str) -> None:
 
 
 def test_one_set_is_rotated(lab: Lab, rendered_paths: list[str]) -> None:
-    """Only the files of that set, the page that lists it and those about all sets are made."""
+    """Only the files of that set, the page that lists it, and the files about all sets are rendered."""
     render(lab)
     name = sorted(lab.state.sets)[0]
     rotate(lab, name)
@@ -81,19 +81,19 @@ def test_one_set_is_rotated(lab: Lab, rendered_paths: list[str]) -> None:
     assert [path for path in paths if path.startswith("sets/") and path.split("/")[1] != name] == []
 
 
-def test_again_and_again(lab: Lab) -> None:
-    """The site of before is kept beside the folder, and brought up to date."""
+def test_many_renders(lab: Lab) -> None:
+    """The previous site is kept beside the folder as a spare, and updated."""
     render(lab)
     for name in sorted(lab.state.sets) * 2:
         rotate(lab, name)
         render(lab)
         check(lab)
-    beside = [one.name for one in lab.folder.iterdir() if "keyvault-" in one.name]
+    beside = [path.name for path in lab.folder.iterdir() if "keyvault-" in path.name]
     assert beside == [".public.keyvault-spare"]
 
 
 def test_unchanged(lab: Lab, rendered_paths: list[str]) -> None:
-    """The same commit again: nothing is made, nothing is written."""
+    """For the same commit, nothing is rendered and nothing is written."""
     first = render(lab)
     before = tree(lab.folder / "public")
     rendered_paths.clear()
@@ -170,8 +170,8 @@ def _link(lab: Lab) -> None:
     ],
 )
 @pytest.mark.parametrize("renders", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_somebody_was_at_the_folder(lab: Lab, change: Callable[[Lab], None], renders: int, rotated: bool) -> None:
-    """What is not as a render left it is mended, whether the site of before is there or not."""
+def test_folder_was_modified(lab: Lab, change: Callable[[Lab], None], renders: int, rotated: bool) -> None:
+    """Modified files are repaired, with or without a spare."""
     names = sorted(lab.state.sets)
     for name in names[:renders]:
         rotate(lab, name)
@@ -185,8 +185,8 @@ def test_somebody_was_at_the_folder(lab: Lab, change: Callable[[Lab], None], ren
     check(lab)
 
 
-def test_somebody_was_at_the_spare(lab: Lab) -> None:
-    """What is not in order beside the folder does not come into it."""
+def test_spare_was_modified(lab: Lab) -> None:
+    """Modified files of the spare do not reach the folder."""
     names = sorted(lab.state.sets)
     spare = lab.folder / ".public.keyvault-spare"
     for change in (
@@ -207,8 +207,8 @@ def test_somebody_was_at_the_spare(lab: Lab) -> None:
         check(lab)
 
 
-def test_links_beside_the_folder_lead_nowhere(lab: Lab) -> None:
-    """What somebody made of the site of before is not written through."""
+def test_links_in_the_spare_are_not_followed(lab: Lab) -> None:
+    """A render does not write through a link in the spare."""
     names = sorted(lab.state.sets)
     for name in names[:2]:
         rotate(lab, name)
@@ -230,7 +230,7 @@ def test_links_beside_the_folder_lead_nowhere(lab: Lab) -> None:
 
 
 def test_a_stamp_that_names_files_elsewhere(lab: Lab) -> None:
-    """A stamp is not believed about what does not lie in the folder."""
+    """Paths in a stamp that are outside the folder are ignored."""
     names = sorted(lab.state.sets)
     for name in names[:2]:
         rotate(lab, name)
@@ -279,7 +279,7 @@ def _revoke(lab: Lab) -> None:
 
 @pytest.mark.parametrize("change", [_policy, _template, _branch, _back, _outside, _revoke])
 def test_other_changes(lab: Lab, change: Callable[[Lab], None]) -> None:
-    """Whatever a commit changes, the folder has its site."""
+    """After any change of a commit, the folder has its site."""
     render(lab)
     rotate(lab, "id-token")
     render(lab)
@@ -291,7 +291,7 @@ def test_other_changes(lab: Lab, change: Callable[[Lab], None]) -> None:
 
 
 def test_own_templates_may_show_anything(lab: Lab) -> None:
-    """Of a list with a template of the vault's every page is made: it may show what is on none of ours."""
+    """With a template of the vault, every page of a list is rendered, since it may show other things than ours."""
     lab.commit({"site_template/issuer.html": "{{ total }} {{ sets|length }} {{ rendered }}"})
     render(lab)
     rotate(lab, sorted(lab.state.sets)[0])
@@ -302,7 +302,7 @@ def test_own_templates_may_show_anything(lab: Lab) -> None:
 
 
 def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, rendered_paths: list[str]) -> None:
-    """What another version made is made again."""
+    """Files that another version rendered are rendered again."""
     render(lab)
     rendered_paths.clear()
     monkeypatch.setattr(incremental, "version", lambda name: "0")
@@ -313,7 +313,7 @@ def test_another_program(lab: Lab, monkeypatch: pytest.MonkeyPatch, rendered_pat
 
 
 def test_a_stamp_that_was_lost(lab: Lab, rendered_paths: list[str]) -> None:
-    """A folder in which all is as it should be gets its stamp again."""
+    """A folder with the right site gets its stamp again."""
     render(lab)
     shutil.rmtree(lab.folder / ".git" / "keyvault-rendered")
     assert render(lab).changed == 0
@@ -325,18 +325,18 @@ def test_a_stamp_that_was_lost(lab: Lab, rendered_paths: list[str]) -> None:
 
 
 def test_small_sites_have_no_stamp(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site that is made in a moment leaves nothing beside itself."""
+    """A small site, which is rendered quickly, leaves nothing beside the folder."""
     monkeypatch.setattr(incremental, "MIN_FILES_FOR_STAMP", 100_000)
     render(lab)
     rotate(lab, sorted(lab.state.sets)[0])
     render(lab)
 
     assert not (lab.folder / ".git" / "keyvault-rendered").exists()
-    assert [one.name for one in lab.folder.iterdir() if "keyvault-" in one.name] == []
+    assert [path.name for path in lab.folder.iterdir() if "keyvault-" in path.name] == []
 
 
 def test_a_file_system_without_links(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be linked it is copied."""
+    """If files cannot be linked, they are copied."""
 
     def refused(*_: object, **__: object) -> None:
         raise OSError

@@ -1,4 +1,4 @@
-"""Issuers that are not on the site, or end with a slash: what is served, what tokens say, what lint tells."""
+"""Issuers that are not on the site, or end with a slash: served files, tokens, and findings of lint."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def document(site: dict[str, bytes], path: str) -> Any:
 
 
 def iss(lab: Lab, name: str) -> str:
-    """Return what stands in the tokens of set *name*."""
+    """Return the issuer in tokens of set *name*."""
     token = Vault.open(lab.folder, environ=lab.environ).signer(name).sign({"sub": "alice"})
     return str(parse_token(token).claims["iss"])
 
 
 def findings(lab: Lab) -> dict[str, str]:
-    """Return what lint says of issuers: messages by code."""
+    """Return the findings of lint about issuers: messages by code."""
     found = lint.lint_commit(lab.context(), lab.context().repository.head()).findings
-    return {one.code: one.message for one in found if one.code.startswith("issuer-")}
+    return {finding.code: finding.message for finding in found if finding.code.startswith("issuer-")}
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Lab:
-    """A vault whose tokens say an issuer of another domain than that of its keys."""
+    """A vault whose issuer has another domain than its keys."""
     return new_lab(tmp_path / "vault", "id-token:ES256", issuer=AUTH)
 
 
 def test_issuer_on_its_own_domain_with_keys_in_a_bucket(elsewhere: Lab) -> None:
-    """Keys stand at the site's root, tokens say the issuer, and no discovery document claims another one's place."""
+    """The keys are at the site's root, tokens have the issuer, and there is no discovery document."""
     site = elsewhere.site()
 
     assert iss(elsewhere, "id-token") == AUTH
@@ -61,7 +61,7 @@ def test_issuer_on_its_own_domain_with_keys_in_a_bucket(elsewhere: Lab) -> None:
 
 
 def test_life_of_keys_of_an_issuer_elsewhere(elsewhere: Lab) -> None:
-    """Receipts name the URL of the keys, the rotation waits for them, and the audit takes the whole history."""
+    """Receipts have the URL of the keys, the rotation waits for them, and the audit accepts the whole history."""
     elsewhere.rotate("id-token")
     active = elsewhere.key("id-token", "active")
 
@@ -70,7 +70,7 @@ def test_life_of_keys_of_an_issuer_elsewhere(elsewhere: Lab) -> None:
 
 
 def test_client_id_is_an_issuer(vault: Lab) -> None:
-    """An OAuth client signs as itself: iss is its client_id, and the server gets its jwks_uri."""
+    """An OAuth client that signs for itself has its client_id as iss, and a jwks_uri for the server."""
     spec = key_spec("Ed25519")
     keys.add_set(vault.context(), "acme", spec=spec, issuer="s6BhdRkqt3", at="/clients/acme")
     site = vault.site()
@@ -87,7 +87,7 @@ def test_client_id_is_an_issuer(vault: Lab) -> None:
 
 
 def test_client_id_is_escaped_wherever_it_is_shown(vault: Lab) -> None:
-    """A client_id may hold quotes and markup, which pages show as text and snippets as a string."""
+    """A client_id may contain quotes and markup, which pages show as text and snippets as a string."""
     odd = '</code>"x\\'
     keys.add_set(vault.context(), "odd", spec=key_spec("ES256"), issuer=odd, at="/odd")
     page = vault.site()["odd/index.html"].decode()
@@ -99,7 +99,7 @@ def test_client_id_is_escaped_wherever_it_is_shown(vault: Lab) -> None:
 
 
 def test_final_slash_of_an_issuer_is_kept(vault: Lab) -> None:
-    """Verifiers compare issuers byte for byte; the slash goes only where the path of the document is made."""
+    """Verifiers compare issuers byte for byte: only the path of the discovery document drops the slash."""
     keys.add_set(vault.context(), "tenant", spec=key_spec("ES256"), issuer=f"{SITE}/tenant/")
     site = vault.site()
     found = document(site, f"tenant/{CONFIGURATION}")
@@ -112,7 +112,7 @@ def test_final_slash_of_an_issuer_is_kept(vault: Lab) -> None:
 
 
 def test_final_slash_of_the_issuer_at_the_root(tmp_path: Path) -> None:
-    """Auth0 and others issue as https://tenant.example.com/: a site at the root of that host serves both documents."""
+    """Auth0 and others use https://tenant.example.com/: a site at the root of that host serves both documents."""
     lab = new_lab(tmp_path / "vault", "id-token:ES256", issuer=f"{SITE}/")
     site = lab.site()
 
@@ -122,8 +122,8 @@ def test_final_slash_of_the_issuer_at_the_root(tmp_path: Path) -> None:
     assert iss(lab, "id-token") == f"{SITE}/"
 
 
-def test_discovery_document_lies_at_the_issuer_and_leads_to_the_place(vault: Lab) -> None:
-    """An issuer on this site whose keys lie elsewhere on it keeps its discovery document, with another jwks_uri."""
+def test_discovery_document_is_at_the_issuer_and_names_the_place(vault: Lab) -> None:
+    """An issuer on this site, with its keys at another path, has a discovery document with that jwks_uri."""
     spec = key_spec("ES256")
     keys.add_set(vault.context(), "moved", spec=spec, issuer=f"{SITE}/tenant", at="/new/place")
     site = vault.site()
@@ -133,8 +133,8 @@ def test_discovery_document_lies_at_the_issuer_and_leads_to_the_place(vault: Lab
     assert f"{SITE}/tenant/{CONFIGURATION}" in site["new/place/index.html"].decode()
 
 
-def test_mixed_slashes_are_said(vault: Lab) -> None:
-    """Two sets of one JWK Set that write their issuer with and without the slash: every command goes on, lint tells."""
+def test_mixed_slashes_are_a_finding(vault: Lab) -> None:
+    """If sets of a JWK Set have their issuer with and without the slash, commands work, and lint has a finding."""
     vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\nissuer = "{SITE}/"\n')
 
     assert document(vault.site(), CONFIGURATION)["issuer"] == SITE
@@ -143,7 +143,7 @@ def test_mixed_slashes_are_said(vault: Lab) -> None:
 
 
 def test_place_of_a_set_may_change(vault: Lab) -> None:
-    """At a new URL nobody has seen the next key, so it waits for a receipt of its own; the old path can be kept."""
+    """At a new URL, the next key needs a new receipt; the old path can be kept."""
     vault.mature()
     vault.edit_policy(
         "[sets.id-token]\n", '[sets.id-token]\nissuer = "acme"\nat = "/acme"\npaths = ["/old/jwks.json"]\n'

@@ -165,7 +165,7 @@ def test_every_file_is_checked(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     """
     Every page, asset and host file passes the check with exactly the bytes that are yielded.
 
-    history.json, which can be larger than all other files, is checked in pieces: the document without keys, then the keys.
+    history.json, which can be larger than all other files, is checked in pieces: the frame, then the keys of each set.
     """
     seen: dict[str, list[bytes]] = {}
     monkeypatch.setattr(build_module, "refuse_private", lambda path, data: seen.setdefault(path, []).append(data))

@@ -1,4 +1,4 @@
-"""Which pages there are, what they link, and how large they get; all of it made in memory."""
+"""The pages of the site, their links and their sizes, for vaults in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def policy(name: str, **more: Any) -> SetPolicy:
 
 
 def line(name: str, count: int, *, every: timedelta = DAY) -> list[Key]:
-    """Return *count* keys of a set, one after the other: the last is next, the one before it active."""
+    """Return *count* successive keys of a set: the last is next, and the key before it active."""
     keys = []
     for number in range(count):
         at = T0 + every * number
@@ -75,7 +75,7 @@ class Links(HTMLParser):
 
 
 def test_five_hundred_keys_in_one_history_stay_a_light_page() -> None:
-    """The history of a set with 500 keys is one page of less than 300 KB, and every key stands in it."""
+    """The history of a set with 500 keys is a page of less than 300 KB that lists every key."""
     keys = line("id-token", 500)
     files = site(
         {"id-token": policy("id-token", cryptoperiod=DAY * 90)}, keys, repo_url="https://github.com/example/keys"
@@ -88,7 +88,7 @@ def test_five_hundred_keys_in_one_history_stay_a_light_page() -> None:
 
 
 def test_three_keys_and_five_hundred_are_drawn_in_few_shapes() -> None:
-    """A short history has a tooltip on every bar; a long one is drawn as one path a phase."""
+    """A short history has a tooltip on every bar; a long history is drawn with a path for each phase."""
     few = site({"a": policy("a")}, line("a", 3, every=90 * DAY))["sets/a/index.html"].decode()
     many = site({"a": policy("a")}, line("a", 500))["sets/a/index.html"].decode()
     drawing = many[many.index("<svg") : many.index("</svg>")]
@@ -100,7 +100,7 @@ def test_three_keys_and_five_hundred_are_drawn_in_few_shapes() -> None:
 
 
 def test_the_timeline_says_in_words_what_it_shows() -> None:
-    """Whoever cannot see the drawing is told the same of every set."""
+    """The text alternative describes every set in words."""
     page = site({"a": policy("a")}, line("a", 3, every=90 * DAY))["sets/a/index.html"].decode()
     words = re.search(r'<desc id="timeline-text">(.*?)</desc>', page)
 
@@ -109,7 +109,7 @@ def test_the_timeline_says_in_words_what_it_shows() -> None:
 
 
 def test_a_longer_history_is_on_the_pages_of_the_sets() -> None:
-    """Beyond a bound the first page says how many keys there are and where their history is."""
+    """With too many keys, the first page says how many there are and where their history is."""
     sets = {name: policy(name) for name in ("a", "b")}
     keys = [key for name in sets for key in line(name, HISTORY_MAX // 2 + 1)]
     files = site(sets, keys)
@@ -121,7 +121,7 @@ def test_a_longer_history_is_on_the_pages_of_the_sets() -> None:
 
 @pytest.mark.parametrize("shared", [True, False], ids=["sets", "issuers"])
 def test_many_are_listed_page_by_page(shared: bool) -> None:
-    """Every set, or issuer, is on exactly one of the pages, which link each other."""
+    """Every set, or issuer, is on exactly one page, and the pages link each other."""
     names = [f"s{number:03}" for number in range(2 * LISTED_PER_PAGE + 1)]
     sets = {name: policy(name, **({} if shared else {"issuer": f"{SITE}/{name}"})) for name in names}
     files = site(sets, [key for name in names for key in line(name, 2)])
@@ -143,7 +143,7 @@ def test_many_are_listed_page_by_page(shared: bool) -> None:
 
 
 def test_no_link_leads_nowhere() -> None:
-    """Every relative link of every page has a file."""
+    """Every relative link of every page has a file as its target."""
     sets = {"a": policy("a"), "b": policy("b", issuer=f"{SITE}/deep/er"), "c": policy("c", issuer=f"{SITE}/x")}
     gone = [key for key in line("former", 4) if key.state == "withdrawn"]
     files = site(sets, [*(key for name in sets for key in line(name, 4)), *gone])
@@ -159,7 +159,7 @@ def test_no_link_leads_nowhere() -> None:
 
 
 def test_a_set_that_is_gone_keeps_its_page() -> None:
-    """Its keys are shown with their history, and the first page leads there."""
+    """Its page shows its keys with their history, and the first page links to it."""
     gone = [key for key in line("former", 4) if key.state == "withdrawn"]
     files = site({"a": policy("a")}, [*line("a", 2), *gone])
 
@@ -169,8 +169,8 @@ def test_a_set_that_is_gone_keeps_its_page() -> None:
 
 
 @pytest.mark.parametrize(("repo_url", "expected"), FORMS.items(), ids=range(len(FORMS)))
-def test_commits_link_to_where_people_read_them(repo_url: str, expected: str | None) -> None:
-    """GitHub, GitLab and Forgejo each have their own form; any other is said with {commit}."""
+def test_commits_link_to_the_code_host(repo_url: str, expected: str | None) -> None:
+    """The URLs of GitHub, GitLab and Forgejo are known; any other needs {commit}."""
     from keyvault import config
     from keyvault.errors import ConfigError
 
@@ -186,7 +186,7 @@ def test_commits_link_to_where_people_read_them(repo_url: str, expected: str | N
     "repo_url", ["http://git.example.com/x", "javascript:alert(1)", "https://u:p@example.com/x", "x"]
 )
 def test_a_repo_url_that_is_no_plain_https_is_refused(repo_url: str) -> None:
-    """A link on the page never leads to a script, nor holds a password."""
+    """A link on a page never runs a script or contains a password."""
     from keyvault import config
     from keyvault.errors import ConfigError
 
@@ -195,7 +195,7 @@ def test_a_repo_url_that_is_no_plain_https_is_refused(repo_url: str) -> None:
 
 
 def test_without_a_repo_url_commits_are_plain_text() -> None:
-    """Nothing is linked that nobody named."""
+    """Without a repo_url, the page has no links to commits."""
     files = site({"a": policy("a")}, line("a", 2))
 
     assert f"<code>{COMMIT[:10]}</code>".encode() in files["index.html"]
@@ -204,7 +204,7 @@ def test_without_a_repo_url_commits_are_plain_text() -> None:
 
 @pytest.mark.parametrize("span", [timedelta(minutes=5), HOUR, DAY, 10 * DAY, 60 * DAY, 400 * DAY])
 def test_the_axis_has_a_few_labels_whatever_the_span(span: timedelta) -> None:
-    """From a vault made minutes ago to one of years, the axis is labelled and not crowded."""
+    """For any span, from minutes to years, the axis has labels but not too many."""
     files = site({"a": policy("a", cryptoperiod=max(span, 7 * DAY))}, line("a", 4, every=span))
     page = files["sets/a/index.html"].decode()
 
@@ -212,7 +212,7 @@ def test_the_axis_has_a_few_labels_whatever_the_span(span: timedelta) -> None:
 
 
 def test_instants_do_not_depend_on_the_language_of_the_machine() -> None:
-    """Months have English names, from a table of our own."""
+    """Months have English names, whatever the locale."""
     page = site({"a": policy("a")}, line("a", 4, every=60 * DAY))["sets/a/index.html"].decode()
     labels = re.findall(r'<text class="when"[^>]*>([^<]*)<', page)
 

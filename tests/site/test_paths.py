@@ -1,4 +1,4 @@
-"""Which paths the site of a vault has, and what stands in JWK Sets, discovery documents and host files."""
+"""The paths of a site, and the content of JWK Sets, discovery documents and host files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keyvault.site.pages import Templates
 from tests.errors import fails
 from tests.site.vaults import DAY, HOUR, MINUTE, SITE, Lab, MakeVault
 
-#: What every site has, whatever is in the vault.
+#: The paths that every site has.
 FIXED = {
     *Templates(default_templates()).assets.values(),
     "history.json",
@@ -47,7 +47,7 @@ def of_issuer(place: str) -> set[str]:
 
 
 def key_files(state: VaultState, *, without: str = "") -> set[str]:
-    """Return the paths of single keys, those of the set *without* left out."""
+    """Return the paths of single keys, except those of the set *without*."""
     kids = [key.kid for key in state.keys.values() if key.set != without]
     return {f"keys/{kid}{form}" for kid in kids for form in (".json", ".pem", "/index.html")}
 
@@ -66,7 +66,7 @@ def kids(site: dict[str, bytes], path: str) -> list[str]:
 
 
 def test_fresh_vault_has_exactly_the_documented_paths(vault: Lab) -> None:
-    """A vault just made is ready to be served: JWK Sets, discovery, pages, single keys and host files."""
+    """The site of a new vault is complete: JWK Sets, discovery, pages, single keys and host files."""
     expected = FIXED | ROOT | set_files("id-token", "access-token") | key_files(vault.state)
 
     assert set(vault.site()) == expected
@@ -74,7 +74,7 @@ def test_fresh_vault_has_exactly_the_documented_paths(vault: Lab) -> None:
 
 
 def test_both_names_of_a_jwk_set_serve_the_same_bytes(vault: Lab) -> None:
-    """Whichever path a verifier was told, it gets the same set, which holds active and next of every set."""
+    """Both paths serve the same JWK Set, which has the active and next key of every set."""
     site, state = vault.site(), vault.state
 
     assert site[".well-known/jwks.json"] == site["jwks.json"]
@@ -84,14 +84,14 @@ def test_both_names_of_a_jwk_set_serve_the_same_bytes(vault: Lab) -> None:
 
 
 def test_jwk_set_of_one_set_holds_that_set_alone(vault: Lab) -> None:
-    """A verifier that needs only one series of keys has a URL for it."""
+    """Each set has a JWK Set of its own."""
     site, state = vault.site(), vault.state
 
     assert kids(site, "sets/id-token/jwks.json") == [key.kid for key in state.sets["id-token"].published]
 
 
 def test_discovery_document_says_issuer_jwks_uri_and_algorithms(vault: Lab) -> None:
-    """A client that knows the issuer finds the keys, and the document has every required member."""
+    """The document has every required member, and leads from the issuer to the keys."""
     site = vault.site()
 
     assert site[".well-known/openid-configuration"] == site[".well-known/openid-configuration.json"]
@@ -107,7 +107,7 @@ def test_discovery_document_says_issuer_jwks_uri_and_algorithms(vault: Lab) -> N
 
 
 def test_host_files_say_how_to_serve(vault: Lab) -> None:
-    """Hosts that read _headers send JSON for names without extension; GitHub Pages keeps dot files; all may crawl."""
+    """_headers sets JSON for names without extension, .nojekyll keeps dot files, and robots.txt allows all."""
     site = vault.site()
     lines = site["_headers"].decode().splitlines()
 
@@ -122,7 +122,7 @@ def test_host_files_say_how_to_serve(vault: Lab) -> None:
 
 
 def test_max_age_of_policy_reaches_the_host_file(vault: Lab) -> None:
-    """The owner's max_age is what hosts are told."""
+    """_headers has the max_age of policy."""
     vault.edit_policy('max_age = "10m"', 'max_age = "45m"')
 
     assert b"max-age=2700\n" in vault.site()["_headers"]
@@ -132,7 +132,7 @@ def test_max_age_of_policy_reaches_the_host_file(vault: Lab) -> None:
 
 
 def test_issuers_have_own_paths_and_own_sets(vault: Lab) -> None:
-    """Issuers below the site's url get a folder each, with only their own keys in it."""
+    """Each issuer below the site's url has a folder with only its own keys."""
     for name in ("api", "deep/er"):
         keys.add_set(vault.context(), name.replace("/", "-"), spec=key_spec("ES256"), issuer=f"{SITE}/{name}")
     site, state = vault.site(), vault.state
@@ -149,7 +149,7 @@ def test_issuers_have_own_paths_and_own_sets(vault: Lab) -> None:
 
 
 def test_sets_of_one_issuer_share_one_jwk_set(make_vault: MakeVault) -> None:
-    """Two sets that name the same issuer stand in one JWK Set, and nothing is left at the root for nobody."""
+    """Two sets with the same issuer share a JWK Set, and the root has none."""
     lab = make_vault()
     for name in ("id-token", "access-token"):
         lab.edit_policy(f"[sets.{name}]\n", f'[sets.{name}]\nissuer = "{SITE}/login"\n')
@@ -160,7 +160,7 @@ def test_sets_of_one_issuer_share_one_jwk_set(make_vault: MakeVault) -> None:
 
 
 def test_extra_paths_serve_the_jwk_set_of_the_issuer(vault: Lab) -> None:
-    """A place that Kubernetes or an older deployment wants serves the same bytes, named as JSON to hosts."""
+    """An extra path, as for Kubernetes or an older deployment, serves the same bytes, as JSON."""
     vault.edit_policy("[sets.id-token]\n", '[sets.id-token]\npaths = ["/keys.json", "/openid/v1/jwks"]\n')
     site = vault.site()
 
@@ -170,7 +170,7 @@ def test_extra_paths_serve_the_jwk_set_of_the_issuer(vault: Lab) -> None:
 
 
 def test_site_below_a_path_keeps_paths_relative(make_vault: MakeVault) -> None:
-    """A site at https://host/base has its files where the host's folder for base is, issuers below it too."""
+    """The files of a site at https://host/base, including those of issuers, are relative to base."""
     base = "https://user.example.io/keys-of-mine"
     lab = make_vault(url=base)
     keys.add_set(lab.context(), "api", spec=key_spec("ES256"), issuer=f"{base}/api")
@@ -188,7 +188,7 @@ def test_site_below_a_path_keeps_paths_relative(make_vault: MakeVault) -> None:
 
 
 def test_encryption_set_publishes_only_its_active_key(vault: Lab) -> None:
-    """A sender must not encrypt to a key that nobody uses yet, or no longer: next and retiring are not listed."""
+    """Senders must encrypt to the active key only: next and retiring keys are not listed."""
     keys.add_set(vault.context(), "mail", spec=key_spec("ECDH-ES+A256KW"))
     vault.wait(DAY)
     rotation.rotate(vault.context(), ["mail"])
@@ -202,7 +202,7 @@ def test_encryption_set_publishes_only_its_active_key(vault: Lab) -> None:
 
 
 def test_algorithms_for_encryption_are_no_signing_algorithms(vault: Lab) -> None:
-    """The discovery document lists only what tokens are signed with."""
+    """The discovery document lists signing algorithms only."""
     keys.add_set(vault.context(), "mail", spec=key_spec("ECDH-ES+A256KW"))
     found = document(vault.site(), ".well-known/openid-configuration")
 
@@ -210,7 +210,7 @@ def test_algorithms_for_encryption_are_no_signing_algorithms(vault: Lab) -> None
 
 
 def test_symmetric_set_is_nowhere_on_the_site(vault: Lab) -> None:
-    """A secret shared with a service is kept and rotated, and no byte of the site names it or its keys."""
+    """A symmetric set is stored and rotated, but the site does not mention it or its keys."""
     keys.add_set(vault.context(), "cookie-secret", spec=key_spec("HS256"))
     vault.wait(2 * DAY)
     rotation.rotate(vault.context(), ["cookie-secret"])
@@ -225,7 +225,7 @@ def test_symmetric_set_is_nowhere_on_the_site(vault: Lab) -> None:
 
 
 def test_symmetric_set_stays_hidden_after_it_was_removed(vault: Lab) -> None:
-    """The history page does not begin to show a symmetric key when its set is gone."""
+    """After its set was removed, a symmetric key still does not appear in the history."""
     keys.add_set(vault.context(), "cookie-secret", spec=key_spec("HS256"))
     secret = [key.kid for key in vault.state.sets["cookie-secret"].keys]
     keys.remove_set(vault.context(), "cookie-secret", forced="not needed")
@@ -236,7 +236,7 @@ def test_symmetric_set_stays_hidden_after_it_was_removed(vault: Lab) -> None:
 
 
 def test_vault_of_symmetric_sets_only_has_no_jwk_set(make_vault: MakeVault) -> None:
-    """Where nothing may be published, the site still renders and has no JWK Set at all."""
+    """If nothing may be published, the site renders without a JWK Set."""
     site = make_vault("cookie-secret:HS256").site()
 
     assert set(site) == FIXED
@@ -244,7 +244,7 @@ def test_vault_of_symmetric_sets_only_has_no_jwk_set(make_vault: MakeVault) -> N
 
 
 def test_closing_set_keeps_serving_issued_tokens_until_they_expire(vault: Lab) -> None:
-    """Removing a set stops its signatures and keeps its last key published until keep_until has passed."""
+    """A removed set stops signing, and its last key stays published until keep_until."""
     active, following = vault.key("id-token", "active"), vault.key("id-token", "next")
     vault.wait(HOUR)
     keys.remove_set(vault.context(), "id-token")
@@ -261,7 +261,7 @@ def test_closing_set_keeps_serving_issued_tokens_until_they_expire(vault: Lab) -
 
 
 def test_removed_set_stays_in_history(vault: Lab) -> None:
-    """When a set has left keyvault.toml, its keys and their events are still shown, each with its files."""
+    """After a set was removed from keyvault.toml, the site still shows its keys and events, and has their files."""
     gone = [key.kid for key in vault.state.sets["id-token"].keys]
     keys.remove_set(vault.context(), "id-token", forced="never went live")
     site = vault.site()
@@ -281,7 +281,7 @@ def test_removed_set_stays_in_history(vault: Lab) -> None:
 
 
 def test_discovery_off_leaves_the_documents_out(vault: Lab) -> None:
-    """An owner who serves a discovery document from elsewhere gets none from here, and no link to one."""
+    """With discovery off, the site has no discovery document and no link to one."""
     vault.edit_policy("discovery = true ", "discovery = false ")
     site = vault.site()
 
@@ -291,7 +291,7 @@ def test_discovery_off_leaves_the_documents_out(vault: Lab) -> None:
 
 
 def test_metadata_replaces_and_adds_members(vault: Lab) -> None:
-    """[site.metadata] has the last word on what an owner may decide."""
+    """[site.metadata] replaces members and adds others."""
     vault.append_policy(
         '\n[site.metadata]\nauthorization_endpoint = "https://login.example.com/authorize"\n'
         'scopes_supported = ["openid"]\nresponse_types_supported = ["code"]\n'
@@ -306,7 +306,7 @@ def test_metadata_replaces_and_adds_members(vault: Lab) -> None:
 
 @pytest.mark.parametrize("member", ["issuer", "jwks_uri"])
 def test_metadata_cannot_say_where_the_keys_are(vault: Lab, member: str) -> None:
-    """issuer and jwks_uri follow from the url: a document that contradicts its own place would be an attack."""
+    """issuer and jwks_uri follow from the url: a document that contradicts its own URL would be an attack."""
     vault.append_policy(f'\n[site.metadata]\n{member} = "https://evil.example"\n')
 
     with pytest.raises(ConfigError, match=f"cannot set {member}: it follows from the site's url"):
@@ -317,7 +317,7 @@ def test_metadata_cannot_say_where_the_keys_are(vault: Lab, member: str) -> None
 
 
 def test_order_of_a_jwk_set(make_vault: MakeVault) -> None:
-    """RSA before EC before OKP, sets by name, and in a set active, next, retiring with the newest first."""
+    """The order is RSA, EC, OKP; then sets by name; then active, next, and retiring keys, newest first."""
     lab = make_vault("a-okp:EdDSA", "c-ec:ES256", "b-ec:ES384", "z-rsa:RS256")
     lab.rotate("b-ec")
     lab.wait(30 * MINUTE)
@@ -335,7 +335,7 @@ def test_order_of_a_jwk_set(make_vault: MakeVault) -> None:
 
 
 def test_set_without_keys_has_no_jwk_set(vault: Lab) -> None:
-    """A set that is new in keyvault.toml has no file before its first key: an empty JWK Set makes verifiers forget."""
+    """A new set has no JWK Set before its first key: an empty one would make verifiers drop their keys."""
     vault.append_policy(f'\n[sets.fresh]\nalg = "ES256"\nissuer = "{SITE}/fresh"\n')
     site = vault.site()
 
@@ -348,18 +348,18 @@ def test_set_without_keys_has_no_jwk_set(vault: Lab) -> None:
 
 
 def test_no_json_on_the_site_is_an_empty_jwk_set(make_vault: MakeVault) -> None:
-    """A vault without sets renders, and has nothing that a verifier could take for a JWK Set."""
+    """A vault without sets renders, and its site has nothing that looks like a JWK Set."""
     site = make_vault(empty=True).site()
 
     assert set(site) == FIXED
     assert not [path for path, data in site.items() if b'"keys": []' in data and path != "history.json"]
 
 
-# --- what two things claim ------------------------------------------------------------------------------
+# --- conflicting paths ----------------------------------------------------------------------------------
 
 
 def test_kids_that_differ_only_by_case_are_refused_in_a_commit(vault: Lab) -> None:
-    """Two keys whose files would be one on a Mac never share a vault."""
+    """Two keys whose files would collide on a Mac are refused in a vault."""
     key = vault.key("id-token", "next")
     for kid in ("Imported", "imported"):
         public = msgspec.structs.replace(key.public, kid=kid)
@@ -372,8 +372,8 @@ def test_kids_that_differ_only_by_case_are_refused_in_a_commit(vault: Lab) -> No
         vault.site()
 
 
-def test_two_things_for_one_path_are_refused(vault: Lab) -> None:
-    """Should two keys of that kind come together all the same, none of them overwrites the other."""
+def test_two_files_with_the_same_path_are_refused(vault: Lab) -> None:
+    """If a state has two such keys all the same, rendering fails, and neither overwrites the other."""
     key = vault.key("id-token", "next")
     other = msgspec.structs.replace(key, public=msgspec.structs.replace(key.public, kid=key.kid.swapcase()))
     other = msgspec.structs.replace(
@@ -390,7 +390,7 @@ def test_two_things_for_one_path_are_refused(vault: Lab) -> None:
 
 @pytest.mark.parametrize("path", ["/.nojekyll", "/_headers", "/.well-known/openid-configuration"])
 def test_extra_path_on_a_file_of_the_site_is_refused(vault: Lab, path: str) -> None:
-    """An extra path that would replace a file of the site itself stops the rendering, with both named."""
+    """An extra path that would replace a file of the site is an error that names the path."""
     vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\npaths = ["{path}"]\n')
 
     with pytest.raises((RenderError, ConfigError), match=path.strip("/").replace(".", r"\.")):
@@ -398,7 +398,7 @@ def test_extra_path_on_a_file_of_the_site_is_refused(vault: Lab, path: str) -> N
 
 
 def test_a_set_that_was_symmetric_once_shows_only_what_came_after(make_vault: MakeVault) -> None:
-    """Moved from HS256 to ES256, a set publishes its new keys and no byte of the old ones, at every step."""
+    """After a change from HS256 to ES256, a set publishes its new keys, and never an old key."""
     lab = make_vault("cookie:HS256")
     secret = [key.kid for key in lab.state.keys.values()]
     rotation.rotate(lab.context(), ["cookie"], alg="ES256")
@@ -414,7 +414,7 @@ def test_a_set_that_was_symmetric_once_shows_only_what_came_after(make_vault: Ma
 
 
 def test_a_set_that_became_symmetric_keeps_the_pages_of_its_public_keys(make_vault: MakeVault) -> None:
-    """Moved from ES256 to HS256 in the file, a set leaves the JWK Set; pages of keys and its own are kept for ever."""
+    """After a change from ES256 to HS256, the set has no JWK Set; its page and those of its old keys remain."""
     lab = make_vault("cookie:ES256")
     public = [key.kid for key in lab.state.keys.values()]
     lab.edit_policy('alg = "ES256"', 'alg = "HS256"')

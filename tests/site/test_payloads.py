@@ -1,4 +1,4 @@
-"""Text that people write into a vault is text on the page: it changes no element, no attribute and no script."""
+"""Text in a vault stays text on the page: it changes no element, attribute or script."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RIGHT_TO_LEFT = "see \u202egnp.exe"
 
 
 class Structure(HTMLParser):
-    """What a browser builds elements from, and the text in between."""
+    """The tags and the text of a page, as a browser parses them."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__(convert_charrefs=True)
@@ -71,8 +71,8 @@ class Structure(HTMLParser):
         self.text += data
 
 
-def told(lab: Lab, text: str) -> None:
-    """Write *text* into every field that takes text and reaches a page."""
+def fill_texts(lab: Lab, text: str) -> None:
+    """Write *text* into every text field that pages show."""
     lab.edit_policy('title = "Published keys"', f"title = {json.dumps(text)}")
     lab.rotate("id-token")
     lab.wait(HOUR)
@@ -85,14 +85,14 @@ def told(lab: Lab, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A vault whose fields all say something harmless."""
+    """A vault whose text fields are all harmless."""
     lab = new_lab(tmp_path_factory.mktemp("story") / "vault", *EC_SETS)
-    told(lab, BENIGN)
+    fill_texts(lab, BENIGN)
     return lab
 
 
 def with_text(story: Lab, text: str) -> dict[str, bytes]:
-    """Return the site of *story*, with *text* wherever it says something harmless."""
+    """Return the site of *story*, with *text* in place of each harmless text."""
     state = story.state
     site = dataclasses.replace(state.policy.site, title=text)
 
@@ -115,7 +115,7 @@ def pages_of(site: dict[str, bytes]) -> list[str]:
 
 @pytest.mark.parametrize("payload", [*PAYLOADS.values(), RIGHT_TO_LEFT], ids=[*PAYLOADS, "right to left"])
 def test_text_changes_no_element_and_no_attribute(story: Lab, payload: str) -> None:
-    """Every page has the elements and attributes of a benign vault's, and shows the text as it is."""
+    """Every page has the same elements and attributes as with harmless text, and shows the text unchanged."""
     benign_site, hostile_site = story.site(), with_text(story, payload)
     shown = 0
     assert set(benign_site) == set(hostile_site)
@@ -132,8 +132,8 @@ def test_text_changes_no_element_and_no_attribute(story: Lab, payload: str) -> N
     assert shown > len(pages_of(benign_site))
 
 
-def test_text_stands_only_in_attributes_that_hold_text(story: Lab) -> None:
-    """Text of a vault is in the summary that chat programs show, and in no link, class or handler."""
+def test_text_is_only_in_attributes_for_text(story: Lab) -> None:
+    """Text of a vault is in the meta description, and in no link, class or handler."""
     found = {
         (tag, name)
         for page in pages_of(story.site())
@@ -146,7 +146,7 @@ def test_text_stands_only_in_attributes_that_hold_text(story: Lab) -> None:
 
 
 def test_every_field_reaches_a_page(story: Lab) -> None:
-    """The comparison above means something: title, two notes, a revocation's note and two reasons are shown."""
+    """The comparison above is not empty: pages show the title, two notes, the note of a revocation, and two reasons."""
     site = story.site()
     shown = [Structure(site[page]).text for page in pages_of(site)]
 
@@ -159,7 +159,7 @@ def test_every_field_reaches_a_page(story: Lab) -> None:
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_text_is_itself_in_history_json(story: Lab, payload: str) -> None:
-    """Machines read the text as it was written: escaping is a matter of the page."""
+    """history.json has the text unchanged: only pages escape it."""
     found = json.loads(with_text(story, payload)["history.json"])
 
     assert found["title"] == payload
@@ -168,9 +168,9 @@ def test_text_is_itself_in_history_json(story: Lab, payload: str) -> None:
 
 
 def test_commands_take_payloads_as_text(make_vault: MakeVault) -> None:
-    """A payload that goes all the way, through commands and commits, ends as text on the page."""
+    """A payload that goes through commands and commits is text on the page."""
     lab = make_vault()
-    told(lab, PAYLOADS["attribute"])
+    fill_texts(lab, PAYLOADS["attribute"])
     site = lab.site()
     structures = [Structure(site[page]) for page in pages_of(site)]
 
@@ -180,7 +180,7 @@ def test_commands_take_payloads_as_text(make_vault: MakeVault) -> None:
 
 
 def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
-    """Text that would make a page read backwards is refused by commands and by policy."""
+    """Commands and policy refuse text that would reverse the direction of a page."""
     kid = vault.key("id-token", "next").kid
     with pytest.raises(UsageError, match="--note takes one line of 1 to 500 printable characters"):
         rotation.revoke(vault.context(), kid, reason="compromised", note=RIGHT_TO_LEFT)
@@ -191,7 +191,7 @@ def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
 
 
 def test_pages_have_no_inline_script_or_style(story: Lab) -> None:
-    """Our own pages live under their strict CSP: no script, no style attribute, no handler, no other host."""
+    """Our own pages follow their strict CSP: no inline script, style or handler, and no other host."""
     site = story.site()
     for page in pages_of(site):
         structure = Structure(site[page])
@@ -204,7 +204,7 @@ def test_pages_have_no_inline_script_or_style(story: Lab) -> None:
 
 
 def test_meta_policy_says_what_the_header_says(story: Lab) -> None:
-    """A host that sends no headers is no hole: the page carries the policy itself."""
+    """Pages contain the policy, too, for hosts that send no headers."""
     structure = Structure(story.site()["index.html"])
     metas = [attributes for tag, attributes in structure.parts if tag == "meta"]
     (policy,) = [str(meta["content"]) for meta in metas if meta.get("http-equiv") == "Content-Security-Policy"]

@@ -1,4 +1,4 @@
-"""What people write into a record stays there for good, so it must not stop the site from being rendered."""
+"""Text in a record stays there forever, so it must not prevent the site from being rendered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.site.vaults import Lab
 SECRET = "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
 
-#: What one of those that look at a note takes for a key, and others do not.
+#: Texts that one of the checks takes for a key, and others do not.
 DISPUTED = (
     f"rotated since d: {SECRET} was mailed",
     f"it said k = '{SECRET}'",
@@ -47,7 +47,7 @@ DISPUTED = (
     ],
 )
 def test_a_private_key_is_no_reason(vault: Lab, text: str) -> None:
-    """A key pasted into a note or a reason is refused when it is typed, and nothing is written."""
+    """A command refuses a key that was pasted into a note or a reason, and writes nothing."""
     head = vault.head
     with pytest.raises(UsageError, match="holds what looks like a private key") as caught:
         rotation.rotate(vault.context(), ["id-token"], forced=text)
@@ -57,7 +57,7 @@ def test_a_private_key_is_no_reason(vault: Lab, text: str) -> None:
     assert head == vault.head
 
 
-#: What notes that look like keys are made of.
+#: The parts of notes that look like keys.
 PARTS = st.sampled_from(
     [
         *DISPUTED, SECRET, SECRET[:22], SECRET[:16], SECRET[:15], PEM.replace("\n", ""), '"kty":"EC"', "kty=RSA",
@@ -69,7 +69,7 @@ PARTS = st.sampled_from(
 
 @settings(max_examples=1_500)
 @given(st.lists(PARTS, min_size=1, max_size=8).map("".join).filter(lambda text: len(text.strip()) <= TEXT_MAX))
-def test_what_a_command_accepts_nobody_refuses_later(note: str) -> None:
+def test_accepted_notes_pass_all_later_checks(note: str) -> None:
     """Audit and guard find no key in the record and history.json of any accepted note; pages pass the leak check."""
     try:
         accepted = check_text(note, "--note")
@@ -92,8 +92,8 @@ def test_what_a_command_accepts_nobody_refuses_later(note: str) -> None:
 
 
 @pytest.mark.parametrize("note", ["the laptop of Ada, s/n d: 12", "kid " + SECRET + " leaked", "d, p and q are safe"])
-def test_an_ordinary_note_goes_all_the_way(vault: Lab, note: str) -> None:
-    """From the command through the audit onto the site."""
+def test_an_ordinary_note_reaches_the_site(vault: Lab, note: str) -> None:
+    """The command and the audit accept it, and the site shows it."""
     rotation.rotate(vault.context(), ["id-token"], forced=note)
     assert audit(vault.context()).errors == ()
     assert note in vault.site()["history.json"].decode()

@@ -1,4 +1,4 @@
-"""Work that is spread over cores: the order of its results, its errors, and what is left behind."""
+"""Work that is spread over cores: the order of results, errors, and no leftovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY = list(range(20))
 
 @pytest.fixture(params=[1, 2, 5])
 def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """So many cores, whatever the machine has."""
+    """Pretend that the machine has this many cores."""
     monkeypatch.setattr(module, "_cores", lambda: request.param)
     count: int = request.param
     return count
@@ -36,7 +36,7 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The workers that are started, whether they run or have ended."""
+    """The worker processes that were started, running or ended."""
     started: list[subprocess.Popen[bytes]] = []
     start = module._started
 
@@ -48,7 +48,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return started
 
 
-# What workers do must be found by its name in another process.
+# Another process must be able to find these functions by their names.
 
 
 def twice(item: int) -> Iterator[int]:
@@ -90,7 +90,7 @@ class Killed:
 
 @dataclass
 class Noting:
-    """Work that leaves a file for each item, and makes more of it than a pipe holds."""
+    """Work that leaves a file for each item, and returns more than a pipe holds."""
 
     folder: Path
 
@@ -101,12 +101,12 @@ class Noting:
 
 @pytest.mark.parametrize("count", [0, 1, LEAST - 1, LEAST, LEAST + 1, len(MANY)])
 def test_results_come_in_order(cores: int, count: int) -> None:
-    """One core or many, little work or much: the same results in the same order."""
+    """With any number of cores and items, the results are the same, in the same order."""
     assert list(spread(twice, MANY[:count])) == [result for item in MANY[:count] for result in (item, item * 2)]
 
 
-def test_work_is_done_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With three cores three processes work, and none of them is this one; for little work it is."""
+def test_work_is_done_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With three cores, three other processes work; little work is done in this process."""
     monkeypatch.setattr(module, "_cores", lambda: 3)
     by = set(spread(process, MANY))
 
@@ -116,7 +116,7 @@ def test_work_is_done_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_more_workers_than_work(monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]) -> None:
-    """A machine of many cores starts no worker in vain."""
+    """A machine with many cores starts no worker process without work."""
     monkeypatch.setattr(module, "_cores", lambda: 64)
 
     assert len(set(spread(process, MANY[: LEAST + 1]))) == len(workers) == LEAST + 1
@@ -131,10 +131,10 @@ def test_no_more_workers_than_work(monkeypatch: pytest.MonkeyPatch, workers: lis
         (module, "_BOOT", "import sys; sys.stdin.buffer.read(1); raise SystemExit(1)"),
     ],
 )
-def test_where_no_worker_can_be_started(
+def test_without_worker_processes(
     owner: object, name: str, value: object, monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Where Python lives in another program, or does not start once more, all is done here."""
+    """If Python is embedded, or cannot be started again, all work is done in this process."""
     monkeypatch.setattr(module, "_cores", lambda: 3)
     monkeypatch.setattr(owner, name, value, raising=False)
 
@@ -143,7 +143,7 @@ def test_where_no_worker_can_be_started(
 
 
 def test_a_worker_runs_nothing_of_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Modules in the folder where somebody works are not loaded, whatever they are called."""
+    """Workers load no modules from the current folder, whatever their names."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
     monkeypatch.chdir(tmp_path)
     for name in ("pickle", "signal", "sitecustomize", "jinja2"):
@@ -154,8 +154,8 @@ def test_a_worker_runs_nothing_of_the_folder(monkeypatch: pytest.MonkeyPatch, tm
     assert not (tmp_path / "loaded").exists()
 
 
-def test_a_worker_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Identities and passphrases are for nobody else."""
+def test_a_worker_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identities and passphrases are not in the environment of a worker."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
     monkeypatch.setenv("KEYVAULT_IDENTITY", "a canary")
     monkeypatch.setenv("KEYVAULT_PASSPHRASE", "a canary")
@@ -164,8 +164,8 @@ def test_a_worker_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "a canary" not in environ.values()
 
 
-def test_what_is_printed_is_no_result(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Results go through stdout, so nothing else does."""
+def test_printed_text_is_no_result(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Results go through stdout, so a worker prints nothing there."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
 
     assert list(spread(printing, MANY)) == MANY
@@ -173,7 +173,7 @@ def test_what_is_printed_is_no_result(monkeypatch: pytest.MonkeyPatch, capfd: py
 
 
 def test_an_error_comes_where_it_happened(cores: int, workers: list[subprocess.Popen[bytes]]) -> None:
-    """What was made before it is yielded; then it is raised with its message, its hint and its exit code."""
+    """Earlier results are yielded; then the error is raised with its message, code and hint."""
     results = spread(failing, MANY)
     before = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
 
@@ -184,10 +184,10 @@ def test_an_error_comes_where_it_happened(cores: int, workers: list[subprocess.P
     assert all(worker.returncode is not None for worker in workers)
 
 
-def test_a_worker_that_is_killed_is_told(
+def test_a_worker_that_is_killed_is_an_error(
     monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]
 ) -> None:
-    """The kernel may kill a worker for want of memory: that is an error, never a site with less in it."""
+    """If the kernel kills a worker for lack of memory, the result is an error, never an incomplete site."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
 
     with pytest.raises(RenderError, match="worker"):
@@ -196,7 +196,7 @@ def test_a_worker_that_is_killed_is_told(
     assert all(worker.returncode is not None for worker in workers)
 
 
-def test_who_stops_early_leaves_no_worker(
+def test_no_worker_is_left_after_an_early_stop(
     monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     """A render that fails halfway, or is interrupted, ends its workers."""
@@ -210,20 +210,20 @@ def test_who_stops_early_leaves_no_worker(
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A worker waits until its results are taken: it does not run ahead of whoever writes."""
+    """A worker waits until its results are read: it does not run ahead."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
     results = spread(Noting(tmp_path), MANY)
     next(results)
     for _ in range(20):
         time.sleep(0.02)
-    # Per worker: one item taken, and one whose results wait to be sent.
+    # Per worker: one item is being read, and the results of another wait in the pipe.
     assert len(list(tmp_path.iterdir())) <= 4
     assert len(list(results)) == len(MANY) - 1
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_site_is_the_same_on_any_number_of_cores(case: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte, and path by path; here each set is a chunk of its own."""
+    """The site is the same, byte for byte, even if each set is a separate part."""
     monkeypatch.setattr(build_module, "SETS_PER_PART", 1)
     monkeypatch.setattr(module, "LEAST", 1)
 

@@ -1,4 +1,4 @@
-"""Templates of a vault: which ones are taken, what a broken one says, and that none of them runs code."""
+"""Templates of a vault: overrides, errors of broken templates, and the sandbox."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.errors import fails
 from tests.site.vaults import Lab
 
 
-def test_one_file_of_the_vault_replaces_ours_and_the_rest_stays(vault: Lab) -> None:
-    """An owner who overrides the stylesheet keeps our pages, and nothing else of the site changes."""
+def test_a_file_of_the_vault_replaces_only_ours_of_that_name(vault: Lab) -> None:
+    """If a vault overrides the style sheet, our pages stay, and nothing else of the site changes."""
     before = vault.site()
     vault.commit({"site_template/assets/style.css": "body { color: teal }\n"})
     after = vault.site()
@@ -32,7 +32,7 @@ def test_one_file_of_the_vault_replaces_ours_and_the_rest_stays(vault: Lab) -> N
 
 
 def test_page_of_the_vault_gets_the_documented_context(vault: Lab) -> None:
-    """A page of the owner's own sees title, url, commit, the issuer with its sets, and the history."""
+    """A page of the vault gets title, url, commit, the issuer with its sets, and the history."""
     vault.commit(
         {
             "site_template/issuer.html": (
@@ -53,7 +53,7 @@ def test_page_of_the_vault_gets_the_documented_context(vault: Lab) -> None:
 
 
 def test_pages_may_share_a_base_of_the_vault(vault: Lab) -> None:
-    """A vault may bring files of its own that its pages extend, include and import; they are not published."""
+    """A vault may have files that its pages extend, include and import; they are not published."""
     vault.commit(
         {
             "site_template/base.html": "<title>{% block title %}{% endblock %}</title>\n",
@@ -72,7 +72,7 @@ def test_pages_may_share_a_base_of_the_vault(vault: Lab) -> None:
 
 
 def test_assets_that_a_vault_adds_are_published_as_they_are(vault: Lab) -> None:
-    """A font of the owner's keeps its name, for a stylesheet to ask for, and is never run through the templates."""
+    """A font of the vault keeps its name, so that a style sheet can load it, and is not treated as a template."""
     data = bytes(range(256)) + b"{{ 7 * 7 }}"
     vault.commit({"site_template/assets/fonts/inter.woff2": data, "site_template/assets/raw.html": "{{ 7 * 7 }}"})
     site = vault.site()
@@ -82,7 +82,7 @@ def test_assets_that_a_vault_adds_are_published_as_they_are(vault: Lab) -> None:
 
 
 def test_templates_come_from_the_commit_and_not_from_the_work_tree(vault: Lab) -> None:
-    """What is published is what was committed: a file that lies about in the work tree does not count."""
+    """Only committed templates are published: an uncommitted file in the working tree does not count."""
     (vault.folder / "site_template").mkdir()
     (vault.folder / "site_template" / "404.html").write_text("from the work tree")
     expected = vault.site()["404.html"]
@@ -92,7 +92,7 @@ def test_templates_come_from_the_commit_and_not_from_the_work_tree(vault: Lab) -
 
 
 def test_worktree_takes_templates_only(vault: Lab) -> None:
-    """``--worktree`` tries out templates; keys and policy still come from the commit."""
+    """With ``--worktree``, templates come from the working tree; keys and policy still come from the commit."""
     policy = vault.folder / "keyvault.toml"
     policy.write_text(policy.read_text().replace("Published keys", "Not committed"))
     (vault.folder / "site_template").mkdir()
@@ -102,7 +102,7 @@ def test_worktree_takes_templates_only(vault: Lab) -> None:
 
 
 def test_worktree_does_not_follow_links(vault: Lab) -> None:
-    """A link in the templates of a work tree does not publish the file that it points at."""
+    """A link in the templates of a working tree does not publish its target."""
     secret = vault.folder.parent / "secret.txt"
     secret.write_text("not for the site")
     assets = vault.folder / "site_template" / "assets"
@@ -115,7 +115,7 @@ def test_worktree_does_not_follow_links(vault: Lab) -> None:
 
 
 def test_link_in_a_commit_is_refused(vault: Lab) -> None:
-    """A symbolic link among the templates of a commit is an error that names it."""
+    """A symbolic link in the templates of a commit is an error that names it."""
     (vault.folder / "site_template").mkdir()
     (vault.folder / "site_template" / "issuer.html").symlink_to("/etc/hostname")
     vault.git("add", "--all")
@@ -143,7 +143,7 @@ BROKEN = {
 @pytest.mark.parametrize("page", ["issuer.html", "set.html", "key.html", "404.html"])
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_template_is_named_with_its_line(vault: Lab, case: str, page: str) -> None:
-    """A mistake in a template is one error that says in which file, on which line, and what is wrong."""
+    """The error of a broken template names the file, the line and the mistake."""
     text, lines, reason = BROKEN[case]
     vault.commit({f"site_template/{page}": text})
 
@@ -156,7 +156,7 @@ def test_broken_template_is_named_with_its_line(vault: Lab, case: str, page: str
 
 @pytest.mark.parametrize("directive", ["include", "extends"])
 def test_mistake_in_a_file_that_a_page_uses_names_that_file(vault: Lab, directive: str) -> None:
-    """Where a page includes or extends another file, the error points at the file with the mistake."""
+    """If a page includes or extends another file, the error names the file with the mistake."""
     vault.commit(
         {
             "site_template/issuer.html": f'\n\n\n\n{{% {directive} "parts/head.html" %}}\n',
@@ -170,7 +170,7 @@ def test_mistake_in_a_file_that_a_page_uses_names_that_file(vault: Lab, directiv
 
 
 def test_syntax_error_in_an_included_file_names_that_file(vault: Lab) -> None:
-    """A file that does not even parse is named, not the page that wanted it."""
+    """If an included file does not parse, the error names that file, not the page."""
     vault.commit(
         {"site_template/issuer.html": '{% include "head.html" %}', "site_template/head.html": "\n{{ title \n\n"}
     )
@@ -190,7 +190,7 @@ def test_syntax_error_in_an_included_file_names_that_file(vault: Lab) -> None:
     ],
 )
 def test_missing_template_is_named(vault: Lab, text: str) -> None:
-    """A page that wants a file that is not there says which one."""
+    """The error names a missing file that a page uses."""
     vault.commit({"site_template/issuer.html": text})
 
     with fails("template-missing", RenderError) as caught:
@@ -199,7 +199,7 @@ def test_missing_template_is_named(vault: Lab, text: str) -> None:
 
 
 def test_templates_without_a_page_are_refused(vault: Lab) -> None:
-    """A package that lost its templates says so instead of publishing a site without a page."""
+    """A package without its templates is an error, instead of a site without a page."""
     from keyvault.site.build import build
 
     templates = {path: data for path, data in default_templates().items() if path != "issuer.html"}
@@ -210,7 +210,7 @@ def test_templates_without_a_page_are_refused(vault: Lab) -> None:
 
 
 def test_template_that_is_not_utf_8_is_named(vault: Lab) -> None:
-    """A page saved in another encoding is refused by name."""
+    """The error names a template in another encoding."""
     vault.commit({"site_template/404.html": "Schlüssel".encode("latin-1")})
 
     with fails("template-not-utf8", RenderError) as caught:
@@ -219,7 +219,7 @@ def test_template_that_is_not_utf_8_is_named(vault: Lab) -> None:
 
 
 def test_template_name_with_escapes_is_shown_printable(vault: Lab) -> None:
-    """A file name that would repaint a terminal is shown as text."""
+    """Escapes for the terminal in a file name are shown as text."""
     vault.commit({"site_template/issuer.html": '{% include "\x1b[31mred" %}'})
 
     with fails("template-missing", RenderError) as caught:
@@ -260,7 +260,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_template_cannot_reach_out(vault: Lab, case: str) -> None:
-    """A template of a vault that one merely looks at runs no code, reads no file and changes no data."""
+    """A template of a vault cannot run code, read files or change data."""
     vault.commit({"site_template/issuer.html": f"\n{HOSTILE[case]}\n"})
 
     with pytest.raises(RenderError) as caught:
@@ -271,7 +271,7 @@ def test_template_cannot_reach_out(vault: Lab, case: str) -> None:
 
 
 def test_safe_filter_is_the_only_way_to_markup(vault: Lab) -> None:
-    """Autoescaping is on for every file of templates, an included one with an odd name too."""
+    """Autoescaping is on for every template, including files with odd names."""
     vault.edit_policy('title = "Published keys"', "title = '<b>bold</b>'")
     vault.commit(
         {
@@ -284,7 +284,7 @@ def test_safe_filter_is_the_only_way_to_markup(vault: Lab) -> None:
 
 
 def test_hostile_tree_with_dot_dot_is_never_written_outside(vault: Lab) -> None:
-    """A commit whose tree climbs out of the templates with ``..`` is refused, and no file appears elsewhere."""
+    """A commit whose tree leaves the templates with ``..`` is refused, and no file is written elsewhere."""
 
     blob = vault.git("hash-object", "-w", "--stdin", stdin=b"climbed out")
     tree = f"100644 blob {blob}\tescaped.txt\n".encode()

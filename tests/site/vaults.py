@@ -1,9 +1,9 @@
 """
-Vaults in temporary folders, made by the real code, and the steps that tests take with them.
+Vaults in temporary folders, created by the real code, and the steps that tests take with them.
 
-A `Lab` is a vault with an environment and a clock of its own and a host that serves what was last deployed.
-Everything goes through the operations that commands use; plain git is for what people do by hand. A vault of
-the same make is copied, not made again: making keys is what takes time.
+A `Lab` is a vault with its own environment and clock, and a host that serves the last deployed commit.
+Everything goes through the operations of commands; plain git stands for manual work. A vault with the same sets is
+copied instead of created again, since generating keys takes time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ EC_SETS = ("id-token:ES256", "access-token:ES384")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return an environment that holds nothing of the user who runs the tests; *folder* is its home."""
+    """Return an environment without the settings of the user who runs the tests; *folder* is its home."""
     return {
         **needed_variables(folder),
         "PATH": os.environ["PATH"],
@@ -61,14 +61,14 @@ def environment(folder: Path) -> dict[str, str]:
 @dataclass
 class Lab:
     """
-    A vault and the world around it.
+    A vault and its surroundings.
 
     Attributes:
         folder: The vault.
         environ: The environment of every command.
         now: The instant of the next command.
-        deployed: What the host serves, None for a host that cannot be asked.
-        live: Whether commands really ask the URL, over HTTP, instead of the host in memory.
+        deployed: The state that the host serves; None for a host that cannot be reached.
+        live: Whether commands send HTTP requests, instead of using the host in memory.
     """
 
     folder: Path
@@ -87,7 +87,7 @@ class Lab:
         return self._repository
 
     def context(self) -> Context:
-        """Return a fresh context, as each command has one."""
+        """Return a new context, as for each command."""
         return Context(self.repository, self.now, self.environ, look=None if self.live else self.look)
 
     @property
@@ -112,14 +112,14 @@ class Lab:
         return [jwk["kid"] for jwk in json.loads(self.site()[path])["keys"]]
 
     def copy(self, home: Path) -> Lab:
-        """Return a vault of the same past in *home*, with the identity beside it and the clock of this one."""
+        """Return a copy of the vault in *home*, with its identity and clock."""
         shutil.copytree(self.folder.parent, home, ignore=shutil.ignore_patterns("*.sample"))  # of git's hooks
         return Lab(home / self.folder.name, environment(home), self.now, self.deployed)
 
     # --- time and the host ------------------------------------------------------------------------------
 
     def look(self, url: str) -> Seen:
-        """Return what the host in memory serves at *url*."""
+        """Return the keys that the host in memory serves at *url*."""
         if self.deployed is None:
             raise LiveError(f"{url} cannot be reached", code="unreachable")
         return frozenset((key.kid, key.public.thumbprint) for key in self.deployed.served_at(url))
@@ -142,10 +142,10 @@ class Lab:
         self.mature()
         rotation.rotate(self.context(), names)
 
-    # --- what people do by hand -------------------------------------------------------------------------
+    # --- manual work ------------------------------------------------------------------------------------
 
     def git(self, *arguments: str, stdin: bytes | None = None) -> str:
-        """Run git in the vault at the present instant and return what it prints."""
+        """Run git in the vault at the current instant and return its output."""
         dates = {"GIT_AUTHOR_DATE": self.now.isoformat(), "GIT_COMMITTER_DATE": self.now.isoformat()}
         done = subprocess.run(
             ["git", *arguments], cwd=self.folder, env={**self.environ, **dates}, input=stdin, capture_output=True
@@ -154,7 +154,7 @@ class Lab:
         return done.stdout.decode().strip()
 
     def commit(self, files: Mapping[str, str | bytes | None], message: str = "by hand") -> str:
-        """Write *files*, None for one that goes, commit them with plain git and return the commit."""
+        """Write *files* (None deletes a file), commit them with plain git, and return the commit."""
         for path, content in files.items():
             target = self.folder / path
             if content is None:
@@ -167,7 +167,7 @@ class Lab:
         return self.head
 
     def commit_key(self, key: Key) -> str:
-        """Commit the record *key* as somebody would who forges one."""
+        """Commit the record *key* with plain git, as a forger would."""
         return self.commit({key.path: encode_key(key)})
 
     def edit_policy(self, old: str, new: str) -> None:
@@ -186,7 +186,7 @@ MakeVault = Callable[..., Lab]
 
 
 def new_lab(folder: Path, *sets: str, url: str = SITE, environ: Mapping[str, str] | None = None, **more: Any) -> Lab:
-    """Make a vault in *folder*, its identity beside it."""
+    """Make a vault in *folder*, with its identity beside it."""
     own = environment(folder.parent) | dict(environ or {})
     specs = setup.parse_sets(sets) if sets else {}
     setup.init(folder, T0, own, url=url, sets=specs, **more)
@@ -207,7 +207,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, 
 
 @pytest.fixture
 def make_vault(_prepared: Callable[[tuple[str, ...], str], Lab], tmp_path: Path) -> MakeVault:
-    """Give a function that makes a vault, by default with two EC sets; each call makes another one."""
+    """Return a function that makes a new vault, by default with two EC sets."""
     count = 0
 
     def make(*sets: str, url: str = SITE, empty: bool = False) -> Lab:
@@ -227,7 +227,7 @@ def vault(make_vault: MakeVault) -> Lab:
 
 @dataclass(frozen=True)
 class DemoLab:
-    """The demo, made once for all tests: they only read it."""
+    """The demo, made once for all tests, which only read it."""
 
     lab: Lab
     folder: Path
