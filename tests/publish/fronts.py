@@ -1,4 +1,4 @@
-"""Proxies before an object store that behave as other stores do: they check, refuse, or ignore what a request says."""
+"""Proxies in front of an object store that behave like other stores: they check, refuse, or ignore headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Front:
     A proxy.
 
     Attributes:
-        url: Where it listens.
+        url: Its address.
         requests: All requests so far.
     """
 
@@ -39,7 +39,7 @@ Refuse = Callable[[Request], tuple[int, Mapping[str, str], bytes] | None]
 
 
 def error_body(code: str, message: str, more: str = "") -> bytes:
-    """Return an error as S3 writes it, with what a signature is made of, which nobody must print."""
+    """Return an error of S3; it contains parts of the signature, which must not be printed."""
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{more}'
         "<AWSAccessKeyId>AKIDEXAMPLE</AWSAccessKeyId><StringToSign>AWS4-HMAC-SHA256 of-a-request</StringToSign></Error>"
@@ -49,12 +49,12 @@ def error_body(code: str, message: str, more: str = "") -> bytes:
 @contextlib.contextmanager
 def front(target: str | None, refuse: Refuse = lambda _: None, *, without: tuple[str, ...] = ()) -> Iterator[Front]:
     """
-    Give a proxy before the store at the URL *target*.
+    Run a proxy in front of the store at the URL *target*.
 
     Args:
-        target: The store; None if every request is refused.
-        refuse: Answers in its place.
-        without: Lower-case names of headers that are not passed on.
+        target: The store; None if *refuse* answers every request.
+        refuse: Returns an answer in place of the store's, or None.
+        without: Lower-case names of headers that are dropped.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -93,7 +93,7 @@ def front(target: str | None, refuse: Refuse = lambda _: None, *, without: tuple
         do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = forward
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

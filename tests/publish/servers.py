@@ -1,4 +1,4 @@
-"""Real object stores on this machine: SeaweedFS, moto and Azurite; and a way to cut an upload off."""
+"""Real object stores on this machine: SeaweedFS, moto and Azurite; and a proxy that interrupts an upload."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PUBLIC_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens at; SeaweedFS wants another one 10,000 above it."""
+    """Return a free port of 127.0.0.1, for SeaweedFS with a second free port 10,000 above it."""
     while True:
         with socket.socket() as low, socket.socket() as high, contextlib.suppress(OSError, OverflowError):
             low.bind(("127.0.0.1", 0))
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until something answers HTTP at *url*."""
+    """Wait until a server answers at *url*."""
     host, port = url.removeprefix("http://").split(":")
     for _ in range(600):
         assert process.poll() is None, log.read_text()[-2000:]
@@ -52,7 +52,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, folder: Path) -> Iterator[None]:
-    """Keep *command* running while it is used."""
+    """Run *command* during the context."""
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -67,13 +67,13 @@ def running(command: list[str], url: str, folder: Path) -> Iterator[None]:
 @dataclass(frozen=True)
 class Store:
     """
-    An object store, seen by its own client and not by ours.
+    An object store, accessed with its own client instead of ours.
 
     Attributes:
-        name: Which it is.
-        scheme: Of destinations there.
-        environ: What publishers there have in their environment.
-        client: Its client: boto3's, or Azure's by plain HTTP.
+        name: Its name.
+        scheme: The scheme of its destinations.
+        environ: The environment of publishers.
+        client: Its client: that of boto3, or a client for Azure over plain HTTP.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Store:
         }
 
     def put(self, prefix: str, path: str, data: bytes) -> None:
-        """Write an object past keyvault."""
+        """Write an object without keyvault."""
         self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path}", Body=data)
 
     def site(self, prefix: str) -> dict[str, bytes]:
@@ -143,7 +143,7 @@ def seaweedfs(folder: Path) -> Iterator[Store]:
     command = [weed, "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += ["-s3.config=s3.json", "-volume.max=20", "-master.volumeSizeLimitMB=1024"]
-    # What listens at a fixed port is off: two of these servers may run beside each other.
+    # Services with fixed ports are off, so that two of these servers can run in parallel.
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     url = f"http://127.0.0.1:{ports['s3']}"
     with running(command, url, folder):
@@ -170,7 +170,7 @@ def moto(folder: Path) -> Iterator[Store]:
 
 
 class _Blobs:
-    """As much of a client of Azure Blob Storage as `Store` uses, on plain HTTP with a signature of its own."""
+    """A minimal client of Azure Blob Storage, over plain HTTP with its own signatures."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -254,13 +254,13 @@ SERVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Store]]] =
 @dataclass
 class Cutting:
     """
-    A proxy before a store that kills whoever publishes when its n-th request has been carried out.
+    A proxy in front of a store that kills the publisher after its n-th request.
 
     Attributes:
-        url: Where it listens.
-        victim: The process.
-        after: How many requests are answered before; None for all.
-        requests: Method and path of those that were carried out.
+        url: Its address.
+        victim: The process of the publisher.
+        after: The number of requests that are answered before; None for no limit.
+        requests: Method and path of each forwarded request.
     """
 
     url: str
@@ -271,7 +271,7 @@ class Cutting:
 
 @contextlib.contextmanager
 def cutting(target: str) -> Iterator[Cutting]:
-    """Give a proxy before the store at the URL *target*."""
+    """Run a proxy in front of the store at the URL *target*."""
     host, port = target.removeprefix("http://").split(":")
     lock = threading.Lock()
 
@@ -311,7 +311,7 @@ def cutting(target: str) -> Iterator[Cutting]:
         do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = forward
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def handle(self) -> None:
             with contextlib.suppress(OSError):  # the client was killed

@@ -1,4 +1,4 @@
-"""``keyvault serve`` as a process of its own, and a client that asks it one thing at a time."""
+"""``keyvault serve`` as a separate process, and a simple client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.site.vaults import Lab
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-# A shell that starts the tests in the background makes them, and their children, ignore SIGINT.
+# If a shell starts the tests in the background, they and their child processes ignore SIGINT.
 _MAIN = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,7 +36,7 @@ class Answer:
 
 
 def ask(url: str, path: str = "", *, method: str = "GET") -> Answer:
-    """Ask for exactly *path* at the host of *url*; nothing is normalised on the way."""
+    """Request exactly *path* from the host of *url*, without normalisation."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
     try:
@@ -78,7 +78,7 @@ class Serving:
         self.errors.extend(iter(self.process.stderr.readline, ""))
 
     def interrupt(self) -> int:
-        """Press Ctrl-C and return the exit code."""
+        """Send SIGINT and return the exit code."""
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(timeout=30)
         self._reader.join()

@@ -255,7 +255,7 @@ def test_a_network_that_cannot_be_reached(rotated: Lab, network: Front, tmp_path
 def test_an_upload_that_was_cut_off_purges_all_documents(
     rotated: Lab, network: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed run may have changed any document, so the next run purges all of them; a refused run leaves no such note."""
+    """A killed run may have changed any document, so the next run purges all; a refused run leaves no such note."""
     from keyvault.publish.folder import _OpenFolder as Open
 
     cache = f"cloudflare:{ZONE}"

@@ -270,7 +270,7 @@ def test_certificate_is_checked(tls_host: HostileHost, certificate: Path, monkey
     """An unknown certificate, or one for another name, is refused."""
     with fails("tls", LiveError) as caught:
         fetch_key_ids(f"https://localhost:{tls_host.port}/.well-known/jwks.json")
-    assert caught.value.message.endswith(": certificate verify failed")
+    assert ": certificate verify failed" in caught.value.message
     assert is_one_clear_sentence(caught.value.message)
 
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -72,7 +72,7 @@ def printing(item: int) -> list[int]:
 def failing(item: int) -> Iterator[int]:
     yield item
     if item == 5:
-        raise LeakError("x.json holds it", hint="look")
+        raise LeakError("x.json contains it", code="a-code", hint="look")
     yield item
 
 
@@ -178,9 +178,9 @@ def test_an_error_comes_where_it_happened(cores: int, workers: list[subprocess.P
     before = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
 
     assert [next(results) for _ in before] == before
-    with pytest.raises(LeakError, match="holds it") as caught:
+    with fails("a-code", LeakError) as caught:
         next(results)
-    assert (caught.value.message, caught.value.hint) == ("x.json holds it", "look")
+    assert (caught.value.message, caught.value.hint) == ("x.json contains it", "look")
     assert all(worker.returncode is not None for worker in workers)
 
 

@@ -1,5 +1,5 @@
 """
-The demo's site on a server of this machine, and a browser that looks at it.
+The demo's site on a server of this machine, and a browser that shows it.
 
 Shared by the tests of this folder and by the script that takes screenshots.
 """
@@ -27,13 +27,13 @@ CHROMIUM = "chromium"
 HEIGHT = 900
 WIDTHS = (360, 768, 1440)
 THEMES = ("light", "dark")
-#: The pages that are looked at: what stands on the others is made by the same templates.
+#: The pages of the tests; all others are rendered from the same templates.
 PAGES = ("index", "set", "active-key", "withdrawn-key", "revoked-key", "missing")
 _SET = "access-token"
 
 
 def page_path(site: RenderedSite, name: str) -> str:
-    """Return the path of the page *name* of the demo, one of `PAGES`."""
+    """Return the path of the page of the demo that is *name* in `PAGES`."""
     if name == "index":
         return ""
     if name == "set":
@@ -61,8 +61,8 @@ def serving(site: RenderedSite) -> Iterator[str]:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start the Chromium of this system, which must be there, without a window."""
-    # Chromium refuses to run its sandbox as root, as it is in a container.
+    """Start the Chromium of this system, which must be installed, without a window."""
+    # Chromium refuses to run its sandbox as root, the user of containers.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=arguments)
@@ -82,13 +82,13 @@ addEventListener("securitypolicyviolation", (event) =>
 @dataclass
 class Visit:
     """
-    A page that a browser shows, and what it complained of.
+    A page in a browser, and the complaints about it.
 
     Attributes:
         page: The page.
-        address: Where the site is served, with a final slash.
-        complaints: Errors, warnings, failed and foreign requests, in words.
-        response: What the server answered.
+        address: The address of the site, with a final slash.
+        complaints: Errors, warnings, failed requests, and requests to other hosts, in words.
+        response: The response of the server.
     """
 
     page: Page
@@ -97,7 +97,7 @@ class Visit:
     response: Response | None = None
 
     def listen(self) -> None:
-        """Note from now on what there is to complain of."""
+        """Begin to record complaints."""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
         self.page.on("request", self._request)
@@ -119,7 +119,7 @@ class Visit:
         return self.response.status
 
     def _console(self, message: Any) -> None:
-        # Chromium itself notes the status of a document that is missing; that one is asked for.
+        # Chromium logs the status of a missing document, which a test may request on purpose.
         if "404" in message.text and message.location.get("url") == self.page.url:
             return
         if message.type in ("error", "warning", "assert"):
@@ -135,7 +135,7 @@ class Visit:
 
 
 def new_context(browser: Browser, **more: Any) -> BrowserContext:
-    """Return a profile of *browser* without a past, in which the console tells what the policy for content forbade."""
+    """Return a new profile of *browser*, whose console logs violations of the content security policy."""
     context = browser.new_context(**more)
     context.set_default_timeout(10_000)
     context.add_init_script(_REPORT_VIOLATIONS)
@@ -143,7 +143,7 @@ def new_context(browser: Browser, **more: Any) -> BrowserContext:
 
 
 def start_visit(context: BrowserContext, address: str, *, width: int, theme: str, height: int = HEIGHT) -> Visit:
-    """Open an empty page in *context* that notes every complaint from its first document on."""
+    """Open an empty page in *context* that records complaints from its first document on."""
     visit = Visit(context.new_page(), address)
     visit.show(width=width, theme=theme, height=height)
     visit.listen()

@@ -1,4 +1,4 @@
-"""Fixtures of this folder: one browser for all tests, and one server."""
+"""Fixtures of this folder: a browser and a server for all tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site.sites import Rendered, RenderedSite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the browser to the slow part: one of them is enough, and it wants a core for itself."""
+    """Mark these tests as slow: a browser needs a core for itself."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.slow)
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The browser; it ends with this folder, since no other event loop can run beside it."""
+    """The browser; it stops after this folder, since no other event loop can run beside it."""
     if shutil.which(CHROMIUM) is None:
         pytest.skip("Chromium is not installed")
     with chromium() as started:
@@ -38,14 +38,14 @@ def demo_site(rendered: Rendered) -> RenderedSite:
 
 @pytest.fixture(scope="package")
 def address(demo_site: RenderedSite) -> Iterator[str]:
-    """Where the site of the demo is served, with a final slash."""
+    """The address of the demo's site, with a final slash."""
     with serving(demo_site) as url:
         yield url
 
 
 @pytest.fixture(scope="package")
 def contexts(browser: Browser) -> Callable[..., BrowserContext]:
-    """Give a function that returns a profile of the browser; one of the same settings is made once."""
+    """Return a function that returns a profile of the browser; equal settings share a profile."""
     made: dict[str, BrowserContext] = {}
 
     def get(**more: Any) -> BrowserContext:
@@ -57,29 +57,29 @@ def contexts(browser: Browser) -> Callable[..., BrowserContext]:
     return get
 
 
-#: Opens a page of the demo by its name, or an empty one; more arguments are those of a context of playwright.
+#: Opens a page of the demo by its name, or an empty page; further arguments are for a context of playwright.
 Open = Callable[..., Visit]
 
 
 @pytest.fixture
 def visit(contexts: Callable[..., BrowserContext], demo_site: RenderedSite, address: str) -> Iterator[Open]:
-    """Give a function that opens a page of the demo in a tab of its own."""
-    begun: list[Visit] = []
+    """Return a function that opens a page of the demo in a new tab."""
+    visits: list[Visit] = []
 
     def start(name: str | None, *, width: int = 1440, theme: str = "light", at: str = address, **more: Any) -> Visit:
-        begun.append(start_visit(contexts(**more), at, width=width, theme=theme))
+        visits.append(start_visit(contexts(**more), at, width=width, theme=theme))
         if name is not None:
-            begun[-1].open(page_path(demo_site, name))
-        return begun[-1]
+            visits[-1].open(page_path(demo_site, name))
+        return visits[-1]
 
     yield start
-    for one in begun:
-        one.page.close()
+    for opened in visits:
+        opened.page.close()
 
 
 @pytest.fixture(scope="module")
 def kept(contexts: Callable[..., BrowserContext], demo_site: RenderedSite, address: str) -> Iterator[Open]:
-    """Give what `visit` gives, but a page once opened is given again, at another width, in another theme."""
+    """Like `visit`, but reuse an open page, at another width and in another theme."""
     tabs: dict[str, Visit] = {}
 
     def get(name: str, *, width: int, theme: str, **more: Any) -> Visit:

@@ -2,7 +2,7 @@
 Write screenshots of the demo's pages: ``python -m tests.site.browser.screenshots FOLDER [--readme]``.
 
 Every page of the browser tests at every width and in both themes, at its full height. The clock of the demo
-stands still, but its keys are new each time, and so their ids.
+is fixed, but its keys, and so their ids, are new each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.site.sites import RenderedSite
 from tests.site.vaults import MINUTE, T0, Lab, environment
 
 README_IMAGE = Path(__file__).parents[3] / "docs" / "images" / "site.png"
-#: A README is read over the network: no heavier than this, in bytes.
+#: The limit of the picture in the README, in bytes, since readers load it over the network.
 README_MAX = 250_000
 
 
@@ -45,7 +45,7 @@ def demo_site(home: Path) -> RenderedSite:
 
 
 def photograph(browser: Browser, site: RenderedSite, address: str, folder: Path) -> None:
-    """Write a picture of every page, at every width and in both themes, to *folder*."""
+    """Write a screenshot of every page, at every width and in both themes, to *folder*."""
     context = new_context(browser)
     for name in PAGES:
         for width in WIDTHS:
@@ -57,7 +57,7 @@ def photograph(browser: Browser, site: RenderedSite, address: str, folder: Path)
 
 
 def photograph_for_readme(browser: Browser, address: str) -> None:
-    """Write what one sees first of the first page to the folder of the documentation."""
+    """Write a screenshot of the top of the first page to the folder of the documentation."""
     visit = start_visit(new_context(browser), address, width=1280, height=800, theme="light")
     visit.open("")
     picture = visit.page.screenshot()
@@ -68,7 +68,7 @@ def photograph_for_readme(browser: Browser, address: str) -> None:
 
 
 def main() -> None:
-    """Parse the arguments and do what they say."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description="Write screenshots of the demo's pages.")
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--readme", action="store_true", help="also write docs/images/site.png")

@@ -1,4 +1,4 @@
-"""Whether the pages can be used by everybody, as far as a program can tell: axe-core on each of them."""
+"""Accessibility of the pages, as far as a program can check it: axe-core on each page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.site.browser.browsing import NODE_MODULES, PAGES, THEMES, Visit
 from tests.site.browser.conftest import Open
 
 AXE = NODE_MODULES / "axe-core" / "axe.min.js"
-# The style sheets are of the page's own host, and so can be read as they are.
+# The style sheets are on the page's own host, so axe can read them without preloading.
 RUN = """async () => (await axe.run(document, { resultTypes: ["violations"], preload: false })).violations.map(
   ({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 100)).slice(0, 3).join(" | ")}`)"""
 
@@ -23,7 +23,7 @@ def axe_source() -> str:
 
 
 def violations(visit: Visit) -> list[str]:
-    """Return the rules that axe-core finds broken, and by what."""
+    """Return the violations that axe-core finds, with the elements."""
     if not visit.page.evaluate("'axe' in window"):
         visit.page.evaluate(axe_source())
     return visit.page.evaluate(RUN)
@@ -38,8 +38,8 @@ def test_axe_finds_nothing(kept: Open, name: str, theme: str, width: int) -> Non
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_while_the_table_is_used(visit: Open, theme: str) -> None:
-    """A table that is filtered and sorted is as accessible as before."""
+def test_axe_finds_nothing_in_a_filtered_table(visit: Open, theme: str) -> None:
+    """A filtered and sorted table is as accessible as before."""
     shown = visit("set", theme=theme, bypass_csp=True)
     shown.page.locator("[data-filter]").fill("withdrawn")
     shown.page.locator("table.history th button").first.click()
@@ -59,7 +59,7 @@ def test_axe_finds_nothing_while_the_table_is_used(visit: Open, theme: str) -> N
     ],
 )
 def test_axe_would_find_something(visit: Open, change: str, rule: str) -> None:
-    """A page that somebody spoiled is found: the tests above are not blind."""
+    """axe-core finds the violations of a broken page: the tests above are not blind."""
     shown = visit("active-key", bypass_csp=True)
     shown.page.evaluate(change)
 

@@ -1,4 +1,4 @@
-"""What one can click and type: copy, filter, sort; none of it is there where it would do nothing."""
+"""The controls of pages: copy, filter, sort; none is shown where it would do nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLLATED = """([texts, sign]) => {
 
 
 def cells(page: Page) -> list[list[str]]:
-    """Return the text of every cell of the history that is shown, by row."""
+    """Return the text of every visible cell of the history, by row."""
     return page.evaluate(
         """[...document.querySelectorAll("table.history tbody tr")].filter((row) => row.offsetParent !== null)
         .map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"""
@@ -29,7 +29,7 @@ def cells(page: Page) -> list[list[str]]:
 
 
 def keys_on(site: RenderedSite, name: str) -> set[str]:
-    """Return the kids of all keys whose history the page *name* tells."""
+    """Return the kids of all keys in the history of the page *name*."""
     state = site.lab.state
     if name == "index":  # the keys of the site's own issuer; others have pages of their own
         return {key.kid for key_set in state.places[""] for key in key_set.keys}
@@ -41,7 +41,7 @@ def keys_on(site: RenderedSite, name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_copy_copies_the_url_beside_it(visit: Open, demo_site: RenderedSite, name: str) -> None:
-    """Each button copies the URL that it stands beside, which is that of a file of the site, and says so."""
+    """Each button copies the URL beside it, which is that of a file of the site, and confirms it."""
     page = visit(name, permissions=CLIPBOARD).page
     buttons = page.locator("button.copy")
     copied = []
@@ -60,7 +60,7 @@ def test_copy_copies_the_url_beside_it(visit: Open, demo_site: RenderedSite, nam
 
 
 def test_copy_is_not_offered_without_a_clipboard(visit: Open) -> None:
-    """Where the browser has no clipboard to write to, as on plain HTTP, there are no buttons for it."""
+    """If the browser has no clipboard, as on plain HTTP, there are no copy buttons."""
     shown = visit(None)
     shown.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     shown.open("")
@@ -76,7 +76,7 @@ def test_copy_is_not_offered_without_a_clipboard(visit: Open) -> None:
 @pytest.mark.parametrize("name", WITH_TABLE)
 @pytest.mark.parametrize("words", ["revoked", "WITHDRAWN", "es256 withdrawn", "  active ", "nothing-like-it"])
 def test_filter_hides_the_other_rows_and_counts(kept: Open, name: str, words: str) -> None:
-    """Rows that have all the words stay, in whatever case, and it is said how many of how many are shown."""
+    """Rows with all the words, in any case, stay visible, and the status shows how many of how many there are."""
     page = kept(name, width=1440, theme="light").page
     page.locator("[data-filter]").fill("")
     everything = cells(page)
@@ -91,8 +91,8 @@ def test_filter_hides_the_other_rows_and_counts(kept: Open, name: str, words: st
 
 
 @pytest.mark.parametrize("name", WITH_TABLE)
-def test_emptied_filter_shows_all_again(visit: Open, demo_site: RenderedSite, name: str) -> None:
-    """Without words every key is shown, and nothing is said."""
+def test_empty_filter_shows_all_rows(visit: Open, demo_site: RenderedSite, name: str) -> None:
+    """Without words, every key is visible, and the status is empty."""
     page = visit(name).page
     everything = cells(page)
     assert len(everything) == len(keys_on(demo_site, name))
@@ -107,7 +107,7 @@ def test_emptied_filter_shows_all_again(visit: Open, demo_site: RenderedSite, na
 
 
 def sorted_by(page: Page) -> list[tuple[int, str]]:
-    """Return which columns say that the table is sorted by them, and how."""
+    """Return the columns that are marked as sorted, with their order."""
     found: list[list[Any]] = page.evaluate(
         """[...document.querySelectorAll("table.history th")]
         .map((cell, index) => [index, cell.getAttribute("aria-sort")]).filter(([, sort]) => sort)"""
@@ -116,7 +116,7 @@ def sorted_by(page: Page) -> list[tuple[int, str]]:
 
 
 def assert_sorted(page: Page, column: int, *, up: bool, of: list[list[str]]) -> None:
-    """Expect the rows *of* in the order of *column*, those without a value at the end."""
+    """Expect the rows *of* in the order of *column*, with rows without a value at the end."""
     rows = cells(page)
     texts = [row[column] for row in rows]
     filled = [text for text in texts if text]
@@ -131,7 +131,7 @@ def assert_sorted(page: Page, column: int, *, up: bool, of: list[list[str]]) -> 
 
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_sort_by_every_column_and_back(visit: Open, name: str) -> None:
-    """A click on the head of a column sorts by it, a second one the other way round, and the head says so."""
+    """A click on the head of a column sorts by it, a second click reverses the order, and the head shows it."""
     page = visit(name).page
     everything = cells(page)
     heads = page.locator("table.history th button")
@@ -145,7 +145,7 @@ def test_sort_by_every_column_and_back(visit: Open, name: str) -> None:
 
 
 def test_sort_by_keyboard(visit: Open) -> None:
-    """The heads of the columns are buttons, which the keyboard presses."""
+    """The heads of the columns are buttons, which the keyboard can press."""
     page = visit("set").page
     everything = cells(page)
     page.locator("table.history th button").first.focus()
@@ -155,8 +155,8 @@ def test_sort_by_keyboard(visit: Open) -> None:
     assert_sorted(page, 0, up=False, of=everything)
 
 
-def test_sort_keeps_what_is_filtered(visit: Open) -> None:
-    """Sorting shows no row that the filter hid, and the filter leaves the order as it is."""
+def test_sort_keeps_the_filter(visit: Open) -> None:
+    """Sorting shows no filtered row, and the filter does not change the order."""
     page = visit("set").page
     page.locator("[data-filter]").fill("withdrawn")
     shown = cells(page)
@@ -173,7 +173,7 @@ def test_sort_keeps_what_is_filtered(visit: Open) -> None:
 
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_page_is_complete_without_script(visit: Open, demo_site: RenderedSite, name: str) -> None:
-    """Without script there is no control that does nothing, and the table has every key, with its page."""
+    """Without script, no control is visible, and the table has every key with a link to its page."""
     page = visit(name, java_script_enabled=False).page
     links = page.locator("table.history tbody tr").locator("a").all()
 
@@ -184,8 +184,8 @@ def test_page_is_complete_without_script(visit: Open, demo_site: RenderedSite, n
 
 
 @pytest.mark.parametrize("name", WITH_TABLE)
-def test_controls_are_there_with_script(visit: Open, name: str) -> None:
-    """With script each of the controls is visible: the tests above do not look for what is nowhere."""
+def test_controls_are_visible_with_script(visit: Open, name: str) -> None:
+    """With script, each of the controls is visible: the test above is not blind."""
     page = visit(name).page
 
     assert all(page.locator(f"{control}:visible").count() for control in CONTROLS)
@@ -193,7 +193,7 @@ def test_controls_are_there_with_script(visit: Open, name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_controls_are_not_printed(visit: Open, demo_site: RenderedSite, name: str) -> None:
-    """On paper there are no controls but the heads of the columns, which are words, and every key is in the table."""
+    """On paper, the only controls are the heads of the columns, as text, and the table has every key."""
     page = visit(name).page
     page.emulate_media(media="print")
 
@@ -206,7 +206,7 @@ def test_controls_are_not_printed(visit: Open, demo_site: RenderedSite, name: st
 @pytest.mark.parametrize("name", [*WITH_TABLE, "active-key"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_print_is_dark_on_white_and_fits(visit: Open, name: str, theme: str) -> None:
-    """On a sheet of A4 with margins of a centimetre nothing is cut off, and a dark theme prints as a light one."""
+    """On a sheet of A4 with margins of a centimetre, nothing is cut off, and a dark theme prints as a light theme."""
     page = visit(name, width=718, theme=theme).page
     page.emulate_media(media="print", color_scheme=theme)
     contrasts = page.evaluate("""() => {

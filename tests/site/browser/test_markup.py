@@ -1,4 +1,4 @@
-"""Whether the pages are the HTML that they say they are: html-validate on every page of several sites."""
+"""Validity of the HTML: html-validate on every page of several sites."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def faults(pages: dict[str, bytes]) -> list[str]:
-    """Return what html-validate has to say of *pages*."""
+    """Return the findings of html-validate about *pages*."""
     given = json.dumps({path: data.decode() for path, data in pages.items()})
     done = subprocess.run(["node", str(SCRIPT)], input=given, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -28,7 +28,7 @@ def faults(pages: dict[str, bytes]) -> list[str]:
 
 
 def test_pages_are_valid_html(site: RenderedSite) -> None:
-    """html-validate, with all that it recommends, finds nothing on any page of the site."""
+    """html-validate, with its recommended rules, finds no fault on any page of the site."""
     assert faults(site.pages) == []
 
 
@@ -42,7 +42,7 @@ def test_pages_are_valid_html(site: RenderedSite) -> None:
     ],
 )
 def test_faults_would_be_found(rendered: Rendered, old: bytes, new: bytes, rule: str) -> None:
-    """A page that somebody spoiled is found: the test above is not blind."""
+    """html-validate finds the faults of a broken page: the test above is not blind."""
     page = rendered("fresh").files["index.html"]
     found = faults({"spoiled.html": page.replace(old, new), "fine.html": page})
 

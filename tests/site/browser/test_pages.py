@@ -1,4 +1,4 @@
-"""The pages in a browser: they load, fit, and break no rule, at every width, in both themes, with and without script."""
+"""The pages in a browser: they load and fit, at every width, in both themes, with and without script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.site.browser.browsing import PAGES, THEMES, WIDTHS, serving
 from tests.site.browser.conftest import Open
 from tests.site.sites import Rendered, RenderedSite
 
-#: How far the page is wider than its window, in pixels, and what sticks out.
+#: The excess width of the page over its window, in pixels, and the elements that cause it.
 OVERFLOW = """() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   if (scrollWidth <= clientWidth) return [];
@@ -25,9 +25,9 @@ OVERFLOW = """() => {
 @pytest.mark.parametrize("name", PAGES)
 def test_page_loads_without_a_complaint_and_fits(kept: Open, name: str, width: int, theme: str, script: bool) -> None:
     """
-    No error, no warning, no request to another host, nothing the policy for content forbids, and no scrolling sideways.
+    No error or warning, no request to another host, no violation of the policy, and no sideways scrolling.
 
-    A missing page is answered with 404, every other with 200.
+    The status of a missing page is 404, that of every other page 200.
     """
     shown = kept(name, width=width, theme=theme, java_script_enabled=script)
 
@@ -64,8 +64,8 @@ def test_themes_differ(kept: Open, name: str) -> None:
         ('<iframe src="index.html" title="frame"></iframe>', "forbidden by policy: frame-src"),
     ],
 )
-def test_what_is_forbidden_would_be_noticed(visit: Open, demo_site: RenderedSite, markup: str, complaint: str) -> None:
-    """A page with something inline, foreign or missing in it is complained of: the tests above are not blind."""
+def test_violations_would_be_found(visit: Open, demo_site: RenderedSite, markup: str, complaint: str) -> None:
+    """Inline, foreign or missing content gives a complaint: the tests above are not blind."""
     shown = visit(None)
 
     def doctor(route: Route) -> None:
@@ -75,7 +75,7 @@ def test_what_is_forbidden_would_be_noticed(visit: Open, demo_site: RenderedSite
     shown.page.route(shown.address, doctor)
     shown.open("")
 
-    # The event that tells of what was forbidden comes as a task of its own, which may be after the load.
+    # The event of a violation is a separate task, which may run after the load event.
     for _ in range(100):
         if complaint in "\n".join(shown.complaints):
             break
@@ -85,8 +85,8 @@ def test_what_is_forbidden_would_be_noticed(visit: Open, demo_site: RenderedSite
 
 @pytest.mark.parametrize("path", ["nothing", "keys/nothing/", "a/b/c/d/nothing.html?q=1"])
 @pytest.mark.parametrize("kind", ["demo", "below-a-path"])
-def test_page_for_what_is_missing_works_at_any_depth(visit: Open, rendered: Rendered, kind: str, path: str) -> None:
-    """However deep the missing path is, the page has its style, and leads to the first page of the site."""
+def test_page_for_missing_paths_works_at_any_depth(visit: Open, rendered: Rendered, kind: str, path: str) -> None:
+    """At any depth of the missing path, the page has its style and links to the first page of the site."""
     with serving(rendered(kind)) as address:
         shown = visit(None, at=address)
         shown.open(path)
@@ -102,7 +102,7 @@ def test_page_for_what_is_missing_works_at_any_depth(visit: Open, rendered: Rend
 
 @pytest.mark.parametrize("name", PAGES)
 def test_keyboard_reaches_the_content_first(visit: Open, name: str) -> None:
-    """The first thing that the tab key reaches is a link past the head of the page, and one sees it."""
+    """The tab key first reaches a visible link that skips the head of the page."""
     page = visit(name).page
     page.keyboard.press("Tab")
     focus = page.locator(":focus")
@@ -115,7 +115,7 @@ def test_keyboard_reaches_the_content_first(visit: Open, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["index", "set"])
 def test_wide_parts_scroll_by_themselves(visit: Open, name: str) -> None:
-    """On a narrow screen the table of keys scrolls in a box of its own, which the keyboard reaches."""
+    """On a narrow screen, the table of keys scrolls in its own box, which the keyboard reaches."""
     page = visit(name, width=360).page
     boxes = page.evaluate("""[...document.querySelectorAll("table.history, svg.timeline")].map((wide) => {
       for (let box = wide; box; box = box.parentElement)
