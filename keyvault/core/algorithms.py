@@ -1,8 +1,8 @@
 """
-The one table of every JOSE algorithm that a set can have.
+List every JOSE algorithm that sets support, in one table.
 
-Says which key type and curves an algorithm takes and what the key is for. Does not generate, sign or
-judge the strength of a key.
+The table gives the key type, the curves and the use of each algorithm. Does not generate keys, sign, or judge the
+strength of a key.
 
 Sources: RFC 7518 sections 3.1 and 4.1, RFC 8037, RFC 8812 (ES256K), RFC 9864 (Ed25519, Ed448), RFC 9964 (ML-DSA).
 """
@@ -20,8 +20,8 @@ Use = Literal["sig", "enc"]
 KidForm = Literal["thumbprint", "spki"]
 KID_FORMS: tuple[KidForm, ...] = get_args(KidForm)
 
-#: Published JWK Sets list RSA first and OKP last: old verifiers that stop at a key type they do not
-#: know have then seen the keys that they can use.
+#: Published JWK Sets list RSA first and OKP last: old verifiers stop at a key type that they do not know, and have
+#: then read the keys that they can use.
 KTY_ORDER = ("RSA", "EC", "OKP", "AKP", "oct")
 
 RSA_BITS_DEFAULT = 2048
@@ -36,10 +36,10 @@ class Algorithm:
 
     Attributes:
         name: The value of ``alg``.
-        kty: The key type that it needs.
-        use: What a key under it is for.
-        curves: The curves that it accepts, the default first; empty for RSA and oct.
-        octets: Length of an ``oct`` key in octets (a minimum for HMAC, exact for key wrap); 0 otherwise.
+        kty: The key type that it requires.
+        use: The use of its keys: signatures or encryption.
+        curves: The curves that it supports, the default first; empty for RSA and oct.
+        octets: Length of an ``oct`` key in octets (a minimum for HMAC, exact for key wrap); 0 for other types.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Algorithm:
     octets: int = 0
 
     def accepts(self, jwk: Mapping[str, Any]) -> bool:
-        """Whether *jwk* is of the type, and on a curve, that the algorithm works with."""
+        """Return whether the algorithm supports the key type and the curve of *jwk*."""
         kty, crv = jwk.get("kty"), jwk.get("crv")
         if self.curves:
             return isinstance(crv, str) and crv in self.curves and CURVE_KTY[crv] == kty
-        # The algorithm of an AKP key is a part of it.
+        # The algorithm is a part of an AKP key.
         return kty == self.kty and (kty != "AKP" or jwk.get("alg") == self.name)
 
 
@@ -83,7 +83,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     )
 }
 
-#: Key type of each curve. ECDH-ES is the one family that takes curves of two key types.
+#: Key type of each curve. Only ECDH-ES supports curves of two key types.
 CURVE_KTY = {
     **dict.fromkeys((*_NIST, "secp256k1"), "EC"),
     **dict.fromkeys(("Ed25519", "Ed448", "X25519", "X448"), "OKP"),
@@ -93,14 +93,14 @@ CURVE_KTY = {
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """
-    What a generator needs to know to make a key.
+    The parameters from which a key is generated.
 
     Attributes:
         alg: A name from `ALGORITHMS`.
-        crv: The curve, for EC and OKP; None otherwise.
-        bits: Length of the modulus for RSA, of the secret for oct; None otherwise.
-        kid: How the key gets its kid: ``thumbprint`` (RFC 7638), or ``spki``, the SHA-256 of the public key in DER, as
-            kube-apiserver and Keycloak name keys.
+        crv: The curve, for EC and OKP; None for other types.
+        bits: Length of the modulus for RSA, of the secret for oct; None for other types.
+        kid: How the kid is derived: ``thumbprint`` (RFC 7638), or ``spki``, the SHA-256 of the public key in DER, as
+            in kube-apiserver and Keycloak.
     """
 
     alg: str
@@ -128,19 +128,23 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None, kid: 
 
     Args:
         alg: A JOSE algorithm name.
-        crv: A curve, where the algorithm takes more than one; default is the algorithm's first.
+        crv: A curve, if the algorithm supports more than one; default is the algorithm's first.
         bits: Modulus length for RSA (2048 to 4096, a multiple of 8), secret length for HMAC.
         kid: ``thumbprint``, the default, or ``spki``.
 
     Raises:
-        ConfigError: If the algorithm is unknown, or the curve, the length or the kid does not fit it.
+        ConfigError: If the algorithm is unknown, or does not support the curve, the length or the form of the kid.
     """
     spec = _spec(alg, crv, bits)
     form = next((form for form in KID_FORMS if form == (kid or "thumbprint")), None)
     if form is None:
-        raise ConfigError(f"unknown form of kid {quoted(kid)}", hint=f"one of {', '.join(KID_FORMS)}")
+        raise ConfigError(
+            f"unknown form of kid {quoted(kid)}", code="kid-form-unknown", hint=f"one of {', '.join(KID_FORMS)}"
+        )
     if form == "spki" and spec.kty == "oct":
-        raise ConfigError(f"{alg} is symmetric: without a public half there is no kid of the form spki")
+        raise ConfigError(
+            f"a kid of the form spki needs a public key, and {alg} keys are symmetric", code="kid-form-unsupported"
+        )
     return replace(spec, kid=form)
 
 
@@ -148,34 +152,42 @@ def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
     algorithm = ALGORITHMS.get(alg)
     if algorithm is None:
         raise ConfigError(
-            f"unknown algorithm {quoted(alg)}", hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS)
+            f"unknown algorithm {quoted(alg)}",
+            code="alg-unknown",
+            hint=nearest(alg, ALGORITHMS) or "one of " + ", ".join(ALGORITHMS),
         )
     if algorithm.curves:
         if bits is not None:
-            raise ConfigError(f"{alg} has a curve, not a length: bits = {bits} cannot be")
+            raise ConfigError(f"{alg} has a curve, not a length: remove bits = {bits}", code="bits-unsupported")
         chosen = crv or algorithm.curves[0]
         if chosen not in algorithm.curves:
-            raise ConfigError(f"{alg} does not take curve {quoted(crv)}", hint="one of " + ", ".join(algorithm.curves))
+            raise ConfigError(
+                f"{alg} does not support curve {quoted(crv)}",
+                code="crv-mismatch",
+                hint="one of " + ", ".join(algorithm.curves),
+            )
         return KeySpec(alg, crv=chosen)
     if crv is not None:
-        raise ConfigError(f"{alg} has no curve: crv = {quoted(crv)} cannot be")
+        raise ConfigError(f"{alg} has no curve: remove crv = {quoted(crv)}", code="crv-unsupported")
     if algorithm.kty == "RSA":
         length = RSA_BITS_DEFAULT if bits is None else bits
         if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:
             raise ConfigError(
-                f"an RSA key of {length} bits is not made here",
-                hint=f"bits is {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
+                f"RSA keys of {length} bits are not supported",
+                code="rsa-modulus-size",
+                hint=f"bits must be {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
             )
         return KeySpec(alg, bits=length)
     if algorithm.kty == "AKP":
         if bits is not None:
-            raise ConfigError(f"{alg} says it all: bits = {bits} cannot be")
+            raise ConfigError(f"{alg} keys have a fixed length: remove bits = {bits}", code="bits-unsupported")
         return KeySpec(alg)
     length = algorithm.octets * 8 if bits is None else bits
     exact = algorithm.use == "enc"
     if length % 8 or length < algorithm.octets * 8 or length > 4096 or (exact and length != algorithm.octets * 8):
         raise ConfigError(
-            f"a secret of {length} bits does not fit {alg}",
-            hint=f"bits is {'exactly' if exact else 'at least'} {algorithm.octets * 8}",
+            f"{alg} does not support a secret of {length} bits",
+            code="secret-size",
+            hint=f"bits must be {'exactly' if exact else 'at least'} {algorithm.octets * 8}",
         )
     return KeySpec(alg, bits=length)

@@ -1,7 +1,7 @@
 """
-Keep large vaults small in memory: drop ciphertexts, and share equal parts of keys.
+Reduce the memory that large vaults take: drop ciphertexts, and share equal parts of keys.
 
-Each function changes a key that was just read and that nobody else holds yet.
+Each function changes a key in place, so the caller must have just read it and hold the only reference.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from keyvault.core.keys import Envelope, EnvelopeSummary, Key, RecipientHeader, 
 
 
 @lru_cache(256)
-def _addressed(kids: tuple[str, ...]) -> EnvelopeSummary:
-    """Return the seal for *kids*; keys with the same recipients share it."""
+def _summary(kids: tuple[str, ...]) -> EnvelopeSummary:
+    """Return a summary with the recipients *kids*; keys with the same recipients share it."""
     entries = [WrappedKey(RecipientHeader("", kid), "") for kid in kids]
     return EnvelopeSummary(protected="", recipients=entries, iv="", ciphertext="", tag="")
 
 
 def drop_ciphertext(key: Key) -> None:
-    """Keep only the recipients of the envelope of *key*, just read: that halves its memory."""
+    """Reduce the envelope of *key* to its recipients: that halves the key's memory."""
     if not isinstance(key.private, UnsetType):
-        msgspec.structs.force_setattr(key, "private", _addressed(tuple(sealed_to(key))))
+        msgspec.structs.force_setattr(key, "private", _summary(tuple(sealed_to(key))))
 
 
 def summarize_envelope(private: Envelope | UnsetType) -> Envelope | UnsetType:
-    """Return the recipients of an envelope with a digest of the whole; a seal is returned as it is."""
+    """Return the recipients of an envelope with a digest of the whole; return a summary unchanged."""
     if isinstance(private, UnsetType | EnvelopeSummary):
         return private
     whole = msgspec.json.encode(private)
-    recipients = _addressed(tuple(entry.header.kid for entry in private.recipients)).recipients
+    recipients = _summary(tuple(entry.header.kid for entry in private.recipients)).recipients
     digest = hashlib.blake2b(whole, digest_size=16).hexdigest()
     return EnvelopeSummary(protected="", recipients=recipients, iv="", ciphertext="", tag=digest)
 
 
 def intern_strings(key: Key) -> None:
-    """Let *key*, just read, share equal strings with all keys: that saves a sixth of the memory of a large vault."""
+    """Make *key* share equal strings with all other keys: that saves a sixth of the memory of a large vault."""
     _share(key, "set")
     _share(key.public, "kty", "use", "alg", "crv")
     for event in key.events:
@@ -56,7 +56,7 @@ def intern_strings(key: Key) -> None:
 
 
 def share_unchanged(key: Key, older: Key) -> None:
-    """Let *key* share the parts that equal those of *older*, an earlier version of it."""
+    """Make *key* share equal parts with *older*, an earlier version of it."""
     for name in ("public", "private"):
         if getattr(key, name) == getattr(older, name):
             msgspec.structs.force_setattr(key, name, getattr(older, name))
@@ -67,12 +67,12 @@ def share_unchanged(key: Key, older: Key) -> None:
 
 @lru_cache(1_024)
 def _instant(at: datetime) -> datetime:
-    """Return one object for equal instants: a command gives thousands of keys the same."""
+    """Return the same object for equal instants: a command writes one instant to thousands of keys."""
     return at
 
 
 def _share(value: msgspec.Struct, *names: str) -> None:
     for name in names:
-        word = getattr(value, name)
-        if word is not UNSET:
-            msgspec.structs.force_setattr(value, name, sys.intern(word))
+        text = getattr(value, name)
+        if text is not UNSET:
+            msgspec.structs.force_setattr(value, name, sys.intern(text))

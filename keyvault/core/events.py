@@ -1,8 +1,8 @@
 """
 Events of a key, and the state that follows from them.
 
-A record's event list is all that is stored; the state is a fold over it, so a state can never contradict
-its dates. `fold` refuses every list that no legal sequence of commands could have made.
+A record stores only the list of events. The state is a fold over that list, so a state never contradicts its dates.
+`fold` refuses every list that no legal sequence of commands could have written.
 
 Source: docs/lifecycle.md.
 """
@@ -27,7 +27,7 @@ EventName = Literal[
 State = Literal["next", "active", "retiring", "withdrawn", "revoked"]
 Reason = Literal["compromised", "superseded", "unspecified"]
 
-#: from-state and to-state of every event. None is the state before the first event.
+#: From-state and to-state of every event. None is the state before the first event.
 TRANSITIONS: dict[str, dict[State | None, State]] = {
     "created": {None: "next"},
     "published": {"next": "next"},
@@ -42,9 +42,9 @@ TRANSITIONS: dict[str, dict[State | None, State]] = {
     },
 }  # fmt: skip
 
-#: The member, one of `_PAYLOAD`, that each event must carry. ``forced`` and ``note`` may stand on any; a repair must
-#: have a note, and may carry a later ``keep_until``.
-_CARRIES: dict[str, str | None] = {
+#: The member, one of `_PAYLOAD`, that each event must have. Any event may have ``forced`` and ``note``; a repair must
+#: have a note, and may have a later ``keep_until``.
+_REQUIRED_MEMBER: dict[str, str | None] = {
     "created": None,
     "published": "url",
     "activated": "token_lifetime",
@@ -56,11 +56,11 @@ _CARRIES: dict[str, str | None] = {
     "repaired": None,
 }
 _PAYLOAD = ("url", "token_lifetime", "keep_until", "reason")
-#: All of them at once: events are checked by the hundred thousand.
+#: Reads all of them at once: commands check events by the hundred thousand.
 _payload = attrgetter(*_PAYLOAD)
 _NO_OFFSET = timedelta(0)
 
-#: Free text that people write into a record.
+#: Longest note or reason in a record, in characters.
 TEXT_MAX = 500
 
 
@@ -69,16 +69,16 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     One event of a key.
 
     Attributes:
-        at: When, in UTC and whole seconds.
-        event: What.
-        imported: On ``created``: the key came from outside.
-        url: On ``published``: the JWK Set that was seen serving the key.
+        at: The instant, in UTC and whole seconds.
+        event: The kind of event.
+        imported: On ``created``: the key was generated outside of the vault.
+        url: On ``published``: the URL of the JWK Set in which the key was seen live.
         token_lifetime: On ``activated``, ``reactivated`` and ``lifetime``: seconds that tokens live.
         keep_until: On ``deactivated``, and on ``repaired`` if it was wrong: the key stays available up to and
             including this instant.
         reason: On ``revoked``.
-        note: What somebody wanted to say; on ``repaired``, what was wrong.
-        forced: Why the event went past a gate.
+        note: A comment of the operator; on ``repaired``, the problem that was repaired.
+        forced: Why the operator overrode a gate.
     """
 
     at: datetime
@@ -92,23 +92,23 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     forced: str | None = None
 
 
-#: What no URL has seen yet; most keys of a large vault have just that.
+#: Most keys of a large vault have no receipts, and share this value.
 NO_RECEIPTS: Mapping[str, datetime] = MappingProxyType({})
 
 
 class Life(msgspec.Struct, frozen=True):
     """
-    What the events of a key add up to.
+    The state of a key and its dates, derived from its events.
 
     Attributes:
-        state: Where the key stands.
-        created_at: When it was made.
-        published: The first receipt of each URL, as instants by URL.
+        state: Its state.
+        created_at: When it was created.
+        published: The instant of the first receipt, by URL.
         activated_at: When it last began to sign, or None.
-        deactivated_at: When it last stopped to sign, or None.
+        deactivated_at: When it last stopped signing, or None.
         keep_until: Until when it is kept after that, or None.
         ended_at: When it was withdrawn or revoked, or None.
-        token_lifetime: The longest that tokens of this key were ever promised to live.
+        token_lifetime: The longest token lifetime that its events record.
         newest_at: The instant of the last event.
     """
 
@@ -124,25 +124,27 @@ class Life(msgspec.Struct, frozen=True):
 
     @property
     def since(self) -> datetime:
-        """Since when the key is in its state."""
+        """When the key entered its state."""
         began = {"next": self.created_at, "active": self.activated_at, "retiring": self.deactivated_at}
         return began.get(self.state, self.ended_at) or self.created_at
 
 
 def _check_instant(instant: datetime) -> None:
     if instant.utcoffset() != _NO_OFFSET or instant.microsecond:
-        raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds")
+        raise RecordError(f"instant {instant.isoformat()} is not in UTC and whole seconds", code="instant-invalid")
     if instant >= INSTANT_END:
-        raise RecordError(f"instant {instant.isoformat()} is not before the year {INSTANT_END.year}")
+        raise RecordError(
+            f"instant {instant.isoformat()} is not before the year {INSTANT_END.year}", code="instant-too-late"
+        )
 
 
 def _check_text(text: str | None, member: str) -> None:
     if text is not None and (not text.strip() or len(text) > TEXT_MAX):
-        raise RecordError(f"{member} must be 1 to {TEXT_MAX} characters, and not only blanks")
+        raise RecordError(f"{member} must be 1 to {TEXT_MAX} characters, and not only blanks", code="text-invalid")
 
 
 def corrected_instants(events: Sequence[Event]) -> list[datetime]:
-    """Return when each of *events* happened: at its instant, or by a later repair if a clock was ahead."""
+    """Return the instant of each of *events*, at most that of a later repair: the clock that wrote it was ahead."""
     found: list[datetime] = []
     repaired_at: datetime | None = None
     for event in reversed(events):
@@ -154,27 +156,27 @@ def corrected_instants(events: Sequence[Event]) -> list[datetime]:
 
 def check_event(event: Event) -> None:
     """
-    Check one event by itself: instants, and exactly the members that its kind carries.
+    Check one event by itself: its instants, and that it has exactly the members of its kind.
 
     Raises:
-        RecordError: Something is missing, out of place or out of range.
+        RecordError: If a member is missing, not allowed or out of range.
     """
     _check_instant(event.at)
     if event.keep_until is not None:
         _check_instant(event.keep_until)
-    expected = _CARRIES[event.event]
+    expected = _REQUIRED_MEMBER[event.event]
     if event.event == "repaired":
         if event.note is None:
-            raise RecordError("event repaired carries no note")
+            raise RecordError("event repaired has no note", code="event-malformed")
         expected = "keep_until" if event.keep_until is not None else None
     if _payload(event).count(None) != len(_PAYLOAD) - bool(expected) or (expected and getattr(event, expected) is None):
         carried = [name for name in _PAYLOAD if getattr(event, name) is not None]
         shown = ", ".join(sorted(carried)) or "nothing"
-        raise RecordError(f"event {event.event} carries {shown} instead of {expected or 'nothing'}")
+        raise RecordError(f"event {event.event} has {shown} instead of {expected or 'nothing'}", code="event-malformed")
     if event.imported and event.event != "created":
-        raise RecordError(f"event {event.event} cannot be imported")
+        raise RecordError(f"event {event.event} cannot be imported", code="event-malformed")
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= 36_525 * 86_400:
-        raise RecordError(f"token_lifetime of {event.token_lifetime} s is out of range")
+        raise RecordError(f"token_lifetime of {event.token_lifetime} s is out of range", code="token-lifetime")
     _check_text(event.note, "note")
     _check_text(event.forced, "forced")
 
@@ -186,10 +188,10 @@ def _seconds(count: int) -> timedelta:
 
 def fold(events: Sequence[Event]) -> Life:
     """
-    Return what *events* add up to.
+    Return the state and the dates that follow from *events*.
 
     Raises:
-        RecordError: The list is empty, an instant decreases, or a transition is not legal.
+        RecordError: If the list is empty, an instant decreases, or a transition is illegal.
     """
     state: State | None = None
     created_at = activated_at = deactivated_at = keep_until = ended_at = newest_at = None
@@ -198,10 +200,15 @@ def fold(events: Sequence[Event]) -> Life:
     for event in events:
         check_event(event)
         if newest_at is not None and event.at < newest_at and event.event != "repaired":
-            raise RecordError(f"event {event.event} at {format_instant(event.at)} is older than the one before it")
+            raise RecordError(
+                f"event {event.event} at {format_instant(event.at)} is older than the event before it",
+                code="instant-decreases",
+            )
         following = TRANSITIONS[event.event].get(state)
         if following is None:
-            raise RecordError(f"event {event.event} cannot follow the state {state or 'before creation'}")
+            raise RecordError(
+                f"event {event.event} cannot follow the state {state or 'before creation'}", code="event-order"
+            )
         state, newest_at = following, event.at
         match event.event:
             case "created":
@@ -213,21 +220,21 @@ def fold(events: Sequence[Event]) -> Life:
             case "deactivated":
                 deactivated_at, keep_until = event.at, event.keep_until
                 if keep_until is not None and keep_until < event.at:
-                    raise RecordError("keep_until lies before the deactivation")
+                    raise RecordError("keep_until is before the deactivation", code="kept-too-short")
             case "withdrawn" | "revoked":
                 ended_at = event.at
             case "repaired":
-                # A clock was ahead: all that seems to lie after the repair has happened before it.
+                # A clock was ahead: every event that seems to lie after the repair happened before it.
                 if event.keep_until is not None:
                     if deactivated_at is None or keep_until is None:
-                        raise RecordError(f"a key that is {state} has no keep_until")
+                        raise RecordError(f"a key that is {state} has no keep_until", code="event-malformed")
                     if event.keep_until < keep_until - max(deactivated_at - event.at, _NO_OFFSET):
-                        raise RecordError("a repair cannot shorten for how long a key is kept")
+                        raise RecordError("a repair cannot shorten how long a key is kept", code="kept-too-short")
                     keep_until = event.keep_until
                     if ended_at is not None:
                         # The clock that withdrew the key was ahead: it is published again, without its private half.
                         if state == "revoked" or ended_at <= event.at:
-                            raise RecordError(f"a repair cannot bring back a key that is {state}")
+                            raise RecordError(f"a repair cannot restore a key that is {state}", code="event-malformed")
                         state, ended_at = "retiring", None
                 published = {url: min(seen, event.at) for url, seen in published.items()}
                 created_at, activated_at, deactivated_at, ended_at = (
@@ -236,7 +243,7 @@ def fold(events: Sequence[Event]) -> Life:
                 )
         longest = max(longest, event.token_lifetime or 0)
     if state is None or created_at is None or newest_at is None:
-        raise RecordError("a key has at least the event created")
+        raise RecordError("a key must have at least the event created", code="events-missing")
     return Life(
         state=state,
         created_at=created_at,

@@ -1,8 +1,8 @@
 """
 Key records and recipients, as they are stored.
 
-``repo/records`` reads and writes their bytes. Of each record holds: its kid stands once in a vault, however letters are
-cased, because file systems fold case; a withdrawn or revoked key has no sealed private half.
+``repo/records`` reads and writes their bytes. Two rules hold for every record: no other key of the vault has its kid,
+in any letter case, because file systems fold case; and a withdrawn or revoked key has no sealed private half.
 
 Source: docs/format.md.
 """
@@ -29,7 +29,7 @@ class EphemeralKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class RecipientHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The header of one recipient: how the content key is wrapped, and for whom."""
+    """The header of a recipient's entry: the wrapping algorithm and the recipient's kid."""
 
     alg: str
     kid: str
@@ -37,7 +37,7 @@ class RecipientHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
 
 class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content key, wrapped for one recipient."""
+    """The content key, encrypted to one recipient."""
 
     header: RecipientHeader
     encrypted_key: str
@@ -55,9 +55,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class EnvelopeSummary(Envelope, frozen=True, forbid_unknown_fields=True):
     """
-    What remains of an envelope that is neither opened nor written: its recipients. See `compact`.
+    An envelope reduced to its recipients, which is never opened or written. See `compact`.
 
-    ``tag`` holds a digest of the whole envelope, or nothing; all other members are empty.
+    ``tag`` is a digest of the whole envelope, or empty; all other members are empty.
     """
 
 
@@ -83,9 +83,9 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         format: 1.
         set: The set that the key belongs to.
         public: Its published form.
-        events: Its life, oldest first; may only grow.
-        private: The sealed private JWK; absent once the key is withdrawn or revoked, and for keys whose
-            private half lives elsewhere.
+        events: Its events, oldest first; the list only grows.
+        private: The sealed private JWK; absent once the key is withdrawn or revoked, and for keys whose private half
+            is kept elsewhere.
     """
 
     format: int
@@ -100,7 +100,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
     @cached_property
     def life(self) -> Life:
-        """What the events add up to."""
+        """The state and the dates that follow from the events."""
         return fold(self.events)
 
     @property
@@ -114,7 +114,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
     @property
     def thumbprint(self) -> str:
-        """The RFC 7638 thumbprint, which is the kid of most keys that were made here."""
+        """The RFC 7638 thumbprint, which is the kid of a generated key by default."""
         return self.public.thumbprint
 
     @property
@@ -130,7 +130,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         return len(self.public.n) * 6 // 8 * 8
 
     def fits(self, spec: KeySpec) -> bool:
-        """Whether the key is of the kind that *spec* asks for."""
+        """Return whether the key has the algorithm, type, curve and length of *spec*."""
         public = self.public
         crv = None if isinstance(public.crv, UnsetType) else public.crv
         bits_fit = public.kty != "RSA" or self.rsa_bits == spec.bits
@@ -138,5 +138,5 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 def sealed_to(key: Key) -> list[str]:
-    """Return the kids of those whom the private half of *key* is sealed to, as its envelope says."""
+    """Return the kids of the recipients of the private half of *key*, as its envelope lists them."""
     return [] if isinstance(key.private, UnsetType) else [entry.header.kid for entry in key.private.recipients]

@@ -28,14 +28,14 @@ class SitePolicy:
     The ``[site]`` table.
 
     Attributes:
-        url: Where the rendered site is served. No trailing slash.
+        url: The URL at which the rendered site is served, without a trailing slash.
         title: Headline of the site.
-        max_age: How long hosts say that a JWK Set may be cached.
+        max_age: How long caches may keep a JWK Set, as the host sends it in ``Cache-Control``.
         confirm: ``live``: activation waits for a receipt from the public URL; ``commit``: the commit counts.
         discovery: Whether openid-configuration is rendered.
         metadata: Extra members of the discovery document.
-        repo_url: Where people read the repository, or None; see ``site/links``.
-        issuer: The issuer of sets that do not name one, as it stands in ``iss``; None takes *url*.
+        repo_url: The web address of the repository, or None; see ``site/links``.
+        issuer: The issuer of sets that do not name one, the value of ``iss``; None means *url*.
     """
 
     url: str
@@ -56,24 +56,25 @@ class SitePolicy:
 @dataclass(frozen=True, slots=True)
 class SetPolicy:
     """
-    One ``[sets.NAME]`` table, with what it inherits from ``[defaults]``.
+    A ``[sets.NAME]`` table, with the members that it inherits from ``[defaults]``.
 
     Attributes:
         name: Name of the set.
-        spec: What its keys are.
-        issuer: The issuer of the set, as it stands in ``iss``.
-        url: The public URL of the JWK Set that the keys stand in.
+        spec: The parameters of its keys.
+        issuer: The issuer of the set, the value of ``iss``.
+        url: The public URL of the JWK Set with the set's keys.
         place: The path of that JWK Set's folder below the site's url; empty for the root.
         paths: Extra paths of that JWK Set on the site.
-        closing: The set is being removed: nothing is created, what is left retires.
-        external: The private keys live elsewhere, such as in a KMS: nothing is created, public halves are imported.
+        closing: Whether the set is being removed: no key is created, and the remaining keys retire.
+        external: Whether the private keys are kept elsewhere, such as in a KMS: no key is created, and public keys are
+            imported.
         cryptoperiod: How long a key signs.
         publication_lead: How long a key must have been seen live before it may sign.
-        algorithm_lead: The same for a key of an algorithm that the set has not signed with; None asks for no more.
+        algorithm_lead: The same for a key of an algorithm with which the set has not signed; None adds nothing.
         token_lifetime: How long tokens live.
-        signer_lag: How long a signer may go on using the old key after a rotation.
-        clock_skew: How far clocks may be apart.
-        retention: How long a key for decryption is kept after it left the set.
+        signer_lag: How long a signer may use the old key after a rotation.
+        clock_skew: How far clocks may differ.
+        retention: How long a decryption key is kept after it left the set.
     """
 
     name: str
@@ -112,10 +113,10 @@ class AuditPolicy:
     The ``[audit]`` table.
 
     Attributes:
-        require_signatures: Every commit that touches the vault must be signed by somebody whom the commit before it
-            lets sign.
-        exclude: Patterns of paths, from the top of the repository, in which private keys are not looked for; those of
-            the vault itself are never left out.
+        require_signatures: Whether every commit that changes the vault must be signed by a signer that the commit
+            before it allows.
+        exclude: Patterns of paths, from the top of the repository, that the search for private keys skips; it never
+            skips the paths of the vault itself.
     """
 
     require_signatures: bool = False
@@ -132,7 +133,7 @@ class Policy:
 
     @property
     def places_with_mixed_issuers(self) -> frozenset[str]:
-        """The places whose sets write their issuer with and without a slash at its end."""
+        """The places whose sets write their issuer both with and without a trailing slash."""
         issuers: dict[str, set[str]] = {}
         for policy in self.sets.values():
             if policy.kty != "oct":
@@ -140,19 +141,20 @@ class Policy:
         return frozenset(place for place, found in issuers.items() if len(found) > 1)
 
 
-@lru_cache(4096)  # each key names its set
+@lru_cache(4096)  # called for every key
 def check_set_name(name: str) -> str:
     """
-    Return *name* if a set can have it: ``[a-z0-9][a-z0-9._-]{0,63}``.
+    Return *name* if it is a valid name of a set: ``[a-z0-9][a-z0-9._-]{0,63}``.
 
     Raises:
-        ConfigError: If it cannot, for example because it would be unusable as a folder.
+        ConfigError: If it is not valid, for example because no folder can have it.
     """
     from keyvault.core.jwk import file_stem
 
     if not SET_NAME.fullmatch(name) or file_stem(name) != name or name == "identities":
         raise ConfigError(
-            f"set name {quoted(name)} cannot be used",
+            f"invalid set name {quoted(name)}",
+            code="set-name-invalid",
             hint="a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit",
         )
     return name

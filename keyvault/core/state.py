@@ -1,8 +1,8 @@
 """
-The state of a vault: all that one commit says, as one value.
+The state of a vault at one commit, as a value.
 
-`KeySet` answers the questions of planners and pages about one set. A set that is used has at most one active and at
-most one next key.
+`KeySet` gives planners and pages the keys of one set by their state. A usable set has at most one active and at most
+one next key.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class KeySet:
 
     Attributes:
         name: Its name.
-        policy: What keyvault.toml says about it.
-        keys: All its keys, withdrawn and revoked ones too, oldest first.
+        policy: Its table of keyvault.toml.
+        keys: All its keys, withdrawn and revoked keys too, oldest first.
     """
 
     name: str
@@ -37,7 +37,7 @@ class KeySet:
 
     @property
     def contradiction(self) -> str | None:
-        """Why the set cannot be used: it has two keys for one place, as merges leave it. None if it can."""
+        """Why the set is not usable: a merge left it with two active or two next keys. None if it is usable."""
         for state in ("active", "next"):
             kids = [key.kid for key in self._in_state(state)]
             if len(kids) > 1:
@@ -59,23 +59,23 @@ class KeySet:
 
     @cached_property
     def retiring(self) -> tuple[Key, ...]:
-        """Keys that no longer sign and are still kept, newest first."""
+        """The keys that no longer sign and are still published, newest first."""
         return tuple(
             sorted(self._in_state("retiring"), key=lambda key: (key.life.deactivated_at, key.kid), reverse=True)
         )
 
     @property
     def published(self) -> tuple[Key, ...]:
-        """The keys of the set's JWK Set: active, next, retiring; for encryption only the active one."""
+        """The keys of the set's JWK Set: active, next, retiring; for encryption only the active key."""
         if not self.rendered:
             return ()
         order = (self.active,) if self.policy.use == "enc" else (self.active, self.next, *self.retiring)
-        # A set that was symmetric once has keys without a public half.
+        # If the set was symmetric once, it has keys without a public half.
         return tuple(key for key in order if key is not None and key.public.kty != "oct")
 
     @property
     def rendered(self) -> bool:
-        """Whether the set has a place on the site; symmetric keys have none."""
+        """Whether the site renders the set; symmetric keys are never published."""
         return self.policy.kty != "oct"
 
     @property
@@ -87,14 +87,14 @@ class KeySet:
 @dataclass(frozen=True, slots=True)
 class Damage:
     """
-    Something that is wrong with a vault, as a merge, a clock or a hand leaves it.
+    A problem in a vault, caused by a merge, a wrong clock or an edit by hand.
 
     Attributes:
         code: A code of the audit, such as ``record-malformed`` or ``two-next``.
-        message: What is wrong: one line, lower case, no full stop, no key material.
+        message: The problem: one line, lower case, no full stop, no key material.
         path: The file of the vault, or empty.
         set: The set that it concerns, or None.
-        usable: Whether the set can be used all the same.
+        usable: Whether commands can still use the set.
     """
 
     code: str
@@ -104,8 +104,8 @@ class Damage:
     usable: bool = False
 
 
-#: The full id of a commit. ``repo/git`` alone makes one, where it resolves a revision or writes a commit: a name such
-#: as HEAD may mean another commit a moment later, so a command resolves it once and passes on what it got.
+#: The full id of a commit. Only ``repo/git`` creates one, when it resolves a revision or writes a commit: a name such
+#: as HEAD may mean another commit a moment later, so a command resolves it once and passes the id on.
 Commit = NewType("Commit", str)
 
 #: The id of a state that is not committed yet.
@@ -115,15 +115,14 @@ NO_COMMIT = Commit("")
 @dataclass(frozen=True)
 class VaultState:
     """
-    All that one commit says about a vault.
+    The content of a vault at one commit.
 
     Attributes:
         commit: The commit's id.
         policy: keyvault.toml.
         keys: Every key record, by kid.
         recipients: The recipients of private keys, by kid.
-        damage: What is wrong with it; empty unless it was read to be looked at or repaired. Sets that are damaged are
-            not among `sets`.
+        damage: Its problems; empty unless it was read to be shown or repaired. `sets` leaves out damaged sets.
     """
 
     commit: Commit
@@ -138,30 +137,32 @@ class VaultState:
         The sets of keyvault.toml by name, in its order, with their keys.
 
         Raises:
-            RecordError: If a set contradicts itself, or has live keys and no table.
+            RecordError: If a set has two active or two next keys, or has live keys and no table.
         """
         damaged = self.damaged_sets
         for name, keys in self.orphans.items():
             if name not in damaged and any(key.state in ("next", "active", "retiring") for key in keys):
                 raise RecordError(
                     f"set {quoted(name)} has live keys but no table in keyvault.toml",
-                    hint=f"put [sets.{name}] back; if it is to go, then: keyvault set remove {name}",
+                    code="set-orphaned",
+                    hint=f"put [sets.{name}] back; to remove the set, then: keyvault set remove {name}",
                 )
         found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
         for key_set in found.values():
             if key_set.contradiction:
-                raise RecordError(key_set.contradiction, hint="keyvault repair --dry-run")
+                raise RecordError(key_set.contradiction, code="set-contradictory", hint="keyvault repair --dry-run")
         return found
 
     @cached_property
     def all_sets(self) -> dict[str, KeySet]:
-        """The sets of keyvault.toml as `sets`, those that contradict themselves too."""
+        """The sets of keyvault.toml as in `sets`, including those with two active or two next keys."""
         by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
         for key in self.keys.values():
             if key.set in by_set:
                 by_set[key.set].append(key)
         return {
-            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_age))) for name, keys in by_set.items()
+            name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_creation_order)))
+            for name, keys in by_set.items()
         }
 
     @property
@@ -175,7 +176,7 @@ class VaultState:
 
     @cached_property
     def damaged_sets(self) -> dict[str, Damage]:
-        """The first damage of each set that cannot be used, by its name."""
+        """The first problem of each set that is not usable, by the name of the set."""
         found: dict[str, Damage] = {}
         for damage in self.damage:
             if damage.set is not None and not damage.usable:
@@ -184,35 +185,38 @@ class VaultState:
 
     @cached_property
     def former_sets(self) -> dict[str, tuple[Key, ...]]:
-        """Sets that left keyvault.toml, with the keys that their history shows."""
-        return {name: tuple(sorted(keys, key=_age)) for name, keys in sorted(self.orphans.items())}
+        """The keys of the sets that are no longer in keyvault.toml, oldest first, by the name of the set."""
+        return {name: tuple(sorted(keys, key=_creation_order)) for name, keys in sorted(self.orphans.items())}
 
     def find_set(self, name: str) -> KeySet:
         """
         Return the set called *name*.
 
         Raises:
-            UsageError: If there is none; the hint names the nearest one.
-            RecordError: If it is damaged.
+            UsageError: If there is no such set; the hint has the most similar name.
+            RecordError: If the set is damaged.
         """
         from keyvault.core.text import nearest
 
-        if name in self.damaged_sets:
-            raise RecordError(self.damaged_sets[name].message, hint="keyvault repair --dry-run")
+        damage = self.damaged_sets.get(name)
+        if damage is not None:
+            raise RecordError(damage.message, code=damage.code, hint="keyvault repair --dry-run")
         try:
             return self.sets[name]
         except KeyError:
             raise UsageError(
                 f"no set {quoted(name)} in this vault",
+                code="set-unknown",
                 hint=nearest(name, self.sets) or f"the sets are {', '.join(self.sets) or 'none yet'}",
             ) from None
 
     def find_key(self, prefix: str) -> Key:
         """
-        Return the one key whose kid begins with *prefix*.
+        Return the only key whose kid begins with *prefix*.
 
         Raises:
-            UsageError: None does, or more than one.
+            UsageError: If no kid begins with it, or more than one.
+            RecordError: If no kid begins with it, and a record is damaged.
         """
         from keyvault.core.text import nearest
 
@@ -222,60 +226,74 @@ class VaultState:
         found = [kid for kid in self.keys if prefix and kid.startswith(prefix)]
         if not found and self.damaged_sets:
             damage = next(iter(self.damaged_sets.values()))
-            raise RecordError(f"no key {quoted(prefix, 150)} can be read: {damage.message}", hint="keyvault repair")
+            raise RecordError(
+                f"key {quoted(prefix, 150)} not found, and the vault is damaged: {damage.message}",
+                code=damage.code,
+                hint="keyvault repair",
+            )
         if not found:
             raise UsageError(
                 f"no key {quoted(prefix, 150)} in this vault",
+                code="kid-unknown",
                 hint=nearest(prefix, self.keys) or "keyvault key list --all",
             )
         if len(found) > 1:
             shown = ", ".join(sorted(found)[:4]) + (", …" if len(found) > 4 else "")
-            raise UsageError(f"{quoted(prefix)} names {len(found)} keys: {shown}", hint="give more of the kid")
+            raise UsageError(
+                f"{quoted(prefix)} matches {len(found)} keys: {shown}",
+                code="kid-ambiguous",
+                hint="give more of the kid",
+            )
         return self.keys[found[0]]
 
     def find_place(self, issuer: str | None = None, at: str | None = None) -> str:
         """
-        Return the one place of *issuer*, or of the site's issuer.
+        Return the only place of *issuer*, or of the site's issuer.
 
         Args:
-            issuer: As it stands in ``iss``; a final slash that the issuer lacks is ignored.
-            at: The place, where the issuer has several; ``/`` for the root.
+            issuer: The value of ``iss``; a final slash that the issuer lacks is ignored.
+            at: The place, if the issuer has several; ``/`` for the root.
 
         Raises:
-            UsageError: If there is none, or more than one.
+            UsageError: If the issuer has no such place, or several.
         """
         wanted = self.policy.site.default_issuer if issuer is None else issuer
         known = {place: self.issuer_at(place) for place in self.places}
-        named = {place for place, one in known.items() if wanted == one or (":" in one and wanted == f"{one}/")}
-        if not named:
+        candidates = {
+            place for place, other in known.items() if wanted == other or (":" in other and wanted == f"{other}/")
+        }
+        if not candidates:
             issuers = ", ".join(map(elided, dict.fromkeys(known.values())))
-            raise UsageError(f"no issuer {quoted(wanted)} here", hint=f"one of {issuers}")
-        places = ", ".join(place or "/" for place in known if place in named)
-        if at is not None:
-            named &= {at.rstrip("/")}
-        if len(named) != 1:
             raise UsageError(
-                f"issuer {elided(wanted)} has no place {quoted(at)}"
-                if at is not None
-                else f"issuer {elided(wanted)} has several places",
-                hint=f"one of {places}",
+                f"no issuer {quoted(wanted)} in this vault", code="issuer-unknown", hint=f"one of {issuers}"
             )
-        return named.pop()
+        places = ", ".join(place or "/" for place in known if place in candidates)
+        if at is not None:
+            if at.rstrip("/") not in candidates:
+                raise UsageError(
+                    f"issuer {elided(wanted)} has no place {quoted(at)}", code="place-unknown", hint=f"one of {places}"
+                )
+            return at.rstrip("/")
+        if len(candidates) > 1:
+            raise UsageError(
+                f"issuer {elided(wanted)} has several places", code="place-ambiguous", hint=f"one of {places}"
+            )
+        return candidates.pop()
 
     @cached_property
     def places(self) -> dict[str, tuple[KeySet, ...]]:
         """
         The sets of each JWK Set that the site renders, by its place below the site's url.
 
-        The root stands first, the other places in the order of keyvault.toml. At one place RSA sets stand before EC
-        before OKP ones, then by name.
+        The root comes first, then the other places in the order of keyvault.toml. The sets of a place are in the order
+        RSA, EC, OKP, then by name.
         """
         grouped: dict[str, list[KeySet]] = {}
         for key_set in self.sets.values():
             if key_set.rendered:
                 grouped.setdefault(key_set.policy.place, []).append(key_set)
         order = sorted(grouped, key=lambda place: place != "")
-        return {place: tuple(sorted(grouped[place], key=_rank)) for place in order}
+        return {place: tuple(sorted(grouped[place], key=_place_order)) for place in order}
 
     def keys_at(self, place: str) -> Iterator[Key]:
         """Yield the published keys at *place* in the order of its JWK Set."""
@@ -283,27 +301,27 @@ class VaultState:
             yield from key_set.published
 
     def served_at(self, url: str) -> list[Key]:
-        """Return the published keys of the JWK Set at *url*, which is that of a set's policy."""
+        """Return the published keys of the JWK Set at *url*, the URL in a set's policy."""
         place = next((place for place, key_sets in self.places.items() if key_sets[0].policy.url == url), None)
         return [] if place is None else list(self.keys_at(place))
 
     def issuer_at(self, place: str) -> str:
-        """Return the issuer of the sets at *place*: of two that differ by a final slash, the one without it."""
+        """Return the issuer of the sets at *place*; if two differ by a final slash, the shorter."""
         return min((key_set.policy.issuer for key_set in self.places[place]), key=len)
 
 
-def _age(key: Key) -> tuple[datetime, str]:
+def _creation_order(key: Key) -> tuple[datetime, str]:
     return key.life.created_at, key.kid
 
 
-def _rank(key_set: KeySet) -> tuple[int, str]:
+def _place_order(key_set: KeySet) -> tuple[int, str]:
     return KTY_ORDER.index(key_set.policy.kty), key_set.name
 
 
 def longest_token_lifetime(key: Key, policy: SetPolicy) -> timedelta:
     """
-    Return how long tokens of *key* may live: the longest that was ever on record for it, or policy's.
+    Return how long tokens of *key* may live: the longest lifetime in its record, or policy's if that is longer.
 
-    Lowering ``token_lifetime`` in keyvault.toml never shortens what issued tokens were promised.
+    Lowering ``token_lifetime`` in keyvault.toml never shortens the lifetime of issued tokens.
     """
     return max(key.life.token_lifetime, policy.token_lifetime)
