@@ -1,7 +1,7 @@
 """
-keyvault.toml: read, checked against the policy's rules, and edited with its comments kept.
+Read keyvault.toml as a policy, and edit it without losing comments.
 
-Works on bytes; files and commits are read elsewhere. Source: docs/format.md.
+Works on bytes; does not read files or commits. Source: docs/format.md.
 """
 
 from __future__ import annotations
@@ -22,40 +22,39 @@ CONFIG_MAX = 4 * 1024 * 1024
 
 def read_policy(data: bytes) -> Policy:
     """
-    Return the policy that the bytes of keyvault.toml state.
+    Return the policy in *data*, the bytes of keyvault.toml.
 
     Raises:
-        ConfigError: It is not TOML in UTF-8, or not a policy.
+        ConfigError: If *data* is not TOML in UTF-8, or not a valid policy.
     """
     if len(data) > CONFIG_MAX:
-        raise ConfigError(f"{FILE} of {len(data)} bytes is too large: at most {CONFIG_MAX}")
+        raise ConfigError(f"{FILE} has {len(data)} bytes; the limit is {CONFIG_MAX}", code="policy-too-large")
     try:
         document = tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError:
-        raise ConfigError(f"{FILE} is not UTF-8") from None
+        raise ConfigError(f"{FILE} is not UTF-8", code="policy-not-utf8") from None
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{FILE} is not TOML: {elided(str(error))[:200].lower()}") from None
+        raise ConfigError(f"{FILE} is not TOML: {elided(str(error))[:200].lower()}", code="policy-not-toml") from None
     return parse_policy(document)
 
 
 def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> bytes:
     """
-    Return keyvault.toml with tables of ``[sets]`` changed, its comments and order kept.
+    Return keyvault.toml with changed tables in ``[sets]``; comments and order are kept.
 
     Args:
         data: The file.
-        changes: Members to set in each named table, which is made where it is missing; a member that is
-            None is removed, and a table that is None is removed.
+        changes: The members to set in each table; a missing table is added. None removes a member or a table.
 
     Raises:
-        ConfigError: The result would not be a policy.
+        ConfigError: If the result would not be a valid policy.
     """
     import tomlkit
     from tomlkit.items import InlineTable
 
     read_policy(data)
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    # An editor of Windows ends every line so, and tomlkit would end new ones otherwise.
+    # Editors on Windows end every line with CRLF, and tomlkit would end new lines with LF.
     ends = "\r\n" if data.count(b"\r\n") == data.count(b"\n") > 0 else "\n"
     document = tomlkit.parse(data.removeprefix(mark).decode().replace(ends, "\n"))
     if "sets" not in document:
@@ -63,7 +62,7 @@ def edit_sets(data: bytes, changes: Mapping[str, Mapping[str, Any] | None]) -> b
     sets = document["sets"]
     if isinstance(sets, InlineTable):
         raise ConfigError(
-            f"sets in {FILE} stand in one line, which is not edited here", hint="write them as [sets.NAME]"
+            f"cannot edit {FILE}: sets is an inline table", code="policy-inline-sets", hint="write [sets.NAME] tables"
         )
     tables: Any = sets
     for name, members in changes.items():

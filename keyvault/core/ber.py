@@ -1,9 +1,9 @@
 """
-Read BER: tags, lengths and values, as encrypted keys and PKCS#12 files are encoded.
+Read BER, the encoding of encrypted keys and PKCS#12 files.
 
-Says where a PKCS#12 file keeps its keys and how many rounds of hashing a file asks for, before anything is hashed.
-Decrypts nothing. `cryptography.hazmat.asn1` decodes DER only, and NSS and macOS write PKCS#12 files in BER with
-indefinite lengths, which OpenSSL reads: that is why this reader exists.
+Finds the keys in a PKCS#12 file, and the number of hash iterations that a file requires, before anything is hashed.
+Does not decrypt. This reader exists because `cryptography.hazmat.asn1` decodes only DER, and NSS and macOS write
+PKCS#12 files in BER with indefinite lengths, which OpenSSL reads.
 
 Sources: X.690 (BER), RFC 7292 (PKCS#12), RFC 5958 (PKCS#8), RFC 8018 (PBES1, PBES2, PBKDF2), RFC 7914 (scrypt).
 """
@@ -22,23 +22,23 @@ _BAG = bytes.fromhex("2a864886f70d010c0a01")
 #: The kinds of bags in a PKCS#12 file, by the last octet of their object identifiers.
 KEY_BAG, SHROUDED_BAG, SECRET_BAG = 1, 2, 5
 
-#: Algorithms whose parameters are a salt and a count of rounds: PBES1, those of PKCS#12, PBKDF2.
+#: Algorithms whose parameters are a salt and an iteration count: PBES1, those of PKCS#12, PBKDF2.
 _PBES1 = tuple(bytes.fromhex("2a864886f70d0105") + bytes([last]) for last in (1, 3, 4, 6, 10, 11))
 _PKCS12_PBE = tuple(bytes.fromhex("2a864886f70d010c01") + bytes([last]) for last in range(1, 7))
 PBKDF2 = bytes.fromhex("2a864886f70d01050c")
 PBES2 = bytes.fromhex("2a864886f70d01050d")
 SCRYPT = bytes.fromhex("2b06010401da47040b")
-_COUNTED = frozenset({*_PBES1, *_PKCS12_PBE, PBKDF2})
+_ITERATED = frozenset({*_PBES1, *_PKCS12_PBE, PBKDF2})
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
     """
-    One element of BER.
+    An element of BER.
 
     Attributes:
         tag: Its identifier octet.
-        value: Its contents, without the mark that ends an indefinite length.
+        value: Its contents, without the end-of-contents octets of an indefinite length.
     """
 
     tag: int
@@ -46,12 +46,12 @@ class Element:
 
     @property
     def children(self) -> tuple[Element, ...]:
-        """The elements in a constructed one, none in a primitive one; ValueError if they are malformed."""
+        """The elements in a constructed element, empty for a primitive element; ValueError if they are malformed."""
         return tuple(_elements(self.value)) if self.tag & _CONSTRUCTED else ()
 
     @property
     def octets(self) -> bytes:
-        """The contents of an OCTET STRING, which BER may split; ValueError if a part is malformed."""
+        """The contents of an OCTET STRING, which BER may split into parts; ValueError if a part is malformed."""
         return _octets(self, 0)
 
     @property
@@ -70,10 +70,10 @@ def _octets(element: Element, depth: int) -> bytes:
 
 def read_element(data: bytes) -> Element:
     """
-    Return the one element that *data* is.
+    Return *data* as an element.
 
     Raises:
-        ValueError: If it is malformed, or something follows it.
+        ValueError: If the element is malformed, or octets follow it.
     """
     element, end = _element(data, 0, 0)
     if end != len(data):
@@ -82,7 +82,7 @@ def read_element(data: bytes) -> Element:
 
 
 def first_element(data: bytes) -> bytes:
-    """Return the octets of the element that *data* begins with; all of them if it is malformed."""
+    """Return the octets of the first element of *data*; all of *data* if that is malformed."""
     try:
         return data[: _element(data, 0, 0)[1]]
     except ValueError:
@@ -97,9 +97,9 @@ def _elements(data: bytes) -> Iterator[Element]:
 
 
 def _element(data: bytes, at: int, depth: int) -> tuple[Element, int]:
-    """Return the element that begins at *at*, and where it ends."""
+    """Return the element that begins at *at*, and the position of its end."""
     if at + 2 > len(data) or data[at] & 0x1F == 0x1F or depth > _DEPTH_MAX:
-        raise ValueError("no element of BER")
+        raise ValueError("the element is malformed")
     tag, length, start = data[at], data[at + 1], at + 2
     if length == 0x80:
         if not tag & _CONSTRUCTED:
@@ -135,9 +135,9 @@ def is_pkcs12(data: bytes) -> bool:
 
 def unencrypted_bags(pfx: bytes) -> list[tuple[int, bytes]]:
     """
-    Return the bags of a PKCS#12 file that are not encrypted as a whole: their kind, and the element that they hold.
+    Return the kind and the value of each bag of a PKCS#12 file outside of encrypted contents.
 
-    Private keys and secrets lie there, each encrypted by itself or not at all.
+    Such a bag has a private key or a secret, which may be encrypted itself.
 
     Raises:
         ValueError: If the file is malformed.
@@ -154,7 +154,7 @@ def unencrypted_bags(pfx: bytes) -> list[tuple[int, bytes]]:
 
 
 def _data_of(info: Element) -> list[Element]:
-    """Return what a ContentInfo of the type data holds, decoded; nothing for other types."""
+    """Return the decoded contents of a ContentInfo of the type data; empty for other types."""
     parts = info.children
     if len(parts) != 2 or (parts[0].tag, parts[0].value) != (OID, _DATA) or parts[1].tag != 0xA0:
         return []
@@ -163,7 +163,7 @@ def _data_of(info: Element) -> list[Element]:
 
 def iteration_count(data: bytes) -> int:
     """
-    Return how many rounds of hashing an encrypted PKCS#8 or a PKCS#12 file asks for at most; 0 if for none.
+    Return the largest number of hash iterations that an encrypted PKCS#8 or a PKCS#12 file requires; 0 if none.
 
     For scrypt it is the product of its parameters: a million means 128 MiB of memory.
 
@@ -171,21 +171,21 @@ def iteration_count(data: bytes) -> int:
         ValueError: If the file is malformed.
     """
     root = read_element(data)
-    counts = list(_rounds(root, 0))
+    counts = list(_iteration_counts(root, 0))
     if is_pkcs12(data) and len(root.children) == 3 and len(root.children[2].children) == 3:
         counts.append(root.children[2].children[2].number)
     return max(counts, default=0)
 
 
-def _rounds(element: Element, depth: int) -> Iterator[int]:
+def _iteration_counts(element: Element, depth: int) -> Iterator[int]:
     if depth > _DEPTH_MAX:
         raise ValueError("elements are nested too deeply")
     parts = element.children
     if len(parts) == 2 and parts[0].tag == OID and parts[1].tag == SEQUENCE:
         numbers = [part.number for part in parts[1].children[1:] if part.tag == INTEGER]
-        if parts[0].value in _COUNTED and numbers:
+        if parts[0].value in _ITERATED and numbers:
             yield numbers[0]
         elif parts[0].value == SCRYPT and len(numbers) >= 3:
             yield numbers[0] * numbers[1] * numbers[2]
     for inner in (*parts, *_data_of(element)):
-        yield from _rounds(inner, depth + 1)
+        yield from _iteration_counts(inner, depth + 1)

@@ -1,7 +1,7 @@
 """
-A public JWK as a key object of the cryptography package, which knows PEM and DER; and back.
+Convert public JWKs to key objects of the cryptography package, which reads and writes PEM and DER, and back.
 
-Judges nothing: see `strength`. Sources: RFC 7518 section 6, RFC 8037 section 2, RFC 9964 section 3.
+Does not judge keys: see `strength`. Sources: RFC 7518 section 6, RFC 8037 section 2, RFC 9964 section 3.
 """
 
 from __future__ import annotations
@@ -66,12 +66,16 @@ def curve_name(curve: ec.EllipticCurve) -> str:
     Return the JOSE name of *curve*.
 
     Raises:
-        JWKError: It has none.
+        JWKError: If JOSE does not define the curve.
     """
-    for name, one in CURVES.items():
-        if one.name == curve.name:
+    for name, known in CURVES.items():
+        if known.name == curve.name:
             return name
-    raise JWKError(f"curve {curve.name} is none of JOSE", hint="one of " + ", ".join(CURVES))
+    raise JWKError(
+        f"unsupported curve {curve.name}: JOSE does not define it",
+        code="crv-unknown",
+        hint="one of " + ", ".join(CURVES),
+    )
 
 
 def public_members(key: object) -> dict[str, str]:
@@ -79,7 +83,7 @@ def public_members(key: object) -> dict[str, str]:
     Return the JWK members of a public key object, without labels.
 
     Raises:
-        JWKError: It is of a type or on a curve that no JWK has.
+        JWKError: If JOSE does not define its type or curve.
     """
     match key:
         case rsa.RSAPublicKey():
@@ -94,11 +98,11 @@ def public_members(key: object) -> dict[str, str]:
         case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey():
             alg = next(name for name, kind in _AKP.items() if isinstance(key, kind))
             return {"kty": "AKP", "alg": alg, "pub": b64u(key.public_bytes_raw())}
-    raise JWKError("a public key of this type is none of JOSE")
+    raise JWKError("unsupported type of public key: JOSE does not define it", code="kty-unknown")
 
 
 def b64u_uint(value: int, octets: int | None = None) -> str:
-    """Return *value* as Base64urlUInt (RFC 7518 section 2), left-padded to *octets* where given."""
+    """Return *value* as Base64urlUInt (RFC 7518 section 2), left-padded to *octets* if given."""
     return b64u(value.to_bytes(octets or (value.bit_length() + 7) // 8, "big"))
 
 
@@ -107,7 +111,7 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
     Return the public half of *jwk* as a key object.
 
     Raises:
-        JWKError: The key is malformed, not on its curve, or symmetric.
+        JWKError: If the key is malformed, not on its curve, or symmetric.
     """
     crv = str(jwk.get("crv"))
     try:
@@ -124,24 +128,26 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
             case "AKP":
                 return _AKP[str(jwk.get("alg"))].from_public_bytes(b64u_decode(jwk.get("pub"), what="member 'pub'"))
     except UnsupportedAlgorithm:
-        raise JWKError(f"this machine's OpenSSL does not know {jwk.get('alg') or crv}") from None
+        raise JWKError(
+            f"this machine's OpenSSL does not support {jwk.get('alg') or crv}", code="openssl-unsupported"
+        ) from None
     except (ValueError, KeyError):
-        raise JWKError(f"malformed {jwk.get('kty')} key") from None
-    raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half")
+        raise JWKError(f"malformed {jwk.get('kty')} key", code="key-malformed") from None
+    raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half", code="public-half-missing")
 
 
 def load_point(crv: str, x: bytes, y: bytes) -> ec.EllipticCurvePublicKey:
     """
-    Return the key that is the point (*x*, *y*) of *crv*, coordinates of full length.
+    Return the key at the point (*x*, *y*) of *crv*; the coordinates have full length.
 
     Raises:
-        ValueError: It does not lie on the curve.
+        ValueError: If the point is not on the curve.
     """
     return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[crv], b"\x04" + x + y)
 
 
 def spki_kid(jwk: Mapping[str, Any]) -> str:
-    """Return the kid that kube-apiserver and Keycloak give to *jwk*: the SHA-256 of its SubjectPublicKeyInfo."""
+    """Return the kid of *jwk* in kube-apiserver and Keycloak: the SHA-256 of its SubjectPublicKeyInfo."""
     return b64u(hashlib.sha256(public_der(jwk)).digest())
 
 
