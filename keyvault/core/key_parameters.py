@@ -1,8 +1,8 @@
 """
-What a single key can be, outside a vault: any key type, any use, any algorithm that fits, or none.
+Choose the parameters of a single key outside of a vault: any key type, any use, and a matching algorithm or none.
 
-A set has one algorithm, from `algorithms`; a key that is only made, or taken in, may carry more labels, or none at
-all. Also how such a key gets a kid.
+A set has one algorithm, from `algorithms`. A key that is only generated or imported may have other values of ``alg``
+and ``use``, or none. Also derives the kid of such a key.
 
 Sources: RFC 7517 section 4, RFC 7518 sections 3.1, 4.1 and 5.1; RFC 7638; mkjwk.org for the forms of a kid.
 """
@@ -30,10 +30,10 @@ from keyvault.core.jwk import REQUIRED, b64u, thumbprint
 from keyvault.core.text import nearest, quoted
 from keyvault.errors import JWKError, UsageError
 
-#: What a key can be labelled with, beside what a set can have. RSA1_5 is left out: RFC 8725 section 3.2.
+#: The algorithms of keys: those of sets, and more. RSA1_5 is missing because of RFC 8725 section 3.2.
 KEY_ALGORITHMS: dict[str, Algorithm] = ALGORITHMS | {
-    one.name: one
-    for one in (
+    algorithm.name: algorithm
+    for algorithm in (
         *(Algorithm(f"RSA-OAEP-{size}", "RSA", "enc") for size in (384, 512)),
         *(Algorithm(f"A{size}GCMKW", "oct", "enc", octets=size // 8) for size in (128, 192, 256)),
         *(Algorithm(f"A{size}GCM", "oct", "enc", octets=size // 8) for size in (128, 192, 256)),
@@ -46,20 +46,20 @@ KID_FORMS = ("sha-256", "sha-1", "spki", "date", "timestamp")
 SECRET_BITS_DEFAULT = 256
 SECRET_BITS_MIN, SECRET_BITS_MAX = 128, 4096
 
-_SIGNS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES256K"}
+_SIGNATURE_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES256K"}
 
 
 @dataclass(frozen=True, slots=True)
 class KeyParameters:
     """
-    What one key is.
+    The parameters of a key.
 
     Attributes:
         kty: Its type.
         crv: Its curve, for EC and OKP.
         bits: Length of its modulus or secret.
-        use: What it says that it is for, or None.
-        alg: What it says that it is used with, or None.
+        use: The value of its member ``use``, or None.
+        alg: The value of its member ``alg``, or None.
     """
 
     kty: str
@@ -78,26 +78,26 @@ def choose_parameters(
     use: str | None = None,
 ) -> KeyParameters:
     """
-    Return the form of a key that somebody asks for, with what they left out filled in.
+    Return the requested parameters of a key, with defaults for those that are None.
 
     Args:
         kty: A key type; default is that of *alg* or *crv*, or else EC.
-        alg: A JOSE algorithm, or ``none`` for a key that names no algorithm; default is the usual one of the type.
-        crv: A curve; default is the first that fits.
+        alg: A JOSE algorithm, or ``none`` for a key without ``alg``; default is the usual algorithm of the type.
+        crv: A curve; default is the first that *kty* and *alg* support.
         bits: Length of an RSA modulus (2048 to 4096, a multiple of 8) or of a secret.
-        use: ``sig``, ``enc``, or ``none`` for a key that says no use; default is that of *alg*, or sig.
+        use: ``sig``, ``enc``, or ``none`` for a key without ``use``; default is that of *alg*, or sig.
 
     Raises:
-        UsageError: Something is unknown, or does not fit the rest.
+        UsageError: If a parameter is unknown, or does not fit the others.
     """
-    _check_word("kty", kty, KTYS)
-    _check_word("crv", crv, tuple(CURVE_KTY))
-    _check_word("use", use, ("sig", "enc", "none"))
-    _check_word("alg", alg, ("none", *KEY_ALGORITHMS))
+    _check_choice("kty", kty, KTYS)
+    _check_choice("crv", crv, tuple(CURVE_KTY))
+    _check_choice("use", use, ("sig", "enc", "none"))
+    _check_choice("alg", alg, ("none", *KEY_ALGORITHMS))
     if alg in (None, "none"):
         kty = kty or (CURVE_KTY[crv] if crv else "EC")
         if kty == "AKP":
-            raise UsageError("a key of type AKP has an alg of its own", hint="--alg ML-DSA-65")
+            raise UsageError("a key of type AKP must have an alg", code="alg-missing", hint="--alg ML-DSA-65")
         crv = _curve(kty, crv, use)
         bits = _bits(kty, bits)
         named: Use = "enc" if use == "enc" or (crv in ("X25519", "X448") and use != "sig") else "sig"
@@ -107,42 +107,47 @@ def choose_parameters(
         return KeyParameters(kty, crv, bits, None if use == "none" else named, None if alg == "none" else alg)
     algorithm = KEY_ALGORITHMS[str(alg)]
     if crv and algorithm.curves and crv not in algorithm.curves:
-        raise UsageError(f"{alg} does not take curve {crv}", hint="one of " + ", ".join(algorithm.curves))
-    # ECDH-ES is the one family that takes curves of two key types.
-    fitting = [one for one in algorithm.curves if kty is None or CURVE_KTY[one] == kty]
-    if (algorithm.curves and not fitting) or (not algorithm.curves and kty not in (None, algorithm.kty)):
-        raise UsageError(f"a key of type {kty} does not fit {alg}")
+        raise UsageError(
+            f"{alg} does not support curve {crv}", code="crv-mismatch", hint="one of " + ", ".join(algorithm.curves)
+        )
+    # Only ECDH-ES supports curves of two key types.
+    curves = [curve for curve in algorithm.curves if kty is None or CURVE_KTY[curve] == kty]
+    if (algorithm.curves and not curves) or (not algorithm.curves and kty not in (None, algorithm.kty)):
+        raise UsageError(f"a key of type {kty} does not fit {alg}", code="alg-mismatch")
     if use not in (None, "none", algorithm.use):
-        raise UsageError(f"{alg} is for {algorithm.use}, not for {use}")
+        raise UsageError(f"{alg} is for {algorithm.use}, not for {use}", code="use-mismatch")
     if algorithm.curves:
-        chosen = crv or fitting[0]
+        chosen = crv or curves[0]
         if kty not in (None, CURVE_KTY[chosen]):
-            raise UsageError(f"a key of type {kty} has no curve {chosen}")
+            raise UsageError(f"a key of type {kty} has no curve {chosen}", code="crv-mismatch")
         kty, crv = CURVE_KTY[chosen], chosen
     elif crv is not None:
-        raise UsageError(f"{alg} has no curve")
+        raise UsageError(f"{alg} has no curve: remove --crv {crv}", code="crv-unsupported")
     else:
         kty = algorithm.kty
     bits = _bits(kty, bits, algorithm)
     return KeyParameters(kty, crv, bits, None if use == "none" else algorithm.use, alg)
 
 
-def _check_word(name: str, value: str | None, known: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise UsageError(
-            f"--{name} {quoted(value, 40)} is not known", hint=nearest(value, known) or "one of " + ", ".join(known)
+            f"unknown --{name} {quoted(value, 40)}",
+            code="option-invalid",
+            hint=nearest(value, known) or "one of " + ", ".join(known),
         )
 
 
 def _curve(kty: str, crv: str | None, use: str | None) -> str | None:
     if kty not in ("EC", "OKP"):
         if crv is not None:
-            raise UsageError(f"a key of type {kty} has no curve")
+            raise UsageError(f"a key of type {kty} has no curve: remove --crv {crv}", code="crv-unsupported")
         return None
     chosen = crv or ("P-256" if kty == "EC" else "X25519" if use == "enc" else "Ed25519")
     if CURVE_KTY[chosen] != kty:
         raise UsageError(
             f"a key of type {kty} has no curve {chosen}",
+            code="crv-mismatch",
             hint="one of " + ", ".join(name for name, owner in CURVE_KTY.items() if owner == kty),
         )
     return chosen
@@ -153,13 +158,14 @@ def _bits(kty: str, bits: int | None, algorithm: Algorithm | None = None) -> int
         length = RSA_BITS_DEFAULT if bits is None else bits
         if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:
             raise UsageError(
-                f"an RSA key of {length} bits is not made here",
-                hint=f"--bits is {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
+                f"RSA keys of {length} bits are not supported",
+                code="rsa-modulus-size",
+                hint=f"--bits must be {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8",
             )
         return length
     if kty != "oct":
         if bits is not None:
-            raise UsageError(f"a key of type {kty} has no length to choose")
+            raise UsageError(f"a key of type {kty} has a fixed length: remove --bits {bits}", code="bits-unsupported")
         return None
     least = algorithm.octets * 8 if algorithm else SECRET_BITS_MIN
     length = bits if bits is not None else least if algorithm else SECRET_BITS_DEFAULT
@@ -167,12 +173,14 @@ def _bits(kty: str, bits: int | None, algorithm: Algorithm | None = None) -> int
     if length % 8 or not least <= length <= SECRET_BITS_MAX or (exact and length != least):
         what = algorithm.name if algorithm else "a JOSE key"
         bound = f"exactly {least}" if exact else f"{least} to {SECRET_BITS_MAX}, a multiple of 8"
-        raise UsageError(f"a secret of {length} bits does not fit {what}", hint=f"--bits is {bound}")
+        raise UsageError(
+            f"{what} does not support a secret of {length} bits", code="secret-size", hint=f"--bits must be {bound}"
+        )
     return length
 
 
 def usual_algorithm(jwk: Mapping[str, Any], use: str | None = None) -> str | None:
-    """Return the algorithm that a key without ``alg`` is most likely used with, or None where there is none."""
+    """Return the most likely algorithm of a key without ``alg``, or None if no algorithm fits it."""
     kty, crv = str(jwk.get("kty")), jwk.get("crv")
     if kty == "AKP":
         return str(jwk.get("alg"))
@@ -188,7 +196,7 @@ def _usual(kty: str, crv: str | None, bits: int | None, use: Use) -> str | None:
         case "RSA", _:
             return "RSA-OAEP-256"
         case "EC", "sig":
-            return _SIGNS.get(str(crv))
+            return _SIGNATURE_ALGORITHMS.get(str(crv))
         case "OKP", "sig":
             return "EdDSA" if str(crv).startswith("Ed") else None
         case "oct", "sig":
@@ -204,49 +212,54 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
     Return a kid for *jwk*.
 
     Args:
-        jwk: The key; its private half does not matter.
+        jwk: The key, public or private.
         form: ``sha-256`` or ``sha-1``, the thumbprint of RFC 7638; ``spki``, the SHA-256 of the public key in DER, as
-            Kubernetes and Keycloak have it; ``date`` or ``timestamp``, after the key's use.
+            in Kubernetes and Keycloak; ``date`` or ``timestamp``, after the key's use.
         now: The instant of ``date`` and ``timestamp``.
         der: The public key as SubjectPublicKeyInfo, for ``spki``.
 
     Raises:
-        UsageError: The form is unknown, or the key has none such.
-        JWKError: The key is malformed.
+        UsageError: If the form is unknown, or the key does not support it.
+        JWKError: If the key is malformed.
     """
     prefix = f"{jwk['use']}-" if jwk.get("use") else ""
     match form:
         case "sha-256":
             return thumbprint(jwk)
         case "sha-1":
-            thumbprint(jwk)  # raises where a member is missing
+            thumbprint(jwk)  # raises if a member is missing
             members = {name: jwk[name] for name in REQUIRED[str(jwk["kty"])]}
-            # RFC 7638 leaves the hash open, and names need not withstand collisions.
+            # RFC 7638 allows any hash function, and a kid need not resist collisions.
             return b64u(hashlib.sha1(msgspec.json.encode(members), usedforsecurity=False).digest())
         case "spki":
             if der is None:
-                raise UsageError("a symmetric key has no public half, and so no kid of the form spki")
+                raise UsageError(
+                    "a kid of the form spki needs a public key, and this key is symmetric", code="kid-form-unsupported"
+                )
             return b64u(hashlib.sha256(der).digest())
         case "date":
             return f"{prefix}{now:%Y-%m-%dT%H:%M:%SZ}"
         case "timestamp":
             return f"{prefix}{int(now.timestamp())}"
-    raise UsageError(f"--kid-from {quoted(form, 40)} is not known", hint="one of " + ", ".join(KID_FORMS))
+    raise UsageError(
+        f"unknown --kid-from {quoted(form, 40)}", code="kid-form-unknown", hint="one of " + ", ".join(KID_FORMS)
+    )
 
 
 def check_algorithm(jwk: Mapping[str, Any], alg: str) -> Algorithm:
     """
-    Return the algorithm *alg*, which *jwk* must fit.
+    Return the algorithm *alg* if *jwk* fits it.
 
     Raises:
-        JWKError: It is unknown, or the key does not fit it.
+        JWKError: If *alg* is unknown, or the key does not fit it.
     """
     algorithm = KEY_ALGORITHMS.get(alg)
     if algorithm is None:
-        raise JWKError(f"unknown algorithm {quoted(alg, 40)}", hint=nearest(alg, KEY_ALGORITHMS))
+        raise JWKError(f"unknown algorithm {quoted(alg, 40)}", code="alg-unknown", hint=nearest(alg, KEY_ALGORITHMS))
     if not algorithm.accepts(jwk):
         crv = jwk.get("crv")
         raise JWKError(
-            f"a key of type {quoted(jwk.get('kty'), 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}"
+            f"a key of type {quoted(jwk.get('kty'), 20)}{f' on {quoted(crv, 20)}' if crv else ''} does not fit {alg}",
+            code="alg-mismatch",
         )
     return algorithm

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS, KeySpec
 from keyvault.core.events import fold
-from keyvault.core.importing import Role, plan_import
+from keyvault.core.importing import Origin, Role, plan_import
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
 from keyvault.core.key_parameters import KEY_ALGORITHMS, check_algorithm, usual_algorithm
 from keyvault.core.keys import Key
@@ -154,7 +154,7 @@ def import_keys(
         _check_halves(key_set, fresh, role)
         plan = plan_import(
             state, name, [public for public, _ in fresh], context.now,
-            role=role, imported=imported, keep=request.keep, note=request.note, forced=request.forced,
+            role=role, origin=Origin(imported, request.note), keep=request.keep, forced=request.forced,
         )  # fmt: skip
         privates = {
             public.kid: {**one.members, "kid": public.kid, "use": public.use, "alg": public.alg}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.importing import ROLES, Role, plan_import
+from keyvault.core.importing import ROLES, Origin, Role, plan_import
 from keyvault.core.outlook import outlook, overdue
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
@@ -49,7 +49,7 @@ def held() -> VaultState:
 def test_a_next_key_takes_the_place_of_the_one_that_is_there() -> None:
     """The old one never signed and leaves; the new one waits for its receipt as any does."""
     state, public = held(), public_key()
-    plan = plan_import(state, "id-token", [public], NOW, role="next", note="from Hydra")
+    plan = plan_import(state, "id-token", [public], NOW, role="next", origin=Origin(note="from Hydra"))
 
     old = only_set(state).next
     assert old is not None
