@@ -46,7 +46,7 @@ def test_a_file_is_a_policy() -> None:
         (b"a = " + b"[" * 100_000, "keyvault.toml is not TOML: "),
         (b"a = 1" + b"0" * 5_000, "keyvault.toml is not TOML: "),
         (b'a = "\0"', "keyvault.toml is not TOML: "),
-        (b"", "keyvault.toml has format None, this version reads format 1"),
+        (b"", "keyvault.toml has format None; this version reads format 1"),
         (b"format = 1", "keyvault.toml has no [site] url"),
         (TOML.replace(b"alg", b"algo", 1), "unknown member 'algo' in [sets.id-token] of keyvault.toml"),
         (TOML.replace(b"90d", b"90 d"), "cryptoperiod in [defaults] of keyvault.toml cannot be '90 d'"),
@@ -161,8 +161,8 @@ def test_sets_in_one_line_are_not_edited() -> None:
 @pytest.mark.parametrize(
     ("data", "changes", "message"),
     [
-        (TOML, {"id-token": {"alg": "none"}}, "alg in [sets.id-token] of keyvault.toml is not an algorithm we know"),
-        (TOML, {"Bad Name": {"alg": "ES256"}}, "set name 'Bad Name' cannot be used"),
+        (TOML, {"id-token": {"alg": "none"}}, "alg in [sets.id-token] of keyvault.toml is not a supported algorithm"),
+        (TOML, {"Bad Name": {"alg": "ES256"}}, "invalid set name 'Bad Name'"),
         (TOML, {"id-token": {"alg": None}}, "[sets.id-token] in keyvault.toml has no alg"),
         (b"nonsense", {"id-token": {}}, "keyvault.toml is not TOML"),
     ],

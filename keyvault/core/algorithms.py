@@ -158,7 +158,11 @@ def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
         )
     if algorithm.curves:
         if bits is not None:
-            raise ConfigError(f"{alg} has a curve, not a length: remove bits = {bits}", code="bits-unsupported")
+            raise ConfigError(
+                f"{alg} has a curve, not a length: bits = {bits} is not supported",
+                code="bits-unsupported",
+                hint="remove bits",
+            )
         chosen = crv or algorithm.curves[0]
         if chosen not in algorithm.curves:
             raise ConfigError(
@@ -168,7 +172,9 @@ def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
             )
         return KeySpec(alg, crv=chosen)
     if crv is not None:
-        raise ConfigError(f"{alg} has no curve: remove crv = {quoted(crv)}", code="crv-unsupported")
+        raise ConfigError(
+            f"{alg} has no curve: crv = {quoted(crv)} is not supported", code="crv-unsupported", hint="remove crv"
+        )
     if algorithm.kty == "RSA":
         length = RSA_BITS_DEFAULT if bits is None else bits
         if not RSA_BITS_MIN <= length <= RSA_BITS_MAX or length % 8:
@@ -180,7 +186,11 @@ def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
         return KeySpec(alg, bits=length)
     if algorithm.kty == "AKP":
         if bits is not None:
-            raise ConfigError(f"{alg} keys have a fixed length: remove bits = {bits}", code="bits-unsupported")
+            raise ConfigError(
+                f"{alg} keys have a fixed length: bits = {bits} is not supported",
+                code="bits-unsupported",
+                hint="remove bits",
+            )
         return KeySpec(alg)
     length = algorithm.octets * 8 if bits is None else bits
     exact = algorithm.use == "enc"

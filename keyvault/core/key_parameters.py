@@ -122,7 +122,7 @@ def choose_parameters(
             raise UsageError(f"a key of type {kty} has no curve {chosen}", code="crv-mismatch")
         kty, crv = CURVE_KTY[chosen], chosen
     elif crv is not None:
-        raise UsageError(f"{alg} has no curve: remove --crv {crv}", code="crv-unsupported")
+        raise UsageError(f"{alg} has no curve", code="crv-unsupported", hint=f"remove --crv {crv}")
     else:
         kty = algorithm.kty
     bits = _bits(kty, bits, algorithm)
@@ -141,7 +141,7 @@ def _check_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
 def _curve(kty: str, crv: str | None, use: str | None) -> str | None:
     if kty not in ("EC", "OKP"):
         if crv is not None:
-            raise UsageError(f"a key of type {kty} has no curve: remove --crv {crv}", code="crv-unsupported")
+            raise UsageError(f"a key of type {kty} has no curve", code="crv-unsupported", hint=f"remove --crv {crv}")
         return None
     chosen = crv or ("P-256" if kty == "EC" else "X25519" if use == "enc" else "Ed25519")
     if CURVE_KTY[chosen] != kty:
@@ -165,7 +165,9 @@ def _bits(kty: str, bits: int | None, algorithm: Algorithm | None = None) -> int
         return length
     if kty != "oct":
         if bits is not None:
-            raise UsageError(f"a key of type {kty} has a fixed length: remove --bits {bits}", code="bits-unsupported")
+            raise UsageError(
+                f"a key of type {kty} has a fixed length", code="bits-unsupported", hint=f"remove --bits {bits}"
+            )
         return None
     least = algorithm.octets * 8 if algorithm else SECRET_BITS_MIN
     length = bits if bits is not None else least if algorithm else SECRET_BITS_DEFAULT

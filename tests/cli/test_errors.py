@@ -125,7 +125,7 @@ def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
         (("token", "sign", "id-token", "--claim", "sub"), "--claim 'sub' is not NAME=VALUE", "--claim sub=alice"),
         (("token", "inspect", "abc"), "not a token: a signed token is three base64url parts with dots between them", None),
         (("set", "add", "id-token"), "there is a set id-token already", "keyvault rotate id-token"),
-        (("set", "add", "Capital"), "set name 'Capital' cannot be used", None),
+        (("set", "add", "Capital"), "invalid set name 'Capital'", None),
         (("set", "add", "x", "--alg", "HS265"), "unknown algorithm 'HS265'", "did you mean 'HS256'?"),
         (("set", "add", "x", "--alg", "RS256", "--bits", "1024"), None, None),
         (("set", "remove", "nope"), "no set 'nope' in this vault", None),
@@ -178,7 +178,7 @@ def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault("key", "show", "abc")
 
     assert result.code == 2
-    assert result.error == "'abc' names 6 keys: abc-0, abc-1, abc-2, abc-3, …"
+    assert result.error == "'abc' matches 6 keys: abc-0, abc-1, abc-2, abc-3, …"
     assert result.hint == "give more of the kid"
     assert keyvault.ok("key", "show", "abc-3").lines[0] == "abc-3"
 

@@ -82,7 +82,7 @@ def test_java_lower_cases_and_import_restores(keyvault: Terminal, vault: Vault, 
     assert kid.lower().encode() in listed.stdout
     assert kid.encode() not in listed.stdout
     again = keyvault("key", "import", "second", theirs, "--password-file", password, "--alg", "ES256")
-    assert again.error.startswith(f"there is a key {kid} already")
+    assert again.error.startswith(f"the vault already has a key {kid}")
 
 
 def test_a_lower_case_kid_needs_no_warning(keyvault: Terminal, vault: Vault, write: Write) -> None:

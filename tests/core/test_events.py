@@ -89,7 +89,7 @@ def test_the_table_has_every_event_and_two_ends() -> None:
 
 def test_no_events_are_no_key() -> None:
     """A record without events is refused."""
-    with pytest.raises(RecordError, match=r"^a key has at least the event created$"):
+    with pytest.raises(RecordError, match=r"^a key must have at least the event created$"):
         fold([])
 
 

@@ -64,4 +64,4 @@ def test_a_folder_that_no_set_can_have() -> None:
     """A key that has left is in no table of keyvault.toml: the name of its set is judged all the same."""
     key = msgspec.structs.replace(make_key(created(), revoked(T0)), set="Upper")
     _, problems = read_record(encode_key(key), key.path, None)
-    assert ("record-malformed", "set name 'Upper' cannot be used") in problems
+    assert ("record-malformed", "invalid set name 'Upper'") in problems

@@ -128,8 +128,8 @@ def test_what_cannot_come_in(role: Role) -> None:
     for message, publics in (
         ("is EC for enc, set id-token is for ES256", [public_key("ECDH-ES+A256KW")]),
         ("is oct for sig, set id-token is for ES256", [public_key("HS256")]),
-        (f"there is a key {active.kid} already", [public_key(kid=active.kid)]),
-        (f"there is a key {gone.kid} already", [public_key(kid=gone.kid.swapcase())]),
+        (f"the vault already has a key {active.kid}", [public_key(kid=active.kid)]),
+        (f"the vault already has a key {gone.kid}", [public_key(kid=gone.kid.swapcase())]),
         (f"key another is in the vault already: it is {active.kid} of id-token", [same]),
         ("stands there twice", [fresh, fresh]),
         ("stands there twice", [fresh, msgspec.structs.replace(fresh, kid="another")]),
@@ -147,7 +147,7 @@ def test_a_next_key_must_be_one_and_of_the_kind_that_policy_asks_for() -> None:
     """`rotate --due` would take another one away again."""
     with pytest.raises(UsageError, match=r"key .* is ES384 P-384, the next key of id-token must be ES256"):
         plan_import(held(), "id-token", [public_key("ES384")], NOW, role="next")
-    with pytest.raises(UsageError, match="a set has one next key, these are 2"):
+    with pytest.raises(UsageError, match="a set has only one next key, but 2 are given"):
         plan_import(held(), "id-token", [public_key(), public_key()], NOW, role="next")
 
 

@@ -175,7 +175,7 @@ def test_a_set_cannot_vanish_while_its_keys_live(key: Key) -> None:
     state = vault([key, make_key(created(), withdrawn(T0), set_name="old")])
     with pytest.raises(RecordError, match=r"^set 'old' has live keys but no table in keyvault\.toml$") as caught:
         _ = state.sets
-    assert caught.value.hint == "put [sets.old] back; if it is to go, then: keyvault set remove old"
+    assert caught.value.hint == "put [sets.old] back; to remove the set, then: keyvault set remove old"
 
 
 def test_a_set_is_found_by_its_name() -> None:

@@ -50,7 +50,7 @@ def test_texts_that_no_claim_should_carry_are_refused(value: object) -> None:
 @pytest.mark.parametrize("value", ["a:b c", "https://a b", ":x", "1a:b", "x:", "https://x/%zz", 'https://x/"', "a:<b>"])
 def test_text_with_a_colon_must_be_a_uri(value: str) -> None:
     """RFC 7519 section 2: any value that contains a colon is a URI."""
-    with pytest.raises(ValueError, match="must be a URI, since it has a colon"):
+    with pytest.raises(ValueError, match="must be a URI because it has a colon"):
         check_issuer(value)
 
 
@@ -81,14 +81,14 @@ def test_places_that_are_no_path(value: object) -> None:
 def test_places_that_the_site_cannot_have(value: str) -> None:
     """No folder takes the place of a file that the site has, or of what git and hosts give a meaning."""
     with pytest.raises(
-        ValueError, match="must be a path" if value == "/../a" else "has a name that the site itself uses"
+        ValueError, match="must be a path" if value == "/../a" else "has a name that is reserved for the site"
     ):
         check_place(value)
 
 
 def test_places_that_differ_by_case() -> None:
     """File systems fold case; where both follow from issuers, as before there were places, the file is still read."""
-    with pytest.raises(ConfigError, match="differ by case alone"):
+    with pytest.raises(ConfigError, match="differ only in case"):
         policy_of({"a": {"issuer": "a", "at": "/x"}, "b": {"issuer": "b", "at": "/X"}})
     assert policy_of({"a": {"issuer": f"{SITE}/x"}, "b": {"issuer": f"{SITE}/X"}}).sets
 
@@ -96,7 +96,7 @@ def test_places_that_differ_by_case() -> None:
 def test_folder_of_an_issuer_holds_no_keys_of_another() -> None:
     """Some verifiers append the well-known path of a JWK Set to the issuer, and ask for no discovery document."""
     sets = {"id": {"issuer": f"{SITE}/blue", "at": "/x"}, "c": {"issuer": "client", "at": "/blue"}}
-    with pytest.raises(ConfigError, match="would trust those of another"):
+    with pytest.raises(ConfigError, match="would trust the keys of another"):
         policy_of(sets)
     assert policy_of({**sets, "c": {"issuer": "client", "at": "/c"}}).sets
 
@@ -151,7 +151,7 @@ def test_discovery_document_names_one_jwk_set() -> None:
 
 def test_issuer_in_a_folder_of_the_site_is_refused() -> None:
     """Its discovery document would stand among pages of keys, wherever its JWK Set lies."""
-    with pytest.raises(ConfigError, match="lies in a folder that the site itself uses"):
+    with pytest.raises(ConfigError, match="is in a folder that is reserved for the site"):
         policy_of({"a": {"issuer": f"{SITE}/keys/a", "at": "/a"}})
 
 

@@ -17,7 +17,7 @@ def policy_with(**members: object) -> None:
 @pytest.mark.parametrize("folder", ["keys", "sets", "assets", "sets/api"])
 def test_an_issuer_in_a_folder_of_the_site(folder: str) -> None:
     """Its JWK Set would stand among the site's own files."""
-    with pytest.raises(ConfigError, match="lies in a folder that the site itself uses"):
+    with pytest.raises(ConfigError, match="is in a folder that is reserved for the site"):
         policy_with(issuer=f"{URL}/{folder}")
     policy_with(issuer=f"{URL}/my-{folder}")
 
@@ -28,5 +28,5 @@ def test_an_issuer_in_a_folder_of_the_site(folder: str) -> None:
 )
 def test_an_extra_path_on_a_file_of_the_site(path: str) -> None:
     """Two things cannot stand at one path."""
-    with pytest.raises(ConfigError, match="is a place that the site itself uses"):
+    with pytest.raises(ConfigError, match="is reserved for the site"):
         policy_with(paths=[path])

@@ -281,7 +281,7 @@ def test_jwks_is_what_is_published(vault: Lab) -> None:
 
 def test_unknown_issuer_is_refused(vault: Lab) -> None:
     """The error lists the issuers that there are."""
-    with pytest.raises(UsageError, match=r"no issuer 'https://else\.example' here") as caught:
+    with pytest.raises(UsageError, match=r"no issuer 'https://else\.example' in this vault") as caught:
         opened(vault).jwks("https://else.example")
     assert caught.value.hint == f"one of {SITE}"
 
