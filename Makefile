@@ -7,7 +7,7 @@ SLOW_JOBS ?= 2
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
 # Three runs of the tests compile them once, whatever the environment says: for Python, an empty variable is none.
-test test-fast: export PYTHONDONTWRITEBYTECODE =
+test test-core test-fast: export PYTHONDONTWRITEBYTECODE =
 # `make fuzz RUNS=10000` is a quick look.
 RUNS ?= 1000000
 LIFE ?=
@@ -30,7 +30,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or
 .DELETE_ON_ERROR:
 # `make lint test` with -j must not install into one environment twice at once.
 .NOTPARALLEL:
-.PHONY: demo test test-fast sweep interop lint bench life decade fuzz mutation screenshots lock clean help prepare
+.PHONY: demo test test-core test-fast sweep interop lint bench life decade fuzz mutation screenshots lock clean help prepare
 
 demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
@@ -39,6 +39,9 @@ test: prepare $(VENV)/installed  ## Run all tests; fails below 95 % branch cover
 	$(PYTEST) -m 'not slow and measured' -n $(JOBS) $(COVERAGE)
 	$(PYTEST) -m 'not slow and not measured' -n $(JOBS)
 	$(PYTEST) -m slow -n $(SLOW_JOBS)
+
+test-core: $(VENV)/installed  ## Run the tests of the rules, which start no process
+	$(PYTEST) -m 'not slow' -n $(JOBS) tests/core tests/vectors
 
 test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes together
 	$(PYTEST) -m 'not slow' -n $(JOBS)
