@@ -350,5 +350,5 @@ def key_page_view(key: Key, view: KeyView, commits: EventCommits, state: VaultSt
 
 
 def newest_first(keys: Iterable[Key]) -> list[Key]:
-    """Return *keys*, sorted."""
+    """Return *keys* in the order of history tables."""
     return sorted(keys, key=lambda key: (key.life.created_at, key.kid), reverse=True)

@@ -109,7 +109,7 @@ class Terminal:
             for name, value in (self.environ | environ).items():
                 patch.setenv(name, value)
             patch.setattr(main, "clock", lambda: self.now)
-            patch.setattr(live, "look", self._look)
+            patch.setattr(live, "fetch_key_ids", self._look)
             patch.setattr(sys, "stdin", given)
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
