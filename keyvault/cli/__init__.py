@@ -2,7 +2,7 @@
 
 import gc
 
-# A start makes a hundred thousand small values, and ten thousand records are a million, that all stay: to look through
-# them for cycles again and again takes a tenth of the one and a fifth of the other, and finds none. It is said here,
-# since this is run before anything else is loaded.
+# A start allocates a hundred thousand small objects, and ten thousand records a million. They all stay alive, so the
+# default thresholds make the collector scan them over and over, which takes a tenth of the first and a fifth of the
+# second and finds no cycle. This must run before anything else is imported.
 gc.set_threshold(50_000, 20, 50)

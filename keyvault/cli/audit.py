@@ -1,4 +1,4 @@
-"""audit."""
+"""The command audit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import github_actions
-from keyvault.cli.global_options import JSON, settings
+from keyvault.cli.global_options import settings
+from keyvault.cli.options import JSON
 from keyvault.cli.output import columns, emit_json, note, say
 
 if TYPE_CHECKING:
     from keyvault.core.history.findings import Finding
     from keyvault.repo.audit import Audit
 
-#: Of one code, this many findings are shown; --json has all of them.
+#: How many findings of one code are printed; --json prints all.
 SHOWN_MAX = 10
 
 
@@ -25,27 +26,32 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    ref: Annotated[str, typer.Argument(metavar="[REV]", help="The newest commit to judge.")] = "HEAD",
+    ref: Annotated[str, typer.Argument(metavar="[REV]", help="The newest commit to audit.")] = "HEAD",
     since: Annotated[
-        str | None, typer.Option("--since", metavar="REV", help="A commit that is trusted with all its history.")
+        str | None, typer.Option("--since", metavar="REV", help="A trusted commit: audit only what came after it.")
     ] = None,
     pin: Annotated[
-        str | None, typer.Option("--pin", metavar="REV", help="A commit that the history must hold.")
+        str | None, typer.Option("--pin", metavar="REV", help="Fail unless this commit is part of the history.")
     ] = None,
     signers: Annotated[
         list[Path] | None,
-        typer.Option("--signers", metavar="FILE", help="Who may sign: SSH allowed signers, or OpenPGP public keys."),
+        typer.Option(
+            "--signers",
+            metavar="FILE",
+            help="Require signatures by these keys: SSH allowed signers, or OpenPGP public keys. Repeatable.",
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Paths in which private keys are not looked for."),
+        typer.Option("--exclude", metavar="GLOB", help="Do not search matching files for private keys. Repeatable."),
     ] = None,
     as_json: JSON = False,
 ) -> None:
     """
-    Judge the whole history: every commit that ever touched the vault, against its parents.
+    Audit the whole history of the vault.
 
-    A second opinion, with no rule of those that write. Exit code 5 when something must not be.
+    Compares every commit that touched the vault with its parents. The audit shares no rules with the code that writes
+    vaults. Exits with 5 if it finds an error.
 
     \b
     Examples:
@@ -66,7 +72,7 @@ def audit(
             exclude=exclude or (),
         )
     if not settings.quiet:
-        _tell_actions(report)
+        _report_to_actions(report)
     if as_json:
         emit_json(
             {
@@ -75,26 +81,27 @@ def audit(
                 "commits": report.commits,
                 "findings": [
                     {
-                        "code": one.code,
-                        "level": one.level,
-                        "commit": one.commit,
-                        "path": one.path,
-                        "message": one.message,
+                        "code": finding.code,
+                        "level": finding.level,
+                        "commit": finding.commit,
+                        "path": finding.path,
+                        "message": finding.message,
                     }
-                    for one in report.findings
+                    for finding in report.findings
                 ],
             }
         )
     elif settings.quiet:
-        for one in report.errors:
-            say(f"{one.code} {one.commit}")
+        for finding in report.errors:
+            say(f"{finding.code} {finding.commit}")
     else:
         _show(report)
     if report.errors:
         count = len(report.errors)
         raise AuditError(
-            f"{count} finding{'s' if count > 1 else ''} in {_commits(report)}",
-            hint="docs/audit.md says what to do about each code",
+            f"audit failed: {count} error{'s' if count > 1 else ''} in {_commits(report)}",
+            code="audit-failed",
+            hint="docs/audit.md explains each code",
         )
 
 
@@ -102,33 +109,35 @@ def _commits(report: Audit) -> str:
     return f"{report.commits} commit{'' if report.commits == 1 else 's'}"
 
 
-def _row(one: Finding) -> tuple[str, str, str, str]:
-    return one.commit[:12], one.code, one.path, one.message
+def _row(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.commit[:12], finding.code, finding.path, finding.message
 
 
 def _show(report: Audit) -> None:
     shown: dict[str, int] = {}
     rows = []
-    for one in report.findings:
-        shown[one.code] = shown.get(one.code, 0) + 1
-        if shown[one.code] <= SHOWN_MAX:
-            rows.append(("error" if one.level == "error" else "note", *_row(one)))
+    for finding in report.findings:
+        shown[finding.code] = shown.get(finding.code, 0) + 1
+        if shown[finding.code] <= SHOWN_MAX:
+            rows.append(("error" if finding.level == "error" else "note", *_row(finding)))
     columns(rows)
     for code, count in shown.items():
         if count > SHOWN_MAX:
-            note(f"and {count - SHOWN_MAX} more of {code}; --json has them all")
+            note(f"and {count - SHOWN_MAX} more {code}; --json prints all")
     if not report.errors:
         after = f" after {report.since[:12]}" if report.since else ""
-        say(f"{_commits(report)} up to {report.commit[:12]}{after}: nothing that must not be")
+        say(f"audited {_commits(report)} up to {report.commit[:12]}{after}: no errors")
 
 
-def _tell_actions(report: Audit) -> None:
+def _report_to_actions(report: Audit) -> None:
     github_actions.summarize(
         f"Audit of {_commits(report)}",
-        ("commit", "code", "file", "what"),
-        [_row(one) for one in report.findings],
-        otherwise="Nothing was found.",
+        ("commit", "code", "file", "message"),
+        [_row(finding) for finding in report.findings],
+        empty="No findings.",
     )
-    for one in report.errors[: github_actions.ANNOTATIONS_MAX]:
-        github_actions.annotate("error", f"{one.commit[:12]}: {one.message}", title=one.code, file=one.path or None)
+    for finding in report.errors[: github_actions.ANNOTATIONS_MAX]:
+        github_actions.annotate(
+            "error", f"{finding.commit[:12]}: {finding.message}", title=finding.code, file=finding.path or None
+        )
     github_actions.output(findings=len(report.errors))

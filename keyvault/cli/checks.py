@@ -1,4 +1,4 @@
-"""check, diff, guard, lint."""
+"""The commands check, diff, guard and lint."""
 
 import os
 import sys
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyvault.cli import github_actions, output
-from keyvault.cli.global_options import JSON, settings
+from keyvault.cli.global_options import settings
+from keyvault.cli.options import JSON, ComparedRef, parse_duration_option
 from keyvault.cli.output import columns, emit_json, note, say
 from keyvault.core.text import printable
 from keyvault.errors import GitError, KeyVaultError
@@ -17,9 +18,9 @@ from keyvault.errors import GitError, KeyVaultError
 if TYPE_CHECKING:
     from keyvault.operations.lint import Report
 
-#: How many findings of one code are shown of a document, and how many of those whom one hurts.
+#: How many findings of one code are printed for a document, and how many affected verifiers for a finding.
 SHOWN_MAX = 10
-HURT_MAX = 4
+VERIFIERS_MAX = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -31,19 +32,19 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    url: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="Where to look; default is the site's own url.")
-    ] = None,
-    ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to compare with.")] = "HEAD",
+    url: Annotated[str | None, typer.Argument(metavar="[URL]", help="URL to check; default is the site's own.")] = None,
+    ref: ComparedRef = "HEAD",
     wait: Annotated[
-        str, typer.Option("--wait", metavar="DURATION", help="How long to look again while something differs.")
+        str, typer.Option("--wait", metavar="DURATION", help="Retry for this long while something differs.")
     ] = "0s",
     as_json: JSON = False,
 ) -> None:
     """
-    Compare the live site with a commit: keys, headers, discovery, certificate, and what is overdue.
+    Compare the live site with a commit.
 
-    Exits with 4 when something differs. A warning is of what the host decides and no publishing mends: exit code 0.
+    Compares keys, headers, discovery documents and the certificate, and reports overdue transitions.
+    Exits with 4 if something differs. Warnings are about settings of the host, which publishing cannot change; they
+    leave the exit code at 0.
 
     \b
     Examples:
@@ -51,74 +52,82 @@ def check(
       keyvault check --wait 10m
       keyvault check https://keys.example.com/tenants/a --json
     """
-    from keyvault.core.text import parse_duration
-    from keyvault.errors import DriftError, UsageError
+    from keyvault.errors import DriftError
     from keyvault.operations import check as operation
 
-    try:
-        patience = parse_duration(wait)
-    except ValueError as error:
-        raise UsageError(f"--wait: {error}") from None
+    patience = parse_duration_option("--wait", wait)
 
-    def waiting(seen: operation.Checked, pause: float) -> None:
-        one = seen.errors[0]
-        more = f", and {len(seen.errors) - 1} more" if len(seen.errors) > 1 else ""
-        note(f"{one.code}: {one.url or ''} {one.message}{more}; looking again in {pause:.0f} s")
+    def note_retry(report: operation.Checked, pause: float) -> None:
+        first = report.errors[0]
+        more = f", and {len(report.errors) - 1} more" if len(report.errors) > 1 else ""
+        note(f"{first.code}: {first.url or ''} {first.message}{more}; retrying in {pause:.0f} s")
 
     with settings.open() as context:
-        seen = operation.check(
+        report = operation.check(
             context,
             context.repository.head(ref),
             url,
             wait=patience,
-            on_wait=(lambda *_: None) if settings.quiet else waiting,
+            on_wait=(lambda *_: None) if settings.quiet else note_retry,
         )
     if not settings.quiet:
         github_actions.summarize(
-            f"Live site: {seen.url}",
-            ("code", "where", "what"),
-            [(one.code, one.url or "the vault", one.message) for one in seen.findings],
-            otherwise=f"Nothing differs from commit {seen.commit[:12]}.",
+            f"Live site: {report.url}",
+            ("code", "where", "message"),
+            [(finding.code, finding.url or "the vault", finding.message) for finding in report.findings],
+            empty=f"Nothing differs from commit {report.commit[:12]}.",
         )
-        for one in seen.findings[: github_actions.ANNOTATIONS_MAX]:
-            github_actions.annotate(one.level, f"{one.url or 'the vault'}: {one.message}", title=one.code)
-        github_actions.output(findings=len(seen.errors))
+        for finding in report.findings[: github_actions.ANNOTATIONS_MAX]:
+            github_actions.annotate(
+                finding.level, f"{finding.url or 'the vault'}: {finding.message}", title=finding.code
+            )
+        github_actions.output(findings=len(report.errors))
     if as_json:
         emit_json(
             {
-                "commit": seen.commit,
-                "live": seen.live,
-                "url": seen.url,
-                "documents": seen.documents,
+                "commit": report.commit,
+                "live": report.live,
+                "url": report.url,
+                "documents": report.documents,
                 "findings": [
-                    {"code": one.code, "level": one.level, "message": one.message, "url": one.url, "kid": one.kid}
-                    for one in seen.findings
+                    {
+                        "code": finding.code,
+                        "level": finding.level,
+                        "message": finding.message,
+                        "url": finding.url,
+                        "kid": finding.kid,
+                    }
+                    for finding in report.findings
                 ],
             }
         )
     elif settings.quiet:
-        for code in dict.fromkeys(one.code for one in seen.findings):
+        for code in dict.fromkeys(finding.code for finding in report.findings):
             say(code)
     else:
-        rows = [(one.level, one.code, one.url or "the vault", one.message) for one in seen.findings]
-        columns([row[1:] for row in rows] if len(rows) == len(seen.errors) else rows)
-        if not seen.errors:
-            say(f"{seen.url} serves commit {seen.commit[:12]}: {seen.documents} documents compared, nothing differs")
-    if seen.errors:
-        count = len(seen.errors)
+        rows = [
+            (finding.level, finding.code, finding.url or "the vault", finding.message) for finding in report.findings
+        ]
+        columns([row[1:] for row in rows] if len(rows) == len(report.errors) else rows)
+        if not report.errors:
+            count = report.documents
+            say(f"{report.url} serves commit {report.commit[:12]}: compared {count} documents, nothing differs")
+    if report.errors:
+        count = len(report.errors)
         raise DriftError(
-            f"{seen.url} differs from commit {seen.commit[:12]}: {count} {'finding' if count == 1 else 'findings'}",
-            hint="docs/check.md says what each means, and what to do",
+            f"{report.url} differs from commit {report.commit[:12]}: {count} {'finding' if count == 1 else 'findings'}",
+            code="site-differs",
+            hint="docs/check.md explains each finding",
         )
 
 
 def diff(
     base: Annotated[str, typer.Argument(metavar="BASE", help="The commit to compare with.")],
-    head: Annotated[str, typer.Argument(metavar="[HEAD]", help="The commit that changes it.")] = "HEAD",
+    head: Annotated[str, typer.Argument(metavar="[HEAD]", help="The commit to compare.")] = "HEAD",
     as_json: JSON = False,
 ) -> None:
     """
-    Show what a commit changes in the published JWK Sets against another one: for reviews.
+    Show how the published JWK Sets of two commits differ.
 
     \b
     Examples:
@@ -136,15 +145,18 @@ def diff(
         states = " → ".join(state for state in (key.before, key.after) if state)
         rows.append((sign, key.set, key.kid, key.alg, states))
     changed = [
-        (f"{one.set} {one.name}" if one.set else one.name, f"{one.before or 'none'} → {one.after or 'none'}")
-        for one in found.settings
+        (
+            f"{setting.set} {setting.name}" if setting.set else setting.name,
+            f"{setting.before or 'none'} → {setting.after or 'none'}",
+        )
+        for setting in found.settings
     ]
     if not settings.quiet:
         github_actions.summarize(
-            "Published keys: what changes", ("", "set", "key", "alg", "state"), rows, otherwise="No key changes."
+            "Changes of published keys", ("", "set", "key", "alg", "state"), rows, empty="No key changes."
         )
         if changed:
-            github_actions.summarize("Published settings: what changes", ("setting", "change"), changed, otherwise="")
+            github_actions.summarize("Changes of published settings", ("setting", "change"), changed, empty="")
         github_actions.output(changed=bool(rows or changed))
     if as_json:
         emit_json(found)
@@ -157,25 +169,30 @@ def diff(
     for where, change in changed:
         say(f"{where}: {printable(change)}")
     if not rows and not changed:
-        note(f"{found.head[:12]} publishes what {(found.base or '')[:12]} does")
+        note(f"{found.head[:12]} publishes the same as {(found.base or '')[:12]}")
 
 
 def guard(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Files and folders to look at.")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Files and folders to search.")] = None,
     commits: Annotated[
         list[str] | None,
-        typer.Option("--commits", metavar="REV", help="Look at what commits brought: origin/main..HEAD, or HEAD."),
+        typer.Option(
+            "--commits",
+            metavar="REV",
+            help="Search the commits of a range, such as origin/main..HEAD, or of HEAD. Repeatable.",
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave out such paths; may be given again.")
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Skip matching paths. Repeatable.")
     ] = None,
     as_json: JSON = False,
 ) -> None:
     """
-    Refuse private keys in the clear: in what is staged, in commits, in files and folders.
+    Search for unencrypted private keys.
 
-    Finds private JWKs, PEM, DER, age identities, also in YAML, escaped or in Base64; what is encrypted passes.
-    Works in every repository, with or without a vault. Exits with 5 when it finds one.
+    Searches the index, or the files, folders or commits that you name.
+    Finds private JWKs, PEM, DER and age identities, also inside YAML, escaped, or in Base64. Encrypted keys pass.
+    Needs no vault. Exits with 5 if it finds a key.
 
     \b
     Examples:
@@ -186,45 +203,50 @@ def guard(
     from keyvault.errors import ExposedError, UsageError
     from keyvault.operations import guard as operation
 
-    left_out = exclude or []
+    excluded = exclude or []
     if paths and commits:
-        raise UsageError("PATH and --commits exclude each other")
+        raise UsageError(
+            "PATH and --commits exclude each other", code="option-conflict", hint="run keyvault guard once for each"
+        )
     if paths:
-        look = operation.guard_paths(paths, exclude=left_out)
+        report = operation.guard_paths(paths, exclude=excluded)
     elif commits:
-        with output.progress(quiet=settings.quiet) as report:
-            look = operation.guard_commits(settings.vault, os.environ, commits, exclude=left_out, progress=report)
+        with output.progress(quiet=settings.quiet) as progress:
+            report = operation.guard_commits(settings.vault, os.environ, commits, exclude=excluded, progress=progress)
     else:
-        look = operation.guard_staged(settings.vault, os.environ, exclude=left_out)
+        report = operation.guard_staged(settings.vault, os.environ, exclude=excluded)
     if not settings.quiet:
         github_actions.summarize(
             "Private keys in the clear",
             ("path", "what", "blob"),
-            [(one.path, one.what, one.blob[:12]) for one in look.findings],
-            otherwise=f"None in {look.files} files.",
+            [(finding.path, finding.what, finding.blob[:12]) for finding in report.findings],
+            empty=f"None in {report.files} files.",
         )
-        for found in look.findings[: github_actions.ANNOTATIONS_MAX]:
-            github_actions.annotate("error", found.what, title="a private key in the clear", file=found.path)
-        github_actions.output(findings=len(look.findings))
+        for finding in report.findings[: github_actions.ANNOTATIONS_MAX]:
+            github_actions.annotate("error", finding.what, title="a private key in the clear", file=finding.path)
+        github_actions.output(findings=len(report.findings))
     if as_json:
         emit_json(
             {
-                "files": look.files,
-                "findings": [{"path": one.path, "what": one.what, "blob": one.blob} for one in look.findings],
+                "files": report.files,
+                "findings": [
+                    {"path": finding.path, "what": finding.what, "blob": finding.blob} for finding in report.findings
+                ],
             }
         )
     elif settings.quiet:
-        for one in look.findings:
-            say(one.path)
-    elif look.findings:
-        columns([(one.path, one.what, one.blob[:12]) for one in look.findings])
+        for finding in report.findings:
+            say(finding.path)
+    elif report.findings:
+        columns([(finding.path, finding.what, finding.blob[:12]) for finding in report.findings])
     else:
-        note(f"{look.files} files looked at, no private key in the clear")
-    if look.findings:
-        places = len({one.path for one in look.findings})
+        note(f"searched {report.files} files: no private keys in the clear")
+    if report.findings:
+        count = len({finding.path for finding in report.findings})
         raise ExposedError(
-            f"private keys stand in the clear in {places} {'file' if places == 1 else 'files'}",
-            hint="take them out of the commit; one that was pushed is known to others: revoke it",
+            f"{count} {'file holds' if count == 1 else 'files hold'} private keys in the clear",
+            code="private-in-clear",
+            hint="remove them from the commit, and revoke every key that was pushed already",
         )
 
 
@@ -234,19 +256,20 @@ def lint(
         typer.Argument(metavar="[URL|FILE]", help="A JWK Set, discovery document or issuer; - is stdin."),
     ] = None,
     ref: Annotated[
-        str | None, typer.Option("--ref", metavar="REV", help="The commit to look at; default is HEAD.")
+        str | None, typer.Option("--ref", metavar="REV", help="The commit to lint; default is HEAD.")
     ] = None,
     consumers: Annotated[
         list[str] | None,
-        typer.Option("--for", metavar="NAME", help="Whom it is for: aws, gcp, pyjwt, …; may be given again."),
+        typer.Option("--for", metavar="NAME", help="A verifier to support: aws, gcp, pyjwt, … Repeatable."),
     ] = None,
     as_json: JSON = False,
 ) -> None:
     """
-    Say what breaks verifiers, and which: in what a commit would publish, in a file, or at a URL.
+    Find problems in JWK Sets that break verifiers.
 
-    A URL may be that of a JWK Set, of a discovery document, whose keys are then looked at too, or an issuer. A file
-    or a URL needs no vault. Exits with 5 on errors and warnings; notes are for those whom --for names.
+    Lints the site of a commit, a file or a URL, and names the verifiers that each problem breaks.
+    A URL is that of a JWK Set, an issuer, or a discovery document, whose keys are linted too. Files and URLs need no
+    vault. Exits with 5 on errors and warnings. Notes are about the verifiers that --for names.
 
     \b
     Examples:
@@ -263,13 +286,15 @@ def lint(
 
     named = find_consumers(consumers or [])
     if target is not None and ref is not None:
-        raise UsageError("a URL or file and --ref exclude each other")
+        raise UsageError(
+            "a URL or file and --ref exclude each other", code="option-conflict", hint="keyvault lint --ref REV"
+        )
     if target is None:
         try:
             with settings.open() as opened:
                 context = opened
         except GitError as error:
-            raise KeyVaultError(error.message, hint="name a URL or a file") from None
+            raise KeyVaultError(error.message, code=error.code, hint="name a URL or a file") from None
         report = operation.lint_commit(context, context.repository.head(ref or "HEAD"), named)
     elif target == "-":
         report = operation.lint_bytes(sys.stdin.buffer.read(BODY_MAX + 1), named, name="stdin")
@@ -278,81 +303,97 @@ def lint(
     else:
         report = operation.lint_file(Path(target), named)
     if not settings.quiet:
-        _tell_actions(report)
+        _report_to_actions(report)
     if as_json:
         emit_json(
             {
                 "target": report.target,
                 "documents": [
-                    {"name": one.name, "kind": one.kind, "octets": one.octets, "keys": one.keys}
-                    for one in report.documents
+                    {
+                        "name": document.name,
+                        "kind": document.kind,
+                        "octets": document.octets,
+                        "keys": document.keys,
+                    }
+                    for document in report.documents
                 ],
                 "findings": [
                     {
-                        "code": one.code,
-                        "level": one.level,
-                        "message": one.message,
-                        "document": one.document,
-                        "where": one.where,
-                        "hurts": one.hurts,
+                        "code": finding.code,
+                        "level": finding.level,
+                        "message": finding.message,
+                        "document": finding.document,
+                        "where": finding.where,
+                        "hurts": finding.hurts,
                     }
-                    for one in report.findings
+                    for finding in report.findings
                 ],
             }
         )
     elif settings.quiet:
-        for code in dict.fromkeys(one.code for one in report.findings):
+        for code in dict.fromkeys(finding.code for finding in report.findings):
             say(code)
     else:
         _show(report)
-    counts = Counter(one.level for one in report.findings)
+    counts = Counter(finding.level for finding in report.findings)
     if counts["error"] or counts["warning"]:
         counted = ", ".join(
             f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS if counts[level]
         )
-        where = report.target if target is not None else f"what commit {report.target[:12]} would publish"
-        raise LintError(f"{counted} in {where}", hint="docs/lint.md says what to do about each code")
+        where = report.target if target is not None else f"the site of commit {report.target[:12]}"
+        raise LintError(f"{counted} in {where}", code="lint-failed", hint="docs/lint.md explains each code")
 
 
-def _tell_actions(report: "Report") -> None:
+def _report_to_actions(report: "Report") -> None:
     from keyvault.core.lint.rules import LEVELS
 
-    found = sorted(report.findings, key=lambda one: LEVELS.index(one.level))
-    serious = [one for one in found if one.level != "note"]
+    findings = sorted(report.findings, key=lambda finding: LEVELS.index(finding.level))
+    serious = [finding for finding in findings if finding.level != "note"]
     github_actions.summarize(
-        "What breaks verifiers",
-        ("level", "code", "document", "where", "what", "hurts"),
-        [(one.level, one.code, one.document, one.where, one.message, ", ".join(one.hurts)) for one in found],
-        otherwise="Nothing.",
+        "Problems that break verifiers",
+        ("level", "code", "document", "where", "message", "hurts"),
+        [
+            (
+                finding.level,
+                finding.code,
+                finding.document,
+                finding.where,
+                finding.message,
+                ", ".join(finding.hurts),
+            )
+            for finding in findings
+        ],
+        empty="None.",
     )
-    for one in serious[: github_actions.ANNOTATIONS_MAX]:
-        level: github_actions.Level = "error" if one.level == "error" else "warning"
-        github_actions.annotate(level, f"{one.document} {one.where}: {one.message}", title=one.code)
+    for finding in serious[: github_actions.ANNOTATIONS_MAX]:
+        level: github_actions.Level = "error" if finding.level == "error" else "warning"
+        github_actions.annotate(level, f"{finding.document} {finding.where}: {finding.message}", title=finding.code)
     github_actions.output(findings=len(serious))
 
 
 def _show(report: "Report") -> None:
-    """Write what was found, by document; of one code only the first findings."""
+    """Print the findings of each document, of each code only the first `SHOWN_MAX`."""
     from keyvault.core.lint.rules import LEVELS
 
-    # A discovery document may name itself as its keys.
+    # A discovery document may name itself as its JWK Set, and then appears twice.
     for name in dict.fromkeys(document.name for document in report.documents):
-        found = [one for one in report.findings if one.document == name]
-        found.sort(key=lambda one: LEVELS.index(one.level))
+        findings = [finding for finding in report.findings if finding.document == name]
+        findings.sort(key=lambda finding: LEVELS.index(finding.level))
         shown: Counter[str] = Counter()
         rows = []
-        for one in found:
-            shown[one.code] += 1
-            if shown[one.code] <= SHOWN_MAX:
-                more = f", and {len(one.hurts) - HURT_MAX} more" if len(one.hurts) > HURT_MAX else ""
-                hurts = f" (hurts {', '.join(one.hurts[:HURT_MAX])}{more})" if one.hurts else ""
-                rows.append((one.level, one.code, one.where, one.message + hurts))
+        for finding in findings:
+            shown[finding.code] += 1
+            if shown[finding.code] <= SHOWN_MAX:
+                left = len(finding.hurts) - VERIFIERS_MAX
+                more = f", and {left} more" if left > 0 else ""
+                hurts = f" (hurts {', '.join(finding.hurts[:VERIFIERS_MAX])}{more})" if finding.hurts else ""
+                rows.append((finding.level, finding.code, finding.where, finding.message + hurts))
         if rows:
             say(name)
             columns(rows, indent="  ")
         for code, count in shown.items():
             if count > SHOWN_MAX:
-                note(f"{code}: and {count - SHOWN_MAX} more; --json has them all")
-    if not any(one.level != "note" for one in report.findings):
+                note(f"{code}: and {count - SHOWN_MAX} more; --json prints all")
+    if not any(finding.level != "note" for finding in report.findings):
         count = len(report.documents)
-        note(f"{count} document{'' if count == 1 else 's'} looked at, nothing breaks verifiers")
+        note(f"checked {count} document{'' if count == 1 else 's'}: nothing breaks verifiers")

@@ -1,8 +1,8 @@
 """
-What GitHub Actions is told beside what people read: tables in the summary of the run, annotations, outputs.
+Reports to GitHub Actions: tables in the summary of the run, annotations, and outputs for later steps.
 
-Only with ``GITHUB_ACTIONS=true``, and not with ``--quiet``. Annotations go to stderr, where the runner finds them
-too, so that stdout holds the result and nothing else.
+They need ``GITHUB_ACTIONS=true``; callers omit them with ``--quiet``. Annotations go to stderr, where the runner
+reads them too, so that stdout holds only the result.
 
 Source: Workflow commands for GitHub Actions.
 """
@@ -21,23 +21,23 @@ from keyvault.core.text import printable
 
 Level = Literal["error", "warning", "notice"]
 
-#: Rows of a table; a summary may have 1 MiB, and nobody reads as much.
+#: Maximum rows of a table. A summary may have 1 MiB, more than anybody reads.
 ROWS_MAX = 200
 
-#: GitHub shows no more than ten annotations of a kind from one step; the last is for the error itself.
+#: GitHub shows at most ten annotations of a kind from one step; the tenth is reserved for the error itself.
 ANNOTATIONS_MAX = 9
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 
 
-def wanted() -> bool:
-    """Return whether this is a step of GitHub Actions."""
+def enabled() -> bool:
+    """Return whether this process is a step of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def annotate(level: Level, message: str, *, title: str = "keyvault", file: str | None = None) -> None:
-    """Show *message* on the page of the run, and beside *file* where a change is looked at."""
-    if not wanted():
+    """Show *message* on the page of the run, and beside *file* in the view of a change."""
+    if not enabled():
         return
     properties = ",".join(
         f"{name}={_property(value)}" for name, value in (("file", file), ("title", title)) if value is not None
@@ -45,9 +45,9 @@ def annotate(level: Level, message: str, *, title: str = "keyvault", file: str |
     print(f"::{level} {properties}::{_data(printable(message))}", file=sys.stderr)
 
 
-def summarize(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, otherwise: str) -> None:
-    """Add a table to the summary of the run, or the line *otherwise* where there is no row."""
-    if not wanted():
+def summarize(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Add a table to the summary of the run, or the line *empty* if there are no rows."""
+    if not enabled():
         return
     lines = [f"### {_cell(title)}", ""]
     if rows:
@@ -56,24 +56,24 @@ def summarize(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *,
         if len(rows) > ROWS_MAX:
             lines += ["", f"And {len(rows) - ROWS_MAX} more."]
     else:
-        lines.append(_cell(otherwise))
+        lines.append(_cell(empty))
     _append("GITHUB_STEP_SUMMARY", "\n".join(lines) + "\n\n")
 
 
 def output(**values: str | int | bool) -> None:
-    """Give *values*, which are ours and have one line each, to later steps."""
-    if not wanted():
+    """Pass *values* to later steps. They must come from keyvault itself and have one line each."""
+    if not enabled():
         return
     for name, value in values.items():
         _append("GITHUB_OUTPUT", f"{name}={str(value).lower() if isinstance(value, bool) else value}\n")
 
 
 def _append(variable: str, text: str) -> None:
-    place = os.environ.get(variable)
-    # What was done is done: a summary that cannot be written is no reason to fail.
+    path = os.environ.get(variable)
+    # The command has done its work already: failing to write a summary must not fail it.
     with contextlib.suppress(OSError):
-        if place:
-            with Path(place).open("a", encoding="utf-8", newline="\n") as file:
+        if path:
+            with Path(path).open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
 
 
@@ -82,7 +82,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return *text*, which may come from anybody, as text of Markdown that is nothing but text."""
+    """Return *text*, which is untrusted, escaped so that Markdown shows it as plain text."""
     escaped = printable(text).replace("&", "&amp;").replace("<", "&lt;")
     return _MARKDOWN.sub(r"\\\1", escaped)
 

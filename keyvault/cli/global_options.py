@@ -1,4 +1,4 @@
-"""What the options before the command say, and how commands come to a vault."""
+"""The options before the command, and how commands open the vault that they name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from keyvault.cli import output
-from keyvault.errors import KeyVaultError
 
 if TYPE_CHECKING:
     from keyvault.core.state import Commit
@@ -23,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def clock() -> datetime:
-    """Return the present instant, in UTC and whole seconds. Read once a command."""
+    """Return the present instant, in UTC and whole seconds. Each command reads it once."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 def ask_passphrase(kid: str) -> str | None:
-    """Ask on the terminal for the passphrase of identity *kid*; None where there is no terminal."""
+    """Ask on the terminal for the passphrase of identity *kid*; None if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     try:
@@ -43,7 +40,7 @@ class Settings:
     The options before the command.
 
     Attributes:
-        vault: Where to look for the vault.
+        vault: Folder where the search for the vault starts.
         identity: An identity file, or None.
         quiet: Print ids only.
         verbose: How often ``-v`` was given.
@@ -60,7 +57,7 @@ class Settings:
 
     @contextmanager
     def open(self) -> Iterator[Context]:
-        """Give the context of the vault, with progress bars while it is open."""
+        """Open the vault and yield its context, with progress bars while it is open."""
         from keyvault.operations.context import Context
 
         context = Context.find(self.vault, self.now, os.environ)
@@ -71,32 +68,10 @@ class Settings:
             yield context
 
     def warn_uncommitted(self, context: Context, commit: Commit) -> None:
-        """Say so when keyvault.toml in the work tree is not the one of *commit*, which is what counts."""
+        """Warn if keyvault.toml in the working tree differs from the one in *commit*, which is the one that counts."""
         if context.repository.uncommitted_config(commit):
             output.note("keyvault.toml has uncommitted changes, which do not count yet: git commit")
 
 
-#: Filled by the callback of the app, before any command runs.
+#: The callback of the app fills it before any command runs.
 settings = Settings()
-
-
-#: ``--json``, the same for every command.
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def complete_set(incomplete: str) -> list[str]:
-    """Return the names of sets that begin with *incomplete*, for the shell."""
-    return [name for name in _known("sets") if name.startswith(incomplete)]
-
-
-def complete_kid(incomplete: str) -> list[str]:
-    """Return the kids that begin with *incomplete*, for the shell."""
-    return [kid for kid in _known("keys") if kid.startswith(incomplete)]
-
-
-def _known(attribute: str) -> list[str]:
-    try:
-        with settings.open() as context:
-            return list(getattr(context.state(envelopes=False), attribute))
-    except KeyVaultError:
-        return []

@@ -1,33 +1,30 @@
-"""set and key commands."""
+"""The commands set, and those of key that only read."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keyvault.cli import exchange, import_keys
-from keyvault.cli.dash_arguments import DashedCommand
-from keyvault.cli.global_options import JSON, complete_kid, complete_set, settings
-from keyvault.cli.lazy_commands import LateTyper
+from keyvault.cli import export_keys, generate_keys, import_keys
+from keyvault.cli.dash_arguments import DashArgumentCommand
+from keyvault.cli.global_options import settings
+from keyvault.cli.lazy_commands import LazyTyper
+from keyvault.cli.options import JSON, DryRun, KidPrefix, Push, Reason, check_reason_with_force, complete_set
 from keyvault.cli.output import columns, emit_bytes, emit_json, say
-from keyvault.cli.rotation import DryRun, Push
 from keyvault.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from keyvault.core.algorithms import KeySpec
 
-Alg = Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")]
-Crv = Annotated[str | None, typer.Option("--crv", metavar="CRV", help="Curve, where the algorithm takes several.")]
-Bits = Annotated[int | None, typer.Option("--bits", metavar="N", help="Length of an RSA modulus or a secret.")]
-
-sets = LateTyper(help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None)
-keys = LateTyper(help="Keys: list, show, generate, import, export.", no_args_is_help=True, rich_markup_mode=None)
+sets = LazyTyper(help="Sets: named series of keys, each for one purpose.", no_args_is_help=True, rich_markup_mode=None)
+keys = LazyTyper(help="Keys: list, show, generate, import, export.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.add_typer(sets, name="set")
     app.add_typer(keys, name="key")
-    exchange.register(keys)
+    generate_keys.register(keys)
+    export_keys.register(keys)
     import_keys.register(app, keys)
 
 
@@ -37,7 +34,7 @@ def _spec(alg: str, crv: str | None, bits: int | None, kid: str | None = None) -
     try:
         return key_spec(alg, crv=crv, bits=bits, kid=kid)
     except ConfigError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+        raise UsageError(error.message, code=error.code, hint=error.hint) from None
 
 
 @sets.command("list")
@@ -58,30 +55,38 @@ def list_sets(as_json: JSON = False) -> None:
     if as_json:
         emit_json(report.sets)
     elif settings.quiet:
-        for one in report.sets:
-            say(one.name)
+        for key_set in report.sets:
+            say(key_set.name)
     else:
-        columns([[one.name, one.alg, f"{len(one.keys)} keys", one.jwks_uri or "not rendered"] for one in report.sets])
+        columns(
+            [
+                [key_set.name, key_set.alg, f"{len(key_set.keys)} keys", key_set.jwks_uri or "not rendered"]
+                for key_set in report.sets
+            ]
+        )
 
 
 @sets.command("add")
 def add_set(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new set.")],
-    alg: Alg = "ES256",
-    crv: Crv = None,
-    bits: Bits = None,
+    alg: Annotated[str, typer.Option("--alg", metavar="ALG", help="JOSE algorithm, such as ES256 or RS256.")] = "ES256",
+    crv: Annotated[
+        str | None, typer.Option("--crv", metavar="CRV", help="Curve, if the algorithm supports several.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option("--bits", metavar="N", help="Bits of an RSA modulus or a secret.")] = None,
     issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="ISS", help="Issuer, as in iss; default is that of the site.")
+        str | None,
+        typer.Option("--issuer", metavar="ISS", help="Claim iss of its tokens; default is the site's issuer."),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="PATH", help="Where on the site its JWK Set lies; default is the issuer's path."),
+        typer.Option("--at", metavar="PATH", help="Folder of its JWK Set on the site; default is the issuer's path."),
     ] = None,
     external: Annotated[
-        bool, typer.Option("--external", help="Private keys live elsewhere; import the public halves.")
+        bool, typer.Option("--external", help="Private keys live elsewhere: only public halves are imported.")
     ] = False,
     kid: Annotated[
-        str | None, typer.Option("--kid", metavar="FORM", help="Kids of its keys: thumbprint, or spki for Kubernetes.")
+        str | None, typer.Option("--kid", metavar="FORM", help="Form of its kids: thumbprint, or spki for Kubernetes.")
     ] = None,
     push: Push = False,
     dry_run: DryRun = False,
@@ -113,15 +118,15 @@ def add_set(
 def remove_set(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The set.", autocompletion=complete_set)],
     force: Annotated[bool, typer.Option("--force", help="Revoke its keys at once; needs --reason.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
+    reason: Reason = None,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Take a set out of service: signing stops, old tokens stay verifiable until they expire.
+    Retire a set: signing stops, and issued tokens verify until they expire.
 
-    Run it again when the last key has left the JWK Set, to take the set out of keyvault.toml.
+    Run the command again once the last key has left the JWK Set, to remove the set from keyvault.toml.
 
     \b
     Examples:
@@ -132,8 +137,7 @@ def remove_set(
     from keyvault.operations import keys as operations
     from keyvault.operations.rotation import check_text
 
-    if force != (reason is not None):
-        raise UsageError("--force and --reason go together", hint='--force --reason "what happened"')
+    check_reason_with_force(reason, force=force)
     with settings.open() as context:
         forced = check_text(reason, "--reason")
         outcome = operations.remove_set(context, name, forced=forced, push=push, dry_run=dry_run)
@@ -145,11 +149,11 @@ def list_keys(
     name: Annotated[
         str | None, typer.Argument(metavar="[SET]", help="Only this set.", autocompletion=complete_set)
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Withdrawn and revoked ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include withdrawn and revoked keys.")] = False,
     as_json: JSON = False,
 ) -> None:
     """
-    List keys with their states.
+    List keys and their states.
 
     \b
     Examples:
@@ -172,15 +176,13 @@ def list_keys(
         show_keys(shown, now=settings.now)
 
 
-@keys.command("show", cls=DashedCommand)
+@keys.command("show", cls=DashArgumentCommand)
 def show_key(
-    kid: Annotated[
-        str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)
-    ],
+    kid: KidPrefix,
     as_json: JSON = False,
 ) -> None:
     """
-    Show the life of a key: every event, its public JWK, who can open it.
+    Show a key: its events, its public JWK, and the recipients of its private half.
 
     \b
     Examples:

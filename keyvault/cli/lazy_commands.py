@@ -1,8 +1,8 @@
 """
-Commands whose options are made when they are called.
+Commands whose parameters are built when they are first used.
 
-Typer makes all parameters of all commands before it looks at the first word of a command line: two hundred of them
-here, for the one command that runs, or for help that shows names only.
+Typer builds the parameters of all commands before it reads the first word of a command line: two hundred here, for
+the single command that runs, or for a help text that lists names only.
 """
 
 from collections.abc import Callable
@@ -15,41 +15,41 @@ from typer.core import TyperCommand
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class LateCommand(TyperCommand):
-    """A command that asks its *function* for parameters when somebody asks the command."""
+class LazyCommand(TyperCommand):
+    """A command that builds its parameters from *function* at the first access to them."""
 
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         super().__init__(**settings)
         self._function = function
-        # What these hold is of a stand-in; they are made when they are looked for.
+        # These were built for the placeholder. Without them, the first access calls __getattr__.
         del self.params, self.callback
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("params", "callback"):
             raise AttributeError(name)
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        alone.command(self.name)(self._function)
-        made = typer.main.get_command(alone)
-        self.params, self.callback = made.params, made.callback
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.command(self.name)(self._function)
+        command = typer.main.get_command(app)
+        self.params, self.callback = command.params, command.callback
         return getattr(self, name)
 
 
-class LateTyper(typer.Typer):
-    """An app of such commands: ``app.command(NAME)(function)``, with a *cls* that is a LateCommand."""
+class LazyTyper(typer.Typer):
+    """An app of lazy commands: ``app.command(NAME)(function)``, where *cls* is a subclass of LazyCommand."""
 
     def command(
-        self, name: str | None = None, *, cls: Any = LateCommand, **settings: Any
+        self, name: str | None = None, *, cls: Any = LazyCommand, **settings: Any
     ) -> Callable[[Function], Function]:
-        """Return what registers a function as the command *name*, and hands it back."""
+        """Return a decorator that registers a function as the command *name*, and returns it unchanged."""
 
         def register(function: Function) -> Function:
-            # Typer calls a class with what it found out of a function; this one finds nothing, and need not look.
-            made = cast(type[TyperCommand], partial(cls, function))
-            super(LateTyper, self).command(name, cls=made, help=function.__doc__, **settings)(_stand_in)
+            # Typer inspects the function that it registers: the placeholder has nothing to inspect, which is fast.
+            with_function = cast(type[TyperCommand], partial(cls, function))
+            super(LazyTyper, self).command(name, cls=with_function, help=function.__doc__, **settings)(_placeholder)
             return function
 
         return register
 
 
-def _stand_in() -> None:
-    """Be a function without parameters."""
+def _placeholder() -> None:
+    """Take no parameters."""

@@ -1,4 +1,4 @@
-"""The command that git calls when it merges records."""
+"""The command merge-driver, which git calls to merge key records."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import JSON, settings
+from keyvault.cli.global_options import settings
+from keyvault.cli.options import JSON
 from keyvault.cli.output import emit_json, note, say
 
 
@@ -17,19 +18,21 @@ def register(app: typer.Typer) -> None:
 
 def merge_driver(
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[BASE OURS THEIRS PATH]", help="Given by git: %O %A %B %P.")
+        list[str] | None, typer.Argument(metavar="[BASE OURS THEIRS PATH]", help="Passed by git: %O %A %B %P.")
     ] = None,
-    install: Annotated[bool, typer.Option("--install", help="Set it up in this clone.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check the merge that is staged, as a hook.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Configure the driver and its hooks in this clone.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the staged merge, as the hooks do.")] = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Merge two versions of a key record for git, if the lifecycle allows it.
+    Merge two versions of a key record, for git.
 
-    Git calls it for records that both sides of a merge changed: what both sides did is joined in the order in which it
-    happened, or the merge stops with a conflict. With --install it is set up in this clone, with hooks that refuse a
-    merge which leaves a set two next keys. .gitattributes names the driver; a repository names no program by itself, so
-    each clone that merges runs this once.
+    Git calls this command for records that both sides of a merge changed. It joins the events of both sides in the
+    order of their instants, or stops with a conflict. --install configures it in this clone, with hooks that refuse
+    merges which leave a set with two next keys. .gitattributes names the driver, but a repository cannot name the
+    program: run --install once in each clone that merges.
 
     \b
     Examples:
@@ -38,33 +41,37 @@ def merge_driver(
     from keyvault.errors import KeyVaultError, MergeError, UsageError
     from keyvault.operations import merge
 
-    given = files or []
-    if sum((bool(given), install, check)) != 1 or (given and len(given) != 4):
-        raise UsageError("git gives BASE, OURS, THEIRS and PATH", hint="keyvault merge-driver --install sets it up")
+    arguments = files or []
+    if sum((bool(arguments), install, check)) != 1 or (arguments and len(arguments) != 4):
+        raise UsageError(
+            "expected BASE, OURS, THEIRS and PATH, as git passes them",
+            code="option-conflict",
+            hint="keyvault merge-driver --install configures git",
+        )
     if install:
-        done = merge.install(settings.vault, os.environ)
+        installed = merge.install(settings.vault, os.environ)
         if as_json:
-            hooks = [str(hook) for hook in done.hooks]
-            emit_json({"driver": done.driver, "hook": hooks[0] if hooks else None, "hooks": hooks})
+            hooks = [str(hook) for hook in installed.hooks]
+            emit_json({"driver": installed.driver, "hook": hooks[0] if hooks else None, "hooks": hooks})
             return
-        say(f"merge.{merge.DRIVER}.driver is {done.driver}")
-        for hook in done.hooks:
+        say(f"merge.{merge.DRIVER}.driver is {installed.driver}")
+        for hook in installed.hooks:
             say(f"{hook} checks each merge")
-        for name in done.others:
-            note(f"another {name} hook is there: add to it: keyvault merge-driver --check")
+        for name in installed.others:
+            note(f"{name} hook exists already; add this line to it: keyvault merge-driver --check")
         return
     if check:
         merge.check_staged(settings.vault, os.environ)
         return
-    base, ours, theirs = (Path(name) for name in given[:3])
+    base, ours, theirs = (Path(name) for name in arguments[:3])
     try:
         contents = [path.read_bytes() for path in (base, ours, theirs)]
     except OSError as error:
-        raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{error.filename} cannot be read: {error.strerror}", code="file-unreadable") from None
     try:
-        joined = merge.merge_files(contents[0], contents[1], contents[2], given[3])
+        merged = merge.merge_files(contents[0], contents[1], contents[2], arguments[3])
     except UsageError:
         raise
     except KeyVaultError as error:
-        raise MergeError(error.message, hint=merge.WAY_OUT) from None
-    ours.write_bytes(joined)
+        raise MergeError(error.message, code=error.code, hint=merge.WAY_OUT) from None
+    ours.write_bytes(merged)

@@ -1,8 +1,8 @@
 """
-How keyvault speaks to a terminal.
+Output of the command line.
 
 Rules: results go to stdout, everything else to stderr. Text from a vault or a host is made printable before
-it is shown. Colours only on a terminal, and never with NO_COLOR. No key material, ever.
+it is shown. Colours appear only on a terminal, and never with NO_COLOR. Key material never appears.
 """
 
 from __future__ import annotations
@@ -36,47 +36,50 @@ def _coloured(stream: TextIO) -> bool:
 
 
 def paint(text: str, kind: str, *, stream: TextIO | None = None) -> str:
-    """Return *text* in the colour of *kind* where *stream* (default stdout) takes colours."""
+    """Return *text* in the colour of *kind* if *stream* (default stdout) supports colours."""
     code = _COLOURS.get(kind)
     return f"\x1b[{code}m{text}\x1b[0m" if code and _coloured(stream or sys.stdout) else text
 
 
 def say(text: str = "") -> None:
-    """Write a line of the result."""
+    """Print a line of the result to stdout."""
     print(text)
 
 
 def note(text: str) -> None:
-    """Write a line that is not the result."""
+    """Print a line that is not part of the result to stderr."""
     print(f"keyvault: {printable(text)}", file=sys.stderr)
 
 
-def notes(lines: Sequence[str], label: str, *, most: int = 10) -> None:
-    """Write *lines* as notes, each behind *label*; of a long list only the first ones and how many there are."""
-    for line in lines[:most]:
+def notes(lines: Sequence[str], label: str, *, shown_max: int = 10) -> None:
+    """Print *lines* as notes, each after *label*; of a long list, only the first lines and the number of the rest."""
+    for line in lines[:shown_max]:
         note(f"{label}: {line}")
-    if len(lines) > most:
-        note(f"{label}: and {len(lines) - most} more; --json has them all")
+    if len(lines) > shown_max:
+        note(f"{label}: and {len(lines) - shown_max} more; --json prints all")
 
 
-def report_error(message: str, hint: str | None) -> None:
-    """Write an error to stderr: one line, then a hint that can be typed."""
-    if len(message) > MESSAGE_MAX:  # somebody's argument of a megabyte
-        message = f"{message[: MESSAGE_MAX - 200]} … {message[-200:]}"
+def report_error(message: str, hint: str | None, *, code: str, exit_code: int, as_json: bool) -> None:
+    """Print an error to stderr, and with *as_json* also to stdout, unless that has a JSON document already."""
+    shown = message
+    if len(message) > MESSAGE_MAX:  # an argument may have a megabyte
+        shown = f"{message[: MESSAGE_MAX - 200]} … {message[-200:]}"
     label = paint("error", "error", stream=sys.stderr)
-    print(f"keyvault: {label}: {printable(message)}", file=sys.stderr)
+    print(f"keyvault: {label}: {printable(shown)}", file=sys.stderr)
     if hint:
         for line in hint.splitlines():
             print(f"keyvault: hint: {printable(line)}", file=sys.stderr)
+    if as_json and not printed.document:
+        emit_json({"error": {"code": code, "exit_code": exit_code, "hint": hint, "message": message}})
 
 
 @dataclass
 class Printed:
     """
-    What the command has printed so far.
+    The state of stdout.
 
     Attributes:
-        document: Whether stdout has a JSON document, which must stay the only one.
+        document: Whether a JSON document was printed; it must stay the only one.
     """
 
     document: bool = False
@@ -86,33 +89,33 @@ printed = Printed()
 
 
 def emit_json(value: Any) -> None:
-    """Write *value* as JSON to stdout."""
+    """Print *value* as JSON to stdout."""
     from keyvault.core.jwk import pretty
 
     printed.document = True
     sys.stdout.write(pretty(value).decode())
 
 
-def say_document(value: Any) -> None:
-    """Write *value*, which may come from anybody, as JSON that a terminal can take."""
+def say_untrusted_json(value: Any) -> None:
+    """Print *value*, which is untrusted, as JSON without control characters."""
     import json
 
     from keyvault.core.jwk import pretty
 
     for line in pretty(value).decode().rstrip("\n").split("\n"):
-        # Escaped as JSON does it, so that it is still the same JSON.
+        # JSON escapes keep it the same JSON value.
         say("".join(char if printable(char) == char else json.dumps(char)[1:-1] for char in line))
 
 
 def emit_bytes(data: bytes) -> None:
-    """Write *data* as it is."""
-    sys.stdout.flush()  # what was said before stands before it
+    """Write *data* to stdout as it is."""
+    sys.stdout.flush()  # keep the order of text and bytes
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
-    """Write *rows* in aligned columns; the first cell of each has the colour of what it says."""
+    """Print *rows* in aligned columns; the first cell of each, such as ``error``, has the colour of its word."""
     if not rows:
         return
     cleaned = [[printable(cell) for cell in row] for row in rows]
@@ -127,7 +130,7 @@ def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """
-    Give a progress callback for long operations: it draws a bar on stderr if that is a terminal.
+    Yield a progress callback that draws a bar on stderr, if that is a terminal.
 
     It draws nothing for operations that take less than a second.
     """
@@ -149,7 +152,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             from rich.console import Console
             from rich.progress import Progress, TimeElapsedColumn
 
-            # The time goes on while a step reports nothing.
+            # The elapsed time keeps running while a step reports nothing.
             columns = (*Progress.get_default_columns(), TimeElapsedColumn())
             bar = Progress(*columns, console=Console(stderr=True), transient=True)
             bar.start()

@@ -1,4 +1,4 @@
-"""recipient and identity commands."""
+"""The commands recipient and identity."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import JSON, ask_passphrase, settings
-from keyvault.cli.lazy_commands import LateTyper
+from keyvault.cli.global_options import ask_passphrase, settings
+from keyvault.cli.lazy_commands import LazyTyper
+from keyvault.cli.options import JSON, DryRun, NewKid, Push
 from keyvault.cli.output import columns, emit_json, note, say
-from keyvault.cli.rotation import DryRun, Push
 from keyvault.errors import KeyVaultError, UsageError
 
-Kid = Annotated[str, typer.Argument(metavar="KID", help="The recipient.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A public JWK, or an identity whose public half is taken.")]
-Label = Annotated[str | None, typer.Option("--kid", metavar="KID", help="A label instead of the one in the file.")]
+RecipientKid = Annotated[str, typer.Argument(metavar="KID", help="The recipient, by its kid.")]
+RecipientFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A public JWK, or an identity, of which only the public half is read.")
+]
 
-recipients = LateTyper(help="Recipients: who can open private keys.", no_args_is_help=True, rich_markup_mode=None)
-identities = LateTyper(
+recipients = LazyTyper(
+    help="Recipients: the public keys that private keys are sealed to.", no_args_is_help=True, rich_markup_mode=None
+)
+identities = LazyTyper(
     help="Identities: the private halves of recipients.", no_args_is_help=True, rich_markup_mode=None
 )
 
@@ -31,7 +34,7 @@ def register(app: typer.Typer) -> None:
 @recipients.command("list")
 def list_recipients(as_json: JSON = False) -> None:
     """
-    List whom private keys are sealed to.
+    List the recipients of the private keys.
 
     \b
     Examples:
@@ -50,18 +53,19 @@ def list_recipients(as_json: JSON = False) -> None:
     else:
         rows = []
         for kid in sorted(state.recipients):
-            one = state.recipients[kid]
+            recipient = state.recipients[kid]
             count = sum(map(len, readable_by(state, kid).by_set.values()))
-            rows.append([kid, one.alg, one.kty if one.kty == "RSA" else str(one.crv), f"opens {count} keys"])
+            curve = recipient.kty if recipient.kty == "RSA" else str(recipient.crv)
+            rows.append([kid, recipient.alg, curve, f"opens {count} keys"])
         columns(rows)
 
 
 @recipients.command("add")
 def add_recipient(
-    file: File, kid: Label = None, push: Push = False, dry_run: DryRun = False, as_json: JSON = False
+    file: RecipientFile, kid: NewKid = None, push: Push = False, dry_run: DryRun = False, as_json: JSON = False
 ) -> None:
     """
-    Let somebody open every private key; all are re-sealed in one commit.
+    Add a recipient, who can then open every private key. All keys are re-sealed in one commit.
 
     \b
     Examples:
@@ -81,19 +85,19 @@ def add_recipient(
 
 @recipients.command("remove")
 def remove_recipient(
-    kid: Kid,
+    kid: RecipientKid,
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Replace the next keys that it could read, in the same commit.")
+        bool, typer.Option("--rotate", help="Replace the next keys that the recipient could open, in the same commit.")
     ] = False,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Take somebody off the list; all keys are re-sealed without them, in one commit.
+    Remove a recipient. All keys are re-sealed without it, in one commit.
 
-    Says which keys they could read: those stay known to them. With --rotate their next keys are replaced at
-    once; rotate to the new ones as soon as they are mature.
+    Prints the keys that the recipient could open and may have kept. --rotate replaces the next keys among them at
+    once: rotate to the new keys as soon as they are mature.
 
     \b
     Examples:
@@ -110,23 +114,30 @@ def remove_recipient(
         return
     say(f"{'would remove' if dry_run else 'removed'} recipient {printable(kid)}")
     if readable.by_set:
-        say("it could read, and may have kept:")
+        say("it could open, and may have kept:")
         columns([[name, *[" ".join(kids)]] for name, kids in readable.by_set.items()], indent="  ")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=False, quiet=False)
     if readable.by_set and not rotate:
-        note("hint: those keys are known to the leaver; recipient remove --rotate replaces the next ones in the same")
-        note("hint: commit. Now:  keyvault rotate " + " ".join(readable.by_set) + "  twice, each when it is mature")
+        note("hint: the removed recipient knows these keys; recipient remove --rotate replaces the next ones")
+        note(
+            "hint: now run twice, each time once the next keys are mature: keyvault rotate " + " ".join(readable.by_set)
+        )
     elif readable.by_set:
         names = " ".join(readable.by_set)
-        note(f"hint: the active keys sign on until the new next ones are mature; then: keyvault rotate {names}")
+        note(f"hint: the active keys sign until the new next keys are mature; then: keyvault rotate {names}")
 
 
 @recipients.command("replace")
 def replace_recipient(
-    kid: Kid, file: File, label: Label = None, push: Push = False, dry_run: DryRun = False, as_json: JSON = False
+    kid: RecipientKid,
+    file: RecipientFile,
+    new_kid: NewKid = None,
+    push: Push = False,
+    dry_run: DryRun = False,
+    as_json: JSON = False,
 ) -> None:
     """
-    Put another public key in the place of a recipient; all keys are re-sealed in one commit.
+    Replace a recipient by another public key. All keys are re-sealed in one commit.
 
     \b
     Examples:
@@ -137,7 +148,7 @@ def replace_recipient(
     from keyvault.operations import recipients
 
     with settings.open() as context:
-        recipient = recipients.read_recipient(file, kid=label)
+        recipient = recipients.read_recipient(file, kid=new_kid)
         outcome = recipients.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
     if outcome.files and not as_json and not settings.quiet:
         say(f"{'would replace' if dry_run else 'replaced'} recipient {printable(kid)} by {recipient.kid}")
@@ -147,7 +158,9 @@ def replace_recipient(
 @recipients.command("check")
 def check_recipients(as_json: JSON = False) -> None:
     """
-    Check that every private key is sealed to exactly the recipients, and opens.
+    Check that every private key is sealed to exactly the recipients and can be opened.
+
+    Exits with 1 if a check fails.
 
     \b
     Examples:
@@ -160,26 +173,41 @@ def check_recipients(as_json: JSON = False) -> None:
     if as_json:
         emit_json({"keys": report.keys, "opened": report.opened, "problems": report.problems})
     else:
-        opened = "no identity here to open them with" if report.opened is None else f"{report.opened} opened"
+        opened = "not opened, since there is no identity" if report.opened is None else f"{report.opened} opened"
         say(f"{report.keys} sealed keys, {opened}")
     if report.problems:
         more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
-        raise KeyVaultError(report.problems[0] + more, hint="git log -p keys.enc shows who changed it")
+        raise KeyVaultError(
+            report.problems[0] + more, code="recipient-check-failed", hint="git log -p keys.enc shows who changed it"
+        )
 
 
 @identities.command("new")
 def new_identity(
-    kid: Annotated[str | None, typer.Option("--kid", metavar="KID", help="A label, such as ops-2026.")] = None,
+    kid: Annotated[
+        str | None,
+        typer.Option("--kid", metavar="KID", help="Its kid, such as ops-2026; default is derived from its thumbprint."),
+    ] = None,
     alg: Annotated[
         str, typer.Option("--alg", metavar="ALG", help="ECDH-ES+A256KW or RSA-OAEP-256.")
     ] = "ECDH-ES+A256KW",
-    crv: Annotated[str | None, typer.Option("--crv", metavar="CRV", help="P-256 or X25519.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, 0600.")] = None,
-    passphrase: Annotated[bool, typer.Option("--passphrase", help="Encrypt it under KEYVAULT_PASSPHRASE.")] = False,
+    crv: Annotated[str | None, typer.Option("--crv", metavar="CRV", help="P-256 (default) or X25519.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to this new file (mode 0600); default is in your settings folder.",
+        ),
+    ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Encrypt it with the passphrase in KEYVAULT_PASSPHRASE.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Make an identity; prints its public half, which somebody adds to a vault.
+    Generate an identity, and print its public half for recipient add.
 
     \b
     Examples:
@@ -191,17 +219,23 @@ def new_identity(
     from keyvault.repo.git import Git
 
     if alg not in ("ECDH-ES+A256KW", "RSA-OAEP-256") or crv not in (None, "P-256", "X25519"):
-        raise UsageError("an identity has alg ECDH-ES+A256KW (crv P-256 or X25519) or RSA-OAEP-256")
+        raise UsageError(
+            "identities do not support this alg or crv",
+            code="alg-unsupported",
+            hint="--alg ECDH-ES+A256KW (--crv P-256 or X25519), or --alg RSA-OAEP-256",
+        )
     secret = None
     if passphrase:
         secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase(kid or "new")
         if not secret:
-            raise UsageError("--passphrase needs a passphrase", hint="set KEYVAULT_PASSPHRASE")
-    place = output.resolve() if output else Path.cwd()
-    while not place.is_dir():  # folders that are missing will be made
-        place = place.parent
+            raise UsageError(
+                "--passphrase needs a passphrase", code="passphrase-missing", hint="set KEYVAULT_PASSPHRASE"
+            )
+    folder = output.resolve() if output else Path.cwd()
+    while not folder.is_dir():  # create_identity creates missing folders
+        folder = folder.parent
     try:
-        forbidden = Git.open(place, os.environ).root
+        forbidden = Git.open(folder, os.environ).root
     except GitError:
         forbidden = None
     recipient, path = recipients.create_identity(
@@ -217,7 +251,7 @@ def new_identity(
 @identities.command("list")
 def list_identities(as_json: JSON = False) -> None:
     """
-    List the identities that can be reached here, in the order in which they are tried.
+    List the identities that are available here, in the order in which they are tried.
 
     \b
     Examples:
@@ -233,13 +267,13 @@ def list_identities(as_json: JSON = False) -> None:
     if as_json:
         emit_json(found)
     elif settings.quiet:
-        for one in found:
-            say(str(one["kid"]))
+        for identity in found:
+            say(str(identity["kid"]))
     elif found:
-        for one in found:
-            marks = ("opens this vault" if one["recipient"] else "no recipient here") + (
-                ", under a passphrase" if one["encrypted"] else ""
-            )
-            say(f"{one['kid']}  {marks}  {one['place']}")
+        for identity in found:
+            marks = "opens this vault" if identity["recipient"] else "no recipient of this vault"
+            if identity["encrypted"]:
+                marks += ", encrypted with a passphrase"
+            say(f"{identity['kid']}  {marks}  {identity['place']}")
     else:
-        say("none; looked at " + "; ".join(places))
+        say("no identities; searched " + "; ".join(places))

@@ -1,4 +1,4 @@
-"""rotate, revoke, rollback, plan."""
+"""The commands rotate, revoke, rollback, repair and plan."""
 
 import re
 from datetime import timedelta
@@ -8,21 +8,31 @@ from typing import Annotated, cast
 import typer
 
 from keyvault.cli import github_actions
-from keyvault.cli.dash_arguments import DashedCommand
-from keyvault.cli.global_options import JSON, complete_kid, complete_set, settings
+from keyvault.cli.dash_arguments import DashArgumentCommand
+from keyvault.cli.global_options import settings
+from keyvault.cli.options import (
+    JSON,
+    DryRun,
+    KidPrefix,
+    Note,
+    PassGate,
+    Push,
+    Reason,
+    SetName,
+    SetNames,
+    check_reason_with_force,
+    complete_set,
+    parse_duration_option,
+)
 from keyvault.cli.output import columns, emit_json, say
 from keyvault.core.text import elided, quoted
 from keyvault.errors import UsageError
-
-Push = Annotated[bool, typer.Option("--push", help="Push the commit; plan again when somebody was faster.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")]
-Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What readers of the history should know.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     app.command("rotate")(rotate)
-    app.command("revoke", cls=DashedCommand)(revoke)
+    app.command("revoke", cls=DashArgumentCommand)(revoke)
     app.command("rollback")(rollback)
     app.command("repair")(repair)
     app.command("plan")(plan)
@@ -33,25 +43,25 @@ def rotate(
         list[str] | None, typer.Argument(metavar="[SET]...", help="Sets to rotate.", autocompletion=complete_set)
     ] = None,
     all_sets: Annotated[bool, typer.Option("--all", help="Rotate every set.")] = False,
-    due: Annotated[bool, typer.Option("--due", help="Do everything that is due, in one commit or none.")] = False,
-    alg: Annotated[
-        str | None, typer.Option("--alg", metavar="ALG", help="Change the set to another algorithm.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go past the safety gate; needs --reason.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Make every change that is due, in one commit.")] = False,
+    alg: Annotated[str | None, typer.Option("--alg", metavar="ALG", help="Move the set to this algorithm.")] = None,
+    force: PassGate = False,
+    reason: Reason = None,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Make the next key of a set active: next → active, active → retiring, and a fresh next.
+    Rotate sets: make their next keys active.
 
-    Refused with exit code 3 while the next key was not seen live for publication_lead; the message says from
-    when it is safe. With --due this is the whole schedule: receipts, withdrawals, rotations, new keys. Run it
-    as often as you like; it holds no secret.
+    The active key becomes retiring, and a new next key is generated.
 
-    With --alg it publishes a next key of another algorithm, which signs after algorithm_lead: verifiers that
-    learn algorithms only when they start have to be restarted in that time.
+    Refused with exit code 3 until the next key was seen live for publication_lead; the message says when that is.
+    --due makes every change that is due: receipts, withdrawals, rotations, new keys. Schedule it as often as you
+    like: it needs no identity.
+
+    --alg publishes a next key of another algorithm, which may sign after algorithm_lead. In that time, restart the
+    verifiers that read the algorithms only when they start.
 
     \b
     Examples:
@@ -64,17 +74,15 @@ def rotate(
     from keyvault.operations import rotation
 
     given = [bool(names), all_sets, due]
-    if sum(given) != 1:
+    if not any(given):
+        raise UsageError("rotate needs a SET, --all or --due", code="option-missing", hint="keyvault rotate --due")
+    if sum(given) > 1:
         raise UsageError(
-            "name the sets to rotate, or say --all or --due"
-            if not any(given)
-            else "SET, --all and --due exclude each other",
-            hint="keyvault rotate --due",
+            "SET, --all and --due exclude each other", code="option-conflict", hint="keyvault rotate --due"
         )
-    if force != (reason is not None):
-        raise UsageError("--force and --reason go together", hint='--force --reason "what happened"')
+    check_reason_with_force(reason, force=force)
     if due and (force or alg):
-        raise UsageError("--due takes neither --force nor --alg", hint="name the set to rotate")
+        raise UsageError("--due excludes --force and --alg", code="option-conflict", hint="name the set to rotate")
     with settings.open() as context:
         if due:
             outcome = rotation.rotate_due(context, push=push, dry_run=dry_run)
@@ -85,11 +93,9 @@ def rotate(
 
 
 def revoke(
-    kid: Annotated[
-        str, typer.Argument(metavar="KID", help="A key, or the beginning of its kid.", autocompletion=complete_kid)
-    ],
+    kid: KidPrefix,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="REASON", help="compromised, superseded or unspecified.")
+        str, typer.Option("--reason", metavar="REASON", help="compromised, superseded or unspecified; required.")
     ] = "",
     note: Note = None,
     push: Push = False,
@@ -97,10 +103,9 @@ def revoke(
     as_json: JSON = False,
 ) -> None:
     """
-    Drop a key from its JWK Set at once. If it was active, the next key takes over.
+    Remove a key from its JWK Set at once. If it was active, the next key becomes active.
 
-    Says until when caches may still accept the key: removal is not revocation for a verifier that keeps its
-    copy.
+    Prints until when verifiers may still accept the key from their caches.
 
     \b
     Examples:
@@ -111,24 +116,26 @@ def revoke(
     from keyvault.operations import rotation
 
     if reason not in ("compromised", "superseded", "unspecified"):
-        raise UsageError(
-            f"--reason {quoted(reason, 40)} is not known" if reason else "revoke needs a reason",
-            hint="--reason compromised, superseded or unspecified",
-        )
+        hint = "--reason compromised, superseded or unspecified"
+        if not reason:
+            raise UsageError("revoke needs a reason", code="option-missing", hint=hint)
+        raise UsageError(f"unknown value {quoted(reason, 40)} of --reason", code="option-invalid", hint=hint)
     with settings.open() as context:
         outcome = rotation.revoke(context, kid, reason=cast(Reason, reason), note=note, push=push, dry_run=dry_run)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(metavar="SET", help="The set.", autocompletion=complete_set)],
+    name: SetName,
     note: Note = None,
     push: Push = False,
     dry_run: DryRun = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Make the previous key of a set active again, while it is still published.
+    Make the previous key of a set active again.
+
+    The key must still be published.
 
     \b
     Examples:
@@ -144,7 +151,10 @@ def rollback(
 
 def repair(
     reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with each repair.")
+        str | None,
+        typer.Option(
+            "--reason", metavar="TEXT", help="Reason; it is published. Default is the damage that each repair mends."
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Trust the clock of this machine even if no host can confirm it.")
@@ -154,15 +164,17 @@ def repair(
     as_json: JSON = False,
 ) -> None:
     """
-    Find what a merge, a clock, a crash or a hand has damaged, and mend it in one commit.
+    Find and repair damage to the vault, in one commit.
 
-    Records that cannot be read go back to their last version that can, files that do not belong are removed, of two
-    keys for one place one steps back, and instants in the future are dated back to now. A key that was published stays
-    published until its tokens have expired. Locks of dead git processes are removed, and an index that shows an older
-    commit follows the branch. Needs no identity. Asks the site's host for the time if events lie in the future.
+    Damage comes from merges, wrong clocks, crashes or manual edits.
 
-    Exits with 1 if something is left that somebody has to decide, with 3 if the clock is wrong or cannot be confirmed,
-    and with 5 if the audit still finds an error.
+    Unreadable records return to their last readable version, and foreign files are removed. If a set has two active or
+    two next keys, all but one step back. Instants in the future become the present. A published key stays published
+    until its tokens have expired. Locks of dead git processes are removed, and a stale index is updated. Needs no
+    identity. If events lie in the future, the host of the site is asked for the time.
+
+    Exits with 1 if damage is left that needs a decision, with 3 if the clock is wrong or cannot be confirmed, and with
+    5 if the audit still finds an error.
 
     \b
     Examples:
@@ -178,34 +190,35 @@ def repair(
     show_repair(repaired, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
     if repaired.left:
         left = repaired.left[0]
-        raise RecordError(f"not repaired: {left.message}", hint="docs/runbooks/damaged-vault.md says how to decide")
+        raise RecordError(
+            f"not repaired: {left.message}",
+            code="repair-incomplete",
+            hint="docs/runbooks/damaged-vault.md says how to decide",
+        )
     if repaired.errors:
-        # A revocation that was undone is the worst that an audit can find.
+        # An undone revocation is the worst error that an audit can find.
         worst = next((error for error in repaired.errors if "revoked" in error.message), repaired.errors[-1])
         raise AuditError(
             f"the audit still finds {worst.code} in commit {worst.commit[:12]}: {worst.message}",
-            hint="keyvault audit shows all; docs/audit.md says what to do about each code",
+            code="audit-failed",
+            hint="keyvault audit lists every error; docs/audit.md explains each code",
         )
 
 
 def plan(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[SET]...", help="Only these sets.", autocompletion=complete_set)
-    ] = None,
-    until: Annotated[str, typer.Option("--until", metavar="DURATION", help="How far to look ahead.")] = "1y",
-    ical: Annotated[
-        Path | None, typer.Option("--ical", metavar="FILE", help="Write an iCalendar file as well.")
-    ] = None,
+    names: SetNames = None,
+    until: Annotated[str, typer.Option("--until", metavar="DURATION", help="How far to plan ahead.")] = "1y",
+    ical: Annotated[Path | None, typer.Option("--ical", metavar="FILE", help="Also write an iCalendar file.")] = None,
     simulate: Annotated[
-        bool, typer.Option("--simulate", help="Rehearse the policy instead: what it would break, and where.")
+        bool, typer.Option("--simulate", help="Simulate the policy instead, and show which verifiers it breaks.")
     ] = False,
     as_json: JSON = False,
 ) -> None:
     """
     Show the transitions that policy will make from now on.
 
-    With --simulate the policy goes through hundreds of schedules on which runs are late or dropped, deploys fail and
-    keys are revoked, against the caches of known verifiers. Exit code 5 when a planned rotation breaks one of them.
+    --simulate runs the policy through hundreds of schedules with late and dropped runs, failed deploys and revoked
+    keys, against the caches of known verifiers. Exits with 5 if a planned rotation breaks one of them.
 
     \b
     Examples:
@@ -214,19 +227,16 @@ def plan(
       keyvault plan --simulate
     """
     if simulate:
-        _rehearse(names, as_json=as_json)
+        _simulate(names, as_json=as_json)
         return
     from keyvault.cli.show import show_transitions
     from keyvault.core.outlook import outlook
-    from keyvault.core.text import format_instant, parse_duration
+    from keyvault.core.text import format_instant
     from keyvault.operations.reports import transition_report
 
-    try:
-        # Years are for looking ahead only: in a policy nobody should have to ask how long one is.
-        years = re.fullmatch(r"(\d{1,2})y", until)
-        horizon = settings.now + (timedelta(days=365 * int(years[1])) if years else parse_duration(until))
-    except ValueError as error:
-        raise UsageError(f"--until: {error}") from None
+    # Only this option takes years: in a policy, the length of a year would be ambiguous.
+    years = re.fullmatch(r"(\d{1,2})y", until)
+    horizon = settings.now + (timedelta(days=365 * int(years[1])) if years else parse_duration_option("--until", until))
     with settings.open() as context:
         state = context.state()
         chosen = [state.find_set(name).name for name in names] if names else None
@@ -237,25 +247,27 @@ def plan(
         try:
             ical.write_bytes(calendar(transitions, state))
         except OSError as error:
-            raise UsageError(f"{elided(str(ical))} cannot be written: {error.strerror}") from None
-    reports = [transition_report(one) for one in transitions]
+            raise UsageError(
+                f"{elided(str(ical))} cannot be written: {error.strerror}", code="file-unwritable"
+            ) from None
+    reports = [transition_report(transition) for transition in transitions]
     if not settings.quiet:
         github_actions.summarize(
-            f"What comes within {until}",
-            ("at", "set", "what", "key"),
-            [(format_instant(one.at), one.set, one.event, one.kid or "(a key not made yet)") for one in reports],
-            otherwise="Nothing.",
+            f"Planned within {until}",
+            ("at", "set", "event", "key"),
+            [(format_instant(report.at), report.set, report.event, report.kid or "(a new key)") for report in reports],
+            empty="Nothing.",
         )
     if as_json:
         emit_json(reports)
     elif reports:
         show_transitions(reports, now=settings.now)
     else:
-        say("nothing to come")
+        say("nothing planned")
 
 
-def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
-    """Show what the policy of each set does to verifiers."""
+def _simulate(names: list[str] | None, *, as_json: bool) -> None:
+    """Simulate the policy of each set, and show what it does to verifiers."""
     from keyvault.core.rehearsal import rehearse
     from keyvault.core.text import format_duration
     from keyvault.core.verifiers import KEEP_ALGORITHMS
@@ -265,28 +277,33 @@ def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
     with settings.open() as context:
         state = context.state()
         chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
-        suited = [one.policy for one in chosen if one.rendered and one.policy.use == "sig" and not one.policy.closing]
+        policies = [
+            key_set.policy
+            for key_set in chosen
+            if key_set.rendered and key_set.policy.use == "sig" and not key_set.policy.closing
+        ]
         rehearsals = []
-        for done, policy in enumerate(suited, 1):
+        for done, policy in enumerate(policies, 1):
             rehearsals.append(rehearse(policy, state.policy.site))
-            context.progress("rehearsing", done, len(suited))
-    reports = [rehearsal_report(one) for one in rehearsals]
-    broken = [one.set for one in rehearsals if not one.fine]
+            context.progress("simulating", done, len(policies))
+    reports = [rehearsal_report(rehearsal) for rehearsal in rehearsals]
+    broken = [rehearsal.set for rehearsal in rehearsals if not rehearsal.fine]
     if as_json:
         emit_json(reports)
     elif settings.quiet:
         for name in broken:
             say(name)
     else:
-        for one in rehearsals:
+        for rehearsal in rehearsals:
             say(
-                f"{one.set}: {one.schedules} schedules, {one.rotations} planned rotations, {one.revocations} "
-                f"revocations, {one.rollbacks} rollbacks"
+                f"{rehearsal.set}: {rehearsal.schedules} schedules, {rehearsal.rotations} planned rotations, "
+                f"{rehearsal.revocations} revocations, {rehearsal.rollbacks} rollbacks"
             )
-            if one.too_early:
-                say(f"  keys leave while tokens of them are valid, by up to {format_duration(one.too_early)}")
+            if rehearsal.too_early:
+                early = format_duration(rehearsal.too_early)
+                say(f"  keys leave up to {early} before the last of their tokens expires")
             rows = [("verifier", "planned rotation", "after a revocation", "accepts a revoked key")]
-            for verdict in one.verdicts:
+            for verdict in rehearsal.verdicts:
                 planned, emergency = (
                     f"fails for up to {format_duration(gap)}" if gap else "fine"
                     for gap in (verdict.planned, verdict.emergency)
@@ -297,12 +314,13 @@ def _rehearse(names: list[str] | None, *, as_json: bool) -> None:
             columns(rows, indent="  ")
             say(
                 f"  a new algorithm: {', '.join(KEEP_ALGORITHMS)} refuse it until they are restarted; its first key is "
-                f"live for {format_duration(one.algorithm_lead)} before it signs"
+                f"live for {format_duration(rehearsal.algorithm_lead)} before it signs"
             )
     if not rehearsals and not as_json:
-        say("no set that is published and signs")
+        say("no published set signs tokens")
     if broken:
         raise LintError(
             f"planned rotations of {', '.join(broken)} break verifiers",
-            hint="raise publication_lead; docs/publishing.md says what verifiers cache",
+            code="simulation-failed",
+            hint="raise publication_lead; docs/publishing.md lists the caches of verifiers",
         )

@@ -1,4 +1,4 @@
-"""Reports as text for people."""
+"""Reports as text: prints the outcome of a command, the status of a vault, transitions and keys."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _VERBS = {
 
 
 def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
-    """Print what a command did, or would do."""
+    """Print the changes that a command made, or would make."""
     report = change_report(outcome, dry_run=dry_run)
     if not quiet:
-        _tell_actions(report, outcome, now)
+        _report_to_actions(report, outcome, now)
     if as_json:
         emit_json(report)
         return
@@ -62,38 +62,38 @@ def show_outcome(outcome: Outcome, *, now: datetime, dry_run: bool, as_json: boo
 
 
 def show_import(imported: ImportOutcome, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
-    """Print what an import did, and until when tokens that its keys signed elsewhere verify."""
+    """Print the changes of an import, and until when tokens that its keys signed elsewhere verify."""
     if as_json:
         if not quiet:
             report = change_report(imported.outcome, dry_run=dry_run)
-            _tell_actions(report, imported.outcome, now)
+            _report_to_actions(report, imported.outcome, now)
         emit_json(import_report(imported, dry_run=dry_run))
         return
     show_outcome(imported.outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
     if imported.keys and imported.outcome.plan and not quiet:
         say(paint("tokens that these keys signed elsewhere:", "dim"))
-        columns([[key.kid, _verifies(key, now)] for key in imported.keys], indent="  ")
+        columns([[key.kid, _verification(key, now)] for key in imported.keys], indent="  ")
 
 
 def show_repair(repaired: Repaired, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
-    """Print what was wrong with a vault, and what was done about it."""
+    """Print the damage of a vault, and how each finding was repaired."""
     if as_json:
         emit_json(repair_report(repaired, dry_run=dry_run))
         return
     if not quiet:
-        nothing = "nothing that a repair can mend" if repaired.errors else "nothing is damaged"
-        say(paint("found:" if repaired.findings else nothing, "dim"))
+        none = "no damage that repair can mend" if repaired.errors else "no damage"
+        say(paint("found:" if repaired.findings else none, "dim"))
         for finding in repaired.findings:
-            named = PurePosixPath(finding.path).stem[:12] in finding.message
-            where = "" if named else f" ({finding.path})"
+            is_named = PurePosixPath(finding.path).stem[:12] in finding.message
+            where = "" if is_named else f" ({finding.path})"
             say(f"  {finding.code}  {finding.message}{where}")
-            say(f"    → {finding.remedy or 'left: a person has to decide'}")
+            say(f"    → {finding.remedy or 'not repaired: a person has to decide'}")
     outcome = repaired.outcome
     if outcome.plan or outcome.files or outcome.pushed or outcome.warnings:
         show_outcome(outcome, now=now, dry_run=dry_run, as_json=False, quiet=quiet)
 
 
-def _verifies(key: ImportedKey, now: datetime) -> str:
+def _verification(key: ImportedKey, now: datetime) -> str:
     if key.state == "retiring" and key.verifies_until is not None:
         return f"verify until {when(key.verifies_until, now)}"
     if key.state == "active":
@@ -101,12 +101,12 @@ def _verifies(key: ImportedKey, now: datetime) -> str:
     return "verify: it is published as the next key"
 
 
-def _tell_actions(report: ChangeReport, outcome: Outcome, now: datetime) -> None:
+def _report_to_actions(report: ChangeReport, outcome: Outcome, now: datetime) -> None:
     github_actions.summarize(
         f"Keys: commit {outcome.commit[:12]}" if outcome.commit else "Keys",
-        ("what", "set", "key", "detail"),
+        ("event", "set", "key", "detail"),
         [_event_row(event, now) for event in report.events],
-        otherwise="Files were written." if report.changed else "Nothing was due.",
+        empty="Files were written." if report.changed else "Nothing was due.",
     )
     for warning in report.warnings:
         github_actions.annotate("warning", warning)
@@ -138,7 +138,7 @@ def _event_row(event: EventReport, now: datetime) -> list[str]:
 
 
 def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
-    """Print how a vault stands."""
+    """Print the status of a vault."""
     if quiet:
         for key_set in report.sets:
             for key in key_set.keys:
@@ -152,7 +152,7 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
             say("  " + paint("iss", "dim") + f" {key_set.issuer}  " + paint("keys", "dim") + f" {key_set.jwks_uri}")
         columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
         if not key_set.keys:
-            remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due makes them"
+            remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due"
             say(f"  no keys yet: keyvault {remedy}")
         if key_set.next_transition:
             say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
@@ -161,7 +161,7 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
     notes(report.overdue, "overdue")
     notes([damage.message for damage in report.damage], "damaged")
     if report.damage:
-        notes(["keyvault repair --dry-run says how each is mended"], "hint")
+        notes(["keyvault repair --dry-run shows how each would be repaired"], "hint")
 
 
 def _key_note(key: KeyReport, key_set: SetReport, now: datetime) -> str:
@@ -183,28 +183,34 @@ def _transition(transition: TransitionReport, key_set: SetReport, now: datetime)
         "activated": "rotate",
         "deactivated": "rotate",
         "withdrawn": f"withdraw {(transition.kid or '')[:12]}",
-        "published": "record the receipt of the next key, once it is seen live",
-        "created": "make what is missing",
+        "published": "record the receipt of the next key once it is seen live",
+        "created": "generate the missing key",
     }
     verb = verbs[transition.event]
     if transition.event == "published":
         return verb
     if transition.event in ("activated", "deactivated") and key_set.mature_at is None and key_set.use == "sig":
-        return f"{verb} {when(transition.at, now)}, once the next key was seen live long enough"
+        return f"{verb} {when(transition.at, now)}, if the next key was seen live long enough"
     return f"{verb} {when(transition.at, now)}"
 
 
 def show_transitions(transitions: list[TransitionReport], *, now: datetime) -> None:
-    """Print transitions to come."""
+    """Print *transitions* as a table."""
     rows = [
-        [format_instant(one.at), relative(one.at, now), one.set, one.event, one.kid or "(a key not made yet)"]
-        for one in transitions
+        [
+            format_instant(transition.at),
+            relative(transition.at, now),
+            transition.set,
+            transition.event,
+            transition.kid or "(a new key)",
+        ]
+        for transition in transitions
     ]
     columns(rows)
 
 
 def show_keys(keys: list[KeyReport], *, now: datetime) -> None:
-    """Print keys as a table."""
+    """Print *keys* as a table."""
     rows = []
     for key in keys:
         since = key.ended_at or key.deactivated_at or key.activated_at or key.created_at

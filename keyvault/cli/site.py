@@ -1,11 +1,12 @@
-"""render, serve, publish."""
+"""The commands render, serve and publish."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import JSON, settings
+from keyvault.cli.global_options import settings
+from keyvault.cli.options import JSON
 from keyvault.cli.output import columns, emit_json, note, notes, say
 from keyvault.core.text import elided
 
@@ -19,16 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def render(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to; default is public/ in the vault.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write to; default is public/ in the vault."),
     ] = None,
     ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to render.")] = "HEAD",
     worktree: Annotated[
-        bool, typer.Option("--worktree", help="Take templates from the work tree, to try them out.")
+        bool, typer.Option("--worktree", help="Use the templates of the working tree, to try them out.")
     ] = False,
     as_json: JSON = False,
 ) -> None:
     """
-    Render the site of a commit. The same commit gives the same bytes, on any machine.
+    Render the site of a commit. The same commit renders to the same bytes on every machine.
 
     \b
     Examples:
@@ -46,15 +48,19 @@ def render(
     elif settings.quiet:
         say(commit)
     else:
-        kept = "" if written.changed == written.files else f", {written.changed} changed"
-        say(f"rendered commit {commit[:12]} into {elided(str(target))}: {written.files} files{kept}")
+        changed = "" if written.changed == written.files else f", {written.changed} changed"
+        say(f"rendered commit {commit[:12]} into {elided(str(target))}: {written.files} files{changed}")
 
 
 def serve(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="TCP port; 0 picks a free one.")
+    ] = 8000,
 ) -> None:
     """
-    Serve a preview on this machine, with the headers of a real host; renders again on change.
+    Serve a preview of the site on 127.0.0.1.
+
+    It has the headers of a real host, and is rendered again when the vault or a template changes.
 
     \b
     Examples:
@@ -64,11 +70,11 @@ def serve(
     from keyvault.errors import KeyVaultError
     from keyvault.operations.serve import serve as serve_site
 
-    def failed(error: Exception) -> None:
+    def note_failure(error: Exception) -> None:
         message = error.message if isinstance(error, KeyVaultError) else type(error).__name__
-        note(f"not rendered, the last good site is served: {message}")
+        note(f"not rendered, still serving the previous site: {message}")
 
-    def ready(address: str) -> None:
+    def print_address(address: str) -> None:
         print(f"serving {address}", flush=True)
 
     with settings.open() as context:
@@ -76,9 +82,9 @@ def serve(
             serve_site(
                 context,
                 port=port,
-                on_ready=ready,
+                on_ready=print_address,
                 on_render=lambda commit: note(f"rendered commit {commit[:12]}"),
-                on_error=failed,
+                on_error=note_failure,
             )
         except KeyboardInterrupt:
             note("stopped")
@@ -89,7 +95,9 @@ def publish(
         str, typer.Argument(metavar="DEST", help="DIR, s3://BUCKET, gs://BUCKET, az://CONTAINER or branch:NAME.")
     ],
     ref: Annotated[str, typer.Option("--ref", metavar="REV", help="The commit to publish.")] = "HEAD",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the uploads and deletions, and change nothing.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Publish even if the live commit is newer or the audit fails.")
     ] = False,
@@ -99,7 +107,7 @@ def publish(
     ] = None,
     audited: Annotated[
         str | None,
-        typer.Option("--audited", metavar="REV", help="A trusted commit: only what came after is audited."),
+        typer.Option("--audited", metavar="REV", help="A trusted commit: audit only what came after it."),
     ] = None,
     invalidate: Annotated[
         list[str] | None,
@@ -113,10 +121,10 @@ def publish(
     as_json: JSON = False,
 ) -> None:
     """
-    Publish the site of a commit to a folder, an object store, or a branch.
+    Publish the site to a folder, an object store or a branch.
 
-    Uploads what differs, by content, and deletes what is not of the site. Refuses to go back behind the commit
-    that is live. Object stores may have a prefix (s3://BUCKET/PREFIX); their credentials come from the environment.
+    Uploads the files whose content differs, and deletes files that are not part of the site. Refuses to replace a
+    newer commit. An address may have a prefix (s3://BUCKET/PREFIX). Credentials come from the environment.
 
     \b
     Examples:
@@ -128,7 +136,7 @@ def publish(
     from keyvault.operations.publish import publish as operation
 
     with settings.open() as context:
-        done = operation(
+        published = operation(
             context,
             context.repository.head(ref),
             destination,
@@ -138,34 +146,34 @@ def publish(
             audited=audited,
             invalidate=invalidate or [],
         )
-    notes([f"{elided(folder)}/ is a site of its own: it stays" for folder in done.sites_below], "warning")
-    if done.site_above is not None:
-        note(f"warning: this place lies in another site, at {elided(done.site_above)}, which leaves it alone")
+    notes([f"kept {elided(folder)}/, which is a site of its own" for folder in published.sites_below], "warning")
+    if published.site_above is not None:
+        note(f"warning: this destination lies inside the site at {elided(published.site_above)}, which keeps it")
     if as_json:
         emit_json(
             {
-                "commit": done.commit,
-                "previous": done.previous,
+                "commit": published.commit,
+                "previous": published.previous,
                 "destination": destination,
                 "dry_run": dry_run,
-                "files": done.files,
-                "uploaded": done.uploaded,
-                "deleted": done.deleted,
-                "sites_below": list(done.sites_below),
-                "site_above": done.site_above,
-                "purged": done.purged,
+                "files": published.files,
+                "uploaded": published.uploaded,
+                "deleted": published.deleted,
+                "sites_below": list(published.sites_below),
+                "site_above": published.site_above,
+                "purged": published.purged,
             }
         )
     elif settings.quiet:
-        say(done.commit)
+        say(published.commit)
     else:
         if dry_run:
-            rows = {"upload": done.uploaded, "delete": done.deleted, "purge": done.purged}
+            rows = {"upload": published.uploaded, "delete": published.deleted, "purge": published.purged}
             columns([(verb, path) for verb, paths in rows.items() for path in paths])
-        counts = f"{done.files} files, {len(done.uploaded)} uploaded, {len(done.deleted)} deleted"
+        counts = f"{published.files} files, {len(published.uploaded)} uploaded, {len(published.deleted)} deleted"
         if dry_run:
-            counts = f"{done.files} files, {len(done.uploaded)} to upload, {len(done.deleted)} to delete"
-        if done.purged:
-            counts += f", {len(done.purged)} {'to purge' if dry_run else 'purged'}"
+            counts = f"{published.files} files, {len(published.uploaded)} to upload, {len(published.deleted)} to delete"
+        if published.purged:
+            counts += f", {len(published.purged)} {'to purge' if dry_run else 'purged'}"
         verb = "would publish" if dry_run else "published"
-        say(f"{verb} commit {done.commit[:12]} to {elided(destination)}: {counts}")
+        say(f"{verb} commit {published.commit[:12]} to {elided(destination)}: {counts}")

@@ -1,4 +1,4 @@
-"""init, status, demo."""
+"""The commands init, status and demo."""
 
 import os
 import shutil
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from keyvault.cli.global_options import JSON, ask_passphrase, complete_set, settings
+from keyvault.cli.global_options import ask_passphrase, settings
+from keyvault.cli.options import JSON, SetNames, parse_duration_option
 from keyvault.cli.output import emit_json, note, say
 from keyvault.core.text import quoted
 
@@ -21,37 +22,57 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make the vault.")] = Path(),
-    url: Annotated[str, typer.Option("--url", metavar="URL", help="Where the site will be served.")] = "",
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the vault.")] = Path(),
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="URL at which the site will be served; required.")
+    ] = "",
     issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="ISS", help="What stands in iss; default is the url.")
+        str | None, typer.Option("--issuer", metavar="ISS", help="Claim iss of tokens; default is the url.")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME:ALG[:KID]", help="A set to make, instead of the default two."),
+        typer.Option("--set", metavar="NAME:ALG[:KID]", help="A set to create instead of the default two. Repeatable."),
     ] = None,
     recipients: Annotated[
         list[Path] | None,
-        typer.Option("--recipient", metavar="FILE", help="A public JWK to seal keys to, instead of a new identity."),
+        typer.Option(
+            "--recipient", metavar="FILE", help="Seal keys to this public JWK instead of a new identity. Repeatable."
+        ),
     ] = None,
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Keep the identity in the vault, under KEYVAULT_PASSPHRASE.")
+        bool,
+        typer.Option(
+            "--passphrase",
+            help="Store the identity in the vault, encrypted with the passphrase in KEYVAULT_PASSPHRASE.",
+        ),
     ] = False,
-    title: Annotated[str | None, typer.Option("--title", help="Headline of the site.")] = None,
+    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Headline of the site.")] = None,
     confirm: Annotated[
-        str, typer.Option("--confirm", metavar="live|commit", help="What counts as proof of publication.")
+        str,
+        typer.Option(
+            "--confirm",
+            metavar="live|commit",
+            help="Proof that a key is published: it was seen live, or it is committed.",
+        ),
     ] = "live",
     ci: Annotated[
-        str, typer.Option("--ci", metavar="github|gitlab|none", help="Write workflows that rotate and publish.")
+        str,
+        typer.Option(
+            "--ci", metavar="github|gitlab|none", help="Write CI files that rotate, publish and check on a schedule."
+        ),
     ] = "none",
     tool: Annotated[
         str | None,
-        typer.Option("--tool", metavar="REQUIREMENT", help="What CI installs; default is this very version."),
+        typer.Option(
+            "--tool", metavar="REQUIREMENT", help="Requirement that CI installs; default is the running version."
+        ),
     ] = None,
     as_json: JSON = False,
 ) -> None:
     """
-    Make a vault: policy, an identity, two sets with two keys each, and the first commit.
+    Create a vault: policy, identity, two sets, first commit.
+
+    Each set has an active and a next key.
 
     \b
     Examples:
@@ -69,17 +90,25 @@ def init(
     from keyvault.operations.scaffold import ci_files
 
     if not url:
-        raise UsageError("init needs the URL at which the site will be served", hint="--url https://keys.example.com")
+        raise UsageError(
+            "init needs the URL at which the site will be served",
+            code="option-missing",
+            hint="--url https://keys.example.com",
+        )
     if confirm not in ("live", "commit"):
-        raise UsageError(f"--confirm {quoted(confirm, 40)} is neither live nor commit")
+        raise UsageError(
+            f"unknown value {quoted(confirm, 40)} of --confirm", code="option-invalid", hint="one of live, commit"
+        )
     secret = None
     if passphrase:
         secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase("of the new vault")
         if not secret:
-            raise UsageError("--passphrase needs a passphrase", hint="set KEYVAULT_PASSPHRASE")
+            raise UsageError(
+                "--passphrase needs a passphrase", code="passphrase-missing", hint="set KEYVAULT_PASSPHRASE"
+            )
     if not folder.is_absolute():
         folder = settings.vault / folder
-    made = setup.init(
+    created = setup.init(
         folder,
         settings.now,
         os.environ,
@@ -93,74 +122,70 @@ def init(
         ci=ci_files(ci, tool=tool),
     )
     if as_json:
-        identity = str(made.identity) if made.identity else None
+        identity = str(created.identity) if created.identity else None
         emit_json(
             {
-                "folder": str(made.folder),
-                "commit": made.commit,
-                "sets": [name for name, _ in made.sets],
-                "recipients": made.recipients,
+                "folder": str(created.folder),
+                "commit": created.commit,
+                "sets": [name for name, _ in created.sets],
+                "recipients": created.recipients,
                 "identity": identity,
-                "ci": made.ci,
-                "ci_kept": made.ci_kept,
+                "ci": created.ci,
+                "ci_kept": created.ci_kept,
             }
         )
         return
     if settings.quiet:
-        say(made.commit)
+        say(created.commit)
         return
     from keyvault.core.lint.transport import pages_warning
     from keyvault.core.places import WELL_KNOWN, path_of_issuer
 
-    say(f"made a vault in {made.folder}, commit {made.commit[:12]}")
-    for name, spec in made.sets:
+    say(f"created a vault in {created.folder}, commit {created.commit[:12]}")
+    for name, spec in created.sets:
         say(f"  {name}  {spec}  one active and one next key")
-    if made.identity:
-        say(f"identity {made.recipients[0]} is in {made.identity}")
+    if created.identity:
+        say(f"identity {created.recipients[0]} is in {created.identity}")
         say("  it opens every private key: back it up, and give it to signers only")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    if made.ci:
-        say(f"CI is set up by {len(made.ci)} files: {', '.join(made.ci)}")
-    if made.ci_kept:
-        say(f"not changed, since they exist: {', '.join(made.ci_kept)}")
-        if made.ci_folder:
-            say(f"  where these are workflows of keyvault, set the variable KEYVAULT_DIR to {made.ci_folder}")
+    if created.ci:
+        say(f"wrote {len(created.ci)} CI files: {', '.join(created.ci)}")
+    if created.ci_kept:
+        say(f"kept existing files: {', '.join(created.ci_kept)}")
+        if created.ci_folder:
+            say(f"  if these are workflows of keyvault, set their variable KEYVAULT_DIR to {created.ci_folder}")
     if url.endswith("/") and issuer is None:
         plain = url.rstrip("/")
-        say(f"the site's url, and so the issuer, is {plain}, without the slash at its end")
-        say(f'  where tokens carry the slash in iss: issuer = "{url}" below [site] in keyvault.toml')
+        say(f"the site's url, and so the issuer, is {plain}, without a trailing slash")
+        say(f'  if iss of your tokens ends in a slash, set issuer = "{url}" below [site] in keyvault.toml')
     say("next:")
-    say(f"  {step}keyvault status        what is there, and what comes when")
-    say(f"  {step}keyvault serve         the site, as a preview")
+    say(f"  {step}keyvault status        shows sets, keys and the next transitions")
+    say(f"  {step}keyvault serve         serves a preview of the site")
     if ci == "none":
-        say("  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME")
-        say("  keyvault rotate --due --push  is what a schedule runs")
+        say("  keyvault publish DEST         publishes the site to a folder, s3://… or branch:NAME")
+        say("  keyvault rotate --due --push  makes due changes; run it on a schedule")
     elif ci == "github":
-        say("  git push; as the source of Pages take GitHub Actions (docs/publish/github-pages.md)")
+        say("  git push, then choose GitHub Actions as the source of Pages (docs/publish/github-pages.md)")
     else:
-        say("  git push; let job tokens push, and make a schedule (docs/publish/gitlab.md)")
-    say("  keyvault merge-driver --install  once in each clone that merges branches")
+        say("  git push, then let job tokens push and add a schedule (docs/publish/gitlab.md)")
+    say("  keyvault merge-driver --install  lets git merge keys; run it once in each clone that merges")
     site = url.rstrip("/")
     if issuer is not None and path_of_issuer(site, issuer) is None:
-        note(
-            f"no discovery document is rendered, since the issuer is not on the site: give verifiers {site}{WELL_KNOWN}"
-        )
+        note(f"the issuer is not on the site, so no discovery document is rendered: give verifiers {site}{WELL_KNOWN}")
     elif warning := pages_warning(url):
         note(warning)
 
 
 def status(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[SET]...", help="Only these sets.", autocompletion=complete_set)
-    ] = None,
+    names: SetNames = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 4 if something is overdue or damaged.")] = False,
     grace: Annotated[
-        str, typer.Option("--grace", metavar="DURATION", help="How late is not overdue: schedules are never exact.")
+        str, typer.Option("--grace", metavar="DURATION", help="Grace period before a transition counts as overdue.")
     ] = "2d",
     as_json: JSON = False,
 ) -> None:
     """
-    Show sets, keys, states, and what comes next and when.
+    Show sets, keys, states and the next transitions.
 
     \b
     Examples:
@@ -169,17 +194,12 @@ def status(
       keyvault status --check --grace 1d
     """
     from keyvault.cli.show import show_status
-    from keyvault.core.text import parse_duration
-    from keyvault.errors import UsageError
     from keyvault.operations.reports import status_report
 
-    try:
-        allowed = parse_duration(grace)
-    except ValueError as error:
-        raise UsageError(f"--grace: {error}") from None
+    grace_period = parse_duration_option("--grace", grace)
     with settings.open() as context:
         state = context.repository.look(context.repository.head(), envelopes=False)
-        report = status_report(state, settings.now, names=names, grace=allowed)
+        report = status_report(state, settings.now, names=names, grace=grace_period)
         settings.warn_uncommitted(context, state.commit)
     if as_json:
         emit_json(report)
@@ -190,11 +210,13 @@ def status(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make it.")] = Path("keyvault-demo"),
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a demo that was made before.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the demo.")] = Path("keyvault-demo"),
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing demo.")] = False,
 ) -> None:
     """
-    Make a vault with two years of history, rendered: to look at before you make your own.
+    Create an example vault with two years of history.
+
+    Its site is rendered too. Explore both before you create a vault of your own.
 
     \b
     Examples:
@@ -204,20 +226,21 @@ def demo(
     from keyvault.cli import output
     from keyvault.operations.demo import make_demo
 
-    note("two years of rotations, made by the real code under a clock of its own; this takes a moment")
+    note("running two years of rotations under a simulated clock; this takes a moment")
     with output.progress(quiet=settings.quiet) as report:
-        made = make_demo(folder, settings.now, os.environ, replace=replace, progress=report)
+        created = make_demo(folder, settings.now, os.environ, replace=replace, progress=report)
     if settings.quiet:
-        say(made.commit)
+        say(created.commit)
         return
-    say(f"vault   {made.vault}")
-    say(f"        {made.commits} commits, {made.keys} keys in {made.sets} sets, rendered into {made.files} files")
-    say(f"site    {made.site / 'index.html'}")
-    # From `make demo` the program is not on the PATH: what is printed must work when it is typed.
+    say(f"vault   {created.vault}")
+    keys = f"{created.keys} keys in {created.sets} sets"
+    say(f"        {created.commits} commits, {keys}, rendered into {created.files} files")
+    say(f"site    {created.site / 'index.html'}")
+    # After `make demo` the program is not on the PATH, but the printed commands must work.
     program = "keyvault" if shutil.which("keyvault") else sys.argv[0]
-    say("look:")
-    say(f"  {program} --vault {made.vault} serve     then open the address that it prints")
-    say(f"  {program} --vault {made.vault} status    what is there, and what comes when")
-    say(f"  git -C {made.vault} log --oneline")
+    say("explore:")
+    say(f"  {program} --vault {created.vault} serve     then open the address that it prints")
+    say(f"  {program} --vault {created.vault} status    shows sets, keys and the next transitions")
+    say(f"  git -C {created.vault} log --oneline")
     say("sign:")
-    say(f"  {program} --vault {made.vault} --identity {made.identity} token sign id-token --claim sub=alice")
+    say(f"  {program} --vault {created.vault} --identity {created.identity} token sign id-token --claim sub=alice")
