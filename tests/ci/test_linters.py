@@ -114,7 +114,7 @@ def test_the_workflow_of_the_documentation(actionlint: Path, documented: Path) -
     for said in (lint(actionlint, documented), validate(documented, "vendor.github-workflows")):
         assert said.well, said.words
     inputs = yaml.safe_load((PROJECT / ".github/actions/keyvault/action.yml").read_text())["inputs"]
-    section = sections(read("docs/cli.md"))["In a workflow of yours"]
+    section = sections(read("docs/cli.md"))["In your own workflow"]
     assert first_column(section) == [f"`{name}`" for name in inputs]
     for one in inputs.values():
         assert f"default is {one['default']} |" in section
