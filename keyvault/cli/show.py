@@ -152,7 +152,7 @@ def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:
             say("  " + paint("iss", "dim") + f" {key_set.issuer}  " + paint("keys", "dim") + f" {key_set.jwks_uri}")
         columns([[key.state, key.kid, _key_note(key, key_set, now)] for key in key_set.keys], indent="  ")
         if not key_set.keys:
-            remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due"
+            remedy = f"key import {key_set.name} FILE" if key_set.external else "rotate --due creates them"
             say(f"  no keys yet: keyvault {remedy}")
         if key_set.next_transition:
             say("  " + paint("then", "dim") + " " + _transition(key_set.next_transition, key_set, now))
@@ -183,14 +183,14 @@ def _transition(transition: TransitionReport, key_set: SetReport, now: datetime)
         "activated": "rotate",
         "deactivated": "rotate",
         "withdrawn": f"withdraw {(transition.kid or '')[:12]}",
-        "published": "record the receipt of the next key once it is seen live",
+        "published": "record the receipt of the next key, once it is seen live",
         "created": "generate the missing key",
     }
     verb = verbs[transition.event]
     if transition.event == "published":
         return verb
     if transition.event in ("activated", "deactivated") and key_set.mature_at is None and key_set.use == "sig":
-        return f"{verb} {when(transition.at, now)}, if the next key was seen live long enough"
+        return f"{verb} {when(transition.at, now)}, once the next key was seen live long enough"
     return f"{verb} {when(transition.at, now)}"
 
 

@@ -93,7 +93,7 @@ def _refuse_private(token: "Token") -> None:
 
     if what := find_private(json.dumps([token.header, token.claims]).encode()):
         raise UsageError(
-            f"the token contains {what} and is not shown",
+            f"the token is not shown: it contains {what}",
             code="token-holds-private-key",
             hint="revoke that key: everybody who has the token has it",
         )

@@ -464,7 +464,7 @@ def test_a_pull_request(forge: Forge) -> None:
 
     shown = review()
     assert shown.result == "success", shown.log
-    for title in ("Published keys: what changes", "What comes within 90d", "What breaks verifiers"):
+    for title in ("Changes of published keys", "Planned within 90d", "Problems that break verifiers"):
         assert f"### {title}" in shown.summary
     [active] = [key for key in json.loads(forge.keyvault(forge.team, "key", "list", "--json"))
                 if key["set"] == "id-token" and key["state"] == "active"]  # fmt: skip

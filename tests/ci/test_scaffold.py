@@ -164,7 +164,7 @@ def test_a_second_vault_in_the_repository(terminal: Terminal) -> None:
 
     made = terminal.ok("init", "b", *INIT[1:], "--ci", "github", "--tool", TOOL)
 
-    assert "not changed, since they exist: .github/actions/keyvault/action.yml" in made.out
+    assert "kept existing files: .github/actions/keyvault/action.yml" in made.out
     assert "set the variable KEYVAULT_DIR to b" in made.out
     assert "|| 'a' }}" in (terminal.folder / ".github/workflows/rotate-and-publish.yml").read_text()
 

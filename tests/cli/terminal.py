@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from keyvault.cli import main
+from keyvault.cli import main, output
 from keyvault.cli.global_options import settings
 from keyvault.core.gate import Seen
 from keyvault.core.state import VaultState
@@ -30,13 +30,15 @@ class Result:
 
     Attributes:
         code: Its exit code.
-        out: What it wrote to stdout.
-        err: What it wrote to stderr.
+        out: Its output to stdout.
+        err: Its output to stderr.
+        problem: The code of the error that it reported, such as ``set-unknown``; None without an error.
     """
 
     code: int
     out: str
     err: str
+    problem: str | None = None
 
     @property
     def json(self) -> Any:
@@ -102,6 +104,12 @@ class Terminal:
     def __call__(self, *arguments: str | Path, stdin: str = "", **environ: str) -> Result:
         """Run a command."""
         out, err = _Screen(tty=self.tty), _Screen(tty=self.tty)
+        problems: list[str] = []
+
+        def report_error(message: str, hint: str | None, *, code: str, exit_code: int, as_json: bool) -> None:
+            problems.append(code)
+            output.report_error(message, hint, code=code, exit_code=exit_code, as_json=as_json)
+
         given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
         with pytest.MonkeyPatch.context() as patch:
             for name in set(os.environ) - {"PYTEST_CURRENT_TEST"}:
@@ -109,7 +117,8 @@ class Terminal:
             for name, value in (self.environ | environ).items():
                 patch.setenv(name, value)
             patch.setattr(main, "clock", lambda: self.now)
-            patch.setattr(live, "fetch_key_ids", self._look)
+            patch.setattr(main, "report_error", report_error)
+            patch.setattr(live, "fetch_key_ids", self._fetch_key_ids)
             patch.setattr(sys, "stdin", given)
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
@@ -119,7 +128,7 @@ class Terminal:
                     code = main.run([str(argument) for argument in arguments])
                 except SystemExit as end:  # how completion ends
                     code = int(end.code or 0)
-        result = Result(code, out.bytes.getvalue().decode(), err.bytes.getvalue().decode())
+        result = Result(code, out.bytes.getvalue().decode(), err.bytes.getvalue().decode(), next(iter(problems), None))
         self.everything += [result.out, result.err]
         return result
 
@@ -129,7 +138,7 @@ class Terminal:
         assert result.code == 0, result.err
         return result
 
-    def _look(self, url: str) -> Seen:
+    def _fetch_key_ids(self, url: str) -> Seen:
         return nowhere(url) if self.served is None else serving(self.served)(url)
 
     @classmethod

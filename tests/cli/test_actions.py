@@ -121,7 +121,7 @@ def test_lint_diff_and_plan(keyvault: Terminal, vault: Vault, step: Step) -> Non
     keyvault("lint")
 
     titles = re.findall("^### (.*)$", step.summary, re.MULTILINE)
-    assert titles == ["Published keys: what changes", "What comes within 90d", "What breaks verifiers"]
+    assert titles == ["Changes of published keys", "Planned within 90d", "Problems that break verifiers"]
     assert {row[0] for row in rows(step.summary) if row[1] == r"id\-token"} >= {r"\+", r"\~"}
 
 

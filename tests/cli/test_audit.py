@@ -43,8 +43,8 @@ def test_findings(keyvault: Terminal, vault: Vault, bad: str) -> None:
         ["error", bad[:12], "active-missing"],
     ]
     assert "the record of" in result.lines[0]
-    assert result.error == "2 findings in 3 commits"
-    assert result.hint == "docs/audit.md says what to do about each code"
+    assert result.error == "audit failed: 2 errors in 3 commits"
+    assert result.hint == "docs/audit.md explains each code"
 
 
 def test_notes_are_no_errors(keyvault: Terminal, vault: Vault) -> None:
@@ -84,7 +84,7 @@ def test_many_of_a_code(keyvault: Terminal, vault: Vault) -> None:
     vault.commit({f"keys.enc/{number}.txt": "hello" for number in range(SHOWN_MAX + 3)})
     result = keyvault("audit")
     assert len(result.lines) == SHOWN_MAX
-    assert "and 3 more of unexpected-path; --json has them all" in result.err
+    assert "and 3 more of unexpected-path; --json prints all" in result.err
     assert len(keyvault("audit", "--json").json["findings"]) == SHOWN_MAX + 3
 
 
@@ -112,7 +112,7 @@ def test_a_pin_that_is_not_there(pin: str, keyvault: Terminal, vault: Vault) -> 
     """Is a finding, whatever it is: the commit may have been in the history that was."""
     result = keyvault("audit", f"--pin={pin}")
     assert (result.code, result.lines[0].split()[:3]) == (5, ["error", vault.head[:12], "pin-missing"])
-    assert result.error == "1 finding in 1 commit"
+    assert result.error == "audit failed: 1 error in 1 commit"
 
 
 def test_a_pin(keyvault: Terminal, vault: Vault, bad: str) -> None:
@@ -202,7 +202,7 @@ def test_github_actions_where_all_is_well(keyvault: Terminal, vault: Vault, step
     keyvault.ok("-q", "audit")
     assert (step.summary, step.outputs) == ("", {})
     keyvault.ok("audit")
-    assert "Nothing was found." in step.summary
+    assert "No findings." in step.summary
     assert step.outputs == {"findings": "0"}
 
 

@@ -106,8 +106,8 @@ def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expec
         ),
         ("--format x509 --subject nonsense", "--subject 'nonsense' is no distinguished name", None),
         ("--format x509 --days 0", "--days 0 is not 1 to 36525", None),
-        ("--public", "--public prints the public half, the private one would be lost", "-o FILE keeps it"),
-        ("--x509 cert.pem", "--x509 writes the certificate, the private key would be lost", "-o FILE keeps it"),
+        ("--public", "--public prints the public half alone: the private half would be lost", "-o FILE keeps it"),
+        ("--x509 cert.pem", "--x509 writes the certificate alone: the private key would be lost", "-o FILE keeps it"),
     ],
 )
 def test_a_key_that_is_not_made(keyvault: Terminal, options: str, error: str, hint: str | None) -> None:
@@ -303,7 +303,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "",
         "a set has only one next key, but 2 are given",
     ),
-    "a kid for two": ({"keys": [private("RS256"), private("PS256")]}, "--kid x", "--kid names one key, these are 2"),
+    "a kid for two": (
+        {"keys": [private("RS256"), private("PS256")]},
+        "--kid x",
+        "--kid needs exactly one key, but 2 were given",
+    ),
     "none of that kid": (private("RS256"), "--only nope", "no key 'nope' is there"),
     "two that begin so": (
         {"keys": [private("RS256") | {"kid": "ab"}, private("PS256") | {"kid": "ac"}]},
@@ -441,7 +445,7 @@ def test_stdin_dry_run_and_json(
     assert keyvault("key", "import", "new").code == 2
     assert keyvault("key", "import", "new", path, "--from-url", "https://x").code == 2
     assert keyvault("key", "import", "new", "--from-url", "https://x", "--as", "next").code == 2
-    assert keyvault("key", "import", "new", path, "--as", "nothing").error == "--as 'nothing' is not known"
+    assert keyvault("key", "import", "new", path, "--as", "nothing").error == "unknown value 'nothing' of --as"
     assert keyvault("key", "import", "new", vault.top / "nope").error.endswith(
         "cannot be read: No such file or directory"
     )
@@ -515,9 +519,9 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
     [
         ("id-token --format p12", "--format p12 needs the private half"),
         ("id-token --format der", "id-token has 2 keys, der holds one"),
-        ("id-token --x5c", "a certificate or a password needs the private half"),
+        ("id-token --x5c", "--x5c and --password-file need the private half"),
         ("id-token --private --format kubernetes-secret", "id-token has 2 keys, kubernetes-secret holds one"),
-        ("id-token --private --format apiserver", "two files are written"),
+        ("id-token --private --format apiserver", "--format apiserver writes two files"),
         ("id-token --private --active --format jwk --password-file PASSWORD", "--format jwk is not encrypted"),
     ],
 )

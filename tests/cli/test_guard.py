@@ -43,11 +43,11 @@ def test_what_is_staged_is_looked_at(terminal: Terminal) -> None:
     put(terminal, "a.txt", b"harmless")
     put(terminal, "key.pem")
     git(terminal, "add", "a.txt")
-    assert terminal("guard").err == "keyvault: 1 files looked at, no private key in the clear\n"
+    assert terminal("guard").err == "keyvault: searched 1 files: no private keys in the clear\n"
 
     git(terminal, "add", "key.pem")
     result = terminal("guard")
-    assert (result.code, result.error) == (5, "private keys stand in the clear in 1 file")
+    assert (result.code, result.error) == (5, "1 file holds private keys in the clear")
     assert result.lines[0].split()[:3] == ["key.pem", "a", "PEM"]
 
     git(terminal, "rm", "-q", "--cached", "key.pem")
@@ -211,6 +211,6 @@ def test_git_runs_it_as_a_hook(terminal: Terminal) -> None:
     assert commit("a.txt").returncode == 0  # only this file is in the commit
     refused = commit("b.txt")
     assert refused.returncode != 0
-    assert "private keys stand in the clear" in refused.stderr
+    assert "private keys in the clear" in refused.stderr
     assert commit("-a").returncode != 0
     assert git(terminal, "rev-list", "--count", "HEAD").strip() == "2"

@@ -44,17 +44,17 @@ def test_an_empty_folder(fresh: Terminal) -> None:
     assert all(one.active and one.next for one in state.sets.values())
     assert result.err == ""
     assert result.lines == [
-        f"made a vault in {'.'}, commit {vault.head[:12]}",
+        f"created a vault in {'.'}, commit {vault.head[:12]}",
         "  id-token  RS256 2048  one active and one next key",
         "  access-token  ES256  one active and one next key",
         f"identity {identity.stem} is in {identity}",
         "  it opens every private key: back it up, and give it to signers only",
         "next:",
-        "  keyvault status        what is there, and what comes when",
-        "  keyvault serve         the site, as a preview",
-        "  keyvault publish DEST         brings it to the URL above: a folder, s3://…, branch:NAME",
-        "  keyvault rotate --due --push  is what a schedule runs",
-        "  keyvault merge-driver --install  once in each clone that merges branches",
+        "  keyvault status        shows sets, keys and the next transitions",
+        "  keyvault serve         serves a preview of the site",
+        "  keyvault publish DEST         publishes the site to a folder, s3://… or branch:NAME",
+        "  keyvault rotate --due --push  makes due changes; run it on a schedule",
+        "  keyvault merge-driver --install  lets git merge keys; run it once in each clone that merges",
     ]
 
 
@@ -75,9 +75,7 @@ def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
     """A site has none; that the issuer has none either is said, with what to type where tokens carry it."""
     result = fresh.ok("init", "--url", "https://keys.example.com/")
 
-    assert (
-        "the site's url, and so the issuer, is https://keys.example.com, without the slash at its end" in result.lines
-    )
+    assert "the site's url, and so the issuer, is https://keys.example.com, without a trailing slash" in result.lines
     [line] = [line for line in result.lines if "in keyvault.toml" in line]
     member = line.partition(": ")[2].partition(" below")[0]
     toml = Path(fresh.folder, "keyvault.toml")
@@ -318,7 +316,8 @@ def test_with_a_passphrase(fresh: Terminal) -> None:
     clone = Terminal(vault.clone("clone").folder, fresh.environ)
     clone.ok("token", "sign", "a", **secret)
     assert (
-        clone.ok("identity", "list").out == f"{made['recipients'][0]}  opens this vault, under a passphrase  {path}\n"
+        clone.ok("identity", "list").out
+        == f"{made['recipients'][0]}  opens this vault, encrypted with a passphrase  {path}\n"
     )
 
     wrong = clone("token", "sign", "a", KEYVAULT_PASSPHRASE="wrong horse battery")
@@ -358,7 +357,7 @@ def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> N
         ((*URL, "--issuer", ""), "--issuer: must be 1 to 500 printable ASCII characters"),
         ((*URL, "--issuer", " x"), "--issuer: must be 1 to 500 printable ASCII characters"),
         ((*URL, "--issuer", "a:b c"), "--issuer: 'a:b c' must be a URI because it has a colon"),
-        ((*URL, "--confirm", "maybe"), "--confirm 'maybe' is neither live nor commit"),
+        ((*URL, "--confirm", "maybe"), "unknown value 'maybe' of --confirm"),
     ],
 )
 def test_bad_words(fresh: Terminal, options: tuple[str, ...], message: str) -> None:

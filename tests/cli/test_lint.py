@@ -23,7 +23,7 @@ from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.site.vaults import DemoLab
 from tests.vaults import MINUTE, SITE, Vault, make_vault
 
-CLEAN = "looked at, nothing breaks verifiers"
+CLEAN = ": nothing breaks verifiers"
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_what_few_know_among_common_keys(tmp_path: Path, sets: tuple[str, ...], 
     result = keyvault("-q", "lint")
 
     assert (result.code, set(codes(result))) == (5, found)
-    assert result.error.endswith(f"in what commit {vault.head[:12]} would publish")
+    assert result.error.endswith(f"in the site of commit {vault.head[:12]}")
 
     policy = vault.folder / "keyvault.toml"
     policy.write_text(policy.read_text().replace("[sets.b]\n", f'[sets.b]\nissuer = "{SITE}/b"\n'))
@@ -154,7 +154,7 @@ def test_a_file(keyvault: Terminal) -> None:
     ]
     assert (result.error, result.hint) == (
         "1 error in jwks.json",
-        "docs/lint.md says what to do about each code",
+        "docs/lint.md explains each code",
     )
 
     discovery = {"issuer": SITE, "jwks_uri": "https://keys.invalid/jwks.json"}
@@ -190,13 +190,13 @@ def test_json(keyvault: Terminal) -> None:
 
 
 def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
-    """The text shows ten and says how many there are; the worst stand first; --json has all."""
+    """The text shows ten and says how many there are; the worst stand first; --json prints all."""
     put(keyvault, *({"kty": "AKP", "kid": f"key {index}", "use": "sig"} for index in range(30)))
 
     result = keyvault("lint", "jwks.json")
 
     assert [line.split()[0] for line in result.lines] == ["jwks.json", *["error"] * 10, *["warning"] * 10, "note"]
-    assert "keyvault: unknown-kty: and 20 more; --json has them all\n" in result.err
+    assert "keyvault: unknown-kty: and 20 more; --json prints all\n" in result.err
     assert "30 errors, 30 warnings, 1 note in jwks.json" in result.err
     assert len(keyvault("lint", "jwks.json", "--json").json["findings"]) == 61
 

@@ -129,9 +129,9 @@ def test_remove(keyvault: Terminal, vault: Vault) -> None:
 
     result = keyvault.ok("recipient", "remove", "bea")
 
-    assert result.lines[:2] == ["removed recipient bea", "it could read, and may have kept:"]
+    assert result.lines[:2] == ["removed recipient bea", "it could open, and may have kept:"]
     assert result.lines[2].startswith("  id-token")
-    assert result.err.startswith("keyvault: hint: those keys are known to the leaver; ")
+    assert result.err.startswith("keyvault: hint: the removed recipient knows these keys; ")
     assert result.err.endswith("keyvault rotate id-token access-token  twice, each when it is mature\n")
     assert not any(opens(bea, key) for key in all_sealed(vault))
     assert keyvault("--identity", bea, "recipient", "check", KEYVAULT_CONFIG_DIR="/nowhere").code == 1
@@ -152,7 +152,7 @@ def test_remove_and_rotate(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault.ok("recipient", "remove", "bea", "--rotate")
 
     assert len(vault.log) == 3
-    assert "hint: the active keys sign on until the new next ones are mature" in result.err
+    assert "hint: the active keys sign until the new next keys are mature" in result.err
     for name in ("id-token", "access-token"):
         assert vault.next(name).kid not in known
         old = vault.state().keys[before.sets[name].next.kid]  # type: ignore[union-attr]  # every set of this vault has a next key
@@ -352,7 +352,7 @@ def test_where_identities_are_looked_for(keyvault: Terminal, vault: Vault) -> No
     ).json  # fmt: skip
     assert [one["place"] for one in places] == [str(moved), "KEYVAULT_IDENTITY", str(moved)]
     assert {one["kid"] for one in places} == {me}
-    assert keyvault.ok("identity", "list").out.startswith("none; looked at ")
+    assert keyvault.ok("identity", "list").out.startswith("no identities; searched ")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"kty":"EC","kid":"x"}', "\x00", "{" * 5000, "x" * 70_000])

@@ -155,11 +155,11 @@ def test_plan(keyvault: Terminal, vault: Vault) -> None:
 
     assert lines == [
         "2027-02-21 17:00Z     in 90 days  id-token  activated    <id-token next>",
-        "2027-02-21 17:00Z     in 90 days  id-token  created      (a key not made yet)",
+        "2027-02-21 17:00Z     in 90 days  id-token  created      (a new key)",
         "2027-02-21 17:00Z     in 90 days  id-token  deactivated  <id-token active>",
         "2027-02-21 19:10:01Z  in 90 days  id-token  withdrawn    <id-token active>",
     ]
-    assert shown(keyvault, "plan", "--until", "1d") == "nothing to come\n"
+    assert shown(keyvault, "plan", "--until", "1d") == "nothing planned\n"
 
 
 def test_plan_ical(keyvault: Terminal, vault: Vault) -> None:
@@ -245,7 +245,7 @@ def test_recipient_check(keyvault: Terminal, vault: Vault) -> None:
     assert shown(keyvault, "recipient", "check") == "4 sealed keys, 4 opened\n"
 
     (vault.top / "config").rename(vault.top / "elsewhere")
-    assert shown(keyvault, "recipient", "check") == "4 sealed keys, no identity here to open them with\n"
+    assert shown(keyvault, "recipient", "check") == "4 sealed keys, not opened, since there is no identity\n"
 
 
 def test_tokens(keyvault: Terminal, vault: Vault) -> None:
@@ -263,7 +263,7 @@ def test_tokens(keyvault: Terminal, vault: Vault) -> None:
     vault.wait(HOUR)
     late = keyvault("token", "verify", token)
     assert (late.code, late.out) == (1, "")
-    assert "a verifier says: " in keyvault.ok("token", "inspect", token).out
+    assert "a verifier rejects it: " in keyvault.ok("token", "inspect", token).out
     head, body, signature = token.split(".")
     assert keyvault("token", "verify", f"{head}.{body}.{signature[:-4]}AAAA").code == 1
 
@@ -271,7 +271,7 @@ def test_tokens(keyvault: Terminal, vault: Vault) -> None:
 def test_a_token_as_people_paste_it(keyvault: Terminal, vault: Vault) -> None:
     """With the scheme of its HTTP header, on the command line or from stdin: a note says that it was left out."""
     token = keyvault.ok("token", "sign", "id-token", "--claim", "sub=alice").out.strip()
-    said = "keyvault: Bearer before the token was left out\n"
+    said = "keyvault: ignored Bearer before the token\n"
     for verb in ("verify", "inspect"):
         for words, stdin in (((f"Bearer {token}",), ""), (("-",), f"Authorization: Bearer {token}\n")):
             result = keyvault("token", verb, *words, stdin=stdin)
@@ -294,7 +294,7 @@ def test_a_token_that_names_no_key(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault("token", "verify", bare)
     said = "token names no key (its header has no kid), and 2 keys are for alg 'ES256' in the JWK Set"
     assert (result.code, result.error) == (1, said)
-    assert f"a verifier says: {said}" in keyvault.ok("token", "inspect", bare).out
+    assert f"a verifier rejects it: {said}" in keyvault.ok("token", "inspect", bare).out
 
 
 def test_a_token_of_an_issuer_with_keys_of_its_own(keyvault: Terminal, vault: Vault) -> None:
@@ -306,7 +306,7 @@ def test_a_token_of_an_issuer_with_keys_of_its_own(keyvault: Terminal, vault: Va
     forged = keyvault.ok("token", "sign", "client", "--claim", f"iss={SITE}").out.strip()
 
     assert keyvault("token", "verify", forged).code == 1
-    assert "a verifier says: " in keyvault.ok("token", "inspect", forged).out
+    assert "a verifier rejects it: " in keyvault.ok("token", "inspect", forged).out
 
 
 def test_a_token_that_carries_a_private_key(keyvault: Terminal, vault: Vault) -> None:
@@ -321,7 +321,7 @@ def test_a_token_that_carries_a_private_key(keyvault: Terminal, vault: Vault) ->
     for verb in ("inspect", "verify"):
         result = keyvault("token", verb, "-", stdin=token)
         assert (result.code, result.out) == (2, "")
-        assert result.error == "the token carries a private JWK, with the member 'd', so it is not shown"
+        assert result.error == "the token is not shown: it contains a private JWK, with the member 'd'"
         assert private["d"] not in result.err
 
 

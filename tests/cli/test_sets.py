@@ -117,7 +117,7 @@ def test_add_with_an_issuer_that_cannot_be(keyvault: Terminal, vault: Vault, iss
 def test_a_set_in_the_file(keyvault: Terminal, commented: Vault) -> None:
     """A table that somebody adds and commits becomes a set with both keys at the next scheduled run."""
     commented.edit_policy("# --- tokens ---", '[sets.reports]\nalg = "ES384"\n')
-    assert "no keys yet: keyvault rotate --due makes them" in keyvault.ok("status").out
+    assert "no keys yet: keyvault rotate --due creates them" in keyvault.ok("status").out
 
     keyvault.ok("rotate", "--due")
 

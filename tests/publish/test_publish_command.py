@@ -39,9 +39,9 @@ def test_sites_below_and_above(make_vault: MakeVault, tmp_path: Path) -> None:
         "",
     )
     code, _, err = ask(nested, str(www / "b"))
-    assert (code, err) == (0, f"keyvault: warning: this place lies in another site, at {www}, which leaves it alone\n")
+    assert (code, err) == (0, f"keyvault: warning: this destination lies inside the site at {www}, which keeps it\n")
     code, out, err = ask(top, str(www), "--json")
-    assert (code, err) == (0, "keyvault: warning: b/ is a site of its own: it stays\n")
+    assert (code, err) == (0, "keyvault: warning: kept b/, which is a site of its own\n")
     answer = json.loads(out)
     assert (answer["sites_below"], answer["site_above"], answer["purged"]) == (["b"], None, [])
     top.edit_policy("[sets.access-token]", f'[sets.access-token]\nissuer = "{SITE}/b"')
