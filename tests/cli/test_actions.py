@@ -62,10 +62,10 @@ def test_a_rotation(keyvault: Terminal, vault: Vault, step: Step) -> None:
 
 
 def test_a_rotation_that_is_refused(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """The error is an annotation, on one line, and stdout holds nothing."""
+    """The error is an annotation on one line; stdout holds the JSON document of the error, and nothing else."""
     refused = keyvault("rotate", "id-token", "--json")
 
-    assert (refused.code, refused.out) == (3, "")
+    assert (refused.code, refused.json["error"]["message"]) == (3, refused.error)
     assert annotations(refused.err) == [("error", refused.error)]
 
 
