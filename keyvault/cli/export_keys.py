@@ -51,7 +51,7 @@ def export_key(
       keyvault key export id-token --active --private --format kubernetes-secret | kubectl apply -f -
       keyvault key export id-token --private --format apiserver -o /etc/kubernetes/pki
     """
-    from keyvault.crypto.exports import Certificate
+    from keyvault.crypto.exports import CertificateOptions
     from keyvault.operations import exchange as operations
 
     if not private:
@@ -75,7 +75,7 @@ def export_key(
         return
     with settings.open() as context:
         data, remarks = operations.export_private(
-            context, name, certificate=Certificate(settings.now, subject, days), active=active, form=form,
+            context, name, certificate=CertificateOptions(settings.now, subject, days), active=active, form=form,
             password=read_password(password_file), x5c=x5c,
         )  # fmt: skip
     write_private(data, output, form, force=force)
@@ -84,7 +84,7 @@ def export_key(
 
 
 def _write_apiserver(name: str, output: Path | None) -> None:
-    from keyvault.crypto.identities import write_private_file
+    from keyvault.crypto.identity_file import write_private_file
     from keyvault.operations.exchange import export_apiserver
 
     if output is None:

@@ -79,7 +79,7 @@ def generate_key(
     """
     from keyvault.cli.show import show_outcome
     from keyvault.core.key_parameters import choose_parameters
-    from keyvault.crypto.exports import Certificate, encode
+    from keyvault.crypto.exports import CertificateOptions, encode_keys
     from keyvault.operations import exchange as operations
     from keyvault.operations.import_keys import save_key
 
@@ -110,11 +110,11 @@ def generate_key(
             outcome = save_key(context, save, private)
         show_outcome(outcome, now=settings.now, dry_run=False, as_json=False, quiet=settings.quiet)
         return
-    certificate = Certificate(settings.now, subject, days)
+    certificate = CertificateOptions(settings.now, subject, days)
     password = read_password(password_file)
-    data = encode([private], form, name="the key", certificate=certificate, password=password, x5c=x5c)
+    data = encode_keys([private], form, name="the key", certificate=certificate, password=password, x5c=x5c)
     if x509 is not None:
-        certificate_file = encode([private], "x509", name="the key", certificate=certificate)
+        certificate_file = encode_keys([private], "x509", name="the key", certificate=certificate)
     write_private(data, output, form, force=force)
     for remark in operations.export_remarks([private], form):
         note(remark)

@@ -108,7 +108,7 @@ def write_private(data: bytes, path: Path | None, form: str, *, force: bool) -> 
     Raises:
         UsageError: If the file exists or cannot be written, or stdout is a terminal and *force* is False.
     """
-    from keyvault.crypto.identities import write_private_file
+    from keyvault.crypto.identity_file import write_private_file
 
     if path is not None:
         write_private_file(path, data)

@@ -1,1 +1,1 @@
-"""The only place that touches private bytes: generate, seal, open, sign."""
+"""Generate, seal, open and sign: the only package that touches private bytes."""

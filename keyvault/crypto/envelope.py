@@ -1,8 +1,8 @@
 """
-Seal and open private keys: JWE general JSON serialization with its recipients bound.
+EnvelopeSummary and open private keys: JWE general JSON serialization with its recipients bound.
 
-The content key and IV are fresh each time. Sealing needs public keys only. Opening refuses everything that sealing
-does not write, before any cryptography runs; what that is, ``core/envelopes`` says.
+The content key and IV are fresh each time. Sealing needs public keys only. Before any cryptography runs, opening
+refuses every envelope that sealing would not write; ``core/envelopes`` defines the form.
 
 Sources: RFC 7516 sections 5.1, 5.2 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; RFC 8037 section 3.2;
 docs/format.md.
@@ -59,13 +59,17 @@ class Sealer:
     def __init__(self, recipients: Mapping[str, Recipient]) -> None:
         """
         Raises:
-            EnvelopeError: There are no recipients, or more than 32.
-            JWKError: A recipient is malformed or weak.
+            EnvelopeError: If there are no recipients, or more than 32.
+            JWKError: If a recipient is malformed or weak.
         """
         if not recipients:
-            raise EnvelopeError("there is nobody to seal to", hint="keyvault recipient add FILE")
+            raise EnvelopeError(
+                "there are no recipients to seal to", code="recipients-missing", hint="keyvault recipient add FILE"
+            )
         if len(recipients) > RECIPIENTS_MAX:
-            raise EnvelopeError(f"{len(recipients)} recipients are too many: at most {RECIPIENTS_MAX}")
+            raise EnvelopeError(
+                f"there are {len(recipients)} recipients; the limit is {RECIPIENTS_MAX}", code="recipients-too-many"
+            )
         self._recipients = [
             (kid, recipients[kid].alg, load_public(check_recipient(recipients[kid]))) for kid in sorted(recipients)
         ]
@@ -76,47 +80,49 @@ class Sealer:
         return self.seal_bytes(msgspec.json.encode(private), kid=kid, set_name=set_name)
 
     def seal_bytes(self, plaintext: bytes, *, kid: str, set_name: str) -> Envelope:
-        """Return *plaintext*, a private JWK as JSON, sealed; nothing of it is parsed."""
+        """EnvelopeSummary *plaintext*, a private JWK as JSON, without parsing it."""
         if len(plaintext) > PLAINTEXT_MAX:
-            raise EnvelopeError(f"private key of {len(plaintext)} bytes is too large: at most {PLAINTEXT_MAX}")
+            raise EnvelopeError(
+                f"private key of {len(plaintext)} bytes is too large; the limit is {PLAINTEXT_MAX}",
+                code="private-key-too-large",
+            )
         binding = Binding(format=1, kid=kid, recipients=self._kids, set=set_name)
         protected = b64u(msgspec.json.encode(Protected(cty=CONTENT_TYPE, enc=ENC, kv=binding)))
         cek, iv = os.urandom(CEK_OCTETS), os.urandom(IV_OCTETS)
         sealed = AESGCM(cek).encrypt(iv, plaintext, protected.encode())
         return Envelope(
             protected=protected,
-            recipients=[_wrap(label, alg, key, cek) for label, alg, key in self._recipients],
+            recipients=[_wrap(kid, alg, key, cek) for kid, alg, key in self._recipients],
             iv=b64u(iv),
             ciphertext=b64u(sealed[:-TAG_OCTETS]),
             tag=b64u(sealed[-TAG_OCTETS:]),
         )
 
 
-def _wrap(label: str, alg: str, key: PublicKey, cek: bytes) -> WrappedKey:
+def _wrap(kid: str, alg: str, key: PublicKey, cek: bytes) -> WrappedKey:
     if isinstance(key, RSAPublicKey):
         wrapped = key.encrypt(cek, OAEP(MGF1(SHA256()), SHA256(), label=None))
-        return WrappedKey(RecipientHeader(alg=alg, kid=label), b64u(wrapped))
+        return WrappedKey(RecipientHeader(alg=alg, kid=kid), b64u(wrapped))
     epk, shared = _agree(key)
-    # One pass, as RFC 7518 section 4.6.2 has it: the algorithm that the key is for, no word about either party, and
-    # the length of the key in bits.
-    about = len(alg).to_bytes(4) + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4)
-    kek = ConcatKDFHash(SHA256(), _KEK_OCTETS, about).derive(shared)
-    return WrappedKey(RecipientHeader(alg=alg, kid=label, epk=epk), b64u(aes_key_wrap(kek, cek)))
+    # RFC 7518 section 4.6.2: AlgorithmID, empty PartyUInfo and PartyVInfo, and the length of the key in bits.
+    other_info = len(alg).to_bytes(4) + alg.encode() + bytes(8) + (_KEK_OCTETS * 8).to_bytes(4)
+    kek = ConcatKDFHash(SHA256(), _KEK_OCTETS, other_info).derive(shared)
+    return WrappedKey(RecipientHeader(alg=alg, kid=kid, epk=epk), b64u(aes_key_wrap(kek, cek)))
 
 
 def _agree(key: PublicKey) -> tuple[EphemeralKey, bytes]:
-    """Return a fresh public key on the curve of *key*, and the secret that its owner can agree on with it."""
+    """Return a fresh ephemeral public key on the curve of *key*, and the shared secret."""
     if isinstance(key, ec.EllipticCurvePublicKey):
-        drawn = ec.generate_private_key(key.curve)
-        return EphemeralKey(**public_members(drawn.public_key())), drawn.exchange(ec.ECDH(), key)
-    assert isinstance(key, x25519.X25519PublicKey)  # a recipient is checked before it is sealed to
-    own = x25519.X25519PrivateKey.generate()
-    return EphemeralKey(**public_members(own.public_key())), own.exchange(key)
+        ephemeral_ec = ec.generate_private_key(key.curve)
+        return EphemeralKey(**public_members(ephemeral_ec.public_key())), ephemeral_ec.exchange(ec.ECDH(), key)
+    assert isinstance(key, x25519.X25519PublicKey)  # `Sealer` checks each recipient
+    ephemeral = x25519.X25519PrivateKey.generate()
+    return EphemeralKey(**public_members(ephemeral.public_key())), ephemeral.exchange(key)
 
 
 # --- opening --------------------------------------------------------------------------------------------
 
-#: Unwraps a content key: takes the entry of one recipient, gives 32 bytes, or raises EnvelopeError.
+#: Takes the entry of one recipient and returns the content key, 32 bytes, or raises EnvelopeError.
 Unwrap = Callable[[WrappedKey], bytes]
 
 
@@ -125,48 +131,55 @@ def open_bytes(envelope: Envelope, *, kid: str, set_name: str, recipient: str, u
     Return the sealed bytes of *envelope*.
 
     Args:
-        envelope: What to open; checked as a whole first.
+        envelope: The envelope, which is checked as a whole first.
         kid: The key that it must belong to.
         set_name: The set that it must belong to.
-        recipient: Kid of the recipient whose private half *unwrap* holds.
+        recipient: Kid of the recipient whose private half *unwrap* uses.
         unwrap: Unwraps the content key.
 
     Raises:
-        EnvelopeError: It is malformed, belongs elsewhere, or does not open.
+        EnvelopeError: If it is malformed, belongs to another key or set, or does not open.
     """
     check_envelope(envelope, kid=kid, set_name=set_name)
     entry = next((entry for entry in envelope.recipients if entry.header.kid == recipient), None)
     if entry is None:
-        raise EnvelopeError(f"envelope of key {kid} is not sealed to {quoted(recipient)}")
+        raise EnvelopeError(
+            f"envelope of key {kid} is not sealed to {quoted(recipient)}", code="envelope-recipient-unknown"
+        )
     cek = unwrap(entry)
     if len(cek) != CEK_OCTETS:
-        raise EnvelopeError(f"the content key of {kid} has {len(cek)} octets instead of {CEK_OCTETS}")
+        raise EnvelopeError(
+            f"the content key of {kid} has {len(cek)} octets; expected {CEK_OCTETS}", code="content-key-invalid"
+        )
     sealed = decode_member(envelope.ciphertext, "ciphertext") + decode_member(envelope.tag, "tag")
     try:
         return AESGCM(cek).decrypt(decode_member(envelope.iv, "iv"), sealed, envelope.protected.encode())
     except InvalidTag:
-        raise EnvelopeError(f"the envelope of key {kid} was tampered with, or sealed with another key") from None
+        raise EnvelopeError(
+            f"the envelope of key {kid} was tampered with, or sealed with another key", code="envelope-tampered"
+        ) from None
 
 
 def parse_private(plaintext: bytes, public: PublicJWK) -> PrivateJWK:
     """
     Return *plaintext* as a private JWK whose public half is *public*.
 
-    The halves are compared by their members; that the private members belong to the public ones is checked
-    by ``pairs`` where the key is used.
+    Only the public members are compared. ``pairs`` checks that the private ones belong to them when the key is used.
 
     Raises:
-        EnvelopeError: It is not a JWK, or belongs to another public key.
+        EnvelopeError: If it is not a JWK, has no private half, or belongs to another public key.
     """
     try:
         private: Any = msgspec.json.decode(plaintext, type=dict[str, str])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise EnvelopeError(f"what is sealed for key {public.kid} is not a JWK") from None
+        raise EnvelopeError(f"the plaintext of key {public.kid} is not a JWK", code="plaintext-malformed") from None
     published = msgspec.to_builtins(public)
     if any(private.get(name) != value for name, value in published.items() if name in REQUIRED[public.kty]):
-        raise EnvelopeError(f"what is sealed for key {public.kid} is the private half of another key")
+        raise EnvelopeError(
+            f"the plaintext of key {public.kid} is the private half of another key", code="plaintext-of-other-key"
+        )
     if not {"k", "d", "priv"} & private.keys():
-        raise EnvelopeError(f"what is sealed for key {public.kid} has no private half")
+        raise EnvelopeError(f"the plaintext of key {public.kid} has no private half", code="plaintext-malformed")
     return {**private, "kid": public.kid, "use": public.use, "alg": public.alg}
 
 
@@ -175,15 +188,15 @@ def envelope_of(key: Key) -> Envelope:
     Return the envelope of *key*.
 
     Raises:
-        EnvelopeError: Its private half is not in the vault.
+        EnvelopeError: If its private half is not in the vault.
     """
     if isinstance(key.private, msgspec.UnsetType):
-        where = "left the vault" if key.state in ("withdrawn", "revoked") else "lives elsewhere"
-        raise EnvelopeError(f"key {key.kid} is {key.state}: its private half {where}")
+        where = "was removed from the vault" if key.state in ("withdrawn", "revoked") else "is not in the vault"
+        raise EnvelopeError(f"key {key.kid} is {key.state}: its private half {where}", code="private-half-missing")
     assert not isinstance(key.private, EnvelopeSummary)
     return key.private
 
 
-def recipients_of(sealed: Sequence[WrappedKey]) -> list[str]:
+def recipient_kids(sealed: Sequence[WrappedKey]) -> list[str]:
     """Return the kids of the recipients of an envelope."""
     return [entry.header.kid for entry in sealed]

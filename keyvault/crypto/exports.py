@@ -1,5 +1,7 @@
 """
-Keys in the forms that other programs read, private halves and certificates among them.
+Write keys in the formats of other programs, with private halves and certificates.
+
+Does not write files.
 
 Sources: RFC 7517 (JWK, and section 4.7 for x5c), RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 7292 (PKCS#12), RFC 5280
 (X.509).
@@ -34,21 +36,21 @@ from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.pairs import PrivateKey, private_key
 from keyvault.errors import UsageError
 
-#: What a private key can be written as, and what of it is text.
+#: Formats of private keys; those in `BINARY` are not text.
 FORMATS = ("jwk", "jwks", "pem", "der", "p12", "x509", "dotenv", "kubernetes-secret")
 BINARY = frozenset({"der", "p12"})
 DAYS_MAX = 36_525
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class CertificateOptions:
     """
-    What a self-signed certificate says.
+    The content of a self-signed certificate.
 
     Attributes:
-        now: From when on it is valid.
-        subject: Whom it names, such as ``CN=issuer.example.com,O=Example``; None takes the kid.
-        days: How long it is valid.
+        now: The start of its validity.
+        subject: Its subject, such as ``CN=issuer.example.com,O=Example``; None takes the kid.
+        days: Its validity in days.
     """
 
     now: datetime
@@ -56,12 +58,12 @@ class Certificate:
     days: int = 365
 
 
-def encode(
+def encode_keys(
     keys: Sequence[PrivateJWK],
     form: str,
     *,
     name: str,
-    certificate: Certificate,
+    certificate: CertificateOptions,
     password: bytes | None = None,
     x5c: bool = False,
 ) -> bytes:
@@ -69,21 +71,28 @@ def encode(
     Return private keys in *form*.
 
     Args:
-        keys: At least one; a form that holds one key takes one.
+        keys: At least one key; exactly one if *form* holds a single key.
         form: One of `FORMATS`.
-        name: What they are called together, where the form has a place for that.
-        certificate: What a certificate says, where the form has one.
+        name: The common name of the keys, for formats that have one.
+        certificate: The content of certificates, for formats that have them.
         password: Encrypts ``pem``, ``der`` and ``p12``.
         x5c: Whether JWKs carry a self-signed certificate.
 
     Raises:
-        UsageError: There are several keys, a password is missing or has no place, or a key cannot be written so.
-        JWKError: A key is malformed.
+        UsageError: If *form* holds a single key and there are several, does not support a key or a password, or needs
+            a password and there is none.
+        JWKError: If a key is malformed.
     """
     if form not in ("jwks", "pem", "x509", "dotenv") and len(keys) != 1:
-        raise UsageError(f"{name} has {len(keys)} keys, {form} holds one", hint="--active, or a kid")
+        raise UsageError(
+            f"{name} has {len(keys)} keys, --format {form} holds only one",
+            code="format-single-key",
+            hint="add --active, or name a kid",
+        )
     if password is not None and form not in ("pem", "der", "p12"):
-        raise UsageError(f"--format {form} is not encrypted: a password has no place in it", hint="pem, der or p12")
+        raise UsageError(
+            f"--format {form} does not support a password", code="option-conflict", hint="--format pem, der or p12"
+        )
     match form:
         case "jwk":
             return pretty(_jwk(keys[0], certificate, x5c=x5c))
@@ -101,49 +110,58 @@ def encode(
             return _dotenvs(name, keys)
         case "kubernetes-secret":
             return _kubernetes_secret(name, keys[0])
-    raise UsageError(f"--format {quoted(form, 40)} is not known", hint="one of " + ", ".join(FORMATS))
+    raise UsageError(
+        f"unknown format {quoted(form, 40)}", code="format-unknown", hint="--format is one of " + ", ".join(FORMATS)
+    )
 
 
-def _jwk(key: PrivateJWK, certificate: Certificate, *, x5c: bool) -> dict[str, object]:
+def _jwk(key: PrivateJWK, certificate: CertificateOptions, *, x5c: bool) -> dict[str, object]:
     if not x5c:
         return dict(key)
     der = self_signed(key, certificate).public_bytes(Encoding.DER)
     return {**key, "x5c": [base64.b64encode(der).decode()]}
 
 
-def _loaded(key: PrivateJWK) -> PrivateKey:
+def _load(key: PrivateJWK) -> PrivateKey:
     if key["kty"] == "oct":
-        raise UsageError("a symmetric key has no such form", hint="--format jwk, jwks, dotenv or kubernetes-secret")
+        raise UsageError(
+            "this format does not support symmetric keys",
+            code="format-key-unsupported",
+            hint="--format jwk, jwks, dotenv or kubernetes-secret",
+        )
     return private_key(key)
 
 
-_BAD_PASSWORD = "a password of that length, or of such letters, cannot encrypt this format"  # noqa: S105 - a sentence
+def _unsupported_password() -> UsageError:
+    return UsageError(
+        "this format does not support a password of that length or with those characters", code="password-unsupported"
+    )
 
 
 def _pkcs8(key: PrivateJWK, encoding: Encoding, password: bytes | None) -> bytes:
     encryption: KeySerializationEncryption = BestAvailableEncryption(password) if password else NoEncryption()
     try:
-        return _loaded(key).private_bytes(encoding, PrivateFormat.PKCS8, encryption)
+        return _load(key).private_bytes(encoding, PrivateFormat.PKCS8, encryption)
     except ValueError:
-        raise UsageError(_BAD_PASSWORD) from None
+        raise _unsupported_password() from None
 
 
-def _pkcs12(key: PrivateJWK, certificate: Certificate, password: bytes | None) -> bytes:
+def _pkcs12(key: PrivateJWK, certificate: CertificateOptions, password: bytes | None) -> bytes:
     if not password:
-        raise UsageError("a PKCS#12 file is encrypted, and there is no password", hint="--password-file FILE")
-    loaded: Any = _loaded(key)
+        raise UsageError("PKCS#12 needs a password", code="password-missing", hint="--password-file FILE")
+    loaded: Any = _load(key)
     if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey):
-        raise UsageError(f"PKCS#12 does not hold a key on {key['crv']}")
-    # Java takes no private key without a certificate.
+        raise UsageError(f"PKCS#12 does not support keys on {key['crv']}", code="format-key-unsupported")
+    # Java does not read a private key without a certificate.
     cert = self_signed(key, certificate)
     try:
         return pkcs12.serialize_key_and_certificates(
             key.get("kid", "key").encode(), loaded, cert, None, BestAvailableEncryption(password)
         )
     except ValueError:
-        raise UsageError(_BAD_PASSWORD) from None
+        raise _unsupported_password() from None
     except (TypeError, UnsupportedAlgorithm):
-        raise UsageError(f"PKCS#12 does not hold a key of type {key['kty']}") from None
+        raise UsageError(f"PKCS#12 does not support keys of type {key['kty']}", code="format-key-unsupported") from None
 
 
 # --- certificates ---------------------------------------------------------------------------------------
@@ -154,18 +172,20 @@ _HASHES: dict[str, type[hashes.SHA256] | type[hashes.SHA384] | type[hashes.SHA51
 }
 
 
-def self_signed(key: PrivateJWK, certificate: Certificate) -> x509.Certificate:
+def self_signed(key: PrivateJWK, certificate: CertificateOptions) -> x509.Certificate:
     """
-    Return a certificate of *key*, signed by itself.
+    Return a self-signed certificate of *key*.
 
     Raises:
-        UsageError: The key signs nothing, or the subject or the days cannot be.
+        UsageError: If the key cannot sign, or the subject or the days are invalid.
     """
-    loaded = _loaded(key)
+    loaded = _load(key)
     if isinstance(loaded, x25519.X25519PrivateKey | x448.X448PrivateKey):
-        raise UsageError("a key for key agreement signs nothing, so it has no certificate of its own")
+        raise UsageError(
+            f"a key on {key['crv']} cannot sign a certificate: it is for key agreement", code="format-key-unsupported"
+        )
     if not 1 <= certificate.days <= DAYS_MAX:
-        raise UsageError(f"--days {certificate.days} is not 1 to {DAYS_MAX}")
+        raise UsageError(f"--days must be 1 to {DAYS_MAX}, not {certificate.days}", code="days-out-of-range")
     name = _subject(certificate.subject, key.get("kid", "key"))
     signs = key.get("use", "sig") == "sig"
     agrees = not signs and isinstance(loaded, ec.EllipticCurvePrivateKey)
@@ -192,7 +212,9 @@ def self_signed(key: PrivateJWK, certificate: Certificate) -> x509.Certificate:
     try:
         return builder.sign(loaded, algorithm)
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        raise UsageError(f"no certificate can be made of a key of type {key['kty']}") from None
+        raise UsageError(
+            f"certificates do not support keys of type {key['kty']}", code="format-key-unsupported"
+        ) from None
 
 
 def _subject(text: str | None, kid: str) -> x509.Name:
@@ -202,17 +224,21 @@ def _subject(text: str | None, kid: str) -> x509.Name:
         return x509.Name.from_rfc4514_string(text)
     except ValueError:
         raise UsageError(
-            f"--subject {quoted(text)} is no distinguished name", hint='--subject "CN=issuer,O=Example"'
+            f"--subject {quoted(text)} is not a distinguished name",
+            code="subject-invalid",
+            hint='--subject "CN=issuer,O=Example"',
         ) from None
 
 
-# --- for programs ---------------------------------------------------------------------------------------
+# --- dotenv and Kubernetes ------------------------------------------------------------------------------
 
 
 def _dotenvs(name: str, keys: Sequence[PrivateJWK]) -> bytes:
     texts = {_variable(name if len(keys) == 1 else f"{name}_{key['kid']}"): key for key in keys}
     if len(texts) < len(keys):
-        raise UsageError("the kids of two keys give the same name of a variable", hint="--active, or a kid")
+        raise UsageError(
+            "two kids give the same variable name", code="variable-name-ambiguous", hint="add --active, or name a kid"
+        )
     lines = []
     for prefix, key in texts.items():
         members = {"KID": key["kid"], "ALG": key.get("alg"), "JWK": json.dumps(key, separators=(",", ":"))}
@@ -221,7 +247,7 @@ def _dotenvs(name: str, keys: Sequence[PrivateJWK]) -> bytes:
 
 
 def _quoted(value: str) -> str:
-    """Return *value* as shells and readers of dotenv files take it; an apostrophe, which a kid may have, needs care."""
+    """Return *value* in quotes for shells and dotenv readers; a kid may contain an apostrophe."""
     if "'" not in value:
         return f"'{value}'"
     return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'

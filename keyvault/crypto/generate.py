@@ -1,8 +1,8 @@
 """
-Make keys.
+Generate keys.
 
-Randomness is the operating system's, through the cryptography package. Every key passes the same checks as
-an imported one before it leaves here. Does not store, seal or print anything.
+Randomness comes from the operating system, through the cryptography package. Every key passes the checks of imported
+keys before it is returned. Does not store, seal or print anything.
 
 Sources: RFC 7518 section 6, RFC 8037 section 2 and RFC 9964 section 3 for the members of each key type.
 """
@@ -50,7 +50,7 @@ AKP: dict[str, type[mldsa.MLDSA44PrivateKey] | type[mldsa.MLDSA65PrivateKey] | t
     "ML-DSA-87": mldsa.MLDSA87PrivateKey,
 }
 
-#: Keys are made in batches of this size, so that a large plan does not hold all private keys at once.
+#: Keys are generated in batches of this size, so that a large plan does not hold all private keys at once.
 BATCH = 256
 
 
@@ -58,8 +58,8 @@ def generate(spec: KeySpec) -> PrivateJWK:
     """
     Return a fresh private JWK of *spec*, with ``kid``, ``use`` and ``alg``.
 
-    The kid is of the form that *spec* asks for; a key whose kid begins with ``-`` or ``_`` is thrown away and drawn
-    again, so that every kid can be typed as an argument and named as a file.
+    *spec* chooses the form of the kid. A key whose kid begins with ``-`` or ``_`` is discarded and generated anew, so
+    that every kid works as a command-line argument and as a file name.
     """
     while True:
         members = new_members(spec.kty, crv=spec.crv, bits=spec.bits, alg=spec.alg)
@@ -68,20 +68,22 @@ def generate(spec: KeySpec) -> PrivateJWK:
             continue
         try:
             check_public_key(members, alg=spec.alg)
-        except WeakKeyError:  # about one sound RSA key in 2^27 has the look of a ROCA key
+        except WeakKeyError:  # about one sound RSA key in 2^27 looks like a ROCA key
             continue
         return {"kty": members["kty"], "kid": kid, "use": spec.use, "alg": spec.alg, **members}
 
 
-def generate_form(form: KeyParameters) -> PrivateJWK:
-    """Return a fresh private JWK of *form*, without a kid, and with the labels that the form has."""
+def generate_from_parameters(parameters: KeyParameters) -> PrivateJWK:
+    """Return a fresh private JWK of *parameters*, with their ``use`` and ``alg`` and without a kid."""
     while True:
-        members = new_members(form.kty, crv=form.crv, bits=form.bits, alg=form.alg)
+        members = new_members(parameters.kty, crv=parameters.crv, bits=parameters.bits, alg=parameters.alg)
         try:
             check_public_key(members)
-        except WeakKeyError:  # as above
+        except WeakKeyError:  # as in `generate`
             continue
-        labels = {name: value for name, value in (("use", form.use), ("alg", form.alg)) if value is not None}
+        labels = {
+            name: value for name, value in (("use", parameters.use), ("alg", parameters.alg)) if value is not None
+        }
         return {"kty": members["kty"], **labels, **members}
 
 
@@ -89,7 +91,7 @@ def generate_many(specs: Iterable[KeySpec]) -> Iterator[PrivateJWK]:
     """
     Yield a fresh private JWK for each of *specs*, in order.
 
-    RSA keys are made on all cores: OpenSSL works without the interpreter's lock.
+    RSA keys are generated on all cores: OpenSSL releases the interpreter's lock.
     """
     pending = list(specs)
     if sum(spec.kty == "RSA" for spec in pending) < 2:
@@ -101,7 +103,7 @@ def generate_many(specs: Iterable[KeySpec]) -> Iterator[PrivateJWK]:
 
 
 def new_members(kty: str, *, crv: str | None = None, bits: int | None = None, alg: str | None = None) -> PrivateJWK:
-    """Return the members of a fresh key, without labels; AKP keys have an ``alg`` by their nature."""
+    """Return the members of a fresh key, without labels; ``alg`` is a required member of AKP keys."""
     if kty == "RSA":
         return rsa_members(rsa.generate_private_key(65_537, bits or 0))
     if kty == "oct":
@@ -118,16 +120,23 @@ def _new_akp(alg: str) -> AKPPrivateKey:
         return AKP[alg].generate()
     except UnsupportedAlgorithm:
         raise JWKError(
-            f"this machine's OpenSSL does not know {alg}", hint="a newer cryptography package has it"
+            f"the OpenSSL of this machine does not support {alg}",
+            code="alg-unavailable",
+            hint="pip install --upgrade cryptography",
         ) from None
 
 
-def members_of(key: object) -> PrivateJWK:
+def unsupported_key_type() -> JWKError:
+    """Return the error for a key that no JWK can hold."""
+    return JWKError("unsupported key type or curve: JOSE does not define it", code="key-type-unsupported")
+
+
+def private_members(key: object) -> PrivateJWK:
     """
     Return the JWK members of a private key object, without labels.
 
     Raises:
-        JWKError: It is of a type or on a curve that no JWK has.
+        JWKError: If JOSE does not define its type or curve.
     """
     match key:
         case rsa.RSAPrivateKey():
@@ -138,7 +147,7 @@ def members_of(key: object) -> PrivateJWK:
             return okp_members(key)
         case mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey() | mldsa.MLDSA87PrivateKey():
             return akp_members(key)
-    raise JWKError("a private key of this type is none of JOSE")
+    raise unsupported_key_type()
 
 
 def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:
@@ -156,7 +165,7 @@ def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:
 
 
 def ec_members(key: ec.EllipticCurvePrivateKey) -> PrivateJWK:
-    """Return the JWK members of an EC key; coordinates and d have the length of the field."""
+    """Return the JWK members of an EC key; coordinates and ``d`` have the length of the field."""
     d = b64u_uint(key.private_numbers().private_value, (key.key_size + 7) // 8)
     return {**public_members(key.public_key()), "d": d}
 

@@ -1,17 +1,16 @@
 """
-Identities: the private halves of recipients, where they are looked for, and how they unwrap.
+Find the identity for a sealed key: the private half of one of its recipients.
 
-Everything that can unwrap a content key is an `Identity`. A `Keyring` walks its sources in order, loads each
-once and only when it is needed, and asks for a passphrase only for an identity that could help; there is one
-key derivation a process, not one a key. Environment and terminal are read by the caller.
+Everything that can unwrap a content key is an `Identity`. A `Keyring` searches its sources in order, reads each source
+once and only when needed, and asks for a passphrase only for an identity that could help: a process derives one key,
+not one for each key that it opens. The caller reads the environment and the terminal; `identity_file` knows the format
+of files.
 
-Sources: RFC 7516 (JWE), RFC 7518 section 4.8 (PBES2), docs/format.md for the order of places.
+Sources: RFC 7516 (JWE), docs/format.md for the order of sources.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +19,12 @@ from typing import Any, Protocol
 import msgspec
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u_decode, check_kid_is_public, pretty, thumbprint
+from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, thumbprint
 from keyvault.core.keys import Recipient, WrappedKey
-from keyvault.core.text import elided, quoted
+from keyvault.core.text import elided
 from keyvault.crypto.generate import PrivateJWK, generate
-from keyvault.crypto.pbes2 import Locked, lock
+from keyvault.crypto.identity_file import AskPassphrase, check_recipient_kid, identity_documents, read_identity_file
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
-
-PBES2 = "PBES2-HS512+A256KW"
-#: OWASP's figure for PBKDF2 with HMAC-SHA-512 is 210,000; this leaves room.
-PBES2_ITERATIONS = 600_000
-PBES2_ITERATIONS_MAX = 10_000_000
-IDENTITY_MAX = 65_536
-PASSPHRASE_MIN = 8
 
 
 class Identity(Protocol):
@@ -47,7 +39,7 @@ class Identity(Protocol):
         Return the content key that is wrapped in *entry*.
 
         Raises:
-            EnvelopeError: It does not unwrap.
+            EnvelopeError: If it does not unwrap.
         """
 
 
@@ -57,7 +49,7 @@ class JWKIdentity:
     def __init__(self, jwk: PrivateJWK) -> None:
         """
         Raises:
-            JWKError: The JWK is malformed, weak, or its halves do not belong together.
+            JWKError: If the JWK is malformed or weak, or its halves do not belong together.
         """
         from jwcrypto.jwk import JWK
 
@@ -86,27 +78,28 @@ class JWKIdentity:
         if not isinstance(entry.header.epk, msgspec.UnsetType):
             header["epk"] = msgspec.to_builtins(entry.header.epk)
         if entry.header.alg != self._alg:
-            raise EnvelopeError(f"identity {self.kid!r} is for {self._alg}, the envelope wants {entry.header.alg}")
+            raise EnvelopeError(
+                f"identity {self.kid!r} is for {self._alg}, the envelope uses {entry.header.alg}",
+                code="identity-alg-mismatch",
+            )
         wrapped = decode_member(entry.encrypted_key, "encrypted_key")
         try:
             cek: bytes = JWA.keymgmt_alg(self._alg).unwrap(self._key, 256, wrapped, header)
         except (JWException, InvalidUnwrap, ValueError, TypeError):
-            raise EnvelopeError(f"identity {self.kid!r} does not unwrap the content key") from None
+            raise EnvelopeError(
+                f"identity {self.kid!r} does not unwrap the content key", code="content-key-invalid"
+            ) from None
         return cek
-
-
-#: Gives the passphrase for the identity of this kid, or None where there is none to be had.
-AskPassphrase = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
 class Source:
     """
-    A place where identities are looked for.
+    A place that may hold identities.
 
     Attributes:
         where: The place, as an error names it.
-        read: Gives the documents found there as (name, bytes); an empty iterator where there is nothing.
+        read: Returns the documents of the place as (name, bytes), or an empty iterable.
     """
 
     where: str
@@ -119,13 +112,13 @@ class Keyring:
     The identities that this process can reach.
 
     Attributes:
-        sources: Where to look, in order.
-        ask: Where a passphrase comes from.
+        sources: The places to search, in order.
+        ask: Returns the passphrase of an identity.
     """
 
     sources: Sequence[Source] = ()
     ask: AskPassphrase = lambda kid: None
-    _found: dict[str, Identity] = field(default_factory=dict)
+    _loaded: dict[str, Identity] = field(default_factory=dict)
     _documents: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
 
     def find(self, kids: Sequence[str]) -> Identity:
@@ -133,45 +126,39 @@ class Keyring:
         Return the first identity for one of *kids*.
 
         Raises:
-            IdentityError: There is none; the message lists every place that was looked at, the hint the kids
-                that could open.
+            IdentityError: If there is none. The message lists every source, the hint the kids that could open.
         """
         for kid in kids:
-            if kid in self._found:
-                return self._found[kid]
+            if kid in self._loaded:
+                return self._loaded[kid]
         problems: list[str] = []
-        hint = f"it is sealed to {', '.join(kids) or 'nobody'}; give one with --identity FILE"
+        hint = f"the key is sealed to {', '.join(kids) or 'no recipient'}; add --identity FILE"
         for source in self.sources:
             documents = self._documents.get(source.where)
             if documents is None:
                 documents = self._documents[source.where] = list(source.read())
             for name, data in documents:
                 try:
-                    identity = self._load(name, data, kids)
+                    identity = self._load(data, kids)
                 except (JWKError, IdentityError, UsageError) as error:
                     problems.append(f"{elided(name)}: {error.message}")
                     hint = error.hint or hint
                     continue
                 if identity is not None:
-                    self._found[identity.kid] = identity
+                    self._loaded[identity.kid] = identity
                     return identity
-        looked = "; ".join(source.where for source in self.sources) or "nowhere"
+        searched = "; ".join(source.where for source in self.sources) or "nothing"
         tail = f" ({'; '.join(problems)})" if problems else ""
-        raise IdentityError(
-            f"no identity opens this: looked at {looked}{tail}",
-            hint=hint,
-        )
+        raise IdentityError(f"no identity opens the key: searched {searched}{tail}", code="identity-missing", hint=hint)
 
-    def _load(self, name: str, data: bytes, kids: Sequence[str]) -> Identity | None:
+    def _load(self, data: bytes, kids: Sequence[str]) -> Identity | None:
         for document in identity_documents(data):
-            kid = document.kid
-            if kid not in kids:
-                continue
-            return JWKIdentity(document.open(self.ask))
+            if document.kid in kids:
+                return JWKIdentity(document.open(self.ask))
         return None
 
     def kids(self) -> Iterator[tuple[str, str, bool]]:
-        """Yield (kid, place, encrypted) of everything that the sources hold; nothing is decrypted."""
+        """Yield (kid, place, encrypted) of every identity in the sources, without decrypting any."""
         for source in self.sources:
             for name, data in source.read():
                 try:
@@ -181,230 +168,11 @@ class Keyring:
                     continue
 
 
-@dataclass(frozen=True)
-class IdentityDocument:
-    """One identity as it is stored: a private JWK, or a JWE that holds one. Its repr shows no key."""
-
-    kid: str
-    encrypted: bool
-    content: Mapping[str, Any] = field(repr=False)
-
-    def open(self, ask: AskPassphrase) -> PrivateJWK:
-        """
-        Return the private JWK.
-
-        Raises:
-            IdentityError: It needs a passphrase that is missing or wrong.
-            JWKError: What was encrypted is no private JWK.
-        """
-        if not self.encrypted:
-            return {name: value for name, value in self.content.items() if isinstance(value, str)}
-        passphrase = ask(self.kid)
-        if passphrase is None:
-            raise IdentityError(f"identity {self.kid} needs a passphrase", hint="set KEYVAULT_PASSPHRASE")
-        return _decrypt(self.content, passphrase, self.kid)
-
-
-def identity_documents(data: bytes) -> list[IdentityDocument]:
-    """
-    Return the identities in *data*: a JWK, a JWK Set, or a JWE in JSON form made by `encrypt_identity`.
-
-    Raises:
-        JWKError: It is none of these.
-    """
-    if len(data) > IDENTITY_MAX:
-        raise JWKError(f"identity of {len(data)} bytes is too large: at most {IDENTITY_MAX}")
-    try:
-        parsed = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise JWKError("not an identity: not JSON") from None
-    if not isinstance(parsed, dict):
-        raise JWKError("not an identity: not a JSON object")
-    if "protected" in parsed:
-        header = _pbes2_header(parsed)
-        return [IdentityDocument(kid=header["kid"], encrypted=True, content=parsed)]
-    keys = parsed.get("keys", [parsed])
-    if not isinstance(keys, list):
-        raise JWKError("not an identity: 'keys' is not a list")
-    return [IdentityDocument(kid=_checked(jwk)["kid"], encrypted=False, content=jwk) for jwk in keys]
-
-
-def _checked(jwk: object) -> dict[str, Any]:
-    if not isinstance(jwk, dict) or "d" not in jwk:
-        raise JWKError("not an identity: no private JWK in it")
-    check_kid_is_public(jwk)
-    kid = check_label(jwk.get("kid"))
-    if not isinstance(jwk.get("alg"), str):
-        raise JWKError(f"identity {kid} has no alg")
-    thumbprint(jwk)
-    return jwk
-
-
-def check_label(label: object) -> str:
-    """
-    Return *label* if a recipient can have it as its kid.
-
-    Raises:
-        JWKError: It is not 1 to 300 of printable ASCII without blanks, quotes or backslashes.
-    """
-    if (
-        not isinstance(label, str)
-        or not 1 <= len(label) <= 300
-        or not label.isascii()
-        or not label.isprintable()
-        or any(char in " \"'\\<>`$" for char in label)
-    ):
-        raise JWKError(f"recipient kid {quoted(label)} cannot be used", hint="a label such as ops-2026, or a key URI")
-    return label
-
-
-def new_identity(kid: str | None, *, alg: str = "ECDH-ES+A256KW", crv: str | None = None) -> PrivateJWK:
-    """Return a fresh identity; the kid is *kid*, or ``id-`` and the beginning of its thumbprint."""
-    jwk = generate(key_spec(alg, crv=crv, bits=3072 if alg.startswith("RSA") else None))
-    return {**jwk, "kid": check_label(kid or "id-" + jwk["kid"][:12])}
-
-
-def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
-    """
-    Return the recipient for *jwk*, a public or private JWK with a kid.
-
-    Built from the allowlist of public members. ``use`` and ``alg`` are completed where they are missing.
-
-    Raises:
-        JWKError: Keys cannot be sealed to it.
-    """
-    from keyvault.core.envelopes import check_recipient
-
-    kty = jwk.get("kty")
-    thumbprint(jwk)
-    alg = jwk.get("alg") or ("RSA-OAEP-256" if kty == "RSA" else "ECDH-ES+A256KW")
-    if kty == "oct":
-        raise JWKError("a symmetric key cannot be a recipient: everybody who seals could open")
-    kid = check_label(jwk.get("kid") or "id-" + thumbprint(jwk)[:12])
-    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name != "kty"}
-    recipient = Recipient(kty=str(kty), kid=kid, use=str(jwk.get("use", "enc")), alg=str(alg), **members)
-    check_recipient(recipient)
-    return recipient
-
-
-# --- passphrases ----------------------------------------------------------------------------------------
-
-
-def _pbes2_header(document: Mapping[str, Any]) -> dict[str, Any]:
-    if set(document) != {"protected", "encrypted_key", "iv", "ciphertext", "tag"}:
-        raise JWKError("not an encrypted identity: members are protected, encrypted_key, iv, ciphertext and tag")
-    if not all(isinstance(value, str) for value in document.values()):
-        raise JWKError("not an encrypted identity: a member is not a string")
-    try:
-        header = msgspec.json.decode(b64u_decode(document["protected"], what="member 'protected'"))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise JWKError("not an encrypted identity: its protected header is not JSON") from None
-    if not isinstance(header, dict) or set(header) != {"alg", "cty", "enc", "kid", "p2c", "p2s"}:
-        raise JWKError("not an encrypted identity: its protected header has other members")
-    count = header["p2c"]
-    if header["alg"] != PBES2 or header["enc"] != "A256GCM":
-        raise JWKError(f"encrypted identity has alg {quoted(header['alg'], 40)} and enc {quoted(header['enc'], 40)}")
-    if isinstance(count, bool) or not isinstance(count, int) or not PBES2_ITERATIONS <= count <= PBES2_ITERATIONS_MAX:
-        raise JWKError(
-            f"encrypted identity has p2c {quoted(count, 40)}: {PBES2_ITERATIONS} to {PBES2_ITERATIONS_MAX} can be"
-        )
-    check_label(header["kid"])
-    return header
-
-
-def check_passphrase(passphrase: str) -> None:
-    """
-    Refuse a passphrase that is too short.
-
-    Raises:
-        UsageError: It has less than 8 characters.
-    """
-    if len(passphrase) < PASSPHRASE_MIN:
-        raise UsageError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
-
-
-def encrypt_identity(jwk: PrivateJWK, passphrase: str) -> bytes:
-    """
-    Return *jwk* as a JWE (flattened JSON) under *passphrase*.
-
-    Raises:
-        UsageError: The passphrase is shorter than 8 characters.
-    """
-    check_passphrase(passphrase)
-    header = {"alg": PBES2, "cty": "jwk+json", "enc": "A256GCM", "kid": jwk["kid"], "p2c": PBES2_ITERATIONS}
-    return pretty(lock(msgspec.json.encode(jwk), passphrase.encode(errors="surrogateescape"), header))
-
-
-def _decrypt(document: Mapping[str, Any], passphrase: str, kid: str) -> PrivateJWK:
-    try:
-        opened = Locked.read(document).open(passphrase.encode(errors="surrogateescape"))
-        jwk: PrivateJWK = msgspec.json.decode(opened, type=dict[str, str])
-    except (ValueError, msgspec.MsgspecError):
-        raise IdentityError(f"wrong passphrase for identity {kid}", hint="check KEYVAULT_PASSPHRASE") from None
-    if _checked(jwk)["kid"] != kid:
-        raise IdentityError(f"the identity inside is not {kid}")
-    return jwk
-
-
-# --- files ----------------------------------------------------------------------------------------------
-
-
-def write_private_file(path: Path, data: bytes) -> None:
-    """
-    Write *data* to the new file *path*, readable by its owner alone, whatever the umask; so are folders made for it.
-
-    Raises:
-        UsageError: The file exists already, or cannot be made.
-    """
-    try:
-        _make_private_folder(path.parent)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    except FileExistsError:
-        raise UsageError(
-            f"{elided(str(path))} exists already: a private key is never overwritten", hint="name another file"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{elided(str(path))} cannot be written: {error.strerror}") from None
-    with os.fdopen(handle, "wb") as file:
-        if hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _make_private_folder(folder: Path) -> None:
-    """Make *folder*, and those above it that are missing, each 0700: in an open one a file can be exchanged."""
-    if folder.exists():
-        return
-    _make_private_folder(folder.parent)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:  # somebody else has just made it, or a link leads nowhere
-        return
-    folder.chmod(0o700)  # a umask may have taken the owner's own rights
-
-
-def read_identity_file(path: Path) -> bytes:
-    """
-    Return the bytes of an identity file.
-
-    Raises:
-        IdentityError: It cannot be read, is no regular file or pipe, or is too large.
-    """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-                raise IdentityError(f"{elided(str(path))} is not a file")
-            data = file.read(IDENTITY_MAX + 1)
-    except OSError as error:
-        raise IdentityError(f"identity file {elided(str(path))} cannot be read: {error.strerror}") from None
-    return data
+# --- sources --------------------------------------------------------------------------------------------
 
 
 def file_source(path: Path, *, label: str) -> Source:
-    """Return a source for one file that must be there."""
+    """Return a source for one file, which must exist when it is read."""
     return Source(f"{label} {elided(str(path))}", lambda: [(str(path), read_identity_file(path))])
 
 
@@ -422,3 +190,37 @@ def folder_source(folder: Path) -> Source:
 def text_source(label: str, text: str) -> Source:
     """Return a source for an identity in an environment variable."""
     return Source(label, lambda: [(label, text.encode(errors="surrogateescape"))])
+
+
+# --- new identities and their recipients ----------------------------------------------------------------
+
+
+def new_identity(kid: str | None, *, alg: str = "ECDH-ES+A256KW", crv: str | None = None) -> PrivateJWK:
+    """Return a new identity; its kid is *kid*, or ``id-`` and the first 12 characters of its thumbprint."""
+    jwk = generate(key_spec(alg, crv=crv, bits=3072 if alg.startswith("RSA") else None))
+    return {**jwk, "kid": check_recipient_kid(kid or "id-" + jwk["kid"][:12])}
+
+
+def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
+    """
+    Return the recipient for *jwk*, a public or private JWK.
+
+    Only the members in the allowlist of public members are copied. ``kid``, ``use`` and ``alg`` get defaults.
+
+    Raises:
+        JWKError: If keys cannot be sealed to it.
+    """
+    from keyvault.core.envelopes import check_recipient
+
+    kty = jwk.get("kty")
+    thumbprint(jwk)
+    alg = jwk.get("alg") or ("RSA-OAEP-256" if kty == "RSA" else "ECDH-ES+A256KW")
+    if kty == "oct":
+        raise JWKError(
+            "a symmetric key cannot be a recipient: everybody who can seal could also open", code="recipient-symmetric"
+        )
+    kid = check_recipient_kid(jwk.get("kid") or "id-" + thumbprint(jwk)[:12])
+    members = {name: jwk[name] for name in REQUIRED[str(kty)] if name != "kty"}
+    recipient = Recipient(kty=str(kty), kid=kid, use=str(jwk.get("use", "enc")), alg=str(alg), **members)
+    check_recipient(recipient)
+    return recipient

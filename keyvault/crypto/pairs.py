@@ -1,7 +1,7 @@
 """
-Whether the private half of a JWK belongs to its public half, and a JWK as a key object.
+Load private JWKs as key objects, and check that the private half belongs to the public half.
 
-OpenSSL does the arithmetic: primality of the factors, d against e, the public point against d.
+OpenSSL does the arithmetic: it checks that the factors are prime, d against e, and the public point against d.
 
 Sources: RFC 7518 section 6.2.2 and 6.3.2, RFC 8037 section 2, RFC 9964 section 3.
 """
@@ -31,7 +31,9 @@ PrivateKey = (
     | AKPPrivateKey
 )
 
-_MISMATCH = "the private half does not belong to the public half"
+
+def _mismatch() -> WeakKeyError:
+    return WeakKeyError("the private half does not belong to the public half", code="key-halves-mismatch")
 
 
 def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
@@ -39,15 +41,15 @@ def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
     Return *jwk* as a key object, after checking that its halves belong together.
 
     Raises:
-        JWKError: The key is malformed.
-        WeakKeyError: The public half is weak, or the private one does not belong to it.
+        JWKError: If the key is malformed.
+        WeakKeyError: If the public half is weak, or the private one does not belong to it.
     """
     check_public_key(jwk)
     try:
         return _load(jwk)
     except (ValueError, UnsupportedAlgorithm):
-        # The library's text may quote numbers of the key: it is not passed on.
-        raise WeakKeyError(_MISMATCH) from None
+        # The library's message may quote numbers of the key, so it is dropped.
+        raise _mismatch() from None
 
 
 def _load(jwk: Mapping[str, Any]) -> PrivateKey:
@@ -57,33 +59,42 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
     if jwk["kty"] == "AKP":
         akp = AKP[str(jwk["alg"])].from_seed_bytes(b64u_decode(jwk.get("priv"), what="member 'priv'"))
         if akp.public_key().public_bytes_raw() != b64u_decode(jwk["pub"], what="member 'pub'"):
-            raise WeakKeyError(_MISMATCH)
+            raise _mismatch()
         return akp
     secret = b64u_decode(jwk.get("d"), what="member 'd'")
     if jwk["kty"] == "EC":
         public = ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv])
         if len(secret) != len(b64u_decode(jwk["x"], what="member 'x'")):
-            raise JWKError(f"member 'd' has the wrong length for {crv}")
+            raise JWKError(f"member 'd' has the wrong length for {crv}", code="member-invalid")
         key = ec.derive_private_key(int.from_bytes(secret, "big"), CURVES[crv])
         if key.public_key().public_numbers() != public:
-            raise WeakKeyError(_MISMATCH)
+            raise _mismatch()
         return key
     if jwk["kty"] == "OKP":
         okp = OKP[crv].from_private_bytes(secret)
         raw = okp.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         if raw != b64u_decode(jwk["x"], what="member 'x'"):
-            raise WeakKeyError(_MISMATCH)
+            raise _mismatch()
         return okp
-    raise JWKError("a symmetric key has no halves")
+    raise JWKError("a symmetric key has no public half", code="key-symmetric")
+
+
+def multi_prime() -> JWKError:
+    """Return the error for an RSA key with more than two primes, which the cryptography package does not support."""
+    return JWKError(
+        "RSA keys with more than two primes are not supported",
+        code="rsa-multi-prime",
+        hint="use a key with two primes",
+    )
 
 
 def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
     if "oth" in jwk:
-        raise JWKError("RSA keys with more than two primes are not taken")
+        raise multi_prime()
     n, e, d = uint(jwk, "n"), uint(jwk, "e"), uint(jwk, "d")
     if not 1 < d < n:
-        # The recovery of the factors would take a time that whoever wrote d has chosen.
-        raise WeakKeyError(_MISMATCH)
+        # Otherwise, the author of d could choose how long it takes to recover the factors.
+        raise _mismatch()
     given = [name for name in ("p", "q", "dp", "dq", "qi") if name in jwk]
     if not given:
         p, q = rsa.rsa_recover_prime_factors(n, e, d)
@@ -92,7 +103,7 @@ def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPrivateKey:
         p, q = uint(jwk, "p"), uint(jwk, "q")
         crt = (uint(jwk, "dp"), uint(jwk, "dq"), uint(jwk, "qi"))
     else:
-        raise JWKError("an RSA key has all of p, q, dp, dq and qi, or none of them")
+        raise JWKError("an RSA key must have all of p, q, dp, dq and qi, or none of them", code="member-missing")
     return rsa.RSAPrivateNumbers(p, q, d, *crt, rsa.RSAPublicNumbers(e, n)).private_key()
 
 
@@ -101,8 +112,8 @@ def check_private_jwk(jwk: Mapping[str, Any], *, alg: str) -> None:
     Refuse a private JWK that must not enter a vault.
 
     Raises:
-        JWKError: It is malformed.
-        WeakKeyError: It is weak, does not fit *alg*, or its halves do not belong together.
+        JWKError: If it is malformed.
+        WeakKeyError: If it is weak, does not fit *alg*, or its halves do not belong together.
     """
     check_public_key(jwk, alg=alg)
     if jwk["kty"] == "oct":
@@ -113,9 +124,9 @@ def check_private_jwk(jwk: Mapping[str, Any], *, alg: str) -> None:
 
 def private_pem(jwk: Mapping[str, Any]) -> bytes:
     """
-    Return a private JWK as PKCS#8 in PEM, not encrypted.
+    Return a private JWK as unencrypted PKCS#8 in PEM.
 
     Raises:
-        JWKError: It is malformed, weak, symmetric, or its halves do not belong together.
+        JWKError: If it is malformed, weak or symmetric, or its halves do not belong together.
     """
     return private_key(jwk).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

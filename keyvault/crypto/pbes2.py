@@ -1,8 +1,8 @@
 """
-Open and write JSON Web Encryption under a password: PBES2 with AES key wrap.
+Encrypt and decrypt JSON Web Encryption under a password: PBES2 with AES key wrap.
 
-The key is derived with cryptography. jwcrypto bounds the rounds by a setting of the whole process, which belongs to
-the program that imports us. Does not decide how many rounds are enough, or too many.
+The cryptography package derives the key: jwcrypto limits the iterations by a setting of the whole process, which
+belongs to the program that imports us. Does not decide how many iterations are enough, or too many.
 
 Sources: RFC 7518 section 4.8 (PBES2), RFC 7516 section 7.2 (JSON serialization), RFC 3394 (AES key wrap).
 """
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.errors import JWKError
 
-#: By algorithm: the hash of its PBKDF2, and how many octets its AES key has.
+#: By algorithm: the hash of its PBKDF2, and the length of its AES key in octets.
 ALGORITHMS: dict[str, tuple[type[hashes.HashAlgorithm], int]] = {
     "PBES2-HS256+A128KW": (hashes.SHA256, 16),
     "PBES2-HS384+A192KW": (hashes.SHA384, 24),
@@ -38,31 +38,31 @@ def _wrapping_key(header: Mapping[str, Any], password: bytes) -> bytes:
     salt = b64u_decode(header["p2s"], what="member 'p2s'")
     if len(salt) < _SALT_MIN:
         raise ValueError("the salt is too short")
-    # The name of the algorithm stands before the salt, so that one password gives each algorithm another key.
+    # The algorithm's name precedes the salt, so that one password gives each algorithm a different key.
     salt = header["alg"].encode() + b"\0" + salt
     return PBKDF2HMAC(algorithm=kind(), length=length, salt=salt, iterations=header["p2c"]).derive(password)
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
+class PasswordJWE:
     """
-    A JWE for one password, taken apart; nothing in it is verified.
+    A parsed JWE for one password; nothing in it is verified.
 
     Attributes:
-        header: All of its header, protected or not.
-        members: The encoded members of its JSON, with that of its one recipient.
+        header: The whole header, protected and unprotected members.
+        members: The encoded members of the JSON, those of its only recipient included.
     """
 
     header: Mapping[str, Any]
     members: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Locked:
+    def parse(cls, document: Mapping[str, Any]) -> PasswordJWE:
         """
-        Return *document*, a JWE in flattened JSON, or in general JSON with one recipient, taken apart.
+        Parse *document*, a JWE in flattened JSON, or in general JSON with one recipient.
 
         Raises:
-            ValueError: If it is neither, or is not encrypted under a password in a way that is supported.
+            ValueError: If it is neither, or is not encrypted under a password with supported algorithms.
         """
         flat = dict(document)
         if "recipients" in flat:
@@ -70,7 +70,7 @@ class Locked:
                 case [dict() as recipient] if not recipient.keys() & flat.keys():
                     flat |= recipient
                 case _:
-                    raise ValueError("a JWE with other than one recipient")
+                    raise ValueError("expected exactly one recipient")
         headers = [flat.pop(name, {}) for name in ("header", "unprotected")]
         if not all(isinstance(value, str) for value in flat.values()):
             raise ValueError("a member is not a string")
@@ -85,15 +85,15 @@ class Locked:
         if len(merged) != sum(map(len, headers)) or merged.keys() & {"zip", "crit"}:
             raise ValueError("the header is ambiguous, or has an extension")
         if str(merged.get("alg")) not in ALGORITHMS or str(merged.get("enc")) not in _CONTENT:
-            raise ValueError("an unsupported algorithm")
-        rounds = merged.get("p2c")
-        if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-            raise ValueError("no number of rounds")
+            raise ValueError("unsupported algorithm")
+        iterations = merged.get("p2c")
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+            raise ValueError("invalid number of iterations")
         return cls(merged, flat)
 
-    def open(self, password: bytes) -> bytes:
+    def decrypt(self, password: bytes) -> bytes:
         """
-        Return what is encrypted.
+        Return the plaintext.
 
         Raises:
             ValueError: If the password is wrong, or a member was changed.
@@ -107,20 +107,20 @@ class Locked:
             )
             cek = aes_key_unwrap(_wrapping_key(self.header, password), wrapped)
             aad = ".".join(self.members[name] for name in ("protected", "aad") if name in self.members)
-            opened: bytes = JWA.encryption_alg(self.header["enc"]).decrypt(cek, aad.encode(), iv, ciphertext, tag)
+            plaintext: bytes = JWA.encryption_alg(self.header["enc"]).decrypt(cek, aad.encode(), iv, ciphertext, tag)
         except (JWKError, JWException, InvalidUnwrap, InvalidTag, InvalidSignature, ValueError, TypeError, KeyError):
             raise ValueError("wrong password") from None
-        return opened
+        return plaintext
 
 
-def lock(plaintext: bytes, password: bytes, header: Mapping[str, Any]) -> dict[str, str]:
+def encrypt_with_password(plaintext: bytes, password: bytes, header: Mapping[str, Any]) -> dict[str, str]:
     """
-    Return *plaintext* under *password*, as a JWE in flattened JSON.
+    Return *plaintext* encrypted under *password*, as a JWE in flattened JSON.
 
     Args:
-        plaintext: What is encrypted.
+        plaintext: Any bytes.
         password: The password.
-        header: The protected header, without the salt: ``alg``, ``enc``, ``p2c``, and whatever else it says.
+        header: The protected header without the salt: ``alg``, ``enc``, ``p2c``, and any other members.
     """
     from jwcrypto.jwa import JWA
 

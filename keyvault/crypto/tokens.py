@@ -1,7 +1,7 @@
 """
 Sign and verify JSON Web Tokens with the keys of a vault.
 
-Does not decide which key signs, nor what time it is.
+Does not choose the signing key, and does not read the clock.
 
 Sources: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (best practices: alg is taken from the key, never from the
 token), RFC 9964 (ML-DSA).
@@ -37,7 +37,7 @@ class TokenSigner:
     def __init__(self, private: PrivateJWK) -> None:
         """
         Raises:
-            JWKError: The key is malformed or weak, is not for signing, or its halves do not belong together.
+            JWKError: If the key is malformed, weak or not for signing, or its halves do not belong together.
         """
         from jwcrypto.jwk import JWK
 
@@ -45,11 +45,11 @@ class TokenSigner:
 
         check_private_jwk(private, alg=private["alg"])
         if private["use"] != "sig" or ALGORITHMS[private["alg"]].use != "sig":
-            raise JWKError(f"key {private['kid']} is for encryption: it signs no tokens")
+            raise JWKError(f"key {private['kid']} is for encryption and cannot sign tokens", code="key-for-encryption")
         self.kid, self.alg = private["kid"], private["alg"]
         kept = (*REQUIRED[private["kty"]], *PRIVATE_MEMBERS)
         self._akp = self._key = None
-        if private["kty"] == "AKP":  # jwcrypto does not know it
+        if private["kty"] == "AKP":  # jwcrypto does not support it
             self._akp = private_key(private)
         else:
             self._key = JWK(**{name: value for name, value in private.items() if name in kept})
@@ -59,15 +59,15 @@ class TokenSigner:
         Return *claims* as a compact JWS with ``alg``, ``kid`` and ``typ`` in its header.
 
         Raises:
-            UsageError: The claims are not JSON.
+            UsageError: If the claims cannot be written as JSON.
         """
         from jwcrypto.jws import JWS
 
         try:
-            # Not msgspec: it would write NaN and infinity as null.
+            # msgspec would write NaN and infinity as null.
             payload = json.dumps(claims, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
-            raise UsageError(f"claims cannot be written as JSON: {error}") from None
+            raise UsageError(f"claims cannot be written as JSON: {error}", code="claims-not-json") from None
         header = msgspec.json.encode({"alg": self.alg, "kid": self.kid, "typ": typ})
         if isinstance(self._akp, AKPPrivateKey):
             signed_input = f"{b64u(header)}.{b64u(payload)}"
@@ -81,20 +81,20 @@ class TokenSigner:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token taken apart; nothing in it is verified."""
+    """A parsed token; nothing in it is verified."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
 
 
-#: How a token stands in a header of HTTP (RFC 6750 section 2.1, RFC 9449 section 7.1).
+#: The prefix of a token in an HTTP header (RFC 6750 section 2.1, RFC 9449 section 7.1).
 _SCHEME = re.compile(r"\s*(?:Authorization:\s*)?(Bearer|DPoP)\s+", re.IGNORECASE)
 
 
 def strip_scheme(text: str) -> tuple[str, str | None]:
     """Return a token without the blanks and the HTTP scheme around it, and that scheme, or None."""
-    found = _SCHEME.match(text)
-    return text[found.end() if found else 0 :].strip(), found[1] if found else None
+    scheme = _SCHEME.match(text)
+    return text[scheme.end() if scheme else 0 :].strip(), scheme[1] if scheme else None
 
 
 def parse_token(text: str) -> Token:
@@ -102,18 +102,25 @@ def parse_token(text: str) -> Token:
     Return the header and claims of a compact JWS.
 
     Raises:
-        UsageError: If it is not one.
+        UsageError: If *text* is not a compact JWS.
     """
     parts = text.split(".")
     if len(parts) == 5 and len(text) <= TOKEN_MAX and parts[0].startswith("eyJ"):
-        raise UsageError("the token is encrypted (a JWE of five parts), not signed: its recipient can open it")
+        raise UsageError(
+            "the token is encrypted (a JWE of five parts), not signed: only its recipient can open it",
+            code="token-encrypted",
+        )
     if len(text) > TOKEN_MAX or len(parts) != 3:
-        raise UsageError("not a token: a signed token is three base64url parts with dots between them")
+        raise UsageError(
+            "not a token: a signed token is three base64url parts, separated by dots", code="token-malformed"
+        )
     try:
         first, second, _signature = (b64u_decode(part, what="a part") for part in parts)
         header, claims = (msgspec.json.decode(part, type=dict) for part in (first, second))
     except (JWKError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise UsageError("not a token: header and claims must be JSON objects in base64url") from None
+        raise UsageError(
+            "not a token: header and claims must be JSON objects in base64url", code="token-malformed"
+        ) from None
     return Token(header, claims)
 
 
@@ -139,58 +146,66 @@ def verify_token(
         keys: The published keys.
         now: The verifier's time.
         skew: Leeway for ``exp``, ``nbf`` and ``iat``.
-        audience: What ``aud`` must contain, if anything.
-        issuer: What ``iss`` must be, if anything.
-        known: Kids that are no foreign text, though their keys may not be published.
+        audience: A value that ``aud`` must contain; None skips the check.
+        issuer: The value of ``iss``; None skips the check.
+        known: Kids that messages may show in full, although their keys may not be published.
 
     Raises:
-        UsageError: It is no token.
-        VerificationError: It is not accepted.
+        UsageError: If it is not a token.
+        VerificationError: If the verifier rejects it.
     """
     token = parse_token(text)
     key = find_key(token, keys, known)
     if key.use != "sig" or token.header.get("alg") != key.alg:
-        raise VerificationError(f"token says alg {quoted(token.header.get('alg'), 40)}, key {key.kid} is for {key.alg}")
+        raise VerificationError(
+            f"token has alg {quoted(token.header.get('alg'), 40)}, key {key.kid} is for {key.alg}",
+            code="token-alg-mismatch",
+        )
     if key.kty == "oct":
-        raise VerificationError(f"key {key.kid} is symmetric: its JWK Set verifies nothing")
+        raise VerificationError(
+            f"key {key.kid} is symmetric: a JWK Set cannot verify its tokens", code="token-key-symmetric"
+        )
     if "crit" in token.header or "b64" in token.header:
-        raise VerificationError("token has header extensions that nobody here understands")
+        raise VerificationError("token has unsupported header extensions", code="token-extension-unsupported")
     if not _matches(text, key):
         _refuse_der(text, key)
-        raise VerificationError(f"the signature does not match key {key.kid}")
+        raise VerificationError(f"the signature does not match key {key.kid}", code="token-signature-invalid")
     _check_claims(token.claims, now, skew, audience, issuer)
     return token
 
 
 def find_key(token: Token, keys: Sequence[PublicJWK], known: Container[str] = ()) -> PublicJWK:
     """
-    Return the key that verifies *token*: the one that it names, or the only one that fits if it names none.
+    Return the key that verifies *token*: the key with its kid, or without a kid the only key for its algorithm.
 
     Raises:
-        VerificationError: If no key is named so, or none fits, or several do.
+        VerificationError: If no key has the kid, or no key or several keys are for the algorithm.
     """
     kid = token.header.get("kid")
     if isinstance(kid, str):
         named = next((key for key in keys if key.kid == kid), None)
         if named is None:
             shown = repr(kid) if kid in known else quoted(kid, 140)
-            raise VerificationError(f"token was signed with key {shown}, which is not in the JWK Set")
+            raise VerificationError(
+                f"token was signed with key {shown}, which is not in the JWK Set", code="token-kid-unknown"
+            )
         return named
     if "kid" in token.header:
-        raise VerificationError("token has a kid that is not a string")
+        raise VerificationError("token has a kid that is not a string", code="token-kid-invalid")
     alg = token.header.get("alg")
     fitting = [key for key in keys if key.alg == alg and key.use == "sig" and key.kty != "oct"]
     if len(fitting) == 1:
         return fitting[0]
     count = f"{len(fitting)} keys are" if fitting else "no key is"
     raise VerificationError(
-        f"token names no key (its header has no kid), and {count} for alg {quoted(alg, 40)} in the JWK Set",
+        f"token has no kid in its header, and {count} for alg {quoted(alg, 40)} in the JWK Set",
+        code="token-kid-missing",
         hint="have the signer set kid in the header" + (": verifiers cannot choose among several" if fitting else ""),
     )
 
 
 def _matches(text: str, key: PublicJWK) -> bool:
-    """Whether the signature of a compact JWS is that of *key*."""
+    """Return whether *key* verifies the signature of a compact JWS."""
     from jwcrypto.common import JWException
     from jwcrypto.jwk import JWK
     from jwcrypto.jws import JWS
@@ -210,10 +225,10 @@ def _matches(text: str, key: PublicJWK) -> bool:
 
 def _refuse_der(text: str, key: PublicJWK) -> None:
     """
-    Say so if the signature is an ECDSA signature in DER, as a KMS or OpenSSL writes it.
+    Refuse an ECDSA signature in DER, as a KMS or OpenSSL writes it.
 
     Raises:
-        VerificationError: If it is.
+        VerificationError: If the signature is in DER.
     """
     if key.kty != "EC" or not isinstance(key.crv, str):
         return
@@ -224,15 +239,17 @@ def _refuse_der(text: str, key: PublicJWK) -> None:
         raw = b"".join(number.to_bytes(octets, "big") for number in pair)
     except (ValueError, OverflowError, JWKError):
         return
-    mended = "; converted, it does" if _matches(f"{signed_input}.{b64u(raw)}", key) else ", and would not if converted"
+    matches = _matches(f"{signed_input}.{b64u(raw)}", key)
+    converted = "it matches after conversion" if matches else "it does not match after conversion either"
     raise VerificationError(
-        f"the signature does not match key {key.kid}: it is in DER, as a KMS or OpenSSL writes it{mended}",
-        hint=f"write R and S of {octets} octets each side by side, before base64url (RFC 7518 section 3.4)",
+        f"the signature does not match key {key.kid}: it is in DER, as a KMS or OpenSSL writes it; {converted}",
+        code="token-signature-der",
+        hint=f"concatenate R and S, {octets} octets each, before base64url (RFC 7518 section 3.4)",
     )
 
 
 def _verify_akp(text: str, jwk: Mapping[str, Any]) -> None:
-    """Verify a compact JWS with an ML-DSA key (RFC 9964 section 5), which jwcrypto does not know."""
+    """Verify a compact JWS with an ML-DSA key (RFC 9964 section 5), which jwcrypto does not support."""
     signed_input, _, signature = text.rpartition(".")
     key = load_public(jwk)
     assert isinstance(key, AKPPublicKey)
@@ -245,16 +262,21 @@ def _check_claims(
     stamp, leeway = now.timestamp(), skew.total_seconds()
     for name in NUMERIC_DATES:
         if name in claims and not is_numeric_date(claims[name]):
-            raise VerificationError(f"claim {name} is not a number of seconds since 1970")
+            raise VerificationError(f"claim {name} is not a number of seconds since 1970", code="token-claim-invalid")
     if "exp" in claims and stamp >= claims["exp"] + leeway:
-        raise VerificationError("token has expired")
+        raise VerificationError("token has expired", code="token-expired")
     if "nbf" in claims and stamp < claims["nbf"] - leeway:
-        raise VerificationError("token is not valid yet")
+        raise VerificationError("token is not valid yet", code="token-not-yet-valid")
     if "iat" in claims and stamp < claims["iat"] - leeway:
-        raise VerificationError("token was issued in the future")
+        raise VerificationError("token was issued in the future", code="token-issued-in-future")
     if audience is not None:
         named = claims.get("aud")
         if audience not in (named if isinstance(named, list) else [named]):
-            raise VerificationError(f"token is not for audience {quoted(audience, 140)}")
+            raise VerificationError(
+                f"token is not for audience {quoted(audience, 140)}", code="token-audience-mismatch"
+            )
     if issuer is not None and claims.get("iss") != issuer:
-        raise VerificationError(f"token has issuer {quoted(claims.get('iss'), 140)} instead of {quoted(issuer, 140)}")
+        raise VerificationError(
+            f"token has issuer {quoted(claims.get('iss'), 140)}; expected {quoted(issuer, 140)}",
+            code="token-issuer-mismatch",
+        )

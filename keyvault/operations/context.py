@@ -17,7 +17,8 @@ from keyvault.progress import Progress
 from keyvault.repo.vault import IDENTITIES, Repository, find_vault
 
 if TYPE_CHECKING:
-    from keyvault.crypto.identities import AskPassphrase, Keyring
+    from keyvault.crypto.identities import Keyring
+    from keyvault.crypto.identity_file import AskPassphrase
     from keyvault.publish.live import FetchKeyIds
 
 

@@ -17,7 +17,7 @@ from keyvault.operations.context import Context
 from keyvault.operations.keys import open_keys, select
 
 if TYPE_CHECKING:
-    from keyvault.crypto.exports import Certificate
+    from keyvault.crypto.exports import CertificateOptions
     from keyvault.crypto.generate import PrivateJWK
 
 #: What public keys can be written as.
@@ -36,10 +36,10 @@ def generate_key(
     Its kid is *kid*, or is made as *kid_from* says; one that would begin with ``-`` or ``_`` is drawn again, with the
     key.
     """
-    from keyvault.crypto.generate import generate_form
+    from keyvault.crypto.generate import generate_from_parameters
 
     while True:
-        private = generate_form(form)
+        private = generate_from_parameters(form)
         chosen = check_kid(kid) if kid is not None else derived_kid(private, kid_from, now)
         if kid is not None or chosen[0] not in "-_":
             return {"kty": private["kty"], "kid": chosen, **private}
@@ -129,7 +129,7 @@ def export_private(
     context: Context,
     name: str,
     *,
-    certificate: Certificate,
+    certificate: CertificateOptions,
     active: bool = False,
     form: str = "jwk",
     password: bytes | None = None,
@@ -151,14 +151,14 @@ def export_private(
         UsageError: There is no such key, its private half is elsewhere, or it cannot be written so.
         IdentityError: No identity opens it.
     """
-    from keyvault.crypto.exports import encode
+    from keyvault.crypto.exports import encode_keys
 
     chosen = chosen_keys(context.state(), name, active=active)
     keys = [key for key in chosen if key.sealed]
     if not keys:
         raise UsageError(f"no private half of {name} is in the vault")
     opened = list(open_keys(context, keys))
-    data = encode(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
+    data = encode_keys(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
     remarks = export_remarks(opened, form)
     if missing := [key.kid for key in chosen if not key.sealed]:
         remarks.append(f"left out, since their private halves are not here: {', '.join(missing)}")

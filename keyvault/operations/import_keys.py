@@ -251,9 +251,9 @@ def _algorithm(one: FoundKey, spec: KeySpec | None, request: ImportRequest) -> s
             f"sets do not support alg {quoted(alg, 40)}",
             hint=nearest(alg, ALGORITHMS) or "--alg " + ", ".join(ALGORITHMS),
         )
-    if one.only and alg not in one.only:
-        kept = "RSASSA-PSS" if len(one.only) > 1 else one.only[0]
-        raise UsageError(f"the key is for {kept} alone, not for {alg}", hint=f"--alg {one.only[0]}")
+    if one.restricted_to and alg not in one.restricted_to:
+        kept = "RSASSA-PSS" if len(one.restricted_to) > 1 else one.restricted_to[0]
+        raise UsageError(f"the key is for {kept} alone, not for {alg}", hint=f"--alg {one.restricted_to[0]}")
     check_algorithm(one.members, alg)
     if one.use not in (None, ALGORITHMS[alg].use):
         raise UsageError(
@@ -267,7 +267,9 @@ def _fits(one: FoundKey, spec: KeySpec) -> bool:
     """Return whether a key that names no algorithm can have that of its set."""
     algorithm = ALGORITHMS[spec.alg]
     return (
-        algorithm.accepts(one.members) and (not one.only or spec.alg in one.only) and one.use in (None, algorithm.use)
+        algorithm.accepts(one.members)
+        and (not one.restricted_to or spec.alg in one.restricted_to)
+        and one.use in (None, algorithm.use)
     )
 
 
@@ -305,7 +307,7 @@ def _check_publishable(kid: str) -> None:
 
 
 def _usual(one: FoundKey) -> str | None:
-    return one.only[0] if one.only else usual_algorithm(one.members, one.use)
+    return one.restricted_to[0] if one.restricted_to else usual_algorithm(one.members, one.use)
 
 
 def _new_kid(one: FoundKey, kid_from: str, use: str, now: datetime) -> str:

@@ -149,10 +149,10 @@ def open_keys(context: Context, keys: Iterable[Key]) -> Iterator[PrivateJWK]:
 
 def open_sealed(context: Context, key: Key) -> bytes:
     """Return the sealed bytes of *key* as they were sealed; errors as `open_key`."""
-    from keyvault.crypto.envelope import envelope_of, open_bytes, recipients_of
+    from keyvault.crypto.envelope import envelope_of, open_bytes, recipient_kids
 
     envelope = envelope_of(key)
-    identity = context.keyring.find(recipients_of(envelope.recipients))
+    identity = context.keyring.find(recipient_kids(envelope.recipients))
     return open_bytes(envelope, kid=key.kid, set_name=key.set, recipient=identity.kid, unwrap=identity.unwrap)
 
 

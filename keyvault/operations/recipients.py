@@ -40,7 +40,8 @@ def read_recipient(path: Path, *, kid: str | None = None) -> Recipient:
         UsageError: It cannot be read.
         JWKError: It is no key that keys can be sealed to.
     """
-    from keyvault.crypto.identities import read_identity_file, recipient_of
+    from keyvault.crypto.identities import recipient_of
+    from keyvault.crypto.identity_file import read_identity_file
 
     try:
         data = read_identity_file(path)
@@ -269,7 +270,8 @@ def create_identity(
         JWKError: The label cannot be used.
     """
     from keyvault.core.jwk import pretty
-    from keyvault.crypto.identities import encrypt_identity, new_identity, recipient_of, write_private_file
+    from keyvault.crypto.identities import new_identity, recipient_of
+    from keyvault.crypto.identity_file import encrypt_identity, write_private_file
 
     jwk = new_identity(kid, alg=alg, crv=crv)
     path = output or identity_folder(environ) / f"{_file_name(jwk['kid'])}.json"

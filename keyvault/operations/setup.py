@@ -197,7 +197,7 @@ def init(
     """
     now = now.replace(microsecond=0)
     if passphrase is not None:
-        from keyvault.crypto.identities import check_passphrase
+        from keyvault.crypto.identity_file import check_passphrase
 
         check_passphrase(passphrase)
     text = policy_text(url, sets, title=title, confirm=confirm, issuer=issuer)

@@ -22,7 +22,7 @@ JWK = dict[str, Any]
 
 def watch(keep: Callable[[JWK], None], put: Callable[[object, str, object], None] = setattr) -> None:
     """Have *keep* told of every private JWK that is made from now on; *put* puts a function in the place of another."""
-    original, original_form = generate.generate, generate.generate_form
+    original, original_form = generate.generate, generate.generate_from_parameters
 
     def watched(spec: Any) -> JWK:
         jwk: JWK = original(spec)
@@ -38,7 +38,7 @@ def watch(keep: Callable[[JWK], None], put: Callable[[object, str, object], None
         return map(watched, specs)
 
     put(generate, "generate", watched)
-    put(generate, "generate_form", watched_form)
+    put(generate, "generate_from_parameters", watched_form)
     put(generate, "generate_many", watched_many)
     put(identities, "generate", watched)
 

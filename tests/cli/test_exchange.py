@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keyvault.core.jwk import thumbprint
 from keyvault.core.pem import spki_kid
-from keyvault.crypto.imports import FILE_MAX, P2C_MAX
+from keyvault.crypto.imports import FILE_MAX, KDF_ROUNDS_MAX
 from keyvault.crypto.pairs import check_private_jwk, private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
@@ -677,7 +677,7 @@ def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: 
 def test_a_file_that_asks_for_hours(keyvault: Terminal, write: Write, tmp_path: Path, form: str) -> None:
     """The count of rounds stands in the file: it is looked at before anything is hashed."""
     key, slow = write("key.pem", private_pem(private("ES256"))), tmp_path / "slow"
-    options = ["-out", slow, "-passout", "pass:secret", "-iter", str(P2C_MAX + 1)]
+    options = ["-out", slow, "-passout", "pass:secret", "-iter", str(KDF_ROUNDS_MAX + 1)]
     if form == "p12":
         command = ["openssl", "pkcs12", "-export", "-nocerts", "-inkey", key, *options]
     else:

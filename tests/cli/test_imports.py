@@ -13,7 +13,7 @@ import pytest
 
 from keyvault.core.jwk import thumbprint
 from keyvault.core.pem import spki_kid
-from keyvault.crypto.exports import Certificate, encode
+from keyvault.crypto.exports import CertificateOptions, encode_keys
 from keyvault.crypto.pairs import private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
@@ -23,7 +23,7 @@ from tests.crypto.keys import private
 from tests.crypto.test_import_chains import issue
 from tests.vaults import DAY, T0, Vault
 
-CERTIFICATE = Certificate(T0)
+CERTIFICATE = CertificateOptions(T0)
 PASSWORD = b"correct horse"
 
 
@@ -106,7 +106,7 @@ def test_kid_from_by_hand_wins(keyvault: Terminal, vault: Vault, write: Write, c
         data = json.dumps(account).encode()
     else:
         sealed = PASSWORD if container == "p12" else None
-        data = encode([jwk], container, name="key", certificate=CERTIFICATE, password=sealed)
+        data = encode_keys([jwk], container, name="key", certificate=CERTIFICATE, password=sealed)
     path, password = write("file", data), write("password", PASSWORD)
 
     for form, kid in (("spki", spki_kid(public(jwk))), ("sha-256", thumbprint(jwk)), (None, "alias")):
@@ -407,7 +407,7 @@ def test_what_a_kube_apiserver_has(keyvault: Terminal, vault: Vault, tmp_path: P
 
 def _public_pem(folder: Path) -> Path:
     path = folder / "old.pub.pem"
-    path.write_bytes(encode([private("ES256", number=3)], "x509", name="old", certificate=CERTIFICATE))
+    path.write_bytes(encode_keys([private("ES256", number=3)], "x509", name="old", certificate=CERTIFICATE))
     return path
 
 

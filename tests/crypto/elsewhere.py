@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.key_parameters import KeyParameters
-from keyvault.crypto.generate import PrivateJWK, generate_form
+from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.crypto.pairs import private_key
 
 RS256 = KeyParameters("RSA", bits=2048, use="sig", alg="RS256")
@@ -48,7 +48,7 @@ def spki(jwk: PrivateJWK) -> bytes:
 
 def hydra_keys(count: int = 2, form: KeyParameters = RS256) -> list[PrivateJWK]:
     """Return keys such as Hydra 2 makes: a UUID for a kid (ory/hydra, jwk/generate.go), newest first."""
-    return [{**generate_form(form), "kid": new_uuid(number)} for number in range(count)]
+    return [{**generate_from_parameters(form), "kid": new_uuid(number)} for number in range(count)]
 
 
 def hydra_set(keys: Sequence[PrivateJWK]) -> bytes:

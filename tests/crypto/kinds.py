@@ -6,13 +6,13 @@ import functools
 from datetime import UTC, datetime
 
 from keyvault.core.key_parameters import choose_parameters
-from keyvault.crypto.exports import Certificate
+from keyvault.crypto.exports import CertificateOptions
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.operations.exchange import generate_key
 
 #: The instant at which they are made, and from which their certificates are valid.
 NOW = datetime(2026, 11, 23, 17, tzinfo=UTC)
-CERTIFICATE = Certificate(NOW)
+CERTIFICATE = CertificateOptions(NOW)
 PASSWORD = b"correct horse"
 
 #: By name: type, curve, algorithm, as options of `key generate`.

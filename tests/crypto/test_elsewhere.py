@@ -10,7 +10,7 @@ import pytest
 
 from keyvault.core.jwk import b64u, thumbprint
 from keyvault.core.key_parameters import KeyParameters
-from keyvault.crypto.generate import PrivateJWK, generate_form
+from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError
 from tests.crypto.elsewhere import (
@@ -41,7 +41,7 @@ def labels(found: list[FoundKey]) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def rsa() -> PrivateJWK:
-    return generate_form(RS256)
+    return generate_from_parameters(RS256)
 
 
 # --- Ory Hydra --------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ _KINDS: dict[str, tuple[KeyParameters, dict[str, str], tuple[str, str | None]]] 
 def test_keycloak_providers(kind: str, rsa: PrivateJWK) -> None:
     """Each kind: its key under Keycloak's own kid, what it is for, and its algorithm where that is said."""
     form, config, (use, alg) = _KINDS[kind]
-    key = rsa if form == RS256 else generate_form(form)
+    key = rsa if form == RS256 else generate_from_parameters(form)
 
     (found,) = read_keys(keycloak_realm([keycloak_provider(1, kind, key, **config)]))
 
@@ -94,7 +94,7 @@ def test_keycloak_providers(kind: str, rsa: PrivateJWK) -> None:
 
 def test_keycloak_secrets() -> None:
     """Of symmetric keys those that sign; the AES one is Keycloak's own affair."""
-    secret = generate_form(KeyParameters("oct", bits=512))
+    secret = generate_from_parameters(KeyParameters("oct", bits=512))
     providers = [
         keycloak_provider(1, "hmac-generated", secret, algorithm="HS512"),
         keycloak_provider(2, "aes-generated", secret),
@@ -108,7 +108,7 @@ def test_keycloak_secrets() -> None:
 
 def test_keycloak_order() -> None:
     """What Keycloak signs with is first: a passive key of a higher priority is not, and a disabled one is left out."""
-    keys = [generate_form(ES256) for _ in range(4)]
+    keys = [generate_from_parameters(ES256) for _ in range(4)]
     configs = ({"priority": "50"}, {"priority": "200", "active": "false"}, {"priority": "300", "enabled": "false"}, {})
     providers = [
         keycloak_provider(number, "ecdsa-generated", key, **config)
@@ -152,7 +152,7 @@ def test_vault_serves_public_keys() -> None:
 def test_transit_exports_json() -> None:
     """PEM inside of JSON is said to be what it is: jq -r takes it out."""
     with pytest.raises(UsageError, match="it is JSON, but no JWK, JWK Set, encrypted JWK or realm"):
-        read_keys(transit_export("demo", generate_form(ES256)))
+        read_keys(transit_export("demo", generate_from_parameters(ES256)))
 
 
 def test_base64_of_a_realm_that_is_none(rsa: PrivateJWK) -> None:

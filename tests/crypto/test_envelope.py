@@ -24,7 +24,7 @@ from keyvault.crypto.envelope import (
     envelope_of,
     open_bytes,
     parse_private,
-    recipients_of,
+    recipient_kids,
 )
 from keyvault.crypto.identities import JWKIdentity
 from keyvault.errors import EnvelopeError, JWKError
@@ -91,7 +91,7 @@ def test_one_recipient_opens_what_was_sealed(kind: Kind) -> None:
     """Each kind of recipient, alone; the general form is used all the same."""
     envelope = seal(kind)
     assert opened(envelope, kind) == PLAIN
-    assert [kind[0]] == recipients_of(envelope.recipients) == check_envelope(envelope, **PLACE)
+    assert [kind[0]] == recipient_kids(envelope.recipients) == check_envelope(envelope, **PLACE)
 
 
 def test_each_of_three_recipients_opens_what_was_sealed() -> None:
@@ -105,7 +105,7 @@ def test_many_recipients(count: int) -> None:
     """Up to 32 people; the first, the last and one between them open it."""
     kinds = [(f"person-{index:02}", "ECDH-ES+A256KW", ("P-256", "X25519")[index % 2]) for index in range(count)]
     envelope = seal(*reversed(kinds))
-    assert [kind[0] for kind in kinds] == recipients_of(envelope.recipients)
+    assert [kind[0] for kind in kinds] == recipient_kids(envelope.recipients)
     for kind in (kinds[0], kinds[count // 2], kinds[-1]):
         assert opened(envelope, kind) == PLAIN
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from keyvault.core.jwk import b64u_decode
 from keyvault.core.pem import spki_kid
-from keyvault.crypto.exports import encode
+from keyvault.crypto.exports import encode_keys
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 from keyvault.operations.exchange import public_half
@@ -42,7 +42,7 @@ def written(kind: str, form: str) -> bytes:
     """Return the key of *kind* in *form*."""
     name, _, encrypted = form.partition(" ")
     password = PASSWORD if encrypted or form == "p12" else None
-    return encode([key(kind)], name, name="the key", certificate=CERTIFICATE, password=password)
+    return encode_keys([key(kind)], name, name="the key", certificate=CERTIFICATE, password=password)
 
 
 def read(data: bytes) -> FoundKey:
@@ -120,7 +120,7 @@ def test_several_keys() -> None:
     """A JWK Set and a PEM file hold all of them, in their order."""
     keys = [key(kind) for kind in KINDS if kind != "oct"]
     for form in ("jwks", "pem"):
-        data = encode(keys, form, name="keys", certificate=CERTIFICATE)
+        data = encode_keys(keys, form, name="keys", certificate=CERTIFICATE)
 
         assert [one.members for one in read_keys(data)] == [members(jwk) for jwk in keys]
 
@@ -128,7 +128,7 @@ def test_several_keys() -> None:
 def test_what_says_nothing_says_nothing() -> None:
     """A key without use and alg is written and read without them."""
     bare = {name: value for name, value in key("P-256").items() if name not in ("use", "alg")}
-    data = encode([bare], "jwk", name="the key", certificate=CERTIFICATE)
+    data = encode_keys([bare], "jwk", name="the key", certificate=CERTIFICATE)
 
     assert json.loads(data) == bare
     assert (read(data).use, read(data).alg) == (None, None)

@@ -20,23 +20,25 @@ from keyvault.core.keys import WrappedKey
 from keyvault.crypto import pbes2
 from keyvault.crypto.envelope import Sealer, open_bytes
 from keyvault.crypto.identities import (
+    JWKIdentity,
+    Keyring,
+    Source,
+    file_source,
+    folder_source,
+    new_identity,
+    recipient_of,
+    text_source,
+)
+from keyvault.crypto.identity_file import (
     IDENTITY_MAX,
     PBES2,
     PBES2_ITERATIONS,
     PBES2_ITERATIONS_MAX,
     IdentityDocument,
-    JWKIdentity,
-    Keyring,
-    Source,
-    check_label,
+    check_recipient_kid,
     encrypt_identity,
-    file_source,
-    folder_source,
     identity_documents,
-    new_identity,
     read_identity_file,
-    recipient_of,
-    text_source,
     write_private_file,
 )
 from keyvault.errors import EnvelopeError, IdentityError, JWKError, UsageError
@@ -418,7 +420,7 @@ def test_an_identity_can_be_named() -> None:
 )
 def test_labels_that_can_be(label: str) -> None:
     """Printable ASCII without what a shell or a page would take for something else."""
-    assert label == check_label(label)
+    assert label == check_recipient_kid(label)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +448,7 @@ def test_labels_that_can_be(label: str) -> None:
 def test_labels_that_cannot_be(label: object) -> None:
     """Blanks, quotes, markup, escapes, other alphabets and types."""
     with pytest.raises(JWKError, match=r"^recipient kid .{1,80} cannot be used$") as caught:
-        check_label(label)
+        check_recipient_kid(label)
     assert caught.value.hint == "a label such as ops-2026, or a key URI"
 
 

@@ -141,9 +141,9 @@ def test_the_hash_of_pss_binds(make: Callable[[bytes], bytes], wrap: Callable[[b
     """One hash, one algorithm; without parameters any of three."""
     for hashed, octets, alg in (("SHA-256", 32, "PS256"), ("SHA-384", 48, "PS384"), ("SHA-512", 64, "PS512")):
         for salt, null in ((octets, True), (20, False), (None, True)):
-            assert read(wrap(make(pss_parameters(hashed, salt=salt, null=null)))).only == (alg,)
-    assert read(wrap(make(b""))).only == ("PS256", "PS384", "PS512")
-    assert read(wrap(make(b"\x05\0"))).only == ("PS256", "PS384", "PS512")
+            assert read(wrap(make(pss_parameters(hashed, salt=salt, null=null)))).restricted_to == (alg,)
+    assert read(wrap(make(b""))).restricted_to == ("PS256", "PS384", "PS512")
+    assert read(wrap(make(b"\x05\0"))).restricted_to == ("PS256", "PS384", "PS512")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_pss_of_openssl(tmp_path: Path) -> None:
         cert.read_bytes(),
         cert.read_bytes() + path.read_bytes(),
     ):
-        assert read(data).only == ("PS512",)
+        assert read(data).restricted_to == ("PS512",)
 
 
 # --- encryption -----------------------------------------------------------------------------------------
@@ -302,9 +302,9 @@ def test_random_keys_are_never_refused() -> None:
 def test_pss_octets_in_a_modulus_restrict_nothing() -> None:
     """The object identifier of RSASSA-PSS counts where it names the algorithm, and nowhere else."""
     found = read(der("RSA"))
-    assert found.only == ()
+    assert found.restricted_to == ()
     spki = private_key(key("RSA")).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert read(spki).only == ()
+    assert read(spki).restricted_to == ()
 
 
 @pytest.mark.parametrize(

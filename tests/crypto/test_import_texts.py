@@ -14,7 +14,7 @@ import yaml
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
-from keyvault.crypto.exports import FORMATS, encode
+from keyvault.crypto.exports import FORMATS, encode_keys
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import JWKError, KeyVaultError, UsageError
 from tests.crypto.elsewhere import keycloak_provider, keycloak_realm
@@ -22,7 +22,7 @@ from tests.crypto.kinds import CERTIFICATE, KINDS, PASSWORD, key, members
 from tests.crypto.test_import_chains import issue
 
 PEM = {
-    kind: encode([key(kind)], "pem", name="key", certificate=CERTIFICATE).decode()
+    kind: encode_keys([key(kind)], "pem", name="key", certificate=CERTIFICATE).decode()
     for kind in ("RSA", "P-256", "Ed25519")
 }
 
@@ -171,7 +171,9 @@ def test_every_format_of_ours_is_read(kind: str, form: str, sealed: bool) -> Non
     """With the kid, use and alg that it has a place for."""
     jwk = key(kind)
     try:
-        data = encode([jwk], form, name="access-token", certificate=CERTIFICATE, password=PASSWORD if sealed else None)
+        data = encode_keys(
+            [jwk], form, name="access-token", certificate=CERTIFICATE, password=PASSWORD if sealed else None
+        )
     except UsageError:
         return  # what no format holds is said in test_exchange_formats
 
@@ -191,7 +193,7 @@ def test_several_keys_of_ours() -> None:
     """In the formats that hold several."""
     keys = [key("RSA"), key("P-256"), key("Ed25519")]
     for form in ("jwks", "pem", "dotenv"):
-        data = encode(keys, form, name="access-token", certificate=CERTIFICATE)
+        data = encode_keys(keys, form, name="access-token", certificate=CERTIFICATE)
         assert [found.members for found in read(data)] == [members(jwk) for jwk in keys]
 
 

@@ -12,9 +12,10 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
 from keyvault.core.jwk import b64u
-from keyvault.crypto.identities import PBES2_ITERATIONS, encrypt_identity, identity_documents, new_identity
+from keyvault.crypto.identities import new_identity
+from keyvault.crypto.identity_file import PBES2_ITERATIONS, encrypt_identity, identity_documents
 from keyvault.crypto.imports import read_keys
-from keyvault.crypto.pbes2 import ALGORITHMS, Locked, lock
+from keyvault.crypto.pbes2 import ALGORITHMS, PasswordJWE, encrypt_with_password
 
 PASSWORD = "pässwörd of the file".encode()
 CONTENT = ("A128GCM", "A192GCM", "A256GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512")
@@ -40,9 +41,9 @@ def test_what_another_program_encrypts_opens(alg: str, enc: str) -> None:
     """Of each algorithm, flattened and general, with additional data, and only with the password."""
     document = by_jwcrypto(b"a key", {"alg": alg, "enc": enc}, aad=b"more")
     for form in (document, general(document)):
-        assert Locked.read(form).open(PASSWORD) == b"a key"
+        assert PasswordJWE.parse(form).decrypt(PASSWORD) == b"a key"
         with pytest.raises(ValueError, match="wrong password"):
-            Locked.read(form).open(PASSWORD + b"x")
+            PasswordJWE.parse(form).decrypt(PASSWORD + b"x")
 
 
 @pytest.mark.parametrize("enc", CONTENT)
@@ -51,7 +52,7 @@ def test_another_program_opens_what_is_encrypted_here(alg: str, enc: str) -> Non
     """What is written is a standard JWE."""
     token = JWE(algs=[alg, enc])
     token.deserialize(
-        json.dumps(lock(b"a key", PASSWORD, {"alg": alg, "enc": enc, "p2c": 1000})),
+        json.dumps(encrypt_with_password(b"a key", PASSWORD, {"alg": alg, "enc": enc, "p2c": 1000})),
         JWK(kty="oct", k=b64u(PASSWORD)),
     )
     assert token.payload == b"a key"
@@ -63,7 +64,7 @@ def test_the_example_of_rfc_7520(vectors: Path) -> None:
     example = json.loads(path.read_bytes())
     password, plaintext = example["input"]["pwd"].encode(), example["input"]["plaintext"].encode()
     for form in ("json", "json_flat"):
-        assert Locked.read(example["output"][form]).open(password) == plaintext
+        assert PasswordJWE.parse(example["output"][form]).decrypt(password) == plaintext
 
 
 HEADER: dict[str, Any] = {"alg": "PBES2-HS512+A256KW", "enc": "A256GCM", "p2c": 1000, "p2s": b64u(bytes(8))}
@@ -107,23 +108,23 @@ def document(protected_header: object = HEADER, **members: Any) -> dict[str, Any
 def test_other_documents_are_refused(wrong: dict[str, Any]) -> None:
     """Malformed ones, and those that a password alone does not open, before anything is derived."""
     with pytest.raises(ValueError, match=r"^[a-z]"):
-        Locked.read(wrong)
+        PasswordJWE.parse(wrong)
 
 
 @pytest.mark.parametrize("member", ["encrypted_key", "iv", "ciphertext", "tag"])
 def test_a_missing_member_does_not_open(member: str) -> None:
     """The same goes for one that is damaged: neither is told apart from a wrong password."""
-    whole = lock(b"a key", PASSWORD, {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 1})
+    whole = encrypt_with_password(b"a key", PASSWORD, {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 1})
     for changed in ({}, {member: ""}, {member: "*"}, {member: "AAAA"}):
         cut = {name: value for name, value in whole.items() if name != member} | changed
         with pytest.raises(ValueError, match="wrong password"):
-            Locked.read(cut).open(PASSWORD)
+            PasswordJWE.parse(cut).decrypt(PASSWORD)
 
 
 def test_a_short_salt_does_not_open() -> None:
     """RFC 7518 section 4.8.1.1 asks for eight octets."""
     with pytest.raises(ValueError, match="wrong password"):
-        Locked.read(document(HEADER | {"p2s": b64u(bytes(7))})).open(PASSWORD)
+        PasswordJWE.parse(document(HEADER | {"p2s": b64u(bytes(7))})).decrypt(PASSWORD)
 
 
 def test_the_settings_of_jwcrypto_stay_as_they_are() -> None:
@@ -134,7 +135,7 @@ def test_the_settings_of_jwcrypto_stay_as_they_are() -> None:
     assert locked.open(lambda kid: "correct horse") == identity
     key = {name: value for name, value in identity.items() if name not in ("alg", "use")}
     header = {"alg": "PBES2-HS256+A128KW", "enc": "A256GCM", "p2c": PBES2_ITERATIONS}
-    sealed = json.dumps(lock(json.dumps(key).encode(), PASSWORD, header)).encode()
+    sealed = json.dumps(encrypt_with_password(json.dumps(key).encode(), PASSWORD, header)).encode()
     assert [found.kid for found in read_keys(sealed, lambda: PASSWORD)] == ["ops"]
 
     assert "default_max_pbkdf2_iterations" in before

@@ -10,8 +10,8 @@ from pathlib import Path
 from keyvault.core.jwk import b64u
 from keyvault.core.key_parameters import KeyParameters
 from keyvault.core.pem import spki_kid
-from keyvault.crypto.exports import Certificate, encode
-from keyvault.crypto.generate import PrivateJWK, generate_form
+from keyvault.crypto.exports import CertificateOptions, encode_keys
+from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.operations.exchange import public_half
 from tests.crypto.elsewhere import (
     ES256,
@@ -35,7 +35,7 @@ PASSWORD = b"correct horse"
 def _keys(form: KeyParameters) -> Iterator[PrivateJWK]:
     """Yield keys whose kid at Keycloak or Kubernetes can be typed: it does not look like an option."""
     while True:
-        key = generate_form(form)
+        key = generate_from_parameters(form)
         if spki_kid({name: key[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in key})[0] not in "-_":
             yield key
 
@@ -72,26 +72,26 @@ def bring(terminal: Terminal, folder: Path) -> None:
                 keycloak_provider(2, "rsa-generated", rsa[1], algorithm="RS256", priority="50", active="false"),
                 keycloak_provider(3, "rsa-enc-generated", rsa[2], algorithm="RSA-OAEP", keyUse="ENC"),
                 keycloak_provider(
-                    4, "hmac-generated", generate_form(KeyParameters("oct", bits=512)), algorithm="HS512"
+                    4, "hmac-generated", generate_from_parameters(KeyParameters("oct", bits=512)), algorithm="HS512"
                 ),
-                keycloak_provider(5, "aes-generated", generate_form(KeyParameters("oct", bits=128))),
+                keycloak_provider(5, "aes-generated", generate_from_parameters(KeyParameters("oct", bits=128))),
             ]
         ),
     )
     put("rsa-kid", spki_kid({name: rsa[0][name] for name in ("kty", "n", "e")}).encode())
-    certificate = Certificate(START)
-    put("sa.key", encode([next(_keys(RS256))], "pem", name="sa", certificate=certificate))
-    put("key.jwk", encode([named(next(new))], "jwk", name="key", certificate=certificate))
+    certificate = CertificateOptions(START)
+    put("sa.key", encode_keys([next(_keys(RS256))], "pem", name="sa", certificate=certificate))
+    put("key.jwk", encode_keys([named(next(new))], "jwk", name="key", certificate=certificate))
     put("retired.jwk", public_half(named(next(new)), "jwk"))
-    put("key.pem", encode([named(next(new))], "pem", name="key", certificate=certificate))
+    put("key.pem", encode_keys([named(next(new))], "pem", name="key", certificate=certificate))
     put("pw", PASSWORD + b"\n")
-    put("key.p12", encode([named(next(new))], "p12", name="key", certificate=certificate, password=PASSWORD))
+    put("key.p12", encode_keys([named(next(new))], "p12", name="key", certificate=certificate, password=PASSWORD))
     transit = next(new)
     put("transit.pem", json.loads(transit_export("payments", transit))["data"]["keys"]["1"].encode())
     put("transit.pub.pem", public_half(named(next(new)), "pem"))
     put("key.json", _encrypted(named(next(new))))
-    put("encrypted.pem", encode([next(new)], "pem", name="key", certificate=certificate, password=PASSWORD))
-    put("jose.jwk", encode([next(new)], "jwk", name="key", certificate=certificate))
+    put("encrypted.pem", encode_keys([next(new)], "pem", name="key", certificate=certificate, password=PASSWORD))
+    put("jose.jwk", encode_keys([next(new)], "jwk", name="key", certificate=certificate))
     terminal.serve(
         "https://vault.example.com/v1/identity/oidc/.well-known/keys",
         vault_oidc_keys([named(next(new)), named(next(new))]),

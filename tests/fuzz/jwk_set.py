@@ -14,7 +14,8 @@ from keyvault.core.lint.consumers import CONSUMERS
 from keyvault.core.lint.documents import Source, lint_discovery, lint_jwk_set, read
 from keyvault.core.lint.transport import Response
 from keyvault.core.state import VaultState
-from keyvault.crypto.identities import identity_documents, recipient_of
+from keyvault.crypto.identities import recipient_of
+from keyvault.crypto.identity_file import identity_documents
 from keyvault.errors import JWKError, KeyVaultError, RecordError
 from keyvault.repo.records import decode_recipients, encode_recipients
 from tests.core.build import T0, activated, created, make_key, restart, vault

@@ -12,7 +12,7 @@ import pytest
 
 from keyvault.core.jwk import b64u, b64u_decode, thumbprint
 from keyvault.core.pem import public_der
-from keyvault.crypto.exports import encode
+from keyvault.crypto.exports import encode_keys
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
@@ -76,7 +76,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
     def written(kind: str, form: str, password: bytes | None = None) -> Path:
         path = tmp_path / f"key.{form}"
-        path.write_bytes(encode([key(kind)], form, name="key", certificate=CERTIFICATE, password=password))
+        path.write_bytes(encode_keys([key(kind)], form, name="key", certificate=CERTIFICATE, password=password))
         return path
 
     return written
@@ -186,7 +186,7 @@ def same(data: bytes, kind: str) -> None:
     found = read(data)
     derived = run("openssl", "pkey", "-pubout", "-outform", "DER", stdin=_openssl_key(kind))
     assert public_der(found.public) == derived
-    pkcs8 = encode([{**found.members, "kid": "key"}], "pem", name="key", certificate=CERTIFICATE)
+    pkcs8 = encode_keys([{**found.members, "kid": "key"}], "pem", name="key", certificate=CERTIFICATE)
     text = [run("openssl", "pkey", "-noout", "-text", stdin=one) for one in (pkcs8, _openssl_key(kind))]
     assert text[0] == text[1]
 

@@ -1,12 +1,12 @@
 """
 Read keys as other programs store them: JWK, JWK Set, PEM, DER, PKCS#12, certificates, realms, Secrets.
 
-Says what a file holds. Every private key that leaves here has halves that belong together and passed the checks of
-`pairs`; every public one those of ``core/strength``. What a library says about a broken key is never passed on, since
-it may quote the key. `texts` takes layers off, `pem`, `der`, `pkcs12`, `jwk` and `keycloak` read a container each,
-`encrypted` opens, and `chains` tells keys from the certificates around them.
+Does not choose among the keys of a file. Every private key passes the checks of `pairs`, so its halves belong together;
+every public key passes those of ``core/strength``. A library's message about a broken key may quote the key, so it is
+dropped. `texts` unwraps the layers around keys; `pem`, `der`, `pkcs12`, `jwk` and `keycloak` read a container each;
+`encrypted` decrypts; `chains` separates keys from the certificates around them.
 
-Sources: RFC 7517 (JWK, and section 7 for encrypted ones), and those that each module names.
+Sources: RFC 7517 (JWK, and section 7 for encrypted JWKs), and the sources of each module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from keyvault.crypto.imports.found import P2C_MAX, AskPassword, Found, FoundKey, Password
+from keyvault.crypto.imports.found import KDF_ROUNDS_MAX, AskPassword, Found, FoundKey, Password
 from keyvault.crypto.imports.jwk import holds_private, read_jwk
 from keyvault.crypto.imports.texts import read_layers
 from keyvault.errors import UsageError
@@ -24,8 +24,8 @@ KEYS_MAX = 64
 
 __all__ = [
     "FILE_MAX",
+    "KDF_ROUNDS_MAX",
     "KEYS_MAX",
-    "P2C_MAX",
     "AskPassword",
     "FoundKey",
     "distinct_keys",
@@ -37,27 +37,27 @@ __all__ = [
 
 def read_keys(data: bytes, ask: AskPassword = lambda: None) -> list[FoundKey]:
     """
-    Return the keys that *data* holds, in its order; a public key beside its private half is not said twice.
+    Return the keys in *data*, in its order. A public key whose private half is there too is dropped.
 
     Args:
         data: A whole file.
-        ask: Where the password of what is encrypted comes from.
+        ask: Returns the password of encrypted keys, or None.
 
     Raises:
-        UsageError: If it holds no key, is too large, or the password is missing or wrong.
+        UsageError: If *data* has no key or is too large, or the password is missing or wrong.
         JWKError: If a key is malformed.
         WeakKeyError: If a key is weak, or its halves do not belong together.
     """
     if len(data) > FILE_MAX:
-        raise UsageError(f"more than {FILE_MAX // 1024 // 1024} MiB is no file of keys")
+        raise UsageError(f"the file is larger than {FILE_MAX // 1024 // 1024} MiB", code="file-too-large")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old curves and ciphers: what is not taken is said below
+        warnings.simplefilter("ignore")  # about old curves and ciphers: unsupported ones raise errors below
         found = _keys_of(list(read_layers(data, Password(ask))))
     if not found:
-        raise UsageError("there is no key in it")
+        raise UsageError("the file has no key", code="key-not-found")
     distinct = distinct_keys(found)
     if len(distinct) > KEYS_MAX:
-        raise UsageError(f"{len(distinct)} keys are too many: at most {KEYS_MAX} at once")
+        raise UsageError(f"the file has {len(distinct)} keys; the limit is {KEYS_MAX}", code="keys-too-many")
     return distinct
 
 
@@ -65,36 +65,37 @@ def _keys_of(found: list[Found]) -> list[FoundKey]:
     keys = [item for item in found if isinstance(item, FoundKey)]
     if len(keys) == len(found):
         return keys
-    from keyvault.crypto.imports.chains import keys_of
+    from keyvault.crypto.imports.chains import drop_certificates
 
-    return keys_of(found)
+    return drop_certificates(found)
 
 
 def distinct_keys(found: list[FoundKey]) -> list[FoundKey]:
     """
-    Return each key of one or several files once, with what the others of its kind say of it.
+    Return each key of one or several files once, with the restriction that any of its copies has.
 
-    A public key beside its private half goes, whatever it is called; of two equal keys, the one without a kid.
+    A public key is dropped if its private half is there, whatever its kid. Of two equal keys, the one without a kid is
+    dropped.
     """
     halves = {frozenset(key.public.items()) for key in found if key.private}
     named = {frozenset(key.members.items()) for key in found if key.kid is not None}
     kept: list[FoundKey] = []
     bare = set()
     for key in found:
-        whole = frozenset(key.members.items())
+        members = frozenset(key.members.items())
         if not key.private and frozenset(key.public.items()) in halves:
             continue
-        if key.kid is None and (whole in named or whole in bare):
+        if key.kid is None and (members in named or members in bare):
             continue
         if key.kid is None:
-            bare.add(whole)
+            bare.add(members)
         kept.append(key)
     return [_restricted(key, found) for key in kept]
 
 
 def _restricted(key: FoundKey, found: list[FoundKey]) -> FoundKey:
     """Return *key* with the restriction that its other half has in the file."""
-    if key.only:
+    if key.restricted_to:
         return key
-    only = next((other.only for other in found if other.only and other.public == key.public), ())
-    return replace(key, only=only)
+    copies = (other.restricted_to for other in found if other.restricted_to and other.public == key.public)
+    return replace(key, restricted_to=next(copies, ()))

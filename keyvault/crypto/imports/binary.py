@@ -1,7 +1,7 @@
 """
 Read keys and certificates in DER or PKCS#12.
 
-A PKCS#12 file is DER too, with keys in it that are DER again: `der` reads one of these, `pkcs12` the file around them.
+A PKCS#12 file is itself DER and contains keys in DER: `der` reads a single key, `pkcs12` the whole file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from keyvault.crypto.imports.found import Found, Password
 
 
 def read_binary(data: bytes, password: Password) -> list[Found]:
-    """Return the keys and certificates that *data* holds; errors as `read_der` and `read_pkcs12`."""
+    """Return the keys and certificates in *data*; raise the errors of `read_der` and `read_pkcs12`."""
     if not is_pkcs12(data):
         return read_der(data, password)
     from keyvault.crypto.imports.pkcs12 import read_pkcs12

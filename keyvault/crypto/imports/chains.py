@@ -1,8 +1,8 @@
 """
-Tell keys from the certificates around them: a chain is one key with its chain.
+Separate keys from the certificates around them: a key with its certificate chain is a single key.
 
-The certificate of a private key, or the first one, is the key. A certificate that issued another one of the file, or
-says that it is a CA's, is never a key of a set: whoever holds that key could sign tokens.
+The key of a CA never becomes a key of a set, because its holder could then sign tokens. A certificate belongs to a CA
+if it says so, or issued another certificate of the file.
 
 Source: RFC 5280 sections 4.2.1.3 and 4.2.1.9 (key usage, basic constraints).
 """
@@ -18,34 +18,35 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from keyvault.core.pem import load_public
 from keyvault.core.text import elided
+from keyvault.crypto.generate import unsupported_key_type
 from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey
 from keyvault.errors import JWKError, UsageError
 
 
-def keys_of(found: Sequence[Found]) -> list[FoundKey]:
+def drop_certificates(found: Sequence[Found]) -> list[FoundKey]:
     """
     Return the keys of a file, in its order.
 
-    A certificate of a key that is there adds the restriction that it has. Beside a key all other certificates are
-    passed over; without one, each certificate that is no CA's and issued none of the others is a key. The private key
-    of a CA is passed over, too.
+    If the file has keys, they take the restrictions of their certificates, other certificates are skipped, and so are
+    the private keys of CAs. If it has certificates only, each certificate that does not belong to a CA is a key.
 
     Raises:
-        UsageError: If there are certificates, or keys, of CAs alone.
-        JWKError: If the certificate of no CA has a key of a type that JOSE does not define.
+        UsageError: If all certificates, or all keys, belong to CAs.
+        JWKError: If a certificate, not of a CA, has a key of a type that JOSE does not define.
     """
     keys = [item for item in found if isinstance(item, FoundKey)]
     certificates = _distinct([item for item in found if isinstance(item, FoundCertificate)])
     if not certificates:
         return keys
     if keys:
-        return _beside(keys, certificates)
+        return _apply_certificates(keys, certificates)
     issuers = [_is_issuer(item, certificates) for item in certificates]
     leaves = [item for item, issues in zip(certificates, issuers, strict=True) if not issues]
     if not leaves:
         raise UsageError(
-            f"it holds certificates of CAs alone ({_subject(certificates[0])}): the key of a CA signs no tokens",
-            hint="name the signer's certificate; if this is it, take its key out: openssl x509 -noout -pubkey -in FILE",
+            f"the file has only CA certificates ({_subject(certificates[0])}); keys of CAs must not sign tokens",
+            code="key-of-ca",
+            hint="use the signer's certificate; if this is it, extract its key: openssl x509 -noout -pubkey -in FILE",
         )
     return [_key_of(item) for item in leaves]
 
@@ -56,56 +57,60 @@ def _distinct(certificates: Sequence[FoundCertificate]) -> list[FoundCertificate
 
 def _key_of(item: FoundCertificate) -> FoundKey:
     if item.key is None:
-        raise JWKError(f"{_subject(item)}: unsupported key type or curve: JOSE does not define it")
+        error = unsupported_key_type()
+        raise JWKError(f"{_subject(item)}: {error.message}", code=error.code)
     return item.key
 
 
-def _beside(keys: list[FoundKey], certificates: list[FoundCertificate]) -> list[FoundKey]:
-    """Return *keys* as their certificates restrict them, with remarks on those in nobody's chain."""
-    own = {frozenset(item.key.public.items()): item for item in certificates if item.key}
-    held = [frozenset(key.public.items()) for key in keys]
-    restricted, chain, passed, authorities = [], [], [], []
+def _apply_certificates(keys: list[FoundKey], certificates: list[FoundCertificate]) -> list[FoundKey]:
+    """Return *keys* without those of CAs, as their certificates restrict them, with remarks on what was skipped."""
+    certificate_of = {frozenset(item.key.public.items()): item for item in certificates if item.key}
+    publics = [frozenset(key.public.items()) for key in keys]
+    restricted, chain, ca_certificates, ca_keys = [], [], [], []
     for key in keys:
-        mine = own.get(frozenset(key.public.items()))
-        if mine is not None:
-            if _is_authority(mine, certificates, [own[public] for public in held if public in own]):
-                authorities.append(f"of the CA {_subject(mine)}")
-                passed.append(mine)
+        own = certificate_of.get(frozenset(key.public.items()))
+        if own is not None:
+            if _is_ca_key(
+                own, certificates, [certificate_of[public] for public in publics if public in certificate_of]
+            ):
+                ca_keys.append(f"of the CA {_subject(own)}")
+                ca_certificates.append(own)
                 continue
-            chain.append(mine)
-            assert mine.key is not None
-            key = replace(key, only=key.only or mine.key.only)
+            chain.append(own)
+            assert own.key is not None
+            key = replace(key, restricted_to=key.restricted_to or own.key.restricted_to)
         elif issued := next((item for item in certificates if _signed(key, item.certificate)), None):
-            authorities.append(f"that issued the certificate of {_subject(issued)}")
+            ca_keys.append(f"that issued the certificate of {_subject(issued)}")
             continue
         restricted.append(key)
     if not restricted:
         raise UsageError(
-            f"it holds the key {authorities[0]}, which signs certificates and no tokens",
-            hint="name the file of the signer's key",
+            f"the file has only the key {ca_keys[0]}, which signs certificates and not tokens",
+            code="key-of-ca",
+            hint="use the file with the signer's key",
         )
-    rest = [item for item in certificates if item not in chain and item not in passed]
+    rest = [item for item in certificates if item not in chain and item not in ca_certificates]
     while issuers := [item for item in rest if any(_issued(item, below) for below in chain)]:
         chain += issuers
         rest = [item for item in rest if item not in issuers]
     remarks = tuple(
-        f"skipped: the certificate of {_subject(item)} is in the chain of no key here (import it alone if needed)"
+        f"skipped: the certificate of {_subject(item)} is not in the chain of a key here (if needed, import it alone)"
         for item in rest
-    ) + tuple(f"skipped: the key {which} signs certificates and no tokens" for which in authorities)
+    ) + tuple(f"skipped: the key {which} signs certificates and not tokens" for which in ca_keys)
     restricted[0] = replace(restricted[0], remarks=(*restricted[0].remarks, *remarks))
     return restricted
 
 
-def _is_authority(item: FoundCertificate, among: Sequence[FoundCertificate], owned: Sequence[FoundCertificate]) -> bool:
+def _is_ca_key(item: FoundCertificate, among: Sequence[FoundCertificate], owned: Sequence[FoundCertificate]) -> bool:
     """
-    Return whether the private key beside *item* is that of a CA.
+    Return whether the private key of *item* belongs to a CA.
 
-    `openssl req -x509` calls each self-signed certificate that of a CA, also that of a signer: alone, it says nothing.
+    `openssl req -x509` marks every self-signed certificate as a CA's, a signer's too: alone, that mark proves nothing.
 
     Args:
         item: The certificate of the key.
         among: All certificates.
-        owned: The certificates of the keys that are there.
+        owned: The certificates whose keys are in the file.
     """
     certificate = item.certificate
     if any(_issued(item, other) for other in among if other.certificate != certificate):
@@ -122,7 +127,7 @@ def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         extensions = certificate.extensions
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise JWKError("the certificate has malformed extensions") from None
+        raise JWKError("the certificate has malformed extensions", code="certificate-malformed") from None
     for extension in extensions:
         value = extension.value
         if isinstance(value, x509.BasicConstraints) and value.ca:
@@ -133,7 +138,7 @@ def _is_ca(certificate: x509.Certificate) -> bool:
 
 
 def _issued(issuer: FoundCertificate, item: FoundCertificate) -> bool:
-    """Return whether *issuer* issued *item*; by their names alone if the signature cannot be verified here."""
+    """Return whether *issuer* issued *item*; if the signature algorithm is not supported, the names decide."""
     if item is issuer or item.certificate.issuer != issuer.certificate.subject:
         return False
     try:
@@ -146,7 +151,7 @@ def _issued(issuer: FoundCertificate, item: FoundCertificate) -> bool:
 
 
 def _signed(key: FoundKey, certificate: x509.Certificate) -> bool:
-    """Return whether *key* signed the *certificate* of another key."""
+    """Return whether *key* signed *certificate*, which belongs to another key."""
     if key.members["kty"] not in ("RSA", "EC", "OKP"):
         return False
     public = load_public(key.public)
@@ -155,9 +160,9 @@ def _signed(key: FoundKey, certificate: x509.Certificate) -> bool:
     try:
         match public, parameters:
             case rsa.RSAPublicKey(), padding.PSS() | padding.PKCS1v15():
-                hashed = certificate.signature_hash_algorithm
-                assert hashed is not None
-                public.verify(signature, signed, parameters, hashed)
+                algorithm = certificate.signature_hash_algorithm
+                assert algorithm is not None
+                public.verify(signature, signed, parameters, algorithm)
             case ec.EllipticCurvePublicKey(), ec.ECDSA():
                 public.verify(signature, signed, parameters)
             case ((ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey()), None):

@@ -1,8 +1,8 @@
 """
-Read keys and certificates in DER, by their structure and not by their name.
+Read keys and certificates in DER. Their structure decides, not a label.
 
-Structures are decoded by the cryptography package. Whatever OpenSSL, Bouncy Castle and ring write beside a private key
-is compared with it: its public half (RFC 5958), the expanded key of ML-DSA.
+The cryptography package decodes the structures. OpenSSL, Bouncy Castle and ring store redundant values with a private
+key, which are compared with it: its public half (RFC 5958), and the expanded key of ML-DSA.
 
 Sources: RFC 5958 (PKCS#8, OneAsymmetricKey), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 4055 (RSASSA-PSS), RFC 9881
 (ML-DSA), RFC 5280 (X.509).
@@ -29,7 +29,7 @@ from keyvault.core.ber import (
     read_element,
 )
 from keyvault.core.pem import public_members
-from keyvault.crypto.generate import members_of
+from keyvault.crypto.generate import private_members, unsupported_key_type
 from keyvault.crypto.imports.encrypted import check_rounds, decrypt_pkcs8, try_password
 from keyvault.crypto.imports.found import (
     Found,
@@ -38,16 +38,16 @@ from keyvault.crypto.imports.found import (
     Password,
     UnreadableError,
     UnsupportedEncryptionError,
+    damaged_key,
 )
 from keyvault.crypto.imports.jwk import read_jwk
+from keyvault.crypto.pairs import multi_prime
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 
-_UNKNOWN_KIND = "unsupported key type or curve: JOSE does not define it"
-_DAMAGED = "the private key is damaged or in an unsupported format (supported: PKCS#1, PKCS#8, SEC1, OpenSSH)"
 _ATTRIBUTES = 0xA0
 
 _PSS = ObjectIdentifier("1.2.840.113549.1.1.10")
-#: Hashes that JOSE signs RSASSA-PSS with: the algorithm, and how many octets a salt has there.
+#: Hashes of RSASSA-PSS in JOSE: the algorithm, and the length of its salt in octets.
 _PSS_HASHES = {
     ObjectIdentifier("2.16.840.1.101.3.4.2.1"): ("PS256", 32),
     ObjectIdentifier("2.16.840.1.101.3.4.2.2"): ("PS384", 48),
@@ -57,12 +57,12 @@ _ML_DSA = frozenset(ObjectIdentifier(f"2.16.840.1.101.3.4.3.{last}") for last in
 
 
 @asn1.sequence
-class _Holder:
+class _AlgorithmHolder:
     algorithm: list[asn1.TLV]
 
 
-#: rsaEncryption: a key under RSASSA-PSS is loaded under this name, since the library refuses some parameters of that.
-_PLAIN_RSA = asn1.decode_der(_Holder, bytes.fromhex("300f300d06092a864886f70d0101010500")).algorithm
+#: rsaEncryption. RSASSA-PSS keys are loaded with this algorithm, because the library refuses some PSS parameters.
+_PLAIN_RSA = asn1.decode_der(_AlgorithmHolder, bytes.fromhex("300f300d06092a864886f70d0101010500")).algorithm
 
 
 @asn1.sequence
@@ -76,7 +76,7 @@ class _OneAsymmetricKey:
 
 @asn1.sequence
 class _EarlyRingKey:
-    """As old versions of ring write it: the tag of the public key is explicit."""
+    """The form of old versions of ring, with an explicit tag for the public key."""
 
     version: int
     algorithm: list[asn1.TLV]
@@ -85,8 +85,8 @@ class _EarlyRingKey:
 
 
 @asn1.sequence
-class _Both:
-    """A seed of ML-DSA, and what it expands to."""
+class _SeedAndExpandedKey:
+    """An ML-DSA seed and the key that it expands to."""
 
     seed: bytes
     expanded: bytes
@@ -134,34 +134,34 @@ class _PSSParameters:
 
 def load(loader: Callable[..., Any], *arguments: object) -> Any:
     """
-    Return what *loader* makes of *arguments*.
+    Return the result of *loader* for *arguments*.
 
     Raises:
-        JWKError: If it is of a type that JOSE does not define, or damaged; the library's text is not passed on.
+        JWKError: If the key is damaged, or JOSE does not define its type. The library's message is dropped.
     """
     try:
         return loader(*arguments)
     except UnsupportedAlgorithm:
-        raise JWKError(_UNKNOWN_KIND) from None
+        raise unsupported_key_type() from None
     except (ValueError, TypeError):
-        raise UnreadableError("the key is damaged, or in an unsupported format") from None
+        raise UnreadableError("the key is damaged or in an unsupported format", code="key-damaged") from None
 
 
-def private_found(load_with: Callable[[bytes | None], Any], password: Password) -> FoundKey:
-    """Return the private key that *load_with* gives, with the password where it asks for one."""
+def load_private_key(load_with: Callable[[bytes | None], Any], password: Password) -> FoundKey:
+    """Return the private key that *load_with* loads; ask for the password only if the key is encrypted."""
     try:
         key = load_with(None)
     except UnsupportedAlgorithm:
-        raise JWKError(_UNKNOWN_KIND) from None
+        raise unsupported_key_type() from None
     except TypeError:  # encrypted
         key = try_password(load_with, password.get())
     except ValueError:
-        raise UnreadableError(_DAMAGED) from None
-    return read_jwk(members_of(key))
+        raise damaged_key() from None
+    return read_jwk(private_members(key))
 
 
-def public_found(key: Any) -> FoundKey:
-    """Return the key that *key*, a public key object, is."""
+def from_public_key(key: Any) -> FoundKey:
+    """Return *key*, a public key object, as a `FoundKey`."""
     return read_jwk(public_members(key))
 
 
@@ -170,68 +170,75 @@ def public_found(key: Any) -> FoundKey:
 
 def read_der(data: bytes, password: Password) -> list[Found]:
     """
-    Return the key or the certificate that *data* is.
+    Return the key or the certificate in *data*.
 
     Raises:
-        UsageError: If it is none of these, or the password is missing or wrong.
-        JWKError: If the key is malformed.
+        UsageError: If it is a request or a PKCS#7 file, or the password is missing or wrong.
+        JWKError: If it is neither a key nor a certificate, or is malformed.
         WeakKeyError: If the key is weak.
     """
     try:
         parts = read_element(data).children
     except ValueError:
-        raise UnreadableError("neither a key nor a certificate in DER") from None
+        raise _unrecognized() from None
     match [part.tag for part in parts]:
         case [0x02, 0x30, 0x04, *_]:
             return [read_pkcs8(data)]
         case [0x30, 0x04]:
             return [read_encrypted(data, password)]
         case [0x30, 0x03]:
-            return [_public_of(load(asn1.decode_der, _SubjectPublicKeyInfo, data))]
+            return [_read_spki(load(asn1.decode_der, _SubjectPublicKeyInfo, data))]
         case [0x30, 0x30, 0x03]:
             return [_read_signed(data, parts)]
         case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
             _check_primes(data)
-            return [private_found(partial(serialization.load_der_private_key, data), password)]
+            return [load_private_key(partial(serialization.load_der_private_key, data), password)]
         case [0x02, 0x02]:
-            return [public_found(load(serialization.load_der_public_key, data))]
+            return [from_public_key(load(serialization.load_der_public_key, data))]
         case [0x06, 0xA0]:
             raise UsageError(
-                "it is a bundle of certificates (PKCS#7)",
-                hint="openssl pkcs7 -print_certs -in FILE -out certs.pem, with -inform DER if it is no PEM",
+                "PKCS#7 bundles of certificates are not supported",
+                code="format-unsupported",
+                hint="openssl pkcs7 -print_certs -in FILE -out certs.pem; add -inform DER if it is not PEM",
             )
-    raise UnreadableError("neither a key nor a certificate in DER")
+    raise _unrecognized()
+
+
+def _unrecognized() -> UnreadableError:
+    return UnreadableError("neither a key nor a certificate in DER", code="format-unrecognized")
 
 
 def _check_primes(data: bytes) -> None:
-    """Refuse an RSA key in PKCS#1 with more than two primes (RFC 8017 appendix A.1.2): the library reads none."""
+    """Refuse an RSA key in PKCS#1 with more than two primes (RFC 8017 appendix A.1.2)."""
     try:
         parts = read_element(data).children
     except ValueError:
         return
     if [part.tag for part in parts] == [INTEGER] * 9 + [SEQUENCE]:
-        raise JWKError("RSA keys with more than two primes are not supported", hint="use a key with two primes")
+        raise multi_prime()
 
 
 def _read_signed(data: bytes, parts: tuple[Element, ...]) -> FoundCertificate:
-    """Read a certificate; a request for one, or a list of revoked ones, has the same outer form."""
+    """Return a certificate; refuse a certificate request, which has the same outer form."""
     inner = [part.tag for part in load(lambda: parts[0].children)]
     if inner[:4] == [INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES]:
         raise UsageError(
-            "it is a certificate request", hint="openssl req -in FILE -noout -pubkey -out key.pub.pem takes the key out"
+            "certificate requests are not supported",
+            code="format-unsupported",
+            hint="openssl req -in FILE -noout -pubkey -out key.pub.pem extracts the key",
         )
     return read_certificate(data)
 
 
 def read_certificate(data: bytes) -> FoundCertificate:
-    """Return the certificate in *data*; its key may be none of JOSE."""
+    """Return the certificate in *data*, without its key if JOSE does not define the key's type."""
     from cryptography import x509
 
     certificate = load(x509.load_der_x509_certificate, data)
-    load(lambda: (certificate.subject, certificate.issuer))  # parsed when they are asked for
+    load(lambda: (certificate.subject, certificate.issuer))  # parsed on first access
     tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
     try:
-        found = _public_of(tbs.public)
+        found = _read_spki(tbs.public)
     except UnreadableError:
         raise
     except JWKError as error:
@@ -241,84 +248,89 @@ def read_certificate(data: bytes) -> FoundCertificate:
     return FoundCertificate(certificate, found)
 
 
-def _public_of(spki: _SubjectPublicKeyInfo) -> FoundKey:
-    only = _restriction(spki.algorithm)
-    plain = _SubjectPublicKeyInfo(algorithm=_PLAIN_RSA if only else spki.algorithm, key=spki.key)
-    return replace(public_found(load(serialization.load_der_public_key, asn1.encode_der(plain))), only=only)
+def _read_spki(spki: _SubjectPublicKeyInfo) -> FoundKey:
+    algs = _restriction(spki.algorithm)
+    plain = _SubjectPublicKeyInfo(algorithm=_PLAIN_RSA if algs else spki.algorithm, key=spki.key)
+    key = load(serialization.load_der_public_key, asn1.encode_der(plain))
+    return replace(from_public_key(key), restricted_to=algs)
 
 
 # --- PKCS#8 ---------------------------------------------------------------------------------------------
 
 
 def read_encrypted(data: bytes, password: Password) -> FoundKey:
-    """Return the key in an EncryptedPrivateKeyInfo; errors as `read_der`."""
+    """Return the key in an EncryptedPrivateKeyInfo; raise the errors of `read_der`."""
     try:
         check_rounds(data)
     except (ValueError, IndexError):
-        raise UnreadableError(_DAMAGED) from None
-    by_library = partial(private_found, partial(serialization.load_der_private_key, data), password)
+        raise damaged_key() from None
+    by_library = partial(load_private_key, partial(serialization.load_der_private_key, data), password)
     try:
         found = open_pkcs8(data, password.get())
     except UnsupportedEncryptionError as error:
         try:
-            return by_library()  # it has some old ciphers more
+            return by_library()  # supports more old ciphers
         except UnsupportedEncryptionError:
-            raise error from None  # which names the algorithm
+            raise error from None  # names the algorithm
     return by_library() if found is None else found
 
 
 def open_pkcs8(data: bytes, secret: bytes) -> FoundKey | None:
-    """Return the key in an EncryptedPrivateKeyInfo under PBES2, None under an older scheme; errors as `read_der`."""
+    """
+    Return the key in an EncryptedPrivateKeyInfo under PBES2; None under an older scheme.
+
+    Raise the errors of `read_der`.
+    """
     try:
         plain = decrypt_pkcs8(data, secret)
     except (ValueError, IndexError):
-        raise UnreadableError(_DAMAGED) from None
+        raise damaged_key() from None
     return None if plain is None else read_pkcs8(plain)
 
 
 def read_pkcs8(data: bytes) -> FoundKey:
     """
-    Return the key in a PKCS#8, of version 1 or 2.
+    Return the key in PKCS#8, version 1 or 2.
 
     Raises:
         JWKError: If it is malformed, or of a type that JOSE does not define.
-        WeakKeyError: If it is weak, or what stands beside it belongs to another key.
+        WeakKeyError: If it is weak, or the public half or expanded key in it belongs to another key.
     """
     public: asn1.BitString | None = None
     try:
-        held = asn1.decode_der(_OneAsymmetricKey, data)
-        algorithm, key, public = held.algorithm, held.key, held.public
+        parsed = asn1.decode_der(_OneAsymmetricKey, data)
+        algorithm, key, public = parsed.algorithm, parsed.key, parsed.public
     except ValueError:
         try:
             early = asn1.decode_der(_EarlyRingKey, data)
         except ValueError:
-            raise UnreadableError(_DAMAGED) from None
+            raise damaged_key() from None
         algorithm, key, public = early.algorithm, early.key, early.public
-    only = _restriction(algorithm)
+    algs = _restriction(algorithm)
     _check_primes(key)
-    seed = _seed_alone(_name(algorithm), key)
-    alone = _OneAsymmetricKey(
-        version=0, algorithm=_PLAIN_RSA if only else algorithm, key=seed or key, attributes=None, public=None
+    seed = _seed_only(_name(algorithm), key)
+    plain = _OneAsymmetricKey(
+        version=0, algorithm=_PLAIN_RSA if algs else algorithm, key=seed or key, attributes=None, public=None
     )
-    loaded = _load_private(asn1.encode_der(alone))
+    loaded = _load_pkcs8(asn1.encode_der(plain))
     if seed is not None:
         _check_expanded(loaded, key)
     if public is not None:
         _check_public(loaded, public.as_bytes())
-    return replace(read_jwk(members_of(loaded)), only=only)
+    return replace(read_jwk(private_members(loaded)), restricted_to=algs)
 
 
-def _load_private(data: bytes) -> Any:
+def _load_pkcs8(data: bytes) -> Any:
     try:
         return serialization.load_der_private_key(data, None)
     except UnsupportedAlgorithm:
-        raise JWKError(_UNKNOWN_KIND) from None
+        raise unsupported_key_type() from None
     except (ValueError, TypeError):
-        raise UnreadableError(_DAMAGED) from None
+        raise damaged_key() from None
 
 
 def _check_public(key: Any, written: bytes) -> None:
-    """Refuse a key whose public half, as it stands beside it, is that of another key."""
+    """Refuse a private key that is stored with the public half of another key."""
     spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     own = {read_element(spki).children[1].value[1:]}
     if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -327,33 +339,35 @@ def _check_public(key: Any, written: bytes) -> None:
             for form in (serialization.PublicFormat.CompressedPoint, serialization.PublicFormat.UncompressedPoint)
         }
     if written not in own:
-        raise WeakKeyError("the private half does not belong to the public half beside it")
+        raise WeakKeyError(
+            "the private half does not belong to the public half in the same file", code="key-halves-mismatch"
+        )
 
 
-def _seed_alone(name: ObjectIdentifier, key: bytes) -> bytes | None:
+def _seed_only(name: ObjectIdentifier, key: bytes) -> bytes | None:
     """
-    Return the seed of an ML-DSA key in its own form, where OpenSSL and Bouncy Castle write the expanded key beside it.
+    Return the seed of an ML-DSA key without the expanded key that OpenSSL and Bouncy Castle store with it.
 
-    The cryptography package reads the seed alone. Other keys give None.
+    The cryptography package reads only that form. Return None for all other keys.
     """
     if name not in _ML_DSA:
         return None
     form = key[:1]
     if form == b"\x04":
-        raise JWKError("an ML-DSA key without its seed cannot be a JWK")
+        raise JWKError("an ML-DSA key without its seed cannot be a JWK", code="key-seed-missing")
     if form != b"\x30":
         return None
-    seed = load(asn1.decode_der, _Both, key).seed
+    seed = load(asn1.decode_der, _SeedAndExpandedKey, key).seed
     return b"\x80" + bytes([len(seed)]) + bytes(seed)
 
 
 def _check_expanded(key: Any, written: bytes) -> None:
     """Refuse an expanded ML-DSA key that its seed does not expand to."""
     raw = key.public_key().public_bytes_raw()
-    expanded = asn1.decode_der(_Both, written).expanded
-    # It begins with rho, K and tr (FIPS 204 algorithm 24); tr is a hash of the public key.
+    expanded = asn1.decode_der(_SeedAndExpandedKey, written).expanded
+    # An expanded key begins with rho, K and tr (FIPS 204 algorithm 24); tr is a hash of the public key.
     if expanded[:32] != raw[:32] or expanded[64:128] != hashlib.shake_256(raw).digest(64):
-        raise WeakKeyError("the seed of the ML-DSA key belongs to another key")
+        raise WeakKeyError("the seed of the ML-DSA key belongs to another key", code="key-halves-mismatch")
 
 
 # --- RSASSA-PSS -----------------------------------------------------------------------------------------
@@ -361,7 +375,7 @@ def _check_expanded(key: Any, written: bytes) -> None:
 
 def _restriction(algorithm: list[asn1.TLV]) -> tuple[str, ...]:
     """
-    Return the algorithms that an AlgorithmIdentifier keeps an RSA key to; nothing if it does not.
+    Return the algorithms to which an AlgorithmIdentifier restricts an RSA key; empty if it does not.
 
     Raises:
         JWKError: If no JOSE algorithm has its parameters.
@@ -374,18 +388,19 @@ def _restriction(algorithm: list[asn1.TLV]) -> tuple[str, ...]:
         return tuple(name for name, _ in _PSS_HASHES.values())
     parameters = load(algorithm[1].parse, _PSSParameters)
     hashed = parameters.hash.name if parameters.hash else None
-    masked = parameters.mask.hash.name if parameters.mask else None
+    mgf1_hash = parameters.mask.hash.name if parameters.mask else None
     salt = 20 if parameters.salt is None else parameters.salt
-    if hashed not in _PSS_HASHES or masked != hashed or salt > _PSS_HASHES[hashed][1]:
+    if hashed not in _PSS_HASHES or mgf1_hash != hashed or salt > _PSS_HASHES[hashed][1]:
         raise JWKError(
             "the key is restricted to RSASSA-PSS with parameters that no JOSE algorithm has",
-            hint="PS256, PS384 and PS512: the same hash for MGF1, and a salt as long as the hash",
+            code="rsa-pss-unsupported",
+            hint="PS256, PS384 and PS512 use the same hash for MGF1, and a salt as long as the hash",
         )
     return (_PSS_HASHES[hashed][0],)
 
 
 def _name(algorithm: list[asn1.TLV]) -> ObjectIdentifier:
     if not algorithm:
-        raise UnreadableError("the key names no algorithm")
+        raise UnreadableError("the key names no algorithm", code="key-damaged")
     name: ObjectIdentifier = load(algorithm[0].parse, ObjectIdentifier)
     return name

@@ -1,9 +1,9 @@
 """
-Open encrypted keys: PKCS#8 under PBES2, encrypted JWKs.
+Decrypt keys: PKCS#8 under PBES2, and encrypted JWKs.
 
-PBES2 is decrypted here and not by the library, so that what lies inside is read like any other PKCS#8: with its
-restriction to RSASSA-PSS, its public half, its seed. Older schemes are left to the library. An unsupported algorithm
-is never reported as a wrong password.
+PBES2 is decrypted here and not by the library, so that the PKCS#8 inside is read like any other: with its restriction
+to RSASSA-PSS, its public half and its seed. The library decrypts older schemes. An unsupported algorithm is never
+reported as a wrong password.
 
 Sources: RFC 8018 (PBES1, PBES2), RFC 7914 (scrypt), RFC 7516 and 7518 section 4.8 (JWE, PBES2).
 """
@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, iteration_count, read_element
-from keyvault.crypto.imports.found import P2C_MAX, WRONG_PASSWORD, UnsupportedEncryptionError
-from keyvault.crypto.pbes2 import Locked
+from keyvault.crypto.imports.found import KDF_ROUNDS_MAX, UnsupportedEncryptionError, too_many_rounds, wrong_password
+from keyvault.crypto.pbes2 import PasswordJWE
 from keyvault.errors import UsageError
 
 _HMAC = bytes.fromhex("2a864886f70d02")
@@ -39,38 +39,37 @@ _HASHES: dict[bytes, type[hashes.HashAlgorithm]] = {
     )
 }
 _AES = bytes.fromhex("6086480165030401")
-#: Ciphers in the mode CBC, with the length of their keys in octets.
+#: Ciphers in CBC mode, with the length of their keys in octets.
 _CIPHERS: dict[bytes, tuple[type[AES] | type[TripleDES], int]] = {
     **{_AES + bytes([last]): (AES, octets) for last, octets in ((2, 16), (22, 24), (42, 32))},
     bytes.fromhex("2a864886f70d0307"): (TripleDES, 24),
 }
 
-TOO_MANY_ROUNDS = "it asks for so many rounds of hashing that reading it would take hours"
-
 
 def unsupported_encryption(what: str) -> UnsupportedEncryptionError:
-    """Return the error for a key that is encrypted in a way that nothing here opens."""
+    """Return the error for a key that is encrypted with an unsupported algorithm."""
     return UnsupportedEncryptionError(
-        f"the key is encrypted with an algorithm that is not supported ({what})",
+        f"the key is encrypted with an unsupported algorithm ({what})",
+        code="encryption-unsupported",
         hint="openssl pkcs8 -topk8 -in FILE -out key.pem encrypts it anew",
     )
 
 
 def check_rounds(data: bytes) -> None:
     """
-    Refuse a file that would keep us busy for hours: PKCS#8 and PKCS#12 say themselves how often to hash.
+    Refuse a PKCS#8 or PKCS#12 file that asks for so many rounds of its key derivation that it would take hours.
 
     Raises:
-        UsageError: If it is more often than any program asks for.
+        UsageError: If it asks for more rounds than `KDF_ROUNDS_MAX`.
         ValueError: If it is malformed.
     """
-    if iteration_count(data) > P2C_MAX:
-        raise UsageError(TOO_MANY_ROUNDS)
+    if iteration_count(data) > KDF_ROUNDS_MAX:
+        raise too_many_rounds()
 
 
 def decrypt_pkcs8(data: bytes, password: bytes) -> bytes | None:
     """
-    Return the PKCS#8 in an EncryptedPrivateKeyInfo under PBES2; None if the scheme is another.
+    Return the PKCS#8 in an EncryptedPrivateKeyInfo under PBES2; None under another scheme.
 
     Raises:
         UsageError: If the password is wrong, or an algorithm is not supported.
@@ -93,7 +92,7 @@ def decrypt_pkcs8(data: bytes, password: bytes) -> bytes | None:
         plain = unpadder.update(plain) + unpadder.finalize()
         read_element(plain)
     except ValueError:
-        raise UsageError(WRONG_PASSWORD) from None
+        raise wrong_password() from None
     return bytes(plain)
 
 
@@ -112,7 +111,7 @@ def _derive(kdf: Element, password: bytes, octets: int) -> bytes:
 
 
 def _dotted(oid: bytes) -> str:
-    """Return an object identifier as people write it."""
+    """Return an object identifier in dotted decimal form."""
     if not oid:
         return "none"
     numbers, number = [*divmod(oid[0], 40)], 0
@@ -126,7 +125,7 @@ def _dotted(oid: bytes) -> str:
 
 def try_password(load: Any, secret: bytes) -> Any:
     """
-    Return the key that *load* opens with *secret*.
+    Return the key that *load* decrypts with *secret*.
 
     Raises:
         UsageError: If the password is wrong, or the encryption is not supported.
@@ -134,24 +133,32 @@ def try_password(load: Any, secret: bytes) -> Any:
     try:
         return load(secret)
     except UnsupportedAlgorithm:
-        raise unsupported_encryption("the cryptography library does not open it") from None
+        raise unsupported_encryption("the cryptography package does not support it") from None
     except InvalidTag:
-        raise UsageError(WRONG_PASSWORD) from None
+        raise wrong_password() from None
     except (ValueError, TypeError) as error:
         if "Unknown key encryption algorithm" in str(error):
-            raise unsupported_encryption("the cryptography library does not open it") from None
-        raise UsageError(WRONG_PASSWORD) from None
+            raise unsupported_encryption("the cryptography package does not support it") from None
+        raise wrong_password() from None
 
 
 def decrypt_jwk(document: Mapping[str, Any], password: bytes) -> bytes:
-    """Open an encrypted JWK, such as `step crypto jwk create` writes."""
+    """
+    Return the plaintext of an encrypted JWK, such as `step crypto jwk create` writes.
+
+    Raises:
+        UsageError: If the encryption is not supported, or the password is wrong.
+    """
     try:
-        locked = Locked.read(document)
+        jwe = PasswordJWE.parse(document)
     except ValueError:
-        locked = None
-    if locked is None or locked.header["p2c"] > P2C_MAX:
-        raise UsageError("the encrypted JWK is not encrypted under a password, or in a way that is not supported")
+        jwe = None
+    if jwe is None or jwe.header["p2c"] > KDF_ROUNDS_MAX:
+        raise UsageError(
+            "the encrypted JWK does not use a password, or its encryption is not supported",
+            code="encryption-unsupported",
+        )
     try:
-        return locked.open(password)
+        return jwe.decrypt(password)
     except ValueError:
-        raise UsageError(WRONG_PASSWORD) from None
+        raise wrong_password() from None

@@ -1,4 +1,4 @@
-"""What a file of keys holds: keys, certificates, and the password that opens them."""
+"""The contents of a file of keys: keys and certificates, the password that decrypts them, and errors about them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from keyvault.errors import JWKError, UsageError
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-#: Give the password of a file, or None if nobody has one; called at most once.
+#: Returns the password of a file, or None if there is none; called at most once.
 AskPassword = Callable[[], bytes | None]
 
-#: More rounds of hashing than this only serve to keep us busy.
-P2C_MAX = 2_000_000
-
-WRONG_PASSWORD = "the password is wrong, or the file is damaged"  # noqa: S105 - a sentence
+#: The limit of PBKDF2 iterations: only an attacker asks for more.
+KDF_ROUNDS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +26,19 @@ class FoundKey:
     A key of a file.
 
     Attributes:
-        members: ``kty`` and the members of the key, private ones too if the file has them; no labels.
+        members: ``kty`` and the members of the key, private members too if the file has them; no labels.
         kid: Its kid in the file, or None.
         use: ``sig`` or ``enc``, or None.
         alg: Its algorithm, or None; sets may not support it.
-        only: The algorithms that the file restricts it to, the usual one first; empty for no restriction.
-        remarks: What the user should know about how it was read, a sentence each.
+        restricted_to: The algorithms that the file restricts it to, the usual algorithm first; empty if it does not.
+        remarks: Messages for the user about how the file was read.
     """
 
     members: PrivateJWK = field(repr=False)
     kid: str | None = None
     use: str | None = None
     alg: str | None = None
-    only: tuple[str, ...] = ()
+    restricted_to: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -72,27 +70,55 @@ Found = FoundKey | FoundCertificate
 
 
 class NoKeyError(UsageError):
-    """There is nothing in these bytes that could be a key."""
+    """The bytes cannot be a key."""
 
 
 class UnsupportedEncryptionError(UsageError):
-    """The key is encrypted in a way that is not opened here."""
+    """The key is encrypted with an unsupported algorithm."""
 
 
 class UnreadableError(JWKError):
-    """The bytes are nothing of the kind that was tried."""
+    """The bytes do not have the expected format."""
+
+
+def wrong_password() -> UsageError:
+    """Return the error for a key that the password does not decrypt."""
+    return UsageError("the password is wrong, or the file is damaged", code="password-wrong")
+
+
+def damaged_key() -> UnreadableError:
+    """Return the error for a private key that does not parse."""
+    return UnreadableError(
+        "the private key is damaged or in an unsupported format (supported: PKCS#1, PKCS#8, SEC1, OpenSSH)",
+        code="key-damaged",
+    )
+
+
+def too_many_rounds() -> UsageError:
+    """Return the error for a file that would take hours to decrypt."""
+    return UsageError(
+        "the file asks for too many rounds of its key derivation: decryption would take hours",
+        code="kdf-rounds-too-many",
+    )
 
 
 class Password:
-    """Asks once, when the first encrypted thing is met."""
+    """Asks for the password once, for the first encrypted key."""
 
     def __init__(self, ask: AskPassword) -> None:
-        self._ask, self._known, self._value = ask, False, b""
+        self._ask, self._asked, self._value = ask, False, b""
 
     def get(self) -> bytes:
-        """Return the password; UsageError if there is none."""
-        if not self._known:
-            self._value, self._known = self._ask() or b"", True
+        """
+        Return the password.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        if not self._asked:
+            self._value, self._asked = self._ask() or b"", True
         if not self._value:
-            raise UsageError("the key is encrypted, and there is no password", hint="--password-file FILE")
+            raise UsageError(
+                "the key is encrypted and there is no password", code="password-missing", hint="--password-file FILE"
+            )
         return self._value

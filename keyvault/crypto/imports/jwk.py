@@ -1,8 +1,8 @@
 """
 Read a JWK as other programs write it.
 
-Values that hold nothing are passed over, and Base64 that is not canonical base64url is normalised, both with a remark.
-What remains passes the checks of `pairs` and ``core/strength``.
+Empty members are skipped, and Base64 that is not canonical base64url is normalised, both with a remark. The result
+passes the checks of `pairs` and ``core/strength``.
 
 Sources: RFC 7517 (JWK, and section 4.3 for key_ops), RFC 7518 section 6 (members).
 """
@@ -19,7 +19,7 @@ from keyvault.core.algorithms import CURVE_KTY
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid_is_public
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import quoted
-from keyvault.crypto.generate import members_of
+from keyvault.crypto.generate import private_members
 from keyvault.crypto.imports.found import FoundKey
 from keyvault.crypto.pairs import private_key
 from keyvault.errors import JWKError
@@ -33,12 +33,12 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
 
 def holds_private(jwk: Mapping[str, Any]) -> bool:
-    """Return whether *jwk* has a private member that holds something: .NET writes empty ones beside public keys."""
+    """Return whether *jwk* has a private member that is not empty: .NET writes empty ones into public keys."""
     return any(jwk[name] not in (None, "", []) for name in PRIVATE_MEMBERS & jwk.keys())
 
 
 def is_supported(jwk: Mapping[str, Any]) -> bool:
-    """Return whether *jwk* is of a type, and on a curve, that keys here can have; one that says neither may be."""
+    """Return whether the type and the curve of *jwk* are supported; True if it names neither."""
     kty, crv = jwk.get("kty"), jwk.get("crv")
     if not isinstance(kty, str):
         return True
@@ -47,52 +47,52 @@ def is_supported(jwk: Mapping[str, Any]) -> bool:
 
 def read_jwk(jwk: Mapping[str, Any]) -> FoundKey:
     """
-    Return a JWK as a key that was found; members that we do not know are left out.
+    Return *jwk* as a `FoundKey`, without unknown members.
 
     Raises:
-        JWKError: If it is malformed, or says that it is for signatures and for encryption.
+        JWKError: If it is malformed, or ``use`` contradicts ``key_ops``.
         WeakKeyError: If it is weak, or its halves do not belong together.
     """
     check_kid_is_public(jwk)
     kty = jwk.get("kty")
     empty = sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if jwk[name] in (None, "", []))
-    held, respelt = _canonical({name: value for name, value in jwk.items() if name not in empty})
+    held, normalised = _canonical({name: value for name, value in jwk.items() if name not in empty})
     if kty == "oct":
         members = {"kty": "oct", "k": b64u(b64u_decode(held.get("k"), what="member 'k'"))}
     elif held.keys() & PRIVATE_MEMBERS:
-        members = members_of(private_key(held))
+        members = private_members(private_key(held))
     else:
         check_public_key(held)
         members = {name: held[name] for name in REQUIRED[str(kty)]}
     found = FoundKey(members, _label(jwk, "kid"), _use(jwk), _label(jwk, "alg"))
     remarks = []
     if empty:
-        remarks.append(f"empty private members were passed over: {', '.join(empty)}")
-    if respelt:
-        remarks.append(f"members that were not canonical base64url were normalised: {', '.join(respelt)}")
+        remarks.append(f"skipped empty private members: {', '.join(empty)}")
+    if normalised:
+        remarks.append(f"normalised members that were not canonical base64url: {', '.join(normalised)}")
     return replace(found, remarks=tuple(remarks))
 
 
 def _label(jwk: Mapping[str, Any], name: str) -> str | None:
     value = jwk.get(name)
     if value is not None and not isinstance(value, str):
-        raise JWKError(f"member {name!r} must be a string")
+        raise JWKError(f"member {name!r} must be a string", code="member-invalid")
     return value
 
 
 def _use(jwk: Mapping[str, Any]) -> str | None:
-    """Return what a JWK says that it is for, by ``use`` or by ``key_ops``."""
+    """Return the use of a JWK, by ``use`` or by ``key_ops``."""
     use, operations = _label(jwk, "use"), jwk.get("key_ops")
     if operations is None:
         return use
     if not isinstance(operations, list) or not all(isinstance(operation, str) for operation in operations):
-        raise JWKError("member 'key_ops' must be an array of strings")
+        raise JWKError("member 'key_ops' must be an array of strings", code="member-invalid")
     signs, encrypts = bool(_SIGNS & set(operations)), bool(_ENCRYPTS & set(operations))
     if signs == encrypts:
         return use
     meant = "sig" if signs else "enc"
     if use not in (None, meant):
-        raise JWKError(f"use {quoted(use, 20)} contradicts key_ops, which are for {meant}")
+        raise JWKError(f"use {quoted(use, 20)} contradicts key_ops, which are for {meant}", code="jwk-use-ambiguous")
     return meant
 
 
@@ -100,21 +100,21 @@ def _canonical(jwk: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     Return *jwk* with its numbers and octets in canonical base64url, and the names of the members that changed.
 
-    Firebase pads, Java writes a zero octet before a number, old libraries the standard alphabet.
+    Firebase adds padding, Java writes a zero octet before a number, and old libraries use the standard alphabet.
     """
     kty, crv = jwk.get("kty"), jwk.get("crv")
     names = PRIVATE_MEMBERS | {name for name in REQUIRED.get(str(kty), ()) if name not in ("kty", "crv", "alg")}
     changed = []
     for name in sorted(names & jwk.keys()):
         text = jwk[name]
-        if isinstance(text, str) and (canonical := _spelling(str(kty), str(crv), text)) not in (None, text):
+        if isinstance(text, str) and (canonical := _respell(str(kty), str(crv), text)) not in (None, text):
             jwk[name] = canonical
             changed.append(name)
     return jwk, changed
 
 
-def _spelling(kty: str, crv: str, text: str) -> str | None:
-    """Return the canonical spelling of *text*; None if it has that already, or is no Base64 at all."""
+def _respell(kty: str, crv: str, text: str) -> str | None:
+    """Return the canonical base64url of *text*; None if it is canonical already, or not Base64."""
     if _BASE64URL.fullmatch(text) and (
         text[:1] != "A" if kty == "RSA" else kty != "EC" or len(text) == -(-_OCTETS.get(crv, 0) * 4 // 3)
     ):

@@ -1,5 +1,5 @@
 """
-Read the keys of a realm's export, as Keycloak's DefaultKeyManager goes through them.
+Read the keys in the export of a Keycloak realm, in the order of Keycloak's DefaultKeyManager.
 
 Source: Keycloak's org.keycloak.keys.
 """
@@ -21,7 +21,7 @@ from keyvault.errors import JWKError, UsageError
 
 PROVIDERS = "org.keycloak.keys.KeyProvider"
 
-#: Where each kind of provider has its key, and its use if nothing is said.
+#: The member of each kind of provider that holds its key, and the default use of that key.
 _PROVIDER_KEYS = {
     "privateKey": "sig",
     "ecdsaPrivateKey": "sig",
@@ -35,14 +35,14 @@ def read_realm(providers: object, password: Password) -> Iterator[FoundKey]:
     """
     Yield the keys of a realm's providers.
 
-    The key that it signs with comes first: active ones by priority, then passive ones, which it only verifies with.
+    The realm's signing key comes first: active keys by priority, then passive ones, which only verify.
 
     Raises:
         UsageError: If the realm has no providers, or its keys are masked.
         JWKError: If a key is malformed.
     """
     if not isinstance(providers, list):
-        raise UsageError("the realm has no key providers")
+        raise UsageError("the realm has no key providers", code="key-not-found")
     configs = []
     for provider in providers:
         config = provider.get("config") if isinstance(provider, dict) else None
@@ -62,8 +62,8 @@ def read_realm(providers: object, password: Password) -> Iterator[FoundKey]:
             continue
         if missing and not signs and found.use == "sig" and found.members["kty"] != "oct":
             remark = (
-                f"the realm signs with the key of provider {', '.join(missing)}, which has a higher priority and "
-                "whose private key is not in the export: import its keystore first, or this key becomes active instead"
+                f"the realm signs with the key of provider {', '.join(missing)}, which has a higher priority, but "
+                "the export lacks that private key: import its keystore first, or this key becomes active instead"
             )
             found = replace(found, remarks=(*found.remarks, remark))
         signs = signs or (found.use == "sig" and found.members["kty"] != "oct")
@@ -71,11 +71,15 @@ def read_realm(providers: object, password: Password) -> Iterator[FoundKey]:
 
 
 def _read_provider(config: Mapping[str, str], password: Password) -> FoundKey | None:
-    """Return the key of a provider, None if it is not in the export, such as that of a ``java-keystore``."""
+    """Return the key of a provider; None if the export lacks it, such as the key of a ``java-keystore``."""
     name = next((name for name in _PROVIDER_KEYS if name in config), None)
     secret = config.get("secret")
     if "*" in (config[name] if name else secret or ""):
-        raise UsageError("the realm's private keys are masked", hint="export it on the server: kc.sh export")
+        raise UsageError(
+            "the realm's private keys are masked",
+            code="realm-keys-masked",
+            hint="export the realm on the server: kc.sh export",
+        )
     if name is not None:
         found = _read_key(config[name], password)
         use = _use(config) or _PROVIDER_KEYS[name]
@@ -88,11 +92,11 @@ def _read_provider(config: Mapping[str, str], password: Password) -> FoundKey | 
 
 
 def _read_key(text: str, password: Password) -> FoundKey:
-    """Read a key that Keycloak made, in Base64, or one that was uploaded to it, in PEM."""
+    """Read a key that Keycloak generated, in Base64, or an uploaded one, in PEM."""
     found = list(read_pem(text, password)) if BEGIN in text else read_binary(_from_base64(text), password)
     key = next((item for item in found if isinstance(item, FoundKey)), None)
     if key is None:
-        raise JWKError("a provider of the realm has a certificate in the place of a key")
+        raise JWKError("a key provider of the realm has a certificate instead of a key", code="realm-key-malformed")
     return key
 
 
@@ -116,4 +120,4 @@ def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
     except ValueError:
-        raise JWKError("a key of the realm is not Base64") from None
+        raise JWKError("a key of the realm is not Base64", code="realm-key-malformed") from None

@@ -1,9 +1,9 @@
 """
 Find keys in the files around them: JSON, Kubernetes Secrets, dotenv files, service accounts, Base64.
 
-Each layer is taken off and the rest read again, a few layers deep. Readers of containers are imported where they are
-used: a JWK needs none of them. The reader of YAML knows the flat shape of a Secret
-and nothing else: no library for YAML is needed to run, and none of its features may run.
+Each layer is unwrapped and its content is read in turn, a few layers deep. Readers of containers are imported on use: a
+JWK needs none of them. The YAML reader supports only the flat form of a Secret: this needs no YAML library, and exposes
+no other feature of YAML to foreign input.
 
 Sources: Kubernetes' v1.Secret, Google Cloud's service account keys, Keycloak's realm exports.
 """
@@ -25,27 +25,24 @@ from keyvault.errors import JWKError, UsageError
 
 _LAYERS_MAX = 6
 _PEM = "-----BEGIN "
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
-_TWICE = "a member appears twice"
-_NOTHING = "neither JSON nor PEM nor DER: no key can be read from it"
-_OTHER_JSON = "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"
-_ALSO_READ = "a Kubernetes Secret and a service account of Google are read, too"
+_DUPLICATE_MEMBER = "duplicate member"
 
-#: Formats that are not read, by how they begin: what they are, and what to type.
-_FOREIGN = {
+#: Unsupported formats by their first bytes: the name, and the command that converts them.
+_UNSUPPORTED_FORMATS = {
     b"\xfe\xed\xfe\xed": (
-        "it is a Java keystore (JKS)",
+        "Java keystores (JKS)",
         "keytool -importkeystore -srckeystore FILE -destkeystore key.p12 -deststoretype PKCS12",
     ),
     b"\xce\xce\xce\xce": (
-        "it is a Java keystore (JCEKS)",
+        "Java keystores (JCEKS)",
         "keytool -importkeystore -srckeystore FILE -srcstoretype JCEKS -destkeystore key.p12 -deststoretype PKCS12",
     ),
-    b"PuTTY-User-Key-File": ("it is a key of PuTTY", "puttygen FILE -O private-openssh -o key.pem"),
+    b"PuTTY-User-Key-File": ("PuTTY keys", "puttygen FILE -O private-openssh -o key.pem"),
 }
 _SECRET_YAML = re.compile(r"^kind:[ \t]*[\"']?Secret[\"']?[ \t]*(?:#.*)?\r?$", re.MULTILINE)
-#: YAML that is not read: Secrets in a list, and entries in braces.
+#: Unsupported YAML: Secrets in a list, and entries in braces.
 _OTHER_YAML = re.compile(r"^(?:[ ]+|- )kind:[ \t]*[\"']?Secret\b|^(?:data|stringData):[ \t]*\{", re.MULTILINE)
 _COMPACT_JWE = re.compile(r"[\w-]+\.[\w-]*(?:\.[\w-]+){3}", re.ASCII)
 _VARIABLE = re.compile(
@@ -59,19 +56,19 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 
 def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Found]:
     """
-    Yield what *data* holds, whatever it is wrapped in.
+    Yield the keys and certificates in *data*, in whatever layers.
 
     Raises:
-        NoKeyError: If nothing in it could be a key.
-        UsageError: If a key cannot be read, or the password is missing or wrong.
+        NoKeyError: If nothing in *data* can be a key.
+        UsageError: If the format is not supported, or the password is missing or wrong.
         JWKError: If a key is malformed.
         WeakKeyError: If a key is weak.
     """
     if depth > _LAYERS_MAX:
-        raise NoKeyError(_NOTHING)
-    for magic, (what, hint) in _FOREIGN.items():
+        raise _unrecognized()
+    for magic, (formats, hint) in _UNSUPPORTED_FORMATS.items():
         if data.startswith(magic):
-            raise UsageError(what, hint=hint)
+            raise UsageError(f"{formats} are not supported", code="format-unsupported", hint=hint)
     text = _text(data)
     if data[:1] == b"\x30" and (text is None or not text.isprintable()):
         from keyvault.crypto.imports.binary import read_binary
@@ -79,13 +76,14 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
         yield from read_binary(data, password)
         return
     if text is None:
-        raise NoKeyError(_NOTHING)
+        raise _unrecognized()
     stripped = text.strip()
     if not stripped:
-        raise NoKeyError("it is empty")
+        raise NoKeyError("the file is empty", code="key-not-found")
     if _OTHER_YAML.search(text):
         raise UsageError(
             "a Secret in this form of YAML is not supported",
+            code="format-unsupported",
             hint="kubectl get secret NAME -o json | keyvault key import SET -",
         )
     if stripped[:1] in ("{", "[", '"'):
@@ -109,8 +107,12 @@ def read_layers(data: bytes, password: Password, depth: int = 0) -> Iterator[Fou
         yield from read_layers(_from_base64(stripped), password, depth + 1)
 
 
+def _unrecognized() -> NoKeyError:
+    return NoKeyError("neither JSON nor PEM nor DER: no key found", code="format-unrecognized")
+
+
 def _text(data: bytes) -> str | None:
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -121,11 +123,11 @@ def _from_base64(text: str) -> bytes:
     joined = "".join(text.split())
     plain = joined.translate(str.maketrans("-_", "+/")).rstrip("=")
     if len(plain) < 16 or not _BASE64.fullmatch(joined):
-        raise NoKeyError(_NOTHING)
+        raise _unrecognized()
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except ValueError:
-        raise NoKeyError(_NOTHING) from None
+        raise _unrecognized() from None
 
 
 # --- JSON -----------------------------------------------------------------------------------------------
@@ -134,21 +136,21 @@ def _from_base64(text: str) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(_TWICE)
+        raise ValueError(_DUPLICATE_MEMBER)
     return found
 
 
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _read_json(text: str, password: Password, depth: int) -> Iterator[Found]:
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        if str(error) == _TWICE:
-            raise UsageError(f"it is JSON, but {_TWICE}") from None
-        raise NoKeyError(_NOTHING) from None
+        if str(error) == _DUPLICATE_MEMBER:
+            raise UsageError("the JSON has a member twice", code="json-member-duplicate") from None
+        raise _unrecognized() from None
     yield from _read_document(document, password, depth)
 
 
@@ -180,14 +182,18 @@ def _read_document(document: Any, password: Password, depth: int) -> Iterator[Fo
         case {"type": "service_account", "private_key": str(pem)}:
             yield from _read_service_account(document, pem, password)
         case _:
-            raise UsageError(_OTHER_JSON, hint=_ALSO_READ)
+            raise UsageError(
+                "the JSON is not a JWK, JWK Set, encrypted JWK or Keycloak realm",
+                code="format-unsupported",
+                hint="also supported: Kubernetes Secrets and Google service accounts",
+            )
 
 
 def _read_set(keys: list[Any], password: Password, depth: int) -> Iterator[Found]:
     unsupported = []
     for number, jwk in enumerate(keys, 1):
         if not isinstance(jwk, dict):
-            raise JWKError(f"key {number} of the set is not an object")
+            raise JWKError(f"key {number} of the set is not an object", code="jwk-set-malformed")
         if len(keys) > 1 and not is_supported(jwk):
             unsupported.append(f"skipped: key {number} of the set has an unsupported type or curve")
             continue
@@ -198,17 +204,19 @@ def _read_set(keys: list[Any], password: Password, depth: int) -> Iterator[Found
                     unsupported = []
                 yield item
         except (JWKError, UsageError) as error:
-            raise type(error)(f"key {number} of the set: {error.message}", hint=error.hint) from None
+            message = f"key {number} of the set: {error.message}"
+            raise type(error)(message, code=error.code, hint=error.hint) from None
 
 
 def _check_one_realm(documents: list[object]) -> None:
-    """Refuse several realms at once: each has keys, and an issuer, of its own."""
+    """Refuse several realms at once: each has its own keys and its own issuer."""
     realms = [str(item.get("realm")) for item in documents if isinstance(item, dict) and "components" in item]
     if len(realms) > 1:
         named = elided(", ".join(realms))[:300]
         first = elided(realms[0])[:80]
         raise UsageError(
-            f"it holds {len(realms)} realms, of which one can be imported at a time: {named}",
+            f"the file has {len(realms)} realms, of which only one can be imported at a time: {named}",
+            code="realm-ambiguous",
             hint=f"jq '.[] | select(.realm == \"{first}\")' FILE | keyvault key import SET -",
         )
 
@@ -232,7 +240,7 @@ def _read_secret(entries: dict[str, bytes], password: Password, depth: int) -> I
 
 
 def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, what: str) -> Iterator[Found]:
-    """Yield the keys in named values; a kid beside one key is its kid. Values that are no keys are passed over."""
+    """Yield the keys in named values; skip other values. A value named kid is the kid of a single key without one."""
     found: list[Found] = []
     kids = []
     for name, value in entries.items():
@@ -244,9 +252,10 @@ def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, 
         except NoKeyError:
             continue
         except (JWKError, UsageError) as error:
-            raise type(error)(f"{what} {elided(name)[:60]}: {error.message}", hint=error.hint) from None
+            message = f"{what} {elided(name)[:60]}: {error.message}"
+            raise type(error)(message, code=error.code, hint=error.hint) from None
     if not found:
-        raise NoKeyError(f"no {what} holds a key: {elided(', '.join(entries))[:200]}")
+        raise NoKeyError(f"no {what} is a key: {elided(', '.join(entries))[:200]}", code="key-not-found")
     bare = [item for item in found if isinstance(item, FoundKey) and item.kid is None]
     if len(kids) == 1 and len(bare) == len([item for item in found if isinstance(item, FoundKey)]) == 1:
         found[found.index(bare[0])] = replace(bare[0], kid=kids[0])
@@ -256,8 +265,8 @@ def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, 
 def _json_entries(secret: Mapping[str, Any]) -> dict[str, bytes]:
     entries = {}
     for member, encoded in (("data", True), ("stringData", False)):
-        held = secret.get(member)
-        for name, value in held.items() if isinstance(held, dict) else ():
+        values = secret.get(member)
+        for name, value in values.items() if isinstance(values, dict) else ():
             if isinstance(value, str):
                 entries[name] = _entry(value, encoded=encoded)
     return entries
@@ -273,7 +282,7 @@ def _entry(value: str, *, encoded: bool) -> bytes:
 
 
 def _yaml_entries(text: str) -> dict[str, bytes]:
-    """Return the entries of the Secrets in *text*: names at one depth, each with a scalar in any style."""
+    """Return the entries of the Secrets in *text*: names at the same depth, each with a scalar in any style."""
     entries: dict[str, bytes] = {}
     member, name, indent = "", "", 0
     lines: list[str] = []
@@ -298,7 +307,7 @@ def _yaml_entries(text: str) -> dict[str, bytes]:
 
 
 def _in_variables(variables: Mapping[str, bytes], text: str, password: Password, depth: int) -> list[Found]:
-    """Return the keys in the variables of *text*; none if that is PEM behind a line such as ``subject=CN=x``."""
+    """Return the keys in the variables of *text*; none if it is PEM after a line such as ``subject=CN=x``."""
     try:
         return list(_read_entries(variables, password, depth, "variable"))
     except NoKeyError:
@@ -308,18 +317,18 @@ def _in_variables(variables: Mapping[str, bytes], text: str, password: Password,
 
 
 def _scalar(lines: list[str]) -> str:
-    """Return the text of a scalar of YAML, from its first line on: in a block, in quotes, or plain."""
+    """Return the text of a YAML scalar, given its lines: a block, a quoted or a plain one."""
     first, *rest = lines
     if re.fullmatch(r"[|>][+-]?\d?[+-]?", first):
         return "\n".join(rest) + "\n"
     folded = first
-    for before, line in zip(lines, rest, strict=False):
+    for previous, line in zip(lines, rest, strict=False):
         if not line:
             folded += "\n"
         elif folded.endswith("\\") and first[:1] == '"':
             folded = folded[:-1] + (line[1:] if line.startswith("\\ ") else line)
         else:
-            folded += line if not before else f" {line}"
+            folded += line if not previous else f" {line}"
     if len(folded) >= 2 and folded[0] == folded[-1] == "'":
         return folded[1:-1].replace("''", "'")
     if len(folded) >= 2 and folded[0] == folded[-1] == '"':
@@ -331,7 +340,7 @@ def _scalar(lines: list[str]) -> str:
 
 
 def _variables(text: str) -> dict[str, bytes]:
-    """Return the variables of a dotenv file, if *text* begins with one and one of them may be a key."""
+    """Return the variables of a dotenv file; none unless *text* begins with one and one may be a key."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines or not _VARIABLE.match(lines[0]):
         return {}
