@@ -111,7 +111,7 @@ def encode_keys(
         case "kubernetes-secret":
             return _kubernetes_secret(name, keys[0])
     raise UsageError(
-        f"unknown format {quoted(form, 40)}", code="format-unknown", hint="--format is one of " + ", ".join(FORMATS)
+        f"unknown format {quoted(form, 40)}", code="option-invalid", hint="--format is one of " + ", ".join(FORMATS)
     )
 
 
@@ -185,7 +185,7 @@ def self_signed(key: PrivateJWK, certificate: CertificateOptions) -> x509.Certif
             f"a key on {key['crv']} cannot sign a certificate: it is for key agreement", code="format-key-unsupported"
         )
     if not 1 <= certificate.days <= DAYS_MAX:
-        raise UsageError(f"--days must be 1 to {DAYS_MAX}, not {certificate.days}", code="days-out-of-range")
+        raise UsageError(f"--days must be 1 to {DAYS_MAX}, not {certificate.days}", code="option-invalid")
     name = _subject(certificate.subject, key.get("kid", "key"))
     signs = key.get("use", "sig") == "sig"
     agrees = not signs and isinstance(loaded, ec.EllipticCurvePrivateKey)
@@ -225,7 +225,7 @@ def _subject(text: str | None, kid: str) -> x509.Name:
     except ValueError:
         raise UsageError(
             f"--subject {quoted(text)} is not a distinguished name",
-            code="subject-invalid",
+            code="option-invalid",
             hint='--subject "CN=issuer,O=Example"',
         ) from None
 

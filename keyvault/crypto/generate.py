@@ -120,15 +120,15 @@ def _new_akp(alg: str) -> AKPPrivateKey:
         return AKP[alg].generate()
     except UnsupportedAlgorithm:
         raise JWKError(
-            f"the OpenSSL of this machine does not support {alg}",
-            code="alg-unavailable",
+            f"this machine's OpenSSL does not support {alg}",
+            code="openssl-unsupported",
             hint="pip install --upgrade cryptography",
         ) from None
 
 
 def unsupported_key_type() -> JWKError:
     """Return the error for a key that no JWK can hold."""
-    return JWKError("unsupported key type or curve: JOSE does not define it", code="key-type-unsupported")
+    return JWKError("unsupported key type or curve: JOSE does not define it", code="kty-unknown")
 
 
 def private_members(key: object) -> PrivateJWK:

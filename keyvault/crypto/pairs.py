@@ -65,7 +65,7 @@ def _load(jwk: Mapping[str, Any]) -> PrivateKey:
     if jwk["kty"] == "EC":
         public = ec.EllipticCurvePublicNumbers(uint(jwk, "x"), uint(jwk, "y"), CURVES[crv])
         if len(secret) != len(b64u_decode(jwk["x"], what="member 'x'")):
-            raise JWKError(f"member 'd' has the wrong length for {crv}", code="member-invalid")
+            raise JWKError(f"member 'd' has the wrong length for {crv}", code="key-length")
         key = ec.derive_private_key(int.from_bytes(secret, "big"), CURVES[crv])
         if key.public_key().public_numbers() != public:
             raise _mismatch()

@@ -16,9 +16,10 @@ from keyvault.core.pem import load_public
 from keyvault.crypto.pairs import check_private_jwk, private_key, private_pem
 from keyvault.errors import JWKError, WeakKeyError
 from tests.crypto.keys import KINDS, changed, number, private, text
+from tests.errors import fails
 
 ASYMMETRIC = [(alg, crv) for alg, crv in KINDS if ALGORITHMS[alg].kty != "oct"]
-MISMATCH = "the private half does not belong to the public half"
+MISMATCH = ("key-halves-mismatch", "the private half does not belong to the public half")
 CRT = ("p", "q", "dp", "dq", "qi")
 
 
@@ -39,7 +40,7 @@ def test_the_half_of_another_key(alg: str, crv: str | None) -> None:
     """Each private member in the place of another key's: refused, of every kind."""
     jwk, other = private(alg, crv), private(alg, crv, number=1)
     for member in set(jwk) & {"d", *CRT}:
-        with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+        with fails("key-halves-mismatch", WeakKeyError):
             private_key({**jwk, member: other[member]})
 
 
@@ -57,14 +58,14 @@ def test_an_ec_secret_of_the_wrong_length(crv: str, length: int) -> None:
     """d has the length of the field, as the coordinates have."""
     jwk = private({"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "secp256k1": "ES256K"}[crv])
     octets = len(jwk["d"]) * 6 // 8 + length
-    with pytest.raises(JWKError, match=rf"^member 'd' has the wrong length for {crv}$"):
+    with fails("key-length", JWKError):
         private_key({**jwk, "d": text(1, octets)})
 
 
 @pytest.mark.parametrize("value", [0, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 2**256 - 1])
 def test_an_ec_secret_that_is_no_scalar(value: int) -> None:
     """Zero and the order of the group are no private keys."""
-    with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+    with fails("key-halves-mismatch", WeakKeyError):
         private_key({**private("ES256"), "d": text(value, 32)})
 
 
@@ -73,33 +74,30 @@ def test_an_okp_secret_of_the_wrong_length(crv: str) -> None:
     """The library's own words are not passed on: they may quote what they saw."""
     jwk = private("EdDSA" if crv == "Ed25519" else "ECDH-ES", crv)
     for octets in (0, 31, 33):
-        with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$") as caught:
+        with fails("key-halves-mismatch", WeakKeyError) as caught:
             private_key({**jwk, "d": b64u(bytes(octets))})
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(
-    ("jwk", "message"),
+    ("jwk", "code", "member"),
     [
-        ({"kty": "oct", "k": "AA"}, "member 'd' must be a base64url string"),
-        ({"kty": "oct", "d": "AA"}, "a symmetric key has no halves"),
-        ({**private("EdDSA"), "d": 7}, "member 'd' must be a base64url string"),
-        ({**private("ES256"), "d": "*"}, "member 'd' is not base64url"),
-        ({"kty": "PKA"}, "unknown key type 'PKA'"),
-        ({"kty": "AKP"}, "unknown alg None for an AKP key"),
-        ({**private("ML-DSA-44"), "priv": "AA"}, "the private half does not belong to the public half"),
-        (
-            {**private("ML-DSA-44"), "priv": private("ML-DSA-65")["priv"]},
-            "the private half does not belong to the public half",
-        ),
+        ({"kty": "oct", "k": "AA"}, "base64url-invalid", "'d'"),
+        ({"kty": "oct", "d": "AA"}, "key-symmetric", ""),
+        ({**private("EdDSA"), "d": 7}, "base64url-invalid", "'d'"),
+        ({**private("ES256"), "d": "*"}, "base64url-invalid", "'d'"),
+        ({"kty": "PKA"}, "kty-unknown", "'PKA'"),
+        ({"kty": "AKP"}, "alg-unknown", "None"),
+        ({**private("ML-DSA-44"), "priv": "AA"}, "key-halves-mismatch", ""),
+        ({**private("ML-DSA-44"), "priv": private("ML-DSA-65")["priv"]}, "key-halves-mismatch", ""),
     ],
 )
-def test_what_has_no_private_half(jwk: dict[str, Any], message: str) -> None:
-    """A member that is missing or malformed is named."""
-    with pytest.raises(JWKError) as caught:
+def test_keys_without_a_private_half(jwk: dict[str, Any], code: str, member: str) -> None:
+    """The message names a member that is missing or malformed."""
+    with fails(code, JWKError) as caught:
         private_key(jwk)
-    assert message == caught.value.message
+    assert member in caught.value.message
 
 
 # --- RSA ------------------------------------------------------------------------------------------------
@@ -123,13 +121,13 @@ def test_an_rsa_key_without_its_factors() -> None:
 @pytest.mark.parametrize("missing", CRT)
 def test_an_rsa_key_with_some_of_its_factors(missing: str) -> None:
     """All of p, q, dp, dq and qi, or none of them (RFC 7518 6.3.2)."""
-    with pytest.raises(JWKError, match=r"^an RSA key has all of p, q, dp, dq and qi, or none of them$"):
+    with fails("member-missing", JWKError):
         private_key(without(missing))
 
 
 def test_an_rsa_key_of_three_primes() -> None:
-    """Nearly nobody can use one."""
-    with pytest.raises(JWKError, match=r"^RSA keys with more than two primes are not taken$"):
+    """Hardly any library supports one."""
+    with fails("rsa-multi-prime", JWKError):
         private_key(rsa(oth=[{"r": "AQ", "d": "AQ", "t": "AQ"}]))
 
 
@@ -151,17 +149,16 @@ def wrong_rsa() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_rsa_members_that_contradict_each_other() -> None:
     """Whatever is wrong with the numbers, the answer is one line, soon, and quotes none of them."""
-    assert dict.fromkeys((name for name, _ in wrong_rsa()), MISMATCH) == {
-        name: refusal(jwk) for name, jwk in wrong_rsa()
-    }
+    refusals = {name: refusal(jwk) for name, jwk in wrong_rsa()}
+    assert refusals == dict.fromkeys(refusals, MISMATCH)
 
 
-def refusal(jwk: dict[str, Any]) -> str | None:
-    """Return why *jwk* is refused, or None."""
+def refusal(jwk: dict[str, Any]) -> tuple[str, str] | None:
+    """Return code and message of the error for *jwk*; None if it is accepted."""
     try:
         private_key(jwk)
     except WeakKeyError as error:
-        return error.message
+        return error.code, error.message
     return None
 
 
@@ -169,23 +166,23 @@ def refusal(jwk: dict[str, Any]) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("jwk", "alg", "message"),
+    ("jwk", "alg", "code"),
     [
         ({"kty": "oct", "k": b64u(bytes(32))}, "HS256", None),
-        ({"kty": "oct", "k": b64u(bytes(31))}, "HS256", "HS256 does not support a secret of 248 bits"),
-        ({"kty": "oct", "k": b64u(bytes(33))}, "A256KW", "A256KW does not support a secret of 264 bits"),
-        ({"kty": "oct"}, "HS256", "member 'k' must be a base64url string"),
+        ({"kty": "oct", "k": b64u(bytes(31))}, "HS256", "secret-size"),
+        ({"kty": "oct", "k": b64u(bytes(33))}, "A256KW", "secret-size"),
+        ({"kty": "oct"}, "HS256", "base64url-invalid"),
         (private("ES256"), "ES256", None),
-        (private("ES256"), "ES384", "a key of type 'EC' on 'P-256' does not fit ES384"),
-        (private("ES256"), "HS256", "a key of type 'EC' on 'P-256' does not fit HS256"),
+        (private("ES256"), "ES384", "alg-mismatch"),
+        (private("ES256"), "HS256", "alg-mismatch"),
     ],
 )
-def test_what_may_enter_a_vault(jwk: dict[str, Any], alg: str, message: str | None) -> None:
-    """Sound, fit for its algorithm, and whole."""
-    if message is None:
+def test_keys_that_may_enter_a_vault(jwk: dict[str, Any], alg: str, code: str | None) -> None:
+    """They are sound, fit their algorithm, and have both halves."""
+    if code is None:
         check_private_jwk(jwk, alg=alg)
     else:
-        with pytest.raises(JWKError, match=f"^{message}"):
+        with fails(code, JWKError):
             check_private_jwk(jwk, alg=alg)
 
 
@@ -201,7 +198,7 @@ def test_a_private_key_as_pem(alg: str, crv: str | None) -> None:
 
 def test_a_broken_key_does_not_become_pem() -> None:
     """It is judged before it is written."""
-    with pytest.raises(WeakKeyError, match=f"^{MISMATCH}$"):
+    with fails("key-halves-mismatch", WeakKeyError):
         private_pem({**private("ES256"), "d": private("ES256", number=1)["d"]})
 
 

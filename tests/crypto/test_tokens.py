@@ -1,4 +1,4 @@
-"""Tokens: what we sign others verify, and what nobody should accept we refuse."""
+"""Tokens: other libraries verify the tokens that we sign, and we refuse those that no verifier should accept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,13 +32,14 @@ from keyvault.crypto.tokens import (
 )
 from keyvault.errors import JWKError, UsageError
 from tests.crypto.keys import SIGNING, private, public
+from tests.errors import fails
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 STAMP = int(NOW.timestamp())
 SKEW = timedelta(minutes=10)
 CLAIMS = {"iss": "https://keys.example.com", "aud": ["api", "web"], "sub": "jo", "iat": STAMP, "exp": STAMP + 3_600}
 
-#: What other libraries in Python know.
+#: The algorithms that other Python libraries support.
 KNOWN = [(alg, crv) for alg, crv in SIGNING if not alg.startswith("ML-DSA")]
 ASYMMETRIC = [(alg, crv) for alg, crv in SIGNING if not alg.startswith("HS")]
 
@@ -100,25 +102,25 @@ def test_the_type_of_a_token_can_be_said() -> None:
 @pytest.mark.parametrize("claims", [{"a": object()}, {"a": "\ud800"}, {1.5: [object()]}])
 def test_claims_that_are_no_json(claims: Any) -> None:
     """They are refused before anything is signed."""
-    with pytest.raises(UsageError, match=r"^claims cannot be written as JSON: "):
+    with fails("claims-not-json", UsageError):
         sign(claims)
 
 
 @pytest.mark.parametrize(
-    ("jwk", "message"),
+    ("jwk", "code"),
     [
-        (private("ECDH-ES+A256KW"), "key .* is for encryption: it signs no tokens"),
-        ({**private("ES256"), "use": "enc"}, "key .* is for encryption: it signs no tokens"),
-        ({**private("A256KW"), "use": "sig"}, "key .* is for encryption: it signs no tokens"),
-        ({**private("ES256"), "alg": "ES384"}, "a key of type 'EC' on 'P-256' does not fit ES384"),
-        ({**private("ES256"), "alg": "none"}, "unknown algorithm 'none'"),
-        ({**private("ES256"), "d": private("ES256", number=1)["d"]}, "the private half does not belong"),
-        ({**private("HS256"), "k": b64u(bytes(31))}, "HS256 does not support a secret of 248 bits"),
+        (private("ECDH-ES+A256KW"), "key-for-encryption"),
+        ({**private("ES256"), "use": "enc"}, "key-for-encryption"),
+        ({**private("A256KW"), "use": "sig"}, "key-for-encryption"),
+        ({**private("ES256"), "alg": "ES384"}, "alg-mismatch"),
+        ({**private("ES256"), "alg": "none"}, "alg-unknown"),
+        ({**private("ES256"), "d": private("ES256", number=1)["d"]}, "key-halves-mismatch"),
+        ({**private("HS256"), "k": b64u(bytes(31))}, "secret-size"),
     ],
 )
-def test_keys_that_sign_nothing(jwk: PrivateJWK, message: str) -> None:
-    """Keys for encryption, weak keys and broken ones are refused when they are loaded."""
-    with pytest.raises(JWKError, match=f"^{message}"):
+def test_keys_that_cannot_sign(jwk: PrivateJWK, code: str) -> None:
+    """Keys for encryption, weak keys and broken keys are refused when they are loaded."""
+    with fails(code, JWKError):
         TokenSigner(jwk)
 
 
@@ -128,9 +130,7 @@ def test_keys_that_sign_nothing(jwk: PrivateJWK, message: str) -> None:
 @pytest.mark.parametrize("text", ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", ".", "x" * (TOKEN_MAX + 1)])
 def test_what_has_not_three_parts(text: str) -> None:
     """Encrypted tokens have five, detached ones are none."""
-    with pytest.raises(
-        UsageError, match=r"^not a token: a signed token is three base64url parts with dots between them$"
-    ):
+    with fails("token-malformed", UsageError):
         parse_token(text)
 
 
@@ -160,8 +160,7 @@ def parts(header: bytes = b"{}", claims: bytes = b"{}", signature: str = "AA") -
 )
 def test_parts_that_are_no_objects(text: str) -> None:
     """Two JSON objects and a signature, each in the one encoding that it has."""
-    message = r"^not a token: header and claims must be JSON objects in base64url$"
-    with pytest.raises(UsageError, match=message):
+    with fails("token-malformed", UsageError):
         parse_token(text)
 
 
@@ -176,29 +175,29 @@ def test_a_token_as_large_as_it_may_be() -> None:
 
 def test_a_key_that_is_not_in_the_set() -> None:
     """The kid decides; the message shows its beginning, or all of one that cannot be mistaken for a key."""
-    with pytest.raises(VerificationError, match=r"^token was signed with key '.{8}…', which is not in the JWK Set$"):
+    with fails("token-kid-unknown", VerificationError) as caught:
         verify(sign(jwk=private("ES256", number=1)))
-    with pytest.raises(VerificationError, match=r"^token was signed with key 'ops-2026', which is not in the JWK Set$"):
+    assert re.search(r" '.{8}…'", caught.value.message)
+    with fails("token-kid-unknown", VerificationError) as caught:
         verify(forged(header(kid="ops-2026")))
-    with pytest.raises(VerificationError, match="which is not in the JWK Set"):
+    assert "'ops-2026'" in caught.value.message
+    with fails("token-kid-unknown", VerificationError):
         verify_token(sign(), [], now=NOW, skew=SKEW)
 
 
 @pytest.mark.parametrize("kid", [None, 7, ["a"], {}])
 def test_a_kid_is_a_string(kid: object) -> None:
-    """Any other value is an error of whoever made the token (RFC 7515 section 4.1.4)."""
-    with pytest.raises(VerificationError, match=r"^token has a kid that is not a string$"):
+    """Any other value is an error of the token's signer (RFC 7515 section 4.1.4)."""
+    with fails("token-kid-invalid", VerificationError):
         verify(forged({"alg": "ES256", "kid": kid}))
 
 
 @pytest.mark.parametrize("kid", ["", "x" * 10_000])
 def test_a_kid_that_no_key_has(kid: str) -> None:
-    """A kid that is there decides, whatever it is: nothing is tried out."""
-    with pytest.raises(VerificationError, match=r"^token was signed with key .{0,140}, which is not in the JWK Set$"):
+    """A kid in the header decides, whatever it is: other keys are not tried, and the message stays short."""
+    with fails("token-kid-unknown", VerificationError) as caught:
         verify(forged({"alg": "ES256", "kid": kid}))
-
-
-NO_KID = r"^token names no key \(its header has no kid\), and {0} for alg 'ES256' in the JWK Set$"
+    assert len(caught.value.message) < 200
 
 
 @pytest.mark.parametrize(
@@ -212,51 +211,55 @@ NO_KID = r"^token names no key \(its header has no kid\), and {0} for alg 'ES256
     ],
 )
 def test_a_token_that_names_no_key(keys: list[tuple[str, int]], count: int) -> None:
-    """It verifies where one key fits, as at relying parties; else the message says what is missing."""
+    """It verifies if a single key fits, as at relying parties; else the message says how many keys fit."""
     text, found = forged({"alg": "ES256"}), [public(private(alg, number=number)) for alg, number in keys]
     if count == 1:
         assert verify_token(text, found, now=NOW, skew=SKEW).claims == CLAIMS
         return
-    with pytest.raises(VerificationError, match=NO_KID.format("2 keys are" if count else "no key is")) as caught:
+    with fails("token-kid-missing", VerificationError) as caught:
         verify_token(text, found, now=NOW, skew=SKEW)
+    assert f"{'2 keys are' if count else 'no key is'} for alg 'ES256'" in caught.value.message
     assert str(caught.value.hint).startswith("have the signer set kid in the header")
 
 
 @pytest.mark.parametrize(("alg", "crv"), ASYMMETRIC)
 def test_a_token_that_names_no_key_of_any_kind(alg: str, crv: str | None) -> None:
-    """Whichever its algorithm, the one key that fits decides; a key for encryption never does."""
+    """Whatever its algorithm, the only key that fits decides; a key for encryption never does."""
     jwk = private(alg, crv)
     bare = f"{b64u(json.dumps({'alg': alg}).encode())}.{b64u(b'{}')}.{b64u(bytes(64))}"
     others = [msgspec.structs.replace(public(private("ES256")), use="enc", alg=alg)]
-    with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}$"):
+    with fails("token-signature-invalid", VerificationError) as caught:
         verify_token(bare, [public(jwk), *others], now=NOW, skew=SKEW)
-    with pytest.raises(VerificationError, match="token names no key"):
+    assert jwk["kid"] in caught.value.message
+    with fails("token-kid-missing", VerificationError):
         verify_token(bare, others, now=NOW, skew=SKEW)
 
 
 @pytest.mark.parametrize("alg", ["none", "None", "HS256", "ES384", "RS256", "EdDSA", "", None, 7, ["ES256"], "x" * 500])
 def test_the_token_does_not_choose_the_algorithm(alg: object) -> None:
     """RFC 8725 3.1: the algorithm is that of the key; `none` and HMAC under a public key are the classics."""
-    with pytest.raises(VerificationError, match=r"^token says alg .{1,40}, key .{43} is for ES256$"):
+    with fails("token-alg-mismatch", VerificationError) as caught:
         verify(forged(header(alg=alg)))
+    assert re.search(r" alg .{1,40}, key .{43} .*\bES256$", caught.value.message)
 
 
 def test_hmac_under_a_public_key() -> None:
-    """A public key is no secret: a MAC that was made with it proves nothing."""
+    """A public key is not a secret: a MAC under it proves nothing."""
     jwk = private("RS256")
     secret = json.dumps(msgspec.to_builtins(public(jwk))).encode()
     signed = f"{b64u(json.dumps({'alg': 'HS256', 'kid': jwk['kid']}).encode())}.{b64u(b'{}')}"
     mac = b64u(hmac.digest(secret, signed.encode(), hashlib.sha256))
-    with pytest.raises(VerificationError, match=r"^token says alg 'HS256', key .{43} is for RS256$"):
+    with fails("token-alg-mismatch", VerificationError):
         verify(f"{signed}.{mac}", public(jwk))
 
 
 def test_a_token_without_a_signature() -> None:
     """alg none, spelt out, with nothing behind the last dot."""
     bare = f"{b64u(json.dumps({'alg': 'none', 'kid': private('ES256')['kid']}).encode())}.{b64u(b'{}')}."
-    with pytest.raises(VerificationError, match="token says alg 'none'"):
+    with fails("token-alg-mismatch", VerificationError) as caught:
         verify(bare)
-    with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}$"):
+    assert "'none'" in caught.value.message
+    with fails("token-signature-invalid", VerificationError):
         verify(sign().rpartition(".")[0] + ".")
 
 
@@ -264,21 +267,21 @@ def test_a_key_for_encryption_verifies_nothing() -> None:
     """One key, one use."""
     jwk = {**private("ES256"), "kid": "key-1"}
     key = msgspec.structs.replace(public(jwk), use="enc")
-    with pytest.raises(VerificationError, match=r"^token says alg 'ES256', key key-1 is for ES256$"):
+    with fails("token-alg-mismatch", VerificationError):
         verify(sign(jwk=jwk), key)
 
 
 def test_a_symmetric_key_verifies_nothing() -> None:
     """Its published form has no secret to verify with."""
     jwk = private("HS256")
-    with pytest.raises(VerificationError, match=r"^key .{43} is symmetric: its JWK Set verifies nothing$"):
+    with fails("token-key-symmetric", VerificationError):
         verify(sign(jwk=jwk), public(jwk))
 
 
 @pytest.mark.parametrize("more", [{"crit": ["exp"]}, {"crit": []}, {"b64": False}, {"b64": True}, {"crit": None}])
-def test_extensions_that_nobody_understands(more: dict[str, Any]) -> None:
+def test_unsupported_header_extensions(more: dict[str, Any]) -> None:
     """A critical extension that is not understood makes a token invalid (RFC 7515 4.1.11)."""
-    with pytest.raises(VerificationError, match=r"^token has header extensions that nobody here understands$"):
+    with fails("token-extension-unsupported", VerificationError):
         verify(forged(header(**more)))
 
 
@@ -286,7 +289,7 @@ def test_extensions_that_nobody_understands(more: dict[str, Any]) -> None:
 def test_keys_that_a_token_brings_are_not_used(more: dict[str, Any]) -> None:
     """The key comes from the JWK Set alone, whatever the header offers."""
     other = private("ES256", number=1)
-    with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}$"):
+    with fails("token-signature-invalid", VerificationError):
         verify(forged(header(**more), jwk=other))
 
 
@@ -299,26 +302,25 @@ def test_a_signature_that_was_touched(alg: str, crv: str | None) -> None:
     octets[0] ^= 1
     other = b64u(json.dumps({**CLAIMS, "sub": "eve"}).encode())
     for text in (f"{first}.{second}.{b64u(bytes(octets))}", f"{first}.{other}.{signature}", f"{first}.{second}.AAAA"):
-        with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}$"):
+        with fails("token-signature-invalid", VerificationError):
             verify(text, public(jwk))
 
 
 @pytest.mark.parametrize("alg", ["ES256", "ES384", "ES512", "ES256K"])
 def test_a_signature_in_der(alg: str) -> None:
-    """As a KMS writes it: no verifier takes it, and the message says what it is and what to do."""
+    """As a KMS writes it: no verifier accepts it; the message names the encoding, and the hint the remedy."""
     jwk = private(alg)
     first, second, signature = sign(jwk=jwk).split(".")
     raw = base64.urlsafe_b64decode(signature + "==")
     half = len(raw) // 2
     der = encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
-    said = "the signature does not match key .{43}: it is in DER, as a KMS or OpenSSL writes it"
-    with pytest.raises(VerificationError, match=f"^{said}; converted, it does$") as caught:
+    with fails("token-signature-der", VerificationError) as caught:
         verify(f"{first}.{second}.{b64u(der)}", public(jwk))
-    assert caught.value.hint == (
-        f"write R and S of {half} octets each side by side, before base64url (RFC 7518 section 3.4)"
-    )
-    with pytest.raises(VerificationError, match=f"^{said}, and would not if converted$"):
+    assert caught.value.message.endswith("; it matches after conversion")
+    assert f"{half} octets each" in (caught.value.hint or "")
+    with fails("token-signature-der", VerificationError) as caught:
         verify(f"{first}.{second}.{b64u(bytes.fromhex('3006020101020101'))}", public(jwk))
+    assert caught.value.message.endswith("; it does not match after conversion either")
 
 
 @pytest.mark.parametrize("der", ["30", "3006020101020101ff", "3006020180020101", "300602010102020100", "0" * 144])
@@ -351,8 +353,8 @@ def test_a_scheme_needs_a_blank() -> None:
 
 
 def test_an_encrypted_token_is_called_so() -> None:
-    """Five parts are a JWE: nothing is wrong with it, but nobody can verify it."""
-    with pytest.raises(UsageError, match=r"^the token is encrypted \(a JWE of five parts\), not signed"):
+    """Five parts are a JWE: it may be valid, but it cannot be verified."""
+    with fails("token-encrypted", UsageError):
         parse_token("eyJhbGciOiJkaXIifQ..AA.AA.AA")
 
 
@@ -360,31 +362,31 @@ def test_an_encrypted_token_is_called_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claim", "value", "message"),
+    ("claim", "value", "code"),
     [
-        ("exp", STAMP - 601, "token has expired"),
-        ("exp", STAMP - 600, "token has expired"),
+        ("exp", STAMP - 601, "token-expired"),
+        ("exp", STAMP - 600, "token-expired"),
         ("exp", STAMP - 599, None),
         ("exp", STAMP, None),
-        ("exp", -1, "token has expired"),
-        ("nbf", STAMP + 601, "token is not valid yet"),
+        ("exp", -1, "token-expired"),
+        ("nbf", STAMP + 601, "token-not-yet-valid"),
         ("nbf", STAMP + 600, None),
         ("nbf", STAMP + 599, None),
         ("nbf", 0, None),
-        ("iat", STAMP + 601, "token was issued in the future"),
+        ("iat", STAMP + 601, "token-issued-in-future"),
         ("iat", STAMP + 600, None),
         ("iat", STAMP - 10**9, None),
         ("exp", STAMP - 599.5, None),
-        ("nbf", STAMP + 600.5, "token is not valid yet"),
+        ("nbf", STAMP + 600.5, "token-not-yet-valid"),
     ],
 )
-def test_instants_in_claims(claim: str, value: float, message: str | None) -> None:
+def test_instants_in_claims(claim: str, value: float, code: str | None) -> None:
     """One second before each bound, at it, and after it; the skew is granted on both sides."""
     text = sign({claim: value})
-    if message is None:
+    if code is None:
         assert verify(text).claims == {claim: value}
     else:
-        with pytest.raises(VerificationError, match=f"^{message}$"):
+        with fails(code, VerificationError):
             verify(text)
 
 
@@ -392,12 +394,13 @@ def test_instants_in_claims(claim: str, value: float, message: str | None) -> No
 @pytest.mark.parametrize("value", ["1", None, True, [], {}, 2**53, -(2**53), 10**400, 1e300])
 def test_instants_that_are_none(claim: str, value: object) -> None:
     """Text, nothing, truth, and numbers that no clock will ever show."""
-    with pytest.raises(VerificationError, match=rf"^claim {claim} is not a number of seconds since 1970$"):
+    with fails("token-claim-invalid", VerificationError) as caught:
         verify(forged(header(), {claim: value}))
+    assert f"claim {claim} " in caught.value.message
 
 
 def test_a_token_without_instants() -> None:
-    """They are optional; whoever wants them asks for them."""
+    """They are optional."""
     assert verify(sign({})).claims == {}
 
 
@@ -420,24 +423,25 @@ def test_audiences(named: object, asked: str | None, taken: bool) -> None:
     if taken:
         assert verify(text, audience=asked)
     else:
-        with pytest.raises(VerificationError, match=r"^token is not for audience 'api'$"):
+        with fails("token-audience-mismatch", VerificationError) as caught:
             verify(text, audience=asked)
+        assert "'api'" in caught.value.message
 
 
 def test_issuers() -> None:
-    """Exactly the one that was asked for: a slash more is another issuer."""
+    """The whole text counts: with one more slash it is another issuer."""
     assert verify(sign(), issuer="https://keys.example.com")
-    with pytest.raises(
-        VerificationError,
-        match=r"^token has issuer 'https://keys\.example\.com' instead of 'https://keys\.example\.com/'$",
-    ):
+    with fails("token-issuer-mismatch", VerificationError) as caught:
         verify(sign(), issuer="https://keys.example.com/")
-    with pytest.raises(VerificationError, match=r"^token has issuer None instead of 'x'$"):
+    assert "'https://keys.example.com'" in caught.value.message
+    assert "'https://keys.example.com/'" in caught.value.message
+    with fails("token-issuer-mismatch", VerificationError) as caught:
         verify(sign({}), issuer="x")
+    assert "issuer None; expected 'x'" in caught.value.message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_json_does_not_have_are_refused(value: float) -> None:
     """They would be signed as null, which says something else."""
-    with pytest.raises(UsageError, match="claims cannot be written as JSON"):
+    with fails("claims-not-json", UsageError):
         TokenSigner(private("ES256")).sign({"level": value})
