@@ -123,7 +123,7 @@ def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
         (("status", "--grace", "1 day"), "--grace: '1 day' is not a duration such as 10m, 24h, 90d or 1d12h", None),
         (("token", "sign", "id-token", "--ttl", "x"), "--ttl: 'x' is not a duration such as 10m, 24h, 90d or 1d12h", None),
         (("token", "sign", "id-token", "--claim", "sub"), "--claim 'sub' is not NAME=VALUE", "--claim sub=alice"),
-        (("token", "inspect", "abc"), "not a token: a signed token is three base64url parts with dots between them", None),
+        (("token", "inspect", "abc"), "not a token: a signed token is three base64url parts, separated by dots", None),
         (("set", "add", "id-token"), "there is a set id-token already", "keyvault rotate id-token"),
         (("set", "add", "Capital"), "invalid set name 'Capital'", None),
         (("set", "add", "x", "--alg", "HS265"), "unknown algorithm 'HS265'", "did you mean 'HS256'?"),
@@ -208,9 +208,9 @@ def test_no_identity(keyvault: Terminal, vault: Vault) -> None:
         result = keyvault(*command)
         assert (result.code, result.out) == (1, "")
         assert result.error == (
-            f"no identity opens this: looked at {vault.top / 'config' / 'identities'}; keys.enc/identities of the vault"
+            f"no identity opens the key: searched {vault.top / 'config' / 'identities'}; keys.enc/identities of the vault"
         )
-        assert result.hint == f"it is sealed to {me}; give one with --identity FILE"
+        assert result.hint == f"the key is sealed to {me}; add --identity FILE"
 
 
 def test_an_identity_that_was_named_must_be_there(keyvault: Terminal, vault: Vault) -> None:

@@ -96,16 +96,16 @@ def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expec
         ("--kid-from md5", "unknown --kid-from 'md5'", None),
         ("--kty oct --kid-from spki", "a kid of the form spki needs a public key, and this key is symmetric", None),
         ("--kid clé", "invalid kid 'clé'", None),
-        ("--format xml", "--format 'xml' is not known", None),
-        ("--format p12", "a PKCS#12 file is encrypted, and there is no password", "--password-file FILE"),
-        ("--kty oct --format pem", "a symmetric key has no such form", None),
+        ("--format xml", "unknown format 'xml'", None),
+        ("--format p12", "PKCS#12 needs a password", "--password-file FILE"),
+        ("--kty oct --format pem", "this format does not support symmetric keys", None),
         (
             "--crv X25519 --format x509",
-            "a key for key agreement signs nothing, so it has no certificate of its own",
+            "a key on X25519 cannot sign a certificate: it is for key agreement",
             None,
         ),
-        ("--format x509 --subject nonsense", "--subject 'nonsense' is no distinguished name", None),
-        ("--format x509 --days 0", "--days 0 is not 1 to 36525", None),
+        ("--format x509 --subject nonsense", "--subject 'nonsense' is not a distinguished name", None),
+        ("--format x509 --days 0", "--days must be 1 to 36525, not 0", None),
         ("--public", "--public prints the public half alone: the private half would be lost", "-o FILE keeps it"),
         ("--x509 cert.pem", "--x509 writes the certificate alone: the private key would be lost", "-o FILE keeps it"),
     ],
@@ -322,23 +322,23 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "a kid like PEM": (private("ES256") | {"kid": "-----BEGIN PRIVATE KEY-----"}, "", "the kid of the key looks like"),
     "an issuer of a set that is there": (private("ES256"), "--issuer a --at /a", "set id-token is there already"),
-    "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "it is JSON, but a member appears twice"),
+    "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "the JSON has a member twice"),
     "not a number": (b'{"kty": "EC", "x": NaN}', "", "neither JSON nor PEM nor DER"),
     "deep": (b"[" * 100_000, "", "neither JSON nor PEM nor DER"),
-    "10 MB": (bytes(10_000_000), "", "more than 1 MiB is no file of keys"),
-    "nothing": (b"", "", "it is empty"),
-    "no key": (b'{"keys": []}', "", "there is no key in it"),
-    "other JSON": (b'{"a": 1}', "", "it is JSON, but no JWK, JWK Set, encrypted JWK or realm"),
-    "PEM without end": (b"-----BEGIN PRIVATE KEY-----\nMIIE", "", "the PEM block has no end"),
+    "10 MB": (bytes(10_000_000), "", "the file is larger than 1 MiB"),
+    "nothing": (b"", "", "the file is empty"),
+    "no key": (b'{"keys": []}', "", "the file has no key"),
+    "other JSON": (b'{"a": 1}', "", "the JSON is not a JWK, JWK Set, encrypted JWK or Keycloak realm"),
+    "PEM without end": (b"-----BEGIN PRIVATE KEY-----\nMIIE", "", "the PEM block has no END line"),
     "PEM of something": (
         b"-----BEGIN PGP MESSAGE-----\nAAAA\n-----END PGP MESSAGE-----\n",
         "",
-        "a PEM block PGP MESSAGE holds no key of a supported format",
+        "PEM block PGP MESSAGE has no key in a supported format",
     ),
     "damaged PEM": (
         b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         "",
-        "a PEM block PRIVATE KEY: neither a key nor a certificate in DER",
+        "PEM block PRIVATE KEY: neither a key nor a certificate in DER",
     ),
     "damaged DER": (b"\x30\x03\x02\x01\x00", "", "neither a key nor a certificate in DER"),
     "masked realm": (
@@ -386,7 +386,7 @@ def test_passwords(keyvault: Terminal, vault: Vault, write: Write) -> None:
             "key", "export", "new", "--active", "--private", "--format", form, "--password-file", good, "-o", path
         )
         for options, error in (
-            ((), "the key is encrypted, and there is no password"),
+            ((), "the key is encrypted and there is no password"),
             (("--password-file", bad), "the password is wrong, or the file is damaged"),
             (("--password-file", empty), f"--password-file {empty} has an empty first line"),
         ):
@@ -467,7 +467,7 @@ def test_the_life_of_an_external_set(keyvault: Terminal, vault: Vault, write: Wr
     keyvault.ok("key", "import", "kms", pems[0])
     keyvault.ok("key", "import", "kms", pems[1])
     assert all(not key.sealed for key in vault.set("kms").keys)
-    assert "its private half lives elsewhere" in keyvault("token", "sign", "kms").error
+    assert "its private half is not in the vault" in keyvault("token", "sign", "kms").error
     result = keyvault("key", "import", "kms", write("private.pem", private_pem(private("RS256", number=3))))
     assert "set kms is external" in result.error
     vault.wait(91 * DAY)

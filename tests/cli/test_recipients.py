@@ -78,7 +78,7 @@ def test_add_by_somebody_who_cannot_open(keyvault: Terminal, vault: Vault) -> No
     result = keyvault("recipient", "add", bea, KEYVAULT_CONFIG_DIR=str(vault.top / "nobody"))
 
     assert result.code == 1
-    assert result.error.startswith("no identity opens this: looked at ")
+    assert result.error.startswith("no identity opens the key: searched ")
     assert vault.head == before
 
 
@@ -289,7 +289,7 @@ def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> N
 
     result = keyvault("identity", "new", "--kid", "bea")
 
-    assert (result.code, result.error) == (2, f"{file} exists already: a private key is never overwritten")
+    assert (result.code, result.error) == (2, f"{file} already exists: a private key is never overwritten")
     assert file.read_bytes() == before
 
 

@@ -292,7 +292,7 @@ def test_a_token_that_names_no_key(keyvault: Terminal, vault: Vault) -> None:
         for key in keys["keys"]:
             key.pop("kid", None)
     result = keyvault("token", "verify", bare)
-    said = "token names no key (its header has no kid), and 2 keys are for alg 'ES256' in the JWK Set"
+    said = "token has no kid in its header, and 2 keys are for alg 'ES256' in the JWK Set"
     assert (result.code, result.error) == (1, said)
     assert f"a verifier rejects it: {said}" in keyvault.ok("token", "inspect", bare).out
 
