@@ -1,4 +1,4 @@
-"""Canaries: private members and passphrases whose every form is looked for in every place, and the search."""
+"""Canaries: private members and passphrases, and the search for all their forms in all places."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def unfolded(data: bytes) -> Iterator[bytes]:
 
 
 def search(secrets: Collection[bytes], places: Mapping[str, bytes]) -> list[str]:
-    """Return the places in which a secret occurs."""
+    """Return the places that contain a secret."""
     assert min(map(len, secrets)) >= 2 * _STEP - 1
     # Wherever a secret lies, one of its first blocks lies at a multiple of the step: thousands of them in one pass.
     blocks = {secret[at : at + _STEP] for secret in secrets for at in range(_STEP)}

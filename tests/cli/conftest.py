@@ -46,7 +46,7 @@ def live_vault(_live_template: Vault, tmp_path: Path) -> Vault:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Terminal:
-    """A terminal in an empty folder, for somebody without a past."""
+    """A terminal in an empty folder, without identities or settings."""
     return Terminal.in_folder(tmp_path)
 
 
@@ -57,5 +57,5 @@ def _recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recording(_recorder: Path, tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """An empty recording of real processes, which lies beside what is recorded; skips where there can be none."""
+    """An empty recording of real processes; skips the test if recording is not supported."""
     return Recording(tmp_path_factory.mktemp("recording").resolve(), _recorder)

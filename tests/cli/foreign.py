@@ -56,7 +56,7 @@ _LEAKS = frozenset(gram for secret in (SECRET, D.encode()) for form in forms(sec
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield *data* as it is, and with what programs put between letters undone."""
+    """Yield *data* as it is, and without the separators that programs insert."""
     yield data
     yield re.sub(rb"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)).encode(errors="replace"), data)
     yield unquote_to_bytes(data)
@@ -332,5 +332,5 @@ DAMAGES: dict[str, Damage] = {
 
 
 def everything(named: Iterable[tuple[str, bytes]]) -> Mapping[str, list[str]]:
-    """Return what leaks, by where it stands."""
+    """Return the leaks, by their place."""
     return {where: found for where, data in named if (found := leaks(data))}

@@ -1,4 +1,4 @@
-"""Where files and hosts of the tests of the command line are: beside the vault, and on this machine."""
+"""Files beside the vault and hosts on this machine, for the tests of the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(vault: Vault) -> Write:
 
 
 class Host:
-    """A web server on this machine that serves what it was given."""
+    """A web server on this machine that serves given documents."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

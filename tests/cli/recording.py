@@ -1,4 +1,4 @@
-"""Real processes, recorded: what each was given, all that it wrote, also for a moment only, and what it passed on."""
+"""Records of real processes: their input, everything that they wrote, even for a moment, and what they passed to children."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Record:
 
     @property
     def known(self) -> bool:
-        """Whether it is what the test gave to keyvault, or what keyvault printed, which is looked at as such."""
+        """Whether it is input from the test or output of keyvault, which are searched separately."""
         printed = self.kind == "stream" and self.path in ("1", "2")
         return self.ours and (printed or self.kind == "environment")
 
@@ -45,7 +45,7 @@ class Record:
 
 
 class Recording:
-    """A folder of records, and the environment under which they are made."""
+    """A folder of records, and the environment that enables recording."""
 
     def __init__(self, folder: Path, library: Path) -> None:
         """
@@ -61,7 +61,7 @@ class Recording:
 
     @property
     def keys(self) -> list[JWK]:
-        """Every private JWK that was made."""
+        """Every private JWK that was generated."""
         return [json.loads(line) for line in self.made.read_text().splitlines()]
 
     def records(self) -> Iterator[Record]:
@@ -76,13 +76,13 @@ class Recording:
 
 
 class Processes(Terminal):
-    """A terminal that runs each command as a process of its own, recorded."""
+    """A terminal that runs each command in a recorded process."""
 
     recording: Recording
 
     @classmethod
     def recorded(cls, terminal: Terminal, recording: Recording) -> Processes:
-        """Return a terminal where *terminal* is."""
+        """Return a terminal in the folder of *terminal*."""
         made = cls(terminal.folder, terminal.environ, terminal.now)
         made.vault, made.recording = terminal.vault, recording
         return made
@@ -103,7 +103,7 @@ class Processes(Terminal):
         return result
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command that goes on until it is stopped."""
+        """Start a command that runs until it is stopped."""
         command, environ = self._options(arguments, {})
         return subprocess.Popen(
             command, cwd=self.folder, env=environ, stdin=subprocess.DEVNULL,

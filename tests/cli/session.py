@@ -1,4 +1,4 @@
-"""A session of all commands at full verbosity, after which nothing private lies where it does not belong."""
+"""A session of all commands at full verbosity, after which private data must be only where it belongs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Form = tuple[str, bool]
 
 
 def commands(command: Any = None, path: str = "") -> Iterator[Form]:
-    """Yield every command below *command*, by default all that there are, hidden ones too, in each of its forms."""
+    """Yield every command below *command* in each of its forms; by default all commands, hidden ones too."""
     command = typer.main.get_command(app) if command is None else command
     below = getattr(command, "commands", None)
     if below is None or command.invoke_without_command:
@@ -85,7 +85,7 @@ def session(keyvault: Processes, url: str) -> Session:
         run(*arguments, "--json", code=code)
 
     def wanted(result: Result) -> None:
-        """Take back what was printed because somebody asked for a private key."""
+        """Forget output that was meant to contain a private key."""
         keyvault.everything.remove(result.out)
 
     # Vaults and people.
@@ -263,7 +263,7 @@ def _serve(keyvault: Processes, done: Session) -> None:
 
 
 def objects(vault: Vault) -> dict[str, bytes]:
-    """Return every object of every repository beside the vault, those that nothing points at too."""
+    """Return every object of every repository beside the vault, including unreachable objects."""
     found = {}
     for head in sorted(vault.top.rglob("HEAD")):
         if (head.parent / "objects").is_dir():
@@ -274,5 +274,5 @@ def objects(vault: Vault) -> dict[str, bytes]:
 
 
 def left(vault: Vault, files: Collection[Path]) -> dict[str, bytes]:
-    """Return every file that was left behind, but for *files*."""
+    """Return every file that was left behind, except *files*."""
     return {str(path): path.read_bytes() for path in vault.top.rglob("*") if path.is_file() and path not in files}

@@ -1,4 +1,4 @@
-"""A terminal of the test's own: runs the command line in process, under the vault's clock and environment."""
+"""A simulated terminal: runs the command line in this process, under the vault's clock and environment."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def hint(self) -> str | None:
-        """The hint behind it, if there is one."""
+        """The hint of the error, or None."""
         hints = [line.removeprefix("keyvault: hint: ") for line in self.err.splitlines()[1:]]
         return "\n".join(hints) or None
 
@@ -133,7 +133,7 @@ class Terminal:
         return result
 
     def ok(self, *arguments: str | Path, **environ: str) -> Result:
-        """Run a command that must end well."""
+        """Run a command that must succeed."""
         result = self(*arguments, **environ)
         assert result.code == 0, result.err
         return result
@@ -143,14 +143,14 @@ class Terminal:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Terminal:
-        """Return a terminal in a folder where there is no vault yet."""
+        """Return a terminal in a folder without a vault."""
         work = folder / "work"
         work.mkdir(parents=True)
         return cls(work, environment(folder))
 
 
 def named(text: str, words: Iterable[tuple[str, str]]) -> str:
-    """Return *text* with what differs from run to run replaced by names, the longest first."""
+    """Return *text* with values that differ from run to run replaced by names, the longest first."""
     for word, name in sorted(words, key=lambda pair: -len(pair[0])):
         text = text.replace(word, name)
     return text

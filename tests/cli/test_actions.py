@@ -1,4 +1,4 @@
-"""What commands tell GitHub Actions: the summary of the run, annotations, outputs; and nothing of it elsewhere."""
+"""Reports to GitHub Actions: the summary of the run, annotations and outputs; none of them elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.vaults import Vault
 
 
 class Step:
-    """The files that a step is given, and what stands in them."""
+    """The files that a step gets from the runner, and their contents."""
 
     def __init__(self, folder: Path) -> None:
         self.files = {name: folder / name.lower() for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
@@ -38,7 +38,7 @@ def step(keyvault: Terminal, vault: Vault, tmp_path: Path) -> Step:
 
 
 def annotations(text: str) -> list[tuple[str, str]]:
-    """Return the level and message of each."""
+    """Return the level and message of each annotation."""
     return re.findall(r"^::(error|warning|notice) [^:\n]*::(.*)$", text, re.MULTILINE)
 
 
@@ -49,7 +49,7 @@ def rows(summary: str) -> list[list[str]]:
 
 
 def test_a_rotation(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """A table of what was written, whether anything changed, and the commit."""
+    """The step gets a table of events, the output `changed`, and the commit."""
     done = keyvault.ok("rotate", "id-token", "--force", "--reason", "a | test <b>", "--json")
 
     assert step.outputs == {"changed": "true", "commit": done.json["commit"]}
@@ -70,7 +70,7 @@ def test_a_rotation_that_is_refused(keyvault: Terminal, vault: Vault, step: Step
 
 
 def test_nothing_was_due(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """The summary says so, and later steps can tell."""
+    """The summary says that nothing was due, and so does an output."""
     keyvault.ok("rotate", "--due")
     step.files["GITHUB_OUTPUT"].unlink()
     head = vault.git("rev-parse", "HEAD").strip()
@@ -82,7 +82,7 @@ def test_nothing_was_due(keyvault: Terminal, vault: Vault, step: Step) -> None:
 
 
 def test_check_shows_each_difference(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """A row and an annotation each, by its code."""
+    """Each difference has a row and an annotation with its code."""
     seen = keyvault("check", "--json")
 
     assert seen.code == 4
@@ -95,7 +95,7 @@ def test_check_shows_each_difference(keyvault: Terminal, vault: Vault, step: Ste
 
 
 def test_guard_shows_where(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """An annotation stands beside the file; a name that would be read as a command is not."""
+    """The annotation names the file, with characters of workflow commands escaped."""
     name = "a%0A::set-env,x=y::.pem"
     (vault.folder / name).write_text(
         "-----BEGIN PRIVATE KEY-----\n"
@@ -112,7 +112,7 @@ def test_guard_shows_where(keyvault: Terminal, vault: Vault, step: Step) -> None
 
 
 def test_lint_diff_and_plan(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """What a review is shown."""
+    """The commands of a review have tables and annotations."""
     keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
     step.files["GITHUB_STEP_SUMMARY"].unlink()
 
@@ -126,7 +126,7 @@ def test_lint_diff_and_plan(keyvault: Terminal, vault: Vault, step: Step) -> Non
 
 
 def test_elsewhere_and_quietly_nothing_is_told(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """Without GITHUB_ACTIONS, or with --quiet, which a script asks a question with."""
+    """Without GITHUB_ACTIONS, or with --quiet, nothing is reported."""
     assert keyvault("--quiet", "check").err.count("::") == 0
     del keyvault.environ["GITHUB_ACTIONS"]
     assert "::" not in keyvault("check").err.replace("://", "")
@@ -134,6 +134,6 @@ def test_elsewhere_and_quietly_nothing_is_told(keyvault: Terminal, vault: Vault,
 
 
 def test_a_summary_that_cannot_be_written(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """What was committed is committed, and its exit code is 0."""
+    """The commit stays, and the exit code is 0."""
     keyvault.environ["GITHUB_STEP_SUMMARY"] = str(vault.folder / "no" / "such" / "folder")
     assert keyvault("rotate", "id-token", "--force", "--reason", "a test").code == 0

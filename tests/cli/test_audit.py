@@ -1,4 +1,4 @@
-"""`audit` on the command line: what is printed, exit codes, and what `publish` makes of it."""
+"""`audit` on the command line: its output, its exit codes, and `publish` after a failed audit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bad(vault: Vault) -> str:
 
 
 def test_a_good_history(keyvault: Terminal, vault: Vault) -> None:
-    """One line that says how far it went; exit code 0."""
+    """A single line names the audited commits; exit code 0."""
     result = keyvault("audit")
     assert (result.code, result.err) == (0, "")
     assert result.out == f"1 commit up to {vault.head[:12]}: nothing that must not be\n"
@@ -35,7 +35,7 @@ def test_a_good_history(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_findings(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """A line each, with commit, code, file and sentence; exit code 5, and where the codes are explained."""
+    """Each finding is a line with commit, code, file and message; exit code 5, with a hint where codes are explained."""
     result = keyvault("audit")
     assert result.code == 5
     assert [line.split()[:3] for line in result.lines] == [
@@ -48,7 +48,7 @@ def test_findings(keyvault: Terminal, vault: Vault, bad: str) -> None:
 
 
 def test_notes_are_no_errors(keyvault: Terminal, vault: Vault) -> None:
-    """What was forced is shown, and all is well."""
+    """A forced rotation is a note: it is shown, and the exit code is 0."""
     keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
     result = keyvault.ok("audit")
     assert result.lines[0].split()[:3] == ["note", vault.head[:12], "forced"]
@@ -57,7 +57,7 @@ def test_notes_are_no_errors(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_json(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """All of it, for programs; the exit code is the same."""
+    """JSON has all findings; the exit code is the same."""
     result = keyvault("audit", "--json")
     assert result.code == 5
     assert {name: result.json[name] for name in ("commit", "since", "commits")} == {
@@ -73,14 +73,14 @@ def test_json(keyvault: Terminal, vault: Vault, bad: str) -> None:
 
 
 def test_quietly(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """Codes and commits of what must not be, and nothing else on stdout."""
+    """With -q, stdout has only the codes and commits of errors."""
     keyvault("rotate", "access-token", "--force", "--reason", "a test")
     result = keyvault("-q", "audit")
     assert (result.code, result.lines) == (5, [f"record-removed {bad}", f"active-missing {bad}"])
 
 
 def test_many_of_a_code(keyvault: Terminal, vault: Vault) -> None:
-    """Of each code the first few are shown, and how many more there are."""
+    """Of each code, the first findings are shown, and the number of the rest."""
     vault.commit({f"keys.enc/{number}.txt": "hello" for number in range(SHOWN_MAX + 3)})
     result = keyvault("audit")
     assert len(result.lines) == SHOWN_MAX
@@ -89,7 +89,7 @@ def test_many_of_a_code(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_revision(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """An older commit can be judged; one that is not here is an error."""
+    """An older commit can be audited; an unknown commit is an error."""
     assert keyvault.ok("audit", f"{bad}~1").out.startswith("1 commit up to ")
     missing = keyvault("audit", "no-such-branch")
     assert (missing.code, missing.error) == (1, "there is no commit 'no-such-branch' here")
@@ -97,7 +97,7 @@ def test_a_revision(keyvault: Terminal, vault: Vault, bad: str) -> None:
 
 
 def test_since(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """After a commit that is trusted there is less to find, and the output says from where it went on."""
+    """After a trusted commit fewer commits are audited, and the output names that commit."""
     result = keyvault.ok("audit", "--since", bad)
     assert result.out == f"1 commit up to {vault.head[:12]} after {bad[:12]}: nothing that must not be\n"
     assert keyvault.ok("audit", "--since", bad, "--json").json["since"] == bad
@@ -109,20 +109,20 @@ def test_since(keyvault: Terminal, vault: Vault, bad: str) -> None:
 
 @pytest.mark.parametrize("pin", ["1" * 40, "no-such-tag", "--all", "-h"])
 def test_a_pin_that_is_not_there(pin: str, keyvault: Terminal, vault: Vault) -> None:
-    """Is a finding, whatever it is: the commit may have been in the history that was."""
+    """An unknown pin is a finding: the commit may have been part of an earlier history."""
     result = keyvault("audit", f"--pin={pin}")
     assert (result.code, result.lines[0].split()[:3]) == (5, ["error", vault.head[:12], "pin-missing"])
     assert result.error == "audit failed: 1 error in 1 commit"
 
 
 def test_a_pin(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """A commit of the history is none, however it is named."""
+    """A pin in the history is no finding, however it is spelled."""
     for pin in (f"{bad}~1", bad[:10], "HEAD", "main"):
         assert "pin-missing" not in keyvault("audit", "--pin", pin).out
 
 
 def test_signers(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
-    """A file that cannot be read, or names nobody, is wrong usage; one that names others finds all unsigned."""
+    """An unreadable or empty file is wrong usage; with the keys of others, every commit is unsigned."""
     lines = tmp_path / "signers"
     for path, why in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read"), (lines, "names nobody")):
         lines.write_text("\n")
@@ -135,7 +135,7 @@ def test_signers(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
 
 
 def test_exclude(keyvault: Terminal, vault: Vault) -> None:
-    """Paths outside of the vault can be left out, on the command line too."""
+    """--exclude skips paths outside of the vault."""
     pem = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
     vault.commit({"tests/key.pem": pem})
     assert keyvault("-q", "audit").lines == [f"private-in-clear {vault.head}"]
@@ -144,7 +144,7 @@ def test_exclude(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_history_that_was_cut_off(keyvault: Terminal, vault: Vault, bad: str) -> None:
-    """A shallow clone is an error, and no clean bill."""
+    """An audit of a shallow clone fails."""
     shallow = copy_vault(vault, vault.top / "copy").clone("shallow", "--depth=1", source=vault.folder.as_uri())
     result = Terminal.of(shallow)("audit")
     assert (result.code, result.out) == (1, "")
@@ -152,7 +152,7 @@ def test_history_that_was_cut_off(keyvault: Terminal, vault: Vault, bad: str) ->
 
 
 def test_outside_of_a_vault(fresh: Terminal) -> None:
-    """There is nothing to judge."""
+    """Without a vault the audit fails."""
     assert fresh("audit").code == 1
 
 
@@ -185,7 +185,7 @@ def step(keyvault: Terminal, tmp_path: Path) -> Step:
 
 
 def test_github_actions(keyvault: Terminal, vault: Vault, bad: str, step: Step) -> None:
-    """A table in the summary, an annotation for each error beside its file, and how many there are."""
+    """The step gets a table, an annotation for each error beside its file, and the number of errors."""
     vault.plant(NASTY, "hello")
     result = keyvault("audit", "--json")
     found = result.json["findings"]
@@ -198,7 +198,7 @@ def test_github_actions(keyvault: Terminal, vault: Vault, bad: str, step: Step) 
 
 
 def test_github_actions_where_all_is_well(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """The summary says so; with --quiet nothing is told."""
+    """The summary says that there are no findings; with --quiet nothing is reported."""
     keyvault.ok("-q", "audit")
     assert (step.summary, step.outputs) == ("", {})
     keyvault.ok("audit")
@@ -210,7 +210,7 @@ def test_github_actions_where_all_is_well(keyvault: Terminal, vault: Vault, step
 
 
 def test_publish_refuses(keyvault: Terminal, vault: Vault, bad: str, tmp_path: Path) -> None:
-    """What an audit finds is not published, and nothing is written; --force goes past it."""
+    """`publish` refuses if the audit fails, and writes nothing; --force publishes."""
     place = tmp_path / "www"
     result = keyvault("publish", str(place))
     assert (result.code, result.out) == (5, "")
@@ -227,14 +227,14 @@ def test_publish_refuses(keyvault: Terminal, vault: Vault, bad: str, tmp_path: P
 
 
 def test_publish_goes_on_after_notes(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
-    """A note refuses nothing."""
+    """Notes do not stop `publish`."""
     keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
     assert {one["level"] for one in keyvault.ok("audit", "--json").json["findings"]} == {"note"}
     keyvault.ok("publish", str(tmp_path / "www"))
 
 
 def test_publish_of_an_older_commit(keyvault: Terminal, vault: Vault, bad: str, tmp_path: Path) -> None:
-    """Only the history of what is published counts."""
+    """Only the history of the published commit is audited."""
     keyvault.ok("publish", str(tmp_path / "www"), "--ref", f"{bad}~1")
 
 
@@ -256,7 +256,7 @@ def test_as_a_process(vault: Vault) -> None:
 
 
 def test_help(fresh: Terminal) -> None:
-    """It says what the exit code means, and every option; its examples are checked with those of all commands."""
+    """Help explains the exit code and every option; tests of all commands check its examples."""
     text = fresh.ok("audit", "--help").out
     for word in ("Exit code 5", "--since", "--pin", "--signers", "--exclude", "--json", "keyvault audit --pin"):
         assert word in text

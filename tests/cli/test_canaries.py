@@ -1,4 +1,4 @@
-"""The search for canaries can fail: it finds a key in every form and in every place, and nothing elsewhere."""
+"""The search for canaries can fail: it finds a key in every form and place, and nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FORMS = {"EC": ANY | PAIRS | LEGACY, "OKP": ANY | PAIRS, "RSA": ANY | PAIRS | LE
 
 @pytest.mark.parametrize(("kty", "form"), [(kty, form) for kty, some in FORMS.items() for form in some])
 def test_the_search_finds_every_form(kty: str, form: str) -> None:
-    """As others write a key, at any place of what is searched; another key in the same form is none."""
+    """The search finds the key in every form and at every offset, but not another key in the same form."""
     jwk, write = canary(kty), FORMS[kty][form]
     another = generate.generate(key_spec(ALGORITHMS[kty])) if kty != "RSA" else None
     places = {f"{at} octets before": bytes(range(at)) + write(jwk) + b" and more" for at in range(9)}
@@ -79,7 +79,7 @@ def test_the_search_finds_every_form(kty: str, form: str) -> None:
 
 @pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi"])
 def test_the_search_finds_every_member(member: str) -> None:
-    """Each private member of an RSA key by itself is as good as the key; the public ones are none."""
+    """Each private member of an RSA key alone is found; public members are not."""
     jwk = canary("RSA")
     public = json.dumps({name: jwk[name] for name in ("kty", "n", "e", "kid")})
     assert search(secrets_of([jwk]), {"it": jwk[member].encode(), "public": public.encode()}) == ["it"]
@@ -94,7 +94,7 @@ def test_the_search_finds_a_passphrase() -> None:
 
 # --- places ---------------------------------------------------------------------------------------------
 
-#: Programs that let something leak: what each does with `secret`, and how the record of it is called.
+#: Programs that leak: the use that each makes of `secret`, and the name of the record.
 LEAKS = {
     "argument": ("subprocess.run(['true', secret])", "arguments of a child"),
     "environment": ("subprocess.run(['true'], env={**os.environ, 'X': secret})", "environment of a child"),
@@ -122,7 +122,7 @@ secret = Path(sys.argv[1]).read_text()
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_what_is_recorded_is_found(recording: Recording, vault: Vault, leak: str) -> None:
-    """Whatever a process passes on, or writes if only for a moment, is there to be searched."""
+    """Everything that a process passes on, or writes even for a moment, is recorded."""
     jwk = canary("OKP")
     given = vault.top / "given"
     given.write_text(jwk["d"])
@@ -138,7 +138,7 @@ def test_what_is_recorded_is_found(recording: Recording, vault: Vault, leak: str
 
 
 def test_what_keyvault_is_given_is_no_leak(recording: Recording, vault: Vault) -> None:
-    """An identity in the environment of keyvault itself is where the user put it; in its arguments it would be found."""
+    """An identity in the environment of keyvault itself is no leak; in its arguments it would be."""
     jwk = canary("OKP")
     for words, extra in (([], {"KEYVAULT_IDENTITY": jwk["d"]}), ([jwk["d"]], {})):
         subprocess.run(["true", *words], env=vault.environ | recording.environ | extra, check=True)
@@ -149,7 +149,7 @@ def test_what_keyvault_is_given_is_no_leak(recording: Recording, vault: Vault) -
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_is_left_is_found(vault: Vault, packed: bool) -> None:
-    """In an object that nothing points at, loose or packed; in the site; in the memory that a crash left behind."""
+    """The search covers unreachable objects, loose or packed, the site, and core dumps."""
     jwk = canary("OKP")
     text = json.dumps(jwk).encode()
     oid = vault.git("hash-object", "-w", "--stdin", stdin=b"a dangling object\n" + text)
@@ -175,7 +175,7 @@ def test_what_is_left_is_found(vault: Vault, packed: bool) -> None:
 
 
 def test_a_new_command_is_one_that_the_session_lacks() -> None:
-    """Every leaf of the tree counts, hidden ones too, and its --json by itself."""
+    """Every command counts, hidden ones too, and its --json separately."""
     app, below = typer.Typer(), typer.Typer()
     app.add_typer(below, name="group")
 
@@ -199,5 +199,5 @@ def test_a_new_command_is_one_that_the_session_lacks() -> None:
     ],
 )
 def test_a_command_line_names_its_command(line: str, form: tuple[str, bool]) -> None:
-    """The first words that name one are the command."""
+    """The first words that name a command are the command."""
     assert form_of(line.split()) == form

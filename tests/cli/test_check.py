@@ -1,4 +1,4 @@
-"""``check`` and ``publish`` as somebody types them."""
+"""``check`` and ``publish`` on the command line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def served(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nothing_differs(terminal: Terminal, served: Callable[[], Path]) -> None:
-    """One line; with -q none; exit code 0."""
+    """A single line is printed, none with -q; exit code 0."""
     done = terminal.ok("check")
     assert done.lines == [
         f"{SITE} serves commit {terminal.vault.head[:12]}: 5 documents, nothing differs"  # type: ignore[union-attr] # it has a vault
@@ -62,7 +62,7 @@ def test_nothing_differs(terminal: Terminal, served: Callable[[], Path]) -> None
 
 
 def test_a_warning_is_said_and_ends_with_zero(terminal: Terminal, served: Callable[[], Path]) -> None:
-    """As on GitHub Pages: a schedule that checks such a host must not fail at every run."""
+    """Warnings leave the exit code at 0: a scheduled check of GitHub Pages must not fail at every run."""
     EXTENSIONLESS["type"] = "application/octet-stream"
     done = terminal.ok("check")
 
@@ -82,7 +82,7 @@ def test_a_warning_is_said_and_ends_with_zero(terminal: Terminal, served: Callab
 
 
 def test_findings_are_a_table_and_exit_code_four(terminal: Terminal, served: Callable[[], Path]) -> None:
-    """The code first, then where, then what; the error counts them and says where to read on."""
+    """Each row has code, place and message; the error counts the rows and names the page that explains them."""
     (served() / ".well-known/jwks.json").write_text('{"keys": []}')
     done = terminal("check")
     assert done.code == 4
@@ -107,7 +107,7 @@ def test_findings_are_a_table_and_exit_code_four(terminal: Terminal, served: Cal
     ],
 )
 def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, message: str) -> None:
-    """One line, the documented exit code."""
+    """The error is a single line, with the documented exit code."""
     done = terminal(*arguments)
     assert (done.code, done.out) == (code, "")
     assert message in done.err
@@ -115,7 +115,7 @@ def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, me
 
 
 def test_publish_says_what_it_did(terminal: Terminal, tmp_path: Path) -> None:
-    """One line; a dry run lists; -q prints the commit; JSON has all of it."""
+    """A single line is printed; a dry run lists the changes, -q prints the commit, JSON has everything."""
     head = terminal.vault.head  # type: ignore[union-attr] # it has a vault
     would = terminal.ok("publish", tmp_path / "new", "--dry-run")
     assert {line.split()[0] for line in would.lines[:-1]} == {"upload"}

@@ -19,7 +19,7 @@ resource = pytest.importorskip("resource", reason="core dumps have no limits the
 
 PATTERN = Path("/proc/sys/kernel/core_pattern")
 
-#: Opens a private key and ends by a signal at once; the second argument says what of keyvault is left out.
+#: Opens a private key and dies from a signal; the second argument names the function of keyvault that is disabled.
 CRASHING = """
 import os, sys
 from keyvault.cli import main
@@ -34,13 +34,13 @@ main.main(["-vv", "token", "sign", "id-token"])
 
 
 def allow_dumps() -> None:
-    """Let core dumps be as large as may be, as ``ulimit -c unlimited`` does."""
+    """Remove the limit of core dumps, as ``ulimit -c unlimited`` does."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
 def crash(vault: Vault, number: int, without: str = "") -> list[Path]:
-    """Sign, and crash; return the core dumps that are there then."""
+    """Sign and crash; return the core dumps."""
     done = subprocess.run(
         [sys.executable, "-c", CRASHING, str(int(number)), without],
         cwd=vault.folder, env=vault.environ | {"PYTHONPATH": str(PROJECT)},
@@ -52,7 +52,7 @@ def crash(vault: Vault, number: int, without: str = "") -> list[Path]:
 
 @pytest.fixture
 def dumping() -> None:
-    """Skip the test where core dumps do not become files of the working folder."""
+    """Skip the test if core dumps are not written to the working folder."""
     pattern = PATTERN.read_text().strip() if PATTERN.exists() else "that of another system"
     if not pattern.startswith("core"):
         pytest.skip(f"core dumps are no files of the working folder here: the pattern is {pattern!r}")
@@ -63,13 +63,13 @@ def dumping() -> None:
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
 @pytest.mark.usefixtures("dumping")
 def test_a_crash_leaves_no_core_dump(vault: Vault, number: signal.Signals) -> None:
-    """Where the system and the shell allow them, and the key is in memory."""
+    """Even if system and shell allow core dumps while the key is in memory."""
     assert crash(vault, number) == []
 
 
 @pytest.mark.usefixtures("dumping")
 def test_a_core_dump_would_hold_the_key(vault: Vault) -> None:
-    """Without the limit the same crash writes one, and the identity is in it: so the test above can fail."""
+    """Without the limit the same crash writes a core dump with the identity, so the test above can fail."""
     identity = json.loads(next((vault.top / "config" / "identities").glob("*.json")).read_text())
 
     (dump,) = crash(vault, signal.SIGABRT, without="_forbid_core_dumps")
@@ -102,7 +102,7 @@ def test_core_dumps_are_limited_everywhere(keyvault: Terminal, vault: Vault, rec
 
 
 def test_a_limit_of_nothing_stays(vault: Vault, tmp_path: Path) -> None:
-    """Where core dumps are forbidden already, nothing is changed, and nothing fails."""
+    """If core dumps are forbidden already, the limit is not changed and nothing fails."""
     code = (
         "import resource, sys; from keyvault.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"

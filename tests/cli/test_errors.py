@@ -54,7 +54,7 @@ def test_the_gate(live_vault: Vault) -> None:
 
 
 def test_the_gate_of_several_sets(keyvault: Terminal, vault: Vault) -> None:
-    """All sets or none: the message names the first in the way and the others after it."""
+    """All sets rotate or none: the message names the first refused set, then the others."""
     result = keyvault("rotate", "--all")
 
     assert result.code == 3
@@ -66,7 +66,7 @@ def test_the_gate_of_several_sets(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_the_gate_before_a_receipt(live_vault: Vault) -> None:
-    """Without a receipt the hint says how to get one; a host that serves old keys, or none, does not open the gate."""
+    """Without a receipt the hint says how to get it; a host that serves old keys or none does not open the gate."""
     keyvault = Terminal.of(live_vault)
     keyvault.served = live_vault.state()
     first = live_vault.state()
@@ -89,7 +89,7 @@ def test_the_gate_before_a_receipt(live_vault: Vault) -> None:
 
 
 def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
-    """--force --reason goes past the gate, and the reason is recorded."""
+    """--force --reason passes the gate, and the reason is recorded."""
     keyvault.ok("rotate", "id-token", "--force", "--reason", "laptop stolen")
 
     assert vault.active().events[-1].forced == "laptop stolen"
@@ -146,7 +146,7 @@ def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
 def test_wrong_usage(
     keyvault: Terminal, vault: Vault, command: tuple[str, ...], message: str | None, hint: str | None
 ) -> None:
-    """What cannot be asked for ends with 2 and a line that says why; the nearest known word is offered."""
+    """Wrong usage exits with 2 and a line with the cause; the hint offers the nearest known word."""
     before = (vault.head, vault.files())
 
     result = keyvault(*command)
@@ -160,7 +160,7 @@ def test_wrong_usage(
 
 
 def test_a_misspelt_kid(keyvault: Terminal, vault: Vault) -> None:
-    """A kid with a slip of the pen is answered with the nearest one."""
+    """The hint for a misspelt kid is the nearest kid."""
     kid = vault.active().kid
     wrong = kid[:-2] + ("AA" if kid[-2:] != "AA" else "BB")
 
@@ -170,7 +170,7 @@ def test_a_misspelt_kid(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
-    """A beginning that several keys share is refused, and names them."""
+    """A prefix that several keys share is refused, and the message names them."""
     kids = [f"abc-{number}" for number in range(6)]
     for number, kid in enumerate(kids):
         plant_key(vault, kid, f"set-{number}")
@@ -184,7 +184,7 @@ def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
-    """What cannot be done ends with 1, and says why."""
+    """Failures exit with 1 and a message with the cause."""
     result = keyvault("rollback", "id-token")
     assert (result.code, result.error) == (1, "set id-token has no previous key that is still published and sealed")
     assert result.hint == "keyvault rotate id-token goes forward instead"
@@ -200,7 +200,7 @@ def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_no_identity(keyvault: Terminal, vault: Vault) -> None:
-    """Without an identity nothing is opened: the error lists where it was looked, the hint who could."""
+    """Without an identity no key opens: the error lists the searched places, the hint the recipients."""
     (vault.top / "config").rename(vault.top / "elsewhere")
     (me,) = vault.state().recipients
 
@@ -214,7 +214,7 @@ def test_no_identity(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_an_identity_that_was_named_must_be_there(keyvault: Terminal, vault: Vault) -> None:
-    """An identity file that somebody names and that is missing is an error, also where none would be needed."""
+    """A named identity file must exist, even for commands that need no identity."""
     missing = vault.top / "missing.json"
 
     result = keyvault("--identity", missing, "recipient", "check")
@@ -224,7 +224,7 @@ def test_an_identity_that_was_named_must_be_there(keyvault: Terminal, vault: Vau
 
 
 def test_outside_of_a_vault(fresh: Terminal) -> None:
-    """Every command that needs a vault says that there is none, and how to make one."""
+    """Every command that needs a vault says that there is none, and how to create it."""
     for command in ("status", "plan", "render", "serve", "set list", "key list", "recipient list", "identity list"):
         result = fresh(*command.split())
         assert (result.code, result.out) == (1, "")
@@ -233,7 +233,7 @@ def test_outside_of_a_vault(fresh: Terminal) -> None:
 
 
 def test_another_folder(keyvault: Terminal, vault: Vault, fresh: Terminal) -> None:
-    """--vault or KEYVAULT_DIR names the vault from anywhere; a folder that is none is an error."""
+    """--vault or KEYVAULT_DIR names the vault from anywhere; a missing folder is an error."""
     elsewhere = Terminal(vault.top, vault.environ)
 
     assert elsewhere.ok("--vault", vault.folder, "status").out == keyvault.ok("status").out
@@ -257,7 +257,7 @@ def plant_key(vault: Vault, kid: str, set_name: str) -> None:
 
 @pytest.mark.parametrize("kid", ["-abcdefgh-ijkl", "-h", "-oABC", "-vvq", "--", "--json", "--abc", "-", "_x", "~a~"])
 def test_kids_that_look_like_options(keyvault: Terminal, vault: Vault, kid: str) -> None:
-    """A foreign kid may begin with dashes: it is typed as it is, or behind `--` where it means an option."""
+    """A foreign kid may begin with dashes: it is typed as it is, or after `--` if it is also an option."""
     plant_key(vault, kid, "foreign")
     ambiguous = kid in ("-h", "-oABC") or kid.startswith("--")
 
@@ -281,7 +281,7 @@ SECRET = "d-is-canary-5up3rs3cr3t"
 
 
 def test_unforeseen_errors_show_no_secret(keyvault: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that nobody foresaw is one line with its kind: its text could hold anything."""
+    """An unexpected error is a single line with its class, since its text may contain key material."""
 
     def broken(*args: object, **kwargs: object) -> None:
         raise ValueError(SECRET)
@@ -320,7 +320,7 @@ def test_very_verbose_keeps_the_exit_code(keyvault: Terminal) -> None:
 def test_errors_of_the_machine(
     keyvault: Terminal, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
 ) -> None:
-    """A full disk or a missing right is said in plain words; control characters never reach the terminal."""
+    """A full disk or a missing permission is reported in words; control characters never reach the terminal."""
 
     def broken(*args: object, **kwargs: object) -> None:
         raise error
@@ -333,7 +333,7 @@ def test_errors_of_the_machine(
 
 
 def test_interrupted(keyvault: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends with 130 and one line."""
+    """Ctrl-C exits with 130 and a single line."""
 
     def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -406,7 +406,7 @@ def test_arguments_of_a_megabyte(keyvault: Terminal, vault: Vault, command: tupl
 
 @pytest.mark.parametrize("text", ["\udcff", "\x1b[31m", "\u202e", "", " ", "\n", "ключ", "a" * 300])
 def test_odd_arguments(keyvault: Terminal, vault: Vault, text: str) -> None:
-    """Bytes that are no text, control characters, nothing at all: every argument takes or refuses them in words."""
+    """Every argument accepts or refuses invalid text, control characters and empty strings, in words."""
     for command in (
         ("status", text),
         ("rotate", "--all", "--force", "--reason", text),
@@ -459,7 +459,7 @@ def shell(vault: Vault, script: str, **environ: str) -> subprocess.CompletedProc
 
 
 def test_whoever_reads_has_left(vault: Vault) -> None:
-    """A pipe that is closed early (`| head`) ends the command without a word."""
+    """If the reader closes the pipe (`| head`), the command ends silently."""
     for command in ("plan --until 50y", "key list", "--help"):
         done = shell(vault, f"$KEYVAULT {command} | head -c 1 > /dev/null; echo ${{PIPESTATUS[0]}}")
         assert done.stderr == ""
@@ -470,7 +470,7 @@ def test_whoever_reads_has_left(vault: Vault) -> None:
 
 @pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
 def test_closed_streams(vault: Vault, streams: str) -> None:
-    """With stdin, stdout or stderr closed commands still do their work, and write into no file by mistake."""
+    """With stdin, stdout or stderr closed, commands still work and never write to a wrong file."""
     done = shell(vault, f"$KEYVAULT set add reports {streams}; echo $?")
     assert (done.stdout.splitlines()[-1], done.stderr) == ("0", "")
     done = shell(vault, f"$KEYVAULT token verify - {streams}; echo $?")
@@ -491,7 +491,7 @@ def test_output_that_cannot_be_written(vault: Vault) -> None:
 
 
 def test_a_terminal_that_lacks_letters(vault: Vault) -> None:
-    """Where stdout takes ASCII only, what it lacks is shown as escapes: nothing fails."""
+    """If stdout supports only ASCII, other characters are printed as escapes, and nothing fails."""
     vault.wait(DAY)
     for command in ("rotate --help", "--help", "rotate --all --force --reason ключ"):
         done = shell(vault, f"$KEYVAULT {command}", PYTHONIOENCODING="ascii")
@@ -511,7 +511,7 @@ def test_as_a_module(vault: Vault) -> None:
 
 
 def test_the_real_clock_is_read(tmp_path: Path) -> None:
-    """Without a clock of the test's own a vault is made now: it has nothing to do at once."""
+    """With the real clock a new vault has nothing due."""
     terminal = Terminal.in_folder(tmp_path)
     vault = Vault(terminal.folder, terminal.environ)
     for arguments in (
@@ -527,7 +527,7 @@ def test_the_real_clock_is_read(tmp_path: Path) -> None:
     assert done.stdout == b"nothing to do\n"
 
 
-#: Interrupted while a class is made, which Python 3.11 tells as a RuntimeError.
+#: Interrupts a class body, which Python 3.11 reports as a RuntimeError.
 _IN_A_CLASS = """class Interrupted:
                 def __set_name__(self, owner, name):
                     raise KeyboardInterrupt
@@ -537,7 +537,7 @@ _IN_A_CLASS = """class Interrupted:
 @pytest.mark.parametrize("how", ["raise KeyboardInterrupt", _IN_A_CLASS])
 @pytest.mark.parametrize("module", ["typer", "keyvault.cli.main", "keyvault.operations.reports"])
 def test_ctrl_c_while_modules_are_loaded(module: str, how: str, vault: Vault) -> None:
-    """One line and 130, like at any other time."""
+    """A single line and exit code 130, as at any other time."""
     hook = f"""
 import sys
 class Interrupts:
@@ -560,7 +560,7 @@ main()
 
 
 def test_an_error_is_a_document_with_json(keyvault: Terminal) -> None:
-    """With --json, stdout has one document that says what stderr says, with the code that stays."""
+    """With --json, stdout has a document with the error of stderr and its stable code."""
     result = keyvault("rotate", "reports", "--json")
 
     error = json.loads(result.out)["error"]
@@ -571,7 +571,7 @@ def test_an_error_is_a_document_with_json(keyvault: Terminal) -> None:
 
 
 def test_wrong_usage_is_a_document_with_json(keyvault: Terminal) -> None:
-    """So it is when the command line does not parse, once --json was read."""
+    """A command line that does not parse is a document too, if it contains --json."""
     result = keyvault("status", "--json", "--nonsense")
 
     assert json.loads(result.out)["error"]["code"] == "usage"
@@ -579,7 +579,7 @@ def test_wrong_usage_is_a_document_with_json(keyvault: Terminal) -> None:
 
 
 def test_a_report_stays_the_only_document(keyvault: Terminal, vault: Vault) -> None:
-    """A command that has printed its report adds nothing to it: two documents on stdout are none."""
+    """A command that printed its report prints no second document."""
     result = keyvault("recipient", "check", "--json")
 
     json.loads(result.out)

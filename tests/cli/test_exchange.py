@@ -1,4 +1,4 @@
-"""Keys in and out, as people type it: made, taken in, written for others; what is refused leaves the vault as it was."""
+"""`key generate`, `key import` and `key export` on the command line; a refused command leaves the vault unchanged."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def bare(jwk: dict[str, str]) -> dict[str, str]:
     ],
 )
 def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expected: dict[str, str]) -> None:
-    """What is left out is filled in with what fits; nothing is stored."""
+    """Missing parameters get fitting values; nothing is stored."""
     jwk = keyvault.ok("key", "generate", *options.split()).json
     assert {name: jwk[name] for name in ("kty", "crv", "use", "alg") if name in jwk} == expected
     assert jwk["kid"] == thumbprint(jwk)
@@ -111,7 +111,7 @@ def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expec
     ],
 )
 def test_a_key_that_is_not_made(keyvault: Terminal, options: str, error: str, hint: str | None) -> None:
-    """One line, and the exit code for a wrong call."""
+    """The error is a single line, with the exit code of wrong usage."""
     result = keyvault("key", "generate", *options.split())
     assert (result.out, result.error) == ("", error)
     assert result.code in (1, 2)
@@ -120,7 +120,7 @@ def test_a_key_that_is_not_made(keyvault: Terminal, options: str, error: str, hi
 
 
 def test_five_forms_of_a_kid(keyvault: Terminal, vault: Vault) -> None:
-    """Thumbprints, that of Kubernetes, and two that tell the time."""
+    """Kids are thumbprints, the form of Kubernetes, or two forms with the time."""
     stamp = vault.now
 
     def made(form: str, *more: str) -> Any:
@@ -137,7 +137,7 @@ def test_five_forms_of_a_kid(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_all_that_a_new_key_is_written_to(keyvault: Terminal, vault: Vault) -> None:
-    """A private PEM that only its owner reads, the public half, a certificate that both belong to."""
+    """A private PEM that only its owner can read, the public half, and a certificate of both."""
     top = vault.top
     key, cert, words = top / "key.pem", top / "cert.pem", ["--kty", "RSA", "--format", "pem", "--days", "30"]
     shown = keyvault.ok(
@@ -158,7 +158,7 @@ def test_all_that_a_new_key_is_written_to(keyvault: Terminal, vault: Vault) -> N
 
 
 def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal, vault: Vault) -> None:
-    """It takes the place of the one that waited; a kid of one's own makes it an imported one."""
+    """--save replaces the next key; with a kid of its own, the key counts as imported."""
     before = vault.set("access-token").next
     keyvault.ok("key", "generate", "--alg", "EdDSA", "--save", "access-token")
     after = vault.set("access-token").next
@@ -178,7 +178,7 @@ def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal, vault: Vaul
 
 
 def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """A JWK Set of another server: the first key signs, the older ones stay, their kids too."""
+    """The first key of a foreign JWK Set signs, the older keys stay published, and all keep their kids."""
     keys = [private("RS256", number=number) | {"kid": f"public:{number}"} for number in (1, 2)]
     result = keyvault.ok("key", "import", "hydra.openid.id-token", write("hydra.json", {"set": "x", "keys": keys}))
     key_set = vault.set("hydra.openid.id-token")
@@ -200,7 +200,7 @@ def test_a_set_is_made_for_what_is_imported(keyvault: Terminal, vault: Vault, wr
 
 
 def test_what_is_there_already_is_passed_over(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """The same import twice is one."""
+    """A repeated import changes nothing."""
     path = write("key.json", private("ES256"))
     keyvault.ok("key", "import", "new", path)
     commits = len(vault.log)
@@ -209,7 +209,7 @@ def test_what_is_there_already_is_passed_over(keyvault: Terminal, vault: Vault, 
 
 
 def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Exit code 3, the instant that would be safe, and a record of who insisted."""
+    """Exit code 3 and the safe instant; --force is recorded."""
     path = write("sa.key", private_pem(private("RS256")))
     words = ("key", "import", "id-token", path, "--kid-from", "spki", "--as", "active")
     before = vault.state()
@@ -223,7 +223,7 @@ def test_an_active_key_is_replaced_by_force_alone(keyvault: Terminal, vault: Vau
 
 
 def test_moving_house_by_url(keyvault: Terminal, vault: Vault, host: Host) -> None:
-    """Foreign public keys are published until their tokens have expired; what no set can have is left out."""
+    """Foreign public keys are published until their tokens have expired; unsupported keys are left out."""
     old = [private("RS256") | {"kid": "old-1"}, private("ES256") | {"kid": "old-2"}]
     public = [
         {name: jwk[name] for name in ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y") if name in jwk}
@@ -262,7 +262,7 @@ def test_moving_house_by_url(keyvault: Terminal, vault: Vault, host: Host) -> No
     ],
 )
 def test_a_url_that_gives_nothing(keyvault: Terminal, vault: Vault, host: Host, body: bytes, error: str) -> None:
-    """One line each, and the vault as it was."""
+    """Each error is a single line, and the vault is unchanged."""
     host.serve("/jwks.json", body)
     before = vault.state()
     result = keyvault("key", "import", "id-token", "--from-url", f"{host.url}/jwks.json")
@@ -354,7 +354,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 
 def test_a_kid_may_be_shortened(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """`--only` takes the beginning of one, as messages show long kids."""
+    """`--only` accepts the beginning of a kid, since messages shorten long kids."""
     keys = [private("RS256") | {"kid": "b" * 100}, private("PS256") | {"kid": "other"}]
 
     keyvault.ok("key", "import", "of-a-realm", write("given", {"keys": keys}), "--only", "bbb…", "--as", "active")
@@ -364,7 +364,7 @@ def test_a_kid_may_be_shortened(keyvault: Terminal, vault: Vault, write: Write) 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_import_that_is_refused(keyvault: Terminal, vault: Vault, write: Write, name: str) -> None:
-    """One line that says what and of which file; the vault is as it was."""
+    """A single line names the problem and the file; the vault is unchanged."""
     content, options, error = REFUSED[name]
     path = write("given", content)
     before = vault.git("rev-parse", "HEAD")
@@ -376,7 +376,7 @@ def test_an_import_that_is_refused(keyvault: Terminal, vault: Vault, write: Writ
 
 
 def test_passwords(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Asked for when something is encrypted, wrong ones refused, and never an argument."""
+    """The terminal asks for the password of encrypted files; wrong passwords are refused; no option takes a password."""
     jwk = private("ES256")
     good, bad, empty = write("good", b"open sesame\nsecond line"), write("bad", b"sesame"), write("empty", b"\n")
     keyvault.ok("key", "import", "new", write("key.json", jwk))
@@ -401,7 +401,7 @@ def test_passwords(keyvault: Terminal, vault: Vault, write: Write) -> None:
 
 
 def test_a_realm_of_keycloak(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """The key of the highest priority signs; kids are those that Keycloak gives; what is off is left out."""
+    """The key with the highest priority signs, kids are those of Keycloak, and disabled keys are left out."""
 
     def der(jwk: dict[str, str]) -> str:
         return "".join(private_pem(jwk).decode().splitlines()[1:-1])
@@ -425,7 +425,7 @@ def test_a_realm_of_keycloak(keyvault: Terminal, vault: Vault, write: Write) -> 
 
 
 def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Its thumbprint would be a hash of it, for everybody to guess by."""
+    """A weak secret is refused: its thumbprint would be a hash to guess it by."""
     jwk = bare(private("HS256"))
     keyvault.ok("key", "import", "hmac", write("secret.json", jwk), "--alg", "HS256")
     active = vault.active("hmac")
@@ -436,7 +436,7 @@ def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vau
 def test_stdin_dry_run_and_json(
     keyvault: Terminal, vault: Vault, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it comes from, and however it is asked."""
+    """Unknown roles and missing files are refused."""
     path = write("key.json", private("ES256"))
     before = vault.state()
     planned = keyvault.ok("key", "import", "new", path, "--dry-run", "--json").json
@@ -455,7 +455,7 @@ def test_stdin_dry_run_and_json(
 
 
 def test_the_life_of_an_external_set(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Public halves alone, the whole life long; who should sign is told where to look."""
+    """An external set has only public halves; signing fails with a message that says where the keys live."""
     pems = []
     for number in range(3):
         held = load_pem_private_key(private_pem(private("RS256", number=number)), None)
@@ -487,7 +487,7 @@ def test_the_life_of_an_external_set(keyvault: Terminal, vault: Vault, write: Wr
 
 
 def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
-    """A Secret for Kubernetes, two files for its API server, variables for a shell."""
+    """Exports a Secret for Kubernetes, two files for its API server, and variables for a shell."""
     kid = vault.active("id-token").kid
     words = ("key", "export", "id-token", "--active", "--private", "--format")
     manifest = dict(
@@ -526,7 +526,7 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
     ],
 )
 def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: str, error: str) -> None:
-    """One line each."""
+    """Each error is a single line."""
     words = options.replace("PASSWORD", str(write("password", b"secret")))
     result = keyvault("key", "export", *words.split())
     assert (result.code, result.out) == (2, "")
@@ -539,7 +539,7 @@ def test_the_limit_of_a_file() -> None:
 
 
 def test_the_example_key_of_ory(keyvault: Terminal, vault: Vault, vectors: Path, tmp_path: Path) -> None:
-    """It is imported and published, and signs; with its private members nothing of it is published."""
+    """Such a key is imported, published and signs; with private members none of it is published."""
     example = vectors / "ory-example.jwks.json"
     (jwk,) = json.loads(example.read_bytes())["keys"]
     keyvault.ok("key", "import", "hydra", example)
@@ -573,7 +573,7 @@ def test_the_example_key_of_ory(keyvault: Terminal, vault: Vault, vectors: Path,
 
 
 def test_kids_that_differ_by_case_alone(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """A vault that had both could not be read again, whatever letters they are made of."""
+    """A vault with both kids would be unreadable."""
     first, second = private("ES256") | {"kid": "public:x"}, private("ES256", number=1) | {"kid": "PUBLIC:X"}
     result = keyvault("key", "import", "both", write("both.json", {"keys": [first, second]}))
     assert (result.code, result.error) == (2, "kids public:x and PUBLIC:X differ only in case")
@@ -586,7 +586,7 @@ def test_kids_that_differ_by_case_alone(keyvault: Terminal, vault: Vault, write:
 
 
 def test_no_file_is_written_over(keyvault: Terminal, vault: Vault) -> None:
-    """Neither the private key by its certificate, nor one of before by a public export."""
+    """A certificate never overwrites the private key, nor a public export an existing file."""
     key, cert = vault.top / "key.pem", vault.top / "cert.pem"
     result = keyvault("key", "generate", "-o", key, "--x509", key)
     assert (result.code, key.exists()) == (2, False)
@@ -608,7 +608,7 @@ def test_no_file_is_written_over(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_private_half_that_comes_later(keyvault: Terminal, write: Write) -> None:
-    """It is not passed over in silence, since somebody would throw the file away; nor is another role."""
+    """A private half for an existing public key is refused, not ignored; so is another role."""
     jwk = private("ES256")
     public = {name: value for name, value in jwk.items() if name != "d"}
     keyvault.ok("key", "import", "id-token", write("public.json", public), "--as", "retiring")
@@ -633,7 +633,7 @@ def test_a_note_has_no_secret_of_the_url(keyvault: Terminal, vault: Vault, host:
 
 
 def test_what_does_not_fit_at_a_url_is_left_out(keyvault: Terminal, vault: Vault, host: Host) -> None:
-    """A realm serves a key for encryption too, and somebody an algorithm that no set can have."""
+    """Keys for encryption and keys with unsupported algorithms are left out."""
 
     def public(alg: str, kid: str, number: int) -> dict[str, str]:
         jwk = private(alg, number=number)
@@ -658,13 +658,13 @@ def test_what_does_not_fit_at_a_url_is_left_out(keyvault: Terminal, vault: Vault
 
 
 def test_an_akp_key_does_not_get_into_a_shared_jwk_set(keyvault: Terminal, write: Write) -> None:
-    """It would cost verifiers the keys that they do know."""
+    """It would make verifiers refuse the keys that they know."""
     result = keyvault("key", "import", "id-token", write("ml.json", private("ML-DSA-44")), "--as", "retiring")
     assert (result.code, "is AKP for sig, set id-token is for ES256" in result.error) == (2, True)
 
 
 def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
-    """What a file keeps to PSS is not published for anything else."""
+    """A key that its file restricts to PSS is not published for other algorithms."""
     path = tmp_path / "pss.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "RSA-PSS", "-out", path], check=True, capture_output=True)
     assert "for RSASSA-PSS alone, not for RS256" in keyvault("key", "import", "pss", path, "--alg", "RS256").error
@@ -675,7 +675,7 @@ def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["pem", "der", "p12"])
 def test_a_file_that_asks_for_hours(keyvault: Terminal, write: Write, tmp_path: Path, form: str) -> None:
-    """The count of rounds stands in the file: it is looked at before anything is hashed."""
+    """The number of rounds is in the file, and is checked before hashing."""
     key, slow = write("key.pem", private_pem(private("ES256"))), tmp_path / "slow"
     options = ["-out", slow, "-passout", "pass:secret", "-iter", str(KDF_ROUNDS_MAX + 1)]
     if form == "p12":
@@ -688,7 +688,7 @@ def test_a_file_that_asks_for_hours(keyvault: Terminal, write: Write, tmp_path: 
 
 
 def test_saving_is_all_that_saving_does(keyvault: Terminal, vault: Vault) -> None:
-    """No file beside it, and no set by a slip of the keyboard."""
+    """--save writes no file, and never creates a set."""
     before = vault.git("rev-parse", "HEAD")
     assert keyvault("key", "generate", "--alg", "EdDSA", "--save", "access-token", "-o", vault.top / "x").code == 2
     assert (
@@ -699,13 +699,13 @@ def test_saving_is_all_that_saving_does(keyvault: Terminal, vault: Vault) -> Non
 
 
 def test_a_new_set_has_no_next_key_alone(keyvault: Terminal, write: Write) -> None:
-    """Nobody would sign, until a run made it active without a receipt."""
+    """No key would sign until a run activated it without a receipt."""
     result = keyvault("key", "import", "new", write("key.json", private("ES256")), "--as", "next")
     assert (result.code, result.error) == (2, "no set 'new' in this vault")
 
 
 def test_odd_exports(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Each says what is wrong, or what is left out."""
+    """Each format reports what is wrong or left out."""
     assert "KID=" in keyvault.ok("key", "generate", "--alg", "none", "--format", "dotenv").out
     long = write("long", b"x" * 2_000)
     assert keyvault("key", "generate", "--format", "pem", "--password-file", long).code == 2
@@ -731,7 +731,7 @@ def test_odd_exports(keyvault: Terminal, vault: Vault, write: Write) -> None:
 def test_a_password_is_read_once(
     keyvault: Terminal, vault: Vault, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For all files; and stdin is not the key and its password at once."""
+    """The password is for all files; stdin cannot be both the key and its password."""
     password = write("password", b"secret")
     paths = []
     for name in ("id-token", "access-token"):
@@ -753,7 +753,7 @@ def test_an_exp_that_cannot_be_kept(keyvault: Terminal, claim: str) -> None:
 
 
 def test_a_jwk_set_without_alg_verifies(keyvault: Terminal, write: Write) -> None:
-    """The member is optional, and big providers leave it out."""
+    """The member is optional, and large providers omit it."""
     token = keyvault.ok("token", "sign", "id-token").out.strip()
     keys = keyvault.ok("key", "export", "id-token", "--format", "jwks").json
     for jwk in keys["keys"]:

@@ -31,7 +31,7 @@ from tests.cli.session import commands
 from tests.cli.terminal import Terminal
 from tests.vaults import Vault
 
-#: How each command is run where nothing is wrong. None: why it is not run, but what it reads is.
+#: How each command is run in an intact vault. None: the comment says why it is not run.
 LINES: dict[str, str | None] = {
     "init": "init ../new --url https://keys.example.com --set a:ES256",
     "status": "status",
@@ -71,7 +71,7 @@ LINES: dict[str, str | None] = {
     "token verify": "token verify e30.e30.AA",
 }
 
-#: Lines that read a file, `{file}`, what a host serves, `{url}`, or an identity; with what the environment holds.
+#: Command lines that read a file, `{file}`, a document of a host, `{url}`, or an identity; with their environment.
 READERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("key import new{number} {file}", {}),
     ("key import new{number} {file} --alg ES256 --as retiring --external --dry-run", {}),
@@ -102,10 +102,10 @@ READERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("recipient check", {"KEYVAULT_IDENTITY": "{text}", "KEYVAULT_CONFIG_DIR": "/nowhere"}),
     ("--vault {file} status", {}),
 )
-#: And lines that read stdin.
+#: Command lines that read stdin.
 STDIN = ("lint -", "key import new{number} - --dry-run", "token verify -", "token sign id-token --claims - --ttl x")
 
-#: What a command is for, in stdout: claims of a token that somebody asked to see, or to sign.
+#: Intended output: the claims of a token that a command shows or signs.
 MEANT = ("token inspect", "token verify", "token sign")
 
 
@@ -125,7 +125,7 @@ def leaf_commands() -> dict[str, Any]:
 
 
 class Watch:
-    """Runs command lines in a vault, and keeps what leaks."""
+    """Runs command lines in a vault, and collects leaks."""
 
     def __init__(self, vault: Vault, caplog: pytest.LogCaptureFixture) -> None:
         self.vault, self.caplog = vault, caplog
@@ -135,7 +135,7 @@ class Watch:
         caplog.set_level(logging.DEBUG)
 
     def run(self, about: str, words: list[str], *, stdin: str = "", only_errors: bool = False, **environ: str) -> None:
-        """Run a command at -vv, and once more with --json where it has that."""
+        """Run a command at -vv, and again with --json if it has that option."""
         name = next((path for path in leaf_commands() if " ".join(words).find(path) >= 0 and _is(path, words)), "")
         has_json = name and any("--json" in parameter.opts for parameter in leaf_commands()[name].params)
         for more in ([], ["--json"]) if has_json else ([],):
@@ -151,7 +151,7 @@ class Watch:
 
     @property
     def logged(self) -> list[str]:
-        """What the library logged; other libraries log paths that somebody chose."""
+        """The log of keyvault; other libraries log paths of the caller."""
         return [record.getMessage() for record in self.caplog.records if record.name.startswith("keyvault")]
 
     def look(self, about: str, *texts: str) -> None:
@@ -189,7 +189,7 @@ class _Host(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def host() -> Iterator[str]:
     ids=range(12),
 )
 def test_the_search_finds_what_is_there(text: str) -> None:
-    """Every form, and any twelve characters of it; eleven are none."""
+    """The search finds every form and any twelve characters of it, but not eleven."""
     assert leaks(f"before {text} after".encode())
 
 
@@ -233,7 +233,7 @@ def test_the_search_finds_nothing_else() -> None:
 
 
 def test_every_command_is_here() -> None:
-    """A new command without a line of its own fails this."""
+    """A new command without a line of its own fails this test."""
     assert set(LINES) == set(leaf_commands()) == {name for name, _ in commands() if name}
 
 
@@ -247,7 +247,7 @@ def test_every_command_is_here() -> None:
     ids=lambda number: READERS[number][0][:50],
 )
 def test_documents_leave_no_trace(watch: Watch, host: str, line: int) -> None:
-    """Of every document, in whichever reader, nothing of the key is printed or logged."""
+    """No reader of any document prints or logs any part of the key."""
     words, environ = READERS[line]
     vault = watch.vault
     token = watch.terminal.ok("token", "sign", "id-token").out.strip()
@@ -273,7 +273,7 @@ def test_documents_leave_no_trace(watch: Watch, host: str, line: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", STDIN)
 def test_stdin_leaves_no_trace(watch: Watch, line: str) -> None:
-    """The same goes for what is piped in."""
+    """The same for stdin."""
     documents = {name: data.decode() for name, data in DOCUMENTS.items() if data.isascii()}
     for number, (name, text) in enumerate({**documents, **TOKENS}.items()):
         watch.run(name, line.format(number=number).split(), stdin=text)
@@ -283,7 +283,7 @@ def test_stdin_leaves_no_trace(watch: Watch, line: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["token inspect", "token verify"])
 def test_tokens_leave_no_trace(watch: Watch, command: str) -> None:
-    """Of a token that is refused, no part is shown, and neither is what was pasted in place of one."""
+    """No part of a refused token is shown, nor of text that was pasted in place of a token."""
     for name, text in TOKENS.items():
         watch.run(name, [*command.split(), "--", text])
         watch.run(f"Bearer {name}", [*command.split(), f"Bearer {text}"])
@@ -319,7 +319,7 @@ def test_a_key_as_an_argument_is_not_repeated(watch: Watch, command: str) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_vault_leaves_no_trace(watch: Watch, damage: str) -> None:
-    """Every command, in a vault into which somebody pasted a key, by hand or into git's own files."""
+    """Every command in a vault with a pasted key, in its files or in git's own."""
     vault = watch.vault
     kid = vault.next().kid
     vault.publish_to()
@@ -341,7 +341,7 @@ def test_a_damaged_vault_leaves_no_trace(watch: Watch, damage: str) -> None:
 
 
 def _said(call: Callable[[], object]) -> str:
-    """Return all that a service could log of an error."""
+    """Return everything that a service could log about an error."""
     try:
         call()
     except KeyVaultError as error:
@@ -375,7 +375,7 @@ def _calls(vault: Vault, file: Path, text: str) -> dict[str, Callable[[], object
 
 @pytest.mark.slow
 def test_the_library_leaves_no_trace(watch: Watch) -> None:
-    """Identities that are none, and documents in place of names and claims: in no error and no log record."""
+    """Invalid identities, and documents in place of names and claims, appear in no error and no log record."""
     file = watch.vault.top / "document"
     for name, data in DOCUMENTS.items():
         file.write_bytes(data)
@@ -387,7 +387,7 @@ def test_the_library_leaves_no_trace(watch: Watch) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_signer_leaves_no_trace_of_a_damaged_vault(watch: Watch, damage: str) -> None:
-    """A signer says why it cannot read the vault any more, in its log and its errors, without a value of it."""
+    """A signer reports in its log and its errors why it cannot read the vault, without showing a value of it."""
     signer = Library.open(watch.vault.folder, environ=watch.vault.environ).signer("id-token", refresh=timedelta(0))
     DAMAGES[damage](watch.vault)
     watch.caplog.clear()

@@ -1,4 +1,4 @@
-"""`guard`: in what is staged, in commits, in files and folders, and as a hook that git itself runs."""
+"""`guard`: in the index, in commits, in files and folders, and as a hook of git."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def put(terminal: Terminal, path: str, data: bytes = KEY) -> Path:
 
 
 def test_what_is_staged_is_looked_at(terminal: Terminal) -> None:
-    """Before the first commit and after it; what is not staged is not looked at."""
+    """The index is searched, before and after the first commit; unstaged files are not."""
     put(terminal, "a.txt", b"harmless")
     put(terminal, "key.pem")
     git(terminal, "add", "a.txt")
@@ -68,7 +68,7 @@ def test_the_index_counts_not_the_file(terminal: Terminal) -> None:
 
 
 def test_from_a_folder_below_all_is_looked_at(terminal: Terminal) -> None:
-    """As git commits all of the index, wherever it is called."""
+    """The whole index is searched from any folder, since git commits all of it."""
     put(terminal, "deep/er/a.txt", b"harmless")
     put(terminal, "key.pem")
     git(terminal, "add", ".")
@@ -78,7 +78,7 @@ def test_from_a_folder_below_all_is_looked_at(terminal: Terminal) -> None:
 
 
 def test_every_version_in_commits(terminal: Terminal) -> None:
-    """A key that a later commit took out again is still in history; what a merge itself brings is there, too."""
+    """A key that a later commit removed is still in history, and so is a key from a merge commit."""
     put(terminal, "a.txt", b"harmless")
     git(terminal, "add", ".")
     git(terminal, "commit", "-qm", "one")
@@ -106,7 +106,7 @@ def test_every_version_in_commits(terminal: Terminal) -> None:
 
 
 def test_a_file_or_a_folder(terminal: Terminal) -> None:
-    """Links are not followed, and git's own folder is not looked at."""
+    """Links are not followed, and git's own folder is not searched."""
     put(terminal, "public/a/key.pem")
     put(terminal, "public/b.txt", b"harmless")
     put(terminal, "public/.git/key.pem")
@@ -122,7 +122,7 @@ def test_a_file_or_a_folder(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("how", [(), ("--commits", "HEAD"), (".",)])
 def test_paths_can_be_left_out(terminal: Terminal, how: tuple[str, ...]) -> None:
-    """Fixtures of tests, by their path."""
+    """--exclude skips fixtures of tests by their path."""
     put(terminal, "tests/data/key.pem")
     git(terminal, "add", ".")
     if how == ("--commits", "HEAD"):
@@ -143,7 +143,7 @@ def test_paths_can_be_left_out(terminal: Terminal, how: tuple[str, ...]) -> None
     ],
 )
 def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, message: str) -> None:
-    """One line and the documented exit code."""
+    """The error is a single line, with the documented exit code."""
     result = terminal("guard", *arguments)
 
     assert result.code == code
@@ -151,7 +151,7 @@ def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, me
 
 
 def test_a_shallow_clone_is_refused_for_commits(terminal: Terminal, tmp_path: Path) -> None:
-    """What was cut off cannot be looked at."""
+    """A shallow clone cannot be searched, and fails."""
     for text in (b"one", b"two"):
         put(terminal, "a.txt", text)
         git(terminal, "add", ".")
@@ -166,7 +166,7 @@ def test_a_shallow_clone_is_refused_for_commits(terminal: Terminal, tmp_path: Pa
 @pytest.mark.parametrize("name", ["key\n.pem", "key\x1b[31m.pem", "schlüssel.pem", "a b.pem"])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 def test_odd_names(terminal: Terminal, name: str) -> None:
-    """A name is made printable, and found all the same."""
+    """File names are printed without control characters."""
     put(terminal, name)
     git(terminal, "add", ".")
 
@@ -178,7 +178,7 @@ def test_odd_names(terminal: Terminal, name: str) -> None:
 
 
 def test_no_key_in_the_output(terminal: Terminal) -> None:
-    """Whatever is found: what is told names the place, never the key."""
+    """Output names the place of a key, never the key itself."""
     put(terminal, "key.pem")
     git(terminal, "add", ".")
 
@@ -188,7 +188,7 @@ def test_no_key_in_the_output(terminal: Terminal) -> None:
 
 
 def test_git_runs_it_as_a_hook(terminal: Terminal) -> None:
-    """A commit with a key is refused, also one that names its files, which git makes from an index of its own."""
+    """A commit with a key is refused, also with named files, for which git uses a separate index."""
     hook = terminal.folder / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m keyvault guard\n')

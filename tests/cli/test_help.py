@@ -1,4 +1,4 @@
-"""Help: every command shows how it is typed, and what it shows can be typed."""
+"""Help: every command shows its usage, and its examples parse."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_help_is_printed(fresh: Terminal, words: tuple[str, ...], option: str) -
 
 @pytest.mark.parametrize("words", GROUPS, ids=" ".join)
 def test_a_group_alone_shows_its_help(fresh: Terminal, words: tuple[str, ...]) -> None:
-    """A group without a command is wrong usage, and shows what there is."""
+    """A group without a command is wrong usage, and prints its help."""
     result = fresh(*words)
 
     assert (result.code, result.out) == (2, "")
@@ -84,7 +84,7 @@ def test_a_group_alone_shows_its_help(fresh: Terminal, words: tuple[str, ...]) -
 
 
 def test_every_option_is_explained() -> None:
-    """No option or argument stands in the help without a word about it."""
+    """Help explains every option and argument."""
     for words, command in ALL.items():
         for parameter in command.params:
             assert parameter.help, (words, parameter.name)
@@ -127,5 +127,5 @@ def test_completion(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_completion_outside_of_a_vault(fresh: Terminal) -> None:
-    """Where there is no vault nothing is completed, and nothing is complained about."""
+    """Without a vault nothing is completed, and there is no error."""
     assert "".join(complete(fresh, "keyvault rotate id")) == ""

@@ -1,4 +1,4 @@
-"""Moving keys in, as people do it: which kid, which algorithm, what old tokens will verify, and what is missing."""
+"""Imports on the command line: kids, algorithms, the verification of old tokens, and `import-check`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def served(*keys: dict[str, Any]) -> bytes:
 
 
 def test_the_key_of_a_ca_is_never_published(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Of a full chain the leaf alone enters an external set: a token that the CA signs does not verify."""
+    """Only the leaf of a chain enters an external set: a token that the CA signed does not verify."""
     ca = issue("ca", ca=True)
     leaf = issue("leaf", ca, ca=False)
     keyvault.ok("key", "import", "kms", write("fullchain.pem", leaf.pem + ca.pem), "--external", "--alg", "ES256")
@@ -59,7 +59,7 @@ def test_the_key_of_a_ca_is_never_published(keyvault: Terminal, vault: Vault, wr
 @pytest.mark.parametrize("form", ["sha-256", "spki"])
 @pytest.mark.interop
 def test_java_lower_cases_and_import_restores(keyvault: Terminal, vault: Vault, write: Write, form: str) -> None:
-    """The name of a key goes through the JDK in lower case; a thumbprint of that very key comes back as it was."""
+    """The JDK lower-cases the name of a key; the import restores it if it is the thumbprint of the key."""
     if shutil.which("keytool") is None:
         pytest.skip("keytool of a JDK is not there")
     jwk = bare(private("ES256"))
@@ -86,7 +86,7 @@ def test_java_lower_cases_and_import_restores(keyvault: Terminal, vault: Vault, 
 
 
 def test_a_lower_case_kid_needs_no_warning(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """It survives Java; so does every kid in other formats."""
+    """A kid in lower case survives Java; so does every kid in other formats."""
     password, out = write("password", PASSWORD), vault.top / "out"
     words = ("key", "generate", "--kid", "payments-2026", "--format", "p12", "--password-file", password, "-o", out)
     assert "Java" not in keyvault.ok(*words).err
@@ -97,7 +97,7 @@ def test_a_lower_case_kid_needs_no_warning(keyvault: Terminal, vault: Vault, wri
 
 @pytest.mark.parametrize("container", ["p12", "jwk", "jwks", "realm", "service account"])
 def test_kid_from_by_hand_wins(keyvault: Terminal, vault: Vault, write: Write, container: str) -> None:
-    """Whatever name the file has; without it, that name stays."""
+    """--kid-from overrides the name in the file; without it, the name stays."""
     jwk = private("RS256") | {"kid": "alias"}
     if container == "realm":
         data = keycloak_realm([keycloak_provider(1, "rsa", jwk, kid="alias")])
@@ -117,7 +117,7 @@ def test_kid_from_by_hand_wins(keyvault: Terminal, vault: Vault, write: Write, c
 
 
 def test_a_realm_whose_signing_key_is_elsewhere(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """There is a warning before somebody publishes a realm that lacks the key which signs."""
+    """A realm without its signing key is imported with a warning."""
     store = {
         "id": "x",
         "name": "hsm",
@@ -153,7 +153,7 @@ def test_an_alg_that_sets_do_not_support(
     chosen: str,
     taken: str,
 ) -> None:
-    """Is named, and --alg decides where the key allows it."""
+    """The error names the unsupported algorithm, and --alg replaces it if the key allows that."""
     path = write("key.json", bare(private(kind)) | {"alg": alg, "kid": "theirs"})
 
     refused = keyvault("key", "import", "new", path)
@@ -167,7 +167,7 @@ def test_an_alg_that_sets_do_not_support(
 
 
 def test_an_alg_that_contradicts_the_key(keyvault: Terminal, write: Write) -> None:
-    """--alg does not make a key for encryption one that signs."""
+    """--alg does not turn a key for encryption into a signing key."""
     path = write("key.json", bare(private("RSA-OAEP")) | {"alg": "RSA-OAEP-512", "kid": "theirs"})
 
     refused = keyvault("key", "import", "new", path, "--alg", "RS256")
@@ -194,7 +194,7 @@ def test_key_ops_choose_the_algorithm(
     operations: list[str],
     alg: str,
 ) -> None:
-    """As WebCrypto exports keys, without use and alg; what contradicts them is refused."""
+    """key_ops decides if use and alg are missing, as in exports of WebCrypto; contradictions are refused."""
     path = write("key.json", bare(private(kind)) | {"key_ops": operations, "ext": True, "kid": "theirs"})
     other = {"RS256": "RS256", "ES256": "ECDH-ES" if "sign" in operations else "ES256", "HS256": "A256KW"}[kind]
     other = "HS256" if alg == "A256KW" else other
@@ -224,7 +224,7 @@ def test_pss_binds_the_algorithm(keyvault: Terminal, vault: Vault, tmp_path: Pat
 
 
 def test_size_is_another_word_for_bits(keyvault: Terminal) -> None:
-    """mkjwk and step call it so."""
+    """mkjwk and step use this name."""
     assert len(keyvault.ok("key", "generate", "--kty", "oct", "--size", "384").json["k"]) == 64
     assert keyvault("key", "generate", "--kty", "RSA", "--size", "1024").code == 2
 
@@ -233,7 +233,7 @@ def test_size_is_another_word_for_bits(keyvault: Terminal) -> None:
 
 
 def test_every_reason_is_shown(keyvault: Terminal, host: Host) -> None:
-    """Where nothing can be taken, each key says why; where something can, the others do."""
+    """If no key can be imported, the error has the reason for each; otherwise warnings have it for the rest."""
     bad = [{"kty": "LMS"}, public(private("RS256")) | {"n": "AQAB"}, public(private("ES256")) | {"x": "AA"}, 7]
     host.serve("/jwks.json", served(*bad))  # type: ignore[arg-type]  # one is no object
     url = f"{host.url}/jwks.json"
@@ -273,7 +273,7 @@ def test_what_others_spell_otherwise(keyvault: Terminal, vault: Vault, host: Hos
 
 
 def test_the_report_of_an_import(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Says of each key until when tokens of it verify, in text and in JSON."""
+    """Text and JSON say until when tokens of each key verify."""
     keys = [private("RS256", number=number) | {"kid": f"old-{number}"} for number in (1, 2)]
     path = write("set.json", {"keys": keys})
 
@@ -299,7 +299,7 @@ def test_the_report_of_an_import(keyvault: Terminal, vault: Vault, write: Write)
 
 
 def test_a_move_that_is_complete(keyvault: Terminal, vault: Vault, host: Host) -> None:
-    """Every key of the old set is served under its kid, or under none where it has none."""
+    """Every key of the old set is served under its kid, or without a kid if it has none."""
     keys = [public(private("RS256")) | {"kid": "a b"}, public(private("ES256")) | {"kid": "x/y="}]
     del keys[1]["alg"]
     host.serve("/old.json", served(*keys))
@@ -363,7 +363,7 @@ def test_a_move_that_lacks_something(keyvault: Terminal, vault: Vault, host: Hos
 
 
 def test_a_move_of_nothing(keyvault: Terminal, host: Host) -> None:
-    """An empty old set is a URL that was mistaken, not a move that is complete."""
+    """An empty old set means a wrong URL, not a complete move."""
     host.serve("/old.json", served())
 
     result = keyvault("import-check", f"{host.url}/old.json")
@@ -373,7 +373,7 @@ def test_a_move_of_nothing(keyvault: Terminal, host: Host) -> None:
 
 
 def test_a_move_from_a_set_that_serves_private_keys(keyvault: Terminal, host: Host) -> None:
-    """Nothing of it is shown."""
+    """No part of the private key is shown."""
     jwk = private("ES256")
     host.serve("/old.json", served(jwk))
 
@@ -384,7 +384,7 @@ def test_a_move_from_a_set_that_serves_private_keys(keyvault: Terminal, host: Ho
 
 
 def test_what_a_kube_apiserver_has(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
-    """Its two files, as `key export` writes them, are taken in at once: one signs, the others are verified with."""
+    """The two files of `key export` are imported together: the first holds the signing key, the second the published keys."""
     keyvault.ok("key", "import", "id-token", "--as", "retiring", _public_pem(tmp_path))
     folder = tmp_path / "pki"
     keyvault.ok("key", "export", "id-token", "--private", "--format", "apiserver", "-o", folder)
@@ -412,7 +412,7 @@ def _public_pem(folder: Path) -> Path:
 
 
 def test_a_key_and_its_certificate_in_two_files(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """Are one key."""
+    """Both files are the same key."""
     ca = issue("ca", ca=True)
     leaf = issue("leaf", ca, ca=False)
     keyvault.ok("key", "import", "new", write("key.pem", leaf.key_pem), write("chain.pem", leaf.pem + ca.pem))

@@ -1,4 +1,4 @@
-"""`init`: a vault in an empty folder, in a repository that is in use, or in place in a copy of the project's own."""
+"""`init`: a vault in an empty folder, in an existing repository, or in a copy of the project's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def identities(terminal: Terminal) -> list[Path]:
 
 
 def test_an_empty_folder(fresh: Terminal) -> None:
-    """`init` makes a repository with one commit and says what to do next; the work tree is clean."""
+    """`init` creates a repository with a single commit and prints the next steps; the working tree is clean."""
     result = fresh.ok("init", *URL)
 
     vault = vault_in(fresh)
@@ -72,7 +72,7 @@ def test_issuer_on_a_domain_of_its_own(fresh: Terminal) -> None:
 
 
 def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
-    """A site has none; that the issuer has none either is said, with what to type where tokens carry it."""
+    """The url loses its trailing slash; the output says so, and how to keep it in the issuer."""
     result = fresh.ok("init", "--url", "https://keys.example.com/")
 
     assert "the site's url, and so the issuer, is https://keys.example.com, without a trailing slash" in result.lines
@@ -92,7 +92,7 @@ def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
     ],
 )
 def test_a_host_that_chooses_types(fresh: Terminal, url: str, host: str | None, kind: str | None) -> None:
-    """Whoever settles on Pages learns at once who cannot use discovery there, while the URL can still be chosen."""
+    """For a URL of Pages, `init` warns at once that discovery does not work there."""
     result = fresh.ok("init", "--url", url)
 
     if host is None:
@@ -114,7 +114,7 @@ def test_what_it_says_comes_next_works(fresh: Terminal) -> None:
 
 
 def test_files_of_the_first_commit(fresh: Terminal) -> None:
-    """The first commit holds policy, recipients, keys, their README, and what keeps git from touching their bytes."""
+    """The first commit holds policy, recipients, keys, their README, and the .gitattributes that protect their bytes."""
     fresh.ok("init", *URL, "--set", "a:ES256")
 
     vault = vault_in(fresh)
@@ -151,7 +151,7 @@ def test_the_identity(fresh: Terminal) -> None:
 
 
 def test_no_identity_in_the_clear_in_a_repository(fresh: Terminal) -> None:
-    """Where the folder for settings lies in the repository, no identity is written there in the clear."""
+    """If the settings folder lies in the repository, no unencrypted identity is written there."""
     fresh.environ["KEYVAULT_CONFIG_DIR"] = str(fresh.folder / "settings")
 
     result = fresh("init", *URL, "--set", "a:ES256")
@@ -163,7 +163,7 @@ def test_no_identity_in_the_clear_in_a_repository(fresh: Terminal) -> None:
 
 
 def test_a_repository_in_use(fresh: Terminal) -> None:
-    """In a repository with commits and work under way, the vault is one more commit; all else stays as it is."""
+    """In a repository with commits and uncommitted changes, the vault is one more commit; nothing else changes."""
     vault = vault_in(fresh)
     vault.git("init", "--quiet", "--initial-branch=trunk")
     for name in ("main.py", "staged.py", ".gitignore", ".gitattributes"):
@@ -189,7 +189,7 @@ def test_a_repository_in_use(fresh: Terminal) -> None:
 
 
 def test_a_repository_whose_companions_are_being_edited(fresh: Terminal) -> None:
-    """A .gitignore or .gitattributes that the user is editing is left alone."""
+    """An edited .gitignore or .gitattributes is not changed."""
     vault = vault_in(fresh)
     vault.git("init", "--quiet")
     vault.write(".gitignore", "old\n")
@@ -205,7 +205,7 @@ def test_a_repository_whose_companions_are_being_edited(fresh: Terminal) -> None
 
 
 def test_in_a_subfolder(fresh: Terminal) -> None:
-    """A vault can be made in a folder of a larger repository."""
+    """A vault can be created in a folder of a larger repository."""
     vault = vault_in(fresh)
     vault.git("init", "--quiet")
 
@@ -259,7 +259,7 @@ def test_in_place_in_a_copy_of_the_project(fresh: Terminal, project: Vault) -> N
 
 
 def test_twice(fresh: Terminal) -> None:
-    """A second `init` is refused, and changes nothing; so it is when the file is committed and gone from disk."""
+    """A second `init` is refused and changes nothing, even if keyvault.toml is committed but missing on disk."""
     fresh.ok("init", *URL, "--set", "a:ES256")
     vault = vault_in(fresh)
     before, people_before = vault.head, identities(fresh)
@@ -274,7 +274,7 @@ def test_twice(fresh: Terminal) -> None:
 
 
 def test_with_recipients(fresh: Terminal) -> None:
-    """With --recipient keys are sealed to people who have their identity elsewhere: none is made here."""
+    """With --recipient, keys are sealed to existing recipients, and no identity is generated."""
     files = []
     for name in ("bea", "carl"):
         file = fresh.folder.parent / f"{name}.pub.json"
@@ -292,7 +292,7 @@ def test_with_recipients(fresh: Terminal) -> None:
 
 
 def test_a_recipient_that_is_none(fresh: Terminal) -> None:
-    """A file that holds no key to seal to is refused before anything is made."""
+    """A file without a recipient is refused before anything is created."""
     for text in ("", "{}", "[]", '{"kty": "oct", "k": "AAAA", "kid": "x"}', '{"kty": "EC"}', "\x00"):
         (fresh.folder.parent / "bad.json").write_text(text)
         result = fresh("init", "vault", *URL, "--recipient", "../bad.json")
@@ -331,7 +331,7 @@ def test_with_a_passphrase(fresh: Terminal) -> None:
 
 @pytest.mark.parametrize("secret", [{}, {"KEYVAULT_PASSPHRASE": ""}, {"KEYVAULT_PASSPHRASE": "short"}])
 def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> None:
-    """Without a passphrase of some length nothing is made."""
+    """A missing or short passphrase is refused before anything is created."""
     result = fresh("init", *URL, "--passphrase", **secret)
 
     assert result.code == 2
@@ -361,7 +361,7 @@ def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> N
     ],
 )
 def test_bad_words(fresh: Terminal, options: tuple[str, ...], message: str) -> None:
-    """A url, set, title or confirmation that cannot be is refused before anything is made."""
+    """An invalid url, set, title or confirmation is refused before anything is created."""
     result = fresh("init", "vault", *options)
 
     assert (result.code, result.out) == (2, "")
@@ -391,7 +391,7 @@ def test_a_place_that_cannot_be(fresh: Terminal, place: str) -> None:
 
 
 def test_a_detached_head(fresh: Terminal) -> None:
-    """A repository with a detached HEAD is refused before an identity is made."""
+    """A repository with a detached HEAD is refused before an identity is generated."""
     vault = vault_in(fresh)
     vault.git("init", "--quiet")
     vault.git("commit", "--quiet", "--allow-empty", "-m", "x")
@@ -445,7 +445,7 @@ def _bare(fresh: Terminal) -> None:
 
 
 def _file_in_the_way(fresh: Terminal) -> None:
-    """A file of the user's stands where one of the vault would be."""
+    """A file of the user is in the way of a file of the vault."""
     _repository(fresh)
     for folder in ("a/b", "vault"):
         (fresh.folder / folder / "keys.enc").mkdir(parents=True)
@@ -497,7 +497,7 @@ def test_a_refusal_leaves_nothing_behind(
 
 @pytest.mark.parametrize("options", [(), ("--passphrase",)])
 def test_it_can_be_tried_again(fresh: Terminal, options: tuple[str, ...]) -> None:
-    """When the commit fails, here for a signature, nothing is in the way of a second try on the same day."""
+    """After a failed commit, here for a signature, a second try works."""
     vault = vault_in(fresh)
     settings = fresh.folder.parent / "gitconfig"
     settings.write_text("[commit]\n\tgpgsign = true\n[gpg]\n\tformat = ssh\n[user]\n\tsigningkey = /nowhere\n")
@@ -513,7 +513,7 @@ def test_it_can_be_tried_again(fresh: Terminal, options: tuple[str, ...]) -> Non
 
 
 def test_files_of_the_user_are_not_overwritten(fresh: Terminal) -> None:
-    """A file of the user's where the vault would put one is named, and nothing is made."""
+    """The error names a file of the user that is in the way, and nothing is created."""
     vault = vault_in(fresh)
     vault.git("init", "--quiet")
     vault.write("keys.enc/recipients.json", "mine\n")
@@ -542,7 +542,7 @@ def test_templates_of_the_machine_do_not_count(fresh: Terminal) -> None:
 
 @pytest.mark.slow
 def test_demo(fresh: Terminal) -> None:
-    """`demo` makes a rendered vault with two years of history, prints what to type, and touches nothing else."""
+    """`demo` creates a rendered vault with two years of history, prints commands to type, and changes nothing else."""
     before = Path.cwd()
 
     result = fresh.ok("demo")
@@ -570,7 +570,7 @@ def test_demo(fresh: Terminal) -> None:
 
 
 def test_a_set_of_a_library_keeps_its_curve_and_length() -> None:
-    """What a program asks for stands in keyvault.toml, also where it is not the default of its algorithm."""
+    """keyvault.toml gets the requested algorithm and length, even if they differ from the defaults."""
     sets = {"a": key_spec("EdDSA", crv="Ed448"), "b": key_spec("PS256", bits=3072), "c": key_spec("ES256")}
     text = policy_text("https://keys.example.com", sets, title=None, confirm="live")
     assert {name: one.spec for name, one in config.read_policy(text).sets.items()} == sets

@@ -1,4 +1,4 @@
-"""Kids as issuers of the world have them: each is kept, taken by every command, and served as it was."""
+"""Kids of real issuers: each is kept, accepted by every command, and served unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KIDS = {
 
 @pytest.mark.parametrize("name", KIDS)
 def test_a_kid_of_the_world(keyvault: Terminal, vault: Vault, write: Write, name: str) -> None:
-    """Imported, shown, signed with, exported, rendered, published, checked by the audit, rotated and revoked."""
+    """A foreign kid is imported, shown, used to sign, exported, rendered, published, audited, rotated and revoked."""
     kid = KIDS[name]
     jwk = private("ES256") | {"kid": kid}
 
@@ -75,7 +75,7 @@ def test_a_kid_of_the_world(keyvault: Terminal, vault: Vault, write: Write, name
 @pytest.mark.parametrize("name", KIDS)
 @pytest.mark.parametrize("form", ["jwk", "jwks", "dotenv", "kubernetes-secret", "p12"])
 def test_a_kid_comes_back(keyvault: Terminal, vault: Vault, write: Write, name: str, form: str) -> None:
-    """From every format that has a place for it."""
+    """The kid survives every format that has a member for it."""
     jwk = private("ES256") | {"kid": KIDS[name]}
     password = write("password", b"correct horse")
     keyvault.ok("key", "import", "moved", write("key.json", jwk))
@@ -103,7 +103,7 @@ def test_a_kid_of_the_world_from_a_url(keyvault: Terminal, vault: Vault, host: H
 
 
 def test_a_kid_that_cannot_be(keyvault: Terminal, write: Write) -> None:
-    """Other letters, or too many."""
+    """Kids with other characters, or too many, are refused."""
     for kid in ("é", "a\nb", "x" * 257, ""):
         result = keyvault("key", "import", "moved", write("key.json", private("ES256") | {"kid": kid}))
         if kid:

@@ -1,4 +1,4 @@
-"""`lint`: of what a commit would publish, of files, of URLs that answer in every way."""
+"""`lint`: of the site of a commit, of files, and of URLs with every kind of answer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def put(keyvault: Terminal, *keys: Any, name: str = "jwks.json") -> Path:
     ],
 )
 def test_a_fresh_vault_is_clean(tmp_path: Path, sets: tuple[str, ...], notes: set[str]) -> None:
-    """Whatever its algorithms are, as long as few know them stay among themselves: notes at most."""
+    """A fresh vault has notes at most, as long as rare algorithms have an issuer of their own."""
     keyvault = Terminal.of(make_vault(tmp_path, sets=sets))
 
     result = keyvault.ok("-q", "lint")
@@ -76,7 +76,7 @@ def test_a_fresh_vault_is_clean(tmp_path: Path, sets: tuple[str, ...], notes: se
     ],
 )
 def test_what_few_know_among_common_keys(tmp_path: Path, sets: tuple[str, ...], found: set[str]) -> None:
-    """It is found before it is published, and gone with an issuer of its own."""
+    """The problem is found before publication, and disappears with an issuer of its own."""
     vault = make_vault(tmp_path, sets=sets)
     keyvault = Terminal.of(vault)
 
@@ -93,14 +93,14 @@ def test_what_few_know_among_common_keys(tmp_path: Path, sets: tuple[str, ...], 
 
 
 def test_the_demo_is_clean(demo: DemoLab) -> None:
-    """Its sets have issuers of their own where they need one."""
+    """The demo has no problems."""
     result = Terminal(demo.folder, demo.lab.environ).ok("lint")
 
     assert CLEAN in result.err
 
 
 def test_what_stands_at_several_paths_is_told_once(vault: Vault) -> None:
-    """The documents are all listed; a finding names the first."""
+    """All documents are listed; a finding names the first."""
     keyvault = Terminal.of(vault)
     report = keyvault("lint", "--for", "entra", "--json").json
 
@@ -113,7 +113,7 @@ def test_what_stands_at_several_paths_is_told_once(vault: Vault) -> None:
 
 
 def test_discovery_is_compared_with_its_keys(vault: Vault) -> None:
-    """What [site.metadata] says of algorithms is held against the keys."""
+    """The algorithms in [site.metadata] are compared with the keys."""
     policy = vault.folder / "keyvault.toml"
     listed = '\n[site.metadata]\nid_token_signing_alg_values_supported = ["RS256"]\n'
     policy.write_text(policy.read_text() + listed)
@@ -125,7 +125,7 @@ def test_discovery_is_compared_with_its_keys(vault: Vault) -> None:
 
 
 def test_for(vault: Vault) -> None:
-    """Whom it is for decides about notes, and adds rules."""
+    """--for decides about notes, and adds rules."""
     keyvault = Terminal.of(vault)
 
     assert keyvault("lint").code == 0
@@ -140,7 +140,7 @@ def test_for(vault: Vault) -> None:
 
 
 def test_a_file(keyvault: Terminal) -> None:
-    """A JWK Set or a discovery document; what it names is not asked for."""
+    """A file is a JWK Set or a discovery document; URLs in it are not fetched."""
     put(keyvault)
     assert keyvault.ok("lint", "jwks.json").err == f"keyvault: 1 document {CLEAN}\n"
 
@@ -163,14 +163,14 @@ def test_a_file(keyvault: Terminal) -> None:
 
 
 def test_stdin(keyvault: Terminal) -> None:
-    """As other commands read it."""
+    """`-` is stdin."""
     assert keyvault("lint", "-", stdin=document().decode()).code == 0
     assert codes(keyvault("-q", "lint", "-", stdin='{"keys": []}')) == ["empty-set"]
     assert codes(keyvault("-q", "lint", "-", stdin=" " * 400_000)) == ["too-large"]
 
 
 def test_json(keyvault: Terminal) -> None:
-    """All findings, each with whom it hurts."""
+    """JSON has all findings, each with the verifiers that it breaks."""
     put(keyvault, jwk(private("P-384", "own"), kid=None))
 
     result = keyvault("lint", "jwks.json", "--json")
@@ -190,7 +190,7 @@ def test_json(keyvault: Terminal) -> None:
 
 
 def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
-    """The text shows ten and says how many there are; the worst stand first; --json prints all."""
+    """The text shows ten findings of a code and counts the rest; the worst come first; --json prints all."""
     put(keyvault, *({"kty": "AKP", "kid": f"key {index}", "use": "sig"} for index in range(30)))
 
     result = keyvault("lint", "jwks.json")
@@ -219,7 +219,7 @@ def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
     ],
 )
 def test_bad_input(keyvault: Terminal, arguments: tuple[str, ...], code: int, message: str) -> None:
-    """One clear line, the documented exit code."""
+    """The error is a single line, with the documented exit code."""
     result = keyvault(*arguments)
 
     assert message in result.error
@@ -228,14 +228,14 @@ def test_bad_input(keyvault: Terminal, arguments: tuple[str, ...], code: int, me
 
 
 def test_no_such_commit(vault: Vault) -> None:
-    """As for every command that takes a revision."""
+    """An unknown revision is an error, as for every command."""
     result = Terminal.of(vault)("lint", "--ref", "no-such-branch")
 
     assert (result.code, "no-such-branch" in result.error) == (1, True)
 
 
 def test_foreign_text_cannot_paint(keyvault: Terminal) -> None:
-    """Escapes and overrides in what somebody serves are shown, not obeyed."""
+    """Escapes and overrides in a served document are shown, not obeyed."""
     hostile = "\x1b[31m\u202e\n\ud800"
     keys = [*sound(), {"kty": hostile, "kid": hostile, "use": hostile, "alg": hostile, hostile: 1}]
     (keyvault.folder / "jwks.json").write_text(json.dumps({"keys": keys}))
@@ -246,7 +246,7 @@ def test_foreign_text_cannot_paint(keyvault: Terminal) -> None:
 
 
 def test_a_private_key_that_was_encoded_twice(keyvault: Terminal) -> None:
-    """What a secrets store makes of it: the report says what it is, on every channel, and shows none of it."""
+    """The report names the kind of the key on every channel, and shows no part of it."""
     own = private("P-256", "own")
     assert isinstance(own, ec.EllipticCurvePrivateKey)
     d = number(own.private_numbers().private_value, 32)
@@ -262,7 +262,7 @@ def test_a_private_key_that_was_encoded_twice(keyvault: Terminal) -> None:
 
 
 class Web:
-    """Hosts of the whole world, by URL; what is not there answers with 404."""
+    """Simulated hosts, by URL; unknown URLs answer with 404."""
 
     def __init__(self) -> None:
         self.pages: dict[str, bytes | Answer | LiveError] = {}
@@ -281,7 +281,7 @@ class Web:
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """A world without sockets."""
+    """Simulated hosts instead of sockets."""
     made = Web()
     monkeypatch.setattr(live, "request", made.request)
     return made
@@ -311,7 +311,7 @@ def names(result: Result) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("target", [ISSUER, f"{ISSUER}/", CONFIGURATION])
 def test_an_issuer_or_its_discovery_document(keyvault: Terminal, web: Web, target: str) -> None:
-    """Both documents are looked at, wherever one begins."""
+    """Both documents are linted, whichever URL is given."""
     web.pages = {ISSUER: b"<!doctype html>", CONFIGURATION: discovery(), JWKS: document()}
 
     result = keyvault("lint", target, "--json")
@@ -322,7 +322,7 @@ def test_an_issuer_or_its_discovery_document(keyvault: Terminal, web: Web, targe
 
 
 def test_a_jwk_set_is_asked_once(keyvault: Terminal, web: Web) -> None:
-    """What answers as a JWK Set needs no discovery."""
+    """A JWK Set is linted without discovery."""
     web.pages = {JWKS: document()}
 
     assert names(keyvault("lint", JWKS, "--json")) == [("jwks", JWKS)]
@@ -330,7 +330,7 @@ def test_a_jwk_set_is_asked_once(keyvault: Terminal, web: Web) -> None:
 
 
 def test_findings_of_both_documents(keyvault: Terminal, web: Web) -> None:
-    """Each under its own name, and what one says of the other."""
+    """Findings name the document, and compare both."""
     web.pages = {CONFIGURATION: discovery(id_token_signing_alg_values_supported=["RS256"]), JWKS: document({})}
 
     findings = keyvault("lint", ISSUER, "--json").json["findings"]
@@ -376,7 +376,7 @@ def test_a_jwks_uri_that_could_be_anything(keyvault: Terminal, web: Web) -> None
 
 
 def test_neither_a_set_nor_an_issuer(keyvault: Terminal, web: Web) -> None:
-    """What is told is about the URL that was named."""
+    """The findings are about the given URL."""
     result = keyvault("lint", f"{ISSUER}/nothing", "--json")
 
     assert web.asked == [f"{ISSUER}/nothing", f"{ISSUER}/nothing/.well-known/openid-configuration"]
@@ -388,7 +388,7 @@ def test_neither_a_set_nor_an_issuer(keyvault: Terminal, web: Web) -> None:
 
 
 def test_a_discovery_document_that_is_none(keyvault: Terminal, web: Web) -> None:
-    """At its place nothing else is looked for."""
+    """The well-known URL is the only one that is fetched."""
     result = keyvault("lint", CONFIGURATION, "--json")
 
     assert web.asked == [CONFIGURATION]
@@ -397,7 +397,7 @@ def test_a_discovery_document_that_is_none(keyvault: Terminal, web: Web) -> None
 
 
 def test_redirects(keyvault: Terminal, web: Web) -> None:
-    """On the same host they are followed and told; to another host they are told."""
+    """Redirects on the same host are followed and reported; those to another host are only reported."""
     web.pages[JWKS] = Answer(JWKS, 200, HEADERS, document(), True, (f"{JWKS}/",), None)
     assert codes(keyvault("-q", "lint", JWKS)) == ["redirect"]
 
@@ -429,7 +429,7 @@ def test_redirects(keyvault: Terminal, web: Web) -> None:
     ],
 )
 def test_jwks_uri_that_is_not_followed(keyvault: Terminal, web: Web, uri: Any, code: str) -> None:
-    """A document of anybody sends nobody to the machine that looks at it, nor anywhere without https."""
+    """A foreign document cannot direct requests to this machine, or to a URL without https."""
     web.pages[CONFIGURATION] = discovery(jwks_uri=uri)
 
     result = keyvault("-q", "lint", CONFIGURATION)
@@ -440,7 +440,7 @@ def test_jwks_uri_that_is_not_followed(keyvault: Terminal, web: Web, uri: Any, c
 
 
 def test_a_discovery_document_that_names_itself(keyvault: Terminal, web: Web) -> None:
-    """It is looked at as both, and told once."""
+    """The document is linted as both kinds, and each finding is reported once."""
     web.pages[CONFIGURATION] = discovery(jwks_uri=CONFIGURATION)
 
     result = keyvault("lint", ISSUER)
@@ -450,7 +450,7 @@ def test_a_discovery_document_that_names_itself(keyvault: Terminal, web: Web) ->
 
 
 def test_keys_that_cannot_be_asked_for(keyvault: Terminal, web: Web) -> None:
-    """A host that is down says nothing about verifiers."""
+    """A host that is down is an error, not a finding."""
     web.pages = {CONFIGURATION: discovery(), JWKS: LiveError(f"{JWKS} cannot be reached", code="unreachable")}
 
     result = keyvault("lint", ISSUER)
@@ -459,7 +459,7 @@ def test_keys_that_cannot_be_asked_for(keyvault: Terminal, web: Web) -> None:
 
 
 def test_plain_http_is_not_asked(keyvault: Terminal, web: Web) -> None:
-    """No verifier should either."""
+    """Such URLs are not fetched."""
     result = keyvault("-q", "lint", "http://keys.example.com/jwks.json")
 
     assert (result.code, codes(result), web.asked) == (5, ["not-https"], [])
@@ -504,7 +504,7 @@ def hostile() -> Iterator[HostileHost]:
         yield host
 
 
-#: What ends because nothing of use came back at all.
+#: Paths whose answers end in an error, since they contain nothing useful.
 UNREACHABLE = {
     *("silent", "slow-headers", "slow-body", "endless-continue", "long-header", "many-headers", "redirect-garbage"),
     *("closes-at-once", "resets", "closes-in-headers", "closes-in-chunk", "bad-chunk", "no-http", "old-http"),
@@ -517,7 +517,7 @@ UNREACHABLE = {
 def test_hostile_hosts(
     keyvault: Terminal, hostile: HostileHost, monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
-    """Whatever a host does, as the first asked or where a good discovery document leads to, it ends with findings or one error."""
+    """Whatever a host does, as the given URL or as the jwks_uri of a good document, the result is findings or a single error."""
     monkeypatch.setattr(live, "TIMEOUT", 0.3)
     jwks = f"{hostile.url}/{behaviour}/.well-known/jwks.json"
     good = {"issuer": hostile.url, "jwks_uri": jwks}
@@ -540,7 +540,7 @@ def check_hostile(result: Result, behaviour: str) -> None:
 
 
 def test_hostile_headers(keyvault: Terminal, web: Web) -> None:
-    """Headers are foreign text, too."""
+    """Headers are untrusted text too."""
     odd: Mapping[str, str] = {
         "content-type": "\x1b[31mtext",
         "cache-control": "max-age=" + "9" * 5_000,

@@ -1,4 +1,4 @@
-"""Receipts: what the public URL was seen to serve, through a look of the test's own and over real HTTP."""
+"""Receipts: with a simulated fetch, and over real HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_receipts_are_recorded_once(live_vault: Vault) -> None:
 
 
 def test_a_url_is_asked_once_for_all_its_sets(live_vault: Vault) -> None:
-    """Sets that share a JWK Set are looked up by one request."""
+    """Sets that share a JWK Set are fetched with a single request."""
     asked: list[str] = []
 
     def look(url: str) -> Seen:
@@ -49,7 +49,7 @@ def test_a_url_is_asked_once_for_all_its_sets(live_vault: Vault) -> None:
 
 
 def test_what_is_not_served_has_no_receipt(live_vault: Vault) -> None:
-    """While the host serves something else, or cannot be asked, there is no receipt: the run says what waits."""
+    """If the host serves other keys or does not answer, there is no receipt: the run reports what waits."""
     nothing = rotation.rotate_due(live_vault.context(look=lambda url: frozenset()))
     assert nothing.commit is None
     assert nothing.plan.waiting[0] == (
@@ -75,7 +75,7 @@ def test_a_kid_with_another_key_is_no_receipt(live_vault: Vault) -> None:
 
 
 def test_a_rotation_that_is_due_waits_for_the_host(live_vault: Vault) -> None:
-    """When a rotation is due and the host does not serve the next key, that set waits, and the rest is done."""
+    """If a rotation is due and the host does not serve the next key, that set waits and all others proceed."""
     before = live_vault.state()
     rotation.rotate_due(live_vault.context())
     live_vault.wait(DAY)
@@ -97,7 +97,7 @@ def test_a_rotation_that_is_due_waits_for_the_host(live_vault: Vault) -> None:
 
 
 def test_looking_at_reports_needs_no_host(live_vault: Vault) -> None:
-    """Commands that look at the vault ask no URL, and neither do those that need no receipt."""
+    """Commands that only read the vault fetch no URL, and neither do those that need no receipt."""
     keyvault = Terminal.of(live_vault)
     for command in ("status", "plan", "render", "key list", "recipient check", "set add reports"):
         keyvault.ok(*command.split())
@@ -148,7 +148,7 @@ def published(tmp_path: Path, host: Host) -> Vault:
 
 
 def run(vault: Vault, *arguments: str) -> tuple[int, str, str]:
-    """Run the command line in a process of its own: nothing but HTTP leads to the host."""
+    """Run the command line in a separate process, which reaches the host only over HTTP."""
     done = vault.run(*arguments)
     return done.returncode, done.stdout, done.stderr
 
@@ -181,7 +181,7 @@ def test_a_rotation_over_http(published: Vault, host: Host) -> None:
 
 
 def test_one_request_a_run(published: Vault, host: Host) -> None:
-    """A run asks the host once, however many sets it serves; a run without need asks nothing."""
+    """A run sends a single request to the host, however many sets it serves, and none if none is needed."""
     host.deploy(published)
 
     run(published, "rotate", "--due")
@@ -191,7 +191,7 @@ def test_one_request_a_run(published: Vault, host: Host) -> None:
 
 
 def test_a_host_that_was_rolled_back(published: Vault, host: Host) -> None:
-    """A deploy that was undone closes the gate again; with --force the reason is recorded."""
+    """A reverted deploy closes the gate again; with --force the reason is recorded."""
     host.deploy(published)
     run(published, "rotate", "--due")
     host.files = {}
@@ -205,7 +205,7 @@ def test_a_host_that_was_rolled_back(published: Vault, host: Host) -> None:
 
 
 def test_a_host_that_is_down(tmp_path: Path) -> None:
-    """Without a host the scheduled run goes on with what needs none, and ends well."""
+    """If the host is down, the scheduled run makes the other changes, and exits with 0."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         vault = make_vault(tmp_path, url=f"http://localhost:{taken.getsockname()[1]}")

@@ -1,4 +1,4 @@
-"""Files with private content are their owner's alone, whatever the umask, and whatever lies at their place already."""
+"""Only the owner can read files with private content, whatever the umask, and existing files are never replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cli.recording import Processes, Recording
 from tests.cli.terminal import Terminal
 from tests.vaults import PROJECT, Vault
 
-#: Commands that write a private file, to a place of the caller's choice.
+#: Commands that write a private file to a given path.
 WRITING: Mapping[str, tuple[str, ...]] = {
     "identity": ("identity", "new", "--kid", "ada", "-o"),
     "generate": ("key", "generate", "-o"),
@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
 
 
 def masked(terminal: Terminal, mask: int, *arguments: str | Path) -> None:
-    """Run a command under a umask, and see that it ends well."""
+    """Run a command under a umask, and assert that it succeeds."""
     before = os.umask(mask)
     try:
         terminal.ok(*arguments)
@@ -48,7 +48,7 @@ def processes(keyvault: Terminal, recording: Recording) -> Processes:
 @pytest.mark.parametrize("mask", MASKS, ids=oct)
 @pytest.mark.parametrize("command", WRITING)
 def test_a_private_file_is_its_owners_alone(keyvault: Terminal, vault: Vault, command: str, mask: int) -> None:
-    """The file is 0600, and each folder that had to be made for it 0700; those that were there stay as they are."""
+    """The file has mode 0600 and each new folder 0700; existing folders keep their modes."""
     vault.top.chmod(0o755)
     path = vault.top / "made" / "below" / "key.json"
 
@@ -61,7 +61,7 @@ def test_a_private_file_is_its_owners_alone(keyvault: Terminal, vault: Vault, co
 
 @pytest.mark.parametrize("mask", MASKS, ids=oct)
 def test_so_are_identities_that_are_nowhere_named(fresh: Terminal, mask: int) -> None:
-    """One that lies in the folder for settings, which is made for it."""
+    """The same for an identity in the settings folder, which is created."""
     home = fresh.folder.parent / "home"
     del fresh.environ["KEYVAULT_CONFIG_DIR"]
 
@@ -75,7 +75,7 @@ def test_so_are_identities_that_are_nowhere_named(fresh: Terminal, mask: int) ->
 
 
 def test_init_in_an_open_folder(fresh: Terminal) -> None:
-    """The identity in the folder for settings, and one under a passphrase in the vault, which others may read as such."""
+    """The same for the identity in the settings folder; others may read an encrypted identity in the vault."""
     masked(fresh, 0, "init", "one", "--url", "https://keys.example.com", "--set", "a:ES256")
     config = fresh.folder.parent / "config"
     (path,) = config.rglob("*.json")
@@ -113,7 +113,7 @@ TAKEN: Mapping[str, Callable[[Path], None]] = {
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes | None]]:
-    """Return the mode and the bytes of all that lies in a folder; links are not followed."""
+    """Return the mode and the bytes of every file in a folder; links are not followed."""
     return {
         path.name: (path.lstat().st_mode, path.read_bytes() if path.is_file() else None) for path in folder.iterdir()
     }
@@ -122,7 +122,7 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes | None]]:
 @pytest.mark.parametrize("there", TAKEN)
 @pytest.mark.parametrize("command", WRITING)
 def test_a_place_that_is_taken_is_refused(keyvault: Terminal, vault: Vault, command: str, there: str) -> None:
-    """Nothing that is there is opened, followed, replaced, or waited for: nothing of the key is written anywhere."""
+    """Whatever exists at the path is not opened, followed, replaced or waited for, and no part of the key is written."""
     folder = vault.top / "place"
     folder.mkdir()
     path = folder / "key.json"
@@ -137,7 +137,7 @@ def test_a_place_that_is_taken_is_refused(keyvault: Terminal, vault: Vault, comm
 
 @pytest.mark.parametrize("command", WRITING)
 def test_a_folder_that_cannot_be_written(vault: Vault, command: str) -> None:
-    """One line says why; no other place is taken instead."""
+    """A single line has the cause; no other path is used instead."""
     folder = vault.top / "place"
     folder.mkdir(mode=0o500)
     words = vault.command(*WRITING[command], str(folder / "below" / "key.json"))
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written(vault: Vault, command: str) -> None:
 
 
 def test_no_private_file_is_written_on_the_way(processes: Processes, vault: Vault, recording: Recording) -> None:
-    """What is asked for is written once, to its own place: no copy beside it, nor in any folder for temporary files."""
+    """The key is written once, to its path, without copies beside it or in temporary folders."""
     paths = {name: vault.top / "files" / name for name in WRITING}
     for name, words in WRITING.items():
         masked(processes, 0, *words, paths[name])

@@ -1,4 +1,4 @@
-"""Recipients and identities: who can open what, and that who has left opens nothing that is sealed later."""
+"""Recipients and identities: recipients open every key, and a removed recipient opens no key that is sealed later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.vaults import DAY, HOUR, Vault
 
 
 def identity(keyvault: Terminal, kid: str, *options: str) -> Path:
-    """Make an identity outside of the vault, and return its file; its public half lies beside it."""
+    """Generate an identity outside of the vault, and return its file; its public half lies beside it."""
     assert keyvault.vault is not None
     file = keyvault.vault.top / "people" / f"{kid}.json"
     public = keyvault.ok("identity", "new", "--kid", kid, "-o", file, *options).out
@@ -100,7 +100,7 @@ def test_kinds_of_recipients(keyvault: Terminal, vault: Vault, options: tuple[st
 
 
 def test_add_twice(keyvault: Terminal, vault: Vault) -> None:
-    """A kid stands once in the list: a second one is replaced by name, or labelled otherwise."""
+    """A kid is unique in the list: a second key needs `recipient replace` or another kid."""
     bea = identity(keyvault, "bea")
     keyvault.ok("recipient", "add", bea)
 
@@ -113,7 +113,7 @@ def test_add_twice(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_private_file_gives_its_public_half_only(keyvault: Terminal, vault: Vault) -> None:
-    """Somebody who hands over the whole identity file by mistake: only its public half gets into the vault."""
+    """If FILE is a whole identity, only its public half gets into the vault."""
     bea = identity(keyvault, "bea")
     private = json.loads(bea.read_bytes())
 
@@ -123,7 +123,7 @@ def test_a_private_file_gives_its_public_half_only(keyvault: Terminal, vault: Va
 
 
 def test_remove(keyvault: Terminal, vault: Vault) -> None:
-    """Who is removed opens nothing that is in the vault from then on; what they could read is listed."""
+    """A removed recipient opens no key of the vault from then on; the keys that it could open are listed."""
     bea = identity(keyvault, "bea")
     keyvault.ok("recipient", "add", bea)
 
@@ -141,7 +141,7 @@ def test_remove(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_remove_and_rotate(keyvault: Terminal, vault: Vault) -> None:
-    """With --rotate the next keys are replaced in the same commit: after one rotation the leaver knows no signing key."""
+    """With --rotate the next keys are replaced in the same commit: after a single rotation the removed recipient knows no signing key."""
     bea = identity(keyvault, "bea")
     keyvault.ok("recipient", "add", bea)
     before = vault.state()
@@ -166,7 +166,7 @@ def test_remove_and_rotate(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_remove_the_last(keyvault: Terminal, vault: Vault) -> None:
-    """The last recipient stays: otherwise nobody could open anything."""
+    """The last recipient cannot be removed: no key could be opened."""
     (me,) = vault.state().recipients
 
     result = keyvault("recipient", "remove", me)
@@ -176,7 +176,7 @@ def test_remove_the_last(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_misspelt(keyvault: Terminal, vault: Vault) -> None:
-    """A misspelt recipient is answered with the nearest one."""
+    """The hint for a misspelt recipient is the nearest recipient."""
     keyvault.ok("recipient", "add", identity(keyvault, "operations-2026"))
 
     for command in (("remove", "operations-2062"), ("replace", "operations-2062", identity(keyvault, "x"))):
@@ -185,7 +185,7 @@ def test_misspelt(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_replace(keyvault: Terminal, vault: Vault) -> None:
-    """A recipient's key can be replaced, under the same label or another; the old one opens nothing then."""
+    """A recipient's key can be replaced, under the same kid or another; the old key then opens nothing."""
     (me,) = vault.state().recipients
     old = identity(keyvault, "bea")
     keyvault.ok("recipient", "add", old)
@@ -232,7 +232,7 @@ def test_what_a_merge_left_is_sealed_again(keyvault: Terminal, vault: Vault) -> 
 
 
 def test_check_finds_a_foreign_recipient(keyvault: Terminal, vault: Vault) -> None:
-    """A key that is sealed to somebody who is not on the list, or not to somebody who is, is reported with exit 1."""
+    """A key that is sealed to a stranger, or not to every recipient, is reported with exit code 1."""
     keyvault.ok("recipient", "add", identity(keyvault, "bea"))
     listed = dict(vault.state().recipients)
     (me,) = set(listed) - {"bea"}
@@ -282,7 +282,7 @@ def test_new_identity(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> None:
-    """A second identity of the same label is refused: the first one may open something."""
+    """A second identity with the same kid is refused: the first may open keys."""
     keyvault.ok("identity", "new", "--kid", "bea")
     file = vault.top / "config" / "identities" / "bea.json"
     before = file.read_bytes()
@@ -297,7 +297,7 @@ def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> N
     "place", ["me.json", "keys.enc/me.json", "new/folder/me.json", "./x/../me.json", "link/me.json"]
 )
 def test_no_identity_in_the_clear_in_the_repository(keyvault: Terminal, vault: Vault, place: str) -> None:
-    """No identity is written in the clear where git would see it, in folders that do not exist yet neither."""
+    """No unencrypted identity is written to a repository, not even to a new folder of it."""
     (vault.top / "link").symlink_to(vault.folder)
     target = vault.top / place if place.startswith("link") else vault.folder / place
 
@@ -310,7 +310,7 @@ def test_no_identity_in_the_clear_in_the_repository(keyvault: Terminal, vault: V
 
 
 def test_an_encrypted_identity_may_lie_in_the_repository(keyvault: Terminal, vault: Vault) -> None:
-    """Under a passphrase it may; with the passphrase it opens keys from a file, a variable or the vault."""
+    """An encrypted identity may be in the vault; with the passphrase it opens keys from a file, a variable or the vault."""
     secret = {"KEYVAULT_PASSPHRASE": "correct horse battery"}
     public = keyvault.ok(
         "identity", "new", "--kid", "ci", "--passphrase", "-o", "keys.enc/identities/ci.json", **secret

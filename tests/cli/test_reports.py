@@ -1,4 +1,4 @@
-"""What commands report: as text, as ids with -q, and as JSON of the shapes that `operations/reports` documents."""
+"""Reports of commands: as text, as ids with -q, and as JSON in the shapes of `operations/reports`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.vaults import DAY, HOUR, MINUTE, SITE, Vault
 
 
 def known(vault: Vault) -> list[tuple[str, str]]:
-    """Return the names by which texts speak of what differs from run to run."""
+    """Return the names that replace values that differ from run to run."""
     words = []
     for name, key_set in vault.state().sets.items():
         for key in key_set.keys:
@@ -36,7 +36,7 @@ def known(vault: Vault) -> list[tuple[str, str]]:
 
 
 def shown(keyvault: Terminal, *arguments: str) -> str:
-    """Run a command that must end well, and return what it prints with names in place of ids."""
+    """Run a command that must succeed, and return its output with names in place of ids."""
     result = keyvault.ok(*arguments)
     assert keyvault.vault is not None
     return named(result.out + result.err, known(keyvault.vault))
@@ -46,7 +46,7 @@ def shown(keyvault: Terminal, *arguments: str) -> str:
 
 
 def test_status(keyvault: Terminal, vault: Vault) -> None:
-    """`status` says which keys there are, since when, and what comes next and when."""
+    """`status` shows the keys, since when they have their states, and the next transitions."""
     vault.wait(90 * MINUTE)
 
     assert shown(keyvault, "status") == (
@@ -78,7 +78,7 @@ def test_status_of_retiring_keys(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_status_before_the_first_receipt(live_vault: Vault) -> None:
-    """While the next key was not seen live, `status` says so instead of an instant."""
+    """Until the next key was seen live, `status` says so instead of an instant."""
     text = shown(Terminal.of(live_vault), "status", "id-token")
 
     assert "  next    <id-token next>  not yet seen live\n" in text
@@ -86,7 +86,7 @@ def test_status_before_the_first_receipt(live_vault: Vault) -> None:
 
 
 def test_status_check(keyvault: Terminal, vault: Vault) -> None:
-    """`status --check` ends with 4 when something is overdue for longer than the grace, and names it."""
+    """`status --check` exits with 4 if a transition is overdue by more than the grace period, and names it."""
     vault.wait(92 * DAY)
     assert keyvault("status", "--check").code == 0
 
@@ -119,7 +119,7 @@ def test_rotate_nothing_due(keyvault: Terminal) -> None:
 
 
 def test_revoke(keyvault: Terminal, vault: Vault) -> None:
-    """`revoke` says who takes over, and until when caches and verifiers may be wrong."""
+    """`revoke` names the new active key, and until when verifiers may be wrong."""
     kid = vault.active().kid
     vault.wait(HOUR)
 
@@ -150,7 +150,7 @@ def test_rollback(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_plan(keyvault: Terminal, vault: Vault) -> None:
-    """`plan` lists what policy will do, oldest first, with times in UTC and how far they are."""
+    """`plan` lists the transitions of policy, oldest first, with times in UTC and their distance."""
     lines = shown(keyvault, "plan", "id-token", "--until", "91d").splitlines()
 
     assert lines == [
@@ -269,7 +269,7 @@ def test_tokens(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_token_as_people_paste_it(keyvault: Terminal, vault: Vault) -> None:
-    """With the scheme of its HTTP header, on the command line or from stdin: a note says that it was left out."""
+    """The scheme of an HTTP header before the token is ignored, with a note."""
     token = keyvault.ok("token", "sign", "id-token", "--claim", "sub=alice").out.strip()
     said = "keyvault: ignored Bearer before the token\n"
     for verb in ("verify", "inspect"):
@@ -279,7 +279,7 @@ def test_a_token_as_people_paste_it(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_token_that_names_no_key(keyvault: Terminal, vault: Vault) -> None:
-    """It verifies against a set of one key that fits; the vault publishes two of a set, so nobody can choose."""
+    """It verifies against a JWK Set with a single fitting key; the vault publishes two, so a verifier cannot choose."""
     token = keyvault.ok("token", "sign", "id-token").out.strip()
     jwk = keyvault.ok("key", "export", "id-token", "--active", "--private", "--format", "jwk").json
     del jwk["kid"], jwk["use"]
@@ -310,7 +310,7 @@ def test_a_token_of_an_issuer_with_keys_of_its_own(keyvault: Terminal, vault: Va
 
 
 def test_a_token_that_carries_a_private_key(keyvault: Terminal, vault: Vault) -> None:
-    """What is printed ends in logs, so it is named and not shown."""
+    """The token is not shown, since output ends up in logs."""
     private = keyvault.ok("key", "export", "id-token", "--active", "--private", "--format", "jwk").json
     token = jwt.encode(
         {"iss": SITE, "exp": int(vault.now.timestamp()) + 60, "cnf": {"jwk": private}},
@@ -342,7 +342,7 @@ def test_export(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_generate(keyvault: Terminal, vault: Vault) -> None:
-    """`key generate` makes a key that no vault knows, and stores nothing."""
+    """`key generate` generates a key outside of any vault, and stores nothing."""
     before = vault.head
     jwk = keyvault.ok("key", "generate", "--alg", "EdDSA").json
     assert (jwk["kty"], jwk["alg"], "d" in jwk) == ("OKP", "EdDSA", True)
@@ -406,7 +406,7 @@ def change(keyvault: Terminal, *arguments: str | Path) -> ChangeReport:
 
 
 def test_json_of_what_is_there(keyvault: Terminal, vault: Vault) -> None:
-    """`--json` of the commands that look has exactly the documented members."""
+    """`--json` of the commands that read has exactly the documented members."""
     vault.wait(DAY)
     keyvault.ok("rotate", "id-token")
     state = vault.state()
@@ -472,7 +472,7 @@ def test_json_of_the_others(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_json_is_one_document(keyvault: Terminal, vault: Vault) -> None:
-    """With --json nothing but the document goes to stdout, even where there is something to say."""
+    """With --json only the document goes to stdout, even if there are notes."""
     vault.write("keyvault.toml", (vault.folder / "keyvault.toml").read_text() + "# edited\n")
 
     result = keyvault.ok("status", "--json")
@@ -485,7 +485,7 @@ def test_json_is_one_document(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_dry_runs_write_nothing(keyvault: Terminal, vault: Vault) -> None:
-    """`--dry-run` says what would be written and leaves everything as it is, git's own files included."""
+    """`--dry-run` shows the changes and writes nothing, not even git's own files."""
     vault.wait(DAY)
     keyvault.ok("rotate", "id-token")
     person = vault.top / "bea.json"
@@ -518,7 +518,7 @@ def test_dry_runs_write_nothing(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_dry_run_shows_what_a_run_writes(keyvault: Terminal, vault: Vault) -> None:
-    """What --dry-run announces is what the run then does, but for the kids of keys that are yet to be made."""
+    """The run makes exactly the changes that --dry-run shows, apart from the kids of new keys."""
     vault.wait(91 * DAY)
 
     announced = change(keyvault, "rotate", "--due", "--dry-run")
@@ -534,7 +534,7 @@ def test_a_dry_run_shows_what_a_run_writes(keyvault: Terminal, vault: Vault) -> 
 
 @pytest.mark.parametrize("command", [("set", "remove", "nowhere"), ("rotate", "nowhere"), ("rollback", "id-token")])
 def test_a_dry_run_fails_as_the_run_would(keyvault: Terminal, command: tuple[str, ...]) -> None:
-    """A dry run ends with the error and the exit code that the run would end with."""
+    """A dry run has the same error and exit code as the run."""
     real, dry = keyvault(*command), keyvault(*command, "--dry-run")
 
     assert real.code != 0

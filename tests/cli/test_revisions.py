@@ -1,4 +1,4 @@
-"""A command works on the commit that it resolved, whatever somebody commits or pulls while it runs."""
+"""A command works on the commit that it resolved, whatever is committed or pulled while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keyvault.crypto.identities import new_identity
 from tests.cli.terminal import Terminal
 from tests.vaults import Vault
 
-#: Moves the branch as soon as HEAD was resolved, as a `git pull` beside the command would.
+#: Moves the branch once HEAD is resolved, as a concurrent `git pull` would.
 GIT = """#!/bin/sh
 {git} "$@"
 code=$?
@@ -50,7 +50,7 @@ def kids(text: str) -> list[str]:
 
 
 def test_what_was_not_audited_is_not_published(keyvault: Terminal, vault: Vault, commits: tuple[str, str]) -> None:
-    """The audit and the site are of one commit; the next run finds the other one, and refuses it."""
+    """Audit and site use the same commit; the next run refuses the other commit."""
     first, second = commits
     place = vault.top / "www"
 
@@ -88,7 +88,7 @@ def test_a_branch_gets_what_was_audited(keyvault: Terminal, vault: Vault, commit
 def test_every_command_stays_with_its_commit(
     keyvault: Terminal, vault: Vault, commits: tuple[str, str], line: str, where: str, code: int
 ) -> None:
-    """What a command says is about the commit that it names, and that is the one that it resolved first."""
+    """A command reports on the commit that it names, which is the commit that it resolved first."""
     first, second = commits
     result = keyvault(*line.format(first=first).split(), "--json")
 
@@ -116,7 +116,7 @@ def test_only_git_says_what_a_commit_is() -> None:
 
 
 def test_a_name_that_is_a_branch_and_a_tag(keyvault: Terminal, vault: Vault) -> None:
-    """Git would take the tag: nothing is done before somebody says which is meant."""
+    """Git would choose the tag; the command refuses the ambiguous name."""
     vault.git("tag", "main")
     refused = keyvault("render", "--ref", "main")
     assert (refused.code, refused.error) == (1, "'main' is the name of a branch and of a tag")

@@ -1,4 +1,4 @@
-"""What reaches a screen: colours on terminals only, and never the control characters of somebody else."""
+"""Output to a terminal: colours on terminals only, and never foreign control characters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_pipes_have_no_colours(keyvault: Terminal, command: str) -> None:
-    """What goes into a pipe or a file has no escapes."""
+    """Output to a pipe or a file has no escapes."""
     result = keyvault(*command.split())
 
     assert "\x1b" not in result.out + result.err
@@ -51,7 +51,7 @@ def test_terminals_have_colours(keyvault: Terminal, vault: Vault) -> None:
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_colours_can_be_switched_off(keyvault: Terminal, command: str, environ: dict[str, str]) -> None:
-    """NO_COLOR, and a dumb terminal, are respected."""
+    """NO_COLOR and dumb terminals are respected."""
     keyvault.tty = True
 
     result = keyvault(*command.split(), **environ)
@@ -67,7 +67,7 @@ def test_quiet_and_json_have_no_colours(keyvault: Terminal, vault: Vault) -> Non
 
 
 def plant(vault: Vault) -> Key:
-    """Put the escapes into every field of a vault that takes text, as somebody who can push could."""
+    """Put the escapes into every text field of a vault, as anybody who can push could."""
     key = vault.active()
     events = (
         *key.events,
@@ -124,7 +124,7 @@ def test_text_of_somebody_else_is_printable(keyvault: Terminal, vault: Vault, tt
 
 
 def test_text_of_a_token_is_printable(keyvault: Terminal, vault: Vault) -> None:
-    """Header and claims of a token come from anybody: what is shown of them is printable, and still JSON."""
+    """Header and claims of a token are untrusted: they are printed without control characters, as valid JSON."""
     token = keyvault.ok("token", "sign", "id-token", "--claim", f"sub={EVIL}", "--claim", f"{EVIL}=1").out.strip()
 
     for command in ("inspect", "verify"):
@@ -134,7 +134,7 @@ def test_text_of_a_token_is_printable(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_text_of_a_remote_is_printable(keyvault: Terminal, vault: Vault) -> None:
-    """What the hooks of a remote say is shown on one line of printable characters."""
+    """Output of a remote's hooks is shown on a single line of printable characters."""
     bare = vault.publish_to()
     hook = bare / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
@@ -159,7 +159,7 @@ def test_a_private_key_is_not_printed_to_a_terminal(keyvault: Terminal, vault: V
 
 
 def screen(vault: Vault, *arguments: str, **environ: str) -> tuple[int, str]:
-    """Run a command on a real pseudo-terminal, and return its exit code and all that appears."""
+    """Run a command on a real pseudo-terminal, and return its exit code and its output."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         vault.command(*arguments),

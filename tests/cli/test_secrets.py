@@ -31,7 +31,7 @@ from tests.vaults import DAY, SITE, Vault
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[JWK]:
-    """Every private JWK that is made in this process while the test runs."""
+    """Every private JWK that this process generates while the test runs."""
     found: list[JWK] = []
     watch(found.append, monkeypatch.setattr)
     return found
@@ -39,7 +39,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[JWK]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_no_private_byte_anywhere(fresh: Terminal, host: str, recording: Recordi
     elsewhere = {one.path for one in records if one.kind == "file" and not one.path.startswith(f"{vault.top}/")}
     assert elsewhere == set()
 
-    # The search finds what is there: all but the identity under a passphrase, and Base64 in Base64.
+    # The search finds everything except the encrypted identity, and Base64 in Base64.
     private = {str(path): path.read_bytes() for path in done.files}
     assert meant - set(search(secrets, private)) == {
         str(vault.top / "people" / "ci.json"),
@@ -121,7 +121,7 @@ def test_no_private_byte_anywhere(fresh: Terminal, host: str, recording: Recordi
 
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 def test_no_program_is_given_an_identity(keyvault: Terminal, vault: Vault, recording: Recording, signed: bool) -> None:
-    """An identity and a passphrase in the environment reach neither git nor what git runs: hooks, gpg, ssh; keyvault opens by them."""
+    """keyvault reads an identity and a passphrase from the environment, but passes them neither to git nor to its children: hooks, gpg, ssh."""
     identity = next((vault.top / "config" / "identities").glob("*.json"))
     key = json.loads(identity.read_text())
     identity.rename(vault.top / "identity.json")
@@ -165,7 +165,7 @@ def test_no_program_is_given_an_identity(keyvault: Terminal, vault: Vault, recor
 
 
 def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, made: list[JWK]) -> None:
-    """The private half of an identity under a passphrase is in no file at all."""
+    """The private half of an encrypted identity is in no file."""
     keyvault.ok(
         "init", "../other", "--url", "https://x.example.com", "--set", "a:ES256", "--passphrase",
         KEYVAULT_PASSPHRASE=PASSPHRASE,
@@ -178,7 +178,7 @@ def test_an_encrypted_identity_shows_nothing(keyvault: Terminal, vault: Vault, m
 
 # --- errors ---------------------------------------------------------------------------------------------
 
-#: What breaks while private keys are in memory: functions that get them, or work between making and sealing them.
+#: Functions that fail while private keys are in memory: they take them, or run between generating and sealing.
 WHERE = {
     "generate": "keyvault.operations.changes.public_jwk",
     "seal": "keyvault.crypto.envelope.Sealer.seal",
@@ -188,7 +188,7 @@ WHERE = {
 
 
 class Panic(BaseException):
-    """What a library written in Rust raises when it panics: no Exception."""
+    """Like the panic of a Rust library, which is not an Exception."""
 
 
 def plain(made: object) -> NoReturn:
@@ -279,7 +279,7 @@ def test_an_error_in_the_middle_shows_nothing(
 def test_a_traceback_names_every_error_that_led_to_it(
     keyvault: Terminal, made: list[JWK], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kinds and places are what a report needs: of the first error and of the last."""
+    """A traceback shows classes and places of the first and the last error."""
     monkeypatch.setattr(WHERE["fold"], lambda *args, **kwargs: chained("a secret"))
     lines = keyvault("-vv", "set", "add", "reports").err.splitlines()
     assert [line for line in lines if not line.startswith("  ")] == [

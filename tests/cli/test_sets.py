@@ -1,4 +1,4 @@
-"""Sets come and go by commands that edit keyvault.toml, and by edits of it; comments of the user's stay."""
+"""Commands and manual edits add and remove sets in keyvault.toml; comments of the user stay."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def states(vault: Vault, name: str) -> list[str]:
     ],
 )
 def test_add(keyvault: Terminal, commented: Vault, options: tuple[str, ...], table: dict[str, Any]) -> None:
-    """`set add` appends a table with what differs from the defaults, and makes both keys, in one commit."""
+    """`set add` appends a table with the values that differ from the defaults, and generates both keys, in one commit."""
     keyvault.ok("set", "add", "reports", *options)
 
     assert policy(commented)["sets"]["reports"] == table
@@ -93,7 +93,7 @@ def test_add(keyvault: Terminal, commented: Vault, options: tuple[str, ...], tab
 
 
 def test_add_a_dotted_name(keyvault: Terminal, vault: Vault) -> None:
-    """Names as others use them, with dots, are one table and not three."""
+    """A foreign name with dots is a single table, not three."""
     keyvault.ok("set", "add", "hydra.openid.id-token", "--alg", "ES256")
 
     assert "hydra.openid.id-token" in policy(vault)["sets"]
@@ -127,7 +127,7 @@ def test_a_set_in_the_file(keyvault: Terminal, commented: Vault) -> None:
 
 
 def test_an_edit_that_is_not_committed(keyvault: Terminal, vault: Vault) -> None:
-    """An edit of keyvault.toml counts from its commit on; commands say so until then."""
+    """An edit of keyvault.toml counts once it is committed; until then commands print a note."""
     text = (vault.folder / "keyvault.toml").read_text()
     vault.write("keyvault.toml", text + '[sets.reports]\nalg = "ES384"\n')
     word = "keyvault: keyvault.toml has uncommitted changes, which do not count yet: git commit\n"
@@ -178,7 +178,7 @@ def test_remove(keyvault: Terminal, commented: Vault) -> None:
 
 
 def test_remove_when_the_last_key_is_due(keyvault: Terminal, vault: Vault) -> None:
-    """A second `set remove` withdraws what is past its time and takes the table out, in one commit."""
+    """A second `set remove` withdraws the expired keys and removes the table, in one commit."""
     keyvault.ok("set", "remove", "id-token")
     vault.wait(3 * HOUR)
 
@@ -189,7 +189,7 @@ def test_remove_when_the_last_key_is_due(keyvault: Terminal, vault: Vault) -> No
 
 
 def test_remove_by_force(keyvault: Terminal, vault: Vault) -> None:
-    """With --force every key is revoked at once and the table goes too; the reason is recorded."""
+    """With --force every key is revoked and the table removed at once; the reason is recorded."""
     kids = {key.kid for key in vault.set().keys}
 
     keyvault.ok("set", "remove", "id-token", "--force", "--reason", "never went live")
@@ -215,7 +215,7 @@ def test_remove_every_set(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_add_what_is_closing(keyvault: Terminal, vault: Vault) -> None:
-    """A set that is closing can be opened again: it gets what it lacks, and keeps what it has."""
+    """A closing set can be reopened: it keeps its keys, and gets those that are missing."""
     kid = vault.active().kid
     keyvault.ok("set", "remove", "id-token")
     vault.wait(MINUTE)
@@ -228,7 +228,7 @@ def test_add_what_is_closing(keyvault: Terminal, vault: Vault) -> None:
 
 
 def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) -> None:
-    """Whoever deletes the table of a set with live keys is told how to do it: nothing is dropped silently."""
+    """If the table of a set with live keys is deleted, the error says how to remove the set: no key is dropped silently."""
     commented.edit_policy('[sets.access-token]\n# machines\nalg = "EdDSA"\n', "")
 
     result = keyvault("rotate", "--due")
@@ -245,7 +245,7 @@ def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) 
 
 
 def test_rotate_to_another_algorithm(keyvault: Terminal, commented: Vault) -> None:
-    """`rotate --alg` edits keyvault.toml and replaces the next key; that signs after a lead in which to restart."""
+    """`rotate --alg` edits keyvault.toml and replaces the next key, which signs after algorithm_lead."""
     first, replaced = commented.active().kid, commented.next().kid
     commented.wait(DAY)
 
@@ -273,7 +273,7 @@ def test_rotate_to_another_algorithm(keyvault: Terminal, commented: Vault) -> No
 
 
 def test_lead_of_another_algorithm_is_chosen_once(keyvault: Terminal, commented: Vault) -> None:
-    """`rotate --alg` leaves an algorithm_lead that is there, in the set or inherited."""
+    """`rotate --alg` keeps an existing algorithm_lead, in the set or inherited."""
     commented.edit_policy('cryptoperiod = "30d"', 'cryptoperiod = "30d"\nalgorithm_lead = "2d"')
 
     result = keyvault.ok("rotate", "id-token", "--alg", "ES384")
@@ -310,7 +310,7 @@ def test_the_same_algorithm_again(keyvault: Terminal, commented: Vault) -> None:
     ],
 )
 def test_rotate_to_an_algorithm_of_another_use(keyvault: Terminal, commented: Vault, alg: str, said: str) -> None:
-    """The keys of a set leave the page with its use, so another set is made for it."""
+    """A set cannot change its use: another use needs another set."""
     before = commented.files()
 
     result = keyvault("rotate", "id-token", "--alg", alg)
@@ -320,7 +320,7 @@ def test_rotate_to_an_algorithm_of_another_use(keyvault: Terminal, commented: Va
 
 
 def test_rotate_to_another_algorithm_by_force(keyvault: Terminal, commented: Vault) -> None:
-    """A change of algorithm makes a next key; what could be forced is the rotation after that."""
+    """A change of algorithm only generates a next key, so --force is refused with it."""
     result = keyvault("rotate", "id-token", "--alg", "ES384", "--force", "--reason", "incident 7")
 
     assert (result.code, "keyvault rotate id-token --alg ES384; then rotate with --force" in result.err) == (2, True)
@@ -331,7 +331,7 @@ def test_rotate_to_another_algorithm_by_force(keyvault: Terminal, commented: Vau
 
 
 def test_revoke_and_rollback_say_who_refuses(keyvault: Terminal, commented: Vault) -> None:
-    """Another algorithm comes to sign with either, so they warn as rotate does."""
+    """Rollback and revoke can activate a key of another algorithm, and warn as rotate does."""
     keyvault.ok("rotate", "id-token", "--alg", "ES384")
     said = "id-token signs with ES384 from now on: "
     old = commented.active().kid
@@ -344,7 +344,7 @@ def test_revoke_and_rollback_say_who_refuses(keyvault: Terminal, commented: Vaul
 
 
 def test_due_twice_is_once(keyvault: Terminal, commented: Vault) -> None:
-    """Whatever is due, a second run at the same instant finds nothing, over a year of monthly rotations."""
+    """A second run at the same instant has nothing to do, over a year of monthly rotations."""
     commits = len(commented.log)
     for _ in range(12):
         commented.wait(30 * DAY)
@@ -359,7 +359,7 @@ def test_due_twice_is_once(keyvault: Terminal, commented: Vault) -> None:
 
 
 def test_policy_changes_reach_what_is_there(keyvault: Terminal, commented: Vault) -> None:
-    """A longer token_lifetime is recorded for keys in service; a shorter one takes nothing back."""
+    """A longer token_lifetime is recorded for published keys; a shorter token_lifetime does not shorten it."""
     commented.edit_policy('cryptoperiod = "30d"', 'cryptoperiod = "30d"\ntoken_lifetime = "12h"')
     keyvault.ok("rotate", "--due")
     assert commented.log[0] == "record token_lifetime of id-token, access-token"
