@@ -425,7 +425,7 @@ def test_a_realm_of_keycloak(keyvault: Terminal, vault: Vault, write: Write) -> 
 
 
 def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vault, write: Write) -> None:
-    """A weak secret is refused: its thumbprint would be a hash to guess it by."""
+    """The thumbprint of a secret would be a hash to guess it by."""
     jwk = bare(private("HS256"))
     keyvault.ok("key", "import", "hmac", write("secret.json", jwk), "--alg", "HS256")
     active = vault.active("hmac")
@@ -436,7 +436,7 @@ def test_a_secret_without_a_kid_gets_a_random_one(keyvault: Terminal, vault: Vau
 def test_stdin_dry_run_and_json(
     keyvault: Terminal, vault: Vault, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unknown roles and missing files are refused."""
+    """Keys come from stdin, a dry run writes nothing, and reports are JSON."""
     path = write("key.json", private("ES256"))
     before = vault.state()
     planned = keyvault.ok("key", "import", "new", path, "--dry-run", "--json").json
