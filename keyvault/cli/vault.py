@@ -198,7 +198,7 @@ def status(
 
     grace_period = parse_duration_option("--grace", grace)
     with settings.open() as context:
-        state = context.repository.look(context.repository.head(), envelopes=False)
+        state = context.repository.read_with_damage(context.repository.head(), envelopes=False)
         report = status_report(state, settings.now, names=names, grace=grace_period)
         settings.warn_uncommitted(context, state.commit)
     if as_json:

@@ -11,7 +11,7 @@ from keyvault.core.state import Commit
 from keyvault.core.text import elided
 from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context
-from keyvault.repo.audit import Audit, Options
+from keyvault.repo.audit import Audit, AuditOptions
 from keyvault.repo.audit import audit as judge
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def audit(
     """
     git = context.repository.git
     named = {name: git.resolve(name) for name in (since, pin) if name is not None}
-    options = Options(
+    options = AuditOptions(
         since=None if since is None else named[since],
         pin=None if pin is None else named[pin],
         # A commit that is not here at all is not in the history either.

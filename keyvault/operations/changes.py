@@ -102,7 +102,7 @@ def carry_out(
         KeyVaultError: As the proposal, sealing and git raise; the vault is as it was.
     """
     repository = context.repository
-    read = repository.look if damaged else repository.read
+    read = repository.read_with_damage if damaged else repository.read
     if dry_run:
         state = read(repository.head())
         proposal = propose(state)
@@ -110,7 +110,7 @@ def carry_out(
     with transaction(repository, push=push) as changes:
         for head in changes.heads():
             state = read(head.commit or repository.head())
-            public = None if head.public is None else repository.look(head.public)
+            public = None if head.public is None else repository.read_with_damage(head.public)
             proposal = _proposed(context, propose, state, public)
             draft, events = _draft(context, state, proposal)
             changes.write(draft)

@@ -117,7 +117,7 @@ class IncrementalRender:
             return None
         try:
             # A merge may bring another commit that wrote an event of any key, and an older one.
-            if not git.is_straight(known.commit, self._commit):
+            if not git.is_linear(known.commit, self._commit):
                 return None
             changes = git.changes(known.commit, self._commit)
         except GitError:

@@ -92,7 +92,7 @@ def check_staged(start: Path, environ: Mapping[str, str]) -> None:
     # Git may give it from where the hook runs, which is the top of the repository.
     index = environ.get("GIT_INDEX_FILE")
     tree = repository.git.write_index(os.path.abspath(index) if index else None)  # noqa: PTH100 - a string for git
-    state = repository.look(tree, envelopes=False)
+    state = repository.read_with_damage(tree, envelopes=False)
     if state.damage:
         raise MergeError(state.damage[0].message, hint=WAY_OUT)
     check_joined(state)

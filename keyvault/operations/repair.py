@@ -111,11 +111,13 @@ def repair(
         ConfigError: If no version of keyvault.toml can be read.
     """
     reason = check_text(reason, "--reason")
-    if verb := context.repository.git.under_way:
-        raise GitError(f"a {verb} is under way in this clone", hint=context.repository.git.under_way_hint)
-    sure = check_clock(context, context.repository.look(context.repository.head(), envelopes=False), behind=True)
+    if verb := context.repository.git.operation:
+        raise GitError(f"a {verb} is under way in this clone", hint=context.repository.git.operation_hint)
+    sure = check_clock(
+        context, context.repository.read_with_damage(context.repository.head(), envelopes=False), behind=True
+    )
     git = context.repository.git
-    locks = leftovers.dead_locks(git)
+    locks = leftovers.stale_locks(git)
     found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
     if not dry_run:
         for lock in locks:
@@ -129,7 +131,7 @@ def repair(
         if lock.exists()
     ]
     head = context.repository.head()
-    shown = leftovers.shown_commit(git, head)
+    shown = leftovers.commit_of_index(git, head)
     if shown is not None:
         message = f"index and work tree show commit {shown[:12]}, the branch is at {head[:12]}"
         found.append(Finding("stale-index", message, "", "they follow the branch"))
@@ -158,7 +160,7 @@ def repair(
 def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
     git = context.repository.git
     with journal.exclusive_lock(git):
-        leftovers.catch_up(git, shown, head)
+        leftovers.update_checkout(git, shown, head)
 
 
 # --- the commit -----------------------------------------------------------------------------------------

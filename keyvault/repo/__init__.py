@@ -1,1 +1,1 @@
-"""The only place that knows git: state of a commit, a plan as one commit, push, history."""
+"""The only package that uses git: read the state of a commit, write a plan as one commit, push, and judge history."""

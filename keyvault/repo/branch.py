@@ -81,7 +81,7 @@ def advance(checkout: Checkout, move: Move, reason: str, written: Written | None
                 raise
         else:
             # Git is silent if it cannot remove a lock of its own, which would be in the way of the next run.
-            journal.remove_stale(journal.Entry(journal.ref_locks(git, move.branch), entry.begun))
+            journal.remove_stale(journal.Entry(journal.ref_locks(git, move.branch), entry.started_at))
         try:
             warnings = _follow(checkout, move, written)
         except (GitError, OSError) as error:
@@ -145,5 +145,5 @@ def recover(git: Git) -> None:
         checkout = Checkout(git)
         _follow(checkout, move)
         # A temporary file may remain beside its target.
-        checkout.remove_beside(git.changes(move.old, move.new))
+        checkout.remove_temporary(git.changes(move.old, move.new))
     journal.remove(git)

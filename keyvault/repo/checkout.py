@@ -1,8 +1,8 @@
 """
-The index and the work tree, which follow the branch.
+Update the index and the working tree after the branch moved.
 
-Work of the user's is never touched: `Checkout.check_clean` stops a command before anything is written if a file of its
-draft has uncommitted changes, and `Checkout.follow` changes only what still holds what the old commit held.
+Never overwrites the user's changes: `Checkout.check_clean` stops a command before it writes anything if a file of its
+draft has uncommitted changes, and `Checkout.follow` updates only files that still have the content of the old commit.
 
 Source: docs/adr/0006.
 """
@@ -22,58 +22,58 @@ from keyvault.progress import with_progress
 from keyvault.repo import journal, worktree
 from keyvault.repo.git import Git, TreeChange
 
-#: Where an index is written before it takes the place of the old one.
-_INDEX_BESIDE = "keyvault.index"
+#: The name of a new index before it replaces the old one.
+_NEW_INDEX = "keyvault.index"
 
-#: What shows that a file was not changed: its inode, size, and the instants of its data and its inode.
-Fingerprint = tuple[int, int, int, int]
+#: Shows that a file was not changed: its inode, size, and the last changes of its data and its inode.
+FileStamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
     """
-    What the index holds.
+    The content of the index.
 
     Attributes:
         files: The id of each file by its path.
-        left_out: The paths that a sparse checkout has left out; a folder is among them if all its files are.
+        sparse: Paths that a sparse checkout leaves out of the working tree; includes a folder if it has no other files.
     """
 
     files: Mapping[str, str]
-    left_out: frozenset[str]
+    sparse: frozenset[str]
 
 
 @dataclass
 class Checkout:
     """
-    The index and the work tree of a repository; without a work tree, every step does nothing.
+    The index and the working tree of a repository; every method does nothing if there is no working tree.
 
-    What was read once is used again while the file that it was read from is the same.
+    Caches the index and the hashes of files while their stamps stay the same.
     """
 
     git: Git
-    _index: tuple[Fingerprint | None, _Index] | None = field(default=None, repr=False)
-    _hashes: dict[str, tuple[Fingerprint | None, str | None]] = field(default_factory=dict, repr=False)
+    _index: tuple[FileStamp | None, _Index] | None = field(default=None, repr=False)
+    _hashes: dict[str, tuple[FileStamp | None, str | None]] = field(default_factory=dict, repr=False)
 
     def check_clean(self, changes: Sequence[TreeChange]) -> None:
         """
-        Stop if a file of *changes* has changes of the user's, in the work tree or staged.
+        Refuse if a file of *changes* has uncommitted changes, in the working tree or staged.
 
         Raises:
-            GitError: If it has, or somebody else holds the index.
+            GitError: If it has, or another process holds the lock of the index.
         """
         git = self.git
         if git.root is None:
             return
         journal.wait_for_index(git)
-        staged, target_of = self._read_index().files, worktree.targets(git.root)
+        staged, target_of = self._read_index().files, worktree.target_finder(git.root)
         dirty = []
-        leaving = {change.path for change in changes if change.after is None}
+        removed = {change.path for change in changes if change.after is None}
         for change in with_progress(changes, git.progress, "checking files", len(changes)):
             target = target_of(change.path)
             present = self._hash(target, change) if target else "behind a link"
             expected = (change.before, change.after)
-            changed = present is not None and present not in expected and not _gives_way(git.root, change, leaving)
+            changed = present is not None and present not in expected and not _is_replaced(git.root, change, removed)
             if changed or staged.get(change.path, change.before) not in expected:
                 dirty.append(change.path)
         if dirty:
@@ -81,43 +81,47 @@ class Checkout:
             shown = ", ".join(printable(path[len(git.prefix) :]) for path in dirty[:5]) + more
             paths = " ".join(shlex.quote(":/" + path) for path in dirty[:5]) + (" …" if more else "")
             hint = f"commit them, or: git restore --staged --worktree {printable(paths)}"
-            during = f" of a {git.under_way} that is under way" if git.under_way else ""
-            raise GitError(f"there are uncommitted changes{during} in {shown}", hint=git.under_way_hint or hint)
+            during = f" of a {git.operation} in progress" if git.operation else ""
+            raise GitError(
+                f"there are uncommitted changes{during} in {shown}",
+                code="uncommitted-changes",
+                hint=git.operation_hint or hint,
+            )
 
     def follow(self, changes: Iterable[TreeChange], contents: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """
-        Make *changes* in index and work tree, only where these hold the old version. Idempotent.
+        Update the files of *changes* that have the old content, in index and working tree; return warnings. Idempotent.
 
         Args:
-            changes: What differs between the old and the new commit.
-            contents: New files by path from the top, where they are at hand; git is asked otherwise.
+            changes: The differences between the old and the new commit.
+            contents: The new files by path from the top; None to read them from git.
 
         Raises:
-            GitError: If somebody else holds the index, or git fails.
+            GitError: If another process holds the lock of the index, or git fails.
             OSError: If a file cannot be written.
         """
         git = self.git
         if git.root is None:
             return ()
         index = self._read_index()
-        updates, unseen, skipped = [], [], []
-        target_of = worktree.targets(git.root)
+        updates, newly_sparse, skipped = [], [], []
+        target_of = worktree.target_finder(git.root)
         pending: list[tuple[TreeChange, str]] = []
-        # What leaves goes first: a folder may become a file, a link a folder.
+        # Removals come first: a folder may become a file, or a link a folder.
         ordered = sorted(changes, key=lambda change: change.after is not None)
         for change in with_progress(ordered, git.progress, "comparing files", len(ordered)):
             path, before, after = change.path, change.before, change.after
             target = target_of(path)
-            # In a sparse checkout most files are in the index alone, and so is what joins them.
-            absent = path in index.left_out or (before is None and path.rpartition("/")[0] in index.left_out)
+            # In a sparse checkout most files are only in the index, and so is a new file in a folder of such files.
+            absent = path in index.sparse or (before is None and path.rpartition("/")[0] in index.sparse)
             absent = absent and target is not None and not os.path.lexists(target)
             if index.files.get(path) not in (before, after):
                 skipped.append(path)
             elif index.files.get(path) != after or before == after:
                 updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
-                unseen += [f"{path}\0"] if absent and after else []
+                newly_sparse += [f"{path}\0"] if absent and after else []
             if absent or change.mode == "160000" or (after is None and target and worktree.is_folder(target)):
-                continue  # as git does: the index names the submodule's commit, its folder is left alone
+                continue  # as git does: it updates the commit of a submodule in the index, not its folder
             present = self._hash(target, change) if target else "behind a link"
             if target is None or present not in (before, after):
                 skipped.append(path)
@@ -127,19 +131,19 @@ class Checkout:
                 pending.append((change, target))
         self._write(pending, contents)
         if updates:
-            self._update_index(updates, unseen)
+            self._update_index(updates, newly_sparse)
         names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
-        return (f"left as it is in the work tree, since it was changed there: {names}",) if skipped else ()
+        return (f"not updated in the working tree, because it was changed there: {names}",) if skipped else ()
 
-    def remove_beside(self, changes: Iterable[TreeChange]) -> None:
-        """Remove what a run that died left beside the files of *changes*."""
+    def remove_temporary(self, changes: Iterable[TreeChange]) -> None:
+        """Remove the temporary files that a dead run left beside the files of *changes*."""
         if self.git.root is None:
             return
-        target_of = worktree.targets(self.git.root)
+        target_of = worktree.target_finder(self.git.root)
         for change in changes:
             target = target_of(change.path)
             if target is not None:
-                Path(worktree.beside(target)).unlink(missing_ok=True)
+                Path(worktree.temporary_path(target)).unlink(missing_ok=True)
 
     def _write(self, pending: Sequence[tuple[TreeChange, str]], contents: Mapping[str, bytes] | None) -> None:
         git = self.git
@@ -152,13 +156,13 @@ class Checkout:
         worktree.write((target, data, change.mode) for (change, target), data in zip(pending, wanted, strict=True))
 
     def _hash(self, target: str, change: TreeChange) -> str | None:
-        """Return what `worktree.hash_file` does, which is asked once while the file stays as it is."""
-        found = _fingerprint(target)
-        known = self._hashes.get(target)
-        if known is None or known[0] != found:
+        """Return the result of `worktree.hash_file`, cached while the file stays the same."""
+        stamp = _file_stamp(target)
+        cached = self._hashes.get(target)
+        if cached is None or cached[0] != stamp:
             oid = worktree.hash_file(target, change.before or change.after, self.git.object_format)
-            known = self._hashes[target] = found, oid
-        return known[1]
+            cached = self._hashes[target] = stamp, oid
+        return cached[1]
 
     # --- the index --------------------------------------------------------------------------------------
 
@@ -167,82 +171,82 @@ class Checkout:
         return self._read_index().files.items()
 
     def _read_index(self) -> _Index:
-        found = _fingerprint(os.fspath(self.git.git_dir / "index"))
-        if self._index is None or self._index[0] != found:
-            self._index = found, self._listed()
+        stamp = _file_stamp(os.fspath(self.git.git_dir / "index"))
+        if self._index is None or self._index[0] != stamp:
+            self._index = stamp, self._list_index()
         return self._index[1]
 
-    def _listed(self) -> _Index:
+    def _list_index(self) -> _Index:
         output = self.git.run("ls-files", "-t", "--stage", "-z", "--full-name", ":/").decode(errors="surrogateescape")
-        files, left_out, folders = {}, set(), set()
+        files, sparse, folders = {}, set(), set()
         for line in output.split("\0")[:-1]:
             meta, _, path = line.partition("\t")
             tag, _mode, oid, _stage = meta.split(" ")
             files[path] = oid
             if tag == "S":
-                left_out.add(path)
+                sparse.add(path)
             else:
                 folders.add(path.rpartition("/")[0])
-        left_out |= {folder for path in left_out if (folder := path.rpartition("/")[0]) not in folders}
-        return _Index(files, frozenset(left_out))
+        sparse |= {folder for path in sparse if (folder := path.rpartition("/")[0]) not in folders}
+        return _Index(files, frozenset(sparse))
 
-    def _update_index(self, updates: Sequence[str], unseen: Sequence[str]) -> None:
+    def _update_index(self, updates: Sequence[str], newly_sparse: Sequence[str]) -> None:
         """
-        Bring *updates* into the index, and note of the paths *unseen* that they are not in the work tree.
+        Apply *updates* to the index, and mark the paths *newly_sparse* as left out of the working tree.
 
-        The lock of the index is held here, and git writes beside it: a git that is killed leaves nothing that blocks,
-        and a run that dies between the two steps leaves no index that says that files were removed.
+        We hold the lock of the index while git writes to a copy. So a git that is killed leaves no lock behind, and a
+        run that dies between the two steps leaves no index that shows files as removed.
         """
         git = self.git
         journal.wait_for_index(git)
-        lock, index, beside = journal.index_lock(git), git.git_dir / "index", git.git_dir / _INDEX_BESIDE
-        own = {"GIT_INDEX_FILE": str(beside)}
+        lock, index, new_index = journal.index_lock(git), git.git_dir / "index", git.git_dir / _NEW_INDEX
+        environment = {"GIT_INDEX_FILE": str(new_index)}
         try:
             lock.open("xb").close()
         except FileExistsError:
-            raise journal.held(lock) from None
-        left = [path for path in (beside, _lock_of(beside)) if path.exists()]  # by a run that died here
+            raise journal.lock_held_error(lock) from None
+        stale = [path for path in (new_index, _lock_of(new_index)) if path.exists()]  # of a run that died here
         try:
-            for path in left:
+            for path in stale:
                 path.unlink()
             with contextlib.suppress(FileNotFoundError):  # a repository without a commit has no index yet
-                worktree.create(os.fspath(beside), index.read_bytes())
+                worktree.create(os.fspath(new_index), index.read_bytes())
             lines = "".join(updates).encode(errors="surrogateescape")
-            git.run("update-index", "-z", "--index-info", stdin=lines, extra=own)
-            if unseen:
-                paths = "".join(unseen).encode(errors="surrogateescape")
-                git.run("update-index", "-z", "--skip-worktree", "--stdin", stdin=paths, extra=own)
-            beside.replace(index)
+            git.run("update-index", "-z", "--index-info", stdin=lines, extra=environment)
+            if newly_sparse:
+                paths = "".join(newly_sparse).encode(errors="surrogateescape")
+                git.run("update-index", "-z", "--skip-worktree", "--stdin", stdin=paths, extra=environment)
+            new_index.replace(index)
         except BaseException:
-            for path in (beside, _lock_of(beside)):
+            for path in (new_index, _lock_of(new_index)):
                 path.unlink(missing_ok=True)
             raise
         finally:
             try:
                 lock.unlink(missing_ok=True)
-            except OSError:  # of a moment: a lock that stays would block every later run, ours and git's
+            except OSError:  # maybe a transient error; a lock that stays would block every later run, ours and git's
                 lock.unlink(missing_ok=True)
 
 
-def _gives_way(root: Path, change: TreeChange, leaving: Set[str]) -> bool:
-    """Whether a folder or a link in the place of *change* is removed by the same changes."""
-    if any(str(parent) in leaving for parent in PurePosixPath(change.path).parents):
+def _is_replaced(root: Path, change: TreeChange, removed: Set[str]) -> bool:
+    """Whether the changes that remove *removed* also remove the folder or the link at the path of *change*."""
+    if any(str(parent) in removed for parent in PurePosixPath(change.path).parents):
         return True
     folder = root / change.path
     if folder.is_symlink() or not folder.is_dir():
         return False
     files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     if not files:
-        return change.after is None  # the folder of a submodule that leaves, which git leaves alone too
-    return all(path.relative_to(root).as_posix() in leaving for path in files)
+        return change.after is None  # the folder of a removed submodule, which git does not remove either
+    return all(path.relative_to(root).as_posix() in removed for path in files)
 
 
 def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _fingerprint(target: str) -> Fingerprint | None:
-    """Return what shows that *target* was not changed; None if it is not there."""
+def _file_stamp(target: str) -> FileStamp | None:
+    """Return the stamp of *target*, or None if there is no such file."""
     try:
         status = os.lstat(target)
     except OSError:

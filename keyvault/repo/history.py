@@ -1,8 +1,8 @@
 """
-Which commit wrote which event of which key.
+Find the commit that wrote each event of a key.
 
-One ``git log --raw`` stream names every version of every record, one ``cat-file --batch`` reads them; of a
-version only its events are looked at, as bytes. Does not judge whether the history is legal.
+One ``git log --raw`` stream names every version of every record, and one ``cat-file --batch`` reads them. Events are
+compared as bytes; the rest of a version is ignored. Does not judge whether the history is legal.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from keyvault.errors import GitError
 from keyvault.progress import with_progress
 from keyvault.repo.git import Git, Writer
 
-#: How many versions of records are read at once.
-_VERSIONS_AT_ONCE = 2_000
+#: How many versions of records to read at once.
+_BATCH_SIZE = 2_000
 
 
-#: Which commit wrote each event of a record, as (id, committed at); None where only a merge brought it.
+#: The commit that wrote each event of a record, as (id, committed at); None if only a merge added the event.
 EventWriters = tuple[Writer | None, ...]
 
 
 class _Events(msgspec.Struct):
-    """The part of a record that is looked at."""
+    """The part of a record that is compared."""
 
     events: list[msgspec.Raw]
 
@@ -39,50 +39,52 @@ def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str,
     """
     Return the commit that first held each event, as (id, committed at), by the path of the record below *folders*.
 
-    Where two branches wrote to one record, an event belongs to the commit that wrote just this event at just
-    this place of the list. An event that only a merge brought has None.
+    If two branches wrote to one record, an event belongs to the commit that wrote exactly this event at exactly this
+    position of the list. An event that only a merge added has None.
 
     Raises:
-        GitError: History was cut off (a shallow clone).
+        GitError: If the clone is shallow.
     """
     if git.shallow:
         raise GitError(
-            "this clone is shallow, the history is incomplete", hint="git fetch --unshallow (in CI: fetch-depth: 0)"
+            "this clone is shallow: its history is incomplete",
+            code="clone-shallow",
+            hint="git fetch --unshallow (in CI: fetch-depth: 0)",
         )
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
     changes = with_progress(git.log_raw(commit, *folders), git.progress, "reading history")
     versions = ((writer, change) for writer, change in changes if change.after and change.path in present)
     first: dict[str, dict[bytes, Writer]] = {}
     final: dict[str, list[bytes]] = {}
-    writers: dict[Writer, Writer] = {}
+    interned_writers: dict[Writer, Writer] = {}
     with git.blob_reader() as read:
-        while few := list(itertools.islice(versions, _VERSIONS_AT_ONCE)):
-            for (writer, version), data in zip(few, read([str(one.after) for _, one in few]), strict=True):
-                marks = _marks(data)
-                known = first.setdefault(version.path, {})
-                writer = writers.setdefault(writer, writer)
-                for mark in marks:
-                    known.setdefault(mark, writer)
+        while batch := list(itertools.islice(versions, _BATCH_SIZE)):
+            for (writer, version), data in zip(batch, read([str(change.after) for _, change in batch]), strict=True):
+                digests = _event_digests(data)
+                writer_of = first.setdefault(version.path, {})
+                writer = interned_writers.setdefault(writer, writer)
+                for digest in digests:
+                    writer_of.setdefault(digest, writer)
                 if version.after == present[version.path]:
-                    final[version.path] = marks
-        merged = [path for path in present if path not in final]  # a version that only a merge made
+                    final[version.path] = digests
+        merged = [path for path in present if path not in final]  # their present version comes from a merge alone
         for path, data in zip(merged, read([present[path] for path in merged]), strict=True):
-            final[path] = _marks(data)
+            final[path] = _event_digests(data)
     found: dict[str, EventWriters] = {}
-    shared: dict[EventWriters, EventWriters] = {}
+    interned: dict[EventWriters, EventWriters] = {}
     for path in list(final):
-        known = first.pop(path, {})  # let go of as soon as its events are told
-        told_by = tuple(known.get(mark) for mark in final.pop(path))
-        found[path] = shared.setdefault(told_by, told_by)  # of thousands of keys, few differ
+        writer_of = first.pop(path, {})  # popped, so that memory is freed on the way
+        writers = tuple(writer_of.get(digest) for digest in final.pop(path))
+        found[path] = interned.setdefault(writers, writers)  # thousands of keys share few distinct values
     return found
 
 
-def _marks(data: bytes) -> list[bytes]:
-    """Return a short digest of each event of a record, with its place in the list."""
+def _event_digests(data: bytes) -> list[bytes]:
+    """Return a short digest of each event of a record, with its position in the list."""
     try:
         record = _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return []  # some old version that never was a record; the audit has the word on it
+        return []  # an old version that is not a record; the audit reports it
     return [
         hashlib.blake2b(bytes(event), digest_size=12, salt=index.to_bytes(8, "big")).digest()
         for index, event in enumerate(record.events)

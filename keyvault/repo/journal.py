@@ -1,9 +1,9 @@
 """
-The one lock of a clone, and the journal of the work that is under way in it.
+Hold the exclusive lock of a clone, and keep a journal of the run that holds it.
 
 A journal names the locks of git that a run may leave behind and, once the branch moves, the two commits. The next run
-holds the lock of the clone, so the run that wrote the journal is dead: its locks are removed, and its work is finished.
-Does not know what has to be finished: that is for `branch`.
+holds the lock of the clone, so if it finds a journal, the run that wrote it is dead. It removes the locks of the dead
+run and finishes its work. Does not know how to finish it: `branch` does.
 
 Source: docs/adr/0006.
 """
@@ -24,12 +24,12 @@ from keyvault.flush import flush
 from keyvault.repo import worktree
 from keyvault.repo.git import Git, as_commit, is_oid
 
-#: How long, in seconds, to wait for another keyvault in the same clone.
-LOCK_WAIT = 60.0
-#: How long, in seconds, a lock of git's may take to vanish before it counts as left behind by a dead run of ours.
-STALE_WAIT = 0.5
-#: Clocks of file systems are coarse: a lock may seem to be so much older than the journal, in seconds, that is older.
-_COARSE = 1.0
+#: How long to wait for another keyvault in the same clone, in seconds.
+LOCK_TIMEOUT = 60.0
+#: How long to wait for a lock of git before a dead run of ours counts as its holder, in seconds.
+STALE_TIMEOUT = 0.5
+#: By how much a lock may seem older than the journal and count as newer, in seconds: clocks of file systems are coarse.
+_CLOCK_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Move:
     Attributes:
         branch: Its full name.
         old: The commit that it leaves, or None for a new branch.
-        new: The commit that it moves to.
+        new: The commit that it reaches.
     """
 
     branch: str
@@ -51,38 +51,40 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    What a journal says.
+    The content of a journal.
 
     Attributes:
         locks: Locks of git that the run may have left behind.
-        begun: When it began, by the clock of the file system, in seconds since 1970.
-        move: The branch that it moved, or was about to move; None if it had not come to that.
+        started_at: When the run started, by the clock of the file system, in seconds since 1970.
+        move: The branch that it moved or was about to move; None before that.
     """
 
     locks: tuple[Path, ...]
-    begun: float
+    started_at: float
     move: Move | None = None
 
 
 @contextlib.contextmanager
 def exclusive_lock(git: Git) -> Iterator[None]:
     """
-    Hold the one lock of this clone; the operating system drops it when its holder dies.
+    Hold the exclusive lock of this clone; the operating system releases it when its holder dies.
 
     Raises:
-        GitError: If another keyvault holds it for a minute, or it cannot be made.
+        GitError: If another keyvault holds it for a minute, or it cannot be created.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(git.common_dir / "keyvault.lock")
     try:
-        lock.acquire(timeout=LOCK_WAIT)
+        lock.acquire(timeout=LOCK_TIMEOUT)
     except Timeout:
         raise GitError(
-            f"another keyvault has been at work in this clone for {LOCK_WAIT:.0f} s", hint="wait for it, or end it"
+            f"another keyvault has been running in this clone for {LOCK_TIMEOUT:.0f} s",
+            code="clone-locked",
+            hint="wait for it, or end it",
         ) from None
     except OSError as error:
-        raise GitError(f"cannot write to {git.common_dir}: {error.strerror}") from None
+        raise GitError(f"cannot write to {git.common_dir}: {error.strerror}", code="repository-not-writable") from None
     try:
         yield
     finally:
@@ -94,12 +96,12 @@ def exclusive_lock(git: Git) -> Iterator[None]:
 
 def write(git: Git, locks: Iterable[Path], move: Move | None = None) -> Entry:
     """
-    Write the journal of this clone, in the place of an older one, and return what it says.
+    Write the journal of this clone, replacing an older one, and return it.
 
     Args:
         git: The repository.
-        locks: Locks of git that a run which dies now may leave behind.
-        move: The branch that is about to move, if it has come to that.
+        locks: Locks of git that stay behind if this run dies.
+        move: The branch that is about to move, or None.
 
     Raises:
         GitError: If it cannot be written.
@@ -108,21 +110,21 @@ def write(git: Git, locks: Iterable[Path], move: Move | None = None) -> Entry:
     document: dict[str, object] = {"locks": names}
     if move is not None:
         document |= {"branch": move.branch, "old": move.old, "new": move.new}
-    beside = path.with_suffix(".new")
+    new_path = path.with_suffix(".new")
     try:
-        worktree.create(os.fspath(beside), json.dumps(document).encode())
-        flush([beside])
-        beside.replace(path)
+        worktree.create(os.fspath(new_path), json.dumps(document).encode())
+        flush([new_path])
+        new_path.replace(path)
         return Entry(tuple(locks), path.stat().st_mtime, move)
     except OSError as error:
-        raise GitError(f"cannot write to {git.git_dir}: {error.strerror}") from None
+        raise GitError(f"cannot write to {git.git_dir}: {error.strerror}", code="repository-not-writable") from None
 
 
 def read(git: Git) -> Entry | None:
-    """Return what the journal of this clone says; None if there is none, or it was cut off while it was written."""
+    """Return the journal of this clone; None if there is none, or a crash truncated it."""
     path = _path(git)
     try:
-        begun = path.stat().st_mtime
+        started_at = path.stat().st_mtime
         document = json.loads(path.read_bytes())
         locks = tuple(_lock(git, name) for name in document["locks"])
         move = _move(document) if "branch" in document else None
@@ -131,7 +133,7 @@ def read(git: Git) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         remove(git)
         return None
-    return Entry(locks, begun, move)
+    return Entry(locks, started_at, move)
 
 
 def remove(git: Git) -> None:
@@ -144,7 +146,7 @@ def _path(git: Git) -> Path:
 
 
 def _lock(git: Git, name: object) -> Path:
-    """Return the lock that a journal calls *name*; ValueError if it is not one of this repository's."""
+    """Return the path of the lock *name* in a journal; ValueError if it is not a lock in this repository."""
     path = Path(os.path.normpath(git.common_dir / str(name)))
     if path.suffix != ".lock" or not any(path.is_relative_to(folder) for folder in (git.common_dir, git.git_dir)):
         raise ValueError(name)
@@ -185,30 +187,32 @@ def wait_for_index(git: Git) -> None:
     Wait a moment for the index to be free.
 
     Raises:
-        GitError: If somebody else, such as a ``git commit`` whose editor is open, holds it.
+        GitError: If another process holds its lock, such as a ``git commit`` whose editor is open.
     """
     lock = index_lock(git)
-    deadline = time.monotonic() + STALE_WAIT
+    deadline = time.monotonic() + STALE_TIMEOUT
     while lock.exists():
         if time.monotonic() > deadline:
-            raise held(lock)
+            raise lock_held_error(lock)
         time.sleep(0.05)
 
 
-def held(lock: Path) -> GitError:
-    """Return the error for a *lock* of git that somebody else holds."""
+def lock_held_error(lock: Path) -> GitError:
+    """Return the error for a *lock* of git that another process holds."""
     return GitError(
-        f"another git process is at work here: it holds {lock}", hint="wait for it; if there is none: keyvault repair"
+        f"another git process is running here: it holds {lock}",
+        code="git-locked",
+        hint="wait for it; if there is none: keyvault repair",
     )
 
 
 def remove_stale(entry: Entry) -> None:
-    """Remove the locks that the dead run of *entry* left: those that are not older than it and do not vanish."""
+    """Remove the locks that the dead run of *entry* left: those that are not older than it and stay."""
     for lock in entry.locks:
-        deadline = time.monotonic() + STALE_WAIT
+        deadline = time.monotonic() + STALE_TIMEOUT
         while lock.exists():
             with contextlib.suppress(FileNotFoundError):
-                if lock.stat().st_mtime < entry.begun - _COARSE:
+                if lock.stat().st_mtime < entry.started_at - _CLOCK_TOLERANCE:
                     break
             if time.monotonic() > deadline:
                 lock.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """
-Canonical bytes ↔ records.
+Encode records as canonical bytes, and decode them.
 
-A file that does not re-encode to its own bytes is refused: member order, blanks, duplicate members, other
-spellings of a number or an instant are all caught by that one comparison. Does not read files.
+`decode_key` refuses a file that does not re-encode to its own bytes. This one comparison catches another order of
+members, blanks, duplicate members, and other spellings of a number or an instant. Does not read files.
 
 Source: docs/format.md.
 """
@@ -24,10 +24,10 @@ from keyvault.errors import JWKError, KeyVaultError, RecordError
 
 RECORD_MAX = 256 * 1024
 
-#: What git, or a tool beside it, puts in the place of a file.
-_IN_PLACE = (
-    (b"version https://git-lfs", "a pointer of Git LFS"),
-    (b"<<<<<<< ", "a conflict of a merge"),
+#: How files begin that git, or a tool beside it, writes in place of a record.
+_NOT_RECORDS = (
+    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"<<<<<<< ", "a merge conflict"),
     (b"\xef\xbb\xbf", "text with a byte order mark"),
 )
 
@@ -42,7 +42,7 @@ _recipients = msgspec.json.Decoder(_RecipientList)
 
 
 def encode_key(key: Key) -> bytes:
-    """Return the canonical bytes of a key record, which must have been read as a whole."""
+    """Return the canonical bytes of a key record whose envelope was not dropped."""
     assert not isinstance(key.private, EnvelopeSummary)
     return pretty(key)
 
@@ -52,31 +52,32 @@ def decode_key(data: bytes, *, path: str) -> Key:
     Return the key record in *data*, found at *path* of the vault.
 
     Raises:
-        RecordError: It is malformed, not canonical, lies at the wrong path, or its events contradict each
-            other.
+        RecordError: If it is malformed, not canonical, at the wrong path, or its events contradict each other.
     """
     shown = printable(path)[:300]
     if len(data) > RECORD_MAX:
-        raise RecordError(f"{shown}: record of {len(data)} bytes is too large: at most {RECORD_MAX}")
-    if found := next((what for start, what in _IN_PLACE if data.startswith(start)), None):
-        raise RecordError(f"{shown}: {found}, not a key record")
+        raise RecordError(
+            f"{shown}: record of {len(data)} bytes is too large; the limit is {RECORD_MAX}", code="record-too-large"
+        )
+    if found := next((kind for start, kind in _NOT_RECORDS if data.startswith(start)), None):
+        raise RecordError(f"{shown}: {found}, not a key record", code="record-malformed")
     try:
         key = _records.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
-        raise RecordError(f"{shown}: not a key record: {elided(str(error))[:200]}") from None
+        raise RecordError(f"{shown}: not a key record: {elided(str(error))[:200]}", code="record-malformed") from None
     if canonical != data:
-        raise RecordError(f"{shown}: record is not in its canonical form")
+        raise RecordError(f"{shown}: record is not in its canonical form", code="record-not-canonical")
     try:
         _check_key(key, path)
     except KeyVaultError as error:
-        raise RecordError(f"{shown}: {error.message}", hint=error.hint) from None
+        raise RecordError(f"{shown}: {error.message}", code=error.code, hint=error.hint) from None
     intern_strings(key)
     return key
 
 
 def salvage_key(data: bytes) -> Key | None:
-    """Return the key record that *data* says in another form than the canonical one, or None if it says none."""
+    """Return the key record in *data*, canonical or not, or None if there is none."""
     try:
         key = _records.decode(data[:RECORD_MAX])
         _check_key(key, key.path)
@@ -87,43 +88,45 @@ def salvage_key(data: bytes) -> Key | None:
 
 def _check_key(key: Key, path: str) -> None:
     if key.format != 1:
-        raise RecordError(f"record has format {key.format}, this version reads format 1")
+        raise RecordError(f"record has format {key.format}; this version supports format 1", code="format-unsupported")
     check_set_name(key.set)
     check_kid(key.kid)
     if key.path != path:
-        raise RecordError(f"record belongs at {elided(key.path)}")
+        raise RecordError(f"record belongs at {elided(key.path)}", code="record-misplaced")
     public = key.public
     if public.kty == "oct":
         _check_symmetric(public)
     elif public_jwk(msgspec.to_builtins(public), kid=public.kid, alg=public.alg) != public:
-        raise RecordError("the public key is not in the published profile")
-    elif not (key.events and key.events[0].imported) and not _is_kid_of(public):
-        # A changed public key is seen without an identity; only imported keys may have a kid of their own.
-        raise RecordError("the public key is not the one that its kid is a hash of")
+        raise RecordError("the public key does not match the published profile", code="public-profile")
+    elif not (key.events and key.events[0].imported) and not _kid_is_hash(public):
+        # So a changed public key is detected without an identity. Only imported keys may have a kid of their own.
+        raise RecordError("the kid is not a hash of the public key", code="kid-mismatch")
     if key.state in ("withdrawn", "revoked") and key.sealed:
-        raise RecordError(f"key is {key.state} and still has a sealed private half")
+        raise RecordError(f"key is {key.state} but still has a sealed private half", code="private-kept")
     if not isinstance(key.private, UnsetType) and not 1 <= len(key.private.recipients) <= 32:
-        raise RecordError(f"envelope has {len(key.private.recipients)} recipients: 1 to 32 can be")
+        count = len(key.private.recipients)
+        raise RecordError(f"envelope has {count} recipients; expected 1 to 32", code="envelope-recipients")
 
 
-def _is_kid_of(public: PublicJWK) -> bool:
-    """Whether the kid of *public* is one of the two hashes that new keys are named by."""
+def _kid_is_hash(public: PublicJWK) -> bool:
+    """Whether the kid of *public* is one of the two hashes that name new keys."""
     if public.kid == public.thumbprint:
         return True
     from keyvault.core.pem import spki_kid
 
     try:
         return public.kid == spki_kid(msgspec.to_builtins(public))
-    except JWKError:  # it is not even a key
+    except JWKError:  # not a valid key
         return False
 
 
 def _check_symmetric(public: PublicJWK) -> None:
     algorithm = ALGORITHMS.get(public.alg)
     if algorithm is None or algorithm.kty != "oct" or public.use != algorithm.use:
-        raise RecordError(f"a symmetric key has alg {quoted(public.alg, 40)} and use {quoted(public.use, 40)}")
+        alg, use = quoted(public.alg, 40), quoted(public.use, 40)
+        raise RecordError(f"a symmetric key must not have alg {alg} and use {use}", code="public-profile")
     if public != PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg):
-        raise RecordError("a symmetric key has no public members")
+        raise RecordError("a symmetric key must not have public members", code="public-profile")
 
 
 def encode_recipients(recipients: Mapping[str, Recipient]) -> bytes:
@@ -135,20 +138,26 @@ def decode_recipients(data: bytes, *, path: str) -> dict[str, Recipient]:
     """
     Return the recipients in *data* by kid.
 
-    Whether keys may be sealed to them is checked where that happens.
+    Does not check whether keys may be sealed to them.
 
     Raises:
-        RecordError: The list is malformed, not canonical, empty, or names a kid twice.
+        RecordError: If the list is malformed, not canonical, empty, or names a kid twice.
     """
     if len(data) > RECORD_MAX:
-        raise RecordError(f"{path}: list of {len(data)} bytes is too large: at most {RECORD_MAX}")
+        raise RecordError(
+            f"{path}: list of {len(data)} bytes is too large; the limit is {RECORD_MAX}", code="recipients-malformed"
+        )
     try:
         listed = _recipients.decode(data).keys
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise RecordError(f"{path}: not a list of recipients: {elided(str(error))[:200]}") from None
+        raise RecordError(
+            f"{path}: not a list of recipients: {elided(str(error))[:200]}", code="recipients-malformed"
+        ) from None
     recipients = {recipient.kid: recipient for recipient in listed}
     if not listed or len(listed) > 32 or len(recipients) != len(listed):
-        raise RecordError(f"{path}: must name 1 to 32 recipients, each once")
+        raise RecordError(f"{path}: must name 1 to 32 recipients, each once", code="recipients-malformed")
     if encode_recipients(recipients) != data:
-        raise RecordError(f"{path}: the list of recipients is not in its canonical form")
+        raise RecordError(
+            f"{path}: the list of recipients is not in its canonical form", code="recipients-not-canonical"
+        )
     return recipients

@@ -1,8 +1,8 @@
 """
-Whether commits are signed by somebody who may sign.
+Check that allowed signers signed commits.
 
-Git's own ``%G?`` decides, never the text that a program prints: ssh-keygen says "Good" of signers whom nobody knows.
-Who may sign is said by two lists, of SSH keys and of OpenPGP keys; the user's own keyring is not asked.
+Only git's ``%G?`` decides, never the output of a program: ssh-keygen prints "Good" for unknown signers, too. Two lists,
+of SSH keys and of OpenPGP keys, name the allowed signers. Does not use the user's own keyring.
 
 Sources: git-log(1), "Pretty formats"; ssh-keygen(1), "ALLOWED SIGNERS"; gpg(1).
 """
@@ -19,12 +19,12 @@ from pathlib import Path
 
 from keyvault.repo.git import Git
 
-#: The code of a finding by what ``%G?`` says; ``G`` is a good signature by somebody who may sign.
+#: The code and the message of a finding by the value of ``%G?``; ``G`` is a good signature of an allowed signer.
 _CODES = {
     "N": ("unsigned", "the commit is not signed"),
     "B": ("signature-bad", "the signature of the commit is bad"),
-    "U": ("signer-unknown", "the commit is signed by a key that may not sign here"),
-    "E": ("signer-unknown", "the commit is signed by a key that may not sign here, or that cannot be checked"),
+    "U": ("signer-unknown", "the commit is signed by a key that is not an allowed signer"),
+    "E": ("signer-unknown", "the commit is signed by a key that is unknown or not an allowed signer"),
     "X": ("signature-expired", "the signature of the commit has expired"),
     "Y": ("signature-expired", "the key that signed the commit has expired"),
     "R": ("signature-expired", "the key that signed the commit was revoked"),
@@ -34,7 +34,7 @@ _CODES = {
 @dataclass(frozen=True, slots=True)
 class Signers:
     """
-    Who may sign.
+    The allowed signers.
 
     Attributes:
         ssh: An ``allowed_signers`` file, or empty.
@@ -50,20 +50,20 @@ class Signers:
 
 def judge_signatures(git: Git, commits: Sequence[str], signers: Signers) -> dict[str, tuple[str, str]]:
     """
-    Return (code, message) for each of *commits* that no one of *signers* has signed.
+    Return (code, message) for each of *commits* without a good signature of *signers*.
 
     Raises:
-        GitError: A commit is missing.
+        GitError: If a commit is missing.
     """
     if not commits:
         return {}
-    with _lists(git, signers) as (settings, extra):
-        # A repository that shows signatures with every log would have a program's words stand among our lines.
+    with _signer_files(git, signers) as (settings, extra):
+        # With log.showSignature, the output of another program would be mixed with ours.
         output = git.run(
             "log", "--no-walk=unsorted", "--stdin", "--no-show-signature", "--format=%H %G?",
             stdin="".join(f"{commit}\n" for commit in commits).encode(), settings=settings, extra=extra,
         ).decode()  # fmt: skip
-    missing = _missing(git)
+    missing = _missing_programs(git)
     found = {}
     for line in output.splitlines():
         commit, _, status = line.partition(" ")
@@ -77,15 +77,15 @@ def judge_signatures(git: Git, commits: Sequence[str], signers: Signers) -> dict
 
 
 @contextlib.contextmanager
-def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], dict[str, str]]]:
-    """Give settings and environment under which git knows *signers* and nobody else."""
+def _signer_files(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], dict[str, str]]]:
+    """Yield settings and environment under which git trusts *signers* only."""
     with tempfile.TemporaryDirectory(prefix="keyvault-") as name:
         folder = Path(name)
         allowed, revoked, home = folder / "allowed", folder / "revoked", folder / "gnupg"
         allowed.write_bytes(signers.ssh)
         revoked.write_bytes(b"")
         home.mkdir(mode=0o700)
-        # Whoever is in the keyring may sign: trust is said by the list, and no agent is needed to check.
+        # This keyring holds only allowed signers, so gpg trusts all its keys; checking needs no agent.
         (home / "gpg.conf").write_text("trust-model always\nno-autostart\nno-auto-key-retrieve\n")
         programs = git.configuration.programs()
         settings = [
@@ -96,7 +96,7 @@ def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], 
         ]
         extra = {"GNUPGHOME": str(home)}
         if signers.openpgp:
-            with contextlib.suppress(OSError):  # without gpg nothing can be checked, which is said of each commit
+            with contextlib.suppress(OSError):  # without gpg, each commit gets a finding `signature-unchecked`
                 subprocess.run(
                     [dict(programs)["gpg.openpgp.program"], "--batch", "--quiet", "--import"],
                     env={**git.environment(), **extra},
@@ -108,15 +108,15 @@ def _lists(git: Git, signers: Signers) -> Iterator[tuple[list[tuple[str, str]], 
         yield settings, extra
 
 
-def _missing(git: Git) -> dict[str, str]:
-    """Return the programs that check signatures and are not installed, by the kind of signature."""
+def _missing_programs(git: Git) -> dict[str, str]:
+    """Return the programs for checking signatures that are not installed, by the kind of signature."""
     programs, path = dict(git.configuration.programs()), git.environment().get("PATH")
     kinds = {"ssh": programs["gpg.ssh.program"], "openpgp": programs["gpg.openpgp.program"]}
     return {kind: program for kind, program in kinds.items() if shutil.which(program, path=path) is None}
 
 
 def _kind(git: Git, commit: str) -> str:
-    """Return what kind of signature a commit has: ``ssh``, ``openpgp``, or nothing that is known here."""
+    """Return the kind of signature of a commit: ``ssh``, ``openpgp``, or an empty text for any other."""
     header = git.run("cat-file", "commit", commit).partition(b"\n\n")[0]
     kinds = {b"BEGIN SSH SIGNATURE": "ssh", b"BEGIN PGP": "openpgp"}
     return next((kind for mark, kind in kinds.items() if b"\ngpgsig" in header and mark in header), "")

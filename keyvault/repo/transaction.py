@@ -282,7 +282,7 @@ def _leaving_no_locks(git: Git, remote: Remote) -> Iterator[None]:
 def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remote) -> GitError:
     short, messages = branch.removeprefix("refs/heads/"), git.messages(local, theirs)
     ours = all("\nKeyvault-Event: " in message for message in messages)
-    if ours and (any(map(_is_emergency, messages)) or remote.had_any(local, theirs)):
+    if ours and (any(map(_is_emergency, messages)) or remote.lost_commits_of(local, theirs)):
         # Dropping the commits would silently lose a revocation; and a commit that was once pushed may be published.
         hint = (
             f"git merge -X ours {remote.name}; then keyvault repair, and run this again: your commits must not be lost"

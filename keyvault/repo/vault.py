@@ -1,8 +1,8 @@
 """
-A vault in a git repository: the state that a commit holds, and the files that a change writes.
+Read a vault from a commit of a git repository, and describe a change to it.
 
-Readers read one commit by its id, never the work tree. What is changed is described as a `Draft`, which
-``repo/transaction`` turns into one commit.
+Readers read one commit by its id, never the working tree. A `Draft` describes a change; ``repo/transaction`` turns it
+into one commit.
 
 Source: docs/format.md for the layout.
 """
@@ -38,8 +38,8 @@ README = f"{KEYS}/README.md"
 SIGNERS_SSH = f"{KEYS}/allowed_signers"
 SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
 
-#: What finds out what is wrong with a vault.
-REPAIR = "keyvault repair --dry-run"
+#: The command that reports damage of a vault.
+_REPAIR_HINT = "keyvault repair --dry-run"
 
 #: The modes of plain files in a tree.
 _PLAIN = ("100644", "100755")
@@ -50,12 +50,12 @@ _RECORD = re.compile(rf"{re.escape(KEYS)}/(?!identities/)[^/]*/[^/]*\.json")
 @dataclass(frozen=True)
 class Draft:
     """
-    A change that is to become one commit.
+    A change that will become one commit.
 
     Attributes:
         files: New content by path in the vault; None removes the file.
         message: The commit message.
-        at: The instant of the change, for the commit's dates.
+        at: The instant of the change, used as the date of the commit.
     """
 
     files: Mapping[str, bytes | None]
@@ -65,35 +65,37 @@ class Draft:
 
 def find_vault(start: Path) -> Path:
     """
-    Return the folder of the vault that *start* lies in: the nearest one upwards with a keyvault.toml.
+    Return the folder of the vault that contains *start*: the nearest one upwards with a keyvault.toml.
 
     Raises:
-        GitError: There is none.
+        GitError: If there is none.
     """
     try:
         start = start.resolve()
         for folder in (start, *start.parents):
-            # The folder of keys tells, too, where keyvault.toml was removed: it is read from the commit.
+            # Without keyvault.toml, recipients.json still marks a vault: the policy is read from the commit.
             if (folder / config.FILE).is_file() or (folder / RECIPIENTS).is_file():
                 return folder
         if (start / "HEAD").is_file() and (start / "objects").is_dir():
             return start  # a bare repository
-    except (OSError, ValueError) as error:  # a document in place of a path
-        why = getattr(error, "strerror", None) or "it has a NUL in it"
-        raise GitError(f"{elided(str(start))[:200]} cannot be a folder: {why.lower()}") from None
+    except (OSError, ValueError) as error:  # such as a document in place of a path
+        reason = getattr(error, "strerror", None) or "it contains a NUL"
+        raise GitError(f"invalid folder {elided(str(start))[:200]}: {reason.lower()}", code="path-invalid") from None
     raise GitError(
         f"there is no {config.FILE} in {elided(str(start))} or above it",
+        code="vault-missing",
         hint="keyvault init DIR --url https://keys.example.com",
     )
 
 
 @dataclass
 class Repository:
-    """A vault's repository. `folder` is where keyvault.toml lies, or would."""
+    """The repository of a vault. `folder` is the folder of keyvault.toml, even if that file is missing."""
 
     git: Git
+    #: The keyvault.toml of the commit that was read last.
     _configs: dict[str, bytes] = field(default_factory=dict, repr=False)
-    #: The commit that was read last to be written on, with the id of each file of its vault.
+    #: The commit that was last read with its envelopes, and the id of each file of its vault.
     _listed: tuple[Commit, dict[str, str]] | None = field(default=None, repr=False)
 
     @classmethod
@@ -102,7 +104,7 @@ class Repository:
         Return the vault in *folder*.
 
         Raises:
-            GitError: It lies in no git repository.
+            GitError: If it is not in a git repository.
         """
         return cls(Git.open(folder, environ))
 
@@ -112,7 +114,7 @@ class Repository:
 
     def head(self, revision: str = "HEAD") -> Commit:
         """
-        Return the id of the commit that *revision* names at this moment.
+        Return the id of the commit that *revision* names now.
 
         Raises:
             GitError: If there is no such commit, or a branch and a tag have that name.
@@ -120,13 +122,20 @@ class Repository:
         if self.git.is_ambiguous(revision):
             raise GitError(
                 f"{quoted(revision, 100)} is the name of a branch and of a tag",
-                hint=f"heads/{revision} or tags/{revision} says which",
+                code="revision-ambiguous",
+                hint=f"use heads/{revision} or tags/{revision}",
             )
         commit = self.git.resolve(revision)
         if commit is None:
             if revision == "HEAD":
-                raise GitError("this repository has no commits yet", hint="keyvault init, or: git commit")
-            raise GitError(f"there is no commit {quoted(revision, 100)} here", hint="git log --oneline")
+                raise GitError(
+                    "this repository has no commits yet",
+                    code="repository-empty",
+                    hint="keyvault init, or: git commit",
+                )
+            raise GitError(
+                f"commit {quoted(revision, 100)} not found", code="revision-unknown", hint="git log --oneline"
+            )
         return commit
 
     def read(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
@@ -135,22 +144,22 @@ class Repository:
 
         Args:
             commit: The commit.
-            envelopes: Whether private keys are to be opened or records to be written. Else keys keep no more of their
-                envelopes than to whom they are sealed.
+            envelopes: Whether to keep sealed private keys, for opening keys and writing records. Otherwise keys keep
+                only the recipients of their envelopes.
 
         Raises:
             GitError: If the commit has no keyvault.toml.
             RecordError: If a file of the vault is malformed, or does not belong there.
-            ConfigError: If keyvault.toml is not a policy.
+            ConfigError: If keyvault.toml is malformed.
         """
         return self._read(commit, envelopes=envelopes, damage=None)
 
-    def look(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
+    def read_with_damage(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
         """
-        Return the state of the vault at *commit* as far as it can be read, with its damage.
+        Return the readable state of the vault at *commit*, and its damage.
 
-        For commands that must work on a vault which is damaged elsewhere. In the place of a keyvault.toml or a list of
-        recipients that cannot be read stands the last version of the history that can.
+        For commands that must work although other parts of the vault are damaged. If keyvault.toml or the list of
+        recipients is malformed, its last readable version in the history takes its place.
 
         Args:
             commit: The commit.
@@ -158,7 +167,7 @@ class Repository:
 
         Raises:
             GitError: If the commit has no keyvault.toml.
-            ConfigError: If no version of keyvault.toml is a policy.
+            ConfigError: If every version of keyvault.toml is malformed.
         """
         damage: list[Damage] = []
         state = self._read(commit, envelopes=envelopes, damage=damage)
@@ -166,12 +175,12 @@ class Repository:
         return replace(state, damage=tuple(damage))
 
     def _read(self, commit: Commit, *, envelopes: bool, damage: list[Damage] | None) -> VaultState:
-        """Read *commit*; what cannot be read is added to *damage*, or raised if that is None."""
+        """Read *commit*; append the damage that is found to *damage*, or raise it as an error if that is None."""
 
-        def hurt(error: KeyVaultError, code: str, path: str) -> None:
+        def report(error: KeyVaultError, code: str, path: str) -> None:
             if damage is None:
-                own = f"{error.hint}; or: " if error.hint and isinstance(error, ConfigError) else ""
-                error.hint = own + REPAIR
+                own_hint = f"{error.hint}; or: " if error.hint and isinstance(error, ConfigError) else ""
+                error.hint = own_hint + _REPAIR_HINT
                 raise error
             folder = path.removeprefix(f"{KEYS}/").rpartition("/")[0] if is_record_path(path) else None
             damage.append(Damage(code, error.message, path, folder))
@@ -180,7 +189,8 @@ class Repository:
         if config.FILE not in entries:
             if damage is None or not any(map(is_record_path, entries)):
                 raise GitError(
-                    f"commit {commit[:12]} has no {config.FILE}: it is no vault",
+                    f"commit {commit[:12]} has no {config.FILE}, so it is not a vault",
+                    code="policy-missing",
                     hint=f"commit {config.FILE}; if it was removed: keyvault repair",
                 )
             damage.append(Damage("policy-missing", f"commit {commit[:12]} has no {config.FILE}", config.FILE))
@@ -190,14 +200,14 @@ class Repository:
         for path, entry in entries.items():
             try:
                 if entry.mode not in _PLAIN:
-                    hurt(_not_plain(entry), "unexpected-mode", path)
+                    report(_not_plain(entry), "unexpected-mode", path)
                 elif path == config.FILE or _is_record(path):
                     wanted.append(entry)
             except RecordError as error:
-                hurt(error, "unexpected-path", path)
+                report(error, "unexpected-path", path)
         policy, recipients = None, None
         keys: dict[str, Key] = {}
-        folded: dict[str, str] = {}
+        path_of_kid: dict[str, str] = {}  # by the kid in one case: kids must differ on every file system
         contents = with_progress(
             self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted)
         )
@@ -210,16 +220,16 @@ class Repository:
                     recipients = decode_recipients(data, path=entry.path)
                 else:
                     key = decode_key(data, path=entry.path)
-                    other = folded.setdefault(key.kid.casefold(), entry.path)
+                    other = path_of_kid.setdefault(key.kid.casefold(), entry.path)
                     if other != entry.path:
-                        raise RecordError(f"{entry.path}: the kid is in use already, in {other}")
+                        raise RecordError(f"{entry.path}: the kid is already in use in {other}", code="kid-in-use")
                     if not envelopes:
                         drop_ciphertext(key)
                     keys[key.kid] = key
             except ConfigError as error:
-                hurt(error, "policy-malformed", entry.path)
+                report(error, "policy-malformed", entry.path)
             except RecordError as error:
-                hurt(error, "recipients-malformed" if entry.path == RECIPIENTS else "record-malformed", entry.path)
+                report(error, "recipients-malformed" if entry.path == RECIPIENTS else "record-malformed", entry.path)
         if policy is None:
             policy = config.read_policy(self.last_readable(commit, config.FILE, config.read_policy) or b"")
         if recipients is None and damage is not None:
@@ -228,7 +238,7 @@ class Repository:
         return VaultState(commit, policy, keys, recipients or {})
 
     def last_readable(self, commit: Commit, path: str, decode: Callable[[bytes], object]) -> bytes | None:
-        """Return the newest version of the file *path* up to *commit* that *decode* takes, or None."""
+        """Return the newest version of the file *path* up to *commit* that *decode* accepts, or None."""
         for data in reversed(self.versions(commit, path)):
             with contextlib.suppress(ConfigError, RecordError):
                 decode(data)
@@ -237,9 +247,9 @@ class Repository:
 
     def versions(self, commit: Commit, path: str, *, first_parent: bool = False) -> list[bytes]:
         """
-        Return every version that commits up to *commit* wrote of the file *path*, oldest first.
+        Return every version of the file *path* that commits up to *commit* wrote, oldest first.
 
-        With *first_parent* these are the versions that the branch itself had, without those of what was merged into it.
+        With *first_parent*, return only the versions on the branch itself, without those of merged branches.
         """
         log = self.git.log_raw(commit, path, first_parent=first_parent)
         changes = [change for _, change in log if change.path == path]
@@ -253,7 +263,7 @@ class Repository:
         Return the files of *commit* at or below *paths*, by path.
 
         Raises:
-            RecordError: If one of them is a symbolic link or a submodule.
+            RecordError: If a file is a symbolic link or a submodule.
         """
         entries = list(self._entries(commit, *paths).values())
         for entry in entries:
@@ -263,7 +273,7 @@ class Repository:
         return {entry.path: data for entry, data in zip(entries, contents, strict=True)}
 
     def ids(self, commit: Commit, paths: Iterable[str]) -> dict[str, str]:
-        """Return the id of each of *paths* that *commit* has; git is not asked for what was just read."""
+        """Return the id of each of *paths* that *commit* has; uses the listing of `read` if it was for *commit*."""
         wanted = list(paths)
         listed = self._listed[1] if self._listed and self._listed[0] == commit else None
         if listed is not None and all(is_vault_path(path) for path in wanted):
@@ -271,7 +281,7 @@ class Repository:
         return {entry.path: entry.oid for entry in self.git.tree(commit, *wanted)}
 
     def uncommitted_config(self, commit: Commit) -> bool:
-        """Whether the keyvault.toml in the work tree is not the one of *commit*."""
+        """Whether the keyvault.toml in the working tree differs from that of *commit*."""
         if self.git.root is None:
             return False
         try:
@@ -285,48 +295,51 @@ class Repository:
         return data.replace(b"\r\n", b"\n") != committed
 
     def carry_config(self, old: str, new: str) -> None:
-        """Take note that commit *new* has the keyvault.toml that *old* has, so that it is not read once more."""
+        """Reuse the keyvault.toml of commit *old*, if it was read, for commit *new*, which has the same one."""
         if old in self._configs:
             self._configs = {new: self._configs[old]}
 
     def event_commits(self, commit: Commit, sets: Collection[str] | None = None) -> dict[str, EventWriters]:
         """
-        Return which commit wrote each event, by the path of the record.
+        Return the commit that wrote each event, by the path of the record.
 
         Args:
-            commit: The newest commit that is looked at.
-            sets: Only keys of these; None for all.
+            commit: The newest commit to read.
+            sets: Names of sets whose keys to include; None for all.
 
         Raises:
-            GitError: History was cut off (a shallow clone).
+            GitError: If the clone is shallow.
         """
         return event_commits(self.git, commit, [KEYS] if sets is None else [f"{KEYS}/{name}" for name in sorted(sets)])
 
 
 def _not_plain(entry: TreeEntry) -> RecordError:
     return RecordError(
-        f"{printable(entry.path)} is {describe_mode(entry.mode)}: a vault holds plain files only", hint=REPAIR
+        f"{printable(entry.path)} is {describe_mode(entry.mode)}; a vault must contain only plain files",
+        code="unexpected-mode",
+        hint=_REPAIR_HINT,
     )
 
 
 def is_vault_path(path: str) -> bool:
-    """Whether *path*, below the folder of the vault, is a place of the vault's."""
+    """Whether *path*, relative to the folder of the vault, is keyvault.toml or in ``keys.enc``."""
     return path in (config.FILE, KEYS) or path.startswith(KEYS + "/")
 
 
 def is_record_path(path: str) -> bool:
-    """Whether *path* is where a key record may lie."""
+    """Whether *path* is a path of a key record."""
     return _RECORD.fullmatch(path) is not None
 
 
 def _is_record(path: str) -> bool:
-    """Whether *path*, a file of ``keys.enc``, is read; what does not belong there is refused."""
+    """Whether to read *path*, a file of ``keys.enc``; RecordError if it does not belong there."""
     if path in (README, SIGNERS_SSH, SIGNERS_OPENPGP) or path.startswith(IDENTITIES + "/"):
         return False
     if path != RECIPIENTS and not is_record_path(path):
         raise RecordError(
             f"{quoted(path, 200)} does not belong in a vault",
-            hint=f"{KEYS} holds {RECIPIENTS}, identities, and one folder a set; git rm it",
+            code="unexpected-path",
+            hint=f"{KEYS} contains {RECIPIENTS}, identities, and a folder for each set; git rm it",
         )
     return True
 
@@ -338,12 +351,12 @@ def record_files(keys: Iterable[Key]) -> dict[str, bytes | None]:
 
 def commit_message(subject: str, events: Iterable[tuple[Key, Event]] = (), *, body: str | None = None) -> str:
     """
-    Return a commit message: a subject that a person can read, and one trailer an event.
+    Return a commit message: a readable subject, and a trailer for each event.
 
     Args:
         subject: One line.
         events: The new events, with their keys.
-        body: Reasons that somebody gave.
+        body: The user's reasons.
     """
     parts = [printable(subject)[:200]]
     if body:

@@ -1,8 +1,8 @@
 """
-Files of a work tree: looked at, written beside their place, removed.
+Hash, write and remove files of a working tree.
 
-Nothing is read or written through a link. Paths are strings here: there are thousands of them, and making a Path of
-each takes as long as reading the file.
+Never reads or writes through a link. New files are written under a temporary name first. Paths are strings here: there
+are thousands of them, and creating a Path takes as long as reading the file.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from keyvault.repo.git.objects import blob_id
 _LINK = "120000"
 
 
-def targets(root: Path) -> Callable[[str], str | None]:
-    """Return a function that gives the file at a path below *root*, or None when a link stands in the way to it."""
+def target_finder(root: Path) -> Callable[[str], str | None]:
+    """Return a function that maps a path below *root* to its file, or to None if a folder on the way is a link."""
     top = os.fspath(root)
 
     @lru_cache(None)  # folders are far fewer than the files in them
@@ -44,19 +44,19 @@ def is_link(target: str) -> bool:
 
 
 def is_folder(target: str) -> bool:
-    """Whether *target* is a folder, and no link to one."""
+    """Whether *target* is a folder, not a link to one."""
     return os.path.isdir(target) and not os.path.islink(target)
 
 
 def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     """
-    Return the id of the blob that git would make of *target*.
+    Return the id of the blob that git would create from *target*.
 
-    It is None where there is no *target*, and a word, which is no id, where git would make no blob of it.
+    None if there is no *target*. If git could not create a blob from it, a text that is not an id.
 
     Args:
         target: The file, or a link.
-        like: The id that is expected.
+        like: The expected id.
         object_format: ``sha1`` or ``sha256``.
     """
     try:
@@ -64,7 +64,7 @@ def hash_file(target: str, like: str | None, object_format: str) -> str | None:
         if stat.S_ISLNK(mode):
             return blob_id(os.fsencode(os.readlink(target)), object_format)
         if not stat.S_ISREG(mode):
-            return "no file"  # a pipe would be waited for
+            return "no file"  # reading a pipe would block
         with open(target, "rb", buffering=0) as file:
             data = file.read()
     except FileNotFoundError:
@@ -74,35 +74,35 @@ def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     except OSError:
         return "unreadable"
     found = blob_id(data, object_format)
-    # With core.autocrlf a checkout has CRLF where the blob has LF: that is no change of the user's.
+    # With core.autocrlf a checkout has CRLF where the blob has LF: the user changed nothing.
     return blob_id(data.replace(b"\r\n", b"\n"), object_format) if b"\r\n" in data and found != like else found
 
 
-def beside(target: str) -> str:
-    """Return where a new *target* is written, until it takes the place of the old one."""
+def temporary_path(target: str) -> str:
+    """Return the path at which a new *target* is written before it replaces the old one."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name[:100]}.keyvault-new")
 
 
 def write(files: Iterable[tuple[str, bytes, str]]) -> None:
-    """Write files, each a target, its bytes and its mode in a tree; they take their places when all are on the disk."""
-    written = [(write_beside(target, data, mode), target, mode) for target, data, mode in files]
-    # Under its name, a file that a loss of power emptied would pass for a change of the user's.
+    """Write files, each a target, its bytes and its mode in a tree; replace the old ones when all are on the disk."""
+    written = [(write_temporary(target, data, mode), target, mode) for target, data, mode in files]
+    # If a loss of power emptied a file under its final name, it would look like a change of the user's.
     flush([path for path, _, mode in written if mode != _LINK or not is_link(path)])
     for path, target, _ in written:
         os.replace(path, target)
 
 
-def write_beside(target: str, data: bytes, mode: str) -> str:
-    """Write what *target* is to hold, by its *mode* in a tree a file or a link, and return where it lies."""
-    path = beside(target)
+def write_temporary(target: str, data: bytes, mode: str) -> str:
+    """Write the new content of *target*, by *mode* a file or a link, under a temporary name; return its path."""
+    path = temporary_path(target)
     if mode == _LINK:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         try:
             os.symlink(os.fsdecode(data), path)
-        except OSError:  # a system without links gets what git writes there: a file that names the target
+        except OSError:  # on a system without links, do as git does: write a file that contains the target
             create(path, data)
     else:
         create(path, data, executable=mode == "100755")
@@ -110,7 +110,7 @@ def write_beside(target: str, data: bytes, mode: str) -> str:
 
 
 def create(path: str, data: bytes, *, executable: bool = False) -> None:
-    """Write the new file *path*; what a dead run, or somebody else, has left in its place is not written through."""
+    """Create the file *path*; a file or a link that a dead run left there is removed, not written through."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     mode = 0o777 if executable else 0o666
     try:
@@ -126,11 +126,11 @@ def create(path: str, data: bytes, *, executable: bool = False) -> None:
 
 
 def remove(target: str, root: Path) -> None:
-    """Remove *target*, and the folders below *root* that are empty then."""
+    """Remove *target*, and each folder below *root* that becomes empty."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(target)
     top, folder = os.fspath(root), os.path.dirname(target)
-    with contextlib.suppress(OSError):  # a folder that still holds something stays
+    with contextlib.suppress(OSError):  # a folder that is not empty stays
         while folder != top:
             os.rmdir(folder)
             folder = os.path.dirname(folder)

@@ -92,7 +92,7 @@ def test_a_revision(keyvault: Terminal, vault: Vault, bad: str) -> None:
     """An older commit can be audited; an unknown commit is an error."""
     assert keyvault.ok("audit", f"{bad}~1").out.startswith("1 commit up to ")
     missing = keyvault("audit", "no-such-branch")
-    assert (missing.code, missing.error) == (1, "there is no commit 'no-such-branch' here")
+    assert (missing.code, missing.error) == (1, "commit 'no-such-branch' not found")
     assert keyvault("audit", "--all").code == 2
 
 

@@ -120,5 +120,5 @@ def test_a_name_that_is_a_branch_and_a_tag(keyvault: Terminal, vault: Vault) -> 
     vault.git("tag", "main")
     refused = keyvault("render", "--ref", "main")
     assert (refused.code, refused.error) == (1, "'main' is the name of a branch and of a tag")
-    assert refused.hint == "heads/main or tags/main says which"
+    assert refused.hint == "use heads/main or tags/main"
     keyvault.ok("render", "--ref", "heads/main")

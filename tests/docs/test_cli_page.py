@@ -41,7 +41,14 @@ def options(command: Any) -> set[str]:
 
 def test_every_command_has_a_section() -> None:
     """Sections without a command are those of the page itself."""
-    own = {"Commands", "Options before the command", "Input and output", "Exit codes", "Environment", "In GitHub Actions"}
+    own = {
+        "Commands",
+        "Options before the command",
+        "Input and output",
+        "Exit codes",
+        "Environment",
+        "In GitHub Actions",
+    }
     own |= {"In your own workflow"}
     groups = {"The vault", "Rotation", "The site", "Checks", "Sets and keys", "Who can open what", "Tokens"}
 

@@ -98,7 +98,7 @@ class Chaos:
     def state(self, clone: Vault) -> VaultState | None:
         repository = clone.repository
         try:
-            return repository.look(repository.head())
+            return repository.read_with_damage(repository.head())
         except KeyVaultError:
             return None
 
@@ -215,7 +215,7 @@ class Chaos:
         """Past the tool, which keeps old keys for longer if a rotation is pushed late."""
         self.git(clone, "fetch", "--quiet", "origin")
         repository, state = clone.repository, self.state(clone)
-        public = repository.look(repository.head("origin/main"))
+        public = repository.read_with_damage(repository.head("origin/main"))
         self.excused |= {
             kid
             for kid, key in public.keys.items()

@@ -26,7 +26,7 @@ from keyvault.core.policy import SitePolicy
 from keyvault.core.state import KeySet
 from keyvault.core.timing import first_seen
 from keyvault.operations import keys, rotation
-from keyvault.repo.audit import Audit, Options, audit
+from keyvault.repo.audit import Audit, AuditOptions, audit
 from keyvault.repo.git import Git
 from tests.core.build import HOUR, SECOND
 from tests.core.mutants import MUTANTS, counts_from_the_commit, replace_rule
@@ -37,7 +37,7 @@ from tests.vaults import Vault, run_git
 
 def judge(story: Story, *, since: str | None = None) -> Audit:
     """Audit the main branch of a story, right after its end and by a clock that may be wrong as all the others."""
-    return audit(cast(Git, story.git), story.main.commit, story.auditor(), Options(since=since))
+    return audit(cast(Git, story.git), story.main.commit, story.auditor(), AuditOptions(since=since))
 
 
 def check(seed: int) -> Story:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from keyvault.errors import GitError
 from keyvault.repo.git import Git
-from keyvault.repo.git.objects import Folder, Pack, blob_id
+from keyvault.repo.git.objects import Pack, TreeBuilder, blob_id
 from tests.vaults import environment, run_git
 
 FORMATS = ("sha1", "sha256")
@@ -138,7 +138,7 @@ def test_what_is_there_is_neither_read_nor_written_again(shared: Place) -> None:
         read.append(oid.hex())
         return shared.keyvault.run("cat-file", "tree", oid.hex())
 
-    root = Folder(pack, reading, bytes.fromhex(trees[""]))
+    root = TreeBuilder(pack, reading, bytes.fromhex(trees[""]))
     root.put(b"a/b/x", b"another")
     root.put(b"c/c/x", b"samex")
     root.remove(b"b")
@@ -173,7 +173,7 @@ def test_a_damaged_tree(cut: int) -> None:
     """What is no tree is an error, never half of one."""
     whole = b"100644 a\0" + b"1" * 20 + b"40000 b\0" + b"2" * 20
     with pytest.raises(GitError, match="damaged"):
-        Folder(Pack(io.BytesIO(), "sha1"), lambda oid: whole[:cut], b"3" * 20)
+        TreeBuilder(Pack(io.BytesIO(), "sha1"), lambda oid: whole[:cut], b"3" * 20)
 
 
 def test_a_tree_that_is_missing(own: Place) -> None:
@@ -197,7 +197,7 @@ def test_a_wide_folder_costs_what_it_holds() -> None:
         def called(frame: FrameType, event: str, argument: object) -> None:
             calls[event] += 1
 
-        folder = Folder(Pack(io.BytesIO(), "sha1"), _nothing, None)
+        folder = TreeBuilder(Pack(io.BytesIO(), "sha1"), _nothing, None)
         before = sys.getprofile()
         gc.collect()
         gc.disable()  # what other tests left behind may call something when it goes

@@ -74,7 +74,7 @@ def test_a_render_tells_what_it_reads(vault: Vault) -> None:
 
 def test_an_audit_tells_of_a_large_commit(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that writes thousands of records is not one step."""
-    monkeypatch.setattr(blobs, "_FILES_AT_ONCE", 1)
+    monkeypatch.setattr(blobs, "_MAX_FILES_AHEAD", 1)
     heard, context = listening(vault)
     found = audit(context)
 

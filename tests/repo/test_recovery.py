@@ -154,7 +154,7 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("where", ["while they are written", "while they get their names"])
 def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Some files are in their place, or one is cut off beside it: the next run writes them all."""
-    write, replace = worktree.write_beside, os.replace
+    write, replace = worktree.write_temporary, os.replace
     done: list[str] = []
 
     def writes_half(target: str, data: bytes, mode: str) -> str:
@@ -172,7 +172,7 @@ def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, 
 
     with monkeypatch.context() as patch:
         if where == "while they are written":
-            patch.setattr(worktree, "write_beside", writes_half)
+            patch.setattr(worktree, "write_temporary", writes_half)
         else:
             patch.setattr(os, "replace", replaces_one)
         with pytest.raises(Died):
@@ -406,7 +406,7 @@ def holding(vault: Vault) -> Iterator[subprocess.Popen[str]]:
 
 def test_another_keyvault_is_at_work(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second command waits for the first; when that takes too long it says so, and has written nothing."""
-    monkeypatch.setattr(journal, "LOCK_WAIT", 0.1)
+    monkeypatch.setattr(journal, "LOCK_TIMEOUT", 0.1)
     before = vault.head
 
     with holding(vault), pytest.raises(GitError) as caught:

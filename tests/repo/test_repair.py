@@ -29,7 +29,7 @@ from tests.vaults import DAY, HOUR, Vault
 
 def look(vault: Vault) -> VaultState:
     repository = vault.context().repository
-    return repository.look(repository.head())
+    return repository.read_with_damage(repository.head())
 
 
 def active_of(vault: Vault, name: str) -> str:

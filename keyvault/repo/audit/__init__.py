@@ -1,8 +1,8 @@
 """
-The audit: walk the whole history of a vault, and judge every commit against its parents.
+Audit the whole history of a vault: judge every commit against its parents.
 
 `walk` goes from parents to children, `commit` judges one commit, `trust` judges signatures, `blobs` reads files,
-and `findings` collects. Which changes are legal is said in ``core/history``.
+and `findings` collects. ``core/history`` defines the legal changes.
 
 Source: docs/audit.md.
 """
@@ -21,7 +21,7 @@ from keyvault.core.text import elided
 from keyvault.errors import GitError
 from keyvault.progress import Progress, quiet
 from keyvault.repo.audit.blobs import BlobReader
-from keyvault.repo.audit.commit import Shared
+from keyvault.repo.audit.commit import AuditContext
 from keyvault.repo.audit.findings import Collector
 from keyvault.repo.audit.trust import TrustJudge
 from keyvault.repo.audit.walk import Walk
@@ -32,12 +32,12 @@ from keyvault.repo.signatures import Signers
 @dataclass(frozen=True)
 class Audit:
     """
-    What an audit found.
+    The result of an audit.
 
     Attributes:
-        commit: The newest commit that was judged.
-        since: The trusted commit that it went on from, or None.
-        commits: How many commits were judged.
+        commit: The newest judged commit.
+        since: The trusted commit from which the audit started, or None.
+        commits: The number of judged commits.
         findings: Errors and notes, oldest first.
     """
 
@@ -53,16 +53,16 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Options:
+class AuditOptions:
     """
-    What an audit starts from, and what it leaves out.
+    The start and the scope of an audit.
 
     Attributes:
-        since: A commit that is trusted with all its history; only later commits are judged.
+        since: A trusted commit; the audit judges only commits that are not in its history.
         pin: A commit that the history must contain.
-        unknown: Names that were given for the two and name no commit here: the history does not contain them.
-        signers: Who may sign, from outside of the vault; every commit that touches the vault must then be signed.
-        exclude: Patterns of paths, outside of the vault, that are not searched for private keys.
+        unknown: Names that the user gave for *since* or *pin*, but that name no commit in this clone.
+        signers: The allowed signers, from outside the vault; if given, every change of the vault must be signed.
+        exclude: Patterns of paths outside the vault that are not searched for private keys.
     """
 
     since: Commit | None = None
@@ -73,7 +73,7 @@ class Options:
 
 
 def audit(
-    git: Git, commit: Commit, now: datetime, options: Options = Options(), *, progress: Progress = quiet
+    git: Git, commit: Commit, now: datetime, options: AuditOptions = AuditOptions(), *, progress: Progress = quiet
 ) -> Audit:
     """
     Judge the history of *commit*.
@@ -82,14 +82,18 @@ def audit(
         git: The repository.
         commit: The newest commit to judge.
         now: The instant of the audit.
-        options: What the audit starts from, and what it leaves out.
+        options: The start and the scope of the audit.
         progress: Callback for long operations.
 
     Raises:
-        GitError: If history was cut off, or an object is missing.
+        GitError: If the clone is shallow, or an object is missing.
     """
     if git.shallow:
-        raise GitError("history was cut off: there is nothing to judge", hint="git fetch --unshallow")
+        raise GitError(
+            "this clone is shallow: its history is incomplete",
+            code="clone-shallow",
+            hint="git fetch --unshallow (in CI: fetch-depth: 0)",
+        )
     findings = Collector()
     outside = [
         trusted
@@ -98,13 +102,13 @@ def audit(
     ]
     for trusted in (*outside, *options.unknown):
         shown = trusted[:12] if is_oid(trusted) else elided(trusted)[:100]
-        findings.add(commit, "", [("pin-missing", f"the history of {commit[:12]} does not hold {shown}")])
+        findings.add(commit, "", [("pin-missing", f"the history of {commit[:12]} does not contain {shown}")])
     since = None if options.since in outside else options.since
     with contextlib.ExitStack() as stack:
         read, read_ahead = stack.enter_context(git.blob_reader()), stack.enter_context(git.blob_reader())
         differ = cache(lambda: stack.enter_context(git.tree_differ()))  # only merges need it
         blobs = BlobReader(read, read_ahead, git.prefix, progress)
         trust = TrustJudge(git, blobs, findings, options.signers)
-        walk = Walk(git, differ, Shared(blobs, findings, now), trust, options.exclude, since)
+        walk = Walk(git, differ, AuditContext(blobs, findings, now), trust, options.exclude, since)
         count = walk.run(commit, progress)
     return Audit(commit, since, count, tuple(dict.fromkeys(findings.found)))

@@ -1,8 +1,8 @@
 """
-Read the files of commits: those of the next commits ahead, others when they are needed.
+Read the files of commits: those of the next commits ahead of time, others on demand.
 
-One ``cat-file --batch`` reads ahead, a second one on demand. A commit with very many files is read while it is judged,
-so that they are never all in memory.
+One ``cat-file --batch`` reads ahead, a second one on demand. The files of a very large commit are read while it is
+judged, so that they are never all in memory.
 
 Source: git-cat-file(1).
 """
@@ -17,9 +17,9 @@ from keyvault.progress import Progress, with_progress
 from keyvault.repo.git import CommitChanges, TreeChange
 from keyvault.repo.vault import is_vault_path
 
-#: How many commits are read ahead at once, and at most how many of their files.
-_COMMITS_AT_ONCE = 100
-_FILES_AT_ONCE = 2_000
+#: The limits for commits to read ahead, and for their files.
+_MAX_COMMITS_AHEAD = 100
+_MAX_FILES_AHEAD = 2_000
 
 Read = Callable[[Sequence[str]], Iterator[bytes]]
 
@@ -27,7 +27,7 @@ Read = Callable[[Sequence[str]], Iterator[bytes]]
 @dataclass
 class BlobReader:
     """
-    Reads the files that commits leave.
+    Reads the new files of commits.
 
     Attributes:
         read: Yields the bytes of blobs, in order, on demand.
@@ -42,35 +42,35 @@ class BlobReader:
     progress: Progress
     _contents: dict[str, bytes] = field(default_factory=dict)
 
-    def follow(self, commits: Iterator[CommitChanges]) -> Iterator[CommitChanges]:
+    def prefetch(self, commits: Iterator[CommitChanges]) -> Iterator[CommitChanges]:
         """Yield *commits*, while git reads the files of the next ones."""
-        few, contents = self._begin(commits)
-        while few:
+        batch, contents = self._request(commits)
+        while batch:
             self._contents = dict(contents)
-            # A commit that takes much memory by itself is judged before the next ones are read.
-            coming = None if _is_large(few[-1]) else self._begin(commits)
-            while few:
-                yield few.popleft()
-            few, contents = coming or self._begin(commits)
+            # A commit that needs much memory by itself is judged before the next ones are read.
+            next_batch = None if _is_large(batch[-1]) else self._request(commits)
+            while batch:
+                yield batch.popleft()
+            batch, contents = next_batch or self._request(commits)
 
-    def _begin(self, commits: Iterator[CommitChanges]) -> tuple[deque[CommitChanges], Iterator[tuple[str, bytes]]]:
-        """Return the next few of *commits*, and the files of the vault that they write, by id."""
-        few: deque[CommitChanges] = deque()
+    def _request(self, commits: Iterator[CommitChanges]) -> tuple[deque[CommitChanges], Iterator[tuple[str, bytes]]]:
+        """Return the next batch of *commits*, and the files of the vault that they write, by id."""
+        batch: deque[CommitChanges] = deque()
         wanted: dict[str, None] = {}
         files = 0
         for commit in commits:
-            few.append(commit)
+            batch.append(commit)
             files += len(commit.changes)
             if not _is_large(commit):
                 wanted.update(
                     (str(change.after), None) for change in self.inside(commit.changes).values() if is_file(change)
                 )
-            if len(few) >= _COMMITS_AT_ONCE or files >= _FILES_AT_ONCE:
+            if len(batch) >= _MAX_COMMITS_AHEAD or files >= _MAX_FILES_AHEAD:
                 break
-        return few, zip(wanted, self.read_ahead(list(wanted)), strict=True)
+        return batch, zip(wanted, self.read_ahead(list(wanted)), strict=True)
 
     def inside(self, changes: Sequence[TreeChange]) -> dict[str, TreeChange]:
-        """Return those of *changes* that lie in the vault, by path in it."""
+        """Return the *changes* inside the vault, by path in it."""
         prefix = self.prefix
         found = {}
         for change in changes:
@@ -81,26 +81,26 @@ class BlobReader:
         return found
 
     def contents(self, changes: Mapping[str, TreeChange]) -> dict[str, bytes]:
-        """Return the files that *changes* leave, by path."""
+        """Return the new files of *changes*, by path."""
         return {path: data for path, data in self.each(changes) if data is not None}
 
     def each(self, changes: Mapping[str, TreeChange]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield the path of each of *changes* with the file that it leaves, or None."""
-        known = self._contents
+        """Yield the path of each of *changes* with its new file, or None if there is none."""
+        fetched = self._contents
         oids = {path: str(change.after) if is_file(change) else None for path, change in changes.items()}
-        missing = self.read([oid for oid in oids.values() if oid is not None and oid not in known])
-        large = len(oids) > _FILES_AT_ONCE
+        missing = self.read([oid for oid in oids.values() if oid is not None and oid not in fetched])
+        large = len(oids) > _MAX_FILES_AHEAD
         files = (
             with_progress(oids.items(), self.progress, "reading a large commit", len(oids)) if large else oids.items()
         )
         for path, oid in files:
-            yield path, None if oid is None else known[oid] if oid in known else next(missing)
+            yield path, None if oid is None else fetched[oid] if oid in fetched else next(missing)
 
 
 def _is_large(commit: CommitChanges) -> bool:
-    return len(commit.changes) > _FILES_AT_ONCE
+    return len(commit.changes) > _MAX_FILES_AHEAD
 
 
 def is_file(change: TreeChange) -> bool:
-    """Whether *change* leaves a file: it was not removed, and is no submodule."""
+    """Whether there is a file after *change*: neither a removal nor a submodule."""
     return change.after is not None and change.mode != "160000"

@@ -1,7 +1,7 @@
 """
 Judge one commit of a vault: read its files into the ledger, then compare them with each parent.
 
-Which changes are legal is said in ``core/history``.
+``core/history`` defines the legal changes.
 
 Source: docs/audit.md.
 """
@@ -55,61 +55,61 @@ from keyvault.repo.vault import IDENTITIES, RECIPIENTS, is_record_path
 
 
 @dataclass
-class Shared:
+class AuditContext:
     """
-    What the judges of all commits share.
+    The state of an audit that the judges of all commits share.
 
     Attributes:
         blobs: Reads the files of commits.
-        findings: Where findings go.
+        findings: Collects findings.
         now: The instant of the audit.
-        begun: Whether a vault has begun in this history.
+        vault_begun: Whether an earlier commit began a vault.
         dropped: By the path of a record, merges that took one side of it, with the state of the other side.
     """
 
     blobs: BlobReader
     findings: Collector
     now: datetime
-    begun: bool = False
+    vault_begun: bool = False
     dropped: dict[str, list[tuple[str, DerivedState]]] = field(default_factory=dict)
 
-    def report_private(self, commit: str, path: str, what: str | None) -> None:
-        """Report a private key in the clear; *what* names it, or is None if there is none."""
-        if what:
-            self.findings.add(commit, path, [("private-in-clear", f"the file holds {what}")])
+    def report_private(self, commit: str, path: str, description: str | None) -> None:
+        """Report a private key in the clear, unless its *description* is None."""
+        if description:
+            self.findings.add(commit, path, [("private-in-clear", f"the file contains {description}")])
 
 
 @dataclass
 class CommitJudge:
     """
-    The judge of one commit that changes the vault.
+    Judges one commit that changes the vault.
 
     Attributes:
-        shared: What the judges of all commits share.
+        context: The state of the whole audit.
         step: The commit.
         parents: The ledger of each parent.
         inside: The changes of the vault against each parent, by path.
-        ledger: The ledger to bring up to the commit.
+        ledger: The ledger to update to the commit.
     """
 
-    shared: Shared
+    context: AuditContext
     step: CommitChanges
     parents: Sequence[Ledger]
     inside: Sequence[Mapping[str, TreeChange]]
     ledger: Ledger
-    #: Records that were put back to what they were before they went wrong.
-    mended: set[str] = field(default_factory=set)
-    #: Sets with a record that was repaired, and the instant of the repair.
+    #: Records that the commit restored to their last version without an error.
+    restored: set[str] = field(default_factory=set)
+    #: Sets with a repaired record, and the instant of the repair.
     repaired: dict[str, datetime] = field(default_factory=dict)
-    #: Records with events that are older than their set seems, the oldest of these, and what is wrong with them.
+    #: Records with events that seem older than their set, the oldest of these events, and their problems.
     early: list[tuple[Key, datetime, list[Problem]]] = field(default_factory=list)
     #: Records that a merge joined from both of its sides.
     joined: set[str] = field(default_factory=set)
-    #: Records into which a merge wrote an event that none of its sides had.
+    #: Records to which a merge added an event that neither side had.
     invented: set[str] = field(default_factory=set)
 
     def judge(self) -> None:
-        step, ledger, first = self.step, self.ledger, len(self.shared.findings.found)
+        step, ledger, first = self.step, self.ledger, len(self.context.findings.found)
         empty = not any(parent.entries for parent in self.parents)
         own = self.inside[0]
         records = sorted({path for changes in self.inside for path in changes if is_record_path(path)})
@@ -117,7 +117,7 @@ class CommitJudge:
         if config.FILE in own:
             sets |= set(ledger.policy.sets if ledger.policy else ()) | set(ledger.counts)
         before = [parent.view(records, sets) for parent in self.parents]
-        contents = self.shared.blobs.contents(
+        contents = self.context.blobs.contents(
             {path: change for path, change in own.items() if not is_record_path(path)}
         )
         self._read_policy(own.get(config.FILE), contents, before)
@@ -125,13 +125,13 @@ class CommitJudge:
             sets |= set(ledger.policy.sets) if config.FILE in own else set()
         self._read_recipients(own.get(RECIPIENTS), contents)
         self._read_identities(own, contents)
-        clock = ClockBounds(instant(step.authored_at), self.shared.now, max_skew(ledger.policy))
-        for path, data in self.shared.blobs.each({path: own[path] for path in records if path in own}):
+        clock = ClockBounds(instant(step.authored_at), self.context.now, max_skew(ledger.policy))
+        for path, data in self.context.blobs.each({path: own[path] for path in records if path in own}):
             self._read_record(path, own[path], data, before, clock)
         for key, oldest, early in self.early:
-            # A repair dates back whatever seems to lie after it, so that its set is no newer than the repair.
+            # A repair dates back events that seem later than it, so that its set is not newer than the repair.
             if key.set not in self.repaired or oldest < self.repaired[key.set]:
-                self._say(key.path, early)
+                self._report(key.path, early)
         for name in self.repaired:
             ledger.refresh_newest(name)
         self._judge_record_changes(before)
@@ -139,48 +139,48 @@ class CommitJudge:
         for name in sorted(sets):
             count = ledger.count(name)
             problems = judge_set(name, ledger.policy, count, parent_counts(before, name))
-            self.shared.findings.add(self.step.commit, "", problems, key_set=name)
+            self.context.findings.add(self.step.commit, "", problems, key_set=name)
             if ledger.policy is not None and name in ledger.policy.sets:
-                self.shared.findings.mend(self.step.commit, name, {"set-orphaned"})
+                self.context.findings.mend(self.step.commit, name, {"set-orphaned"})
             if name in self.repaired:
                 codes = {"two-active"} if count.active < 2 else set()
                 codes |= {"two-next"} if count.next < 2 else set()
                 codes |= {"active-missing"} if count.active == 1 else set()
                 codes |= {"next-missing"} if count.next == 1 else set()
-                self.shared.findings.mend(self.step.commit, name, codes)
+                self.context.findings.mend(self.step.commit, name, codes)
         if config.FILE in own:
             self._judge_beginning(own[config.FILE], before, empty=empty)
-        wrong = {one.path for one in self.shared.findings.found[first:] if one.level == "error"}
-        for path in sorted(set(records) - self.mended):
-            olds = [entry for one in before if (entry := one.entries.get(path)) is not None and entry.readable]
+        wrong = {finding.path for finding in self.context.findings.found[first:] if finding.level == "error"}
+        for path in sorted(set(records) - self.restored):
+            olds = [entry for parent in before if (entry := parent.entries.get(path)) is not None and entry.readable]
             old = olds[0] if olds else None
             if printable(path) not in wrong and path not in own:
-                continue  # it is as in the first parent, where it was judged
+                continue  # the same as in the first parent, where it was judged
             if printable(path) not in wrong:
                 if ledger.sound.pop(path, None):
-                    self._restored(path)
+                    self._mend_restored(path)
                 else:
-                    self.shared.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
+                    self.context.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
             elif old is not None:
                 ledger.sound.setdefault(path, old)
 
     def _judge_beginning(self, change: TreeChange, before: Sequence[ParentView], *, empty: bool) -> None:
-        """A vault has one beginning, and from then on its keyvault.toml."""
+        """Check that a vault begins only once in a history, and keeps its keyvault.toml from then on."""
         if not is_file(change):
             if self.ledger.entries and self._is_new(config.FILE):
-                self._say(config.FILE, [("policy-missing", "the vault was left without its keyvault.toml")])
+                self._report(config.FILE, [("policy-missing", "the commit removed keyvault.toml from the vault")])
             return
-        anew = empty and not self.mended and change.before is None and self._is_new(config.FILE)
-        if self.shared.begun and (anew or not any(one.policy for one in before)):
-            self._say(config.FILE, [("vault-begun-twice", "another vault began here, beside the one that there was")])
-        self.shared.begun = True
+        anew = empty and not self.restored and change.before is None and self._is_new(config.FILE)
+        if self.context.vault_begun and (anew or not any(parent.policy for parent in before)):
+            self._report(config.FILE, [("vault-begun-twice", "a second vault begins here, in the history of another")])
+        self.context.vault_begun = True
 
     def _is_new(self, path: str) -> bool:
-        """Whether the commit wrote the file itself; what a merge takes from a parent was judged there."""
+        """Whether the commit itself wrote the file, not only a merge that takes it from a parent."""
         return all(path in changes for changes in self.inside)
 
-    def _say(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
-        self.shared.findings.add(self.step.commit, path, problems)
+    def _report(self, path: str, problems: Iterator[Problem] | Sequence[Problem]) -> None:
+        self.context.findings.add(self.step.commit, path, problems)
 
     def _read_policy(
         self, change: TreeChange | None, contents: Mapping[str, bytes], before: Sequence[ParentView]
@@ -196,12 +196,12 @@ class CommitJudge:
             policy = config.read_policy(data)
         except ConfigError as error:
             if new:
-                self._say(config.FILE, [("policy-malformed", error.message)])
+                self._report(config.FILE, [("policy-malformed", error.message)])
             return
-        self.shared.findings.mend(self.step.commit, config.FILE, MENDED_BY_RESTORING)
-        olds = [one.policy for one in before if one.policy is not None]
+        self.context.findings.mend(self.step.commit, config.FILE, MENDED_BY_RESTORING)
+        olds = [parent.policy for parent in before if parent.policy is not None]
         if olds and new:
-            self._say(config.FILE, judge_policy(olds, policy))
+            self._report(config.FILE, judge_policy(olds, policy))
         ledger.policy = policy
 
     def _read_recipients(self, change: TreeChange | None, contents: Mapping[str, bytes]) -> None:
@@ -211,74 +211,77 @@ class CommitJudge:
         data = contents.get(RECIPIENTS)
         if data is None:
             if new and any(entry.sealed for entry in ledger.entries.values()):
-                self._say(RECIPIENTS, [("recipients-missing", "keys are sealed, and nobody is said to open them")])
+                problem = "recipients-missing", "there are sealed keys, but no list of recipients"
+                self._report(RECIPIENTS, [problem])
             return
-        known = [one for parent in self.parents for one in (parent.recipients or {}).values()]
-        was = ledger.recipients
+        known = [recipient for parent in self.parents for recipient in (parent.recipients or {}).values()]
+        old = ledger.recipients
         try:
             ledger.recipients = decode_recipients(data, path=RECIPIENTS)
         except RecordError as error:
             if new:
-                self._say(RECIPIENTS, [("recipients-malformed", error.message)])
+                self._report(RECIPIENTS, [("recipients-malformed", error.message)])
             return
-        self.shared.findings.mend(self.step.commit, RECIPIENTS, MENDED_BY_RESTORING)
+        self.context.findings.mend(self.step.commit, RECIPIENTS, MENDED_BY_RESTORING)
         ledger.recipients_oid = change.after
-        if new and was is not None:
-            self._say(RECIPIENTS, _recipient_changes(was, ledger.recipients))
-        self._say(RECIPIENTS, _weak_recipients(one for one in ledger.recipients.values() if one not in known))
+        if new and old is not None:
+            self._report(RECIPIENTS, _recipient_changes(old, ledger.recipients))
+        unknown = [recipient for recipient in ledger.recipients.values() if recipient not in known]
+        self._report(RECIPIENTS, _weak_recipients(unknown))
 
     def _read_identities(self, changes: Mapping[str, TreeChange], contents: Mapping[str, bytes]) -> None:
         for path in changes:
             identity = path.startswith(IDENTITIES + "/") and path in contents
             if identity and self._is_new(path) and not _is_jwe(contents[path]):
-                self._say(path, [("identity-malformed", "an identity in a vault is encrypted under a passphrase")])
+                problem = "identity-malformed", "an identity in a vault must be encrypted under a passphrase"
+                self._report(path, [problem])
 
     def _read_record(
         self, path: str, change: TreeChange, data: bytes | None, before: Sequence[ParentView], clock: ClockBounds
     ) -> None:
         ledger = self.ledger
-        known = [entry for one in before if (entry := one.entries.get(path)) is not None]
+        known = [entry for parent in before if (entry := parent.entries.get(path)) is not None]
         if data is None or change.after is None:
             ledger.put(path, None)
             return
         same = next((entry for entry in known if entry.oid == change.after), None)
-        if same is not None:  # a merge took the version of another parent, where it was judged
+        if same is not None:  # a merge took the version of another parent, which was judged there
             ledger.put(path, same)
             return
         sound = ledger.sound.get(path)
         if sound is not None and sound.oid == change.after:
             ledger.restore(path, sound)
-            self.mended.add(path)
-            self._restored(path)
+            self.restored.add(path)
+            self._mend_restored(path)
             return
         best = max(known, key=lambda entry: len(entry.key.events), default=None)
         key, problems = read_record(data, path, best.key if best else None)
-        if not known and sound is not None and key is not None and _goes_on(sound.key, key):
-            known, best = [sound], sound  # it was removed, and is back with more events
-        self._say(path, problems)
+        if not known and sound is not None and key is not None and _continues(sound.key, key):
+            known, best = [sound], sound  # an earlier commit removed it, and this one restores it with more events
+        self._report(path, problems)
         table = ledger.policy.sets.get(key.set) if ledger.policy and key else None
-        # Of a record of good form only what people wrote can hold a key: the rest is public, or sealed.
+        # In a well-formed record only texts of users can contain a private key: the rest is public or sealed.
         if key is None or problems:
-            self.shared.report_private(self.step.commit, path, find_private(data))
+            self.context.report_private(self.step.commit, path, find_private(data))
         else:
-            # Each by itself, as the command looked at it when it was written.
-            found = map(find_private_in_note, _texts(key, best.key if best else None, table))
-            self.shared.report_private(self.step.commit, path, next(filter(None, found), None))
+            # Each text by itself, as the command checked it when it wrote the event.
+            found = map(find_private_in_note, _new_texts(key, best.key if best else None, table))
+            self.context.report_private(self.step.commit, path, next(filter(None, found), None))
         if key is None:
             ledger.put(path, msgspec.structs.replace(best, oid=change.after, readable=False) if best else None)
             return
         if best is None:
-            self._say(path, list(ledger.remember(key, path)))
-            self._say(path, judge_algorithm(key, table))
+            self._report(path, list(ledger.remember(key, path)))
+            self._report(path, judge_algorithm(key, table))
         kept = len(best.key.events) if best else 0
         if is_join(key.events, [entry.key.events for entry in known]):
             self.joined.add(path)
             derived, problems = judge_order(key.events)
-            self._say(path, problems)
+            self._report(path, problems)
         elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
             derived, problems = judge_order(key.events)
-            if len(self.parents) > 1:  # a merge of lines, which may have put together what never was
-                self._say(path, problems)
+            if len(self.parents) > 1:  # a merge may combine events into an order that no line had
+                self._report(path, problems)
                 if any(all(event not in entry.key.events for entry in known) for event in key.events):
                     self.invented.add(path)
         else:
@@ -288,73 +291,73 @@ class CommitJudge:
             early = [problem for problem in problems if problem[0] == "instant-before-set"]
             if early:
                 self.early.append((key, min(event.at for event in key.events[kept:]), early))
-            self._say(path, [problem for problem in problems if problem not in early])
+            self._report(path, [problem for problem in problems if problem not in early])
             if repairs := [event.at for event in key.events[kept:] if event.event == "repaired"]:
                 self.repaired[key.set] = min(repairs[0], self.repaired.get(key.set, repairs[0]))
-                self.shared.findings.mend(self.step.commit, path, MENDED_BY_REPAIR)
+                self.context.findings.mend(self.step.commit, path, MENDED_BY_REPAIR)
                 if derived.ended:
-                    self.shared.findings.mend(self.step.commit, path, {"private-removed"})
-                dropped = self.shared.dropped.get(path, ())
+                    self.context.findings.mend(self.step.commit, path, {"private-removed"})
+                dropped = self.context.dropped.get(path, ())
                 if all(keeps_promises(derived, other) for _, other in dropped):
                     merges = {merge for merge, _ in dropped}
                     codes = MENDED_BY_TAKING_BACK | ({"private-added"} if derived.ended else set())
-                    self.shared.findings.mend(self.step.commit, path, codes, only=merges)
-        self._say(path, judge_record(key, derived, created=best is None))
+                    self.context.findings.mend(self.step.commit, path, codes, only=merges)
+        self._report(path, judge_record(key, derived, created=best is None))
         if best is not None:
             share_unchanged(key, best.key)
-        beside = next((one.recipients for one in known if one.key.private == key.private), ledger.recipients_oid)
-        ledger.put(path, Entry(change.after, key, derived, recipients=beside))
+        unchanged = (entry.recipients for entry in known if entry.key.private == key.private)
+        ledger.put(path, Entry(change.after, key, derived, recipients=next(unchanged, ledger.recipients_oid)))
 
-    def _restored(self, path: str) -> None:
-        """Take note that a record is what it was before, and so its set."""
-        self.shared.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
-        self.shared.findings.mend(self.step.commit, path.split("/")[1], MENDED_WITH_A_RECORD)
+    def _mend_restored(self, path: str) -> None:
+        """Mend the findings about a record that has its last good version again, and those about its set."""
+        self.context.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
+        self.context.findings.mend(self.step.commit, path.split("/")[1], MENDED_WITH_A_RECORD)
 
     def _judge_record_changes(self, before: Sequence[ParentView]) -> None:
-        """Nothing that a parent had may be lost."""
-        for one, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
-            for path in sorted(changes.keys() - self.mended):
-                old = one.entries.get(path)
+        """Check that the commit loses nothing of any parent."""
+        for parent, changes in zip(before, self.inside, strict=bool(before)):  # the first commit has no parent
+            for path in sorted(changes.keys() - self.restored):
+                old = parent.entries.get(path)
                 if old is None:
                     continue
                 new = self.ledger.entries.get(path)
                 if new is None and old.key.path != path:
-                    continue  # it did not belong there
+                    continue  # a misplaced record may be removed
                 taken = new is not None and any(
                     entry.oid == new.oid for other in before if (entry := other.entries.get(path)) is not None
                 )
-                changed = one.recipients != self.ledger.recipients_oid
-                # A merge may have left a key sealed to another list.
+                changed = parent.recipients != self.ledger.recipients_oid
+                # After a merge, a key may be sealed to another list.
                 stale = old.recipients != self.ledger.recipients_oid
                 joined = path in self.joined
                 problems = list(judge_record_change(old, new, reseal=taken or changed or stale, joined=joined))
                 by_merge = len(self.parents) > 1 and path not in self.invented
                 if by_merge and any(code in MENDED_BY_TAKING_BACK for code, _ in problems):
-                    self.shared.dropped.setdefault(path, []).append((self.step.commit, old.derived))
-                self._say(path, problems)
+                    self.context.dropped.setdefault(path, []).append((self.step.commit, old.derived))
+                self._report(path, problems)
 
     def _judge_seals(self, before: Sequence[ParentView], records: Sequence[str]) -> None:
         for path in self.ledger.entries if RECIPIENTS in self.inside[0] else records:
             entry = self.ledger.entries.get(path)
             if entry is not None and entry.readable:
-                # What a commit does not touch is in each parent as it is here.
+                # A record that the commit does not change is the same in each parent.
                 same = [
-                    one.recipients == self.ledger.recipients_oid
-                    for one in before
-                    if (old := one.entries.get(path, entry)) is not None and old.key.private == entry.key.private
+                    parent.recipients == self.ledger.recipients_oid
+                    for parent in before
+                    if (old := parent.entries.get(path, entry)) is not None and old.key.private == entry.key.private
                 ]
-                self._say(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
+                self._report(path, judge_seal(entry, self.ledger, fresh=not same, known=any(same)))
 
 
-def _goes_on(old: Key, new: Key) -> bool:
-    """Whether *new* is the record *old* with more events; one that has ended since has no private half any more."""
+def _continues(old: Key, new: Key) -> bool:
+    """Whether *new* is the record *old* with more events; if they end the key, it has no private half any more."""
     private = new.private in (old.private, msgspec.UNSET)
     return private and (new.set, new.public) == (old.set, old.public) and new.events[: len(old.events)] == old.events
 
 
-def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> Iterator[str]:
-    """Yield what people wrote into *key* since it was *known*."""
-    kept = len(known.events) if known is not None and key.events[: len(known.events)] == known.events else 0
+def _new_texts(key: Key, old: Key | None, table: SetPolicy | None) -> Iterator[str]:
+    """Yield the texts of users in *key* that are not in *old*."""
+    kept = len(old.events) if old is not None and key.events[: len(old.events)] == old.events else 0
     url = table.url if table else None
     for event in key.events[kept:]:
         yield from filter(None, (event.note, event.forced, event.url if event.url != url else None))
@@ -363,8 +366,8 @@ def _texts(key: Key, known: Key | None, table: SetPolicy | None) -> Iterator[str
 def _recipient_changes(old: Mapping[str, Recipient], new: Mapping[str, Recipient]) -> Iterator[Problem]:
     for kid in sorted(new):
         if old.get(kid) != new[kid]:
-            what = "has another key" if kid in old else "is new"
-            yield "recipients-changed", f"recipient {kid} {what}: it opens what is made from now on"
+            change = "has another key" if kid in old else "is new"
+            yield "recipients-changed", f"recipient {kid} {change}: it opens keys that are sealed from now on"
 
 
 def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:
@@ -376,7 +379,7 @@ def _weak_recipients(recipients: Iterable[Recipient]) -> Iterator[Problem]:
 
 
 class _JWE(msgspec.Struct):
-    """What an encrypted identity has, whatever else."""
+    """The members that every encrypted identity has."""
 
     ciphertext: str
     iv: str

@@ -1,8 +1,8 @@
 """
-Decide who may sign each commit, and judge the signatures.
+Decide which signers are allowed for each commit, and judge the signatures.
 
-Who may sign after a commit is said by two files of the vault. A merge brings lines together that may say different
-things: the line with the newest lists counts, and a commit that changes them must be signed by those listed before.
+Two lists in the vault name the allowed signers. In a merge, the lists of the parents may differ: the newest ones count.
+A commit that changes the lists must be signed by a signer from the lists before the change.
 
 Source: docs/audit.md, "Signatures".
 """
@@ -25,12 +25,12 @@ from keyvault.repo.git import CommitChanges, Git, TreeChange
 from keyvault.repo.signatures import Signers, judge_signatures
 from keyvault.repo.vault import SIGNERS_OPENPGP, SIGNERS_SSH
 
-#: How many commits one call of git checks.
-_SIGNATURES_AT_ONCE = 200
+#: The number of commits that one git process checks.
+_BATCH_SIZE = 200
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """Whether commits must be signed, and by whom: the blobs of the two lists of signers."""
+    """Whether commits must be signed, and the blob ids of the two lists of allowed signers."""
 
     required: bool = False
     ssh: str | None = None
@@ -45,37 +45,37 @@ class TrustJudge:
     Attributes:
         git: The repository.
         blobs: Reads the lists of signers.
-        findings: Where findings go.
-        signers: Who may sign, from outside of the vault; every commit must then be signed.
+        findings: Collects findings.
+        signers: The allowed signers, from outside the vault; if given, every commit must be signed.
     """
 
     git: Git
     blobs: BlobReader
     findings: Collector
     signers: Signers | None
-    #: By commit, who may sign after it, behind those who could before.
+    #: The trust of each commit and, before it, all earlier trust in its history.
     _trust: dict[str, tuple[Trust, ...]] = field(default_factory=dict)
-    #: Who could sign before the trusted commit: every line after it has had these.
+    #: Trust from before the trusted commit: every later commit has it in its history.
     _older: set[Trust] = field(default_factory=set)
-    #: Commits whose signatures are still to be judged, by who may sign.
+    #: Commits whose signatures are still unjudged, by the trust that applies to them.
     _unjudged: dict[Trust, list[str]] = field(default_factory=dict)
 
-    def begin(self, commit: Commit, trust: Trust, *, older: bool) -> None:
-        """Take *trust* for that of *commit*, which is not judged; *older* if it lies before the trusted commit."""
+    def start_from(self, commit: Commit, trust: Trust, *, older: bool) -> None:
+        """Set the trust of *commit*, which is not judged; *older* if it is older than the trusted commit."""
         self._trust[commit] = (trust,)
         if older:
             self._older.add(trust)
 
     def drop(self, commit: str) -> None:
-        """Forget *commit*, whose children are all judged."""
+        """Drop the trust of *commit*, whose children are all judged."""
         self._trust.pop(commit, None)
 
     def judge(self, step: CommitChanges, inside: Sequence[Mapping[str, TreeChange]]) -> None:
-        """Decide by whom a commit must be signed, and who may sign after it."""
+        """Decide which signers are allowed for a commit, and which after it."""
         lines = [self._trust[parent] for parent in step.parents] or [(Trust(),)]
         lists = dict.fromkeys(line[-1] for line in lines)
         newest = _line_with_newest_lists(lines, self._older)
-        base = next((n for n, line in enumerate(lines) if line[-1].required), 0) if newest is None else newest
+        base = next((index for index, line in enumerate(lines) if line[-1].required), 0) if newest is None else newest
         before, own = lines[base][-1], inside[base]
         after = before
         if SIGNERS_SSH in own:
@@ -86,26 +86,27 @@ class TrustJudge:
             required = self._requires(own[config.FILE], before.required)
             after = msgspec.structs.replace(after, required=required)
         if before == Trust():
-            before = after  # who names the first signers is trusted by a pin, or on first use
-        # What a merge only brings together was signed where it was written.
+            before = after  # the first lists are trusted because of a pin, or on first use
+        # Files that a merge only takes from its parents were signed there.
         needed = bool(set.intersection(*(set(changes) for changes in inside)))
         required, judges = True, [before]
         if self.signers is None:
-            required = after.required or any(one.required for one in lists)
-            judges = [one for one in lists if one.required] or judges
-            # But what an older list let in is not what the newer one would: somebody has to answer for it.
+            required = after.required or any(trust.required for trust in lists)
+            judges = [trust for trust in lists if trust.required] or judges
+            # But an older list may have accepted what a newer one would not: then the merge must be signed, too.
             needed = needed or after != before or newest is None or (len(lists) > 1 and bool(own))
         if needed and required:
             for judge in judges:
                 if after != before:
-                    # An untrusted commit changes nothing about who is trusted: it is judged at once.
+                    # Judged at once, because a commit without a good signature must not change the lists.
                     if self._report(judge_signatures(self.git, [step.commit], self._signers(judge))):
                         after = before
                 else:
                     self._unjudged.setdefault(judge, []).append(step.commit)
             if self.signers is None and not self._signers(before):
-                self.findings.add(step.commit, SIGNERS_SSH, [("signers-missing", "signatures are required, of nobody")])
-        self._trust[step.commit] = (*dict.fromkeys(one for line in lines for one in line if one != after), after)
+                problem = "signers-missing", "signatures are required, but no signer is allowed"
+                self.findings.add(step.commit, SIGNERS_SSH, [problem])
+        self._trust[step.commit] = (*dict.fromkeys(trust for line in lines for trust in line if trust != after), after)
 
     def _requires(self, change: TreeChange, otherwise: bool) -> bool:
         if not is_file(change):
@@ -127,19 +128,19 @@ class TrustJudge:
         return bool(verdicts)
 
     def judge_signatures(self, progress: Progress) -> None:
-        """Judge the signatures that were put off: git checks many at once."""
+        """Judge the signatures that `judge` deferred, so that git checks many at once."""
         total, done = sum(map(len, self._unjudged.values())), 0
         for trust, commits in self._unjudged.items():
             signers = self._signers(trust)
-            for start in range(0, len(commits), _SIGNATURES_AT_ONCE):
-                few = commits[start : start + _SIGNATURES_AT_ONCE]
-                self._report(judge_signatures(self.git, few, signers))
-                done += len(few)
+            for start in range(0, len(commits), _BATCH_SIZE):
+                batch = commits[start : start + _BATCH_SIZE]
+                self._report(judge_signatures(self.git, batch, signers))
+                done += len(batch)
                 progress("checking signatures", done, total)
 
 
 def _line_with_newest_lists(lines: Sequence[tuple[Trust, ...]], older: Set[Trust]) -> int | None:
-    """Return which of *lines* had the lists of all others, and has another one since; None where that is not one."""
+    """Return the index of the line with the newest lists: it had those of all other lines before. None if unclear."""
     lists = {line[-1] for line in lines}
     found = {line[-1]: index for index, line in reversed([*enumerate(lines)]) if lists - older <= set(line)}
     return next(iter(found.values())) if len(found) == 1 else None

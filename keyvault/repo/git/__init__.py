@@ -1,8 +1,8 @@
 """
-The only way to git: hardened processes that run plumbing commands.
+Run git's plumbing commands in hardened processes; nothing else in the package starts git.
 
-`environment` hardens, `process` runs, `reader` reads the objects of a commit, `log` reads history, `write` makes
-commits. `objects` holds the byte formats of trees and packs, `paths` checks names. ``repo/remote`` fetches and pushes.
+`environment` hardens, `process` runs, `reader` reads the objects of a commit, `log` reads history, `write` writes
+commits. `objects` encodes trees and packs, `paths` checks names. ``repo/remote`` fetches and pushes.
 
 Sources: docs/adr/0006, 0009 and 0024.
 """
@@ -17,7 +17,7 @@ from keyvault.errors import GitError
 from keyvault.repo.git.environment import SECRETS
 from keyvault.repo.git.log import CommitChanges, TreeChange, Writer
 from keyvault.repo.git.paths import as_commit, can_be_checked_out, describe_mode, is_oid
-from keyvault.repo.git.process import killed
+from keyvault.repo.git.process import killed_error
 from keyvault.repo.git.reader import Tree, TreeEntry
 from keyvault.repo.git.write import QUARANTINE, ObjectWriter
 
@@ -34,7 +34,7 @@ __all__ = [
     "can_be_checked_out",
     "describe_mode",
     "is_oid",
-    "killed",
+    "killed_error",
 ]
 
 
@@ -44,10 +44,10 @@ class Git(ObjectWriter):
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str]) -> Git:
         """
-        Return the repository that *folder* lies in.
+        Return the repository that contains *folder*.
 
         Raises:
-            GitError: There is none, or git is not installed.
+            GitError: If there is none, or git is not installed.
         """
         arguments = (
             "--absolute-git-dir --git-common-dir --is-bare-repository --is-shallow-repository --show-object-format "
@@ -58,14 +58,17 @@ class Git(ObjectWriter):
             output = git.run("rev-parse", *arguments.split()).decode(errors="surrogateescape")
         except GitError as error:
             if "not a git repository" in error.message:
-                raise GitError(f"{folder} is not in a git repository", hint="keyvault init makes one") from None
+                raise GitError(
+                    f"{folder} is not in a git repository", code="repository-missing", hint="keyvault init creates one"
+                ) from None
             raise
         git_dir, common, bare, shallow, git.object_format, up, prefix = (output.split("\n") + [""] * 7)[:7]
         git.git_dir = Path(git_dir)
         git.common_dir = (folder / common).resolve()
         if Path(up).is_absolute():
             raise GitError(
-                f"{folder} lies outside of the work tree of its repository, {printable(up)}",
+                f"{folder} is outside the working tree of its repository, {printable(up)}",
+                code="worktree-elsewhere",
                 hint="git config --unset core.worktree",
             )
         git.bare, git.shallow = bare == "true", shallow == "true"

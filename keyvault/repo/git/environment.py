@@ -1,7 +1,7 @@
 """
-The environment and the configuration of every git process.
+Build the environment and the configuration of every git process.
 
-Reading a repository must not run anything that the repository names. So hooks, fsmonitor, pager, editor, attributes,
+Reading a repository must not run a program that the repository names. So hooks, fsmonitor, pager, editor, attributes,
 replace refs and the ``ext`` protocol are off, and each setting that names a program comes from the user's own
 configuration, never from the repository's. Does not start processes.
 
@@ -23,7 +23,7 @@ HARDENED: tuple[tuple[str, str], ...] = (
     ("core.attributesFile", os.devnull),
     ("core.alternateRefsCommand", "true"),
     ("core.fsync", "all"),
-    # By default git keeps in memory all that it read of a pack; reading is no slower without.
+    # By default git keeps every part of a pack in memory that it has read; without that, reading is as fast.
     ("core.packedGitWindowSize", "256k"),
     ("core.packedGitLimit", "4m"),
     ("core.deltaBaseCacheLimit", "8m"),
@@ -38,7 +38,7 @@ HARDENED: tuple[tuple[str, str], ...] = (
     ("maintenance.auto", "false"),
     ("user.useConfigOnly", "true"),
     ("advice.detachedHead", "false"),
-    # The user's preferences for logs must not change what we read of a commit.
+    # The user's preferences for logs must not change the output that we parse.
     ("log.showRoot", "true"),
     ("diff.relative", "false"),
     ("diff.orderFile", os.devnull),
@@ -58,7 +58,7 @@ PROGRAMS: dict[str, str] = {
     "credential.helper": "",
 }
 
-#: Variables that hold a secret; no child process gets them.
+#: Variables that contain a secret; no child process gets them.
 SECRETS = ("KEYVAULT_IDENTITY", "KEYVAULT_PASSPHRASE")
 
 #: Variables of the caller that git gets; all others that begin with GIT_ are removed.
@@ -104,7 +104,7 @@ def process_environment(environ: Mapping[str, str], settings: Iterable[tuple[str
         "GIT_CONFIG_COUNT": str(len(pairs)),
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_GRAFT_FILE": os.devnull,
-        # Reading must not fetch, for example objects that a partial clone left out.
+        # Reading must not fetch, for example objects that a partial clone omitted.
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_ALLOW_PROTOCOL": "none",
         "GIT_OPTIONAL_LOCKS": "0",
@@ -121,7 +121,7 @@ class Configuration:
     The settings that git sees in a repository.
 
     Attributes:
-        entries: Every setting as (scope, name, value); the name in lower case, but for a subsection in the middle.
+        entries: Every setting as (scope, name, value); the name in lower case, except for a subsection in the middle.
         environ: The caller's environment.
     """
 
@@ -130,7 +130,7 @@ class Configuration:
 
     @classmethod
     def parse(cls, output: bytes, environ: Mapping[str, str]) -> Configuration:
-        """Read what ``git config --list --show-scope -z`` writes."""
+        """Parse the output of ``git config --list --show-scope -z``."""
         parts = output.decode(errors="surrogateescape").split("\0")
         entries = []
         for scope, setting in zip(parts[::2], parts[1::2], strict=False):
@@ -167,7 +167,7 @@ class Configuration:
         for name, default in PROGRAMS.items():
             own = [value for scope, known, value in self.entries if known == name and scope in ("system", "global")]
             if name == "credential.helper":
-                # A list: the empty value clears what all files added, then the user's own follow.
+                # A list: the empty value clears the values of all files; then the user's own follow.
                 pinned += [(name, ""), *((name, value) for value in own if value)]
             elif name == "gpg.openpgp.program" and not own:
                 pinned.append((name, dict(pinned)["gpg.program"]))  # another name of the same setting
@@ -190,7 +190,7 @@ class Configuration:
         )
 
     def proxy(self) -> dict[str, str]:
-        """Return the environment that keeps the repository's own ``core.gitProxy`` from being run."""
+        """Return the environment that stops git from running the repository's own ``core.gitProxy``."""
         # Git takes the first value of this setting, so a value of ours would come too late.
         named = ("local", "core.gitproxy"), ("worktree", "core.gitproxy")
         if any((scope, name) in named for scope, name, _ in self.entries):

@@ -1,5 +1,5 @@
 """
-Read the history: which commits there are, and what each of them changed.
+Read the history: the commits, and the changes of each.
 
 Sources: git-log(1), git-diff-tree(1), git-rev-list(1); docs/adr/0009.
 """
@@ -27,14 +27,14 @@ Writer = tuple[str, int]
 
 class CommitChanges(msgspec.Struct, frozen=True):
     """
-    A commit and what it changed.
+    A commit and its changes.
 
     Attributes:
         commit: Its id.
         tree: Its tree.
         parents: Its parents.
-        authored_at: When it says that it was written, in seconds since 1970; rewriting it later keeps that.
-        changes: Every file that differs from the first parent, or from nothing; of a merge, none.
+        authored_at: Its author date, in seconds since 1970; rewriting the commit keeps that.
+        changes: Every file that differs from the parent, or every file of a root commit; empty for a merge.
     """
 
     commit: Commit
@@ -58,10 +58,10 @@ class HistoryReader(ObjectReader):
 
     def log_raw(self, commit: Commit, *paths: str, first_parent: bool = False) -> Iterator[tuple[Writer, TreeChange]]:
         """
-        Yield every change below *paths* of the vault with the commit that made it, up to *commit*, oldest first.
+        Yield every change below *paths* of the vault with its commit, up to *commit*, oldest first.
 
-        Merges are not compared with their parents; with *first_parent*, they are compared with the first one, and the
-        others are left out. The order is a topological one that follows from the history alone.
+        Merges have no changes. With *first_parent*, they are compared with their first parent, and the commits of other
+        parents are left out. The order is topological and depends on the history alone.
         """
         command = [
             "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order", "--full-history",
@@ -69,9 +69,9 @@ class HistoryReader(ObjectReader):
             *(("--first-parent", "--diff-merges=first-parent") if first_parent else ()), commit, "--",
             *(":(top,literal)" + self.prefix + path for path in paths),
         ]  # fmt: skip
-        with self.reading(command) as stdout:
+        with self.stream_output(command) as stdout:
             writer: Writer = ("", 0)
-            fields = _fields(stdout)
+            fields = _read_fields(stdout)
             for item in fields:
                 text = item.lstrip("\n")
                 if text.startswith("\x01"):
@@ -82,20 +82,20 @@ class HistoryReader(ObjectReader):
 
     def commits(self, *revisions: str) -> Iterator[CommitChanges]:
         """
-        Yield the commits of *revisions*, parents before children, while git still reads on.
+        Yield the commits of *revisions*, parents before children, while git reads the next ones.
 
         Paths are from the top of the repository.
 
         Raises:
-            GitError: There is no such revision, or an object is missing.
+            GitError: If there is no such revision, or an object is missing.
         """
         command = [
             "log", "--raw", "-z", "--no-renames", "--no-abbrev", "--reverse", "--topo-order",
             "--no-show-signature", "--no-ext-diff", "--no-textconv", "--format=%x01%H %T %at %P", *revisions, "--",
         ]  # fmt: skip
-        with self.reading(command) as stdout:
+        with self.stream_output(command) as stdout:
             current: CommitChanges | None = None
-            fields = _fields(stdout)
+            fields = _read_fields(stdout)
             for item in fields:
                 text = item.lstrip("\n")
                 if text.startswith("\x01"):
@@ -113,34 +113,34 @@ class HistoryReader(ObjectReader):
 
     @contextlib.contextmanager
     def tree_differ(self) -> Iterator[Callable[[str, str], list[TreeChange]]]:
-        """Give a function that returns every file that differs between two trees, all from one git process."""
+        """Yield a function that returns every file that differs between two trees; it uses one git process."""
 
         def differ(old: str, new: str) -> list[TreeChange]:
             # Git echoes a line that is not a pair of ids, and no path of a tree can contain the tree's own id.
             end = f"end of {new}\n".encode()
             answer = b""
-            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
+            with contextlib.suppress(OSError):  # git ended early: detected below by the end of its output
                 stdin.write(f"{old} {new}\n".encode() + end)
                 stdin.flush()
             while not answer.endswith(end):
-                chunk = _some(stdout)
+                chunk = _read_available(stdout)
                 if not chunk:
-                    raise self.missing(f"tree {new}")
+                    raise self.missing_object_error(f"tree {new}")
                 answer += chunk
             listing = answer.removesuffix(end).partition(b"\n")[2]
             fields = listing.decode(errors="surrogateescape").split("\0")[:-1]
             return [_tree_change(meta, path) for meta, path in zip(fields[::2], fields[1::2], strict=True)]
 
         command = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--raw", "--no-abbrev")
-        with self.talking(*command) as (stdin, stdout):
+        with self.request_pipes(*command) as (stdin, stdout):
             yield differ
 
     def changes(self, old: str | None, new: str) -> list[TreeChange]:
         """
-        Return every file that differs between two commits; None stands for no commit yet.
+        Return every file that differs between two commits; *old* is None for no commit.
 
         Raises:
-            GitError: One of them could not be checked out, such as a file in a folder ``.git``.
+            GitError: If git refuses to check out a path, such as a file in a folder ``.git``.
         """
         if old is None:
             listing = self.run("ls-tree", "-r", "-z", "--full-tree", new).decode(errors="surrogateescape")
@@ -157,13 +157,14 @@ class HistoryReader(ObjectReader):
             if not can_be_checked_out(change.path):
                 raise GitError(
                     f"commit {new[:12]} has {quoted(change.path, 200)}, a path that git does not check out",
+                    code="unsafe-path",
                     hint="git log --all -- PATH shows who wrote it",
                 )
         return found
 
     def staged(self) -> list[tuple[str, str]]:
-        """Return (path, id) of every file that the index holds and HEAD does not hold so."""
-        # For a hook, git names the index of the commit in the environment.
+        """Return (path, id) of every file in the index that is not in HEAD, or differs there."""
+        # In a hook, the environment names the index of the commit.
         index = self.environ.get("GIT_INDEX_FILE")
         base = self.resolve("HEAD") or self.run("hash-object", "-t", "tree", "--stdin").decode().strip()
         output = self.run(
@@ -176,16 +177,20 @@ class HistoryReader(ObjectReader):
 
     def new_blobs(self, revisions: Sequence[str]) -> list[tuple[str, str]]:
         """
-        Return (path, id) of every file that commits brought, in each of its versions, merges included.
+        Return (path, id) of every version of every file that commits added, including merges.
 
         Args:
-            revisions: As git names them, such as ``origin/main..HEAD``.
+            revisions: In git's notation, such as ``origin/main..HEAD``.
 
         Raises:
-            GitError: There is no such revision, or history was cut off.
+            GitError: If there is no such revision, or the clone is shallow.
         """
         if self.shallow:
-            raise GitError("history was cut off", hint="git fetch --unshallow")
+            raise GitError(
+                "this clone is shallow: its history is incomplete",
+                code="clone-shallow",
+                hint="git fetch --unshallow (in CI: fetch-depth: 0)",
+            )
         output = self.run("rev-list", "--objects", "--filter=object:type=blob", "--end-of-options", *revisions, "--")
         lines = (line.partition(" ") for line in output.decode(errors="surrogateescape").split("\n"))
         return [(path, oid) for oid, space, path in lines if space and path]
@@ -197,12 +202,12 @@ class HistoryReader(ObjectReader):
         base = self.run("merge-base", old, new, ok=(0, 1)).decode().strip()
         return base == old
 
-    def is_straight(self, old: str, new: str) -> bool:
+    def is_linear(self, old: str, new: str) -> bool:
         """
-        Whether *old* is *new* or one of its ancestors, and no merge lies between them.
+        Whether *old* is *new* or one of its ancestors, without a merge between them.
 
         Raises:
-            GitError: There is no such commit.
+            GitError: If there is no such commit.
         """
         if old == new:
             return True
@@ -212,49 +217,49 @@ class HistoryReader(ObjectReader):
         return all(parents == [last] for (_, *parents), last in zip(chain, before, strict=False)) and before[-1] == new
 
     def messages(self, commit: Commit, known: Commit) -> list[str]:
-        """Return the message of each commit that *commit* has and *known* has not, newest first."""
+        """Return the message of each commit in the history of *commit* but not in that of *known*, newest first."""
         output = self.run("log", "-z", "--format=%B", "--no-show-signature", commit, f"^{known}", "--")
         return [message for message in output.decode(errors="replace").split("\0") if message]
 
-    def merges(self, commit: Commit, most: int) -> list[tuple[Commit, tuple[Commit, ...]]]:
-        """Return the newest *most* merges up to *commit*, each with its parents."""
-        lines = self.run("rev-list", "--merges", "--parents", f"--max-count={most}", commit, "--").decode().split("\n")
+    def merges(self, commit: Commit, limit: int) -> list[tuple[Commit, tuple[Commit, ...]]]:
+        """Return at most *limit* merges up to *commit*, newest first, each with its parents."""
+        lines = self.run("rev-list", "--merges", "--parents", f"--max-count={limit}", commit, "--").decode().split("\n")
         found = [[Commit(oid) for oid in line.split(" ")] for line in lines if line]
         return [(merge, tuple(parents)) for merge, *parents in found]
 
     def first_commit_after(self, old: Commit) -> datetime | None:
         """
-        Return the date of the oldest commit that HEAD has and *old* does not know, or None if there is none.
+        Return the date of the oldest commit in the history of HEAD but not in that of *old*; None if there is none.
 
         Raises:
-            GitError: If one of the two is missing.
+            GitError: If *old* or HEAD is missing.
         """
         lines = self.run("log", "--format=%ct", f"^{old}", "HEAD", "--").split()
         return min((datetime.fromtimestamp(int(seconds), UTC) for seconds in lines), default=None)
 
 
-def _fields(stream: IO[bytes]) -> Iterator[str]:
-    """Yield what stands between the NULs of *stream*."""
+def _read_fields(stream: IO[bytes]) -> Iterator[str]:
+    """Yield the fields of *stream*, which NULs separate."""
     rest = b""
-    while chunk := _some(stream):
+    while chunk := _read_available(stream):
         *fields, rest = (rest + chunk).split(b"\0")
         yield from (field.decode(errors="surrogateescape") for field in fields)
     if rest:
         yield rest.decode(errors="surrogateescape")
 
 
-def _some(stream: IO[bytes]) -> bytes:
-    """Return what *stream* has next, without waiting until it is much."""
+def _read_available(stream: IO[bytes]) -> bytes:
+    """Return the next bytes of *stream*, without waiting for more."""
     assert isinstance(stream, io.BufferedReader)
     return stream.read1(1 << 16)
 
 
 def _tree_change(meta: str, path: str) -> TreeChange:
-    """Return the change that one entry of git's raw output tells."""
+    """Return the change in an entry of git's raw output."""
     old_mode, mode, before, after, _status = meta.lstrip(":").split(" ")
-    present = _present(after)
-    return TreeChange(path, sys.intern(mode if present else old_mode), _present(before), present)
+    present = _none_if_zero(after)
+    return TreeChange(path, sys.intern(mode if present else old_mode), _none_if_zero(before), present)
 
 
-def _present(oid: str) -> str | None:
+def _none_if_zero(oid: str) -> str | None:
     return oid if oid.strip("0") else None

@@ -1,5 +1,5 @@
 """
-Judge paths, modes and ids as a tree of git holds them.
+Check paths, modes and ids of entries in git's trees.
 
 Source: docs/adr/0006.
 """
@@ -13,7 +13,8 @@ from keyvault.core.state import Commit
 
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
-#: Paths, of records above all, that mean themselves everywhere: no part begins or ends with a point or has a tilde.
+#: Paths that every file system takes literally, such as those of records: no part begins or ends with a dot, or has a
+#: tilde.
 ORDINARY_PATH = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*", re.ASCII)
 
 #: Characters that HFS+ ignores in names.
@@ -21,7 +22,7 @@ _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range
 
 
 def can_be_checked_out(path: str) -> bool:
-    """Whether no part of *path* means the git folder, or a folder further up, on any file system."""
+    """Whether no part of *path* means the git folder, or a parent folder, on any file system."""
     if ORDINARY_PATH.fullmatch(path):
         return True
     parts = path.split("/") if os.sep == "/" else re.split(r"[/\\]", path)
@@ -30,7 +31,7 @@ def can_be_checked_out(path: str) -> bool:
 
 
 def as_commit(oid: str) -> Commit:
-    """Return the id of a commit that git gave out before, such as to a journal."""
+    """Return *oid*, which git printed before, as the id of a commit."""
     assert is_oid(oid)
     return Commit(oid)
 
@@ -41,6 +42,6 @@ def is_oid(value: object) -> bool:
 
 
 def describe_mode(mode: str) -> str:
-    """Return what a file of *mode*, as a tree has it, is."""
+    """Return a description of a file with this *mode* in a tree, such as "a symbolic link"."""
     kinds = {"100755": "executable", "120000": "a symbolic link", "160000": "a submodule"}
     return kinds.get(mode, f"of mode {mode}")

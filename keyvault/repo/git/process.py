@@ -27,15 +27,8 @@ from keyvault.repo.git.environment import Configuration, process_environment
 _BUFFER = 1 << 18
 _PIPE = 1 << 20
 
-_HINTS = (
-    (
-        "please tell me who you are",
-        'git config --global user.name "Your Name"; git config --global user.email you@example.com',
-    ),
-    ("empty ident name", 'git config --global user.name "Your Name"; git config --global user.email you@example.com'),
-    ("dubious ownership", "git config --global --add safe.directory PATH, if you trust this repository"),
-    (".lock': file exists", "another git process is at work here; if there is none: keyvault repair"),
-)
+#: Texts in git's messages about a missing user name or email.
+_NO_USER = ("please tell me who you are", "empty ident", "auto-detection is disabled")
 
 
 @dataclass
@@ -76,69 +69,69 @@ class Runner:
             stdin: The input of git; none by default.
             settings: Configuration for this call.
             extra: Environment for this call.
-            ok: Exit codes that are no failure.
+            ok: Exit codes that mean success.
 
         Raises:
             GitError: If git failed, or is not installed.
         """
-        with self._started(arguments, stderr=subprocess.PIPE, settings=settings, extra=extra) as process:
+        with self._process(arguments, stderr=subprocess.PIPE, settings=settings, extra=extra) as process:
             output, errors = process.communicate(stdin or b"")
         if process.returncode not in ok:
-            raise failure(arguments[0], errors.decode(errors="replace"), process.returncode)
+            raise git_error(arguments[0], errors.decode(errors="replace"), process.returncode)
         return output
 
     @contextlib.contextmanager
-    def reading(self, command: Sequence[str]) -> Iterator[IO[bytes]]:
-        """Run git and give its output as it comes; GitError at the end if git failed."""
-        with self._started(command, stderr=subprocess.PIPE) as process:
+    def stream_output(self, command: Sequence[str]) -> Iterator[IO[bytes]]:
+        """Run git and yield its stdout; GitError at the end if git failed."""
+        with self._process(command, stderr=subprocess.PIPE) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdin.close()
             yield process.stdout
-            # All output was read, so git has ended or is about to, and its messages are few.
+            # We have read all output, so git has ended or is about to, and its messages are short.
             errors = process.stderr.read()
             if process.wait():
-                raise failure(command[0], errors.decode(errors="replace"), process.returncode)
+                raise git_error(command[0], errors.decode(errors="replace"), process.returncode)
 
     @contextlib.contextmanager
-    def talking(self, *command: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-        """Run git, give its stdin and stdout, and end it."""
-        with self._started(command, stderr=subprocess.DEVNULL) as process:
+    def request_pipes(self, *command: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Run a git that answers requests, and yield its stdin and stdout; end it at the end."""
+        with self._process(command, stderr=subprocess.DEVNULL) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            _widen(process.stdout)
+            _enlarge(process.stdout)
             yield process.stdin, process.stdout
 
     @contextlib.contextmanager
-    def feeding(
+    def stream_input(
         self, command: Sequence[str], extra: Mapping[str, str]
     ) -> Iterator[tuple[IO[bytes], Callable[[], bytes]]]:
-        """Run git, give its stdin and a function that waits for its end and returns its output; GitError as `run`."""
-        with tempfile.TemporaryFile() as errors, self._started(command, stderr=errors, extra=extra) as process:
+        """Run git; yield its stdin, and a function that waits for its end and returns its stdout. Raises as `run`."""
+        with tempfile.TemporaryFile() as errors, self._process(command, stderr=errors, extra=extra) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             stdin, stdout = process.stdin, process.stdout
 
-            def failed() -> GitError:
+            def error_of_process() -> GitError:
                 code = process.wait()
                 errors.seek(0)
-                return failure(command[0], errors.read().decode(errors="replace"), code)
+                return git_error(command[0], errors.read().decode(errors="replace"), code)
 
-            def ended() -> bytes:
+            def finish() -> bytes:
                 stdin.close()
                 output = stdout.read()
                 if process.wait():
-                    raise failed()
+                    raise error_of_process()
                 return output
 
             try:
-                yield stdin, ended
-            except BrokenPipeError:  # git went away, and has said why
-                raise failed() from None
+                yield stdin, finish
+            except BrokenPipeError:  # git ended early; its stderr says why
+                raise error_of_process() from None
 
     @contextlib.contextmanager
-    def _started(
+    def _process(
         self,
         command: Sequence[str],
         *,
@@ -159,10 +152,10 @@ class Runner:
             )
         except FileNotFoundError:
             if not self.folder.is_dir():
-                raise GitError(f"{self.folder} is not a folder") from None
-            raise GitError("git is not installed", hint="install git 2.38 or newer") from None
+                raise GitError(f"{self.folder} is not a folder", code="not-a-folder") from None
+            raise GitError("git is not installed", code="program-missing", hint="install git 2.38 or newer") from None
         except OSError as error:
-            raise GitError(f"git cannot be run in {self.folder}: {error.strerror}") from None
+            raise GitError(f"cannot run git in {self.folder}: {error.strerror}", code="git-failed") from None
         try:
             yield process
         finally:
@@ -177,8 +170,8 @@ class Runner:
                     process.stdin.close()
 
 
-def _widen(pipe: IO[bytes]) -> None:
-    """Let *pipe* hold more, so that git works ahead, where the system can and the user may."""
+def _enlarge(pipe: IO[bytes]) -> None:
+    """Enlarge the buffer of *pipe*, so that git works ahead, if the system supports and allows it."""
     if sys.platform == "linux":
         import fcntl
 
@@ -186,25 +179,41 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
-def killed(command: str, number: int) -> KilledError:
-    """Return the error for a git command that a signal ended."""
+def killed_error(command: str, number: int) -> KilledError:
+    """Return the error for a git command that a signal killed."""
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return KilledError(f"git {command} was killed ({name})", hint="run the command again")
+    return KilledError(f"git {command} was killed ({name})", code="git-killed", hint="run the command again")
 
 
-def failure(command: str, stderr: str, code: int) -> GitError:
-    """Return the error for a git command that failed: its last fatal line and a hint, or the signal that killed it."""
+def git_error(command: str, stderr: str, code: int) -> GitError:
+    """Return the error for a git command that failed: its first error line and a hint, or the signal that killed it."""
     if code < 0:
-        return killed(command, -code)
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "! "))] or lines
-    text = telling[0] if telling else f"exit code {code}"
-    text = text.removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+        return killed_error(command, -code)
     lowered = stderr.lower()
-    hint = next((hint for needle, hint in _HINTS if needle in lowered), None)
-    if "please tell me who you are" in lowered or "empty ident" in lowered or "auto-detection is disabled" in lowered:
-        text, hint = "git does not know who you are: user.name and user.email are not set", _HINTS[0][1]
-    return GitError(f"git {command}: {elided(text)[:300]}" if hint is not _HINTS[0][1] else text, hint=hint)
+    if any(text in lowered for text in _NO_USER):
+        return GitError(
+            "git does not know who you are: user.name and user.email are not set",
+            code="git-user-missing",
+            hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
+        )
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    reasons = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "! "))] or lines
+    reason = reasons[0] if reasons else f"exit code {code}"
+    reason = reason.removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+    message = f"git {command}: {elided(reason)[:300]}"
+    if "dubious ownership" in lowered:
+        return GitError(
+            message,
+            code="repository-untrusted",
+            hint="if you trust this repository: git config --global --add safe.directory PATH",
+        )
+    if ".lock': file exists" in lowered:
+        return GitError(
+            message,
+            code="git-locked",
+            hint="another git process is running here: wait for it; if there is none: keyvault repair",
+        )
+    return GitError(message, code="git-failed")

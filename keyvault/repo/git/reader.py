@@ -24,11 +24,11 @@ from keyvault.repo.git.process import Runner
 #: The full id of a tree.
 Tree = NewType("Tree", str)
 
-#: How many objects one request names. The pipe holds the names of two requests, so neither side blocks for ever.
+#: How many objects a request names. The pipe has room for two requests, so the two sides never block each other.
 _REQUEST_SIZE = 400
 
-#: What git keeps in its folder while an operation waits for the user.
-_UNDER_WAY = (
+#: Files in git's folder that exist while an operation is in progress, and the operation.
+_OPERATIONS = (
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase"),
     ("MERGE_HEAD", "merge"),
@@ -36,12 +36,12 @@ _UNDER_WAY = (
     ("REVERT_HEAD", "revert"),
 )
 
-#: How many paths a command line of git gets.
+#: The limit for paths in a command line of git.
 _PATHS_MAX = 100
 
 
 class TreeEntry(msgspec.Struct, frozen=True):
-    """One file of a commit."""
+    """A file of a commit."""
 
     mode: str
     oid: str
@@ -54,11 +54,11 @@ class ObjectReader(Runner):
     Reads objects of a repository.
 
     Attributes:
-        git_dir: The git directory of this work tree.
-        common_dir: The git directory that all work trees share.
-        bare: Whether there is no work tree.
-        shallow: Whether history was cut off.
-        root: Top of the work tree, or None.
+        git_dir: The git directory of this working tree.
+        common_dir: The git directory that all working trees share.
+        bare: Whether there is no working tree.
+        shallow: Whether the clone is shallow.
+        root: Top of the working tree, or None.
         prefix: Path of *folder* below the top, with a final slash, or empty.
         object_format: ``sha1`` or ``sha256``.
         progress: Callback for long operations.
@@ -75,7 +75,7 @@ class ObjectReader(Runner):
 
     @property
     def no_object(self) -> str:
-        """The id that stands for no object."""
+        """The id that means no object."""
         return "0" * (64 if self.object_format == "sha256" else 40)
 
     def resolve(self, revision: str) -> Commit | None:
@@ -97,38 +97,40 @@ class ObjectReader(Runner):
 
     def branch_and_head(self) -> tuple[str, Commit | None]:
         """
-        Return the full name of the branch that HEAD is on, and its commit; None if it has none yet.
+        Return the full name of the current branch, and its commit; None if it has none yet.
 
         Raises:
             GitError: If HEAD is detached.
         """
         output = self.run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD", ok=(0, 128))
         head, _, branch = output.decode(errors="surrogateescape").strip().partition("\n")
-        if not is_oid(head):  # a branch without a commit, which that command does not name
+        if not is_oid(head):  # a branch without a commit: that command does not print its name
             head = ""
             branch = self.run("symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).decode(errors="surrogateescape").strip()
         if not branch.startswith("refs/heads/"):
-            hint = self.under_way_hint or "git switch BRANCH"
-            raise GitError("HEAD is detached: a commit made here would belong to no branch", hint=hint)
+            hint = self.operation_hint or "git switch BRANCH"
+            raise GitError(
+                "HEAD is detached: a new commit would not belong to any branch", code="head-detached", hint=hint
+            )
         return branch, Commit(head) if head else None
 
     @property
-    def under_way(self) -> str | None:
-        """Which of ``merge``, ``rebase``, ``cherry-pick``, ``revert`` waits for the user in this work tree, or None."""
-        return next((verb for name, verb in _UNDER_WAY if (self.git_dir / name).exists()), None)
+    def operation(self) -> str | None:
+        """The operation in progress: ``merge``, ``rebase``, ``cherry-pick``, ``revert`` or None."""
+        return next((verb for name, verb in _OPERATIONS if (self.git_dir / name).exists()), None)
 
     @property
-    def under_way_hint(self) -> str | None:
-        """How to end the operation that is `under_way`, or None."""
-        verb = self.under_way
+    def operation_hint(self) -> str | None:
+        """How to end the operation in progress, or None."""
+        verb = self.operation
         if verb == "merge":
-            # With conflicts, git merge --continue refuses; a repair mends the records that such a commit leaves.
+            # With conflicts, git merge --continue refuses. A repair then mends the damaged records of the commit.
             return "git merge --abort, or: git add keys.enc; git commit --no-edit --no-verify; keyvault repair"
-        return verb and f"git {verb} --abort, or git {verb} --continue; then run this again"
+        return verb and f"git {verb} --abort, or git {verb} --continue; then run this command again"
 
     def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
         """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
-        # A command line holds only so many paths: beyond that everything is listed and sifted here.
+        # A command line has a limited size: for more paths, list everything and filter it here.
         few = len(paths) <= _PATHS_MAX
         wanted = [self.prefix + path for path in paths] if few else [self.prefix] if self.prefix else []
         chosen = set() if few else set(paths)
@@ -147,7 +149,7 @@ class ObjectReader(Runner):
         Yield the bytes of each blob, in order, from one git process.
 
         Raises:
-            GitError: An object is missing or is no blob.
+            GitError: If an object is missing or is not a blob.
         """
         wanted = list(oids)
         if wanted:
@@ -157,44 +159,48 @@ class ObjectReader(Runner):
     @contextlib.contextmanager
     def blob_reader(self) -> Iterator[Callable[[Sequence[str]], Iterator[bytes]]]:
         """
-        Give a function that yields the bytes of blobs, in order, all from one git process.
+        Yield a function that yields the bytes of blobs, in order; it uses one git process.
 
-        Git is asked when the function is called, not when its first answer is taken: it works ahead meanwhile. All the
-        answers to one call are taken before the next one.
+        A call sends the request at once, so that git works ahead until its first answer is read. Read all answers of a
+        call before the next call.
 
         Raises:
-            GitError: As the function: an object is missing or is no blob.
+            GitError: If an object is missing or is not a blob; the function raises it.
         """
 
-        def ask(batches: Sequence[Sequence[str]]) -> None:
-            with contextlib.suppress(OSError):  # git went away: the end of its output, below, says so
-                for few in batches:
-                    stdin.write("".join([f"contents {oid}\n" for oid in few]).encode() + b"flush\n")
+        def request(batches: Sequence[Sequence[str]]) -> None:
+            with contextlib.suppress(OSError):  # git ended early: detected below by the end of its output
+                for batch in batches:
+                    stdin.write("".join([f"contents {oid}\n" for oid in batch]).encode() + b"flush\n")
                     stdin.flush()
 
         def read(oids: Sequence[str]) -> Iterator[bytes]:
             batches = [oids[start : start + _REQUEST_SIZE] for start in range(0, len(oids), _REQUEST_SIZE)]
-            ask(batches[:1])
+            request(batches[:1])
             return answers(batches)
 
         def answers(batches: Sequence[Sequence[str]]) -> Iterator[bytes]:
-            for number, few in enumerate(batches, 1):
-                ask(batches[number : number + 1])  # git looks for these while the ones before are looked at
-                for oid in few:
+            for number, batch in enumerate(batches, 1):
+                request(batches[number : number + 1])  # git reads the next batch while the caller handles this one
+                for oid in batch:
                     header = stdout.readline().split()
                     if len(header) != 3 or header[1] != b"blob":
-                        raise self.missing(f"object {oid}")
+                        raise self.missing_object_error(f"object {oid}")
                     yield stdout.read(int(header[2]) + 1)[:-1]
 
-        with self.talking("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
+        with self.request_pipes("cat-file", "--batch-command", "--buffer") as (stdin, stdout):
             yield read
 
-    def missing(self, what: str) -> GitError:
+    def missing_object_error(self, what: str) -> GitError:
+        """Return the error for the missing object *what*, such as ``tree 4b825d…``."""
         for _, name, _ in self.configuration.entries:
             if name.startswith("remote.") and name.endswith(".promisor"):
                 remote = printable(name.removeprefix("remote.").removesuffix(".promisor"))
                 return GitError(
-                    f"{what} was left out of this clone, which is a partial one",
+                    f"{what} is missing because this is a partial clone",
+                    code="clone-partial",
                     hint=f"git config --unset remote.{remote}.partialclonefilter; git fetch --refetch {remote}",
                 )
-        return GitError(f"{what} is missing from the repository", hint="git fsck; git fetch --unshallow")
+        return GitError(
+            f"{what} is missing from the repository", code="object-missing", hint="git fsck; git fetch --unshallow"
+        )
