@@ -368,6 +368,7 @@ def _require_user(git: Git) -> None:
     except GitError as error:
         raise GitError(
             "git does not know who you are: user.name and user.email are not set",
+            code="git-user-missing",
             hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
         ) from error
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.errors import GitError
+from keyvault.errors import ConflictError, GitError
 from keyvault.operations import keys, recipients, rotation
 from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import Draft
+from tests.errors import fails
 from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault
 
 
@@ -249,72 +250,76 @@ def _pipe(vault: Vault, path: str) -> None:
 
 @pytest.mark.parametrize("dirty", [_modified, _staged, _linked, _folder, _pipe])
 def test_uncommitted_changes_of_a_record_stop_the_command(vault: Vault, dirty: object) -> None:
-    """A record with changes of the user's is named, and nothing at all is written."""
+    """The error names a record with the user's changes, and nothing is written."""
     assert callable(dirty)
     path = vault.next().path
     dirty(vault, path)
     before = (vault.head, vault.status, staged(vault), vault.files())
 
-    with pytest.raises(GitError) as caught:
+    with fails("uncommitted-changes", GitError) as caught:
         rotation.rotate_due(vault.context())
 
-    assert caught.value.message == f"there are uncommitted changes in {path}"
+    assert caught.value.message.endswith(f" {path}")
     assert caught.value.hint == f"commit them, or: git restore --staged --worktree :/{path}"
     assert (vault.head, vault.status, staged(vault), vault.files()) == before
 
 
 @pytest.mark.parametrize("dirty", [_modified, _staged])
 def test_uncommitted_changes_of_the_policy_stop_commands_that_edit_it(vault: Vault, dirty: object) -> None:
-    """An edit of keyvault.toml would swallow the user's own edit: the command stops and names the file."""
+    """An edit of keyvault.toml would overwrite the user's own edit: the command stops and names the file."""
     assert callable(dirty)
     dirty(vault, "keyvault.toml")
     before = (vault.head, vault.status, staged(vault), vault.files())
 
-    with pytest.raises(GitError) as caught:
+    with fails("uncommitted-changes", GitError) as caught:
         keys.add_set(vault.context(), "reports", spec=key_spec("ES256"))
 
-    assert caught.value.message == "there are uncommitted changes in keyvault.toml"
+    assert caught.value.message.endswith(" keyvault.toml")
     assert (vault.head, vault.status, staged(vault), vault.files()) == before
 
 
 def test_many_dirty_files_are_counted(vault: Vault) -> None:
-    """Of many files in the way the first five are named."""
+    """The error names the first five of many files, and counts the others."""
     for number in range(4):
         keys.add_set(vault.context(), f"set-{number}", spec=key_spec("ES256"))
     for key in vault.state().keys.values():
         _modified(vault, key.path)
     recipient, _path = recipients.create_identity(vault.environ, kid="bea", output=vault.top / "bea.json")
 
-    with pytest.raises(GitError, match=r"and 7 more$"):
+    with fails("uncommitted-changes", GitError) as caught:
         recipients.add_recipient(vault.context(), recipient)
+
+    assert caught.value.message.endswith(" and 7 more")
 
 
 def test_an_untracked_file_is_in_the_way(vault: Vault) -> None:
-    """A file of the user's where one of the commit would go is named, and not overwritten."""
+    """The error names an untracked file at the path of a new one; the file is not overwritten."""
     vault.write("keys.enc/README.md", "committed\n")
     vault.git("commit", "--quiet", "-am", "readme")
     vault.write("notes.txt", "mine\n")
 
-    with pytest.raises(GitError, match=r"^there are uncommitted changes in notes\.txt$"):
+    with fails("uncommitted-changes", GitError) as caught:
         vault.commit({"notes.txt": "theirs\n"})
 
+    assert caught.value.message.endswith(" notes.txt")
     assert vault.files()["notes.txt"] == b"mine\n"
 
 
 def test_a_file_in_the_place_of_a_folder_is_in_the_way(vault: Vault) -> None:
-    """Records of the set could not be written: nothing is."""
+    """If the records of a set cannot be written, nothing is written."""
     (folder := vault.folder / "keys.enc" / "id-token").rename(vault.top / "moved")
     folder.write_text("mine\n")
     before = vault.head, vault.status, vault.files()
 
-    with pytest.raises(GitError, match=r"^there are uncommitted changes in keys\.enc/id-token/"):
+    with fails("uncommitted-changes", GitError) as caught:
         rotation.rotate(vault.context(), ["id-token"], forced="a drill")
 
+    assert " keys.enc/id-token/" in caught.value.message
     assert (vault.head, vault.status, vault.files()) == before
 
 
-def test_deleted_files_are_not_brought_back(vault: Vault) -> None:
-    """A record that the user removed from the work tree stays removed there; the commit has it all the same."""
+def test_deleted_files_are_not_restored(vault: Vault) -> None:
+    """A record that the user removed from the working tree stays removed there; the commit contains it."""
     path = vault.next().path
     (vault.folder / path).unlink()
 
@@ -326,7 +331,7 @@ def test_deleted_files_are_not_brought_back(vault: Vault) -> None:
 
 
 def test_the_last_record_of_a_set_leaves_no_empty_folder(vault: Vault) -> None:
-    """A folder that the last file left goes too, as with git."""
+    """A folder is removed with its last file, as git does."""
     vault.commit({"notes/deep/one.txt": "1"})
     assert (vault.folder / "notes" / "deep" / "one.txt").exists()
 
@@ -336,16 +341,16 @@ def test_the_last_record_of_a_set_leaves_no_empty_folder(vault: Vault) -> None:
     assert vault.status == []
 
 
-def test_somebody_else_holds_the_index(vault: Vault) -> None:
-    """While a `git commit` has its editor open nothing is written: the error says who is in the way."""
+def test_another_process_holds_the_index(vault: Vault) -> None:
+    """While a `git commit` has its editor open, nothing is written; the error names the lock."""
     lock = vault.git_dir / "index.lock"
     lock.write_text("")
     before = vault.head
 
-    with pytest.raises(GitError) as caught:
+    with fails("git-locked", GitError) as caught:
         rotation.rotate_due(vault.context())
 
-    assert caught.value.message == f"another git process is at work here: it holds {lock}"
+    assert str(lock) in caught.value.message
     assert (vault.head, lock.exists()) == (before, True)
 
 
@@ -354,7 +359,7 @@ def test_somebody_else_holds_the_index(vault: Vault) -> None:
 
 @pytest.mark.parametrize("value", ["true", "input"])
 def test_autocrlf(tmp_path: Path, value: str) -> None:
-    """With core.autocrlf, on or only for input, a vault is made, cloned and rotated, and stays clean."""
+    """With core.autocrlf, on or only for input, a vault stays clean when it is created, cloned and rotated."""
     settings = tmp_path / "gitconfig"
     settings.write_text(f"[core]\n\tautocrlf = {value}\n")
     vault = make_vault(tmp_path, environ={"GIT_CONFIG_GLOBAL": str(settings)})
@@ -368,7 +373,7 @@ def test_autocrlf(tmp_path: Path, value: str) -> None:
 
 
 def test_autocrlf_without_attributes(vault: Vault) -> None:
-    """Where .gitattributes was lost and a checkout has CRLF, that alone counts as no change of the user's."""
+    """If .gitattributes was lost and a checkout has CRLF, that alone does not count as a change of the user's."""
     vault.commit({".gitattributes": None})
     vault.git("config", "core.autocrlf", "true")
     for path in vault.git("ls-files").splitlines():
@@ -384,8 +389,8 @@ def test_autocrlf_without_attributes(vault: Vault) -> None:
     assert vault.active().path
 
 
-def test_an_umask_does_not_reach_the_commit(vault: Vault) -> None:
-    """Files of a commit are plain 100644 ones, whatever the umask."""
+def test_the_umask_does_not_affect_the_commit(vault: Vault) -> None:
+    """Files of a commit have the mode 100644, whatever the umask."""
     rotation.rotate(vault.context(), [], forced="a drill")
 
     assert {line.split()[0] for line in vault.git("ls-tree", "-r", "HEAD").splitlines()} == {"100644"}
@@ -395,7 +400,7 @@ def test_an_umask_does_not_reach_the_commit(vault: Vault) -> None:
 
 
 def ssh_signer(top: Path, *, sign: str = "commit.gpgsign=true") -> dict[str, str]:
-    """Make an SSH key, and return an environment in which the user's git signs commits with it."""
+    """Generate an SSH key, and return an environment in which the user's git signs commits with it."""
     key = top / "home" / "signer"
     key.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -416,7 +421,7 @@ needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason
 
 @needs_ssh_keygen
 def test_commits_are_signed(tmp_path: Path) -> None:
-    """Who signs commits gets signed ones, from the first commit of a vault on; `git verify-commit` says so."""
+    """If the user's git signs commits, all commits are signed, and `git verify-commit` accepts them."""
     vault = make_vault(tmp_path, environ=ssh_signer(tmp_path))
     rotation.rotate_due(vault.context())
 
@@ -427,7 +432,7 @@ def test_commits_are_signed(tmp_path: Path) -> None:
 @needs_ssh_keygen
 @pytest.mark.parametrize("setting", ["commit.gpgsign=false", "commit.gpgsign=", "commit.other=true"])
 def test_commits_are_not_signed_unasked(tmp_path: Path, setting: str) -> None:
-    """Who does not sign commits gets plain ones."""
+    """If the user's git does not sign commits, they are not signed."""
     vault = make_vault(tmp_path, environ=ssh_signer(tmp_path, sign=setting))
 
     assert "gpgsig" not in vault.git("cat-file", "commit", "HEAD")
@@ -435,18 +440,18 @@ def test_commits_are_not_signed_unasked(tmp_path: Path, setting: str) -> None:
 
 @needs_ssh_keygen
 def test_signing_fails(vault: Vault) -> None:
-    """When the signature cannot be made, nothing is written, and the error says which settings to look at."""
+    """If signing fails, nothing is written, and the hint names the settings to check."""
     vault.environ |= ssh_signer(vault.top)
     vault.publish_to()
     (vault.top / "home" / "signer").unlink()
     before = (vault.head, vault.status, staged(vault), vault.files(), vault.git("ls-remote", "origin"))
 
     for push in (False, True):
-        with pytest.raises(GitError) as caught:
+        with fails("git-failed", GitError) as caught:
             rotation.rotate_due(vault.context(), push=push)
 
         assert "\n" not in caught.value.message
-        assert caught.value.hint == "check user.signingkey and that your agent is running; commit.gpgsign is on"
+        assert "user.signingkey" in str(caught.value.hint)
     assert (vault.head, vault.status, staged(vault), vault.files(), vault.git("ls-remote", "origin")) == before
     assert not (vault.git_dir / "keyvault.journal").exists()
 
@@ -468,7 +473,7 @@ def racing(vault: Vault, times: int) -> list[str | None]:
 
 
 def test_a_lost_race_is_planned_again(vault: Vault) -> None:
-    """When somebody commits between plan and commit, the plan is made again on the new head: nothing is lost."""
+    """If somebody commits between plan and commit, the command plans again on the new head, so nothing is lost."""
     first = vault.head
 
     heads = racing(vault, 2)
@@ -480,17 +485,18 @@ def test_a_lost_race_is_planned_again(vault: Vault) -> None:
 
 
 def test_a_race_that_is_lost_every_time(vault: Vault) -> None:
-    """After five lost races the command gives up, and has written nothing."""
-    with pytest.raises(GitError) as caught:
+    """After five lost races the command fails and has written nothing."""
+    with fails("branch-moved", ConflictError) as caught:
         racing(vault, 5)
 
-    assert (caught.value.message, caught.value.hint) == ("main was moved by somebody else", "run the command again")
+    assert "main" in caught.value.message
+    assert caught.value.hint == "run the command again"
     assert vault.log[0] == "faster 5"
     assert vault.status == []
     assert not (vault.git_dir / "keyvault.journal").exists()
 
 
-# --- objects that are not whole yet ----------------------------------------------------------------------
+# --- incomplete objects ---------------------------------------------------------------------------------
 
 
 def everything(folder: Path) -> set[str]:
@@ -498,8 +504,8 @@ def everything(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_what_is_interrupted_leaves_no_objects(vault: Vault, error: type[BaseException]) -> None:
-    """Git is ended in the middle of a pack: nothing of it stays."""
+def test_an_interrupted_write_leaves_no_objects(vault: Vault, error: type[BaseException]) -> None:
+    """If git ends in the middle of a pack, nothing of it stays."""
     git = vault.repository.git
     before = everything(vault.git_dir)
 
@@ -515,8 +521,8 @@ def test_what_is_interrupted_leaves_no_objects(vault: Vault, error: type[BaseExc
 
 
 @pytest.mark.parametrize("count", [1, 3, 300])
-def test_objects_are_taken_in(vault: Vault, count: int) -> None:
-    """Few objects lie by themselves, many in a pack; they are there for every git, and nothing else is."""
+def test_objects_are_stored(vault: Vault, count: int) -> None:
+    """Few objects are stored as files, many as a pack; git can read them all, and nothing else is left."""
     git = vault.repository.git
     tree = git.write_tree(vault.head, ((f"new/{number}.txt", b"%d\n" % number) for number in range(count)))
     again = git.write_tree(vault.head, ((f"new/{number}.txt", b"%d\n" % number) for number in range(count)))
@@ -529,7 +535,7 @@ def test_objects_are_taken_in(vault: Vault, count: int) -> None:
 
 
 def test_a_folder_with_a_colon(tmp_path: Path) -> None:
-    """A list of folders is parted at colons; this is one folder."""
+    """A colon separates folders in a list; here it is part of a name."""
     vault = make_vault(tmp_path, folder='a:b "c"')
     rotation.rotate(vault.context(), [], forced="a drill")
 
@@ -537,7 +543,7 @@ def test_a_folder_with_a_colon(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_objects_that_a_killed_run_left(vault: Vault) -> None:
-    """It is removed when nobody can be at work there any more."""
+    """It is removed once it is too old for a running process."""
     old, new = (vault.git_dir / f"keyvault-objects-{name}" for name in ("old", "new"))
     for folder in (old, new):
         (folder / "pack").mkdir(parents=True)

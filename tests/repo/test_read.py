@@ -1,4 +1,4 @@
-"""What a vault says is what one commit says, and a commit that could mislead is refused by name."""
+"""The state of a vault is that of one commit, and a commit that could mislead is refused."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from keyvault.repo.git import Git
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository, find_vault
 from tests import revisions
+from tests.errors import fails
 from tests.vaults import DAY, T0, Vault, make_vault, run_git, tree
 
 
@@ -33,8 +34,8 @@ def rendered(vault: Vault, revision: str = "HEAD") -> dict[str, bytes]:
 # --- one commit, nothing else ---------------------------------------------------------------------------
 
 
-def test_the_work_tree_does_not_count(vault: Vault) -> None:
-    """What lies in the work tree, deleted or made up, changes nothing about the state of the vault."""
+def test_the_working_tree_does_not_count(vault: Vault) -> None:
+    """Deleted or forged files in the working tree do not change the state of the vault."""
     before = vault.state()
     shutil.rmtree(vault.folder / "keys.enc")
     vault.write("keyvault.toml", "format = 9\n")
@@ -44,7 +45,7 @@ def test_the_work_tree_does_not_count(vault: Vault) -> None:
 
 
 def test_the_index_does_not_count(vault: Vault) -> None:
-    """What is staged and not committed changes nothing either."""
+    """Staged files do not change the state either."""
     before = vault.state()
     vault.write("keys.enc/id-token/made-up.json", "{}")
     vault.git("add", "--all")
@@ -52,8 +53,8 @@ def test_the_index_does_not_count(vault: Vault) -> None:
     assert vault.state() == before
 
 
-def test_an_old_commit_can_be_read(vault: Vault) -> None:
-    """Any commit of history can be asked, by id, branch or tag."""
+def test_an_old_commit_is_readable(vault: Vault) -> None:
+    """Any commit of the history is readable by its id, branch or tag."""
     before = vault.state()
     vault.git("tag", "v1")
     rotation.rotate_due(vault.context())
@@ -66,14 +67,14 @@ def test_an_old_commit_can_be_read(vault: Vault) -> None:
 @pytest.mark.parametrize(
     "revision", ["nowhere", "--output=x", "-1", "HEAD:keyvault.toml", "HEAD^{tree}", "", "main..x"]
 )
-def test_what_is_no_commit_is_refused(vault: Vault, revision: str) -> None:
-    """A revision that names no commit is an error that shows it; it is never taken for an option."""
+def test_an_unknown_revision(vault: Vault, revision: str) -> None:
+    """An error names a revision that is not a commit; git never takes it for an option."""
     before = vault.files()
 
-    with pytest.raises(GitError) as caught:
+    with fails("revision-unknown", GitError) as caught:
         vault.state(revision)
 
-    assert caught.value.message == f"there is no commit {revision!r} here"
+    assert repr(revision) in caught.value.message
     assert vault.files() == before
 
 
@@ -83,27 +84,27 @@ def test_a_vault_is_found_from_below(vault: Vault) -> None:
 
 
 def test_no_vault(tmp_path: Path, environ: dict[str, str]) -> None:
-    """Outside of a vault the error says so, and how to make one."""
-    with pytest.raises(GitError) as caught:
+    """Outside a vault, the error names the folder, and the hint creates a vault."""
+    with fails("vault-missing", GitError) as caught:
         Context.find(tmp_path, T0, environ)
 
-    assert caught.value.message == f"there is no keyvault.toml in {tmp_path} or above it"
+    assert str(tmp_path) in caught.value.message
     assert caught.value.hint == "keyvault init DIR --url https://keys.example.com"
 
 
 def test_a_folder_without_git(tmp_path: Path, environ: dict[str, str]) -> None:
-    """A keyvault.toml outside of any repository is no vault yet."""
+    """A keyvault.toml outside a repository is not a vault yet."""
     (tmp_path / "keyvault.toml").write_text("format = 1\n")
 
-    with pytest.raises(GitError) as caught:
+    with fails("repository-missing", GitError) as caught:
         Context.find(tmp_path, T0, environ)
 
-    assert caught.value.message == f"{tmp_path} is not in a git repository"
-    assert caught.value.hint == "keyvault init makes one"
+    assert str(tmp_path) in caught.value.message
+    assert "keyvault init" in str(caught.value.hint)
 
 
 def test_no_commits_yet(tmp_path: Path, environ: dict[str, str]) -> None:
-    """A repository without commits holds no vault: the error says what to do, and nothing changes."""
+    """A repository without commits is not a vault: the hint names commands, and nothing changes."""
     run_git(tmp_path, environ, "init", "--quiet")
     (tmp_path / "keyvault.toml").write_text("format = 1\n")
     context = Context.find(tmp_path, T0, environ)
@@ -113,39 +114,38 @@ def test_no_commits_yet(tmp_path: Path, environ: dict[str, str]) -> None:
         lambda: rotation.rotate_due(context),
         lambda: revisions.render(context, tmp_path / "x"),
     ):
-        with pytest.raises(GitError) as caught:
+        with fails("repository-empty", GitError) as caught:
             command()
-        assert caught.value.message == "this repository has no commits yet"
         assert caught.value.hint == "keyvault init, or: git commit"
     assert dict(tree(tmp_path)) == {"keyvault.toml": b"format = 1\n"}
 
 
 def test_a_commit_without_policy(vault: Vault) -> None:
-    """A commit that has no keyvault.toml is no vault, whatever the work tree says."""
+    """A commit without a keyvault.toml is not a vault, even if the working tree has that file."""
     vault.git("rm", "--quiet", "--cached", "keyvault.toml")
     vault.git("commit", "--quiet", "-m", "lose it")
 
-    with pytest.raises(GitError) as caught:
+    with fails("policy-missing", GitError) as caught:
         vault.state()
 
-    assert caught.value.message == f"commit {vault.head[:12]} has no keyvault.toml: it is no vault"
+    assert vault.head[:12] in caught.value.message
 
 
 def test_git_is_missing(vault: Vault) -> None:
-    """Without git on the PATH the error says what to install."""
+    """Without git on the PATH, the hint names the version to install."""
     vault.environ["PATH"] = str(vault.top / "home")
 
-    with pytest.raises(GitError) as caught:
+    with fails("program-missing", GitError) as caught:
         vault.state()
 
-    assert (caught.value.message, caught.value.hint) == ("git is not installed", "install git 2.38 or newer")
+    assert caught.value.hint == "install git 2.38 or newer"
 
 
 # --- shapes of repositories -----------------------------------------------------------------------------
 
 
 def test_a_bare_clone_is_readable(vault: Vault) -> None:
-    """A server that holds a bare clone can show and render the vault, and even rotate in it."""
+    """In a bare clone, the vault can be read, rendered and even rotated."""
     bare = vault.clone("bare.git", "--bare")
 
     assert bare.state() == vault.state()
@@ -156,7 +156,7 @@ def test_a_bare_clone_is_readable(vault: Vault) -> None:
 
 
 def test_a_vault_in_a_subfolder(tmp_path: Path, environ: dict[str, str]) -> None:
-    """A vault may lie in a folder of a larger repository: paths, commits and history are its own."""
+    """A vault may be a folder of a larger repository: paths, commits and history are its own."""
     top = tmp_path / "mono"
     (top / "app").mkdir(parents=True)
     run_git(top, environ, "init", "--quiet", "--initial-branch=main")
@@ -178,7 +178,7 @@ def test_a_vault_in_a_subfolder(tmp_path: Path, environ: dict[str, str]) -> None
 
 
 def test_a_linked_worktree(vault: Vault) -> None:
-    """`git worktree add` gives a second place to work in: a commit there leaves the first one alone."""
+    """A commit in a linked worktree does not change the first one."""
     before = vault.state()
     other = Vault(vault.top / "other", vault.environ, vault.now)
     vault.git("worktree", "add", "--quiet", "-b", "side", str(other.folder))
@@ -190,7 +190,7 @@ def test_a_linked_worktree(vault: Vault) -> None:
 
 
 def test_a_sha256_repository(tmp_path: Path, environ: dict[str, str]) -> None:
-    """Repositories with SHA-256 object ids work like any other."""
+    """Repositories with SHA-256 object ids are supported."""
     folder = tmp_path / "vault"
     run_git(tmp_path, environ, "init", "--quiet", "--object-format=sha256", "--initial-branch=main", str(folder))
     vault = make_vault(tmp_path, environ=environ)
@@ -205,7 +205,7 @@ def test_a_sha256_repository(tmp_path: Path, environ: dict[str, str]) -> None:
 
 
 def test_a_git_folder_elsewhere(tmp_path: Path, environ: dict[str, str]) -> None:
-    """The git folder may lie apart from the work tree."""
+    """The git folder may be outside the working tree."""
     folder = tmp_path / "vault"
     run_git(tmp_path, environ, "init", "--quiet", f"--separate-git-dir={tmp_path / 'apart'}", str(folder))
     vault = make_vault(tmp_path, environ=environ)
@@ -217,21 +217,20 @@ def test_a_git_folder_elsewhere(tmp_path: Path, environ: dict[str, str]) -> None
 
 
 def test_a_shallow_clone_cannot_be_rendered(vault: Vault) -> None:
-    """A clone without history has no history page: the error says how to get it. Keys can still be read."""
+    """Rendering needs the history: the hint fetches it. Keys are readable without."""
     rotation.rotate_due(vault.context())
     clone = vault.clone("shallow", "--depth=1", source=f"file://{vault.folder}")
 
     assert clone.state() == vault.state()
-    with pytest.raises(GitError) as caught:
+    with fails("clone-shallow", GitError) as caught:
         rendered(clone)
-    assert caught.value.message == "this clone is shallow, the history is incomplete"
     assert caught.value.hint == "git fetch --unshallow (in CI: fetch-depth: 0)"
     clone.git("fetch", "--quiet", "--unshallow")
     assert rendered(clone) == rendered(vault)
 
 
 def test_strange_folder_names(tmp_path: Path) -> None:
-    """Blanks, dollars, quotes and letters of any script in the path of a vault do no harm."""
+    """Blanks, dollars, quotes and letters of any script in the path of a vault are supported."""
     vault = make_vault(tmp_path, folder="a $HOME 'b' \"c\" ключи %PATH% -x")
     vault.publish_to("origin $HOME.git")
 
@@ -256,17 +255,17 @@ def test_strange_folder_names(tmp_path: Path) -> None:
     ],
 )
 def test_only_plain_files(vault: Vault, path: str, mode: str, kind: str) -> None:
-    """A link or a submodule in a vault could bring in bytes from anywhere: it is refused by name."""
+    """A link or a submodule in a vault could refer to any bytes: it is refused, and the error names it."""
     vault.plant(path, "a" * 40 if mode == "160000" else "/etc/passwd", mode=mode)
 
-    with pytest.raises(RecordError) as caught:
+    with fails("unexpected-mode", RecordError) as caught:
         vault.state()
 
-    assert caught.value.message == f"{path} is {kind}: a vault holds plain files only"
+    assert f"{path} is {kind}" in caught.value.message
 
 
 def test_an_executable_record_is_readable(vault: Vault) -> None:
-    """Some file systems mark every file as executable: that says nothing about a record."""
+    """Some file systems mark every file as executable, so that mode is ignored."""
     key = vault.active()
     vault.plant(key.path, encode_key(key), mode="100755")
 
@@ -285,60 +284,68 @@ def test_an_executable_record_is_readable(vault: Vault) -> None:
     ],
 )
 def test_foreign_files_are_refused(vault: Vault, path: str) -> None:
-    """What does not belong among the keys is refused by name, so that nothing hides there."""
+    """A file that does not belong among the keys is refused, so that nothing can be hidden there."""
     vault.plant(path, "{}")
 
-    with pytest.raises(RecordError) as caught:
+    with fails("unexpected-path", RecordError) as caught:
         vault.state()
 
-    assert caught.value.message == f"{path!r} does not belong in a vault"
+    assert repr(path) in caught.value.message
     assert caught.value.hint == "keyvault repair --dry-run"
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "code"),
     [
-        (lambda data: data + b"\n", "record is not in its canonical form"),
-        (lambda data: data.replace(b"\n", b"\r\n"), "record is not in its canonical form"),
-        (lambda data: data.replace(b'"format": 1,', b'"format":  1,'), "record is not in its canonical form"),
-        (lambda data: data.replace(b'"format": 1,', b'"format": 1,\n  "format": 1,'), "record is not in its canonical"),
-        (lambda data: data.replace(b'"format": 1,', b'"format": 1.0,'), "not a key record"),
-        (lambda data: data.replace(b':00Z"', b':00+00:00"', 1), "record is not in its canonical form"),
-        (lambda data: data.replace(b'"kty"', b'"\\u006bty"'), "record is not in its canonical form"),
-        (lambda data: b"\xef\xbb\xbf" + data, "not a key record"),
-        (lambda data: data.decode().encode("utf-16"), "not a key record"),
-        (lambda data: data[:-20], "not a key record"),
-        (lambda data: b"", "not a key record"),
-        (lambda data: b"[" * 100_000, "not a key record"),
-        (lambda data: data.replace(b'"set": "id-token"', b'"set": "access-token"'), "record belongs at"),
-        (lambda data: data.replace(b'"format": 1,', b'"format": 2,'), "record has format 2"),
-        (lambda data: data.replace(b'"created"', b'"revoked"'), "event revoked"),
-        (lambda data: b" " * (256 * 1024 + 1), "is too large"),
+        (lambda data: data + b"\n", "record-not-canonical"),
+        (lambda data: data.replace(b"\n", b"\r\n"), "record-not-canonical"),
+        (lambda data: data.replace(b'"format": 1,', b'"format":  1,'), "record-not-canonical"),
+        (lambda data: data.replace(b'"format": 1,', b'"format": 1,\n  "format": 1,'), "record-not-canonical"),
+        (lambda data: data.replace(b'"format": 1,', b'"format": 1.0,'), "record-malformed"),
+        (lambda data: data.replace(b':00Z"', b':00+00:00"', 1), "record-not-canonical"),
+        (lambda data: data.replace(b'"kty"', b'"\\u006bty"'), "record-not-canonical"),
+        (lambda data: b"\xef\xbb\xbf" + data, "record-malformed"),
+        (lambda data: data.decode().encode("utf-16"), "record-malformed"),
+        (lambda data: data[:-20], "record-malformed"),
+        (lambda data: b"", "record-malformed"),
+        (lambda data: b"[" * 100_000, "record-malformed"),
+        (lambda data: data.replace(b'"set": "id-token"', b'"set": "access-token"'), "record-misplaced"),
+        (lambda data: data.replace(b'"format": 1,', b'"format": 2,'), "format-unsupported"),
+        (lambda data: b" " * (256 * 1024 + 1), "record-too-large"),
     ],
-)  # fmt: skip
-def test_a_record_that_was_edited_by_hand(vault: Vault, change: object, reason: str) -> None:
-    """A record is taken byte for byte as the tool writes it, or refused with its path."""
+)
+def test_a_record_that_was_edited_by_hand(vault: Vault, change: object, code: str) -> None:
+    """A record is refused unless its bytes are those that the tool writes; the error names its path."""
     assert callable(change)
     key = vault.active()
     vault.plant(key.path, change(encode_key(key)))
+
+    with fails(code, RecordError) as caught:
+        vault.state()
+
+    assert caught.value.message.startswith(key.path)
+
+
+def test_a_record_with_illegal_events(vault: Vault) -> None:
+    """A record whose events contradict each other is refused; the error names its path and the event."""
+    key = vault.active()
+    vault.plant(key.path, encode_key(key).replace(b'"created"', b'"revoked"'))
 
     with pytest.raises(RecordError) as caught:
         vault.state()
 
     assert caught.value.message.startswith(key.path)
-    assert reason in caught.value.message
+    assert "event revoked" in caught.value.message
 
 
-def test_a_kid_stands_once(vault: Vault) -> None:
-    """One key in two sets, or two kids that differ in case alone, would be one file on some machines: refused."""
+def test_a_kid_is_used_once(vault: Vault) -> None:
+    """A key in two sets, or two kids that differ only in case, would be the same file on some machines: refused."""
     key = vault.active()
     copied = encode_key(key).replace(b'"set": "id-token"', b'"set": "access-token"')
     vault.plant(f"keys.enc/access-token/{key.kid}.json", copied)
 
-    with pytest.raises(RecordError) as caught:
+    with fails("kid-in-use", RecordError):
         vault.state()
-
-    assert "the kid is in use already" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -351,8 +358,8 @@ def test_a_kid_stands_once(vault: Vault) -> None:
         (b"a=" + b"[" * 100_000, "keyvault.toml is not TOML"),
     ],
 )
-def test_a_policy_that_cannot_be(vault: Vault, text: bytes, reason: str) -> None:
-    """A broken keyvault.toml in a commit is an error that says what is broken."""
+def test_a_malformed_policy(vault: Vault, text: bytes, reason: str) -> None:
+    """The error about a malformed keyvault.toml in a commit names the reason."""
     vault.plant("keyvault.toml", text)
 
     with pytest.raises(ConfigError) as caught:
@@ -362,7 +369,7 @@ def test_a_policy_that_cannot_be(vault: Vault, text: bytes, reason: str) -> None
 
 
 def test_an_object_is_missing(vault: Vault) -> None:
-    """A clone that lost an object says which, and how to look further."""
+    """The error names a missing object, and the hint helps to find it."""
     oid = vault.git("rev-parse", f"HEAD:{vault.active().path}")
     packs = {path: path.read_bytes() for path in (vault.git_dir / "objects" / "pack").glob("*.pack")}
     for pack, data in packs.items():
@@ -370,10 +377,10 @@ def test_an_object_is_missing(vault: Vault) -> None:
         vault.git("unpack-objects", "-q", stdin=data)
     (vault.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
 
-    with pytest.raises(GitError) as caught:
+    with fails("object-missing", GitError) as caught:
         vault.state()
 
-    assert caught.value.message == f"object {oid} is missing from the repository"
+    assert oid in caught.value.message
 
 
 # --- settings and files of git that could make one commit look like another ---------------------------------
@@ -395,7 +402,7 @@ def test_an_object_is_missing(vault: Vault) -> None:
     ids=lambda settings: next(iter(settings)),
 )  # fmt: skip
 def test_settings_of_git_do_not_change_the_site(vault: Vault, settings: dict[str, str]) -> None:
-    """The site is a function of the commit: no setting of the repository changes a byte of it."""
+    """The site depends on the commit alone: no setting of the repository changes a byte of it."""
     rotation.rotate_due(vault.context())
     rotation.rotate(vault.wait(DAY).context(), ["id-token"])
     expected = rendered(vault)
@@ -407,7 +414,7 @@ def test_settings_of_git_do_not_change_the_site(vault: Vault, settings: dict[str
 
 
 def test_settings_of_git_do_not_change_the_site_of_a_subfolder(tmp_path: Path) -> None:
-    """The same holds where the vault is a folder of a larger repository."""
+    """The same is true for a vault in a folder of a larger repository."""
     environ = make_vault(tmp_path / "unused").environ
     run_git(tmp_path, environ, "init", "--quiet", str(tmp_path / "mono"))
     vault = make_vault(tmp_path, folder="mono/keys", environ=environ)
@@ -420,7 +427,7 @@ def test_settings_of_git_do_not_change_the_site_of_a_subfolder(tmp_path: Path) -
 
 
 def test_replace_refs_do_not_count(vault: Vault) -> None:
-    """`git replace` shows other content under the same id: we look at the real one."""
+    """`git replace` shows other content under the same id: we read the original."""
     before, expected = vault.state(), rendered(vault)
     vault.git("checkout", "--quiet", "-b", "fake")
     fake = vault.plant("keys.enc/README.md", "fake")
@@ -432,7 +439,7 @@ def test_replace_refs_do_not_count(vault: Vault) -> None:
 
 
 def test_grafts_do_not_count(vault: Vault) -> None:
-    """A grafts file gives commits other parents: we look at the real ones."""
+    """A grafts file gives commits other parents: we read the original ones."""
     rotation.rotate_due(vault.context())
     expected = rendered(vault)
     (vault.git_dir / "info").mkdir(exist_ok=True)
@@ -441,8 +448,8 @@ def test_grafts_do_not_count(vault: Vault) -> None:
     assert rendered(vault) == expected
 
 
-def test_attributes_do_not_change_what_is_read(vault: Vault) -> None:
-    """Attributes that convert files on checkout do not reach what is read from a commit."""
+def test_attributes_do_not_change_the_state(vault: Vault) -> None:
+    """Attributes that convert files on checkout do not affect files that are read from a commit."""
     before, expected = vault.state(), rendered(vault)
     (vault.git_dir / "info").mkdir(exist_ok=True)
     (vault.git_dir / "info" / "attributes").write_text("* text eol=crlf working-tree-encoding=UTF-16 ident -diff\n")
@@ -455,20 +462,19 @@ def test_attributes_do_not_change_what_is_read(vault: Vault) -> None:
 
 
 def untouched(vault: Vault) -> tuple[object, ...]:
-    """Return all that a command that fails must leave as it is."""
+    """Return everything that a failing command must not change."""
     refs = vault.git("for-each-ref", "--format=%(refname) %(objectname)")
     return refs, (vault.git_dir / "HEAD").read_text(), vault.git("ls-files", "--stage"), vault.files(), vault.status
 
 
 def test_a_detached_head(vault: Vault) -> None:
-    """A commit on a detached HEAD would be lost: it is refused, reading still works."""
+    """A commit on a detached HEAD could get lost, so it is refused; reading still works."""
     vault.git("checkout", "--quiet", "--detach")
     before = untouched(vault)
 
-    with pytest.raises(GitError) as caught:
+    with fails("head-detached", GitError) as caught:
         rotation.rotate_due(vault.context())
 
-    assert caught.value.message == "HEAD is detached: a commit made here would belong to no branch"
     assert caught.value.hint == "git switch BRANCH"
     assert untouched(vault) == before
     assert vault.state().commit == vault.head
@@ -476,15 +482,14 @@ def test_a_detached_head(vault: Vault) -> None:
 
 @pytest.mark.parametrize("missing", ["NAME", "EMAIL"])
 def test_git_does_not_know_the_user(vault: Vault, missing: str) -> None:
-    """Without a name or an address no commit is made: one line says what to type, and nothing changes."""
+    """Without a name or an email address no commit is written: the hint names commands, and nothing changes."""
     for role in ("AUTHOR", "COMMITTER"):
         del vault.environ[f"GIT_{role}_{missing}"]
     before = untouched(vault)
 
-    with pytest.raises(GitError) as caught:
+    with fails("git-user-missing", GitError) as caught:
         rotation.rotate_due(vault.context())
 
-    assert caught.value.message == "git does not know who you are: user.name and user.email are not set"
     assert caught.value.hint == (
         'git config --global user.name "Your Name"; git config --global user.email you@example.com'
     )
@@ -492,21 +497,20 @@ def test_git_does_not_know_the_user(vault: Vault, missing: str) -> None:
 
 
 def test_init_without_a_user_leaves_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
-    """`init` in a folder that was not there leaves none behind if git does not know who commits."""
+    """If git does not know the user, `init` leaves no new folder behind."""
     for name in [name for name in environ if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER"))]:
         del environ[name]
     folder = tmp_path / "vault"
 
-    with pytest.raises(GitError) as caught:
+    with fails("git-user-missing", GitError):
         setup.init(folder, T0, environ, url="https://keys.example.com", sets=setup.parse_sets([]))
 
-    assert caught.value.message == "git does not know who you are: user.name and user.email are not set"
     assert not folder.exists()
     assert not (tmp_path / "config").exists()
 
 
 def test_a_read_only_repository(vault: Vault) -> None:
-    """Where the git folder cannot be written, the error says so; reading still works."""
+    """If the git folder is not writable, the error names it; reading still works."""
     if os.geteuid() == 0:
         (vault.git_dir / "keyvault.lock").unlink()
         (vault.git_dir / "keyvault.lock").mkdir()  # root writes everywhere, but not over a folder
@@ -514,15 +518,15 @@ def test_a_read_only_repository(vault: Vault) -> None:
         vault.git_dir.chmod(0o500)
     before = untouched(vault)
 
-    with pytest.raises(GitError) as caught:
+    with fails("repository-not-writable", GitError) as caught:
         rotation.rotate_due(vault.context())
 
-    assert caught.value.message.startswith(f"cannot write to {vault.git_dir}: ")
+    assert str(vault.git_dir) in caught.value.message
     assert untouched(vault) == before
 
 
 def test_init_in_a_bare_repository(tmp_path: Path, environ: dict[str, str]) -> None:
-    """A bare repository has no place for a vault to be looked at: make it in a clone."""
+    """A bare repository has no working tree: the hint is to create the vault in a clone."""
     run_git(tmp_path, environ, "init", "--quiet", "--bare", "bare.git")
 
     with pytest.raises(UsageError) as caught:
@@ -532,17 +536,17 @@ def test_init_in_a_bare_repository(tmp_path: Path, environ: dict[str, str]) -> N
 
 
 def test_every_error_is_deliberate(vault: Vault) -> None:
-    """A folder that vanishes under a command is an error of ours, not of Python's."""
+    """A folder that vanishes during a command causes a deliberate error, not one of Python's."""
     git = Git.open(vault.folder, vault.environ)
     shutil.rmtree(vault.folder)
 
-    with pytest.raises(KeyVaultError, match="is not a folder"):
+    with fails("not-a-folder", KeyVaultError):
         Repository(git).head()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe be widened")
-def test_a_user_who_may_have_no_wider_pipe(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a pipe holds is a matter of speed alone."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can enlarge a pipe")
+def test_a_pipe_that_cannot_be_enlarged(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of a pipe affects only speed."""
     import fcntl
 
     def refused(*_: object) -> int:

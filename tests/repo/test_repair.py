@@ -22,6 +22,7 @@ from keyvault.operations import keys, rotation
 from keyvault.operations.repair import Repaired, repair
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import RECIPIENTS
+from tests.errors import fails
 from tests.repo.test_recovery import leftovers
 from tests.revisions import audit, publish
 from tests.vaults import DAY, HOUR, Vault
@@ -387,7 +388,7 @@ def test_work_in_the_way_stops_a_repair(vault: Vault) -> None:
     path = vault.next().path
     spoil(vault, path, "{}")
     vault.write(path, "mine\n")
-    with pytest.raises(GitError, match="uncommitted changes"):
+    with fails("uncommitted-changes", GitError):
         repair(vault.context())
 
 

@@ -368,7 +368,7 @@ def test_kids_that_differ_only_by_case_are_refused_in_a_commit(vault: Lab) -> No
         forged = msgspec.structs.replace(key, public=public, events=events, private=msgspec.UNSET)
         vault.commit_key(forged)
 
-    with pytest.raises(RecordError, match="the kid is in use already"):
+    with fails("kid-in-use", RecordError):
         vault.site()
 
 
