@@ -1,4 +1,4 @@
-"""Libraries in C that are preloaded into programs, to count, strike or record what they do."""
+"""Libraries in C that are preloaded into programs, to count, interrupt or record their operations."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """
-Nights and mondays: three clones, one remote, a host and a signer, and everything that goes wrong between them.
+Simulate three clones, a remote, a host and a signer, and everything that goes wrong between them.
 
-A `Chaos` takes steps by chance: rotations, revocations, merges of every strategy, rebases, forced pushes, clocks that
-jump, commands that die, deploys that fail, records that a hand spoils, and repairs. After each step it looks at what
-matters: every token that the signer made verifies at the live set, unless the tool had said that it would not. Nothing
-but errors of the tool's own may come out of a command. In the end the documented ways out lead to a vault that is sound.
+`Chaos` takes random steps: rotations, revocations, merges of every strategy, rebases, forced pushes, clocks that jump,
+commands that die, deployments that fail, records that somebody damages, and repairs. After each step, every token of
+the signer must verify with the live set, unless the tool warned that it would not. A command may only raise errors of
+the tool. In the end, the documented repairs must lead to a vault without damage.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ LIFETIME, LAG, SKEW = HOUR, HOUR, 10 * MINUTE
 
 
 class DiedError(BaseException):
-    """Stands for the end of a process: nothing catches it."""
+    """Simulates the end of a process: nothing catches it."""
 
 
 class DeployError(Exception):
-    """A disk or a network that gives up in the middle."""
+    """A disk or a network that fails in the middle."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token: who signed it, and until when the slowest clock accepts it."""
+    """A token: the kid of its key, and the instant until which the slowest clock accepts it."""
 
     kid: str
     until: datetime
@@ -56,13 +56,13 @@ class Token:
 
 @dataclass
 class Chaos:
-    """The world; all of it follows from the seed."""
+    """The simulated world; the seed determines every step."""
 
     seed: int
     top: Path
     now: datetime = field(init=False)
     tokens: list[Token] = field(default_factory=list)
-    #: Keys whose tokens may fail, since the tool said so: revoked, or made active by force.
+    #: Keys whose tokens may fail, because the tool warned of it: revoked, or activated by force.
     excused: set[str] = field(default_factory=set)
     went: Counter[str] = field(default_factory=Counter)
     story: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Chaos:
         self.now = first.now
         publish(self.context(first), str(self.www))
 
-    # --- what everybody sees ----------------------------------------------------------------------------
+    # --- views ------------------------------------------------------------------------------------------
 
     def live(self) -> dict[str, str]:
         """Return the thumbprint of each key of the live set, by kid."""
@@ -114,11 +114,11 @@ class Chaos:
     # --- the run ----------------------------------------------------------------------------------------
 
     def run(self, steps: int) -> None:
-        """Take *steps*, looking at the world after each; then lead everybody out."""
+        """Take *steps*, checking the tokens after each; then repair everything."""
         for _ in range(steps):
             self.step()
             self.check()
-        self.way_out()
+        self.repair_all()
 
     def step(self) -> None:
         actions: dict[Callable[[Vault], None], int] = {
@@ -132,7 +132,7 @@ class Chaos:
         action(clone)
 
     def command(self, action: Callable[[], Any]) -> Any:
-        """Run a command; one that refuses says what to do next, and that is all that may come out of it."""
+        """Run a command; it may raise only errors of the tool."""
         try:
             done = action()
         except KeyVaultError as error:
@@ -148,17 +148,17 @@ class Chaos:
         self.now += self.chance.choice((SECOND, 5 * MINUTE, HOUR, 3 * HOUR, DAY, 20 * DAY))
 
     def sign(self, clone: Vault) -> None:
-        """The signer pulls what is on the remote, and signs with the key that is active there."""
+        """Pull to the signer's clone, and sign with the active key."""
         self.git(self.signer, "fetch", "--quiet", "origin")
         self.git(self.signer, "reset", "--quiet", "--hard", "origin/main")
         state = self.state(self.signer)
         key_set = state.sets.get(SET) if state else None
         if key_set is None or key_set.active is None:
-            return  # the last good key goes on, within signer_lag
+            return  # the signer keeps the last good key, within signer_lag
         active = key_set.active
         last = active.events[-1]
         if any(event.forced for event in active.events) or last.event == "repaired":
-            # Verifiers may not know it yet: the rotation, or the repair, said so.
+            # Verifiers may not know it yet: the rotation or the repair warned of that.
             seen = active.life.published.get(key_set.policy.url)
             if seen is None or active.kid not in self.live():
                 self.excused.add(active.kid)
@@ -204,7 +204,7 @@ class Chaos:
             self.git(clone, "rebase", "--abort")
 
     def reset(self, clone: Vault) -> None:
-        """Drop what was not pushed, as the hint says."""
+        """Drop the commits that were not pushed, as the hint says."""
         self.git(clone, "fetch", "--quiet", "origin")
         self.git(clone, "switch", "--quiet", "-C", "main", "origin/main")
 
@@ -212,7 +212,7 @@ class Chaos:
         self.git(clone, "pull", "--quiet", "--ff-only", "origin", "main")
 
     def force_push(self, clone: Vault) -> None:
-        """Past the tool, which keeps old keys for longer if a rotation is pushed late."""
+        """Push without the tool, which would keep old keys for longer if a rotation is pushed late."""
         self.git(clone, "fetch", "--quiet", "origin")
         repository, state = clone.repository, self.state(clone)
         public = repository.read_with_damage(repository.head("origin/main"))
@@ -233,7 +233,7 @@ class Chaos:
             self.command(lambda: rotation.rotate_due(context, push=self.chance.random() < 0.5))
 
     def die(self, clone: Vault) -> None:
-        """A command dies before one of its git processes."""
+        """Let a command die before one of its git processes."""
         with dying(self.chance.randint(3, 18)):
             try:
                 self.command(
@@ -246,7 +246,7 @@ class Chaos:
 
     def deploy(self, clone: Vault) -> None:
         self.git(clone, "fetch", "--quiet", "origin")
-        if not self.git(clone, "merge-base", "--is-ancestor", "HEAD", "origin/main"):  # what is on the remote goes out
+        if not self.git(clone, "merge-base", "--is-ancestor", "HEAD", "origin/main"):  # publish only pushed commits
             self.command(lambda: publish(self.context(clone), str(self.www)))
 
     def failing_deploy(self, clone: Vault) -> None:
@@ -274,10 +274,10 @@ class Chaos:
         if done:
             self.went.update(finding.code for finding in done.findings)
 
-    # --- what must hold ---------------------------------------------------------------------------------
+    # --- invariants -------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Every token that lives verifies at the live set, unless the tool had said that it would not."""
+        """Check that every valid token verifies with the live set, unless the tool warned that it would not."""
         self.tokens = [token for token in self.tokens if self.now <= token.until]
         live = self.live()
         for clone in self.clones:
@@ -285,13 +285,13 @@ class Chaos:
             if state is not None:
                 self.excused |= {key.kid for key in state.keys.values() if key.state == "revoked"}
         for token in self.tokens:
-            assert token.kid in live or token.kid in self.excused, self.told(f"a token of {token.kid} fails")
+            assert token.kid in live or token.kid in self.excused, self.failure(f"a token of {token.kid} fails")
 
-    def told(self, what: str) -> str:
-        return f"seed {self.seed}, step {len(self.story)}: {what}\n" + "\n".join(self.story[-60:])
+    def failure(self, reason: str) -> str:
+        return f"seed {self.seed}, step {len(self.story)}: {reason}\n" + "\n".join(self.story[-60:])
 
-    def way_out(self) -> None:
-        """Follow the runbooks: repair, drop what was not pushed, publish; everybody ends with the same sound vault."""
+    def repair_all(self) -> None:
+        """Follow the runbooks: repair, drop unpushed commits, publish; all clones end with the same undamaged vault."""
         first, *others = self.clones
         self.now += HOUR
         for clone in self.clones:
@@ -301,22 +301,22 @@ class Chaos:
         self.git(first, "reset", "--quiet", "--hard", "origin/main")
         live = json.loads((self.www / "history.json").read_bytes())["commit"]
         if self.git(first, "merge-base", "--is-ancestor", live, "HEAD"):
-            # A forced push left the published commit behind: bring it back, from a clone that has it.
+            # A forced push dropped the published commit: fetch it from a clone that has it.
             for other in self.clones:
                 self.git(first, "fetch", "--quiet", str(other.folder), live)
             if self.git(first, "merge", "--quiet", "--no-edit", "-X", "theirs", live):
-                # With the driver, git leaves our version of what both sides changed; the repair takes the other one in.
+                # With the driver, git keeps our version of a record that both sides changed; the repair adds the other.
                 self.git(first, "add", "--all")
-                assert not self.git(first, "commit", "--quiet", "--no-edit", "--no-verify"), self.told("no merge")
-            self.went["published commit brought back"] += 1
-        mended = repair(self.context(first), reason="the end of the night")
+                assert not self.git(first, "commit", "--quiet", "--no-edit", "--no-verify"), self.failure("no merge")
+            self.went["published commit restored"] += 1
+        mended = repair(self.context(first), reason="the end of the run")
         again = repair(self.context(first)).findings
-        assert set(again) <= set(mended.left), self.told(f"a second repair finds {again}")
+        assert set(again) <= set(mended.left), self.failure(f"a second repair finds {again}")
         self.went.update(f"left: {finding.code}" for finding in mended.left)
         _ = first.repository.read(first.repository.head()).sets
         self.git(first, "push", "--quiet", "--force", "origin", "main")
         found = audit(self.context(first)).errors
-        self.went.update(f"audit: {one.code}" for one in found)
+        self.went.update(f"audit: {finding.code}" for finding in found)
         publish(self.context(first), str(self.www), audited=first.head if found else None)
         self.check()
         for other in others:
@@ -330,13 +330,13 @@ class Chaos:
             publish(self.context(first), str(self.www), audited=first.head if found else None)
         state = first.repository.read(first.repository.head())
         key_set = state.sets[SET]
-        assert key_set.active is not None, self.told("no active key")
-        assert key_set.next is not None, self.told("no next key")
-        assert set(audit(self.context(first)).errors) <= set(found), self.told("the audit finds more than before")
+        assert key_set.active is not None, self.failure("no active key")
+        assert key_set.next is not None, self.failure("no next key")
+        assert set(audit(self.context(first)).errors) <= set(found), self.failure("the audit finds more than before")
 
 
 def install_driver(clone: Vault) -> None:
-    """Set up the merge driver in *clone*, by a command line that needs no program on anybody's path."""
+    """Set up the merge driver in *clone*, with a command line that needs no program on the PATH."""
     merge.install(clone.folder, clone.environ)
     program = f"{sys.executable} -m keyvault"
     clone.git("config", "merge.keyvault.driver", f"{program} merge-driver %O %A %B %P")
@@ -347,7 +347,7 @@ def install_driver(clone: Vault) -> None:
 
 @contextmanager
 def dying(call: int) -> Iterator[None]:
-    """Let the process die before the git process of that number."""
+    """Let the process die before git process number *call*."""
     run, count = Runner.run, 0
 
     def counted(self: Runner, *arguments: str, **options: Any) -> bytes:
@@ -357,23 +357,23 @@ def dying(call: int) -> Iterator[None]:
             raise DiedError
         return run(self, *arguments, **options)
 
-    Runner.run = counted  # type: ignore[method-assign]  # for a moment
+    Runner.run = counted  # type: ignore[method-assign]  # temporarily
     try:
         yield
     finally:
-        Runner.run = run  # type: ignore[method-assign]  # as it was
+        Runner.run = run  # type: ignore[method-assign]  # restored
 
 
 @contextmanager
 def failing_swaps() -> Iterator[None]:
-    """Let a publication fail when its folder would take its place."""
+    """Let a publication fail before its folder replaces the old one."""
     before = swap.StagingFolder.swap
 
     def fails(self: swap.StagingFolder) -> None:
         raise DeployError
 
-    swap.StagingFolder.swap = fails  # type: ignore[method-assign]  # for a moment
+    swap.StagingFolder.swap = fails  # type: ignore[method-assign]  # temporarily
     try:
         yield
     finally:
-        swap.StagingFolder.swap = before  # type: ignore[method-assign]  # as it was
+        swap.StagingFolder.swap = before  # type: ignore[method-assign]  # restored

@@ -1,16 +1,16 @@
 /*
- * Counts what programs do to files below one folder, and at one number ends them all or lets a call fail.
+ * Counts operations on files below a folder, and at a given number ends the processes or lets a call fail.
  *
- * Preloaded into keyvault, and so into every git that it runs. The environment says:
+ * Preloaded into keyvault, and so into every git that it runs. The environment configures it:
  *
- *   FAILING_ROOT   the folder; what is done elsewhere is not counted
- *   FAILING_COUNT  a file of 8 bytes that holds the number of operations, shared by all processes
- *   FAILING_AT     the number at which it happens
- *   FAILING_HOW    kill: the process group is killed; git: the process is killed if it is a git, and nothing happens
- *                  else; INT: the group is interrupted, as by Ctrl-C, and the call goes on; EIO: that one call fails;
- *                  ENOSPC: the disk is full from there on
- *   FAILING_LOG    a file that gets what a loss of power needs to know, a line each: "T inode size", a file was made or
- *                  emptied; "W inode size", it is written to, and how long it was before; "S inode size", it was flushed
+ *   FAILING_ROOT   the folder; operations elsewhere do not count
+ *   FAILING_COUNT  a file of 8 bytes with the number of operations, shared by all processes
+ *   FAILING_AT     the number of the operation to interrupt
+ *   FAILING_HOW    kill: kill the process group; git: kill the process if it is a git, otherwise do nothing; INT:
+ *                  interrupt the group, as Ctrl-C does, and continue the call; EIO: fail this call; ENOSPC: fill the
+ *                  disk from then on
+ *   FAILING_LOG    a log that allows to simulate a loss of power, in lines: "T inode size", a file was created or
+ *                  truncated; "W inode size", it is written, with its size before; "S inode size", it was flushed
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -70,7 +70,7 @@ static int below_root(const char *path)
     return !strncmp(path, root, root_length) && (path[root_length] == '/' || !path[root_length]);
 }
 
-/* Whether a path, which may be relative to a folder that is open, means something in our folder. */
+/* Whether a path, which may be relative to an open folder, is in our folder. */
 static int ours(int folder, const char *path)
 {
     char name[64], place[PATH_MAX];
@@ -94,8 +94,8 @@ static int our_file(int fd)
     return count && !fstat(fd, &status) && S_ISREG(status.st_mode) && ours(fd, "");
 }
 
-/* Log what becomes of a file's data. A line goes to the log in one piece, and past the calls that are counted. */
-static int tell(char what, int fd)
+/* Log a change of a file's data, as a line in one piece, by a call that does not count. */
+static int log_change(char what, int fd)
 {
     char line[64];
     struct stat status;
@@ -107,18 +107,18 @@ static int tell(char what, int fd)
     return 1;
 }
 
-static int told_if_empty(int fd)
+static int logged_if_empty(int fd)
 {
     struct stat status;
     if (fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode) && !status.st_size)
-        tell('T', fd);
+        log_change('T', fd);
     return fd;
 }
 
-/* What an operation needs. */
+/* Whether an operation needs room on the disk. */
 enum { NEEDS_NOTHING, NEEDS_ROOM };
 
-/* Count one operation, and return whether it is to fail. */
+/* Count an operation, and return whether it must fail. */
 static int fails(int needs)
 {
     uint64_t number = __atomic_add_fetch(count, 1, __ATOMIC_SEQ_CST);
@@ -157,7 +157,7 @@ static int fails(int needs)
             return real(path, flags, mode);                                                                          \
         if (fails(NEEDS_ROOM))                                                                                       \
             return -1;                                                                                               \
-        return told_if_empty(real(path, flags, mode));                                                               \
+        return logged_if_empty(real(path, flags, mode));                                                             \
     }
 OPEN(open)
 OPEN(open64)
@@ -174,7 +174,7 @@ OPEN(open64)
             return real(folder, path, flags, mode);                                                                  \
         if (fails(NEEDS_ROOM))                                                                                       \
             return -1;                                                                                               \
-        return told_if_empty(real(folder, path, flags, mode));                                                       \
+        return logged_if_empty(real(folder, path, flags, mode));                                                     \
     }
 OPENAT(openat)
 OPENAT(openat64)
@@ -188,9 +188,9 @@ OPENAT(openat64)
         return real given;                                                                                           \
     }
 
-/* The log has a write before it is done: the process may be struck in the middle of it. */
+/* Log a write before it happens: the process may be killed in the middle of it. */
 #define WRITES(type, name, declared, given, fd)                                                                      \
-    WRAP(type, name, declared, given, our_file(fd) && tell('W', fd), NEEDS_ROOM)
+    WRAP(type, name, declared, given, our_file(fd) && log_change('W', fd), NEEDS_ROOM)
 #define FLUSHES(name)                                                                                                \
     int name(int fd)                                                                                                 \
     {                                                                                                                \
@@ -200,7 +200,7 @@ OPENAT(openat64)
             return -1;                                                                                               \
         int result = real(fd);                                                                                       \
         if (counted && !result)                                                                                      \
-            tell('S', fd);                                                                                           \
+            log_change('S', fd);                                                                                     \
         return result;                                                                                               \
     }
 
@@ -217,7 +217,7 @@ WRITES(int, ftruncate64, (int fd, off64_t size), (fd, size), fd)
 FLUSHES(fsync)
 FLUSHES(fdatasync)
 
-/* Flushes every file: the log has that as one of no inode. */
+/* Flushes every file: logged as a flush without an inode. */
 int syncfs(int fd)
 {
     REAL(syncfs);

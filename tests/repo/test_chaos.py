@@ -1,4 +1,4 @@
-"""Whatever goes wrong between three clones, a remote, a host and a signer: tokens verify, and there is a way out."""
+"""Tokens verify and a repair works, whatever goes wrong between three clones, a remote, a host and a signer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from tests.repo.chaos import Chaos
 
 
-def test_a_short_night(tmp_path: Path) -> None:
-    """Forty steps of all kinds."""
+def test_a_short_run(tmp_path: Path) -> None:
+    """40 random steps for one seed."""
     chaos = Chaos(1, tmp_path)
     chaos.run(40)
     assert chaos.went["done"] > 5
@@ -18,8 +18,8 @@ def test_a_short_night(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120))
-def test_long_nights(tmp_path: Path, seed: int) -> None:
-    """A hundred steps for each of twenty seeds: 2,000 in all."""
+def test_long_runs(tmp_path: Path, seed: int) -> None:
+    """100 random steps for each of 20 seeds."""
     chaos = Chaos(seed, tmp_path)
     chaos.run(100)
     print(seed, dict(chaos.went))

@@ -1,10 +1,9 @@
 """
-Every single file operation of a command, git's own included, as the last one, as the last before the power is lost, as
-one that is interrupted or fails, or on a full disk; and as the last one of a git that is killed while keyvault goes on.
+Interrupt commands at every file operation, including those of git: kill all processes, lose power, send SIGINT, fail
+the operation, fill the disk, or kill only the git process.
 
-A library that is preloaded into keyvault and all that it runs counts what is done to files and strikes at one number.
-Afterwards the branch is at the old commit or at the new one, nothing private lies about in the clear, and the next run
-goes on by itself.
+A library that is preloaded into keyvault and its child processes counts file operations and interrupts at a given one.
+Afterwards the branch is at the old or the new commit, no private key is in the clear, and the next run needs no help.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ HOW = ("kill", "git", "power", "INT", "EIO", "ENOSPC")
 
 @pytest.fixture(scope="session")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that counts and strikes."""
+    """The library that counts operations and interrupts one."""
     return build(SOURCE, tmp_path_factory.mktemp("failing"))
 
 
 @dataclass(frozen=True)
 class Case:
     """
-    A command, and what must hold after it was struck.
+    A command to interrupt, and the command that follows.
 
     Attributes:
-        prepare: Makes the vault that each run gets a copy of.
-        command: What is run.
-        again: What is run when the branch had moved already and the command would do more, or refuse.
-        commits: How many commits the command makes.
+        prepare: Creates the vault; each run gets a copy.
+        command: The command to interrupt.
+        again: The command to run afterwards if the branch has moved and *command* would do more, or refuse.
+        commits: The number of commits that the command writes.
     """
 
     prepare: Callable[[Path], Vault]
@@ -70,7 +69,7 @@ def idle_vault(top: Path) -> Vault:
 
 
 def pushed_vault(top: Path) -> Vault:
-    """A vault with a remote beside it, where nothing strikes."""
+    """Create a vault with a remote beside it, outside the folder whose operations count."""
     vault = due_vault(top)
     vault.add_remote("origin", remote_of(vault))
     vault.git("push", "--quiet", "--set-upstream", "origin", "main")
@@ -107,7 +106,7 @@ def rotated_vault(top: Path) -> Vault:
 
 
 def vault_with_a_file(top: Path) -> Vault:
-    """A key of another system lies beside the vault."""
+    """Create a vault with a key of another system beside it."""
     vault = idle_vault(top)
     (top / "old.jwk").write_text(json.dumps(generate(key_spec("ES256"))))
     (top / "old.jwk").chmod(0o600)
@@ -115,7 +114,7 @@ def vault_with_a_file(top: Path) -> Vault:
 
 
 def damaged_vault(top: Path) -> Vault:
-    """Two rotations met in a merge, and a record was spoilt."""
+    """Create a vault after a merge of two rotations, with a malformed record."""
     vault = idle_vault(top)
     vault.git("branch", "side")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
@@ -147,7 +146,7 @@ CASES = {
 
 @dataclass
 class Figures:
-    """How many operations a command takes, and what became of the runs that were struck."""
+    """The number of operations of a command, and the results of the interrupted runs."""
 
     operations: int = 0
     points: int = 0
@@ -156,7 +155,7 @@ class Figures:
 
 
 class Sweep:
-    """A command, run to its end once to be counted and compared with, then struck."""
+    """Runs a command once to its end, to count its operations and keep its output; then interrupts it."""
 
     def __init__(self, name: str, top: Path, library: Path) -> None:
         self.case, self.top, self.library = CASES[name], top, library
@@ -164,7 +163,7 @@ class Sweep:
         self.base = self.commits(self.template)
         self.active = self.template.active().kid if "{active}" in self.case.command else ""
         vault = self.copy("whole")
-        self.figures = Figures(operations=self.struck(vault, 0, "kill"))
+        self.figures = Figures(operations=self.run_interrupted(vault, 0, "kill"))
         assert self.commits(vault) == self.base + self.case.commits
         self.sites = [self.output(self.template), self.output(vault)]
         self.programs: Path | None = None
@@ -195,8 +194,8 @@ class Sweep:
     def words(self, vault: Vault, command: tuple[str, ...]) -> list[str]:
         return [word.format(top=vault.top, active=self.active) for word in command]
 
-    def struck(self, vault: Vault, at: int, how: str) -> int:
-        """Run the command, strike at one operation, and return how many it has come to; at 0 it is let be."""
+    def run_interrupted(self, vault: Vault, at: int, how: str) -> int:
+        """Run the command, interrupt it at operation *at* (0 for never), and return the number of operations."""
         counter = vault.top.with_suffix(".count")
         counter.write_bytes(bytes(8))
         environ = {
@@ -221,7 +220,7 @@ class Sweep:
         return int.from_bytes(counter.read_bytes(), sys.byteorder)
 
     def after(self, vault: Vault, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command that nothing strikes: a process of its own too, forked from one that has imported all."""
+        """Run a command without an interrupt, in a process that is forked from one with all modules imported."""
         assert self.programs is not None
         line = [str(self.programs / "keyvault"), *words]
         return subprocess.run(
@@ -229,16 +228,16 @@ class Sweep:
         )
 
     def check(self, at: int, how: str) -> None:
-        """Strike at one operation; then see that the vault is whole, and that the next run ends the work."""
+        """Interrupt at one operation; check that the vault is consistent and that the next run finishes the work."""
         where = f"{how} at operation {at}"
         vault = self.copy(f"{how}-{at}")
-        self.struck(vault, at, how)
+        self.run_interrupted(vault, at, how)
         moved = self.commits(vault) - self.base
         assert moved in (0, self.case.commits), where
         assert in_the_clear(vault) == [], where
         if self.commits(vault):
             vault.git("fsck", "--strict", "--no-dangling")
-        # What is only rendered need not outlive a loss of power: it is rendered again.
+        # A rendered site need not survive a loss of power: it can be rendered again.
         if (self.case.command[0], how) != ("render", "power"):
             assert self.output(vault) in self.sites, where
         standing = vault if self.base else replace(vault, folder=vault.top)
@@ -268,7 +267,7 @@ class Sweep:
         self.figures.old += not moved
 
     def run(self, how: str, *, most: int | None = None) -> None:
-        """Strike at every operation, or at so many that are spread over all of them."""
+        """Interrupt at every operation, or at about *most* of them at equal distances."""
         every = range(1, self.figures.operations + 1)
         step = 1 if most is None else max(1, len(every) // most)
         clock = self.top / "clock"
@@ -280,9 +279,9 @@ class Sweep:
 
 def lose_power(top: Path, log: str) -> None:
     """
-    Take from the files below *top* what was written to them and not flushed.
+    Truncate the files below *top* to the data that was flushed.
 
-    Names stay as they were made: what file systems with a journal keep in order is names; data they don't.
+    Names stay: a file system with a journal keeps the order of changes of names, but not of data.
     """
     durable: dict[int, int] = {}
     for line in log.splitlines():
@@ -304,7 +303,7 @@ def lose_power(top: Path, log: str) -> None:
 
 
 def in_the_clear(vault: Vault) -> list[str]:
-    """Return files that hold a private key in the clear, in git's own objects too; identities are where they belong."""
+    """Return files with a private key in the clear, including git's objects, but not identities in their place."""
     found = []
     for path in sorted(vault.top.rglob("*")):
         own = "config" in path.relative_to(vault.top).parts[:1] or path.name in ("bea.json", "old.jwk")
@@ -321,15 +320,15 @@ def in_the_clear(vault: Vault) -> list[str]:
 @pytest.mark.parametrize(
     "how", [how if how in ("kill", "git") else pytest.param(how, marks=pytest.mark.slow) for how in HOW]
 )
-def test_a_rotation_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
-    """A few operations of a rotation are the last one, or fail, or find the disk full: old state or new one, whole."""
+def test_a_rotation_survives_interrupts(failing: Path, tmp_path: Path, how: str) -> None:
+    """After an interrupt at some operations of a rotation, the vault has the old or the new state, consistently."""
     Sweep("rotate", tmp_path, failing).run(how, most=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
-def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path: Path, how: str) -> None:
-    """The same for every single one of them: nothing blocks the next run, there is no third state, no key is doubled."""
+def test_a_rotation_survives_an_interrupt_at_every_operation(failing: Path, tmp_path: Path, how: str) -> None:
+    """The same for every operation: nothing blocks the next run, no third state exists, no key is created twice."""
     sweep = Sweep("rotate", tmp_path, failing)
     sweep.run(how)
     print(how, sweep.figures)
@@ -337,8 +336,8 @@ def test_a_rotation_survives_a_strike_at_every_operation(failing: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
-def test_a_rotation_that_is_pushed_survives_a_strike(failing: Path, tmp_path: Path, how: str) -> None:
-    """At every operation of git's children, which do the pushing; otherwise at every fifth."""
+def test_a_pushed_rotation_survives_interrupts(failing: Path, tmp_path: Path, how: str) -> None:
+    """Interrupt at every operation of git's child processes, which push, and at every fifth of the others."""
     sweep = Sweep("rotate --push", tmp_path, failing)
     sweep.run(how, most=None if how == "git" else sweep.figures.operations // 5)
     print(how, sweep.figures)
@@ -347,8 +346,8 @@ def test_a_rotation_that_is_pushed_survives_a_strike(failing: Path, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"rotate", "rotate --push"}))
-def test_a_command_survives_a_strike(failing: Path, tmp_path: Path, name: str, how: str) -> None:
-    """So do the other commands, at operations that are spread over all of them."""
+def test_a_command_survives_interrupts(failing: Path, tmp_path: Path, name: str, how: str) -> None:
+    """The same for the other commands, at some of their operations."""
     sweep = Sweep(name, tmp_path, failing)
     sweep.run(how, most=10)
     print(name, how, sweep.figures)

@@ -470,7 +470,7 @@ def race(vault: Vault, origin: Path, times: int) -> list[str | None]:
 
 
 def test_a_lost_race_is_planned_again(vault: Vault, origin: Path) -> None:
-    """If a colleague pushes between fetch and push, the command plans again on their commit and leaves nothing behind."""
+    """If a colleague pushes between fetch and push, the command plans again on their commit."""
     bases = race(vault, origin, 3)
 
     assert len(set(bases)) == 4
