@@ -88,7 +88,7 @@ def salvage_key(data: bytes) -> Key | None:
 
 def _check_key(key: Key, path: str) -> None:
     if key.format != 1:
-        raise RecordError(f"record has format {key.format}; this version supports format 1", code="format-unsupported")
+        raise RecordError(f"record has format {key.format}; this version reads format 1", code="record-format")
     check_set_name(key.set)
     check_kid(key.kid)
     if key.path != path:
@@ -105,7 +105,8 @@ def _check_key(key: Key, path: str) -> None:
         raise RecordError(f"key is {key.state} but still has a sealed private half", code="private-kept")
     if not isinstance(key.private, UnsetType) and not 1 <= len(key.private.recipients) <= 32:
         count = len(key.private.recipients)
-        raise RecordError(f"envelope has {count} recipients; expected 1 to 32", code="envelope-recipients")
+        limit = "the limit is 32" if count else "it must have at least 1"
+        raise RecordError(f"envelope has {count} recipients; {limit}", code="envelope-recipient-count")
 
 
 def _kid_is_hash(public: PublicJWK) -> bool:

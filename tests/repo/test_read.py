@@ -310,7 +310,7 @@ def test_foreign_files_are_refused(vault: Vault, path: str) -> None:
         (lambda data: b"", "record-malformed"),
         (lambda data: b"[" * 100_000, "record-malformed"),
         (lambda data: data.replace(b'"set": "id-token"', b'"set": "access-token"'), "record-misplaced"),
-        (lambda data: data.replace(b'"format": 1,', b'"format": 2,'), "format-unsupported"),
+        (lambda data: data.replace(b'"format": 1,', b'"format": 2,'), "record-format"),
         (lambda data: b" " * (256 * 1024 + 1), "record-too-large"),
     ],
 )
