@@ -1,4 +1,4 @@
-"""Fixtures of the tests that go through git."""
+"""Fixtures of the tests that use git."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Vault:
 
 @pytest.fixture
 def vault(_template: Vault, tmp_path: Path) -> Vault:
-    """A vault of the test's own, as `keyvault init` makes it: two sets, nothing published yet."""
+    """A vault of the test's own, as `keyvault init` creates it: two sets, nothing published yet."""
     return copy_vault(_template, tmp_path)
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody without a past."""
+    """The environment of a new user."""
     return environment(tmp_path)

@@ -1,8 +1,7 @@
 """
-A git in memory: what the audit asks of one, for histories too many to be given to a real one.
+A git in memory with the methods that the audit uses, for more histories than a real git could handle in time.
 
-Commits are made one after the other, so the order in which they were made has parents before children. Tests compare
-it with the real one.
+Commits are created one after the other, so their order has parents before children. Tests compare it with a real git.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Tree = dict[str, str]
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit: its files by path, its parents, and when it was written."""
+    """A commit: its files by path, its parents, and its date."""
 
     tree: Tree
     parents: tuple[str, ...]
@@ -29,7 +28,7 @@ class Commit:
 
 @dataclass
 class MemoryGit:
-    """A repository whose objects are values; files are all plain ones."""
+    """A repository whose objects are Python values; all files are plain ones."""
 
     prefix: str = ""
     shallow: bool = False
@@ -45,14 +44,14 @@ class MemoryGit:
             else:
                 tree[path] = _oid(b"blob", data)
                 self.objects[tree[path]] = data
-        # The number of the commit keeps apart two that say the same.
+        # The number of the commit distinguishes two commits with the same content.
         told = f"{len(self.history)} {sorted(tree.items())} {parents} {at}"
         commit = _oid(b"commit", told.encode())
         self.history[commit] = Commit(tree, tuple(parents), at)
         return commit
 
     def ancestors(self, commit: str) -> set[str]:
-        """Return *commit* and all that it goes back to."""
+        """Return *commit* and all its ancestors."""
         found, waiting = set[str](), [commit]
         while waiting:
             one = waiting.pop()
@@ -61,7 +60,7 @@ class MemoryGit:
                 waiting += self.history[one].parents
         return found
 
-    # --- what the audit asks ----------------------------------------------------------------------------
+    # --- methods for the audit --------------------------------------------------------------------------
 
     def _range(self, revisions: Iterable[str]) -> list[str]:
         wanted, without = set[str](), set[str]()

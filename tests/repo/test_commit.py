@@ -1,4 +1,4 @@
-"""A plan becomes one commit; index and work tree follow it, and work of the user's is never touched."""
+"""A plan becomes one commit; index and working tree are updated, and the user's changes are never touched."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def staged(vault: Vault) -> list[str]:
     return vault.git("ls-files", "--stage").splitlines()
 
 
-# --- what a commit is -----------------------------------------------------------------------------------
+# --- the content of a commit ----------------------------------------------------------------------------
 
 
 def test_one_commit_for_all_sets(vault: Vault) -> None:
-    """Whatever is due in however many sets is one commit, and the work tree is clean after it."""
+    """All due transitions of all sets are one commit, and the working tree is clean after it."""
     seen(vault).wait(89 * DAY)
     before = vault.head
 
@@ -52,7 +52,7 @@ def test_one_commit_for_all_sets(vault: Vault) -> None:
 
 
 def test_nothing_to_do_is_no_commit(vault: Vault) -> None:
-    """A run that finds nothing to do leaves no trace in history; twice is once."""
+    """If there is nothing to do, no commit is written."""
     first = rotation.rotate_due(vault.context())
 
     second = rotation.rotate_due(vault.context())
@@ -61,8 +61,8 @@ def test_nothing_to_do_is_no_commit(vault: Vault) -> None:
     assert not (vault.git_dir / "keyvault.journal").exists()
 
 
-def test_the_work_tree_holds_what_the_commit_holds(vault: Vault) -> None:
-    """After a commit every file of the vault on disk is the committed one, byte for byte."""
+def test_the_working_tree_equals_the_commit(vault: Vault) -> None:
+    """After a commit, every file of the vault on disk equals the committed one, byte for byte."""
     seen(vault)
     rotation.rotate(vault.context(), [])
 
@@ -71,7 +71,7 @@ def test_the_work_tree_holds_what_the_commit_holds(vault: Vault) -> None:
 
 
 def test_dates_are_the_instant_of_the_command(vault: Vault) -> None:
-    """Author and committer date are the instant of the command in UTC, wherever the machine stands."""
+    """Author and committer date are the instant of the command in UTC, whatever the time zone of the machine."""
     vault.environ["TZ"] = "Pacific/Kiritimati"
     vault.environ["GIT_AUTHOR_DATE"] = vault.environ["GIT_COMMITTER_DATE"] = "2001-01-01T00:00:00+05:00"
     vault.wait(HOUR)
@@ -84,7 +84,7 @@ def test_dates_are_the_instant_of_the_command(vault: Vault) -> None:
 
 
 def test_a_clock_that_is_a_little_behind(vault: Vault) -> None:
-    """Within clock_skew a commit carries the newest instant of the vault: history never runs backwards."""
+    """If the clock is behind within clock_skew, a commit has the newest instant of the vault: dates never decrease."""
     newest = vault.now
     seen(vault)
     vault.now = newest - 5 * MINUTE
@@ -95,8 +95,8 @@ def test_a_clock_that_is_a_little_behind(vault: Vault) -> None:
     assert datetime.fromtimestamp(stamp, UTC) == newest
 
 
-def test_who_committed(vault: Vault) -> None:
-    """Author and committer are who git says they are."""
+def test_author_and_committer(vault: Vault) -> None:
+    """Author and committer come from git's configuration."""
     rotation.rotate_due(vault.context())
 
     assert vault.git("log", "-1", "--format=%an <%ae>, %cn <%ce>") == (
@@ -109,7 +109,7 @@ def trailers(vault: Vault) -> list[str]:
 
 
 def test_a_trailer_for_each_event(vault: Vault) -> None:
-    """Each event of a commit is a trailer, so that `git log` can be searched for a key or a kind of event."""
+    """Each event is a trailer, so that `git log` can be searched for a key or a kind of event."""
     seen(vault)
     active, following = vault.active(), vault.next()
 
@@ -125,8 +125,8 @@ def test_a_trailer_for_each_event(vault: Vault) -> None:
     assert vault.log[0] == "rotate id-token"
 
 
-def test_reasons_stand_in_the_message(vault: Vault) -> None:
-    """What somebody gave as a reason is in the body, and a trailer says that a gate was passed."""
+def test_reasons_are_in_the_message(vault: Vault) -> None:
+    """The user's reason is in the body, and a trailer says that a gate was forced."""
     rotation.rotate(vault.context(), ["id-token"], forced="laptop stolen: Keyvault-Event: revoked x/y")
 
     assert vault.git("log", "-1", "--format=%b").startswith("laptop stolen: Keyvault-Event: revoked x/y\n")
@@ -135,7 +135,7 @@ def test_reasons_stand_in_the_message(vault: Vault) -> None:
 
 
 def test_a_revocation_names_its_reason(vault: Vault) -> None:
-    """The log of a revocation says which key, of which set, and why."""
+    """The message of a revocation names the key, its set and the reason."""
     kid = vault.active().kid
     rotation.revoke(vault.context(), kid, reason="compromised", note="found in a debug log")
 
@@ -145,7 +145,7 @@ def test_a_revocation_names_its_reason(vault: Vault) -> None:
 
 
 def test_the_reflog_names_the_tool(vault: Vault) -> None:
-    """`git reflog` shows which steps keyvault took, for HEAD and for the branch."""
+    """`git reflog` shows the steps of keyvault, for HEAD and for the branch."""
     rotation.rotate_due(vault.context())
 
     for ref in ("HEAD", "main"):
@@ -153,14 +153,14 @@ def test_the_reflog_names_the_tool(vault: Vault) -> None:
 
 
 def test_no_reflog_is_kept(vault: Vault) -> None:
-    """A repository that keeps no reflogs still gets one for our commits: they can be found again."""
+    """Even a repository without reflogs gets one for our commits, so that they can be found."""
     vault.git("config", "core.logAllRefUpdates", "false")
 
     assert rotation.rotate_due(vault.context()).commit == vault.head
 
 
 def test_text_in_many_scripts(vault: Vault) -> None:
-    """Notes may be in any script, whatever the locale, and an encoding that the repository names changes nothing."""
+    """Notes may be in any script, whatever the locale and the encoding that the repository configures."""
     vault.git("config", "i18n.commitEncoding", "ISO-8859-1")
     vault.environ |= {"LANG": "C", "LC_ALL": "C"}
 
@@ -170,11 +170,11 @@ def test_text_in_many_scripts(vault: Vault) -> None:
     assert "encoding" not in vault.git("cat-file", "commit", "HEAD").partition("\n\n")[0]
 
 
-# --- the user's own work --------------------------------------------------------------------------------
+# --- the user's own changes -----------------------------------------------------------------------------
 
 
-def test_other_work_of_the_user_stays(vault: Vault) -> None:
-    """Modified, staged, deleted and untracked files of the user's stay exactly as they are, out of the commit."""
+def test_other_changes_of_the_user_stay(vault: Vault) -> None:
+    """Modified, staged, deleted and untracked files of the user stay unchanged and are not committed."""
     for name in ("modified", "staged", "both", "deleted", "unstaged-new"):
         vault.write(f"docs/{name}.txt", "old\n")
     vault.git("add", "docs")
@@ -202,7 +202,7 @@ def test_other_work_of_the_user_stays(vault: Vault) -> None:
 
 
 def test_a_merge_in_progress_stays(vault: Vault) -> None:
-    """Files in conflict are the user's to resolve: a rotation leaves them so, and does not end the merge."""
+    """A rotation does not resolve files in conflict, and does not end the merge."""
     vault.write("doc.txt", "base\n")
     vault.git("add", "doc.txt")
     vault.git("commit", "--quiet", "-m", "base")

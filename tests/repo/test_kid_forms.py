@@ -21,7 +21,7 @@ from tests.vaults import Vault
 
 @pytest.mark.parametrize("alg", ["ES256", "RS256", "EdDSA", "ES384"])
 def test_a_kid_of_the_public_key_in_der(vault: Vault, alg: str) -> None:
-    """A set that says so names its keys as kube-apiserver does; a record under another name is refused and found."""
+    """A set with kid = "spki" names its keys as kube-apiserver does; a record with another kid is refused."""
     keys.add_set(vault.context(), "cluster", spec=key_spec(alg, kid="spki"))
     policy = vault.state().policy.sets["cluster"]
     assert policy.spec.kid == "spki"
@@ -40,7 +40,7 @@ def test_a_kid_of_the_public_key_in_der(vault: Vault, alg: str) -> None:
 
 
 @pytest.mark.parametrize(("alg", "kid"), [("HS256", "spki"), ("ES256", "sha1"), ("ES256", "")])
-def test_a_kid_that_a_key_cannot_have(alg: str, kid: str) -> None:
-    """A secret has no public half to hash, and other forms are not known."""
+def test_unsupported_kid_forms(alg: str, kid: str) -> None:
+    """A secret has no public half to hash, and other forms are not supported."""
     with pytest.raises(ConfigError):
         key_spec(alg, kid=kid or "none")

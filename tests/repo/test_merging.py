@@ -1,4 +1,4 @@
-"""Two legal histories that meet in a merge: the result is legal and audited clean, or the merge is refused."""
+"""The merge of two legal histories is legal and passes the audit, or is refused."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.repo.stories import Line, Story, _recipients, toml
 from tests.revisions import audit as check_audit
 from tests.vaults import Vault, environment, run_git
 
-# --- any two histories ----------------------------------------------------------------------------------
+# --- random histories -----------------------------------------------------------------------------------
 
 
 class Meeting(Story):
-    """A story that goes on in pairs of branches, which know nothing of each other and touch whatever they like."""
+    """A story of pairs of branches with independent random changes."""
 
     def pairs(self, count: int) -> Iterator[tuple[Line, Line, Line]]:
         for _ in range(count):
@@ -47,7 +47,7 @@ class Meeting(Story):
             yield base, sides[0][1], sides[1][1]
 
     def join(self, base: Line, ours: Line, theirs: Line) -> Line:
-        """Merge as git does with our driver; MergeError where it refuses."""
+        """Merge as git does with our driver; MergeError if it refuses."""
         states = (base.state, ours.state, theirs.state)
         joined = join_states(*states)
         document = ours.document if ours.document != base.document else theirs.document
@@ -61,7 +61,7 @@ class Meeting(Story):
 
 
 def meet(seed: int, count: int) -> Counter[str]:
-    """Join pairs of one story, and judge each result; return how it went."""
+    """Join pairs of one story, and judge each result; return the number of each outcome."""
     story, went = Meeting(seed), Counter[str]()
     for base, ours, theirs in story.pairs(count):
         if base.commit in (ours.commit, theirs.commit):
@@ -89,7 +89,7 @@ def meet(seed: int, count: int) -> Counter[str]:
 
 
 def test_pairs_of_histories() -> None:
-    """Some are joined, some refused, some within one record; none is a third thing."""
+    """Some pairs are joined, some in the same record, and some refused; there is no other outcome."""
     went = sum((meet(seed, 10) for seed in range(30)), Counter[str]())
     assert set(went) >= {"joined", "refused", "joined in one record"}
 
@@ -109,7 +109,7 @@ def test_ten_thousand_pairs_of_histories(part: int) -> None:
 
 @pytest.fixture
 def clones(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> tuple[Vault, Vault]:
-    """Two clones with the driver set up, and a remote beside them."""
+    """Two clones with the merge driver installed, and their remote."""
     vault.publish_to()
     other = vault.clone("other", source=vault.top / "origin.git")
     for clone in (vault, other):
@@ -126,7 +126,7 @@ def merged(clone: Vault, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_rotations_of_two_sets_meet(clones: tuple[Vault, Vault]) -> None:
-    """Git joins them, the hook lets them pass, and the audit is silent."""
+    """Git joins them, the hook accepts them, and the audit finds nothing."""
     ours, theirs = clones
     rotation.rotate(theirs.context(), ["access-token"], forced="a drill", push=True)
     rotation.rotate(ours.context(), ["id-token"], forced="a drill")
@@ -139,7 +139,7 @@ def test_rotations_of_two_sets_meet(clones: tuple[Vault, Vault]) -> None:
 
 
 def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vault]) -> None:
-    """No file conflicts, and the set would have two next keys: the hook stops the merge, and says the way out."""
+    """No file conflicts, but the set would have two next keys: the hook stops the merge with a hint."""
     ours, theirs = clones
     rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
     before = rotation.rotate(ours.context(), ["id-token"], forced="a drill").commit
@@ -157,7 +157,7 @@ def test_rotations_of_one_set_in_one_second_are_refused(clones: tuple[Vault, Vau
 
 
 def test_a_conflict_that_is_resolved_is_checked_too(clones: tuple[Vault, Vault]) -> None:
-    """Git runs another hook for the commit that ends it; without a merge that hook lets every commit pass."""
+    """For the commit that ends a merge, git runs another hook, which accepts every commit without a merge."""
     ours, theirs = clones
     rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
     later = ours.wait(HOUR)
@@ -173,7 +173,7 @@ def test_a_conflict_that_is_resolved_is_checked_too(clones: tuple[Vault, Vault])
 
 
 def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
-    """The driver says which key both sides changed, and leaves our record as it is."""
+    """The driver names the key that both sides changed, and does not change our record."""
     ours, theirs = clones
     rotation.rotate(theirs.context(), ["id-token"], forced="a drill", push=True)
     later = ours.wait(HOUR)
@@ -188,7 +188,7 @@ def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
 
 
 def test_a_revocation_and_new_recipients_meet_in_one_record(clones: tuple[Vault, Vault]) -> None:
-    """One side seals every key again, the other ends one: both hold."""
+    """If one side seals every key again and the other ends a key, both are kept."""
     ours, theirs = clones
     recipients.add_recipient(theirs.context(), _recipients()[0], push=True)
     revoked_kid = ours.active().kid
@@ -203,8 +203,8 @@ def test_a_revocation_and_new_recipients_meet_in_one_record(clones: tuple[Vault,
     assert check_audit(ours.context()).errors == ()
 
 
-def test_a_hook_of_the_users_stays(vault: Vault) -> None:
-    """What stands there is not overwritten; who has it calls the check from it."""
+def test_a_hook_of_the_user_stays(vault: Vault) -> None:
+    """An existing hook is not overwritten; the user can call the check from it."""
     hook = vault.git_dir / "hooks" / "pre-merge-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 0\n")
@@ -216,13 +216,13 @@ def test_a_hook_of_the_users_stays(vault: Vault) -> None:
 
 @pytest.mark.parametrize("path", ["README.md", "keys.enc/identities/ada.json", "keys.enc/README.md"])
 def test_other_files_are_not_merged(path: str) -> None:
-    """The driver is for records."""
+    """The driver merges only records and recipients."""
     with pytest.raises(KeyVaultError, match="neither a record nor the list of recipients"):
         merge.merge_files(b"", b"{}", b"{}", path)
 
 
 def test_a_vault_in_a_folder_is_merged_too(vault: Vault, tmp_path: Path) -> None:
-    """Git names a record from the top of the repository."""
+    """Git gives the path of a record from the top of the repository."""
     path = vault.next().path
     data = vault.files()[path]
     assert merge.merge_files(data, data, data, f"deep/er/{path}") == data
@@ -230,7 +230,7 @@ def test_a_vault_in_a_folder_is_merged_too(vault: Vault, tmp_path: Path) -> None
 
 
 def test_the_hook_of_a_vault_in_a_folder(tmp_path: Path) -> None:
-    """It finds the vault from the top of the repository, and lets other merges pass; two vaults share one hook."""
+    """The hook finds the vault from the top of the repository, and accepts other merges; two vaults share one hook."""
     environ = environment(tmp_path)
     top = tmp_path / "whole"
     run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", str(top))

@@ -1,4 +1,4 @@
-"""Blobs, trees and packs are those that git makes of the same files, and git takes them in."""
+"""Blobs, trees and packs equal those that git creates from the same files, and git accepts them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.errors import fails
 from tests.vaults import environment, run_git
 
 FORMATS = ("sha1", "sha256")
-#: On both sides of what needs another byte of a length, and of what is kept in memory.
+#: Sizes on both sides of the limits of length bytes, and of the part that is kept in memory.
 LENGTHS = (0, 1, 15, 16, 2_047, 2_048, 262_143, 262_144, 3_000_000)
 #: Bytes by path.
 Files = dict[str, bytes]
@@ -28,7 +28,7 @@ Changes = list[tuple[str, bytes | None]]
 
 
 class Place:
-    """A repository without files: what is written in it is compared with what git itself writes."""
+    """A repository without files, to compare our objects with git's own."""
 
     def __init__(self, folder: Path, object_format: str = "sha1") -> None:
         self.folder, self.environ = folder, environment(folder.parent)
@@ -44,7 +44,7 @@ class Place:
         return self.git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit-tree", "-m", "x", tree)
 
     def tree_of(self, files: Files) -> str:
-        """Return the tree that git makes of an index that has *files*."""
+        """Return the tree that git creates from an index with *files*."""
         index = {**self.environ, "GIT_INDEX_FILE": str(self.folder / "own-index")}
         (self.folder / "own-index").unlink(missing_ok=True)
         oids = {path: self.git("hash-object", "-w", "--stdin", stdin=data) for path, data in files.items()}
@@ -65,7 +65,7 @@ def own(tmp_path: Path) -> Place:
 
 @pytest.mark.parametrize("many", [0, 200], ids=["loose", "in a pack"])
 def test_bytes_come_back(place: Place, many: int) -> None:
-    """Files of any length, with anything in them, few of them or many; and git finds no fault."""
+    """Files of any length and content, few or many, pass git's checks."""
     files = {f"{length}.bin": bytes(range(256)) * (length // 256) + b"x" * (length % 256) for length in LENGTHS}
     files |= {f"many/{number}.txt": b"%d\n" % number for number in range(many)}
     tree = place.keyvault.write_tree(None, files.items())
@@ -80,7 +80,7 @@ def test_bytes_come_back(place: Place, many: int) -> None:
     assert len(list((place.folder / "objects" / "pack").glob("*.pack"))) == bool(many)
 
 
-#: Names that meet: one is the beginning of another, and a folder sorts as if it ended with a slash.
+#: Names that are prefixes of each other; a folder sorts as if it ended with a slash.
 _NAMES = st.sampled_from(["a", "a.b", "a-b", "a0", "b", "ü", "a b", 'q"\\', "\n"])
 _PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
 _CHANGES = st.lists(st.tuples(_PATHS, st.one_of(st.none(), st.sampled_from([b"", b"one", b"two"]))), max_size=12)
@@ -92,7 +92,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def _changed(files: Files, changes: Changes) -> Files:
-    """Return what there is after *changes*: a file takes the place of what is in its way."""
+    """Return the files after *changes*: a new file replaces a file or folder in its way."""
     files = dict(files)
     for path, data in changes:
         if data is None:
@@ -108,7 +108,7 @@ def _changed(files: Files, changes: Changes) -> Files:
 @given(before=_CHANGES, after=_CHANGES)
 @settings(max_examples=60, deadline=None)
 def test_trees_are_those_of_git(shared: Place, before: Changes, after: Changes) -> None:
-    """Whatever is written and removed in whatever order, from nothing and on a commit."""
+    """Any writes and removals in any order, without and with a base commit."""
     old = _changed({}, before)
     tree = shared.keyvault.write_tree(None, before)
     assert _listed(shared, tree) == old
@@ -121,14 +121,14 @@ def test_trees_are_those_of_git(shared: Place, before: Changes, after: Changes) 
 
 
 def _listed(place: Place, tree: str) -> Files:
-    """Return the files of *tree*, of which git says that it is sorted and sound."""
+    """Return the files of *tree*, after git has checked it."""
     place.git("fsck", "--strict", "--no-dangling", tree)
     entries = place.keyvault.tree(tree)
     return dict(zip((one.path for one in entries), place.keyvault.blobs(one.oid for one in entries), strict=True))
 
 
 def test_what_is_there_is_neither_read_nor_written_again(shared: Place) -> None:
-    """Of a commit the folders on the way to a change are read, and nothing that it holds already is written."""
+    """Only folders on the way to a change are read, and existing objects are not written again."""
     files = {f"{top}/{below}/{name}": b"same" + name.encode() for top in "abc" for below in "abc" for name in "xyz"}
     base = shared.commit(shared.keyvault.write_tree(None, files.items()))
     trees = {path: shared.git("rev-parse", f"{base}:{path}") for path in ("", "a", "a/b", "c", "c/c")}
@@ -152,7 +152,7 @@ def test_what_is_there_is_neither_read_nor_written_again(shared: Place) -> None:
 
 
 def test_other_modes_stay(own: Place) -> None:
-    """What else a commit holds stays as it is: a program, a link, a submodule, a mode as old programs wrote it."""
+    """Other entries of a commit stay unchanged: a program, a link, a submodule, a mode of old programs."""
     blob = own.git("hash-object", "-w", "--stdin", stdin=b"keys.example.com")
     below = own.git("mktree", stdin=f"100644 blob {blob}\told\n".encode())
     kept = f"120000 blob {blob}\tlink\n100755 blob {blob}\tprogram\n160000 commit {'1' * 40}\tsub\n"
@@ -171,14 +171,14 @@ def test_other_modes_stay(own: Place) -> None:
 
 @pytest.mark.parametrize("cut", [1, 10, 21, 30, 40])
 def test_a_damaged_tree(cut: int) -> None:
-    """What is no tree is an error, never half of one."""
+    """A damaged tree causes an error; it is never read in part."""
     whole = b"100644 a\0" + b"1" * 20 + b"40000 b\0" + b"2" * 20
     with fails("object-damaged", GitError):
         TreeBuilder(Pack(io.BytesIO(), "sha1"), lambda oid: whole[:cut], b"3" * 20)
 
 
 def test_a_tree_that_is_missing(own: Place) -> None:
-    """One line that names it; what does not need it goes on."""
+    """The error names a missing tree; changes elsewhere do not need it."""
     files = {"a/x": b"1", "b/x": b"2"}
     base = own.commit(own.keyvault.write_tree(None, files.items()))
     tree = own.git("rev-parse", f"{base}:b")
@@ -190,8 +190,8 @@ def test_a_tree_that_is_missing(own: Place) -> None:
     assert f"tree {tree}" in caught.value.message
 
 
-def test_a_wide_folder_costs_what_it_holds() -> None:
-    """No entry is looked for among all others: ten times as many take ten times as many calls, and no more."""
+def test_the_cost_of_a_wide_folder_is_linear() -> None:
+    """Ten times as many entries need at most ten times as many calls."""
 
     def written(count: int) -> int:
         calls = Counter[str]()
@@ -217,4 +217,4 @@ def test_a_wide_folder_costs_what_it_holds() -> None:
 
 
 def _nothing(oid: bytes) -> bytes:
-    raise AssertionError("nothing is there to be read")
+    raise AssertionError("there is no tree to read")

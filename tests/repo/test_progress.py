@@ -1,4 +1,4 @@
-"""Progress: what is told while work goes on, and that it never stands in the way."""
+"""Progress reports of long operations."""
 
 from __future__ import annotations
 
@@ -11,73 +11,73 @@ from keyvault.repo.audit import blobs
 from tests.revisions import audit, render
 from tests.vaults import Vault
 
-Told = list[tuple[str, int, int]]
+Reports = list[tuple[str, int, int]]
 
 
-def listening(vault: Vault) -> tuple[Told, Context]:
-    """Return what is told of the vault's next commands, and their context."""
-    heard: Told = []
+def recording(vault: Vault) -> tuple[Reports, Context]:
+    """Return a list that receives the progress reports of the context, and the context."""
+    reports: Reports = []
     context = vault.context()
-    context.progress = lambda label, done, total: heard.append((label, done, total))
-    return heard, context
+    context.progress = lambda label, done, total: reports.append((label, done, total))
+    return reports, context
 
 
-def test_told() -> None:
-    """All items come, in order; the first word comes before the first of them, the last behind the last."""
-    heard: Told = []
-    items = with_progress(iter(range(250)), lambda *word: heard.append(word), "counting", 250)
+def test_a_known_number_of_items() -> None:
+    """All items are yielded in order; the first report comes before the first item, the last after the last."""
+    reports: Reports = []
+    items = with_progress(iter(range(250)), lambda *report: reports.append(report), "counting", 250)
 
     assert list(items) == list(range(250))
-    assert heard == [("counting", 0, 250), ("counting", 100, 250), ("counting", 200, 250), ("counting", 250, 250)]
+    assert reports == [("counting", 0, 250), ("counting", 100, 250), ("counting", 200, 250), ("counting", 250, 250)]
 
 
-def test_told_of_what_nobody_knows_the_number_of() -> None:
-    """The end says how many there were."""
-    heard: Told = []
-    assert list(with_progress("ab", lambda *word: heard.append(word), "counting")) == ["a", "b"]
-    assert heard == [("counting", 0, 0), ("counting", 2, 2)]
+def test_an_unknown_number_of_items() -> None:
+    """The last report has the number of items."""
+    reports: Reports = []
+    assert list(with_progress("ab", lambda *report: reports.append(report), "counting")) == ["a", "b"]
+    assert reports == [("counting", 0, 0), ("counting", 2, 2)]
 
 
-def test_a_rotation_tells_all_that_takes_long(vault: Vault) -> None:
-    """Reading, making, comparing and writing: each grows with the number of keys, so each is told."""
-    heard, context = listening(vault)
+def test_a_rotation_reports_every_long_step(vault: Vault) -> None:
+    """Steps whose duration grows with the number of keys are reported."""
+    reports, context = recording(vault)
     rotation.rotate(context, [], forced="a drill")
 
-    labels = list(dict.fromkeys(label for label, *_ in heard))
+    labels = list(dict.fromkeys(label for label, *_ in reports))
     assert labels == [
         "reading keys", "making keys", "checking files", "writing objects", "storing objects", "comparing files",
         "writing files",
     ]  # fmt: skip
-    assert all(done <= total for _, done, total in heard)
+    assert all(done <= total for _, done, total in reports)
     for label in labels:
-        assert [word for word in heard if word[0] == label][-1][1:] in {(2, 2), (3, 3), (4, 4), (6, 6), (8, 8)}
+        assert [report for report in reports if report[0] == label][-1][1:] in {(2, 2), (3, 3), (4, 4), (6, 6), (8, 8)}
 
 
-def test_a_remote_is_waited_for(vault: Vault) -> None:
-    """A fetch and a push are told of before they begin, and when they have ended."""
+def test_a_fetch_and_a_push_are_reported(vault: Vault) -> None:
+    """There is a report before a fetch or a push starts, and one after it ends."""
     vault.publish_to()
-    heard, context = listening(vault)
+    reports, context = recording(vault)
     rotation.rotate(context, [], forced="a drill", push=True)
 
-    assert [word for word in heard if word[0] in {"fetching", "pushing"}] == [
+    assert [report for report in reports if report[0] in {"fetching", "pushing"}] == [
         ("fetching", 0, 0), ("fetching", 1, 1), ("pushing", 0, 0), ("pushing", 1, 1),
     ]  # fmt: skip
 
 
-def test_a_render_tells_what_it_reads(vault: Vault) -> None:
-    """History and keys are read before the first file is made."""
-    heard, context = listening(vault)
+def test_a_render_reports_reading(vault: Vault) -> None:
+    """History and keys are read before the first file is generated."""
+    reports, context = recording(vault)
     render(context, vault.folder / "public")
 
-    assert [label for label, done, _ in heard if done == 0][:2] == ["reading history", "reading keys"]
+    assert [label for label, done, _ in reports if done == 0][:2] == ["reading history", "reading keys"]
 
 
-def test_an_audit_tells_of_a_large_commit(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that writes thousands of records is not one step."""
+def test_an_audit_reports_a_large_commit(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that writes thousands of records is not one step."""
     monkeypatch.setattr(blobs, "_MAX_FILES_AHEAD", 1)
-    heard, context = listening(vault)
+    reports, context = recording(vault)
     found = audit(context)
 
     assert found.findings == ()
-    assert ("reading a large commit", 4, 4) in heard
-    assert heard[-1] == ("auditing commits", 1, 1)
+    assert ("reading a large commit", 4, 4) in reports
+    assert reports[-1] == ("auditing commits", 1, 1)

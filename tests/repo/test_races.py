@@ -1,7 +1,7 @@
 """
-Many at once: whoever is slower plans again, nothing is lost or done twice, and readers see whole commits.
+Concurrent commands: slower ones plan again, nothing is lost or done twice, and readers see complete commits.
 
-What a single push meets, `test_push` tells; here many people and jobs work at the same time, and some of them
+`test_push` tests single pushes. Here many users and jobs work at the same time, and some of them rewrite the remote.
 rewrite what is on the remote.
 """
 
@@ -29,7 +29,7 @@ PERIOD = 90 * DAY
 
 
 class Tries:
-    """Counts how often each push was tried, in whatever thread."""
+    """Counts the tries of each push, in any thread."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts: list[int] = []
@@ -43,7 +43,7 @@ class Tries:
         monkeypatch.setattr(Remote, "push", counted)
 
     def of(self, run: Callable[[], Outcome]) -> Outcome:
-        """Run a command that pushes, and note how often it tried."""
+        """Run a command that pushes, and record its number of tries."""
         self._own.count = 0
         outcome = run()
         self.counts.append(self._own.count)
@@ -51,7 +51,7 @@ class Tries:
 
 
 def protected_remote(vault: Vault) -> Path:
-    """Give *vault* a remote as forges have them: no branch goes back, none is deleted."""
+    """Give *vault* a remote like those of forges: it denies non-fast-forward pushes and deletions."""
     bare = vault.publish_to()
     for rule in ("receive.denyNonFastForwards", "receive.denyDeletes"):
         run_git(bare, vault.environ, "config", rule, "true")
@@ -64,57 +64,57 @@ def commits(bare: Path, vault: Vault) -> list[str]:
 
 def race(top: Path, tries: Tries, *, clones: int, rounds: int, forced: int) -> None:
     """
-    Let clones race, each with a set of its own, and see that every push landed once.
+    Let clones race, each with its own set, and check that every push succeeded once.
 
-    In each round everything is due, and all run the scheduled job at once; then each rotates its own set by force so
-    many times, as fast as it can.
+    In each round everything is due, and all clones run the scheduled job at once. Then each rotates its own set by
+    force, *forced* times, as fast as it can.
     """
     names = [f"set-{number:02}" for number in range(clones)]
     vault = make_vault(top, sets=[f"{name}:EdDSA" for name in names], confirm="commit")
     bare = protected_remote(vault)
-    people = [vault.clone(f"clone-{number}", source=bare) for number in range(clones)]
+    vaults = [vault.clone(f"clone-{number}", source=bare) for number in range(clones)]
     together = threading.Barrier(clones, timeout=300)
 
-    def work(person: Vault, name: str) -> list[Outcome]:
+    def work(clone: Vault, name: str) -> list[Outcome]:
         outcomes = []
         for _ in range(rounds):
             together.wait()
-            person.wait(PERIOD)
-            outcomes.append(tries.of(lambda: rotation.rotate_due(person.context(), push=True)))
+            clone.wait(PERIOD)
+            outcomes.append(tries.of(lambda: rotation.rotate_due(clone.context(), push=True)))
             for _ in range(forced):
-                forcing = partial(rotation.rotate, person.context(), [name], forced="a drill", push=True)
+                forcing = partial(rotation.rotate, clone.context(), [name], forced="a drill", push=True)
                 outcomes.append(tries.of(forcing))
         return outcomes
 
     with ThreadPoolExecutor(max_workers=clones) as pool:
-        done = [outcome for outcomes in pool.map(work, people, names) for outcome in outcomes]
+        done = [outcome for outcomes in pool.map(work, vaults, names) for outcome in outcomes]
 
     history = commits(bare, vault)
-    made = [outcome.commit for outcome in done if outcome.commit]
+    written = [outcome.commit for outcome in done if outcome.commit]
     assert len(done) == len(tries.counts) == clones * rounds * (1 + forced)
-    assert sorted(history) == sorted([vault.head, *made])  # nothing was lost, nothing came from elsewhere
-    assert len(made) == rounds * (1 + clones * forced)  # one rotation for each time that they were due
-    for person in people:
-        person.git("pull", "--quiet", "--ff-only")
-        assert (person.head, person.status) == (history[0], [])
-    state = people[0].state()
+    assert sorted(history) == sorted([vault.head, *written])  # nothing lost, nothing else added
+    assert len(written) == rounds * (1 + clones * forced)  # one rotation each time that they were due
+    for clone in vaults:
+        clone.git("pull", "--quiet", "--ff-only")
+        assert (clone.head, clone.status) == (history[0], [])
+    state = vaults[0].state()
     for name in names:
         events = Counter(event.event for key in state.sets[name].keys for event in key.events)
         assert events["activated"] == 1 + rounds * (1 + forced)
         assert events["created"] == 1 + events["activated"]
-    assert audit(people[0].context()).errors == ()
+    assert audit(vaults[0].context()).errors == ()
     assert max(tries.counts) <= 15, Counter(tries.counts)
 
 
 @pytest.mark.slow
 def test_four_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four clones that push three times each: all of it lands, each in few tries, and the audit finds nothing."""
+    """Four clones push three times each: all pushes succeed in few tries, and the audit finds nothing."""
     race(tmp_path, Tries(monkeypatch), clones=4, rounds=1, forced=2)
 
 
 @pytest.mark.slow
 def test_sixteen_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for sixteen clones that push ten times each; the worst needs no more than fifteen tries."""
+    """The same for sixteen clones that push ten times each; no push needs more than fifteen tries."""
     tries = Tries(monkeypatch)
     race(tmp_path, tries, clones=16, rounds=2, forced=4)
     print(f"pushes by the tries that they took: {sorted(Counter(tries.counts).items())}")
@@ -124,7 +124,7 @@ def test_sixteen_clones_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def read_on(vault: Vault, stop: threading.Event, folder: Path) -> list[str]:
-    """Look at a vault until told to stop, as people do who did not ask who else is there; return what was seen."""
+    """Read a vault until *stop* is set, without a lock; return the commits that were read."""
     seen = []
     while not stop.is_set():
         done = vault.run("status", "--json")
@@ -140,7 +140,7 @@ def read_on(vault: Vault, stop: threading.Event, folder: Path) -> list[str]:
 
 
 def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
-    """Let writers rotate in one clone while readers read, and see that each of them saw whole commits."""
+    """Let writers rotate in one clone while readers read, and check that readers saw complete commits."""
     stop = threading.Event()
 
     def write(_: int) -> list[str | None]:
@@ -149,13 +149,13 @@ def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
     with ThreadPoolExecutor(max_workers=readers + writers) as pool:
         reading = [pool.submit(read_on, vault, stop, vault.top / f"reader-{number}") for number in range(readers)]
         try:
-            made = [commit for commits in pool.map(write, range(writers)) for commit in commits]
+            written = [commit for commits in pool.map(write, range(writers)) for commit in commits]
         finally:
             stop.set()
         seen = [commit for future in reading for commit in future.result()]
     history = vault.git("rev-list", "HEAD").splitlines()
     assert len(history) == 1 + writers * each
-    assert sorted(history[:-1]) == sorted(map(str, made))
+    assert sorted(history[:-1]) == sorted(map(str, written))
     assert set(seen) <= set(history)
     assert vault.status == []
     assert audit(vault.context()).errors == ()
@@ -170,32 +170,32 @@ def rotations(vault: Vault, readers: int, writers: int, each: int) -> None:
 
 @pytest.mark.slow
 def test_readers_see_whole_commits(vault: Vault) -> None:
-    """While two people rotate in a clone, `status` and `render` there show one commit or another, never a mixture."""
+    """While two users rotate in a clone, `status` and `render` show one commit or another, never a mixture."""
     rotations(vault, readers=1, writers=2, each=2)
 
 
 @pytest.mark.slow
 def test_many_readers_see_whole_commits(vault: Vault) -> None:
-    """The same with four of each, for longer."""
+    """The same with three readers and three writers, for longer."""
     rotations(vault, readers=3, writers=3, each=5)
 
 
 @pytest.mark.slow
 def test_many_jobs_in_one_clone_do_what_is_due_once(tmp_path: Path) -> None:
-    """Eight scheduled jobs that begin at once in one clone make one commit together; all end well."""
+    """Eight scheduled jobs that start at once in one clone write one commit together; all succeed."""
     vault = make_vault(tmp_path, sets=["id-token:EdDSA"], confirm="commit").wait(PERIOD)
 
     jobs = [vault.start("rotate", "--due", "--json") for _ in range(8)]
     results = [(job.communicate(timeout=120), job.returncode) for job in jobs]
 
     assert {code for _, code in results} == {0}, results
-    made = [commit for (output, _), _ in results if (commit := json.loads(output)["commit"])]
-    assert made == [vault.head]
+    written = [commit for (output, _), _ in results if (commit := json.loads(output)["commit"])]
+    assert written == [vault.head]
     assert vault.log == ["rotate id-token", "make a vault with id-token"]
     assert vault.status == []
 
 
-# --- what others do to the remote -----------------------------------------------------------------------
+# --- changes of the remote by others --------------------------------------------------------------------
 
 
 def overwrite(bare: Path, vault: Vault, commit: str) -> None:
@@ -204,13 +204,13 @@ def overwrite(bare: Path, vault: Vault, commit: str) -> None:
 
 
 def foreign_commit(vault: Vault, *parents: str) -> str:
-    """Make a commit that nobody has as yet: the vault as it is, after other parents."""
+    """Create a commit that no clone has: the present vault, with other parents."""
     named = [word for parent in parents for word in ("-p", parent)]
     return vault.git("commit-tree", "HEAD^{tree}", *named, "-m", "rewritten")
 
 
 def test_the_remote_was_set_back(vault: Vault) -> None:
-    """When somebody set the remote back, the next push brings back what was there: we still have it."""
+    """If somebody reset the remote to an older commit, the next push restores the dropped commits of this clone."""
     bare = vault.publish_to()
     first = vault.head
     second = rotation.rotate(vault.context(), [], forced="a drill", push=True).commit
@@ -221,9 +221,9 @@ def test_the_remote_was_set_back(vault: Vault) -> None:
     assert commits(bare, vault) == [outcome.commit, second, first]
 
 
-@pytest.mark.parametrize("related", [True, False], ids=["another end", "another beginning"])
+@pytest.mark.parametrize("related", [True, False], ids=["diverged", "unrelated"])
 def test_the_remote_was_rewritten(vault: Vault, related: bool) -> None:
-    """When somebody pushed another history by force, a person decides which one is right; nothing is written."""
+    """If somebody pushed another history by force, nothing is written, and the user must decide."""
     bare = vault.publish_to()
     first = vault.head
     rotation.rotate(vault.context(), [], forced="a drill", push=True)
@@ -235,13 +235,13 @@ def test_the_remote_was_rewritten(vault: Vault, related: bool) -> None:
 
     assert commits(bare, vault)[0] == foreign
     assert (vault.head, vault.files(), vault.status) == (before[0], before[1], [])
-    # Whoever takes the other history over learns from a pin that it is another one.
+    # After switching to the other history, a pin detects that.
     vault.git("reset", "--quiet", "--hard", "origin/main")
     assert "pin-missing" in {one.code for one in audit(vault.context(), pin=before[0]).errors}
 
 
 def test_the_remote_is_rewritten_during_the_push(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When somebody forces another history in between fetch and push, the push is refused and theirs is found."""
+    """If somebody pushes another history by force between fetch and push, the next try reports it."""
     bare = vault.publish_to()
     before = vault.head, vault.files()
     foreign = foreign_commit(vault)
@@ -261,7 +261,7 @@ def test_the_remote_is_rewritten_during_the_push(vault: Vault, monkeypatch: pyte
 
 
 def test_the_branch_is_deleted_on_the_remote(vault: Vault) -> None:
-    """When somebody deleted the branch on the remote, the next push makes it again, with all of its history."""
+    """If somebody deleted the branch on the remote, the next push creates it with all of its history."""
     bare = vault.publish_to()
     first = vault.head
     run_git(bare, vault.environ, "update-ref", "-d", "refs/heads/main")
@@ -272,7 +272,7 @@ def test_the_branch_is_deleted_on_the_remote(vault: Vault) -> None:
 
 
 def test_a_rewritten_history_cannot_be_forced_onto_a_protected_remote(vault: Vault) -> None:
-    """On a remote that lets no branch go back, nobody gets past with a rewritten history; ordinary pushes do."""
+    """A remote that denies non-fast-forward pushes refuses a rewritten history, but no ordinary pushes."""
     bare = protected_remote(vault)
     rotation.rotate(vault.context(), [], forced="a drill", push=True)
     before = commits(bare, vault)
@@ -286,7 +286,7 @@ def test_a_rewritten_history_cannot_be_forced_onto_a_protected_remote(vault: Vau
 
 
 def test_a_branch_that_is_checked_out_on_the_remote(vault: Vault) -> None:
-    """A remote that is somebody's clone, with the branch checked out, refuses; both sides stay as they were."""
+    """If the remote is a clone with the branch checked out, it refuses the push; both sides stay unchanged."""
     other = vault.clone("other")
     vault.git("remote", "add", "origin", str(other.folder))
     before = vault.head, vault.files()
@@ -301,7 +301,7 @@ def test_a_branch_that_is_checked_out_on_the_remote(vault: Vault) -> None:
 
 
 HOOK = """#!/bin/sh
-# Lets one in three through.
+# Accepts every third push.
 number=$(($(cat "{count}" 2>/dev/null || echo 0) + 1))
 echo $number > "{count}"
 [ $((number % 3)) -eq 0 ] && exit 0
@@ -311,42 +311,42 @@ exit 1
 
 
 @pytest.mark.slow
-def test_a_hook_that_declines_some_of_those_who_race(vault: Vault) -> None:
-    """Whom a hook of the remote declines gets an error and has changed nothing; what it lets through has landed."""
+def test_a_hook_that_declines_some_pushes_of_a_race(vault: Vault) -> None:
+    """If a hook of the remote declines a push, the command fails and changes nothing; the other pushes succeed."""
     bare = vault.publish_to()
     hook = bare / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK.format(count=vault.top / "count"))
     hook.chmod(0o755)
-    people = [vault.clone(f"clone-{number}", source=bare) for number in range(3)]
+    clones = [vault.clone(f"clone-{number}", source=bare) for number in range(3)]
 
-    def attempt(person: Vault) -> str | GitError:
+    def attempt(clone: Vault) -> str | GitError:
         try:
-            return str(rotation.rotate(person.context(), [], forced="a drill", push=True).commit)
+            return str(rotation.rotate(clone.context(), [], forced="a drill", push=True).commit)
         except GitError as error:
             return error
 
-    def work(person: Vault) -> tuple[list[str], list[GitError]]:
-        made: list[str] = []
+    def work(clone: Vault) -> tuple[list[str], list[GitError]]:
+        written: list[str] = []
         declined: list[GitError] = []
         for _ in range(4):
-            before = person.head
-            outcome = attempt(person)
+            before = clone.head
+            outcome = attempt(clone)
             if isinstance(outcome, GitError):
                 declined.append(outcome)
-                assert person.head == before
+                assert clone.head == before
             else:
-                made.append(outcome)
-                assert person.head == outcome
-            assert person.status == []
-        return made, declined
+                written.append(outcome)
+                assert clone.head == outcome
+            assert clone.status == []
+        return written, declined
 
-    with ThreadPoolExecutor(max_workers=len(people)) as pool:
-        results = list(pool.map(work, people))
+    with ThreadPoolExecutor(max_workers=len(clones)) as pool:
+        results = list(pool.map(work, clones))
 
-    made = [commit for commits, _ in results for commit in commits]
+    written = [commit for commits, _ in results for commit in commits]
     declined = [error for _, errors in results for error in errors]
-    assert sorted(commits(bare, vault)) == sorted([vault.head, *made])
+    assert sorted(commits(bare, vault)) == sorted([vault.head, *written])
     assert {error.code for error in declined} == {"push-refused"}
     assert all("hook of the remote" in str(error.hint) for error in declined)
-    assert (len(made) + len(declined), len(made) > 0) == (12, True)
+    assert (len(written) + len(declined), len(written) > 0) == (12, True)

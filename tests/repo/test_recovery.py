@@ -1,4 +1,4 @@
-"""A run that died leaves the old state or the new one; the next run goes on by itself, and harms no living one."""
+"""A run that died leaves the old or the new state; the next run recovers by itself, and disturbs no living run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from keyvault.repo.git.process import Runner
 from tests.errors import fails
 from tests.vaults import DAY, HOUR, Vault, copy_vault, environment, make_vault, run_git
 
-#: Says whether a program that is started now hears Ctrl-C.
+#: A program that prints whether SIGINT is blocked for it.
 ASK_SIGINT = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
 
 class Died(BaseException):
-    """Stands for the end of a process: nothing catches it."""
+    """Simulates the end of a process: nothing catches it."""
 
 
 def dies(*args: object, **kwargs: object) -> None:
@@ -42,7 +42,7 @@ def rotate(vault: Vault) -> str | None:
 
 
 def leftovers(vault: Vault) -> list[str]:
-    """Return what no run leaves behind: locks, journals, half-written files."""
+    """Return files that no run may leave behind: locks, journals, temporary files."""
     names = ("*.lock", "keyvault.journal", "keyvault.new", "*.keyvault-new")
     found = [path for name in names for path in vault.folder.rglob(name)]
     return sorted(str(path.relative_to(vault.folder)) for path in found if path.name != "keyvault.lock")
@@ -50,7 +50,7 @@ def leftovers(vault: Vault) -> list[str]:
 
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> Callable[[Vault, object, str], None]:
-    """Rotate, and die in the function of that name."""
+    """A function that rotates, and dies in a given function."""
 
     def crash(vault: Vault, owner: object, name: str) -> None:
         with monkeypatch.context() as patch:
@@ -61,11 +61,11 @@ def crash(monkeypatch: pytest.MonkeyPatch) -> Callable[[Vault, object, str], Non
     return crash
 
 
-# --- what a dead run left is finished -------------------------------------------------------------------
+# --- recovery from a dead run ---------------------------------------------------------------------------
 
 
 def test_death_before_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:
-    """Nothing has happened: the next run starts over, and nothing is left of the dead one."""
+    """Nothing changed: the next run starts over and removes the leftovers of the dead one."""
     before = vault.state()
     crash(vault, Git, "move_branch")
 
@@ -77,13 +77,13 @@ def test_death_before_the_branch_moved(vault: Vault, crash: Callable[..., None])
 
 
 def test_ctrl_c_after_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit stands, so the command ends its work, and says what it did; git does not hear the signal either."""
+    """The commit exists, so the command finishes and reports it; git does not receive the signal either."""
     follow = branch._follow
 
     def interrupted(*arguments: Any) -> tuple[str, ...]:
         os.kill(os.getpid(), signal.SIGINT)
-        told = subprocess.run([sys.executable, "-c", ASK_SIGINT], capture_output=True, check=True).stdout
-        assert told.decode().strip() == "True"
+        blocked = subprocess.run([sys.executable, "-c", ASK_SIGINT], capture_output=True, check=True).stdout
+        assert blocked.decode().strip() == "True"
         return follow(*arguments)
 
     before = signal.getsignal(signal.SIGINT)
@@ -95,13 +95,13 @@ def test_ctrl_c_after_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyP
 
 
 def test_ctrl_c_before_the_branch_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has happened."""
+    """Nothing changed."""
     commit_tree, before = Git.commit_tree, vault.head
 
     def interrupted(*arguments: Any) -> str:
-        made = commit_tree(*arguments)
+        commit = commit_tree(*arguments)
         os.kill(os.getpid(), signal.SIGINT)
-        return made
+        return commit
 
     monkeypatch.setattr(Git, "commit_tree", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -111,7 +111,7 @@ def test_ctrl_c_before_the_branch_moved(vault: Vault, monkeypatch: pytest.Monkey
 
 
 def test_in_a_thread(vault: Vault) -> None:
-    """A program may change a vault in a thread of its own, which no signal reaches."""
+    """A program may change a vault in another thread, which receives no signals."""
     commits = []
     thread = threading.Thread(target=lambda: commits.append(rotate(vault)))
     thread.start()
@@ -121,7 +121,7 @@ def test_in_a_thread(vault: Vault) -> None:
 
 
 def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) -> None:
-    """The commit stands: the next run brings index and work tree along, then does its own work."""
+    """The commit exists: the next run updates the index and the working tree before its own work."""
     crash(vault, branch, "_follow")
     assert len(vault.log) == 2
     assert vault.status != []
@@ -134,7 +134,7 @@ def test_death_after_the_branch_moved(vault: Vault, crash: Callable[..., None]) 
 
 
 def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files were written and the index was not: it is written by the next run."""
+    """Files were written, but not the index: the next run writes it."""
     run = Runner.run
 
     def dies_there(self: Runner, *arguments: str, **options: object) -> bytes:
@@ -154,7 +154,7 @@ def test_death_before_the_index_was_written(vault: Vault, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("where", ["while they are written", "while they get their names"])
 def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """Some files are in their place, or one is cut off beside it: the next run writes them all."""
+    """Some files are written, or a temporary file is incomplete: the next run writes them all."""
     write, replace = worktree.write_temporary, os.replace
     done: list[str] = []
 
@@ -165,11 +165,11 @@ def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, 
         done.append(target)
         return write(target, data, mode)
 
-    def replaces_one(beside: str, target: str) -> None:
+    def replaces_one(source: str, target: str) -> None:
         if done:
             raise Died
         done.extend([target] if os.fspath(target).endswith(".json") else [])
-        replace(beside, target)
+        replace(source, target)
 
     with monkeypatch.context() as patch:
         if where == "while they are written":
@@ -187,7 +187,7 @@ def test_death_between_two_files(vault: Vault, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_git_fails_after_it_has_moved_the_branch(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A git that ends in an error, such as on a full disk, may have moved the branch: then the commit stands."""
+    """If git fails after it moved the branch, such as on a full disk, the commit exists and counts."""
     move = Git.move_branch
 
     def moves_and_fails(self: Git, branch: str, *, old: str | None, new: str, reason: str) -> None:
@@ -206,9 +206,9 @@ def test_git_fails_after_it_has_moved_the_branch(vault: Vault, monkeypatch: pyte
 @pytest.mark.parametrize("owner", [branch, Git])
 def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object) -> None:
     """
-    An `init` that died before its commit is made again; one that died after it is brought to its end by the next.
+    If an `init` died before its commit, the next one starts over; if it died after it, the next one finishes it.
 
-    The next one says that there is a vault, and so there is: no command would find it without its keyvault.toml.
+    The next one then fails because there is a vault: without its keyvault.toml, no command would find it.
     """
     with monkeypatch.context() as patch:
         patch.setattr(owner, "_follow" if owner is branch else "move_branch", dies)
@@ -227,7 +227,7 @@ def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: objec
 
 
 def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository comes to its place as a whole: half of one, with a lock in it, is in nobody's way."""
+    """A repository is moved into its place when it is complete: a partial one with a lock does not block `init`."""
     run = Runner.run
 
     def dies_there(self: Runner, *arguments: str, **options: object) -> bytes:
@@ -239,7 +239,7 @@ def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "run", dies_there)
-        patch.setattr(shutil, "rmtree", lambda *args, **options: None)  # who is dead clears nothing up
+        patch.setattr(shutil, "rmtree", lambda *args, **options: None)  # a dead process does not clean up
         with pytest.raises(Died):
             make_vault(tmp_path)
     assert [path.name for path in (tmp_path / "vault").iterdir()] == [".keyvault-init"]
@@ -251,7 +251,7 @@ def test_init_dies_while_git_makes_a_repository(tmp_path: Path, monkeypatch: pyt
 
 
 def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
-    """A run that dies while it clears up after another leaves that to the next one."""
+    """If a run dies during a recovery, the next one recovers."""
     crash(vault, branch, "_follow")
     crash(vault, branch, "_follow")
 
@@ -262,7 +262,7 @@ def test_recovery_dies_too(vault: Vault, crash: Callable[..., None]) -> None:
 
 
 def test_work_of_the_user_after_a_crash_stays(vault: Vault, crash: Callable[..., None]) -> None:
-    """What the user changed since the crash is not overwritten by the recovery."""
+    """The recovery does not overwrite changes that the user made since the crash."""
     path = vault.next().path
     crash(vault, branch, "_follow")
     vault.write(path, "mine\n")
@@ -279,7 +279,7 @@ def test_work_of_the_user_after_a_crash_stays(vault: Vault, crash: Callable[...,
 
 
 def test_the_branch_went_on_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
-    """When somebody committed since, the journal is out of date and is dropped."""
+    """If somebody committed since the crash, the journal is out of date and is removed."""
     crash(vault, branch, "_follow")
     vault.git("reset", "--quiet", "--hard")
     vault.git("commit", "--quiet", "--allow-empty", "-m", "since")
@@ -291,7 +291,7 @@ def test_the_branch_went_on_after_a_crash(vault: Vault, crash: Callable[..., Non
 
 
 def test_another_branch_is_checked_out_after_a_crash(vault: Vault, crash: Callable[..., None]) -> None:
-    """A journal of one branch does not reach the files of another."""
+    """A journal of a branch does not affect the files of another branch."""
     vault.git("branch", "side")
     crash(vault, branch, "_follow")
     vault.git("reset", "--quiet", "--hard")
@@ -308,7 +308,7 @@ def test_another_branch_is_checked_out_after_a_crash(vault: Vault, crash: Callab
 @pytest.mark.parametrize("name", ["refs/heads/main.lock", "HEAD.lock", "index.lock"])
 @pytest.mark.parametrize("moved", [False, True])
 def test_locks_of_a_dead_run(vault: Vault, crash: Callable[..., None], name: str, moved: bool) -> None:
-    """Locks that git left when it was killed under us are removed: they would block every later commit."""
+    """Locks that a killed git left are removed: they would block every later commit."""
     crash(vault, *((branch, "_follow") if moved else (Git, "move_branch")))
     (vault.git_dir / name).write_text("")
 
@@ -321,7 +321,7 @@ def test_locks_of_a_dead_run(vault: Vault, crash: Callable[..., None], name: str
 
 
 def test_a_lock_that_is_older_than_the_dead_run(vault: Vault, crash: Callable[..., None]) -> None:
-    """A lock that was there before the dead run began is not ours to remove."""
+    """A lock that existed before the dead run started is not removed."""
     crash(vault, Git, "move_branch")
     lock = vault.git_dir / "index.lock"
     lock.write_text("")
@@ -336,9 +336,9 @@ def test_a_lock_that_is_older_than_the_dead_run(vault: Vault, crash: Callable[..
 
 def test_a_lock_that_comes_when_the_branch_has_moved(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    When somebody takes the index just after the branch moved, the commit stands and a warning says so.
+    If another process locks the index just after the branch moved, the commit exists and there is a warning.
 
-    Their lock is not removed, then or later; once it is gone the next run brings the work tree along.
+    Its lock is not removed, then or later; without it, the next run updates the working tree.
     """
     lock = vault.git_dir / "index.lock"
     move = Git.move_branch
@@ -367,7 +367,7 @@ def test_a_lock_that_comes_when_the_branch_has_moved(vault: Vault, monkeypatch: 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, 60, -1])
 def test_a_journal_that_was_cut_off(vault: Vault, crash: Callable[..., None], cut: int) -> None:
-    """A journal that was cut off says that nothing had begun: it is dropped."""
+    """A truncated journal means that the branch had not moved yet: it is removed."""
     crash(vault, Git, "move_branch")
     journal = vault.git_dir / "keyvault.journal"
     journal.write_bytes(journal.read_bytes()[:cut])
@@ -378,8 +378,8 @@ def test_a_journal_that_was_cut_off(vault: Vault, crash: Callable[..., None], cu
     assert len(vault.log) == 2
 
 
-def test_looking_does_not_need_recovery(vault: Vault, crash: Callable[..., None]) -> None:
-    """After a crash the state can be read at once: it is the new one."""
+def test_reading_does_not_need_recovery(vault: Vault, crash: Callable[..., None]) -> None:
+    """After a crash, the new state is readable at once."""
     crash(vault, branch, "_follow")
     journal = vault.git_dir / "keyvault.journal"
 
@@ -392,7 +392,7 @@ def test_looking_does_not_need_recovery(vault: Vault, crash: Callable[..., None]
 
 @contextmanager
 def holding(vault: Vault) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold the lock of the clone."""
+    """Hold the lock of the clone in another process."""
     script = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()\nprint('held', flush=True)\ninput()\n"
     command = [sys.executable, "-c", script, str(vault.git_dir / "keyvault.lock")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -405,8 +405,8 @@ def holding(vault: Vault) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_another_keyvault_is_at_work(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second command waits for the first; when that takes too long it says so, and has written nothing."""
+def test_another_keyvault_is_running(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second command waits for the first; after a timeout it fails and has written nothing."""
     monkeypatch.setattr(journal, "LOCK_TIMEOUT", 0.1)
     before = vault.head
 
@@ -418,7 +418,7 @@ def test_another_keyvault_is_at_work(vault: Vault, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_holder_of_the_lock_is_killed(vault: Vault) -> None:
-    """The lock of a process that was killed holds nobody up."""
+    """The lock of a killed process blocks no other."""
     with holding(vault) as process:
         process.kill()
         process.wait()
@@ -426,8 +426,8 @@ def test_the_holder_of_the_lock_is_killed(vault: Vault) -> None:
         assert rotate(vault) == vault.head
 
 
-def test_reading_waits_for_nobody(vault: Vault) -> None:
-    """While somebody holds the lock the vault can be read."""
+def test_reading_needs_no_lock(vault: Vault) -> None:
+    """The vault is readable while another process holds the lock."""
     with holding(vault):
         assert vault.state().commit == vault.head
 
@@ -435,7 +435,7 @@ def test_reading_waits_for_nobody(vault: Vault) -> None:
 # --- crashes of real processes --------------------------------------------------------------------------
 
 WRAPPER = """#!/bin/sh
-# Kills the process group it runs in at one call of git: before it, after it, or in the middle of it.
+# Kills its process group at a given call of git: before it, after it, or in the middle of it.
 number=$(($(cat "{count}") + 1))
 echo $number > "{count}"
 if [ $number -eq {at} ]; then
@@ -450,7 +450,7 @@ exec {git} "$@"
 
 
 def killed(vault: Vault, at: int, how: str, *arguments: str, delay: float = 0.002) -> bool:
-    """Run a command that is killed at its call number *at* of git; return whether there were so many."""
+    """Run a command that is killed at call number *at* of git; return whether there were that many calls."""
     folder = vault.top / "bin"
     folder.mkdir(exist_ok=True)
     count, wrapper = folder / "count", folder / "git"
@@ -465,7 +465,7 @@ def killed(vault: Vault, at: int, how: str, *arguments: str, delay: float = 0.00
 
 
 def check(vault: Vault, base: int, most: int) -> None:
-    """Check that a vault is whole: old state or new, nothing broken, nothing doubled."""
+    """Check that a vault is consistent: old or new state, nothing damaged, no key created twice."""
     vault.git("fsck", "--strict", "--no-dangling")
     state = vault.state()  # refuses two active or two next keys
     for key_set in state.sets.values():
@@ -475,7 +475,7 @@ def check(vault: Vault, base: int, most: int) -> None:
 
 
 def due_vault(top: Path) -> Vault:
-    """Return a vault that needs no host, in which two sets are due."""
+    """Return a vault that needs no host, with two sets that are due."""
     return make_vault(top, confirm="commit").wait(90 * DAY)
 
 
@@ -484,9 +484,9 @@ def due_vault(top: Path) -> Vault:
 @pytest.mark.parametrize("push", [False, True], ids=["local", "push"])
 def test_killed_at_every_call_of_git(tmp_path: Path, how: str, push: bool) -> None:
     """
-    kill -9 of everything at any call of git: old state or new one, and a rerun equals one run.
+    After kill -9 of all processes at any call of git, the state is old or new, and a rerun completes it.
 
-    The scheduled job is killed at its first call, its second and so on, until it comes through.
+    The scheduled job is killed at its first call, its second and so on, until it succeeds.
     """
     template = due_vault(tmp_path / "template")
     if push:
@@ -496,7 +496,7 @@ def test_killed_at_every_call_of_git(tmp_path: Path, how: str, push: bool) -> No
         vault = copy_vault(template, tmp_path / f"{at}")
         if push:
             vault.git("remote", "set-url", "origin", str(vault.top / "origin.git"))
-        came_through = not killed(vault, at, how, *command, delay=0.001 * (at % 7))
+        succeeded = not killed(vault, at, how, *command, delay=0.001 * (at % 7))
         check(vault, 1, 2)
 
         done = vault.run(*command)
@@ -508,7 +508,7 @@ def test_killed_at_every_call_of_git(tmp_path: Path, how: str, push: bool) -> No
         if push:
             assert run_git(vault.top / "origin.git", vault.environ, "rev-parse", "main") == vault.head
         shutil.rmtree(vault.top)
-        if came_through:
+        if succeeded:
             assert at > 8
             return
     raise AssertionError("a rotation takes a hundred calls of git")
@@ -516,7 +516,7 @@ def test_killed_at_every_call_of_git(tmp_path: Path, how: str, push: bool) -> No
 
 @pytest.mark.slow
 def test_killed_at_any_instant(tmp_path: Path) -> None:
-    """kill -9 after 0 to 400 ms, fifty times in one clone: no run is blocked by the one before it."""
+    """After kill -9 within 400 ms, 50 times in one clone, no run blocks the next one."""
     vault = due_vault(tmp_path)
     commits = 1
     for number in range(50):
@@ -537,7 +537,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C at any instant: exit code 130 and one line, or the work is done; the next run goes on."""
+    """After Ctrl-C at any instant, the exit code is 130 with one line, or the work is done; the next run works."""
     vault = due_vault(tmp_path)
     for number in range(20):
         vault.wait(HOUR)
@@ -553,9 +553,9 @@ def test_interrupted(tmp_path: Path) -> None:
     assert (vault.status, leftovers(vault)) == ([], [])
 
 
-#: The other end of a fetch or a push, on this machine: when it is interrupted, it takes a moment to put things in order.
+#: The remote process of a fetch or a push on this machine; after an interrupt, it needs a moment to clean up.
 OTHER_END = """#!/bin/sh
-trap 'kill $!; sleep 0.5; touch in-order; exit 130' INT
+trap 'kill $!; sleep 0.5; touch cleaned-up; exit 130' INT
 sleep 60 >/dev/null 2>&1 &
 touch begun
 wait
@@ -563,14 +563,14 @@ wait
 
 
 def wait_for(sign: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the file *sign* is there, which *process* leads to."""
+    """Wait until *process* has created the file *sign*."""
     while not sign.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
 
-def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
-    """Whoever waits for the command, or takes its terminal away when it has ended, finds the other end done as well."""
+def test_an_interrupted_push_waits_for_the_remote_process(vault: Vault) -> None:
+    """When an interrupted command ends, the remote process has ended, too."""
     ssh = vault.top / "ssh"
     ssh.write_text(OTHER_END)
     ssh.chmod(0o755)
@@ -580,12 +580,12 @@ def test_an_interrupted_push_ends_with_all_that_it_began(vault: Vault) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _output, errors = process.communicate(timeout=60)
 
-    assert (vault.folder / "in-order").exists()
+    assert (vault.folder / "cleaned-up").exists()
     assert (process.returncode, errors.decode()) == (130, "keyvault: error: interrupted\n")
 
 
-def test_a_push_that_is_done_after_ctrl_c_is_done(tmp_path: Path) -> None:
-    """Git did not hear of Ctrl-C, and the other side took the commit: "interrupted" would not be true."""
+def test_a_push_that_completes_after_ctrl_c(tmp_path: Path) -> None:
+    """Git did not receive the Ctrl-C, and the remote accepted the commit: "interrupted" would be wrong."""
     vault = due_vault(tmp_path)
     bare = vault.publish_to()
     hook = bare / "hooks" / "pre-receive"
@@ -617,9 +617,9 @@ def finish(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
 @pytest.mark.slow
 def test_many_clones_push_at_once(tmp_path: Path) -> None:
     """
-    Six clones, four jobs in each, one due instant: one rotation, and every job ends well.
+    Four jobs in each of six clones, all due at the same instant, cause one rotation, and every job succeeds.
 
-    Whoever is slower plans again on the new head, and finds nothing left to do.
+    Slower jobs plan again on the new head, and have nothing left to do.
     """
     vault = due_vault(tmp_path)
     bare = vault.publish_to()
@@ -637,7 +637,7 @@ def test_many_clones_push_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_clones_push_different_things(tmp_path: Path) -> None:
-    """Four clones that each push three new sets at once: all of it lands, nothing is lost."""
+    """If four clones push three new sets each at once, all of them are pushed."""
     vault = due_vault(tmp_path)
     bare = vault.publish_to()
     clones = [vault.clone(f"clone-{number}", source=bare) for number in range(4)]
@@ -652,7 +652,7 @@ def test_many_clones_push_different_things(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_processes_in_one_clone(tmp_path: Path) -> None:
-    """Ten commands at once in one clone come one after the other: each makes its commit, none takes another's files."""
+    """Ten commands at once in one clone run one after the other: each writes its commit, with its own files only."""
     vault = due_vault(tmp_path)
     names = [f"set-{number}" for number in range(10)]
 
@@ -666,7 +666,7 @@ def test_many_processes_in_one_clone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_beside_plain_git(tmp_path: Path) -> None:
-    """While somebody commits with plain git in the same clone, no commit of either is lost or mixed up."""
+    """While somebody commits with plain git in the same clone, no commit is lost or mixed with another."""
     vault = due_vault(tmp_path)
     loop = 'for i in $(seq 40); do git commit --quiet --allow-empty -m "plain $i" && echo $i; done'
     plain = subprocess.Popen(
@@ -679,7 +679,7 @@ def test_beside_plain_git(tmp_path: Path) -> None:
         if done.returncode == 0:
             ours.append(json.loads(done.stdout)["commit"])
     output, _ = plain.communicate(timeout=120)
-    # Where plain git held the index at the wrong moment, the next run brings the work tree along.
+    # If plain git held the index at the wrong moment, the next run updates the working tree.
     ours.append(json.loads(vault.run("set", "add", "the-last", "--json").stdout)["commit"])
 
     history = vault.git("rev-list", "HEAD").split()

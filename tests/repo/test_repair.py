@@ -1,4 +1,4 @@
-"""A vault that a merge, a hand, a clock or a dead program has damaged is looked at, used elsewhere, and mended."""
+"""A vault damaged by a merge, an edit, a clock or a dead program is readable, partly usable, and repaired."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def active_of(vault: Vault, name: str) -> str:
 
 
 def spoil(vault: Vault, path: str, content: bytes | str) -> None:
-    """Commit a file as a hand or a tool would leave it."""
+    """Commit a file as a user or another tool might."""
     vault.plant(path, content)
     vault.git("reset", "--quiet", "--hard")
 
 
 def later(vault: Vault, by: timedelta) -> Vault:
-    """The same vault, on a machine whose clock is ahead."""
+    """Return the same vault on a machine whose clock is ahead."""
     return replace(vault, now=vault.now + by)
 
 
 def mend(vault: Vault, code: str, **options: object) -> Repaired:
-    """Repair the vault, in one commit of which the audit finds nothing wrong, nor of the damage any more."""
+    """Repair the vault in one commit; check that the audit finds no error and the damage is gone."""
     count = len(vault.log)
     assert [(one.code, one.remedy) for one in repair(vault.context(), dry_run=True).findings] != []
     assert len(vault.log) == count
@@ -91,8 +91,8 @@ SPOILED: dict[str, Spoil] = {
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_a_record_that_cannot_be_read(vault: Vault, name: str) -> None:
-    """Commands name the repair; it goes back to what the record was, byte for byte."""
+def test_a_malformed_record(vault: Vault, name: str) -> None:
+    """The hint of commands is the repair, which restores the record byte for byte."""
     path = vault.next().path
     before = vault.files()[path]
     spoil(vault, path, SPOILED[name](before))
@@ -105,8 +105,8 @@ def test_a_record_that_cannot_be_read(vault: Vault, name: str) -> None:
     assert vault.files()[path] == before
 
 
-def test_events_that_were_added_in_another_form_stay(vault: Vault) -> None:
-    """A record that says more than its last version, in other bytes, is written in its canonical form."""
+def test_events_in_another_spelling_stay(vault: Vault) -> None:
+    """A record with more events than its last version, but not canonical, is written in its canonical form."""
     path = vault.next().path
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     after = vault.files()[path]
@@ -121,8 +121,8 @@ def test_events_that_were_added_in_another_form_stay(vault: Vault) -> None:
     assert vault.files()[path] == after
 
 
-def test_a_record_that_was_never_one(vault: Vault) -> None:
-    """What has no version that can be read is taken out."""
+def test_a_record_that_was_never_valid(vault: Vault) -> None:
+    """A record without a readable version is removed."""
     spoil(vault, "keys.enc/id-token/new.json", "{}")
     done = mend(vault, "record-malformed")
     assert done.findings[0].remedy == "it is removed: no version of it can be read"
@@ -132,14 +132,14 @@ def test_a_record_that_was_never_one(vault: Vault) -> None:
     "path", ["keys.enc/notes.txt", "keys.enc/id-token/key.json.orig", "keys.enc/recipients.json.rej"]
 )
 def test_files_that_do_not_belong(vault: Vault, path: str) -> None:
-    """A merge tool leaves them; they are removed."""
+    """Files that a merge tool left are removed."""
     spoil(vault, path, "mine\n")
     mend(vault, "unexpected-path")
     assert path not in vault.files()
 
 
 def test_a_link_in_the_place_of_a_record(vault: Vault) -> None:
-    """It is never followed, and the record comes back."""
+    """The link is never followed, and the record is restored."""
     path = vault.next().path
     before = vault.files()[path]
     target = vault.folder / path
@@ -155,8 +155,8 @@ def test_a_link_in_the_place_of_a_record(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "<<<<<<< HEAD\n", '{"keys": []}\n'])
-def test_recipients_that_cannot_be_read(vault: Vault, text: str) -> None:
-    """The last list that can be read comes back; meanwhile keys are sealed to it."""
+def test_malformed_recipients(vault: Vault, text: str) -> None:
+    """The last readable list is restored; until then, keys are sealed to it."""
     before = vault.files()[RECIPIENTS]
     spoil(vault, RECIPIENTS, text)
     rotation.revoke(vault.context(), active_of(vault, "access-token"), reason="compromised")
@@ -165,8 +165,8 @@ def test_recipients_that_cannot_be_read(vault: Vault, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<<<<<<< HEAD\nformat = 1\n", "format = 1\n[site]\nurl = 7\n"])
-def test_a_policy_that_cannot_be_read(vault: Vault, text: str) -> None:
-    """The last keyvault.toml that can be read comes back, and emergencies go by it meanwhile."""
+def test_a_malformed_policy(vault: Vault, text: str) -> None:
+    """The last readable keyvault.toml is restored; until then, emergencies use it."""
     before = vault.files()["keyvault.toml"]
     spoil(vault, "keyvault.toml", text)
     with pytest.raises(ConfigError) as caught:
@@ -179,12 +179,12 @@ def test_a_policy_that_cannot_be_read(vault: Vault, text: str) -> None:
     assert vault.files()["keyvault.toml"] == before
 
 
-# --- what works meanwhile -------------------------------------------------------------------------------
+# --- a damaged vault in use -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["cut off", "an unknown member"])
 def test_a_vault_that_is_damaged_elsewhere(vault: Vault, name: str) -> None:
-    """Another set is looked at, revoked and rolled back; the damaged one names the repair; nobody signs or renders."""
+    """Undamaged sets can be read, revoked and rolled back; for the damaged one, the hint is the repair."""
     rotation.rotate(vault.context(), ["access-token"], forced="a drill")
     path = vault.next().path
     spoil(vault, path, SPOILED[name](vault.files()[path]))
@@ -208,7 +208,7 @@ def test_a_vault_that_is_damaged_elsewhere(vault: Vault, name: str) -> None:
 @pytest.mark.parametrize("strategy", ["ours", "theirs"])
 @pytest.mark.parametrize("apart", [False, True], ids=["in one second", "an hour apart"])
 def test_two_rotations_that_met(vault: Vault, strategy: str, apart: bool) -> None:
-    """Whichever side won: one next key stays, the other one too as long as it may be known, and promises hold."""
+    """Whichever side won, one next key remains, and every key is kept at least as long as each side recorded."""
     vault.publish_to()
     other = vault.clone("other", source=vault.top / "origin.git")
     rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
@@ -232,7 +232,7 @@ def test_two_rotations_that_met(vault: Vault, strategy: str, apart: bool) -> Non
 
 
 def test_a_record_that_is_restored_and_steps_back(vault: Vault) -> None:
-    """Two rotations met, and one of the two next keys was spoilt besides: both are mended in the one commit."""
+    """If a merge of two rotations also has a malformed record, one commit repairs both."""
     vault.git("branch", "side")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     vault.git("checkout", "--quiet", "side")
@@ -247,7 +247,7 @@ def test_a_record_that_is_restored_and_steps_back(vault: Vault) -> None:
 
 
 def test_a_revocation_that_a_merge_dropped(vault: Vault) -> None:
-    """A merge took the side that did not know of it: the repair revokes the key again."""
+    """If a merge took the side without the revocation, the repair revokes the key again."""
     kid = vault.active().kid
     vault.git("branch", "side")
     rotation.revoke(vault.context(), kid, reason="compromised", note="found in a log")
@@ -263,8 +263,8 @@ def test_a_revocation_that_a_merge_dropped(vault: Vault) -> None:
     assert audit(vault.context()).errors == ()
 
 
-def test_what_an_event_was_changed_to_is_not_taken_back(vault: Vault) -> None:
-    """Only a merge drops a side: a hand that changes an event is found for ever, whatever is repaired after it."""
+def test_a_changed_event_stays_an_error(vault: Vault) -> None:
+    """A merge that drops a side can be repaired; an event that somebody changed stays an error after every repair."""
     path = vault.next().path
     spoil(vault, path, vault.files()[path].replace(b"2026-11-23T17:00:00Z", b"2026-11-23T16:59:00Z"))
     rotation.rotate(later(vault, 400 * DAY).context(), ["id-token"], forced="a clock that is ahead")
@@ -278,7 +278,7 @@ def test_what_an_event_was_changed_to_is_not_taken_back(vault: Vault) -> None:
 
 
 def test_a_run_with_a_clock_that_was_ahead(vault: Vault) -> None:
-    """Emergencies went on, the rest waited; after the repair all goes on, and the audit takes it."""
+    """Only emergency commands work until the repair; afterwards all do, and the audit accepts the history."""
     rotation.rotate(later(vault, 365 * DAY).context(), ["id-token"], forced="a drill")
     now = later(vault, HOUR)
     with pytest.raises(KeyVaultError, match=r"^the clock says"):
@@ -295,7 +295,7 @@ def test_a_run_with_a_clock_that_was_ahead(vault: Vault) -> None:
 
 
 def test_a_clock_that_is_ahead_is_noticed(vault: Vault) -> None:
-    """The host of the site says another time: nothing is written, but for emergencies and what is forced."""
+    """If the host of the site has another time, only emergency commands and forced ones write anything."""
     ahead = later(vault, 365 * DAY).context()
     ahead.server_date = lambda url: vault.now
     with pytest.raises(GateError, match=r"^the clock of this machine says 2027-11-23 17:00Z, and https://keys.example"):
@@ -309,7 +309,7 @@ def test_a_clock_that_is_ahead_is_noticed(vault: Vault) -> None:
 
 
 def test_a_clock_that_is_behind_repairs_nothing(vault: Vault) -> None:
-    """It would date back what is true."""
+    """It would date back correct events."""
     then = later(vault, 90 * DAY)
     rotation.rotate(then.context(), ["id-token"], forced="a drill")
     behind = vault.context()
@@ -318,8 +318,8 @@ def test_a_clock_that_is_behind_repairs_nothing(vault: Vault) -> None:
         repair(behind)
 
 
-def test_a_host_that_cannot_be_asked_stops_nobody(vault: Vault) -> None:
-    """A vault without a network goes on."""
+def test_an_unreachable_host_stops_nothing(vault: Vault) -> None:
+    """A vault is usable without a network."""
     idle = vault.wait(365 * DAY).context()
     idle.server_date = lambda url: None
     assert rotation.rotate_due(idle).commit
@@ -336,7 +336,7 @@ def old(path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["index.lock", "HEAD.lock", "refs/heads/main.lock", "packed-refs.lock"])
 def test_locks_of_dead_programs(vault: Vault, name: str) -> None:
-    """Nobody holds them: they are removed."""
+    """Locks that no process holds are removed."""
     lock = old(vault.git_dir / name)
     assert [one.code for one in repair(vault.context(), dry_run=True).findings] == ["stale-lock"]
     assert lock.exists()
@@ -348,7 +348,7 @@ def test_locks_of_dead_programs(vault: Vault, name: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="running programs are looked for in /proc")
 def test_locks_of_living_programs(vault: Vault) -> None:
-    """While a git is at work in the clone, nothing is removed."""
+    """While a git process runs in the clone, no lock is removed."""
     lock = old(vault.git_dir / "index.lock")
     process = subprocess.Popen(["git", "cat-file", "--batch"], cwd=vault.folder, stdin=subprocess.PIPE)
     try:
@@ -360,7 +360,7 @@ def test_locks_of_living_programs(vault: Vault) -> None:
 
 
 def test_an_index_that_stayed_behind(vault: Vault) -> None:
-    """Somebody moved the branch past it: index and work tree follow, and what the user changed stays."""
+    """If the branch moved without the index, index and working tree are updated; the user's changes stay."""
     vault.git("branch", "side")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     head = vault.head
@@ -375,7 +375,7 @@ def test_an_index_that_stayed_behind(vault: Vault) -> None:
 
 
 def test_staged_work_of_the_user_is_no_damage(vault: Vault) -> None:
-    """An index that shows no commit is somebody's work."""
+    """An index that equals no commit contains the user's changes."""
     path = vault.next().path
     vault.write(path, "mine\n")
     vault.git("add", "--all")
@@ -384,7 +384,7 @@ def test_staged_work_of_the_user_is_no_damage(vault: Vault) -> None:
 
 
 def test_work_in_the_way_stops_a_repair(vault: Vault) -> None:
-    """As it stops every command."""
+    """Uncommitted changes stop a repair like every command."""
     path = vault.next().path
     spoil(vault, path, "{}")
     vault.write(path, "mine\n")
@@ -393,16 +393,16 @@ def test_work_in_the_way_stops_a_repair(vault: Vault) -> None:
 
 
 def test_a_reason_is_a_line_of_text(vault: Vault) -> None:
-    """It is recorded, and shown on the page."""
+    """The reason is recorded and shown on the page, so it must be one line."""
     with pytest.raises(UsageError):
         repair(vault.context(), reason="two\nlines")
 
 
-# --- what somebody has to decide ------------------------------------------------------------------------
+# --- findings for the user to decide --------------------------------------------------------------------
 
 
 def test_live_keys_without_a_table(vault: Vault) -> None:
-    """Whether the set is to be removed or to come back is said by nobody: the finding is left."""
+    """Nothing tells whether to remove or restore the set, so the finding stays."""
     text = vault.files()["keyvault.toml"].decode()
     start = text.index("[sets.access-token]")
     spoil(vault, "keyvault.toml", text[:start])
@@ -414,19 +414,19 @@ def test_live_keys_without_a_table(vault: Vault) -> None:
 
 
 def test_a_lock_that_was_left_just_now(vault: Vault) -> None:
-    """Somebody may be at work: that is said, and the lock stays."""
+    """A process may still hold the lock: it is reported and stays."""
     lock = vault.git_dir / "index.lock"
     lock.write_bytes(b"")
     assert [one.code for one in repair(vault.context()).left] == ["stale-lock"]
     assert lock.exists()
 
 
-# --- what was removed, and what was copied --------------------------------------------------------------
+# --- removed and copied files ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["a record", "the recipients", "the keys", "the policy"])
 def test_files_that_were_removed(vault: Vault, what: str) -> None:
-    """They come back as they were, found from the folder of keys or from keyvault.toml, whichever is left."""
+    """They are restored; the vault is found by its folder of keys or by keyvault.toml, whichever is left."""
     before = vault.files()
     gone = {
         "a record": [vault.next().path],
@@ -443,7 +443,7 @@ def test_files_that_were_removed(vault: Vault, what: str) -> None:
 
 
 def test_files_that_were_made_executable(vault: Vault) -> None:
-    """Of records and of other files."""
+    """The mode of records and of other files is repaired."""
     for path in (vault.next().path, "keys.enc/README.md"):
         (vault.folder / path).chmod(0o755)
     vault.git("commit", "--quiet", "--all", "-m", "by hand")
@@ -454,7 +454,7 @@ def test_files_that_were_made_executable(vault: Vault) -> None:
 
 
 def test_a_record_that_was_copied_to_another_set(vault: Vault) -> None:
-    """The copy is taken out, and nothing of it is held against the key."""
+    """The copy is removed, and the audit reports nothing about the key."""
     path = vault.active().path
     copy = path.replace("id-token", "access-token")
     vault.write(copy, vault.files()[path])
@@ -469,8 +469,8 @@ def test_a_record_that_was_copied_to_another_set(vault: Vault) -> None:
 # --- merges that dropped more ---------------------------------------------------------------------------
 
 
-def test_nobody_is_left_to_sign(vault: Vault) -> None:
-    """One side revoked the next key, the other one made it active: the best of the next keys signs, and it is said."""
+def test_no_active_key_is_left(vault: Vault) -> None:
+    """If one side revoked the next key that the other activated, the best next key becomes active, with a finding."""
     vault.git("branch", "side")
     rotation.revoke(vault.context(), vault.next().kid, reason="superseded")
     vault.git("checkout", "--quiet", "side")
@@ -487,7 +487,7 @@ def test_nobody_is_left_to_sign(vault: Vault) -> None:
 
 
 def test_a_withdrawal_on_the_side_that_was_dropped_ends_nothing(vault: Vault) -> None:
-    """The key signs here again: that it was withdrawn there promises nothing to anybody."""
+    """If a key signs again on this side, its withdrawal on the other side has no effect."""
     old = vault.active().kid
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     vault.git("branch", "side")
@@ -503,8 +503,8 @@ def test_a_withdrawal_on_the_side_that_was_dropped_ends_nothing(vault: Vault) ->
 
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["repaired", "repaired by hand"])
-def test_an_event_that_a_merge_invented_is_found_for_ever(vault: Vault, by_hand: bool) -> None:
-    """Somebody changed it while two honest sides were merged: no repair makes that good."""
+def test_an_event_that_a_merge_invented_stays_an_error(vault: Vault, by_hand: bool) -> None:
+    """No repair can mend an event that somebody changed during a merge of two legal sides."""
     vault.git("branch", "side")
     rotation.rotate(vault.context(), ["access-token"], forced="a drill")
     vault.git("checkout", "--quiet", "side")
@@ -526,7 +526,7 @@ def test_an_event_that_a_merge_invented_is_found_for_ever(vault: Vault, by_hand:
 
 
 def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: Vault) -> None:
-    """Nothing is dated back unless somebody says that the clock is right; then a key is kept as long as was promised."""
+    """Nothing is dated back unless the user confirms the clock; then a key is kept as long as recorded."""
     old = vault.active().kid
     rotation.rotate(vault.wait(DAY).context(), ["id-token"], forced="a drill")
     promised = vault.state().keys[old].life.keep_until
@@ -542,7 +542,7 @@ def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: V
 
 
 def test_a_merge_that_took_nothing_of_the_other_side(vault: Vault) -> None:
-    """With the strategy "ours" the keys that only the other side had are gone: they come back, and one steps back."""
+    """Keys that the merge strategy "ours" dropped are restored, and one of two next keys steps back."""
     vault.git("branch", "side")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     theirs = vault.next()

@@ -1,4 +1,4 @@
-"""Clones that hold only a part: a sparse checkout stays one, and of a partial clone it is said how to complete it."""
+"""A sparse checkout stays sparse, and for a partial clone the hint completes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.vaults import HOUR, Vault, make_vault
 
 @pytest.fixture
 def sparse(vault: Vault) -> Vault:
-    """Return a vault whose work tree holds one of its two sets."""
+    """Return a vault whose working tree contains one of its two sets."""
     vault.git("update-index", "-q", "--refresh")  # git removes no file that it has not looked at
     vault.git("sparse-checkout", "set", "--cone", "keys.enc/id-token")
     assert not (vault.folder / "keys.enc" / "access-token").exists()
@@ -31,7 +31,7 @@ def rotate(vault: Vault, *names: str) -> None:
 
 
 def left_out(vault: Vault) -> list[str]:
-    """Return the paths that the index has and the work tree does not."""
+    """Return the paths that are in the index but not in the working tree."""
     lines = vault.git("ls-files", "-t").splitlines()
     return [line.removeprefix("S ") for line in lines if line.startswith("S ")]
 
@@ -42,7 +42,7 @@ def committed(vault: Vault, folder: str) -> list[str]:
 
 @pytest.mark.parametrize("names", [["access-token"], ["id-token"], []])
 def test_what_is_left_out_stays_so(sparse: Vault, names: Sequence[str]) -> None:
-    """The new key of a set that is left out is so too, and nothing seems to be removed."""
+    """The new key of a left-out set is left out, too, and nothing seems to be removed."""
     rotate(sparse, *names)
 
     assert sparse.status == []
@@ -53,7 +53,7 @@ def test_what_is_left_out_stays_so(sparse: Vault, names: Sequence[str]) -> None:
 
 
 def test_the_rest_can_be_brought_back(sparse: Vault) -> None:
-    """After a rotation the whole work tree is that of the commit."""
+    """After a rotation the whole working tree is that of the commit."""
     rotate(sparse)
     sparse.git("sparse-checkout", "disable")
 
@@ -63,7 +63,7 @@ def test_the_rest_can_be_brought_back(sparse: Vault) -> None:
 
 
 def test_a_file_that_is_there_is_kept_up(sparse: Vault) -> None:
-    """Somebody who fetched a file by hand gets its new content."""
+    """A left-out file that the user restored gets its new content."""
     key = sparse.active("access-token")
     sparse.write(key.path, sparse.git("show", f"HEAD:{key.path}") + "\n")
     rotate(sparse)
@@ -73,15 +73,15 @@ def test_a_file_that_is_there_is_kept_up(sparse: Vault) -> None:
 
 
 def test_a_new_set_is_there(sparse: Vault) -> None:
-    """A set without files is in no part that was left out."""
+    """A set without files does not count as left out."""
     keys.add_set(sparse.context(), "refresh", spec=key_spec("ES256"))
 
     assert sparse.status == []
     assert all((sparse.folder / path).is_file() for path in committed(sparse, "keys.enc/refresh"))
 
 
-def test_a_changed_file_is_not_written_over(sparse: Vault) -> None:
-    """What somebody put in the place of a file that is left out stops a rotation."""
+def test_a_changed_file_is_not_overwritten(sparse: Vault) -> None:
+    """A user's file at the path of a left-out file stops a rotation."""
     path = sparse.active("access-token").path
     sparse.write(path, "mine\n")
     before = sparse.head
@@ -93,10 +93,10 @@ def test_a_changed_file_is_not_written_over(sparse: Vault) -> None:
 
 
 def test_death_between_the_two_steps(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The index is the old one or the new one; the next run finishes what was begun."""
+    """The index is the old one or the new one; the next run finishes the work."""
 
     class Died(BaseException):
-        """Stands for the end of a process."""
+        """Simulates the end of a process."""
 
     run = Git.run
 
@@ -116,8 +116,8 @@ def test_death_between_the_two_steps(sparse: Vault, monkeypatch: pytest.MonkeyPa
     assert not list(sparse.git_dir.glob("*.lock.lock"))
 
 
-def test_a_lock_of_somebody_else(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who holds the index meanwhile keeps it; the next run brings the work tree along."""
+def test_a_lock_of_another_process(sparse: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of another process stays; the next run updates the working tree."""
     lock, move = sparse.git_dir / "index.lock", Git.move_branch
 
     def locking(self: Git, *arguments: Any, **options: Any) -> None:

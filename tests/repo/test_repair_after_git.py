@@ -1,8 +1,7 @@
 """
-Ways back from what people do to a vault in git: merges, rewritten branches, hand edits, clocks.
+Repair a vault after merges, rewritten branches, hand edits and wrong clocks.
 
-After each, one repair leaves a vault of which the audit finds no error, no revocation is lost, and the site can be
-published.
+After one repair, the audit finds no error, no revocation is lost, and the site can be published.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def origin(vault: Vault) -> Path:
 
 
 def mend(vault: Vault, *, publishes: bool = True) -> None:
-    """Repair once: the audit finds no error, a second repair finds nothing, and the site can be published."""
+    """Repair once; check that audit and a second repair find nothing, and that the site can be published."""
     done = repair(vault.context())
     assert not done.left
     found = audit(vault.context())
@@ -44,7 +43,7 @@ def revoke(vault: Vault, kid: str) -> None:
 
 
 def merge_git(vault: Vault, *arguments: str) -> None:
-    """Merge; a conflict stays as it is."""
+    """Merge, and leave a conflict unresolved."""
     command = ["git", "merge", "--quiet", "--no-edit", *arguments]
     subprocess.run(command, cwd=vault.folder, env=vault.environ, capture_output=True, check=False)
 
@@ -54,7 +53,7 @@ def merge_git(vault: Vault, *arguments: str) -> None:
 
 @pytest.mark.parametrize("order", [("rotated", "revoked"), ("revoked", "rotated")])
 def test_an_octopus_that_took_nothing_of_its_branches(vault: Vault, order: tuple[str, str]) -> None:
-    """One of them revoked the key that the other one retired: it is revoked."""
+    """If one side revoked the key that the other retired, it is revoked."""
     kid = active_of(vault, "id-token")
     for name in ("rotated", "revoked"):
         vault.git("switch", "--quiet", "-c", name, "main")
@@ -73,7 +72,7 @@ def test_an_octopus_that_took_nothing_of_its_branches(vault: Vault, order: tuple
 
 
 def test_a_conflict_that_was_committed(vault: Vault, origin: Path) -> None:
-    """The marks of the conflict stand in the records: our side is restored, and what the other did is taken back."""
+    """If the records contain conflict markers, our side is restored and the other side's events are taken back."""
     other = vault.clone("other", source=origin)
     rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
     rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
@@ -86,7 +85,7 @@ def test_a_conflict_that_was_committed(vault: Vault, origin: Path) -> None:
 
 @pytest.mark.parametrize("driver", [False, True], ids=["ours", "with the driver"])
 def test_a_rotation_meets_a_revocation(vault: Vault, origin: Path, driver: bool) -> None:
-    """The key stays revoked, and its private half is gone again."""
+    """The key stays revoked, and its private half is removed again."""
     other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
     revoke(other, kid)
     other.git("push", "--quiet", "origin", "main")
@@ -108,7 +107,7 @@ def test_a_rotation_meets_a_revocation(vault: Vault, origin: Path, driver: bool)
 @pytest.mark.parametrize("side", ["ours", "theirs"])
 @pytest.mark.parametrize("revoked", [False, True], ids=["rotations", "a revocation"])
 def test_two_repairs_of_one_merge_meet(vault: Vault, side: str, revoked: bool) -> None:
-    """Each side joined the same two rotations and mended what came out: a third repair takes back what was dropped."""
+    """If each side merged and repaired the same two rotations, a third repair takes back the dropped events."""
     kid = active_of(vault, "id-token")
     vault.git("branch", "other")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
@@ -136,7 +135,7 @@ def test_two_repairs_of_one_merge_meet(vault: Vault, side: str, revoked: bool) -
 
 
 def test_what_a_repair_says_is_what_it_writes(vault: Vault) -> None:
-    """A next key that was doubled and takes over signs; one that is revoked in the same run stays nowhere."""
+    """Of two next keys, the one that takes over signs; one that is revoked in the same run is not kept."""
     kid = active_of(vault, "id-token")
     vault.git("switch", "--quiet", "--create", "side")
     revoke(vault, kid)
@@ -155,7 +154,7 @@ def test_what_a_repair_says_is_what_it_writes(vault: Vault) -> None:
 
 
 def test_a_clock_that_was_ahead_meets_a_merge(vault: Vault, origin: Path) -> None:
-    """Both are mended in one commit."""
+    """One commit mends both."""
     other = vault.clone("other", source=origin)
     rotation.rotate(later(vault, 365 * DAY).context(), ["id-token"], forced="a drill")
     rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
@@ -169,7 +168,7 @@ def test_a_clock_that_was_ahead_meets_a_merge(vault: Vault, origin: Path) -> Non
 
 
 def test_a_clock_a_few_hours_ahead_withdrew_a_key(vault: Vault) -> None:
-    """Its tokens still live: it is published again, and the audit finds no error."""
+    """If its tokens are still valid, it is published again, and the audit finds no error."""
     kid = active_of(vault, "id-token")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill")
     rotation.rotate_due(later(vault, 5 * HOUR).context())
@@ -195,8 +194,8 @@ def test_a_clock_a_few_hours_ahead_withdrew_a_key(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("pushed", [True, False], ids=["pushed over", "not pushed"])
-def test_a_revocation_is_never_to_be_dropped(vault: Vault, origin: Path, pushed: bool) -> None:
-    """The hint of branches that have diverged merges it; typed, it leaves the key revoked."""
+def test_a_revocation_must_not_be_dropped(vault: Vault, origin: Path, pushed: bool) -> None:
+    """If the branches diverged, the hint merges them; following it keeps the key revoked."""
     other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
     revoke(vault, kid)
     if pushed:
@@ -215,8 +214,8 @@ def test_a_revocation_is_never_to_be_dropped(vault: Vault, origin: Path, pushed:
     assert run_git(vault.top, vault.environ, "--git-dir", str(origin), "rev-parse", "main").strip() == vault.head
 
 
-def test_what_was_pushed_before_is_not_to_be_dropped(vault: Vault, origin: Path) -> None:
-    """It may be published, even though it is routine."""
+def test_pushed_commits_must_not_be_dropped(vault: Vault, origin: Path) -> None:
+    """They may be published already, even if they contain no emergency."""
     other = vault.clone("other", source=origin)
     keys.add_set(vault.context(), "more", spec=key_spec("ES256"), push=True)
     vault.git("fetch", "--quiet", "origin")
@@ -230,7 +229,7 @@ def test_what_was_pushed_before_is_not_to_be_dropped(vault: Vault, origin: Path)
 # --- hand edits -----------------------------------------------------------------------------------------
 
 
-def test_a_table_that_came_back(vault: Vault) -> None:
+def test_a_restored_table(vault: Vault) -> None:
     """A set without a table is an error until it has one again, and a note afterwards."""
     document = vault.files()["keyvault.toml"]
     vault.plant("keyvault.toml", document.replace(b"[sets.id-token]", b"[sets.other]"))
@@ -240,8 +239,8 @@ def test_a_table_that_came_back(vault: Vault) -> None:
     assert "mended" in [finding.code for finding in audit(vault.context()).findings]
 
 
-def test_findings_stand_in_one_order(vault: Vault) -> None:
-    """Whatever order sets of Python have in a run."""
+def test_the_order_of_findings(vault: Vault) -> None:
+    """It does not depend on the order of Python's sets."""
     for path in sorted(vault.files()):
         if path.count("/") == 2 and "identities" not in path:
             vault.git("rm", "--quiet", path)
@@ -252,8 +251,8 @@ def test_findings_stand_in_one_order(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a link for the folder", "a submodule"])
-def test_what_stands_in_the_place_of_a_record(vault: Vault, kind: str) -> None:
-    """It gives way to the record, in the commit and in the work tree."""
+def test_a_folder_or_link_at_the_path_of_a_record(vault: Vault, kind: str) -> None:
+    """The record replaces it, in the commit and in the working tree."""
     path = vault.next().path
     before = vault.files()[path]
     folder = path.rpartition("/")[0]
@@ -276,11 +275,11 @@ def test_what_stands_in_the_place_of_a_record(vault: Vault, kind: str) -> None:
     _ = vault.state().sets
 
 
-# --- operations of git that wait ------------------------------------------------------------------------
+# --- git operations in progress -------------------------------------------------------------------------
 
 
-def test_a_merge_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
-    """It is named, with the way to end it, by repairs and by what would write beside it."""
+def test_a_merge_in_progress(vault: Vault, origin: Path) -> None:
+    """Repairs and other commands stop, and the hint ends the merge."""
     other, kid = vault.clone("other", source=origin), active_of(vault, "id-token")
     rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
     rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
@@ -297,8 +296,8 @@ def test_a_merge_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
     revoke(vault, kid)
 
 
-def test_a_rebase_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
-    """HEAD is detached meanwhile: the hint is not to switch, which git refuses then."""
+def test_a_rebase_in_progress(vault: Vault, origin: Path) -> None:
+    """HEAD is detached during a rebase: the hint ends it, because git refuses to switch."""
     other = vault.clone("other", source=origin)
     rotation.rotate(other.context(), ["id-token"], forced="a drill", push=True)
     rotation.rotate(later(vault, HOUR).context(), ["id-token"], forced="a drill, too")
@@ -310,8 +309,8 @@ def test_a_rebase_that_waits_for_the_user(vault: Vault, origin: Path) -> None:
     assert "git rebase --abort" in str(caught.value.hint)
 
 
-def test_what_was_just_taken_back_from_an_older_commit_stays(vault: Vault) -> None:
-    """It equals an index that stayed behind, but somebody wrote it after the branch had moved."""
+def test_a_file_from_an_older_commit_stays(vault: Vault) -> None:
+    """A file that the user restored from an older commit looks like a stale index, but stays."""
     document = vault.files()["keyvault.toml"]
     vault.write("keyvault.toml", document.replace(b"[sets.id-token]", b"[sets.other]"))
     vault.git("commit", "--quiet", "--all", "--message", "rename a set")
