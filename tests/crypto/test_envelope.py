@@ -1,10 +1,9 @@
-"""Sealed private keys: they open for whom they were made, with other tools too, and not once they were touched."""
+"""Sealed private keys: they open for their recipients, with other tools too, and not after a change."""
 
 from __future__ import annotations
 
 import copy
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from keyvault.crypto.identities import JWKIdentity
 from keyvault.errors import EnvelopeError, JWKError
 from tests.core.build import T0, activated, created, deactivated, make_key, revoked, withdrawn
 from tests.crypto.keys import changed, identity, private, public, recipient, text, unwrapper
+from tests.errors import fails
 
 #: kid, algorithm and curve of one recipient of each kind.
 P256 = ("ops", "ECDH-ES+A256KW", "P-256")
@@ -58,14 +58,23 @@ def reread(document: Any) -> Envelope:
     return msgspec.json.decode(msgspec.json.encode(document), type=Envelope)
 
 
-def refusal(document: Any, kind: Kind = P256) -> str | None:
-    """Return why *document* does not open, or None where it does; whatever opens must be what was sealed."""
+def refusal(document: Any, kind: Kind = P256) -> tuple[str, str] | None:
+    """Return code and message of the error of opening *document*; None if it opens, to the sealed plaintext."""
     try:
         plain = opened(reread(document), kind)
-    except (EnvelopeError, msgspec.ValidationError) as error:
-        return str(error)
+    except EnvelopeError as error:
+        return error.code, error.message
+    except msgspec.ValidationError as error:  # the reader of records refuses it
+        return "", str(error)
     assert plain == PLAIN
     return None
+
+
+def check_refusal(document: Any, code: str, named: str = "", kind: Kind = P256) -> None:
+    """Check that *document* does not open, with that code, and that the message has the text *named*."""
+    found = refusal(document, kind)
+    assert found is not None
+    assert (found[0], named in found[1]) == (code, True), found
 
 
 def document(*kinds: Kind) -> dict[str, Any]:
@@ -102,7 +111,7 @@ def test_each_of_three_recipients_opens_what_was_sealed() -> None:
 
 @pytest.mark.parametrize("count", [17, 32])
 def test_many_recipients(count: int) -> None:
-    """Up to 32 people; the first, the last and one between them open it."""
+    """Up to 32 recipients; the first, the last and one between them open it."""
     kinds = [(f"person-{index:02}", "ECDH-ES+A256KW", ("P-256", "X25519")[index % 2]) for index in range(count)]
     envelope = seal(*reversed(kinds))
     assert [kind[0] for kind in kinds] == recipient_kids(envelope.recipients)
@@ -111,8 +120,8 @@ def test_many_recipients(count: int) -> None:
 
 
 @given(st.binary(min_size=1, max_size=300))
-def test_whatever_is_sealed_comes_out(plain: bytes) -> None:
-    """Nothing of the plaintext is parsed or changed on the way."""
+def test_any_plaintext_comes_back(plain: bytes) -> None:
+    """Sealing and opening neither parse nor change the plaintext."""
     assert plain == opened(seal(X25519, plain=plain), X25519)
 
 
@@ -135,7 +144,7 @@ def test_nothing_is_used_twice() -> None:
 
 
 def test_the_protected_header_binds_place_and_recipients() -> None:
-    """What a JWE's tag does not cover by itself stands in the header that it covers."""
+    """The protected header, which the tag covers, has the values that a JWE's tag does not cover by itself."""
     envelope = document(P256, X25519)
     assert b64u_decode(envelope["protected"], what="protected") == (
         b'{"cty":"jwk+json","enc":"A256GCM",'
@@ -145,14 +154,14 @@ def test_the_protected_header_binds_place_and_recipients() -> None:
 
 
 @pytest.mark.parametrize(("size", "taken"), [(1, True), (PLAINTEXT_MAX, True), (PLAINTEXT_MAX + 1, False)])
-def test_the_size_of_what_is_sealed(size: int, taken: bool) -> None:
+def test_the_size_of_the_plaintext(size: int, taken: bool) -> None:
     """16 KiB, five times the largest private key."""
     if taken:
         assert len(opened(seal(P256, plain=b"x" * size))) == size
     else:
-        message = rf"^private key of {size} bytes is too large: at most {PLAINTEXT_MAX}$"
-        with pytest.raises(EnvelopeError, match=message):
+        with fails("private-key-too-large", EnvelopeError) as caught:
             seal(P256, plain=b"x" * size)
+        assert f"{size} bytes is too large; the limit is {PLAINTEXT_MAX}" in caught.value.message
 
 
 # --- other tools ----------------------------------------------------------------------------------------
@@ -185,7 +194,7 @@ def test_the_jose_command_opens_it_without_us(others: tuple[Kind, ...], tmp_path
     assert done.stdout == PLAIN
 
 
-# --- whatever is touched --------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------------
 
 
 def nodes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -276,51 +285,53 @@ def test_a_mirrored_ephemeral_key_is_no_other_key() -> None:
     assert refusal(put(envelope, path, text(mirrored, 32))) is None
 
 
-# --- what opening refuses, and how it says so -----------------------------------------------------------
+# --- errors of opening ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "named"),
     [
-        ({"protected": "*"}, "envelope member 'protected' is not base64url"),
-        ({"protected": "AB"}, "envelope member 'protected' is not canonical base64url"),
-        ({"protected": b64u(b"{}")}, "protected header is malformed: Object missing required field"),
-        ({"protected": b64u(b"[" * 100_000)}, "protected header is malformed: "),
-        ({"protected": b64u(b"\xff")}, "protected header is malformed: "),
-        ({"iv": "AA=="}, "envelope member 'iv' is not canonical base64url"),
-        ({"iv": b64u(bytes(11))}, "envelope member 'iv' must have 12 octets"),
-        ({"iv": b64u(bytes(13))}, "envelope member 'iv' must have 12 octets"),
-        ({"iv": ""}, "envelope member 'iv' must have 12 octets"),
-        ({"tag": b64u(bytes(12))}, "envelope member 'tag' must have 16 octets"),
-        ({"tag": b64u(bytes(17))}, "envelope member 'tag' must have 16 octets"),
-        ({"ciphertext": ""}, f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets"),
+        ({"protected": "*"}, "base64url-invalid", "'protected'"),
+        ({"protected": "AB"}, "base64url-not-canonical", "'protected'"),
+        ({"protected": b64u(b"{}")}, "envelope-header-malformed", "Object missing required field"),
+        ({"protected": b64u(b"[" * 100_000)}, "envelope-header-malformed", ""),
+        ({"protected": b64u(b"\xff")}, "envelope-header-malformed", ""),
+        ({"iv": "AA=="}, "base64url-not-canonical", "'iv'"),
+        ({"iv": b64u(bytes(11))}, "envelope-member-length", "'iv' must have 12 octets"),
+        ({"iv": b64u(bytes(13))}, "envelope-member-length", "'iv' must have 12 octets"),
+        ({"iv": ""}, "envelope-member-length", "'iv' must have 12 octets"),
+        ({"tag": b64u(bytes(12))}, "envelope-member-length", "'tag' must have 16 octets"),
+        ({"tag": b64u(bytes(17))}, "envelope-member-length", "'tag' must have 16 octets"),
+        ({"ciphertext": ""}, "envelope-member-length", f"'ciphertext' must have 1 to {PLAINTEXT_MAX} octets"),
         (
             {"ciphertext": b64u(bytes(PLAINTEXT_MAX + 1))},
-            f"envelope member 'ciphertext' must have 1 to {PLAINTEXT_MAX} octets",
+            "envelope-member-length",
+            f"'ciphertext' must have 1 to {PLAINTEXT_MAX} octets",
         ),
-        ({"ciphertext": "é"}, "envelope member 'ciphertext' is not base64url"),
-        ({"recipients": []}, "envelope has 0 recipients; it must have at least 1"),
-        ({"iv": b64u(bytes(12))}, "the envelope of key key-1 was tampered with, or sealed with another key"),
-        ({"tag": b64u(bytes(16))}, "the envelope of key key-1 was tampered with, or sealed with another key"),
+        ({"ciphertext": "é"}, "base64url-invalid", "'ciphertext'"),
+        ({"recipients": []}, "envelope-recipient-count", "0 recipients"),
+        ({"iv": b64u(bytes(12))}, "envelope-tampered", "key-1"),
+        ({"tag": b64u(bytes(16))}, "envelope-tampered", "key-1"),
     ],
 )
-def test_members_that_cannot_be(change: dict[str, Any], message: str) -> None:
+def test_invalid_members(change: dict[str, Any], code: str, named: str) -> None:
     """The member is named, before any cryptography runs where that is possible."""
-    assert str(refusal({**document(), **change})).startswith(message)
+    check_refusal({**document(), **change}, code, named)
 
 
 def test_a_header_cannot_repaint_a_screen() -> None:
     """The name of a member is shown, not obeyed."""
     envelope = document()
-    message = refusal(with_header(envelope, {**header_of(envelope), "\x1b[31m\u2028": 1}, ensure_ascii=False))
-    assert message == "protected header is malformed: Object contains unknown field `\\x1b[31m\\u2028`"
+    changed_envelope = with_header(envelope, {**header_of(envelope), "\x1b[31m\u2028": 1}, ensure_ascii=False)
+    check_refusal(changed_envelope, "envelope-header-malformed", "unknown field `\\x1b[31m\\u2028`")
 
 
 def test_a_header_cannot_fill_a_screen() -> None:
     """What the parser said of it is cut after 120 letters."""
     envelope = document()
-    message = refusal(with_header(envelope, {"m" * 300: 1}))
-    assert message == "protected header is malformed: Object contains unknown field `" + "m" * 89
+    code, message = refusal(with_header(envelope, {"m" * 300: 1})) or ("", "")
+    assert code == "envelope-header-malformed"
+    assert message.endswith("Object contains unknown field `" + "m" * 89)
 
 
 @pytest.mark.parametrize("member", ["unprotected", "aad", "header", "encrypted_key", "zip", "x"])
@@ -335,30 +346,24 @@ def test_members_that_the_header_has_not(member: str) -> None:
     """Compression, extensions and second algorithms have no place in the protected header."""
     envelope = document()
     header = header_of(envelope)
-    assert str(refusal(with_header(envelope, {**header, member: "DEF"}))).startswith("protected header is malformed")
+    check_refusal(with_header(envelope, {**header, member: "DEF"}), "envelope-header-malformed")
     header["kv"][member] = "DEF" if member != "kid" else 7
-    assert str(refusal(with_header(envelope, header))).startswith("protected header is malformed")
+    check_refusal(with_header(envelope, header), "envelope-header-malformed")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"cty": "JWK"}, "envelope has cty 'JWK' and enc 'A256GCM'; they must be jwk+json and A256GCM"),
-        ({"enc": "A128GCM"}, "envelope has cty 'jwk+json' and enc 'A128GCM'; they must be jwk+json and A256GCM"),
-        (
-            {"cty": "x" * 500},
-            "envelope has cty '" + "x" * 37 + "…' and enc 'A256GCM'; they must be jwk+json and A256GCM",
-        ),
-        (
-            {"enc": "x" * 500},
-            "envelope has cty 'jwk+json' and enc '" + "x" * 37 + "…'; they must be jwk+json and A256GCM",
-        ),
+        ({"cty": "JWK"}, "cty 'JWK' and enc 'A256GCM'; they must be jwk+json and A256GCM"),
+        ({"enc": "A128GCM"}, "cty 'jwk+json' and enc 'A128GCM'; they must be jwk+json and A256GCM"),
+        ({"cty": "x" * 500}, "cty '" + "x" * 37 + "…' and enc 'A256GCM'; they must be jwk+json and A256GCM"),
+        ({"enc": "x" * 500}, "cty 'jwk+json' and enc '" + "x" * 37 + "…'; they must be jwk+json and A256GCM"),
     ],
 )
-def test_other_contents(change: dict[str, Any], message: str) -> None:
-    """One content type and one cipher are written, and read."""
+def test_other_contents(change: dict[str, Any], named: str) -> None:
+    """Only one content type and one cipher are written and read."""
     envelope = document()
-    assert message == refusal(with_header(envelope, {**header_of(envelope), **change}))
+    check_refusal(with_header(envelope, {**header_of(envelope), **change}), "envelope-alg-unsupported", named)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +372,7 @@ def test_other_contents(change: dict[str, Any], message: str) -> None:
 def test_another_spelling_of_the_header(how: dict[str, Any]) -> None:
     """One header has one spelling."""
     envelope = document()
-    assert refusal(with_header(envelope, header_of(envelope), **how)) == "protected header is not in its canonical form"
+    check_refusal(with_header(envelope, header_of(envelope), **how), "envelope-not-canonical")
 
 
 def test_another_order_of_the_header() -> None:
@@ -377,30 +382,23 @@ def test_another_order_of_the_header() -> None:
     swapped = dict(reversed(header.items()))
     twice = json.dumps(header, separators=(",", ":")).replace('{"cty"', '{"cty":"x","cty"').encode()
     for other in (with_header(envelope, swapped), {**envelope, "protected": b64u(twice)}):
-        assert refusal(other) == "protected header is not in its canonical form"
+        check_refusal(other, "envelope-not-canonical")
 
 
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        ({"kid": "key-2"}, "envelope belongs to key 'key-1' of set 'id-token'"),
-        ({"set_name": "other"}, "envelope belongs to key 'key-1' of set 'id-token'"),
-    ],
-)
-def test_the_envelope_of_another_record(place: dict[str, str], message: str) -> None:
+@pytest.mark.parametrize("place", [{"kid": "key-2"}, {"set_name": "other"}])
+def test_the_envelope_of_another_record(place: dict[str, str]) -> None:
     """An envelope that was moved to another key or set does not open there."""
-    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+    with fails("envelope-misplaced", EnvelopeError) as caught:
         opened(seal(P256), **place)
+    assert "key 'key-1' of set 'id-token'" in caught.value.message
 
 
 def test_a_long_kid_is_cut() -> None:
     """A message shows most of it: as much as a kid of ours and a path have."""
     envelope = Sealer({"ops": recipient(*P256)}).seal_bytes(PLAIN, kid="k" * 256, set_name="id-token")
-    with pytest.raises(EnvelopeError, match=f"^envelope belongs to key '{'k' * 137}…' of set 'id-token'$"):
+    with fails("envelope-misplaced", EnvelopeError) as caught:
         check_envelope(envelope, kid="key-1", set_name="id-token")
-
-
-TAMPERED = "the recipients of the envelope differ from those in its protected header"
+    assert f"key '{'k' * 137}…' of set 'id-token'" in caught.value.message
 
 
 def test_recipients_cannot_be_added_removed_or_reordered() -> None:
@@ -409,7 +407,7 @@ def test_recipients_cannot_be_added_removed_or_reordered() -> None:
     first, second, third = three["recipients"]
     stranger = {**first, "header": {**first["header"], "kid": "zed"}}
     for entries in ([first], [second, third], [second, first, third], [first, second, third, stranger]):
-        assert refusal({**three, "recipients": entries}, P256) == TAMPERED
+        check_refusal({**three, "recipients": entries}, "envelope-recipients")
 
 
 def test_recipients_cannot_be_swapped() -> None:
@@ -421,8 +419,7 @@ def test_recipients_cannot_be_swapped() -> None:
     names = [put(second, ("header", "kid"), "a"), put(first, ("header", "kid"), "b")]
     for entries in (keys, names):
         for kind in (one, two):
-            message = refusal({**envelope, "recipients": entries}, kind)
-            assert message == f"identity {kind[0]!r} does not unwrap the content key"
+            check_refusal({**envelope, "recipients": entries}, "content-key-invalid", repr(kind[0]), kind)
 
 
 @pytest.mark.parametrize("count", [33, 5_000])
@@ -430,24 +427,26 @@ def test_too_many_recipients_cost_nothing(count: int) -> None:
     """They are counted before anything is computed."""
     envelope = document()
     entries = [put(envelope["recipients"][0], ("header", "kid"), f"{index:04}") for index in range(count)]
-    assert refusal({**envelope, "recipients": entries}) == f"envelope has {count} recipients; the limit is 32"
+    check_refusal(
+        {**envelope, "recipients": entries}, "envelope-recipient-count", f"{count} recipients; the limit is 32"
+    )
 
 
 def test_a_recipient_that_is_named_twice() -> None:
     """Which of the two would be meant?"""
     envelope = document()
-    assert refusal({**envelope, "recipients": envelope["recipients"] * 2}) == "envelope has a recipient twice"
+    check_refusal({**envelope, "recipients": envelope["recipients"] * 2}, "envelope-recipient-twice")
 
 
 @pytest.mark.parametrize(
     ("member", "value"), [("format", 2), ("recipients", ["zed"]), ("recipients", []), ("recipients", ["ops", "zed"])]
 )
 def test_a_binding_to_others(member: str, value: Any) -> None:
-    """Also a header that was written anew has to agree with the list."""
+    """A header that was rewritten has to agree with the list, too."""
     envelope = document()
     header = header_of(envelope)
     header["kv"][member] = value
-    assert refusal(with_header(envelope, header)) == TAMPERED
+    check_refusal(with_header(envelope, header), "envelope-recipients")
 
 
 def entry(kind: Kind, **change: Any) -> dict[str, Any]:
@@ -462,139 +461,126 @@ def entry(kind: Kind, **change: Any) -> dict[str, Any]:
 
 
 EPK = {"kty": "EC", "crv": "P-256", "x": text(5, 32), "y": text(5, 32)}
+LOW_ORDER = {"kty": "OKP", "crv": "X25519", "x": text(0, 32)}
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "message"),
+    ("kind", "change", "code", "named"),
     [
-        (P256, {"alg": "RSA1_5"}, "recipient 'ops' has unsupported alg 'RSA1_5'"),
-        (P256, {"alg": "dir"}, "recipient 'ops' has unsupported alg 'dir'"),
-        (P256, {"alg": PBES}, f"recipient 'ops' has unsupported alg '{PBES}'"),
-        (P256, {"alg": "x" * 500}, "recipient 'ops' has unsupported alg '" + "x" * 37 + "…'"),
-        (P256, {"encrypted_key": "AB"}, "envelope member 'encrypted_key' is not canonical base64url"),
-        (P256, {"encrypted_key": ""}, "the ECDH-ES+A256KW entry of recipient 'ops' is malformed"),
-        (P256, {"encrypted_key": b64u(bytes(39))}, "the ECDH-ES+A256KW entry of recipient 'ops' is malformed"),
-        (P256, {"encrypted_key": b64u(bytes(41))}, "the ECDH-ES+A256KW entry of recipient 'ops' is malformed"),
-        (P256, {"encrypted_key": b64u(bytes(40))}, "identity 'ops' does not unwrap the content key"),
-        (P256, {"epk": None}, "the ECDH-ES+A256KW entry of recipient 'ops' is malformed"),
-        (P256, {"epk": EPK}, "ephemeral key of recipient 'ops': the point is not on P-256"),
-        (
-            P256,
-            {"epk": {**EPK, "x": "AA"}},
-            "ephemeral key of recipient 'ops': coordinates on P-256 must have 32 octets",
-        ),
-        (P256, {"epk": {**EPK, "crv": "P-384"}}, "recipient 'ops' has an ephemeral key on unsupported curve 'P-384'"),
-        (P256, {"epk": {**EPK, "crv": "X448"}}, "recipient 'ops' has an ephemeral key on unsupported curve 'X448'"),
-        (
-            P256,
-            {"epk": {**EPK, "crv": "c" * 60}},
-            f"recipient 'ops' has an ephemeral key on unsupported curve '{'c' * 17}…'",
-        ),
-        (P256, {"epk": {**EPK, "kty": "OKP"}}, "the ECDH-ES+A256KW entry of recipient 'ops' is malformed"),
+        (P256, {"alg": "RSA1_5"}, "recipient-alg-unsupported", "'RSA1_5'"),
+        (P256, {"alg": "dir"}, "recipient-alg-unsupported", "'dir'"),
+        (P256, {"alg": PBES}, "recipient-alg-unsupported", f"'{PBES}'"),
+        (P256, {"alg": "x" * 500}, "recipient-alg-unsupported", "'" + "x" * 37 + "…'"),
+        (P256, {"encrypted_key": "AB"}, "base64url-not-canonical", "'encrypted_key'"),
+        (P256, {"encrypted_key": ""}, "envelope-entry-malformed", "'ops'"),
+        (P256, {"encrypted_key": b64u(bytes(39))}, "envelope-entry-malformed", "'ops'"),
+        (P256, {"encrypted_key": b64u(bytes(41))}, "envelope-entry-malformed", "'ops'"),
+        (P256, {"encrypted_key": b64u(bytes(40))}, "content-key-invalid", "'ops'"),
+        (P256, {"epk": None}, "envelope-entry-malformed", "'ops'"),
+        (P256, {"epk": EPK}, "point-not-on-curve", "ephemeral key of recipient 'ops'"),
+        (P256, {"epk": {**EPK, "x": "AA"}}, "key-length", "ephemeral key of recipient 'ops'"),
+        (P256, {"epk": {**EPK, "crv": "P-384"}}, "recipient-crv-unsupported", "'P-384'"),
+        (P256, {"epk": {**EPK, "crv": "X448"}}, "recipient-crv-unsupported", "'X448'"),
+        (P256, {"epk": {**EPK, "crv": "c" * 60}}, "recipient-crv-unsupported", f"'{'c' * 17}…'"),
+        (P256, {"epk": {**EPK, "kty": "OKP"}}, "envelope-entry-malformed", "'ops'"),
         (
             P256,
             {"epk": {"kty": "OKP", "crv": "P-256", "x": text(9, 32)}},
-            "ephemeral key of recipient 'ops': a key of type 'OKP' on 'P-256' does not fit ECDH-ES+A256KW",
+            "alg-mismatch",
+            "ephemeral key of recipient 'ops': a key of type 'OKP' on 'P-256'",
         ),
-        (P256, {"epk": {"kty": "OKP", "crv": "X25519", "x": text(9 << 248, 32)}}, "identity 'ops' does not unwrap"),
-        (
-            X25519,
-            {"epk": {"kty": "OKP", "crv": "X25519", "x": text(0, 32)}},
-            "ephemeral key of recipient 'laptop': the point on X25519 has low order",
-        ),
-        (RSA, {"epk": EPK}, f"the RSA-OAEP-256 entry of recipient '{RSA[0]}' is malformed"),
-        (RSA, {"encrypted_key": b64u(bytes(255))}, f"the RSA-OAEP-256 entry of recipient '{RSA[0]}' is malformed"),
-        (RSA, {"encrypted_key": b64u(bytes(256))}, f"identity '{RSA[0]}' does not unwrap the content key"),
-        (RSA, {"encrypted_key": b64u(bytes(512))}, f"identity '{RSA[0]}' does not unwrap the content key"),
-        (RSA, {"encrypted_key": b64u(bytes(513))}, f"the RSA-OAEP-256 entry of recipient '{RSA[0]}' is malformed"),
+        (P256, {"epk": {"kty": "OKP", "crv": "X25519", "x": text(9 << 248, 32)}}, "content-key-invalid", "'ops'"),
+        (X25519, {"epk": LOW_ORDER}, "point-low-order", "ephemeral key of recipient 'laptop'"),
+        (RSA, {"epk": EPK}, "envelope-entry-malformed", repr(RSA[0])),
+        (RSA, {"encrypted_key": b64u(bytes(255))}, "envelope-entry-malformed", repr(RSA[0])),
+        (RSA, {"encrypted_key": b64u(bytes(256))}, "content-key-invalid", repr(RSA[0])),
+        (RSA, {"encrypted_key": b64u(bytes(512))}, "content-key-invalid", repr(RSA[0])),
+        (RSA, {"encrypted_key": b64u(bytes(513))}, "envelope-entry-malformed", repr(RSA[0])),
     ],
 )
-def test_entries_that_cannot_be(kind: Kind, change: dict[str, Any], message: str) -> None:
+def test_invalid_entries(kind: Kind, change: dict[str, Any], code: str, named: str) -> None:
     """Each entry is what its algorithm makes, for every recipient, whoever opens."""
-    assert str(refusal(entry(kind, **change), kind)).startswith(message)
+    check_refusal(entry(kind, **change), code, named, kind)
 
 
-def test_what_an_entry_would_be() -> None:
-    """The hint says which algorithms wrap a content key."""
+def test_the_hint_lists_supported_algorithms() -> None:
+    """It names the algorithms that wrap a content key."""
     envelope = reread(entry(P256, alg="dir"))
-    with pytest.raises(EnvelopeError) as caught:
+    with fails("recipient-alg-unsupported", EnvelopeError) as caught:
         check_envelope(envelope, **PLACE)
-    assert caught.value.hint == "one of ECDH-ES+A256KW, RSA-OAEP-256"
+    assert "ECDH-ES+A256KW, RSA-OAEP-256" in (caught.value.hint or "")
 
 
 def test_an_envelope_that_is_sealed_to_others() -> None:
     """An identity that is not on the list is not even tried."""
-    with pytest.raises(EnvelopeError, match=r"^envelope of key key-1 is not sealed to 'laptop'$"):
+    with fails("envelope-recipient-unknown", EnvelopeError) as caught:
         opened(seal(P256), X25519)
+    assert "'laptop'" in caught.value.message
 
 
 def test_an_identity_of_another_algorithm() -> None:
     """A KMS key under the label of a laptop does not guess."""
     envelope = seal(P256)
     other = JWKIdentity({**identity(*RSA), "kid": "ops"})
-    with pytest.raises(
-        EnvelopeError, match=r"^identity 'ops' is for RSA-OAEP-256, the envelope wants ECDH-ES\+A256KW$"
-    ):
+    with fails("identity-alg-mismatch", EnvelopeError):
         open_bytes(envelope, **PLACE, recipient="ops", unwrap=other.unwrap)
 
 
 def test_an_identity_of_the_same_name() -> None:
     """Another key under the same label does not unwrap."""
     other = JWKIdentity({**identity("someone", *P256[1:]), "kid": "ops"})
-    with pytest.raises(EnvelopeError, match=r"^identity 'ops' does not unwrap the content key$"):
+    with fails("content-key-invalid", EnvelopeError):
         open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=other.unwrap)
 
 
 @pytest.mark.parametrize(
-    ("cek", "message"),
+    ("cek", "code", "named"),
     [
-        (b"", "the content key of key-1 has 0 octets instead of 32"),
-        (bytes(16), "the content key of key-1 has 16 octets instead of 32"),
-        (bytes(32), "the envelope of key key-1 was tampered with, or sealed with another key"),
+        (b"", "content-key-invalid", "0 octets; expected 32"),
+        (bytes(16), "content-key-invalid", "16 octets; expected 32"),
+        (bytes(32), "envelope-tampered", "key-1"),
     ],
 )
-def test_a_provider_that_gives_the_wrong_content_key(cek: bytes, message: str) -> None:
+def test_a_provider_that_returns_the_wrong_content_key(cek: bytes, code: str, named: str) -> None:
     """A KMS may answer anything."""
     unwrap: Callable[[Any], bytes] = lambda entry: cek  # noqa: E731 - shorter than a function that says the same
-    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+    with fails(code, EnvelopeError) as caught:
         open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=unwrap)
+    assert named in caught.value.message
 
 
-# --- what was inside ------------------------------------------------------------------------------------
+# --- the plaintext --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("plain", "message"),
+    ("plain", "code", "named"),
     [
-        (b"", "what is sealed for key {} is not a JWK"),
-        (b"\xff", "what is sealed for key {} is not a JWK"),
-        (b"[]", "what is sealed for key {} is not a JWK"),
-        (b'{"d":1}', "what is sealed for key {} is not a JWK"),
-        (b"[" * 100_000, "what is sealed for key {} is not a JWK"),
-        (b"{}", "what is sealed for key {} is the private half of another key"),
-        (
-            msgspec.json.encode(private("ES256", number=1)),
-            "what is sealed for key {} is the private half of another key",
-        ),
-        (
-            msgspec.json.encode({**private("ES256"), "kty": "OKP"}),
-            "what is sealed for key {} is the private half of another",
-        ),
+        (b"", "plaintext-malformed", "not a JWK"),
+        (b"\xff", "plaintext-malformed", "not a JWK"),
+        (b"[]", "plaintext-malformed", "not a JWK"),
+        (b'{"d":1}', "plaintext-malformed", "not a JWK"),
+        (b"[" * 100_000, "plaintext-malformed", "not a JWK"),
+        (b"{}", "plaintext-of-other-key", "another key"),
+        (msgspec.json.encode(private("ES256", number=1)), "plaintext-of-other-key", "another key"),
+        (msgspec.json.encode({**private("ES256"), "kty": "OKP"}), "plaintext-of-other-key", "another key"),
         (
             msgspec.json.encode({name: value for name, value in private("ES256").items() if name != "d"}),
-            "what is sealed for key {} has no private half",
+            "plaintext-malformed",
+            "no private half",
         ),
     ],
 )
-def test_what_is_inside_has_to_be_the_private_half(plain: bytes, message: str) -> None:
-    """Whoever can seal could seal anything: what comes out is compared with the public half."""
+def test_the_plaintext_has_to_be_the_private_half(plain: bytes, code: str, named: str) -> None:
+    """Anyone can seal any bytes to a recipient: the plaintext is compared with the public half."""
     key = public(private("ES256"))
-    with pytest.raises(EnvelopeError, match="^" + re.escape(message.format(key.kid))):
+    with fails(code, EnvelopeError) as caught:
         parse_private(plain, key)
+    assert key.kid in caught.value.message
+    assert named in caught.value.message
 
 
 def test_names_come_from_the_record() -> None:
-    """kid, use and alg of the record hold, whatever was sealed beside the key; imported kids are such a case."""
+    """kid, use and alg come from the record, whatever was sealed with the key; an imported key may have another kid."""
     jwk = private("ES256")
     plain = msgspec.json.encode({**jwk, "kid": "other", "use": "enc", "alg": "none"})
     assert jwk == parse_private(plain, public(jwk))
@@ -607,20 +593,21 @@ def test_a_symmetric_key_comes_out_with_its_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "message"),
+    ("key", "reason"),
     [
-        (make_key(created(), withdrawn(T0), kid="a"), "key a is withdrawn: its private half left the vault"),
-        (make_key(created(), revoked(T0), kid="a"), "key a is revoked: its private half left the vault"),
+        (make_key(created(), withdrawn(T0), kid="a"), "key a is withdrawn: its private half was removed"),
+        (make_key(created(), revoked(T0), kid="a"), "key a is revoked: its private half was removed"),
         (
             Key(1, "s", make_key(created(), kid="a").public, (created(), activated(), deactivated(T0, T0))),
-            "key a is retiring: its private half lives elsewhere",
+            "key a is retiring: its private half is not in the vault",
         ),
     ],
 )
-def test_a_key_without_an_envelope(key: Key, message: str) -> None:
+def test_a_key_without_an_envelope(key: Key, reason: str) -> None:
     """The message says why there is none."""
-    with pytest.raises(EnvelopeError, match=f"^{message}$"):
+    with fails("private-half-missing", EnvelopeError) as caught:
         envelope_of(key)
+    assert caught.value.message.startswith(reason)
 
 
 def test_a_key_with_an_envelope() -> None:
@@ -632,73 +619,76 @@ def test_a_key_with_an_envelope() -> None:
 # --- recipients -----------------------------------------------------------------------------------------
 
 
-def test_nobody_to_seal_to() -> None:
-    """Sealing to nobody would lose the key."""
-    with pytest.raises(EnvelopeError, match=r"^there is nobody to seal to$") as caught:
+def test_no_recipients() -> None:
+    """Without a recipient, the key would be lost."""
+    with fails("recipients-missing", EnvelopeError) as caught:
         Sealer({})
     assert caught.value.hint == "keyvault recipient add FILE"
 
 
-def test_too_many_to_seal_to() -> None:
-    """What cannot be opened is not sealed."""
-    with pytest.raises(EnvelopeError, match=r"^33 recipients are too many: at most 32$"):
+def test_too_many_recipients() -> None:
+    """Opening would refuse the envelope."""
+    with fails("recipients-too-many", EnvelopeError) as caught:
         Sealer(dict.fromkeys(map(str, range(33)), recipient(*P256)))
+    assert "33 recipients; the limit is 32" in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "named"),
     [
-        ({"use": "sig"}, "recipient 'ops' has use 'sig' and alg 'ECDH-ES+A256KW'"),
-        ({"alg": "ECDH-ES"}, "recipient 'ops' has use 'enc' and alg 'ECDH-ES'"),
-        ({"alg": "RSA-OAEP"}, "recipient 'ops' has use 'enc' and alg 'RSA-OAEP'"),
-        ({"alg": "A256KW"}, "recipient 'ops' has use 'enc' and alg 'A256KW'"),
-        ({"use": "u" * 60}, f"recipient 'ops' has use '{'u' * 17}…' and alg"),
-        ({"alg": "a" * 60}, f"recipient 'ops' has use 'enc' and alg '{'a' * 37}…'"),
-        ({"crv": "c" * 60}, f"recipient 'ops' has unsupported curve '{'c' * 17}…'"),
-        ({"alg": "RSA-OAEP-256"}, "a key of type 'EC' on 'P-256' does not fit RSA-OAEP-256"),
-        ({"crv": "P-384"}, "recipient 'ops' has unsupported curve 'P-384'"),
-        ({"crv": msgspec.UNSET}, "recipient 'ops' has unsupported curve UNSET"),
-        ({"crv": "X25519"}, "a key of type 'EC' on 'X25519' does not fit ECDH-ES+A256KW"),
-        ({"x": text(5, 32)}, "the point is not on P-256"),
-        ({"y": msgspec.UNSET}, "member 'y' must be a base64url string"),
+        ({"use": "sig"}, "recipient-alg-unsupported", "use 'sig' and alg 'ECDH-ES+A256KW'"),
+        ({"alg": "ECDH-ES"}, "recipient-alg-unsupported", "use 'enc' and alg 'ECDH-ES'"),
+        ({"alg": "RSA-OAEP"}, "recipient-alg-unsupported", "use 'enc' and alg 'RSA-OAEP'"),
+        ({"alg": "A256KW"}, "recipient-alg-unsupported", "use 'enc' and alg 'A256KW'"),
+        ({"use": "u" * 60}, "recipient-alg-unsupported", f"use '{'u' * 17}…' and alg"),
+        ({"alg": "a" * 60}, "recipient-alg-unsupported", f"alg '{'a' * 37}…'"),
+        ({"crv": "c" * 60}, "recipient-crv-unsupported", f"'{'c' * 17}…'"),
+        ({"alg": "RSA-OAEP-256"}, "alg-mismatch", "type 'EC' on 'P-256'"),
+        ({"crv": "P-384"}, "recipient-crv-unsupported", "'P-384'"),
+        ({"crv": msgspec.UNSET}, "recipient-crv-unsupported", "UNSET"),
+        ({"crv": "X25519"}, "alg-mismatch", "type 'EC' on 'X25519'"),
+        ({"x": text(5, 32)}, "point-not-on-curve", "P-256"),
+        ({"y": msgspec.UNSET}, "base64url-invalid", "'y'"),
     ],
 )
-def test_recipients_that_cannot_be(change: dict[str, Any], message: str) -> None:
+def test_invalid_recipients(change: dict[str, Any], code: str, named: str) -> None:
     """A key that is weak, or of another kind, is refused before anything is sealed to it."""
     weak: Recipient = msgspec.structs.replace(recipient(*P256), **change)
-    with pytest.raises(JWKError, match="^" + re.escape(message)):
+    with fails(code, JWKError) as caught:
         check_recipient(weak)
-    with pytest.raises(JWKError):
+    assert named in caught.value.message
+    with fails(code, JWKError):
         Sealer({"ops": weak})
 
 
 @pytest.mark.parametrize(
-    ("change", "hint"),
+    ("change", "code", "supported"),
     [
-        ({"use": "sig"}, "use is enc, alg is one of ECDH-ES+A256KW, RSA-OAEP-256"),
-        ({"crv": "P-384"}, "crv is P-256 or X25519"),
+        ({"use": "sig"}, "recipient-alg-unsupported", "ECDH-ES+A256KW, RSA-OAEP-256"),
+        ({"crv": "P-384"}, "recipient-crv-unsupported", "P-256 or X25519"),
     ],
 )
-def test_what_a_recipient_would_be(change: dict[str, Any], hint: str) -> None:
-    """The hint says what can be sealed to."""
-    with pytest.raises(JWKError) as caught:
+def test_the_hint_lists_supported_recipients(change: dict[str, Any], code: str, supported: str) -> None:
+    """It names the algorithms, or the curves."""
+    with fails(code, JWKError) as caught:
         check_recipient(msgspec.structs.replace(recipient(*P256), **change))
-    assert hint == caught.value.hint
+    assert supported in (caught.value.hint or "")
 
 
 def test_an_rsa_recipient_of_1024_bits() -> None:
     """Sealing to it would be publishing."""
     weak = msgspec.structs.replace(recipient(*RSA), n=text(2**1023 + 1))
-    with pytest.raises(JWKError, match=r"^RSA modulus of 1024 bits"):
+    with fails("rsa-modulus-size", JWKError) as caught:
         Sealer({"ops": weak})
+    assert "1024 bits" in caught.value.message
 
 
 @pytest.mark.parametrize("alg", ["ES256", "HS256", "ML-DSA-44"])
-def test_what_is_sealed_has_a_private_half(alg: str) -> None:
-    """Whatever the member is called: of each kind of key it opens, and without it nothing does."""
+def test_the_plaintext_has_a_private_half(alg: str) -> None:
+    """Each type of key has another private member, and without it the plaintext is refused."""
     jwk = private(alg)
     shown = public(jwk) if alg != "HS256" else PublicJWK(kty="oct", kid=jwk["kid"], use="sig", alg=alg)
     assert parse_private(msgspec.json.encode(jwk), shown) == jwk
     bare = {name: value for name, value in jwk.items() if name not in ("d", "k", "priv")}
-    with pytest.raises(EnvelopeError, match=r"has no private half|is the private half of another key"):
+    with fails("plaintext-malformed", EnvelopeError):
         parse_private(msgspec.json.encode(bare), shown)

@@ -1,7 +1,8 @@
-"""A chain is one key with its chain, in PEM and PKCS#12 alike: the key of a CA never becomes a key of a set."""
+"""A key with its certificate chain is a single key, in PEM and PKCS#12: the key of a CA never becomes a key of a set."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from keyvault.core.pem import public_members
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError
+from tests.errors import fails
 
 T = datetime(2026, 11, 23, tzinfo=UTC)
 PASSWORD = b"correct horse"
@@ -115,7 +117,7 @@ def test_a_key_with_its_chain_is_that_key(chain: tuple[Holder, Holder, Holder]) 
 
 
 def test_a_ca_by_its_signature_alone() -> None:
-    """An old CA says nothing of itself, and is known by the certificate that it issued."""
+    """An old CA's certificate has no extensions; the certificate that it issued identifies it."""
     ca = issue("old root")
     leaf = issue("leaf", ca)
 
@@ -125,14 +127,14 @@ def test_a_ca_by_its_signature_alone() -> None:
 
 
 def test_the_same_name_is_no_issuer() -> None:
-    """Two certificates that say one name and signed themselves are two keys."""
+    """Two self-signed certificates with the same name are two keys."""
     first, second = issue("signer"), issue("signer")
 
     assert [one.members for one in read(first.pem + second.pem)] == [first.members, second.members]
 
 
-def test_leaves_that_have_nothing_to_do_with_each_other() -> None:
-    """Stay several keys, each with its kid to come; the CA of one of them is none."""
+def test_unrelated_leaves() -> None:
+    """They are several keys; the CA of one of them is not a key."""
     ca = issue("root", ca=True)
     leaves = [issue("a", ca, ca=False), issue("b"), issue("c", kind="RSA", ca=False)]
 
@@ -141,17 +143,18 @@ def test_leaves_that_have_nothing_to_do_with_each_other() -> None:
     assert [one.members for one in found] == [one.members for one in leaves]
 
 
-def test_cas_alone() -> None:
-    """Have no key for a set; the error says which they are, and what to type."""
+def test_only_ca_certificates() -> None:
+    """They have no key for a set; the error names the CA, and the hint the command that extracts the key."""
     root = issue("root", ca=True)
     for data in (root.pem, issue("middle", root, ca=True).pem + root.pem, root.cert.public_bytes(Encoding.DER)):
-        with pytest.raises(UsageError, match="certificates of CAs alone") as caught:
+        with fails("key-of-ca", UsageError) as caught:
             read(data)
+        assert "(CN=" in caught.value.message
         assert "openssl x509 -noout -pubkey" in (caught.value.hint or "")
 
 
 def test_the_key_of_a_certificate_that_calls_itself_a_ca() -> None:
-    """`openssl req -x509` makes such a one: beside its private key, the key is what is imported."""
+    """`openssl req -x509` writes such a certificate: its private key is imported."""
     own = issue("signer", ca=True)
 
     for data in (own.key_pem + own.pem, p12(own)):
@@ -160,7 +163,7 @@ def test_the_key_of_a_certificate_that_calls_itself_a_ca() -> None:
 
 
 def test_the_certificate_of_a_partner() -> None:
-    """Is in nobody's chain: it is skipped, and named."""
+    """It is in no key's chain: it is skipped, and a remark names it."""
     own, partner = issue("own"), issue("partner", kind="RSA")
 
     for data in (p12(own, partner), own.key_pem + own.pem + partner.pem):
@@ -170,7 +173,7 @@ def test_the_certificate_of_a_partner() -> None:
 
 
 def test_public_keys_beside_a_private_one() -> None:
-    """Are keys of their own, as in the files of a kube-apiserver; a chain is not."""
+    """They are separate keys, as in the files of a kube-apiserver; a chain is not."""
     own, other = issue("own"), issue("other")
     public = other.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -194,7 +197,7 @@ def test_a_trust_store() -> None:
 
 
 def test_private_key_of_a_ca_is_left_out(chain: tuple[Holder, Holder, Holder]) -> None:
-    """Beside the key of a signer, wherever it stands, with its certificate or without, and the remark says whose it is."""
+    """In any order beside the key of a signer, with or without its certificate; a remark names the CA."""
     leaf, middle, root = chain
     signer = leaf.key_pem + leaf.pem
     for data in (
@@ -205,7 +208,7 @@ def test_private_key_of_a_ca_is_left_out(chain: tuple[Holder, Holder, Holder]) -
     ):
         (found,) = read(data)
         assert (found.public, found.private) == (leaf.members, True)
-        assert "signs certificates and no tokens" in "".join(found.remarks)
+        assert "signs certificates and not tokens" in "".join(found.remarks)
 
 
 def test_private_key_of_a_ca_alone_is_refused(chain: tuple[Holder, Holder, Holder]) -> None:
@@ -217,7 +220,8 @@ def test_private_key_of_a_ca_alone_is_refused(chain: tuple[Holder, Holder, Holde
         root.key_pem + root.pem + middle.pem,
         p12(middle),
     ):
-        with pytest.raises(UsageError, match=r"it holds the key (of the CA|that issued the certificate of) CN="):
+        with fails("key-of-ca", UsageError) as caught:
             read(data)
+        assert re.search(r"the key (of the CA|that issued the certificate of) CN=", caught.value.message)
     (found,) = read(root.key_pem + root.pem)
     assert found.public == root.members

@@ -1,4 +1,4 @@
-"""JWE under a password: read as others write it, written as others read it, and with no setting of jwcrypto's changed."""
+"""JWE under a password: compatible with other programs in both directions, without changing settings of jwcrypto."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def general(document: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("enc", CONTENT)
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_what_another_program_encrypts_opens(alg: str, enc: str) -> None:
-    """Of each algorithm, flattened and general, with additional data, and only with the password."""
+def test_a_jwe_of_another_program(alg: str, enc: str) -> None:
+    """With each algorithm, flattened and general, with additional data, and only with the right password."""
     document = by_jwcrypto(b"a key", {"alg": alg, "enc": enc}, aad=b"more")
     for form in (document, general(document)):
         assert PasswordJWE.parse(form).decrypt(PASSWORD) == b"a key"
@@ -48,8 +48,8 @@ def test_what_another_program_encrypts_opens(alg: str, enc: str) -> None:
 
 @pytest.mark.parametrize("enc", CONTENT)
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_another_program_opens_what_is_encrypted_here(alg: str, enc: str) -> None:
-    """What is written is a standard JWE."""
+def test_another_program_decrypts_our_jwe(alg: str, enc: str) -> None:
+    """The output is a standard JWE."""
     token = JWE(algs=[alg, enc])
     token.deserialize(
         json.dumps(encrypt_with_password(b"a key", PASSWORD, {"alg": alg, "enc": enc, "p2c": 1000})),
@@ -106,14 +106,14 @@ def document(protected_header: object = HEADER, **members: Any) -> dict[str, Any
     ids=str,
 )
 def test_other_documents_are_refused(wrong: dict[str, Any]) -> None:
-    """Malformed ones, and those that a password alone does not open, before anything is derived."""
+    """Malformed documents, and those that need more than a password, are refused before the key derivation."""
     with pytest.raises(ValueError, match=r"^[a-z]"):
         PasswordJWE.parse(wrong)
 
 
 @pytest.mark.parametrize("member", ["encrypted_key", "iv", "ciphertext", "tag"])
 def test_a_missing_member_does_not_open(member: str) -> None:
-    """The same goes for one that is damaged: neither is told apart from a wrong password."""
+    """A missing or damaged member has the error of a wrong password."""
     whole = encrypt_with_password(b"a key", PASSWORD, {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 1})
     for changed in ({}, {member: ""}, {member: "*"}, {member: "AAAA"}):
         cut = {name: value for name, value in whole.items() if name != member} | changed
