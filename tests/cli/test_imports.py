@@ -18,8 +18,8 @@ from keyvault.crypto.pairs import private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
 from tests.cli.test_exchange import bare
-from tests.crypto.elsewhere import keycloak_provider, keycloak_realm
 from tests.crypto.keys import private
+from tests.crypto.server_files import keycloak_provider, keycloak_realm
 from tests.crypto.test_import_chains import issue
 from tests.vaults import DAY, T0, Vault
 

@@ -22,7 +22,7 @@ def _generated(alg: str, crv: str | None, number: int) -> PrivateJWK:
 
 
 def private(alg: str = "ES256", crv: str | None = None, *, number: int = 0) -> PrivateJWK:
-    """Return a private key; each *number* is another one, and the RSA algorithms share theirs."""
+    """Return a private key; each *number* is another key, and all RSA algorithms share a key."""
     if ALGORITHMS[alg].kty == "RSA":
         return {**_generated("RS256", None, number), "alg": alg, "use": ALGORITHMS[alg].use}
     return dict(_generated(alg, crv, number))
@@ -39,7 +39,7 @@ def _identity(kid: str, alg: str, crv: str | None) -> PrivateJWK:
 
 
 def identity(kid: str = "ops", alg: str = "ECDH-ES+A256KW", crv: str | None = None) -> PrivateJWK:
-    """Return the identity of that kid; the RSA ones share one key."""
+    """Return the identity of that kid; all RSA identities share a key."""
     if alg.startswith("RSA"):
         return {**private(alg), "kid": kid}
     return dict(_identity(kid, alg, crv))
@@ -52,7 +52,7 @@ def recipient(kid: str = "ops", alg: str = "ECDH-ES+A256KW", crv: str | None = N
 
 @functools.cache
 def unwrapper(kid: str = "ops", alg: str = "ECDH-ES+A256KW", crv: str | None = None) -> JWKIdentity:
-    """Return that identity, ready to unwrap."""
+    """Return the identity that `identity` of the same arguments loads, ready to unwrap."""
     return JWKIdentity(identity(kid, alg, crv))
 
 

@@ -1,4 +1,4 @@
-"""One private key of every kind that there is outside a vault: each type, each curve, each size of ML-DSA."""
+"""One private key of every kind outside a vault: each type, each curve, each size of ML-DSA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keyvault.crypto.exports import CertificateOptions
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.operations.exchange import generate_key
 
-#: The instant at which they are made, and from which their certificates are valid.
+#: The instant at which they are generated, and from which their certificates are valid.
 NOW = datetime(2026, 11, 23, 17, tzinfo=UTC)
 CERTIFICATE = CertificateOptions(NOW)
 PASSWORD = b"correct horse"
@@ -28,13 +28,13 @@ ML_DSA = ("ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
 
 
 @functools.cache
-def _made(kind: str) -> PrivateJWK:
+def _generated(kind: str) -> PrivateJWK:
     return generate_key(choose_parameters(**KINDS[kind]), now=NOW)
 
 
 def key(kind: str) -> PrivateJWK:
-    """Return the key of *kind*, the same one for the same name."""
-    return dict(_made(kind))
+    """Return the key of *kind*, always the same key."""
+    return dict(_generated(kind))
 
 
 def members(jwk: PrivateJWK) -> PrivateJWK:

@@ -97,7 +97,7 @@ def with_header(envelope: dict[str, Any], header: Any, **how: Any) -> dict[str, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_recipient_opens_what_was_sealed(kind: Kind) -> None:
-    """Each kind of recipient, alone; the general form is used all the same."""
+    """Each kind of recipient, alone; the general form is used for a single recipient, too."""
     envelope = seal(kind)
     assert opened(envelope, kind) == PLAIN
     assert [kind[0]] == recipient_kids(envelope.recipients) == check_envelope(envelope, **PLACE)
@@ -218,8 +218,8 @@ def put(value: Any, path: tuple[str | int, ...], item: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_node_that_is_changed_is_noticed(kind: Kind) -> None:
-    """Each node removed, of another type, empty, longer, or beside a stranger: refused."""
+def test_every_changed_node_is_refused(kind: Kind) -> None:
+    """A node that is removed, of another type, empty, longer, or has a new sibling is refused."""
     envelope = document(kind)
     accepted = []
     for path in nodes(envelope):
@@ -239,7 +239,7 @@ def test_every_node_that_is_changed_is_noticed(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_octet_that_is_flipped_is_noticed(kind: Kind) -> None:
+def test_every_flipped_octet_is_refused(kind: Kind) -> None:
     """One bit in any octet of any encoded member, the highest and the lowest one."""
     envelope = document(kind)
     accepted = []
@@ -257,7 +257,7 @@ def test_every_octet_that_is_flipped_is_noticed(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_letter_that_is_changed_is_noticed(kind: Kind) -> None:
+def test_every_changed_letter_is_refused(kind: Kind) -> None:
     """Names and numbers too: each character of each string, replaced by its neighbour."""
     envelope = document(kind)
     accepted = []
@@ -315,19 +315,19 @@ def test_a_mirrored_ephemeral_key_is_no_other_key() -> None:
     ],
 )
 def test_invalid_members(change: dict[str, Any], code: str, named: str) -> None:
-    """The member is named, before any cryptography runs where that is possible."""
+    """The message names the member; if possible, no cryptography runs before."""
     check_refusal({**document(), **change}, code, named)
 
 
 def test_a_header_cannot_repaint_a_screen() -> None:
-    """The name of a member is shown, not obeyed."""
+    """Control characters in the name of a member are escaped."""
     envelope = document()
     changed_envelope = with_header(envelope, {**header_of(envelope), "\x1b[31m\u2028": 1}, ensure_ascii=False)
     check_refusal(changed_envelope, "envelope-header-malformed", "unknown field `\\x1b[31m\\u2028`")
 
 
 def test_a_header_cannot_fill_a_screen() -> None:
-    """What the parser said of it is cut after 120 letters."""
+    """The parser's message is cut after 120 characters."""
     envelope = document()
     code, message = refusal(with_header(envelope, {"m" * 300: 1})) or ("", "")
     assert code == "envelope-header-malformed"
@@ -335,14 +335,14 @@ def test_a_header_cannot_fill_a_screen() -> None:
 
 
 @pytest.mark.parametrize("member", ["unprotected", "aad", "header", "encrypted_key", "zip", "x"])
-def test_members_that_a_jwe_may_have_and_ours_has_not(member: str) -> None:
-    """They are refused where a record is read: nobody has to know what they would mean."""
+def test_optional_members_of_a_jwe(member: str) -> None:
+    """The reader of records refuses them, whatever they mean."""
     with pytest.raises(msgspec.ValidationError, match=f"unknown field `{member}`"):
         reread({**document(), member: "AA"})
 
 
 @pytest.mark.parametrize("member", ["zip", "crit", "alg", "kid", "p2c", "b64"])
-def test_members_that_the_header_has_not(member: str) -> None:
+def test_unknown_members_of_the_header(member: str) -> None:
     """Compression, extensions and second algorithms have no place in the protected header."""
     envelope = document()
     header = header_of(envelope)
@@ -394,7 +394,7 @@ def test_the_envelope_of_another_record(place: dict[str, str]) -> None:
 
 
 def test_a_long_kid_is_cut() -> None:
-    """A message shows most of it: as much as a kid of ours and a path have."""
+    """A message shows 137 characters of it: more than our kids have."""
     envelope = Sealer({"ops": recipient(*P256)}).seal_bytes(PLAIN, kid="k" * 256, set_name="id-token")
     with fails("envelope-misplaced", EnvelopeError) as caught:
         check_envelope(envelope, kid="key-1", set_name="id-token")
@@ -402,7 +402,7 @@ def test_a_long_kid_is_cut() -> None:
 
 
 def test_recipients_cannot_be_added_removed_or_reordered() -> None:
-    """The list is bound: whoever is on it was on it when the key was sealed."""
+    """The header binds the list of recipients."""
     three = document(P256, X25519, RSA)
     first, second, third = three["recipients"]
     stranger = {**first, "header": {**first["header"], "kid": "zed"}}
@@ -411,7 +411,7 @@ def test_recipients_cannot_be_added_removed_or_reordered() -> None:
 
 
 def test_recipients_cannot_be_swapped() -> None:
-    """The content key of one under the name of another does not unwrap."""
+    """A content key under the kid of another recipient does not unwrap."""
     one, two = ("a", P256[1], P256[2]), ("b", P256[1], P256[2])
     envelope = document(one, two)
     first, second = envelope["recipients"]
@@ -432,8 +432,8 @@ def test_too_many_recipients_cost_nothing(count: int) -> None:
     )
 
 
-def test_a_recipient_that_is_named_twice() -> None:
-    """Which of the two would be meant?"""
+def test_a_repeated_recipient() -> None:
+    """A kid would be ambiguous."""
     envelope = document()
     check_refusal({**envelope, "recipients": envelope["recipients"] * 2}, "envelope-recipient-twice")
 
@@ -450,7 +450,7 @@ def test_a_binding_to_others(member: str, value: Any) -> None:
 
 
 def entry(kind: Kind, **change: Any) -> dict[str, Any]:
-    """Return an envelope for *kind* with members of its one entry changed."""
+    """Return an envelope for *kind* with members of its only entry changed."""
     envelope = document(kind)
     for name, value in change.items():
         place = envelope["recipients"][0] if name == "encrypted_key" else envelope["recipients"][0]["header"]
@@ -499,7 +499,7 @@ LOW_ORDER = {"kty": "OKP", "crv": "X25519", "x": text(0, 32)}
     ],
 )
 def test_invalid_entries(kind: Kind, change: dict[str, Any], code: str, named: str) -> None:
-    """Each entry is what its algorithm makes, for every recipient, whoever opens."""
+    """Every entry must have the form of its algorithm, whichever recipient opens the envelope."""
     check_refusal(entry(kind, **change), code, named, kind)
 
 
@@ -511,15 +511,15 @@ def test_the_hint_lists_supported_algorithms() -> None:
     assert "ECDH-ES+A256KW, RSA-OAEP-256" in (caught.value.hint or "")
 
 
-def test_an_envelope_that_is_sealed_to_others() -> None:
-    """An identity that is not on the list is not even tried."""
+def test_an_envelope_for_other_recipients() -> None:
+    """An identity that is not a recipient is not tried."""
     with fails("envelope-recipient-unknown", EnvelopeError) as caught:
         opened(seal(P256), X25519)
     assert "'laptop'" in caught.value.message
 
 
 def test_an_identity_of_another_algorithm() -> None:
-    """A KMS key under the label of a laptop does not guess."""
+    """An RSA identity with the kid of a P-256 recipient does not try to unwrap."""
     envelope = seal(P256)
     other = JWKIdentity({**identity(*RSA), "kid": "ops"})
     with fails("identity-alg-mismatch", EnvelopeError):
@@ -527,7 +527,7 @@ def test_an_identity_of_another_algorithm() -> None:
 
 
 def test_an_identity_of_the_same_name() -> None:
-    """Another key under the same label does not unwrap."""
+    """Another key with the same kid does not unwrap."""
     other = JWKIdentity({**identity("someone", *P256[1:]), "kid": "ops"})
     with fails("content-key-invalid", EnvelopeError):
         open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=other.unwrap)
@@ -542,7 +542,7 @@ def test_an_identity_of_the_same_name() -> None:
     ],
 )
 def test_a_provider_that_returns_the_wrong_content_key(cek: bytes, code: str, named: str) -> None:
-    """A KMS may answer anything."""
+    """The response of a KMS is checked."""
     unwrap: Callable[[Any], bytes] = lambda entry: cek  # noqa: E731 - shorter than a function that says the same
     with fails(code, EnvelopeError) as caught:
         open_bytes(seal(P256), **PLACE, recipient="ops", unwrap=unwrap)
@@ -611,7 +611,7 @@ def test_a_key_without_an_envelope(key: Key, reason: str) -> None:
 
 
 def test_a_key_with_an_envelope() -> None:
-    """It is the one in the record."""
+    """The envelope comes from the record."""
     key = make_key(created())
     assert envelope_of(key) is key.private
 
@@ -652,7 +652,7 @@ def test_too_many_recipients() -> None:
     ],
 )
 def test_invalid_recipients(change: dict[str, Any], code: str, named: str) -> None:
-    """A key that is weak, or of another kind, is refused before anything is sealed to it."""
+    """A key that is weak, or of another type, is refused before anything is sealed to it."""
     weak: Recipient = msgspec.structs.replace(recipient(*P256), **change)
     with fails(code, JWKError) as caught:
         check_recipient(weak)

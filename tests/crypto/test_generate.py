@@ -1,4 +1,4 @@
-"""New keys: the right members, the right lengths, a kid that can be typed."""
+"""New keys: the right members and lengths, and a kid that works as an argument."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_new_key_has_the_members_of_its_kind(alg: str, crv: str | None) -> Non
     lengths = {name: len(b64u_decode(jwk[name], what=name)) for name in set(jwk) - COMMON - {"crv"}}
     if spec.kty == "RSA":
         assert set(RSA) == set(lengths)
-        # A number has no leading zeros: now and then one is an octet shorter.
+        # A number has no leading zeros, so it is sometimes an octet shorter.
         assert all(expected - 2 <= lengths[name] <= expected for name, expected in RSA.items())
         assert (lengths["n"], jwk["e"]) == (256, "AQAB")
     elif spec.kty == "oct":
@@ -53,37 +53,37 @@ def test_a_new_key_has_the_members_of_its_kind(alg: str, crv: str | None) -> Non
     check_private_jwk(jwk, alg=alg)
 
 
-def test_a_length_can_be_asked_for() -> None:
-    """The modulus or secret has as many bits as policy says."""
+def test_the_length_comes_from_the_spec() -> None:
+    """The modulus or secret has the bits of the spec."""
     assert len(b64u_decode(generate(key_spec("RS256", bits=2056))["n"], what="n")) == 257
     assert len(b64u_decode(generate(key_spec("HS256", bits=512))["k"], what="k")) == 64
 
 
 def test_no_kid_looks_like_an_option() -> None:
-    """One thumbprint in 32 begins with - or _: such a key is drawn again."""
+    """One thumbprint in 32 begins with - or _: such a key is discarded."""
     kids = [generate(key_spec("Ed25519"))["kid"] for _ in range(300)]
     assert not [kid for kid in kids if kid[0] in "-_"]
     assert len(set(kids)) == 300
 
 
-def test_a_key_with_an_awkward_kid_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not renamed: the kid stays the thumbprint of the key that is returned."""
-    drawn: list[str] = []
+def test_a_key_with_an_awkward_kid_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not renamed: the kid is the thumbprint of the returned key."""
+    generated: list[str] = []
     # One thumbprint in 32 begins so by itself.
     prefixes = iter(["-", "_", "x"])
 
-    def draw(jwk: PrivateJWK) -> str:
-        drawn.append(jwk["x"])
+    def prefixed_thumbprint(jwk: PrivateJWK) -> str:
+        generated.append(jwk["x"])
         return next(prefixes) + thumbprint(jwk)
 
-    monkeypatch.setattr(module, "thumbprint", draw)
+    monkeypatch.setattr(module, "thumbprint", prefixed_thumbprint)
     jwk = generate(key_spec("ES256"))
-    assert len(set(drawn)) == 3
-    assert drawn[-1] == jwk["x"]
+    assert len(set(generated)) == 3
+    assert generated[-1] == jwk["x"]
 
 
-def test_a_key_that_looks_weak_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sound RSA key can have the look of a ROCA key by chance: nobody else would take it."""
+def test_a_key_that_looks_weak_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound RSA key can look like a ROCA key by chance: verifiers would refuse it."""
     looks = iter([True, False])
 
     def check(jwk: PrivateJWK, *, alg: str) -> None:
@@ -99,21 +99,21 @@ def test_a_key_that_looks_weak_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -
     "algs",
     [[], ["ES256"], ["ES256", "EdDSA", "HS256"], ["ES256", "RS256", "EdDSA", "RS256", "PS256", "ES384", "RS256"]],
 )
-def test_many_keys_come_in_the_order_asked_for(algs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """RSA keys are made on all cores and in batches; the order is that of the plan all the same."""
+def test_many_keys_keep_their_order(algs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """RSA keys are generated on all cores and in batches, in the order of the plan."""
     monkeypatch.setattr(module, "BATCH", 2)
     assert algs == [jwk["alg"] for jwk in generate_many(key_spec(alg) for alg in algs)]
 
 
 def test_a_large_plan_does_not_hold_all_private_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than a batch is made before the first key is taken."""
-    made = itertools.count()
+    """Only a batch is generated before the first key is returned."""
+    numbers = itertools.count()
 
     def count(spec: KeySpec) -> PrivateJWK:
-        return {"alg": spec.alg, "number": str(next(made))}
+        return {"alg": spec.alg, "number": str(next(numbers))}
 
     monkeypatch.setattr(module, "generate", count)
     monkeypatch.setattr(module, "BATCH", 10)
     keys: Iterable[PrivateJWK] = generate_many([key_spec("RS256")] * 100)
     assert next(iter(keys))["alg"] == "RS256"
-    assert next(made) <= 20
+    assert next(numbers) <= 20

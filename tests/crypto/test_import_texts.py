@@ -17,8 +17,8 @@ from jwcrypto.jwk import JWK
 from keyvault.crypto.exports import FORMATS, encode_keys
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import JWKError, KeyVaultError, UsageError
-from tests.crypto.elsewhere import keycloak_provider, keycloak_realm
 from tests.crypto.kinds import CERTIFICATE, KINDS, PASSWORD, key, members
+from tests.crypto.server_files import keycloak_provider, keycloak_realm
 from tests.crypto.test_import_chains import issue
 from tests.errors import fails
 

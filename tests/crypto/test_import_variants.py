@@ -33,8 +33,8 @@ from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import self_signed
 from keyvault.crypto.imports import read_keys
 from keyvault.crypto.pairs import private_key
-from tests.crypto.elsewhere import hydra_cli, keycloak_provider, keycloak_realm
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, key, members
+from tests.crypto.server_files import hydra_cli, keycloak_provider, keycloak_realm
 from tests.crypto.test_exchange_formats import expanded
 from tests.crypto.test_import_chains import issue
 from tests.crypto.test_import_jwk import SPELLINGS

@@ -37,7 +37,7 @@ def test_halves_that_belong_together(alg: str, crv: str | None) -> None:
 
 @pytest.mark.parametrize(("alg", "crv"), [kind for kind in ASYMMETRIC if kind != ("RSA-OAEP", None)])
 def test_the_half_of_another_key(alg: str, crv: str | None) -> None:
-    """Each private member in the place of another key's: refused, of every kind."""
+    """A private member of another key is refused, for every type of key."""
     jwk, other = private(alg, crv), private(alg, crv, number=1)
     for member in set(jwk) & {"d", *CRT}:
         with fails("key-halves-mismatch", WeakKeyError):
@@ -64,14 +64,14 @@ def test_an_ec_secret_of_the_wrong_length(crv: str, length: int) -> None:
 
 @pytest.mark.parametrize("value", [0, 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551, 2**256 - 1])
 def test_an_ec_secret_that_is_no_scalar(value: int) -> None:
-    """Zero and the order of the group are no private keys."""
+    """Zero and the order of the group are not private keys."""
     with fails("key-halves-mismatch", WeakKeyError):
         private_key({**private("ES256"), "d": text(value, 32)})
 
 
 @pytest.mark.parametrize("crv", ["Ed25519", "X25519"])
 def test_an_okp_secret_of_the_wrong_length(crv: str) -> None:
-    """The library's own words are not passed on: they may quote what they saw."""
+    """The library's message is dropped, because it may quote the key."""
     jwk = private("EdDSA" if crv == "Ed25519" else "ECDH-ES", crv)
     for octets in (0, 31, 33):
         with fails("key-halves-mismatch", WeakKeyError) as caught:
@@ -112,7 +112,7 @@ def without(*names: str) -> dict[str, Any]:
 
 
 def test_an_rsa_key_without_its_factors() -> None:
-    """Some tools write n, e and d alone: the factors are found again."""
+    """Some tools write only n, e and d: the factors are recovered."""
     assert spki(private("RS256")) == private_key(without(*CRT)).public_key().public_bytes(
         Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     )
@@ -148,7 +148,7 @@ def wrong_rsa() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_rsa_members_that_contradict_each_other() -> None:
-    """Whatever is wrong with the numbers, the answer is one line, soon, and quotes none of them."""
+    """Whatever is wrong with the numbers, the error comes soon, and quotes none of them."""
     refusals = {name: refusal(jwk) for name, jwk in wrong_rsa()}
     assert refusals == dict.fromkeys(refusals, MISMATCH)
 
@@ -188,7 +188,7 @@ def test_keys_that_may_enter_a_vault(jwk: dict[str, Any], alg: str, code: str | 
 
 @pytest.mark.parametrize(("alg", "crv"), [("RS256", None), ("ES384", None), ("EdDSA", "Ed448"), ("ECDH-ES", "X25519")])
 def test_a_private_key_as_pem(alg: str, crv: str | None) -> None:
-    """What OpenSSL and most servers read: PKCS#8, and the public half in it is that of the JWK."""
+    """It is PKCS#8, which OpenSSL and most servers read, with the public half of the JWK."""
     jwk = private(alg, crv)
     pem = private_pem(jwk)
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n")
@@ -197,7 +197,7 @@ def test_a_private_key_as_pem(alg: str, crv: str | None) -> None:
 
 
 def test_a_broken_key_does_not_become_pem() -> None:
-    """It is judged before it is written."""
+    """It is checked before it is written."""
     with fails("key-halves-mismatch", WeakKeyError):
         private_pem({**private("ES256"), "d": private("ES256", number=1)["d"]})
 
@@ -215,18 +215,18 @@ def test_a_broken_key_does_not_become_pem() -> None:
     ],
 )
 def test_the_keys_of_rfc_7520(name: str, alg: str, vectors: Path) -> None:
-    """The cookbook's keys are taken, of each type."""
+    """The cookbook's keys of each type are accepted."""
     check_private_jwk(json.loads((vectors / "rfc7520" / "jwk" / f"{name}.json").read_text()), alg=alg)
 
 
 def test_the_keys_of_rfc_8037(vectors: Path) -> None:
-    """And those of the curves that came later."""
+    """Keys on the newer curves are accepted, too."""
     folder = vectors / "rfc7520" / "curve25519"
     check_private_jwk(json.loads((folder / "jws.json").read_text())["input"]["key"], alg="EdDSA")
 
 
 def test_the_example_of_ory(vectors: Path) -> None:
-    """A JWK Set with private members, as another product writes it."""
+    """A JWK Set with private members from another product is accepted."""
     (jwk,) = json.loads((vectors / "ory-example.jwks.json").read_text())["keys"]
     check_private_jwk(jwk, alg="RS256")
     assert jwk["kid"] == "ory-example"

@@ -77,7 +77,7 @@ def test_what_we_sign_verifies(alg: str, crv: str | None) -> None:
 
 @pytest.mark.parametrize(("alg", "crv"), [kind for kind in KNOWN if kind[0] not in ("Ed25519", "Ed448")])
 def test_pyjwt_verifies_what_we_sign(alg: str, crv: str | None) -> None:
-    """The library that most services in Python use. It does not know the names of RFC 9864 yet."""
+    """Most Python services use it. It does not support the names of RFC 9864 yet."""
     jwk = private(alg, crv)
     shown = msgspec.to_builtins(public(jwk)) if jwk["kty"] != "oct" else jwk
     claims = {**CLAIMS, "exp": 2**40, "iat": 0}
@@ -87,7 +87,7 @@ def test_pyjwt_verifies_what_we_sign(alg: str, crv: str | None) -> None:
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # RFC 9864 gave it two names; both are tried
 @pytest.mark.parametrize(("alg", "crv"), KNOWN)
 def test_joserfc_verifies_what_we_sign(alg: str, crv: str | None) -> None:
-    """And one that follows the newest RFCs."""
+    """It follows the newest RFCs."""
     jwk = private(alg, crv)
     shown = msgspec.to_builtins(public(jwk)) if jwk["kty"] != "oct" else jwk
     done = joserfc_jws.deserialize_compact(sign(jwk=jwk), import_key(shown), algorithms=[alg])
@@ -100,7 +100,7 @@ def test_the_type_of_a_token_can_be_said() -> None:
 
 
 @pytest.mark.parametrize("claims", [{"a": object()}, {"a": "\ud800"}, {1.5: [object()]}])
-def test_claims_that_are_no_json(claims: Any) -> None:
+def test_claims_that_are_not_json(claims: Any) -> None:
     """They are refused before anything is signed."""
     with fails("claims-not-json", UsageError):
         sign(claims)
@@ -128,8 +128,8 @@ def test_keys_that_cannot_sign(jwk: PrivateJWK, code: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", ".", "x" * (TOKEN_MAX + 1)])
-def test_what_has_not_three_parts(text: str) -> None:
-    """Encrypted tokens have five, detached ones are none."""
+def test_texts_without_three_parts(text: str) -> None:
+    """Encrypted tokens have five parts; detached signatures are not tokens."""
     with fails("token-malformed", UsageError):
         parse_token(text)
 
@@ -158,8 +158,8 @@ def parts(header: bytes = b"{}", claims: bytes = b"{}", signature: str = "AA") -
         "é" + parts(),
     ],
 )
-def test_parts_that_are_no_objects(text: str) -> None:
-    """Two JSON objects and a signature, each in the one encoding that it has."""
+def test_malformed_parts(text: str) -> None:
+    """Two JSON objects and a signature, each in canonical base64url."""
     with fails("token-malformed", UsageError):
         parse_token(text)
 
@@ -174,7 +174,7 @@ def test_a_token_as_large_as_it_may_be() -> None:
 
 
 def test_a_key_that_is_not_in_the_set() -> None:
-    """The kid decides; the message shows its beginning, or all of one that cannot be mistaken for a key."""
+    """The kid decides; the message shows its beginning, or all of a kid that cannot be a key."""
     with fails("token-kid-unknown", VerificationError) as caught:
         verify(sign(jwk=private("ES256", number=1)))
     assert re.search(r" '.{8}…'", caught.value.message)
@@ -254,7 +254,7 @@ def test_hmac_under_a_public_key() -> None:
 
 
 def test_a_token_without_a_signature() -> None:
-    """alg none, spelt out, with nothing behind the last dot."""
+    """alg none, with nothing after the last dot."""
     bare = f"{b64u(json.dumps({'alg': 'none', 'kid': private('ES256')['kid']}).encode())}.{b64u(b'{}')}."
     with fails("token-alg-mismatch", VerificationError) as caught:
         verify(bare)
@@ -264,7 +264,7 @@ def test_a_token_without_a_signature() -> None:
 
 
 def test_a_key_for_encryption_verifies_nothing() -> None:
-    """One key, one use."""
+    """Its use does not allow signatures."""
     jwk = {**private("ES256"), "kid": "key-1"}
     key = msgspec.structs.replace(public(jwk), use="enc")
     with fails("token-alg-mismatch", VerificationError):
@@ -286,7 +286,7 @@ def test_unsupported_header_extensions(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("more", [{"jwk": {"kty": "oct", "k": "AA"}}, {"jku": "https://evil.example"}, {"x5c": ["AA"]}])
-def test_keys_that_a_token_brings_are_not_used(more: dict[str, Any]) -> None:
+def test_keys_in_a_header_are_not_used(more: dict[str, Any]) -> None:
     """The key comes from the JWK Set alone, whatever the header offers."""
     other = private("ES256", number=1)
     with fails("token-signature-invalid", VerificationError):
@@ -294,7 +294,7 @@ def test_keys_that_a_token_brings_are_not_used(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("alg", "crv"), ASYMMETRIC)
-def test_a_signature_that_was_touched(alg: str, crv: str | None) -> None:
+def test_a_changed_signature(alg: str, crv: str | None) -> None:
     """One bit of the first octet, or of the claims."""
     jwk = private(alg, crv)
     first, second, signature = sign(jwk=jwk).split(".")
@@ -325,7 +325,7 @@ def test_a_signature_in_der(alg: str) -> None:
 
 @pytest.mark.parametrize("der", ["30", "3006020101020101ff", "3006020180020101", "300602010102020100", "0" * 144])
 def test_a_signature_that_only_looks_like_der(der: str) -> None:
-    """What is no pair of numbers of the key's size is a signature that does not match."""
+    """Without two numbers of the key's size, the signature just does not match."""
     first, second, _ = sign().split(".")
     with pytest.raises(VerificationError, match=r"^the signature does not match key .{43}"):
         verify(f"{first}.{second}.{b64u(bytes.fromhex(der))}")
@@ -342,8 +342,8 @@ def test_a_signature_that_only_looks_like_der(der: str) -> None:
         ("authorization:DPoP\teyJ.e30.AA", "DPoP"),
     ],
 )
-def test_a_token_as_it_stands_in_a_header(text: str, scheme: str | None) -> None:
-    """The scheme of HTTP is left out, and said."""
+def test_a_token_from_an_http_header(text: str, scheme: str | None) -> None:
+    """The HTTP scheme is removed, and returned."""
     assert strip_scheme(text) == ("eyJ.e30.AA", scheme)
 
 
@@ -352,7 +352,7 @@ def test_a_scheme_needs_a_blank() -> None:
     assert strip_scheme("BearereyJ.e30.AA") == ("BearereyJ.e30.AA", None)
 
 
-def test_an_encrypted_token_is_called_so() -> None:
+def test_an_encrypted_token() -> None:
     """Five parts are a JWE: it may be valid, but it cannot be verified."""
     with fails("token-encrypted", UsageError):
         parse_token("eyJhbGciOiJkaXIifQ..AA.AA.AA")
@@ -392,8 +392,8 @@ def test_instants_in_claims(claim: str, value: float, code: str | None) -> None:
 
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize("value", ["1", None, True, [], {}, 2**53, -(2**53), 10**400, 1e300])
-def test_instants_that_are_none(claim: str, value: object) -> None:
-    """Text, nothing, truth, and numbers that no clock will ever show."""
+def test_invalid_instants(claim: str, value: object) -> None:
+    """Text, null, booleans, and numbers beyond any clock."""
     with fails("token-claim-invalid", VerificationError) as caught:
         verify(forged(header(), {claim: value}))
     assert f"claim {claim} " in caught.value.message
@@ -418,7 +418,7 @@ def test_a_token_without_instants() -> None:
     ],
 )
 def test_audiences(named: object, asked: str | None, taken: bool) -> None:
-    """One name or a list of them; a verifier that names none does not look."""
+    """One name or a list of names; a verifier without an audience does not check."""
     text = sign({"aud": named})
     if taken:
         assert verify(text, audience=asked)
@@ -442,6 +442,6 @@ def test_issuers() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_json_does_not_have_are_refused(value: float) -> None:
-    """They would be signed as null, which says something else."""
+    """They would be signed as null, which means something else."""
     with fails("claims-not-json", UsageError):
         TokenSigner(private("ES256")).sign({"level": value})

@@ -13,7 +13,7 @@ from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import CertificateOptions, encode_keys
 from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.operations.exchange import public_half
-from tests.crypto.elsewhere import (
+from tests.crypto.server_files import (
     ES256,
     RS256,
     hydra_1_set,

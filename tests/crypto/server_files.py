@@ -1,7 +1,7 @@
 """
-Files as other servers write them, around keys that are made when the tests run.
+Key files in the formats of other servers, with keys that are generated during the tests.
 
-Each function says which source it follows. Only the form is theirs; no key of anybody's is here.
+Each function names the source of its format. No real key is here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k", "priv")
 
 
 def new_uuid(number: int) -> str:
-    """Return a UUID, the same one for the same number."""
+    """Return a UUID, always the same for the same number."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"key-{number}.example.com"))
 
 
@@ -47,24 +47,24 @@ def spki(jwk: PrivateJWK) -> bytes:
 
 
 def hydra_keys(count: int = 2, form: KeyParameters = RS256) -> list[PrivateJWK]:
-    """Return keys such as Hydra 2 makes: a UUID for a kid (ory/hydra, jwk/generate.go), newest first."""
+    """Return keys like those of Hydra 2: the kid is a UUID (ory/hydra, jwk/generate.go), newest first."""
     return [{**generate_from_parameters(form), "kid": new_uuid(number)} for number in range(count)]
 
 
 def hydra_set(keys: Sequence[PrivateJWK]) -> bytes:
-    """Return what GET /admin/keys/{set} answers: a JWK Set as go-jose writes it (ory/hydra, jwk/handler.go)."""
+    """Return the response of GET /admin/keys/{set}: a JWK Set of go-jose (ory/hydra, jwk/handler.go)."""
     order = ("use", "kty", "kid", "crv", "alg", "k", "n", "e", "x", "y", "d", "p", "q", "dp", "dq", "qi")
     return json.dumps({"keys": [{name: key[name] for name in order if name in key} for key in keys]}).encode() + b"\n"
 
 
 def hydra_cli(keys: Sequence[PrivateJWK], name: str) -> bytes:
-    """Return what `hydra get jwk SET --format json` prints: ``set`` beside each key (ory/hydra, cmd/output_jwks.go)."""
+    """Return the output of `hydra get jwk SET --format json`: ``set`` in each key (ory/hydra, cmd/output_jwks.go)."""
     shown = [{**key, "set": name} for key in keys]
     return json.dumps(shown[0] if len(shown) == 1 else {"set": name, "keys": shown}).encode() + b"\n"
 
 
 def hydra_1_set(keys: Sequence[PrivateJWK]) -> bytes:
-    """Return a set of Hydra 1, which stores each half under a kid of its own (ory/hydra v1.9.2, jwk/generator_*.go)."""
+    """Return a set of Hydra 1, which stores each half under its own kid (ory/hydra v1.9.2, jwk/generator_*.go)."""
     halves = []
     for key in keys:
         private = {**key, "kid": f"private:{key['kid']}"}
@@ -94,7 +94,7 @@ def keycloak_provider(number: int, kind: str, key: PrivateJWK, **config: str) ->
     plain = {"priority": "100", **config}
     if member == "secret":
         plain = {"kid": new_uuid(number), "secret": key["k"], **plain}
-    elif kind == "rsa":  # what somebody uploaded: PEM as it was
+    elif kind == "rsa":  # an uploaded key, in its original PEM
         plain[member] = private_key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     else:
         plain[member] = base64.b64encode(_pkcs8(key)).decode()
@@ -110,13 +110,13 @@ def keycloak_provider(number: int, kind: str, key: PrivateJWK, **config: str) ->
 
 
 def keycloak_realm(providers: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a realm of ``kc.sh export --realm demo --file …``, with what matters of it."""
+    """Return the output of ``kc.sh export --realm demo --file …``, shortened."""
     components = {"org.keycloak.keys.KeyProvider": list(providers), "org.keycloak.storage.UserStorageProvider": []}
     return json.dumps({"id": new_uuid(0), "realm": "demo", "components": components}, indent=2).encode() + b"\n"
 
 
 def masked(realm: bytes) -> bytes:
-    """Return *realm* as the admin console's partial export has it: secrets are ten asterisks."""
+    """Return *realm* as in the admin console's partial export: each secret is ten asterisks."""
     document = json.loads(realm)
     for provider in document["components"]["org.keycloak.keys.KeyProvider"]:
         for name in provider["config"].keys() & {*PROVIDERS.values()}:
@@ -128,16 +128,16 @@ def masked(realm: bytes) -> bytes:
 
 
 def vault_oidc_keys(keys: Sequence[PrivateJWK]) -> bytes:
-    """Return what identity/oidc/.well-known/keys serves (hashicorp/vault, website/content/api-docs)."""
+    """Return the response of identity/oidc/.well-known/keys (hashicorp/vault, website/content/api-docs)."""
     order = ("use", "kty", "kid", "crv", "alg", "n", "e", "x", "y")
     return json.dumps({"keys": [{name: key[name] for name in order if name in key} for key in keys]}).encode()
 
 
 def transit_export(name: str, key: PrivateJWK, version: int = 1) -> bytes:
     """
-    Return what transit/export/signing-key/NAME answers: PEM by version, in JSON.
+    Return the response of transit/export/signing-key/NAME: PEM by version, in JSON.
 
-    RSA keys are PKCS#1 there, EC ones SEC 1 (hashicorp/vault, builtin/logical/transit/path_export.go).
+    RSA keys are in PKCS#1, EC keys in SEC 1 (hashicorp/vault, builtin/logical/transit/path_export.go).
     """
     pem = private_key(key).private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
     return json.dumps({"data": {"keys": {str(version): pem}, "name": name}}).encode()

@@ -13,7 +13,7 @@ from keyvault.core.key_parameters import KeyParameters
 from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError
-from tests.crypto.elsewhere import (
+from tests.crypto.server_files import (
     ES256,
     RS256,
     hydra_1_set,
