@@ -96,55 +96,54 @@ def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "message", "hint"),
+    ("command", "code", "said", "hint"),
     [
-        (("rotat",), "no such command 'rotat'. Did you mean 'rotate'?", "keyvault --help"),
-        (("set", "lst"), "no such command 'lst'. Did you mean 'list'?", "keyvault set --help"),
-        (("--quite", "status"), "no such option: --quite (Possible options: --quiet)", "keyvault --help"),
+        (("rotat",), "usage", "no such command 'rotat'. Did you mean 'rotate'?", "keyvault --help"),
+        (("set", "lst"), "usage", "no such command 'lst'. Did you mean 'list'?", "keyvault set --help"),
+        (("--quite", "status"), "usage", "no such option: --quite (Possible options: --quiet)", "keyvault --help"),
         (
-            ("revoke", "abc", "--reasn", "x"),
-            "no such option: --reasn (Possible options: --json, --reason)",
-            "keyvault revoke --help",
+            ("revoke", "abc", "--reasn", "x"), "usage",
+            "no such option: --reasn (Possible options: --json, --reason)", "keyvault revoke --help",
         ),
-        (("rotate", "id-tokn"), "no set 'id-tokn' in this vault", "did you mean 'id-token'?"),
-        (("status", "xyz"), "no set 'xyz' in this vault", "the sets are id-token, access-token"),
-        (("rotate",), "rotate needs a SET, --all or --due", "keyvault rotate --due"),
-        (("rotate", "id-token", "--all"), "SET, --all and --due exclude each other", "keyvault rotate --due"),
-        (("rotate", "--due", "--force", "--reason", "x"), "--due excludes --force and --alg", None),
-        (("rotate", "--all", "--force"), "--force and --reason go together", '--force --reason "what happened"'),
-        (("rotate", "--all", "--reason", "x"), "--force and --reason go together", '--force --reason "what happened"'),
-        (("rotate", "--all", "--alg", "ES256"), "--alg goes with one set", "keyvault rotate SET --alg ES256"),
-        (("rotate", "id-token", "--alg", "ES265"), "unknown algorithm 'ES265'", "did you mean 'ES256'?"),
-        (("revoke", "abc"), "revoke needs a reason", "--reason compromised, superseded or unspecified"),
-        (("revoke", "abc", "--reason", "stolen"), "unknown value 'stolen' of --reason", None),
-        (("revoke", "zzz", "--reason", "compromised"), "no key 'zzz' in this vault", "keyvault key list --all"),
-        (("revoke", "", "--reason", "compromised"), "no key '' in this vault", "keyvault key list --all"),
-        (("plan", "--until", "soon"), "--until: 'soon' is not a duration such as 10m, 24h, 90d or 1d12h", None),
-        (("status", "--grace", "1 day"), "--grace: '1 day' is not a duration such as 10m, 24h, 90d or 1d12h", None),
-        (("token", "sign", "id-token", "--ttl", "x"), "--ttl: 'x' is not a duration such as 10m, 24h, 90d or 1d12h", None),
-        (("token", "sign", "id-token", "--claim", "sub"), "--claim 'sub' is not NAME=VALUE", "--claim sub=alice"),
-        (("token", "inspect", "abc"), "not a token: a signed token is three base64url parts, separated by dots", None),
-        (("set", "add", "id-token"), "there is a set id-token already", "keyvault rotate id-token"),
-        (("set", "add", "Capital"), "invalid set name 'Capital'", None),
-        (("set", "add", "x", "--alg", "HS265"), "unknown algorithm 'HS265'", "did you mean 'HS256'?"),
-        (("set", "add", "x", "--alg", "RS256", "--bits", "1024"), None, None),
-        (("set", "remove", "nope"), "no set 'nope' in this vault", None),
-        (("recipient", "remove", "nobody"), "no recipient 'nobody'", "keyvault recipient list"),
-        (("recipient", "add", "missing.json"), "identity file missing.json cannot be read: No such file or directory", None),
-        (("key", "export", "id-token"), "id-token has 2 keys, jwk holds one", "--active, a kid, or --format jwks"),
-        (("key", "export", "id-token", "--format", "xml"), "--format 'xml' is not known", "one of jwk, jwks, pem, der"),
-        (("identity", "new", "--alg", "none"), None, None),
-        (("render", "-o", "."), None, "render -o public"),
-        (("serve", "--port", "70000"), "invalid value for '--port': 70000 is not in the range 0<=x<=65535", None),
-        (("plan", "--ical", "/nowhere/x.ics"), "/nowhere/x.ics cannot be written: No such file or directory", None),
-        (("init", "."), "init needs the URL at which the site will be served", "--url https://keys.example.com"),
-        (("init", ".", "--url", "https://x.example.com"), None, "keyvault set add NAME --alg ALG adds a set"),
-        (("key", "export"), "missing argument 'SET|KID'", "keyvault key export --help"),
+        (("serve", "--port", "70000"), "usage", "'--port': 70000 is not in the range 0<=x<=65535", None),
+        (("key", "export"), "usage", "missing argument 'SET|KID'", "keyvault key export --help"),
+        (("rotate", "id-tokn"), "set-unknown", "'id-tokn'", "did you mean 'id-token'?"),
+        (("status", "xyz"), "set-unknown", "'xyz'", "the sets are id-token, access-token"),
+        (("set", "remove", "nope"), "set-unknown", "'nope'", None),
+        (("set", "add", "id-token"), "set-exists", "id-token", "keyvault rotate id-token"),
+        (("set", "add", "Capital"), "set-name-invalid", "'Capital'", None),
+        (("set", "add", "x", "--alg", "HS265"), "alg-unknown", "'HS265'", "did you mean 'HS256'?"),
+        (("set", "add", "x", "--alg", "RS256", "--bits", "1024"), "rsa-modulus-size", "1024", None),
+        (("rotate",), "option-missing", "SET, --all or --due", "keyvault rotate --due"),
+        (("rotate", "id-token", "--all"), "option-conflict", "SET, --all and --due", "keyvault rotate --due"),
+        (("rotate", "--due", "--force", "--reason", "x"), "option-conflict", "--due excludes --force", None),
+        (("rotate", "--all", "--force"), "option-conflict", "--reason", '--force --reason "what happened"'),
+        (("rotate", "--all", "--reason", "x"), "option-conflict", "--force", '--force --reason "what happened"'),
+        (("rotate", "--all", "--alg", "ES256"), "option-conflict", "--alg", "keyvault rotate SET --alg ES256"),
+        (("rotate", "id-token", "--alg", "ES265"), "alg-unknown", "'ES265'", "did you mean 'ES256'?"),
+        (("revoke", "abc"), "option-missing", "reason", "--reason compromised, superseded or unspecified"),
+        (("revoke", "abc", "--reason", "stolen"), "option-invalid", "'stolen' of --reason", None),
+        (("revoke", "zzz", "--reason", "compromised"), "kid-unknown", "'zzz'", "keyvault key list --all"),
+        (("revoke", "", "--reason", "compromised"), "kid-unknown", "''", "keyvault key list --all"),
+        (("plan", "--until", "soon"), "duration-invalid", "--until: 'soon'", None),
+        (("plan", "--ical", "/nowhere/x.ics"), "file-unwritable", "/nowhere/x.ics", None),
+        (("status", "--grace", "1 day"), "duration-invalid", "--grace: '1 day'", None),
+        (("token", "sign", "id-token", "--ttl", "x"), "duration-invalid", "--ttl: 'x'", None),
+        (("token", "sign", "id-token", "--claim", "sub"), "option-invalid", "--claim 'sub'", "--claim sub=alice"),
+        (("token", "inspect", "abc"), "token-malformed", "", None),
+        (("recipient", "remove", "nobody"), "recipient-unknown", "'nobody'", "keyvault recipient list"),
+        (("recipient", "add", "missing.json"), "file-unreadable", "missing.json", None),
+        (("key", "export", "id-token"), "format-single-key", "2 keys", "--active, a kid, or --format jwks"),
+        (("key", "export", "id-token", "--format", "xml"), "option-invalid", "'xml'", "one of jwk, jwks, pem, der"),
+        (("identity", "new", "--alg", "none"), "alg-unsupported", "alg", None),
+        (("render", "-o", "."), "folder-has-vault", "", "render -o public"),
+        (("init", "."), "option-missing", "URL", "--url https://keys.example.com"),
+        (("init", ".", "--url", "https://x.example.com"), "vault-exists", "", "keyvault set add NAME --alg ALG adds a set"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip
 def test_wrong_usage(
-    keyvault: Terminal, vault: Vault, command: tuple[str, ...], message: str | None, hint: str | None
+    keyvault: Terminal, vault: Vault, command: tuple[str, ...], code: str, said: str, hint: str | None
 ) -> None:
     """Wrong usage exits with 2 and a line with the cause; the hint offers the nearest known word."""
     before = (vault.head, vault.files())
@@ -153,7 +152,8 @@ def test_wrong_usage(
 
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("keyvault: error: ")
-    assert message is None or result.error == message
+    assert result.problem == code
+    assert said in result.error
     assert hint is None or result.hint == hint
     assert not result.error.endswith(".")
     assert (vault.head, vault.files()) == before
@@ -166,7 +166,7 @@ def test_a_misspelt_kid(keyvault: Terminal, vault: Vault) -> None:
 
     for command in (("key", "show", wrong), ("revoke", wrong, "--reason", "compromised"), ("key", "export", wrong)):
         result = keyvault(*command)
-        assert (result.code, result.hint) == (2, f"did you mean {kid!r}?")
+        assert (result.code, result.problem, result.hint) == (2, "kid-unknown", f"did you mean {kid!r}?")
 
 
 def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
@@ -178,7 +178,8 @@ def test_a_kid_that_is_too_short(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault("key", "show", "abc")
 
     assert result.code == 2
-    assert result.error == "'abc' matches 6 keys: abc-0, abc-1, abc-2, abc-3, …"
+    assert result.problem == "kid-ambiguous"
+    assert result.error.endswith(": abc-0, abc-1, abc-2, abc-3, …")
     assert result.hint == "give more of the kid"
     assert keyvault.ok("key", "show", "abc-3").lines[0] == "abc-3"
 
