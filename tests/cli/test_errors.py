@@ -191,7 +191,7 @@ def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
     assert result.hint == "keyvault rotate id-token goes forward instead"
 
     result = keyvault("rotate", "--due", "--push")
-    assert (result.code, result.error) == (1, "there is no remote 'origin' to push to")
+    assert (result.code, result.problem) == (1, "remote-missing")
 
     vault.now -= DAY
     result = keyvault("rotate", "--due")

@@ -47,7 +47,7 @@ def test_what_is_staged_is_looked_at(terminal: Terminal) -> None:
 
     git(terminal, "add", "key.pem")
     result = terminal("guard")
-    assert (result.code, result.error) == (5, "1 file holds private keys in the clear")
+    assert (result.code, result.problem) == (5, "private-in-clear")
     assert result.lines[0].split()[:3] == ["key.pem", "a", "PEM"]
 
     git(terminal, "rm", "-q", "--cached", "key.pem")
@@ -134,20 +134,20 @@ def test_paths_can_be_left_out(terminal: Terminal, how: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "problem", "said"),
     [
-        (("nowhere",), 2, "nowhere is not there"),
-        ((".", "--commits", "HEAD"), 2, "PATH and --commits exclude each other"),
-        (("--commits", "no-such-branch"), 1, "no-such-branch"),
-        (("--commits", "--all"), 1, "--all"),
+        (("nowhere",), 2, "file-not-found", "nowhere"),
+        ((".", "--commits", "HEAD"), 2, "option-conflict", "--commits"),
+        (("--commits", "no-such-branch"), 1, "revision-unknown", "no-such-branch"),
+        (("--commits", "--all"), 1, "revision-unknown", "--all"),
     ],
 )
-def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_bad_input(terminal: Terminal, arguments: tuple[str, ...], code: int, problem: str, said: str) -> None:
     """The error is a single line, with the documented exit code."""
     result = terminal("guard", *arguments)
 
-    assert result.code == code
-    assert message in result.error
+    assert (result.code, result.problem) == (code, problem)
+    assert said in result.error
 
 
 def test_a_shallow_clone_is_refused_for_commits(terminal: Terminal, tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_with_a_passphrase(fresh: Terminal) -> None:
 
     wrong = clone("token", "sign", "a", KEYVAULT_PASSPHRASE="wrong horse battery")
     assert (wrong.code, wrong.out) == (1, "")
-    assert "wrong passphrase for identity" in wrong.error
+    assert wrong.problem == "passphrase-wrong"
     assert "wrong horse" not in wrong.err
     missing = clone("token", "sign", "a")
     assert (missing.code, missing.hint) == (1, "set KEYVAULT_PASSPHRASE")
@@ -520,7 +520,8 @@ def test_files_of_the_user_are_not_overwritten(fresh: Terminal) -> None:
 
     result = fresh("init", *URL, "--set", "a:ES256")
 
-    assert (result.code, result.error) == (1, "there are uncommitted changes in keys.enc/recipients.json")
+    assert (result.code, result.problem) == (1, "uncommitted-changes")
+    assert result.error.endswith(" keys.enc/recipients.json")
     assert vault.files() == {"keys.enc/recipients.json": b"mine\n"}
     assert identities(fresh) == []
 

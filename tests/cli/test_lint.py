@@ -208,7 +208,7 @@ def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
         (("lint", "."), 2, ". cannot be read: Is a directory"),
         (("lint", "x" * 5_000), 2, "cannot be read"),
         (("lint", "ftp://keys.example.com/jwks.json"), 2, "cannot be read"),
-        (("lint", "jwks.json", "--ref", "HEAD"), 2, "a URL or file and --ref exclude each other"),
+        (("lint", "jwks.json", "--ref", "HEAD"), 2, "option-conflict", "--ref"),
         (("lint", "--for", "nobody"), 2, "--for 'nobody' is not known"),
         (("lint",), 1, "there is no keyvault.toml in"),
         (("lint", "https://"), 2, "https:// is no URL"),

@@ -131,7 +131,7 @@ def test_a_place_that_is_taken_is_refused(keyvault: Terminal, vault: Vault, comm
 
     result = keyvault(*WRITING[command], path)
 
-    assert (result.code, result.error) == (2, f"{path} already exists: a private key is never overwritten")
+    assert (result.code, result.problem, str(path) in result.error) == (2, "file-exists", True)
     assert everything(folder) == before
 
 

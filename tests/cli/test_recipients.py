@@ -78,7 +78,7 @@ def test_add_by_somebody_who_cannot_open(keyvault: Terminal, vault: Vault) -> No
     result = keyvault("recipient", "add", bea, KEYVAULT_CONFIG_DIR=str(vault.top / "nobody"))
 
     assert result.code == 1
-    assert result.error.startswith("no identity opens the key: searched ")
+    assert result.problem == "identity-missing"
     assert vault.head == before
 
 
@@ -256,6 +256,7 @@ def test_check_finds_tampering(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault("recipient", "check")
 
     assert result.code == 1
+    assert result.problem == "recipient-check-failed"
     assert result.error.startswith(f"key {active.kid}: ")
     for key in all_sealed(vault):
         if key.kid != active.kid:
@@ -289,7 +290,7 @@ def test_an_identity_is_never_overwritten(keyvault: Terminal, vault: Vault) -> N
 
     result = keyvault("identity", "new", "--kid", "bea")
 
-    assert (result.code, result.error) == (2, f"{file} already exists: a private key is never overwritten")
+    assert (result.code, result.problem, str(file) in result.error) == (2, "file-exists", True)
     assert file.read_bytes() == before
 
 

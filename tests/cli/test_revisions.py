@@ -119,6 +119,6 @@ def test_a_name_that_is_a_branch_and_a_tag(keyvault: Terminal, vault: Vault) -> 
     """Git would choose the tag; the command refuses the ambiguous name."""
     vault.git("tag", "main")
     refused = keyvault("render", "--ref", "main")
-    assert (refused.code, refused.error) == (1, "'main' is the name of a branch and of a tag")
+    assert (refused.code, refused.problem) == (1, "revision-ambiguous")
     assert refused.hint == "use heads/main or tags/main"
     keyvault.ok("render", "--ref", "heads/main")

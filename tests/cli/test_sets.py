@@ -233,7 +233,8 @@ def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) 
 
     result = keyvault("rotate", "--due")
 
-    assert (result.code, result.error) == (1, "set 'access-token' has live keys but no table in keyvault.toml")
+    assert (result.code, result.problem) == (1, "set-orphaned")
+    assert "'access-token'" in result.error
     assert result.hint == "put [sets.access-token] back; to remove the set, then: keyvault set remove access-token"
     shown = keyvault("status", "--check")
     assert shown.code == 4
