@@ -28,9 +28,9 @@ def test_a_good_history(keyvault: Terminal, vault: Vault) -> None:
     """A single line names the audited commits; exit code 0."""
     result = keyvault("audit")
     assert (result.code, result.err) == (0, "")
-    assert result.out == f"1 commit up to {vault.head[:12]}: nothing that must not be\n"
+    assert result.out == f"audited 1 commit up to {vault.head[:12]}: no errors\n"
     vault.commit({"README.md": "hello"})
-    assert keyvault.ok("audit").out == f"2 commits up to {vault.head[:12]}: nothing that must not be\n"
+    assert keyvault.ok("audit").out == f"audited 2 commits up to {vault.head[:12]}: no errors\n"
     assert keyvault.ok("-q", "audit").out == ""
 
 
@@ -52,7 +52,7 @@ def test_notes_are_no_errors(keyvault: Terminal, vault: Vault) -> None:
     keyvault.ok("rotate", "id-token", "--force", "--reason", "a test")
     result = keyvault.ok("audit")
     assert result.lines[0].split()[:3] == ["note", vault.head[:12], "forced"]
-    assert result.lines[1].endswith("nothing that must not be")
+    assert result.lines[1].endswith(": no errors")
     assert keyvault.ok("-q", "audit").out == ""
 
 
@@ -84,24 +84,24 @@ def test_many_of_a_code(keyvault: Terminal, vault: Vault) -> None:
     vault.commit({f"keys.enc/{number}.txt": "hello" for number in range(SHOWN_MAX + 3)})
     result = keyvault("audit")
     assert len(result.lines) == SHOWN_MAX
-    assert "and 3 more of unexpected-path; --json prints all" in result.err
+    assert "and 3 more unexpected-path; --json prints all" in result.err
     assert len(keyvault("audit", "--json").json["findings"]) == SHOWN_MAX + 3
 
 
 def test_a_revision(keyvault: Terminal, vault: Vault, bad: str) -> None:
     """An older commit can be audited; an unknown commit is an error."""
-    assert keyvault.ok("audit", f"{bad}~1").out.startswith("1 commit up to ")
+    assert keyvault.ok("audit", f"{bad}~1").out.startswith("audited 1 commit up to ")
     missing = keyvault("audit", "no-such-branch")
-    assert (missing.code, missing.error) == (1, "commit 'no-such-branch' not found")
+    assert (missing.code, missing.problem, "'no-such-branch'" in missing.error) == (1, "revision-unknown", True)
     assert keyvault("audit", "--all").code == 2
 
 
 def test_since(keyvault: Terminal, vault: Vault, bad: str) -> None:
     """After a trusted commit fewer commits are audited, and the output names that commit."""
     result = keyvault.ok("audit", "--since", bad)
-    assert result.out == f"1 commit up to {vault.head[:12]} after {bad[:12]}: nothing that must not be\n"
+    assert result.out == f"audited 1 commit up to {vault.head[:12]} after {bad[:12]}: no errors\n"
     assert keyvault.ok("audit", "--since", bad, "--json").json["since"] == bad
-    assert keyvault.ok("audit", "--since", "HEAD").out.startswith("0 commits up to ")
+    assert keyvault.ok("audit", "--since", "HEAD").out.startswith("audited 0 commits up to ")
     unknown = keyvault("audit", "--since", "no-such-commit")
     assert unknown.code == 5
     assert "pin-missing" in [line.split()[2] for line in unknown.lines]
@@ -258,5 +258,5 @@ def test_as_a_process(vault: Vault) -> None:
 def test_help(fresh: Terminal) -> None:
     """Help explains the exit code and every option; tests of all commands check its examples."""
     text = fresh.ok("audit", "--help").out
-    for word in ("Exit code 5", "--since", "--pin", "--signers", "--exclude", "--json", "keyvault audit --pin"):
+    for word in ("Exits with 5", "--since", "--pin", "--signers", "--exclude", "--json", "keyvault audit --pin"):
         assert word in text

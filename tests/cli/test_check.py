@@ -55,7 +55,7 @@ def test_nothing_differs(terminal: Terminal, served: Callable[[], Path]) -> None
     """A single line is printed, none with -q; exit code 0."""
     done = terminal.ok("check")
     assert done.lines == [
-        f"{SITE} serves commit {terminal.vault.head[:12]}: 5 documents, nothing differs"  # type: ignore[union-attr] # it has a vault
+        f"{SITE} serves commit {terminal.vault.head[:12]}: compared 5 documents, nothing differs"  # type: ignore[union-attr] # it has a vault
     ]
     assert terminal.ok("-q", "check").out == ""
     assert terminal.ok("check", "--json").json["findings"] == []

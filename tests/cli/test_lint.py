@@ -142,7 +142,7 @@ def test_for(vault: Vault) -> None:
 def test_a_file(keyvault: Terminal) -> None:
     """A file is a JWK Set or a discovery document; URLs in it are not fetched."""
     put(keyvault)
-    assert keyvault.ok("lint", "jwks.json").err == f"keyvault: 1 document {CLEAN}\n"
+    assert keyvault.ok("lint", "jwks.json").err == f"keyvault: checked 1 document{CLEAN}\n"
 
     put(keyvault, jwk(private("RSA", "own"), use="tls"))
     result = keyvault("lint", "jwks.json")
