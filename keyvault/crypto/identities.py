@@ -1,10 +1,10 @@
 """
-Find the identity for a sealed key: the private half of one of its recipients.
+Find the identity for a sealed key: the private half of a recipient.
 
 Everything that can unwrap a content key is an `Identity`. A `Keyring` searches its sources in order, reads each source
-once and only when needed, and asks for a passphrase only for an identity that could help: a process derives one key,
-not one for each key that it opens. The caller reads the environment and the terminal; `identity_file` knows the format
-of files.
+once and only when needed, and asks for a passphrase only for an identity that could help: key derivation runs once
+a process, not once a sealed key. The caller reads the environment and the terminal; `identity_file` knows the format of
+files.
 
 Sources: RFC 7516 (JWE), docs/format.md for the order of sources.
 """

@@ -42,7 +42,7 @@ def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
 
     Raises:
         JWKError: If the key is malformed.
-        WeakKeyError: If the public half is weak, or the private one does not belong to it.
+        WeakKeyError: If the public half is weak, or the private half does not belong to it.
     """
     check_public_key(jwk)
     try:

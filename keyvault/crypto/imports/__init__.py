@@ -74,8 +74,8 @@ def distinct_keys(found: list[FoundKey]) -> list[FoundKey]:
     """
     Return each key of one or several files once, with the restriction that any of its copies has.
 
-    A public key is dropped if its private half is there, whatever its kid. Of two equal keys, the one without a kid is
-    dropped.
+    A public key is dropped if its private half is there, whatever its kid. If two keys are equal, a key without a kid
+    is dropped.
     """
     halves = {frozenset(key.public.items()) for key in found if key.private}
     named = {frozenset(key.members.items()) for key in found if key.kid is not None}

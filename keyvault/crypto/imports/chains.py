@@ -63,7 +63,7 @@ def _key_of(item: FoundCertificate) -> FoundKey:
 
 
 def _apply_certificates(keys: list[FoundKey], certificates: list[FoundCertificate]) -> list[FoundKey]:
-    """Return *keys* without those of CAs, as their certificates restrict them, with remarks on what was skipped."""
+    """Return *keys* without those of CAs, as their certificates restrict them, with remarks on skipped items."""
     certificate_of = {frozenset(item.key.public.items()): item for item in certificates if item.key}
     publics = [frozenset(key.public.items()) for key in keys]
     restricted, chain, ca_certificates, ca_keys = [], [], [], []

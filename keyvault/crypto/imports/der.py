@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
@@ -41,6 +41,15 @@ from keyvault.crypto.imports.found import (
     damaged_key,
 )
 from keyvault.crypto.imports.jwk import read_jwk
+from keyvault.crypto.imports.structures import (
+    PLAIN_RSA,
+    EarlyRingKey,
+    OneAsymmetricKey,
+    PSSParameters,
+    SeedAndExpandedKey,
+    SubjectPublicKeyInfo,
+    TBSCertificate,
+)
 from keyvault.crypto.pairs import multi_prime
 from keyvault.errors import JWKError, UsageError, WeakKeyError
 
@@ -54,82 +63,6 @@ _PSS_HASHES = {
     ObjectIdentifier("2.16.840.1.101.3.4.2.3"): ("PS512", 64),
 }
 _ML_DSA = frozenset(ObjectIdentifier(f"2.16.840.1.101.3.4.3.{last}") for last in (17, 18, 19))
-
-
-@asn1.sequence
-class _AlgorithmHolder:
-    algorithm: list[asn1.TLV]
-
-
-#: rsaEncryption. RSASSA-PSS keys are loaded with this algorithm, because the library refuses some PSS parameters.
-_PLAIN_RSA = asn1.decode_der(_AlgorithmHolder, bytes.fromhex("300f300d06092a864886f70d0101010500")).algorithm
-
-
-@asn1.sequence
-class _OneAsymmetricKey:
-    version: int
-    algorithm: list[asn1.TLV]
-    key: bytes
-    attributes: Annotated[list[asn1.TLV] | None, asn1.Implicit(0)]
-    public: Annotated[asn1.BitString | None, asn1.Implicit(1)]
-
-
-@asn1.sequence
-class _EarlyRingKey:
-    """The form of old versions of ring, with an explicit tag for the public key."""
-
-    version: int
-    algorithm: list[asn1.TLV]
-    key: bytes
-    public: Annotated[asn1.BitString, asn1.Explicit(1)]
-
-
-@asn1.sequence
-class _SeedAndExpandedKey:
-    """An ML-DSA seed and the key that it expands to."""
-
-    seed: bytes
-    expanded: bytes
-
-
-@asn1.sequence
-class _SubjectPublicKeyInfo:
-    algorithm: list[asn1.TLV]
-    key: asn1.BitString
-
-
-@asn1.sequence
-class _TBSCertificate:
-    version: Annotated[int | None, asn1.Explicit(0)]
-    serial: int
-    signature: list[asn1.TLV]
-    issuer: list[asn1.TLV]
-    validity: list[asn1.TLV]
-    subject: list[asn1.TLV]
-    public: _SubjectPublicKeyInfo
-    issuer_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
-    subject_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
-    extensions: Annotated[list[asn1.TLV] | None, asn1.Explicit(3)]
-
-
-@asn1.sequence
-class _Hash:
-    name: ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
-class _Mask:
-    name: ObjectIdentifier
-    hash: _Hash
-
-
-@asn1.sequence
-class _PSSParameters:
-    hash: Annotated[_Hash | None, asn1.Explicit(0)]
-    mask: Annotated[_Mask | None, asn1.Explicit(1)]
-    salt: Annotated[int | None, asn1.Explicit(2)]
-    trailer: Annotated[int | None, asn1.Explicit(3)]
 
 
 def load(loader: Callable[..., Any], *arguments: object) -> Any:
@@ -187,7 +120,7 @@ def read_der(data: bytes, password: Password) -> list[Found]:
         case [0x30, 0x04]:
             return [read_encrypted(data, password)]
         case [0x30, 0x03]:
-            return [_read_spki(load(asn1.decode_der, _SubjectPublicKeyInfo, data))]
+            return [_read_spki(load(asn1.decode_der, SubjectPublicKeyInfo, data))]
         case [0x30, 0x30, 0x03]:
             return [_read_signed(data, parts)]
         case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
@@ -236,7 +169,7 @@ def read_certificate(data: bytes) -> FoundCertificate:
 
     certificate = load(x509.load_der_x509_certificate, data)
     load(lambda: (certificate.subject, certificate.issuer))  # parsed on first access
-    tbs = load(asn1.decode_der, _TBSCertificate, certificate.tbs_certificate_bytes)
+    tbs = load(asn1.decode_der, TBSCertificate, certificate.tbs_certificate_bytes)
     try:
         found = _read_spki(tbs.public)
     except UnreadableError:
@@ -248,9 +181,9 @@ def read_certificate(data: bytes) -> FoundCertificate:
     return FoundCertificate(certificate, found)
 
 
-def _read_spki(spki: _SubjectPublicKeyInfo) -> FoundKey:
+def _read_spki(spki: SubjectPublicKeyInfo) -> FoundKey:
     algs = _restriction(spki.algorithm)
-    plain = _SubjectPublicKeyInfo(algorithm=_PLAIN_RSA if algs else spki.algorithm, key=spki.key)
+    plain = SubjectPublicKeyInfo(algorithm=PLAIN_RSA if algs else spki.algorithm, key=spki.key)
     key = load(serialization.load_der_public_key, asn1.encode_der(plain))
     return replace(from_public_key(key), restricted_to=algs)
 
@@ -298,19 +231,19 @@ def read_pkcs8(data: bytes) -> FoundKey:
     """
     public: asn1.BitString | None = None
     try:
-        parsed = asn1.decode_der(_OneAsymmetricKey, data)
+        parsed = asn1.decode_der(OneAsymmetricKey, data)
         algorithm, key, public = parsed.algorithm, parsed.key, parsed.public
     except ValueError:
         try:
-            early = asn1.decode_der(_EarlyRingKey, data)
+            early = asn1.decode_der(EarlyRingKey, data)
         except ValueError:
             raise damaged_key() from None
         algorithm, key, public = early.algorithm, early.key, early.public
     algs = _restriction(algorithm)
     _check_primes(key)
     seed = _seed_only(_name(algorithm), key)
-    plain = _OneAsymmetricKey(
-        version=0, algorithm=_PLAIN_RSA if algs else algorithm, key=seed or key, attributes=None, public=None
+    plain = OneAsymmetricKey(
+        version=0, algorithm=PLAIN_RSA if algs else algorithm, key=seed or key, attributes=None, public=None
     )
     loaded = _load_pkcs8(asn1.encode_der(plain))
     if seed is not None:
@@ -357,14 +290,14 @@ def _seed_only(name: ObjectIdentifier, key: bytes) -> bytes | None:
         raise JWKError("an ML-DSA key without its seed cannot be a JWK", code="key-seed-missing")
     if form != b"\x30":
         return None
-    seed = load(asn1.decode_der, _SeedAndExpandedKey, key).seed
+    seed = load(asn1.decode_der, SeedAndExpandedKey, key).seed
     return b"\x80" + bytes([len(seed)]) + bytes(seed)
 
 
 def _check_expanded(key: Any, written: bytes) -> None:
     """Refuse an expanded ML-DSA key that its seed does not expand to."""
     raw = key.public_key().public_bytes_raw()
-    expanded = asn1.decode_der(_SeedAndExpandedKey, written).expanded
+    expanded = asn1.decode_der(SeedAndExpandedKey, written).expanded
     # An expanded key begins with rho, K and tr (FIPS 204 algorithm 24); tr is a hash of the public key.
     if expanded[:32] != raw[:32] or expanded[64:128] != hashlib.shake_256(raw).digest(64):
         raise WeakKeyError("the seed of the ML-DSA key belongs to another key", code="key-halves-mismatch")
@@ -386,7 +319,7 @@ def _restriction(algorithm: list[asn1.TLV]) -> tuple[str, ...]:
         return ()
     if len(algorithm) < 2 or algorithm[1].tag_bytes != b"\x30":
         return tuple(name for name, _ in _PSS_HASHES.values())
-    parameters = load(algorithm[1].parse, _PSSParameters)
+    parameters = load(algorithm[1].parse, PSSParameters)
     hashed = parameters.hash.name if parameters.hash else None
     mgf1_hash = parameters.mask.hash.name if parameters.mask else None
     salt = 20 if parameters.salt is None else parameters.salt

@@ -240,7 +240,7 @@ def _read_secret(entries: dict[str, bytes], password: Password, depth: int) -> I
 
 
 def _read_entries(entries: Mapping[str, bytes], password: Password, depth: int, what: str) -> Iterator[Found]:
-    """Yield the keys in named values; skip other values. A value named kid is the kid of a single key without one."""
+    """Yield the keys in named values, and skip other values; a value named kid labels a single key."""
     found: list[Found] = []
     kids = []
     for name, value in entries.items():
@@ -317,7 +317,7 @@ def _in_variables(variables: Mapping[str, bytes], text: str, password: Password,
 
 
 def _scalar(lines: list[str]) -> str:
-    """Return the text of a YAML scalar, given its lines: a block, a quoted or a plain one."""
+    """Return the text of a YAML scalar from its lines: in a block, quoted or plain."""
     first, *rest = lines
     if re.fullmatch(r"[|>][+-]?\d?[+-]?", first):
         return "\n".join(rest) + "\n"
@@ -340,7 +340,7 @@ def _scalar(lines: list[str]) -> str:
 
 
 def _variables(text: str) -> dict[str, bytes]:
-    """Return the variables of a dotenv file; none unless *text* begins with one and one may be a key."""
+    """Return the variables of a dotenv file; none unless *text* begins with a variable and some value may be a key."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines or not _VARIABLE.match(lines[0]):
         return {}
