@@ -20,6 +20,7 @@ from keyvault.publish.stamp import Stamp
 from keyvault.site import build as building
 from keyvault.site import pages
 from tests import revisions
+from tests.errors import fails
 from tests.site.vaults import SITE, Lab, MakeVault
 
 
@@ -220,7 +221,7 @@ def test_links_in_the_spare_are_not_followed(lab: Lab) -> None:
     before = tree(outside)
     rotate(lab, names[0])
 
-    with pytest.raises(RenderError, match="cannot be written"):
+    with fails("folder-not-writable", RenderError):
         render(lab)
     assert tree(outside) == before
 

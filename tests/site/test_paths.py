@@ -309,8 +309,9 @@ def test_metadata_cannot_say_where_the_keys_are(vault: Lab, member: str) -> None
     """issuer and jwks_uri follow from the url: a document that contradicts its own URL would be an attack."""
     vault.append_policy(f'\n[site.metadata]\n{member} = "https://evil.example"\n')
 
-    with pytest.raises(ConfigError, match=f"cannot set {member}: it follows from the site's url"):
+    with fails("policy-member-invalid", ConfigError) as caught:
         vault.site()
+    assert f" {member}:" in caught.value.message
 
 
 # --- the order, and never empty -------------------------------------------------------------------------
@@ -393,8 +394,9 @@ def test_extra_path_on_a_file_of_the_site_is_refused(vault: Lab, path: str) -> N
     """An extra path that would replace a file of the site is an error that names the path."""
     vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\npaths = ["{path}"]\n')
 
-    with pytest.raises((RenderError, ConfigError), match=path.strip("/").replace(".", r"\.")):
+    with fails("policy-member-invalid", ConfigError) as caught:
         vault.site()
+    assert path in caught.value.message
 
 
 def test_a_set_that_was_symmetric_once_shows_only_what_came_after(make_vault: MakeVault) -> None:

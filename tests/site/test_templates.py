@@ -121,8 +121,9 @@ def test_link_in_a_commit_is_refused(vault: Lab) -> None:
     vault.git("add", "--all")
     vault.git("commit", "--quiet", "-m", "a link")
 
-    with pytest.raises(RecordError, match=r"site_template/issuer\.html is a symbolic link"):
+    with fails("unexpected-mode", RecordError) as caught:
         vault.site()
+    assert "site_template/issuer.html" in caught.value.message
 
 
 # --- broken ones ----------------------------------------------------------------------------------------
