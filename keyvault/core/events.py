@@ -176,7 +176,7 @@ def check_event(event: Event) -> None:
     if event.imported and event.event != "created":
         raise RecordError(f"event {event.event} cannot be imported", code="event-malformed")
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= 36_525 * 86_400:
-        raise RecordError(f"token_lifetime of {event.token_lifetime} s is out of range", code="token-lifetime")
+        raise RecordError(f"token_lifetime of {event.token_lifetime} s is out of range", code="lifetime-invalid")
     _check_text(event.note, "note")
     _check_text(event.forced, "forced")
 
@@ -220,7 +220,7 @@ def fold(events: Sequence[Event]) -> Life:
             case "deactivated":
                 deactivated_at, keep_until = event.at, event.keep_until
                 if keep_until is not None and keep_until < event.at:
-                    raise RecordError("keep_until is before the deactivation", code="kept-too-short")
+                    raise RecordError("keep_until is before the deactivation", code="keep-until-too-early")
             case "withdrawn" | "revoked":
                 ended_at = event.at
             case "repaired":
@@ -229,7 +229,7 @@ def fold(events: Sequence[Event]) -> Life:
                     if deactivated_at is None or keep_until is None:
                         raise RecordError(f"a key that is {state} has no keep_until", code="event-malformed")
                     if event.keep_until < keep_until - max(deactivated_at - event.at, _NO_OFFSET):
-                        raise RecordError("a repair cannot shorten how long a key is kept", code="kept-too-short")
+                        raise RecordError("a repair cannot shorten how long a key is kept", code="keep-until-too-early")
                     keep_until = event.keep_until
                     if ended_at is not None:
                         # The clock that withdrew the key was ahead: it is published again, without its private half.

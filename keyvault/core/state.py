@@ -35,14 +35,23 @@ class KeySet:
     policy: SetPolicy
     keys: tuple[Key, ...] = ()
 
-    @property
-    def contradiction(self) -> str | None:
-        """Why the set is not usable: a merge left it with two active or two next keys. None if it is usable."""
-        for state in ("active", "next"):
-            kids = [key.kid for key in self._in_state(state)]
-            if len(kids) > 1:
-                return f"set {self.name} has {len(kids)} {state} keys: {', '.join(kids)}"
-        return None
+    def check_states(self) -> None:
+        """
+        Refuse a set with two active or two next keys, as a merge can leave it.
+
+        Raises:
+            RecordError: If it has two.
+        """
+        active, following = ([key.kid for key in self._in_state(state)] for state in ("active", "next"))
+        hint = "keyvault repair --dry-run"
+        if len(active) > 1:
+            raise RecordError(
+                f"set {self.name} has {len(active)} active keys: {', '.join(active)}", code="two-active", hint=hint
+            )
+        if len(following) > 1:
+            raise RecordError(
+                f"set {self.name} has {len(following)} next keys: {', '.join(following)}", code="two-next", hint=hint
+            )
 
     def _in_state(self, state: str) -> list[Key]:
         return [key for key in self.keys if key.state == state]
@@ -149,8 +158,7 @@ class VaultState:
                 )
         found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
         for key_set in found.values():
-            if key_set.contradiction:
-                raise RecordError(key_set.contradiction, code="set-contradictory", hint="keyvault repair --dry-run")
+            key_set.check_states()
         return found
 
     @cached_property

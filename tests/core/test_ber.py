@@ -71,7 +71,7 @@ def long_lengths(data: bytes) -> bytes:
 @pytest.mark.filterwarnings("ignore:PKCS#12 bundle could not be parsed as DER")
 @pytest.mark.parametrize("spell", [bytes, as_nss_writes_it, long_lengths])
 def test_pkcs12_in_every_spelling(spell: object) -> None:
-    """What OpenSSL reads is read: recognised, counted, opened, and found by guard if it has no password."""
+    """Files that OpenSSL reads are recognised, counted, opened, and found by guard if they have no password."""
     data = spell(pfx())  # type: ignore[operator]  # a function, listed above
 
     assert is_pkcs12(data)
@@ -87,8 +87,8 @@ def test_pkcs12_in_every_spelling(spell: object) -> None:
     assert read_keys(plain)[0].private
 
 
-def test_the_rounds_of_a_code_count() -> None:
-    """Those of the code that authenticates a file, too: it is checked first."""
+def test_the_iterations_of_the_mac_count() -> None:
+    """The MAC of a PKCS#12 file is checked first, so its iterations count too."""
     assert iteration_count(pfx(rounds=3123)) == 3123
     assert iteration_count(pfx(rounds=1)) == 2048  # the library's own count for that code
     sealed = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD))
@@ -101,8 +101,8 @@ def test_the_rounds_of_a_code_count() -> None:
     [b"", b"\x30", b"\x30\x05\x02", b"\x30\x80\x02\x01\x03", b"\x04\x80\x00\x00", b"\x1f\x81\x01\x00", b"\x30\x00\x00"],
     ids=bytes.hex,
 )
-def test_what_is_no_ber(data: bytes) -> None:
-    """Cut off, without an end, of a form that is not used, or followed by something."""
+def test_malformed_ber(data: bytes) -> None:
+    """Data that is cut off, without an end, of an unsupported form, or followed by octets is refused."""
     with pytest.raises(ValueError, match=r"element"):
         read_element(data)
     assert not is_pkcs12(data)

@@ -1,4 +1,4 @@
-"""What is planned for keys from elsewhere, and for sets whose private keys live elsewhere."""
+"""Plans for imported keys, and for sets whose private keys are kept elsewhere."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from tests.core.build import (
     vault,
     withdrawn,
 )
+from tests.errors import fails
 
 NOW = T0 + 10 * DAY
 KEPT = HOUR + HOUR + 10 * MINUTE
@@ -43,19 +44,19 @@ def held() -> VaultState:
     return vault([active_key(), next_key(seen_at=T0)])
 
 
-# --- what an imported key becomes -----------------------------------------------------------------------
+# --- the state of an imported key -----------------------------------------------------------------------
 
 
-def test_a_next_key_takes_the_place_of_the_one_that_is_there() -> None:
-    """The old one never signed and leaves; the new one waits for its receipt as any does."""
+def test_an_imported_next_key_replaces_the_present_next_key() -> None:
+    """The old key never signed and is withdrawn; the new key waits for its receipt like any next key."""
     state, public = held(), public_key()
     plan = plan_import(state, "id-token", [public], NOW, role="next", origin=Origin(note="from Hydra"))
 
     old = only_set(state).next
     assert old is not None
-    left = Event(at=NOW, event="withdrawn", note="an imported key takes its place")
-    made = created(NOW, imported=True, note="from Hydra")
-    assert plan.changes == (Amend("id-token", old.kid, (left,)), Import("id-token", public, (made,)))
+    replaced = Event(at=NOW, event="withdrawn", note="an imported key takes its place")
+    added = created(NOW, imported=True, note="from Hydra")
+    assert plan.changes == (Amend("id-token", old.kid, (replaced,)), Import("id-token", public, (added,)))
     after = only_set(apply(plan, state, sealed=[public.kid]))
     assert after.next is not None
     assert after.next.kid == public.kid
@@ -64,22 +65,22 @@ def test_a_next_key_takes_the_place_of_the_one_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_first_of_several_is_active_where_nobody_was(count: int) -> None:
-    """A set without keys begins with the one that signed elsewhere; older ones stay published, and a next one is made."""
+def test_the_first_of_several_keys_is_active_in_a_new_set(count: int) -> None:
+    """The key that signed elsewhere is active, older keys stay published, and the plan generates a next key."""
     publics = [public_key() for _ in range(count)]
     state = vault([])
     plan = plan_import(state, "id-token", publics, NOW, role="active")
 
-    after = only_set(apply(plan, state, sealed=[one.kid for one in publics]))
+    after = only_set(apply(plan, state, sealed=[public.kid for public in publics]))
     assert after.active is not None
     assert after.active.kid == publics[0].kid
     assert after.next is not None
-    assert {key.kid for key in after.retiring} == {one.kid for one in publics[1:]}
+    assert {key.kid for key in after.retiring} == {public.kid for public in publics[1:]}
     assert all(key.life.keep_until == NOW + KEPT for key in after.retiring)
 
 
-def test_a_new_set_of_foreign_keys_gets_keys_of_its_own() -> None:
-    """Old tokens verify there from the first commit on, and somebody signs; an external one waits for its own."""
+def test_a_new_set_of_retiring_keys_gets_generated_keys() -> None:
+    """Old tokens verify from the first commit on, and a generated key signs; an external set waits for its keys."""
     plan = plan_import(vault([]), "id-token", [public_key(), public_key()], NOW, role="retiring")
     after = only_set(apply(plan, vault([])))
     assert after.active is not None
@@ -89,12 +90,13 @@ def test_a_new_set_of_foreign_keys_gets_keys_of_its_own() -> None:
     assert events_of(outside_plan) == ["created", "activated", "deactivated"]
 
 
-def test_an_active_key_in_the_place_of_another_needs_force() -> None:
-    """No verifier can know it yet: that is refused, and recorded where somebody insists."""
+def test_replacing_an_active_key_needs_force() -> None:
+    """No verifier knows the new key yet, so the gate refuses it; the record has the reason of an override."""
     state, public = held(), public_key()
-    with pytest.raises(GateError, match="none can know it yet") as caught:
+    with fails("key-unseen", GateError) as caught:
         plan_import(state, "id-token", [public], NOW, role="active")
-    assert caught.value.hint == 'take it in --as next, or use --force --reason "…"'
+    assert public.kid in caught.value.message
+    assert caught.value.hint == 'import it --as next, or use --force --reason "…"'
 
     plan = plan_import(state, "id-token", [public], NOW, role="active", forced="the old server is gone")
     after = only_set(apply(plan, state))
@@ -104,15 +106,15 @@ def test_an_active_key_in_the_place_of_another_needs_force() -> None:
     assert len(after.retiring) == 1
 
 
-def test_a_retiring_key_is_kept_for_what_was_signed_elsewhere() -> None:
-    """Its end follows from policy; more can be asked for, less cannot."""
+def test_a_retiring_key_is_kept_for_tokens_signed_elsewhere() -> None:
+    """Policy gives its end, and an import may ask for a later end but not for an earlier one."""
     for keep, expected in ((timedelta(0), KEPT), (HOUR, KEPT), (7 * DAY, 7 * DAY)):
         state, public = held(), public_key("RS256")
         plan = plan_import(state, "id-token", [public], NOW, role="retiring", keep=keep)
         assert events_of(plan) == ["created", "activated", "deactivated"]
         (key,) = only_set(apply(plan, state)).retiring
         assert key.life.keep_until == NOW + expected
-        assert key.public in {one.public for one in only_set(apply(plan, state)).published}
+        assert key.public in {published.public for published in only_set(apply(plan, state)).published}
         gone = plan_due(apply(plan, state), NOW + expected + timedelta(seconds=1), live={})
         assert ("withdrawn", key.kid) in {
             (event.event, change.kid) for change in gone.changes if isinstance(change, Amend) for event in change.events
@@ -120,46 +122,54 @@ def test_a_retiring_key_is_kept_for_what_was_signed_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_cannot_come_in(role: Role) -> None:
-    """Each in one sentence, whatever the key is to become."""
+def test_keys_that_cannot_be_imported(role: Role) -> None:
+    """Each is refused in every role, and the message names the key."""
     active, gone = active_key(), make_key(created(), withdrawn(T0))
     state = vault([active, next_key(seen_at=T0), gone])
     fresh, same = public_key(), msgspec.structs.replace(active.public, kid="another")
-    for message, publics in (
-        ("is EC for enc, set id-token is for ES256", [public_key("ECDH-ES+A256KW")]),
-        ("is oct for sig, set id-token is for ES256", [public_key("HS256")]),
-        (f"the vault already has a key {active.kid}", [public_key(kid=active.kid)]),
-        (f"the vault already has a key {gone.kid}", [public_key(kid=gone.kid.swapcase())]),
-        (f"key another is in the vault already: it is {active.kid} of id-token", [same]),
-        ("stands there twice", [fresh, fresh]),
-        ("stands there twice", [fresh, msgspec.structs.replace(fresh, kid="another")]),
+    for code, named, publics in (
+        ("key-set-mismatch", "is EC for enc, set id-token is for ES256", [public_key("ECDH-ES+A256KW")]),
+        ("key-set-mismatch", "is oct for sig, set id-token is for ES256", [public_key("HS256")]),
+        ("kid-reused", active.kid, [public_key(kid=active.kid)]),
+        ("kid-reused", gone.kid, [public_key(kid=gone.kid.swapcase())]),
+        ("key-reused", f"key another: it is {active.kid} of id-token", [same]),
+        ("kid-case", "old and OLD", [public_key(kid="old"), public_key(kid="OLD")]),
+        ("key-repeated", "", [fresh, fresh]),
+        ("key-repeated", "", [fresh, msgspec.structs.replace(fresh, kid="another")]),
     ):
-        with pytest.raises(UsageError, match=message):
+        with fails(code, UsageError) as caught:
             plan_import(state, "id-token", publics, NOW, role=role, forced="a test")
-    with pytest.raises(UsageError, match="no set 'nope'"):
+        assert named in caught.value.message
+    with fails("set-unknown", UsageError) as caught:
         plan_import(state, "nope", [public_key()], NOW, role=role)
+    assert "'nope'" in caught.value.message
     closing = vault([active_key()], set_policy(closing=True))
-    with pytest.raises(UsageError, match="set id-token is closing"):
+    with fails("set-closing", UsageError) as caught:
         plan_import(closing, "id-token", [public_key()], NOW, role=role)
+    assert "id-token" in caught.value.message
 
 
-def test_a_next_key_must_be_one_and_of_the_kind_that_policy_asks_for() -> None:
-    """`rotate --due` would take another one away again."""
-    with pytest.raises(UsageError, match=r"key .* is ES384 P-384, the next key of id-token must be ES256"):
+def test_a_next_key_must_fit_the_policy() -> None:
+    """`rotate --due` would withdraw another key; a set has one next key, and only beside an active key."""
+    with fails("next-key-mismatch", UsageError) as caught:
         plan_import(held(), "id-token", [public_key("ES384")], NOW, role="next")
-    with pytest.raises(UsageError, match="a set has only one next key, but 2 are given"):
+    assert "is ES384 P-384, the next key of id-token must be ES256" in caught.value.message
+    with fails("too-many-keys", UsageError) as caught:
         plan_import(held(), "id-token", [public_key(), public_key()], NOW, role="next")
+    assert " 2 " in caught.value.message
+    with fails("active-missing", UsageError):
+        plan_import(vault([]), "id-token", [public_key()], NOW, role="next")
 
 
-# --- sets whose private keys live elsewhere --------------------------------------------------------------
+# --- sets whose private keys are kept elsewhere ----------------------------------------------------------
 
 
 def outside(*keys: Any) -> VaultState:
     return vault(keys, set_policy(external=True))
 
 
-def test_an_external_set_makes_no_key_and_says_what_is_missing() -> None:
-    """Nothing is created; the schedule goes on, and what somebody has to do is said."""
+def test_an_external_set_generates_no_key_and_reports_the_missing_key() -> None:
+    """The plan has no changes, and names the command that imports the missing key."""
     empty = outside()
     plan = plan_due(empty, NOW, live={})
     assert plan == Plan(waiting=("id-token: there is no key that signs; keyvault key import id-token FILE",))
@@ -175,15 +185,15 @@ def test_an_external_set_makes_no_key_and_says_what_is_missing() -> None:
 
 
 def test_the_outlook_of_an_external_set_ends_with_its_next_key() -> None:
-    """What comes after that is for whoever imports the one after it."""
+    """The later events depend on the import of another key."""
     state = outside(active_key(), next_key(seen_at=T0))
-    coming = [(one.at, one.event) for one in outlook(state, NOW, until=T0 + 400 * DAY)]
+    coming = [(transition.at, transition.event) for transition in outlook(state, NOW, until=T0 + 400 * DAY)]
     due = T0 + 90 * DAY
     assert coming == [(due, "activated"), (due, "deactivated"), (due + KEPT + timedelta(seconds=1), "withdrawn")]
 
 
-def test_a_missing_next_key_is_an_alarm_when_there_is_just_time_for_its_lead() -> None:
-    """Until then nobody is waked up."""
+def test_a_missing_next_key_is_overdue_when_its_lead_must_begin() -> None:
+    """Until then there is no alarm."""
     alone = outside(active_key(T0))
     due = T0 + 90 * DAY
     assert overdue(alone, due - DAY) == []
@@ -193,7 +203,7 @@ def test_a_missing_next_key_is_an_alarm_when_there_is_just_time_for_its_lead() -
 
 
 def test_the_life_of_an_external_set() -> None:
-    """Import, receipt, rotation, rollback, revocation: as with any set, and no key is made at any step."""
+    """Import, receipt, rotation, rollback and revocation work as in any set, and no step generates a key."""
     state = outside()
     steps: list[Plan] = []
 
@@ -209,7 +219,7 @@ def test_the_life_of_an_external_set() -> None:
     assert events_of(steps[-1]) == ["published"]
     step(plan_due(state, T0 + 90 * DAY, live=serving(state)))
     assert events_of(steps[-1]) == ["activated", "deactivated"]
-    assert [one.event for one in outlook(state, T0 + 90 * DAY, until=T0 + 300 * DAY)] == ["withdrawn"]
+    assert [transition.event for transition in outlook(state, T0 + 90 * DAY, until=T0 + 300 * DAY)] == ["withdrawn"]
     step(plan_rollback(state, "id-token", T0 + 90 * DAY + MINUTE))
     assert only_set(state).active == state.keys[first.kid]
     step(plan_revocation(state, first.kid, T0 + 91 * DAY, reason="compromised"))
@@ -221,8 +231,8 @@ def test_the_life_of_an_external_set() -> None:
     assert not any(isinstance(change, Create) for plan in steps for change in plan.changes)
 
 
-def test_a_next_key_of_another_kind_leaves_an_external_set() -> None:
-    """As in any set; the one of the new kind is asked for."""
+def test_a_next_key_of_the_old_algorithm_leaves_an_external_set() -> None:
+    """It is withdrawn as in any set, and the plan asks for a key of the new algorithm."""
     state = vault([active_key(), next_key(seen_at=T0)], set_policy(spec="ES384", external=True))
     for plan in (plan_due(state, NOW, live={}), plan_rotation(state, ["id-token"], NOW, live={})):
         assert events_of(plan) == ["withdrawn"]
@@ -230,7 +240,7 @@ def test_a_next_key_of_another_kind_leaves_an_external_set() -> None:
 
 
 def test_revoking_the_next_key_of_an_external_set() -> None:
-    """It leaves, and nothing is made in its place."""
+    """The key leaves, and no key is generated in its place."""
     state = outside(active_key(), next_key(seen_at=T0))
     candidate = only_set(state).next
     assert candidate is not None
@@ -238,7 +248,7 @@ def test_revoking_the_next_key_of_an_external_set() -> None:
 
 
 def test_revoking_the_active_key_of_an_external_set_warns_of_the_new_one() -> None:
-    """The next key signs before verifiers can know it, as in any set; nobody is told to import another."""
+    """The next key signs before all verifiers know it, as in any set; the plan does not ask for another import."""
     state = outside(active_key(), next_key(seen_at=NOW))
     active = only_set(state).active
     assert active is not None
@@ -246,8 +256,8 @@ def test_revoking_the_active_key_of_an_external_set_warns_of_the_new_one() -> No
     assert "the new active key is not known everywhere" in plan.warnings[-1]
 
 
-def test_a_set_of_keys_in_the_vault_rolls_back_to_sealed_ones_alone() -> None:
-    """A key that came in by its public half cannot sign here."""
+def test_a_rollback_needs_a_sealed_key() -> None:
+    """A key of which only the public half was imported cannot sign."""
     state = held()
     plan = plan_import(state, "id-token", [public_key()], NOW, role="retiring")
     with pytest.raises(KeyVaultError, match="no previous key that is still published and sealed"):
@@ -256,8 +266,8 @@ def test_a_set_of_keys_in_the_vault_rolls_back_to_sealed_ones_alone() -> None:
     assert events_of(plan_rollback(kept, "id-token", NOW + MINUTE)) == ["reactivated", "deactivated"]
 
 
-def test_retiring_keys_of_before_are_left_alone() -> None:
-    """An import touches no key but those that it names."""
+def test_an_import_does_not_change_retiring_keys() -> None:
+    """An import changes no keys other than those that it replaces."""
     old = retiring_key(T0, NOW + DAY)
     state = vault([active_key(), next_key(seen_at=T0), old])
     plan = plan_import(state, "id-token", [public_key()], NOW, role="next")

@@ -1,4 +1,4 @@
-"""Public JWKs: what is published of a key, under which name, in which bytes."""
+"""Public JWKs: their members, their thumbprints, the names of their files, and the bytes of a JWK Set."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from keyvault.core.jwk import (
     thumbprint,
 )
 from keyvault.errors import JWKError
+from tests.errors import fails
 
 #: RFC 7638 section 3.1.
 RFC7638 = {
@@ -58,20 +59,21 @@ CRV = {"EC": "P-256", "OKP": "Ed25519"}
     ],
 )
 def test_thumbprints_of_the_rfcs(jwk: dict[str, str], expected: str) -> None:
-    """The kid that we give a key is the one that the RFCs give it."""
+    """The thumbprints are those in the RFCs."""
     assert expected == thumbprint(jwk)
 
 
-def test_a_thumbprint_depends_on_the_key_alone() -> None:
-    """Order of members, descriptions and the private half do not change the kid."""
+def test_a_thumbprint_depends_only_on_the_public_key() -> None:
+    """The order of members, descriptions and the private half do not change it."""
     assert thumbprint(EC) == thumbprint({"y": "eQ", "use": "sig", "d": "ZA", "x": "eA", "crv": "P-256", "kty": "EC"})
 
 
 @pytest.mark.parametrize("kty", [None, "", "PKA", 1, ["RSA"], "rsa", "x" * 1_000])
 def test_an_unknown_key_type_has_no_thumbprint(kty: object) -> None:
-    """The error says what kty can be, and does not repeat a page of nonsense."""
-    with pytest.raises(JWKError, match=r"^unknown key type .{1,40}$") as caught:
+    """The hint lists the known types, and the message shortens a long value."""
+    with fails("kty-unknown", JWKError) as caught:
         thumbprint({**EC, "kty": kty})
+    assert len(caught.value.message) < 60
     assert caught.value.hint == "kty is one of RSA, EC, OKP, AKP, oct"
 
 
@@ -80,16 +82,19 @@ def test_an_unknown_key_type_has_no_thumbprint(kty: object) -> None:
 )
 @pytest.mark.parametrize("value", [None, 1, ["eA"], {}])
 def test_a_missing_member_is_named(kty: str, member: str, value: object) -> None:
-    """A required member that is missing, or no string, is named."""
+    """The message names a required member that is missing or not a string."""
     jwk = {**dict.fromkeys(REQUIRED[kty], "eA"), "kty": kty, member: value}
-    with pytest.raises(JWKError, match=f"^{kty} key lacks the member '{member}'$"):
+    with fails("member-missing", JWKError) as caught:
         thumbprint(jwk)
+    assert caught.value.message.startswith(f"{kty} key ")
+    assert f"'{member}'" in caught.value.message
 
 
-def test_half_a_surrogate_is_no_text() -> None:
-    """A string of Python can hold what UTF-8 cannot."""
-    with pytest.raises(JWKError, match=r"^EC key has a member that is no text$"):
+def test_a_lone_surrogate_is_refused() -> None:
+    """Python strings may have surrogates, which UTF-8 cannot encode."""
+    with fails("member-invalid", JWKError) as caught:
         thumbprint({**EC, "x": "\ud800"})
+    assert "'x'" in caught.value.message
 
 
 # --- the allowlist --------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ def full_jwk(kty: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kty", REQUIRED)
 def test_only_the_profile_is_published(kty: str) -> None:
-    """Of a private JWK with everything in it, exactly kty, kid, use, alg and the public members come out."""
+    """The public form of a private JWK with every known member has only kty, kid, use, alg and the public members."""
     published = msgspec.to_builtins(public_jwk(full_jwk(kty), kid="key-1", alg=ALG[kty]))
     assert {"kty", "kid", "use", "alg", *REQUIRED[kty]} - {"k"} == set(published)
     assert "SECRET" not in published.values()
@@ -119,8 +124,8 @@ names = st.one_of(st.sampled_from(sorted(PRIVATE_MEMBERS)), st.text(max_size=10)
 
 
 @given(st.sampled_from(list(REQUIRED)), st.dictionaries(names, st.text(st.characters(codec="utf-8"), max_size=20)))
-def test_no_other_member_gets_through(kty: str, more: dict[str, str]) -> None:
-    """Whatever else stands in a JWK, of any key type: it never reaches the published form."""
+def test_no_other_member_is_published(kty: str, more: dict[str, str]) -> None:
+    """No other member of a JWK, of any key type, reaches the published form."""
     jwk = {**more, **{name: value for name, value in full_jwk(kty).items() if name in ("crv", *REQUIRED[kty])}}
     published = msgspec.json.decode(msgspec.json.encode(public_jwk(jwk, kid="key-1", alg=ALG[kty])))
     assert set(published) <= {"kty", "kid", "use", "alg", "crv", "x", "y", "n", "e", "pub"}
@@ -129,27 +134,27 @@ def test_no_other_member_gets_through(kty: str, more: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jwk", "alg", "message"),
+    ("jwk", "alg", "code", "named"),
     [
-        (EC, "none", "unknown algorithm 'none'"),
-        (EC, "RS256", "a key of type EC on 'P-256' does not fit RS256"),
-        (EC, "ES384", "a key of type EC on 'P-256' does not fit ES384"),
-        (RFC7638, "ES256", "a key of type RSA does not fit ES256"),
-        (RFC8037, "ES256", "a key of type OKP on 'Ed25519' does not fit ES256"),
-        ({**EC, "crv": "Ed25519"}, "EdDSA", "a key of type EC on 'Ed25519' does not fit EdDSA"),
-        ({**EC, "crv": ["P-256"]}, "ES256", "EC key lacks the member 'crv'"),
-        ({"kty": "oct", "k": "eA"}, "RS256", "a key of type oct does not fit RS256"),
+        (EC, "none", "alg-unknown", ["'none'"]),
+        (EC, "RS256", "alg-mismatch", ["EC", "'P-256'", "RS256"]),
+        (EC, "ES384", "alg-mismatch", ["EC", "'P-256'", "ES384"]),
+        (RFC7638, "ES256", "alg-mismatch", ["RSA", "ES256"]),
+        (RFC8037, "ES256", "alg-mismatch", ["OKP", "'Ed25519'", "ES256"]),
+        ({**EC, "crv": "Ed25519"}, "EdDSA", "alg-mismatch", ["EC", "'Ed25519'", "EdDSA"]),
+        ({**EC, "crv": ["P-256"]}, "ES256", "member-missing", ["EC", "'crv'"]),
+        ({"kty": "oct", "k": "eA"}, "RS256", "alg-mismatch", ["oct", "RS256"]),
     ],
 )
-def test_an_algorithm_that_does_not_fit(jwk: dict[str, Any], alg: str, message: str) -> None:
-    """A key is published for one algorithm, and only for one that its type and curve can do."""
-    with pytest.raises(JWKError) as caught:
+def test_an_algorithm_that_does_not_fit(jwk: dict[str, Any], alg: str, code: str, named: list[str]) -> None:
+    """A key is published only for an algorithm that fits its type and curve."""
+    with fails(code, JWKError) as caught:
         public_jwk(jwk, kid="key-1", alg=alg)
-    assert message == caught.value.message
+    assert all(value in caught.value.message for value in named)
 
 
-def test_a_symmetric_key_has_a_name_and_nothing_else() -> None:
-    """The thumbprint of a secret would let everybody test guesses of it: its kid stands for it."""
+def test_a_public_symmetric_key_has_only_labels() -> None:
+    """The thumbprint of a secret would let everybody test guesses of it, so its kid takes the place of that."""
     public = public_jwk({"kty": "oct", "k": "c2VjcmV0"}, kid="shared-1", alg="HS256")
     assert public == PublicJWK(kty="oct", kid="shared-1", use="sig", alg="HS256")
     assert public.thumbprint == "shared-1"
@@ -194,32 +199,32 @@ def test_base64url_goes_both_ways(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code"),
     [
-        (None, "it must be a base64url string"),
-        (7, "it must be a base64url string"),
-        (b"AA", "it must be a base64url string"),
-        ("A", "it is not base64url"),
-        ("AAAAA", "it is not base64url"),
-        ("é", "it is not base64url"),
-        ("\ud800", "it is not base64url"),
-        ("AA AA", "it is not base64url"),
-        ("AB", "it is not canonical base64url"),
-        ("AA==", "it is not canonical base64url"),
-        ("++++", "it is not canonical base64url"),
-        ("////", "it is not canonical base64url"),
+        (None, "base64url-invalid"),
+        (7, "base64url-invalid"),
+        (b"AA", "base64url-invalid"),
+        ("A", "base64url-invalid"),
+        ("AAAAA", "base64url-invalid"),
+        ("é", "base64url-invalid"),
+        ("\ud800", "base64url-invalid"),
+        ("AA AA", "base64url-invalid"),
+        ("AB", "base64url-not-canonical"),
+        ("AA==", "base64url-not-canonical"),
+        ("++++", "base64url-not-canonical"),
+        ("////", "base64url-not-canonical"),
     ],
 )
-def test_one_encoding_for_each_string_of_octets(text: object, message: str) -> None:
-    """Padding, the other alphabet and stray bits would be second spellings of the same octets: refused."""
-    with pytest.raises(JWKError) as caught:
+def test_only_the_canonical_encoding_is_decoded(text: object, code: str) -> None:
+    """Padding, the other alphabet and stray bits would be other encodings of the same octets: they are refused."""
+    with fails(code, JWKError) as caught:
         b64u_decode(text, what="it")
-    assert message == caught.value.message
+    assert caught.value.message.startswith("it ")
 
 
 @given(st.text(st.sampled_from("AQBgw9-_+/= \n"), max_size=8))
 def test_what_is_decoded_encodes_to_the_same_text(text: str) -> None:
-    """There is no second spelling that is accepted."""
+    """No other encoding is accepted."""
     try:
         data = b64u_decode(text, what="it")
     except JWKError:
@@ -238,8 +243,8 @@ def test_what_is_decoded_encodes_to_the_same_text(text: str) -> None:
         "../../x", '"\'<>&`$', "~",
     ],
 )  # fmt: skip
-def test_kids_that_can_be(kid: str) -> None:
-    """Imported keys keep any kid of 1 to 256 printable ASCII characters, such as other servers give."""
+def test_valid_kids(kid: str) -> None:
+    """Imported keys keep any kid of 1 to 256 printable ASCII characters, such as those of other servers."""
     assert kid == check_kid(kid)
 
 
@@ -261,18 +266,20 @@ def test_kids_that_can_be(kid: str) -> None:
         "x" * 10_000,
     ],
 )
-def test_kids_that_cannot_be(kid: object) -> None:
-    """Control characters, other alphabets and other types are refused, in one line of bearable length."""
-    with pytest.raises(JWKError, match=r"^invalid kid .{1,80}$") as caught:
+def test_invalid_kids(kid: object) -> None:
+    """Control characters, other alphabets and other types are refused, and the message is one short line."""
+    with fails("kid-invalid", JWKError) as caught:
         check_kid(kid)
+    assert len(caught.value.message) < 100
+    assert "\n" not in caught.value.message
     assert caught.value.hint == "a kid is 1 to 256 printable ASCII characters"
 
 
 @pytest.mark.parametrize(
     "kid", ["a", "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "2011-04-29", "_x", "con1", "indexes", "a~b"]
 )
-def test_a_plain_kid_names_its_file(kid: str) -> None:
-    """Most kids are file names as they are."""
+def test_a_plain_kid_is_the_name_of_its_file(kid: str) -> None:
+    """Most kids are valid file names."""
     assert kid == file_stem(kid)
 
 
@@ -285,20 +292,20 @@ def test_a_plain_kid_names_its_file(kid: str) -> None:
     ],
 )  # fmt: skip
 def test_an_awkward_kid_gets_a_safe_file_name(kid: str) -> None:
-    """Options, dots, devices, short names and lock files: no file system, shell or git sees them."""
+    """Options, dots, devices, short names and lock files never reach a file system, shell or git."""
     stem = file_stem(kid)
     assert re.fullmatch("kid-[0-9a-f]{32}", stem)
     assert stem == file_stem(stem)
 
 
 @given(st.from_regex(r"[ -~]{1,256}", fullmatch=True))
-def test_no_kid_has_a_file_name_that_could_hurt(kid: str) -> None:
-    """Whatever the kid is, its file name begins with a letter, digit or underscore and stays in its folder."""
+def test_file_names_of_kids_are_safe(kid: str) -> None:
+    """The file name of any kid begins with a letter, digit or underscore and stays in its folder."""
     assert kid == check_kid(kid)
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._~-]{0,127}", file_stem(kid))
 
 
-def test_kids_that_differ_have_file_names_that_differ() -> None:
+def test_different_kids_have_different_file_names() -> None:
     """Two awkward kids never share a file."""
     kids = ["-x", "-y", "..", "...", "CON", "con", "index", "INDEX", "a/b", "a\\b", "a b", "A b", "%61"]
     assert len(kids) == len({file_stem(kid) for kid in kids})

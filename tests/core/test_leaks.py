@@ -1,4 +1,4 @@
-"""Private keys in the clear are found in every form in which people store them; what is public or encrypted passes."""
+"""Private keys in the clear are found in every form in which people store them; public and encrypted keys pass."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ LOCKED_UP = {
 
 @pytest.mark.parametrize("form", PLAIN)
 def test_a_private_key_is_found(form: str) -> None:
-    """As a file of its own."""
+    """The key is a separate file."""
     assert find_private(PLAIN[form]) is not None
 
 
 @pytest.mark.parametrize("form", LOCKED_UP)
 def test_an_encrypted_key_passes(form: str) -> None:
-    """Under a passphrase."""
+    """A passphrase protects the key."""
     assert find_private(LOCKED_UP[form]) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_private_jwk_is_found(kind: str) -> None:
-    """Compact, over many lines, in a JWK Set, and with its members in any order."""
+    """The JWK is compact, over many lines, in a JWK Set, or has its members in another order."""
     jwk = _private(kind)
     turned = dict(reversed(jwk.items()))
 
@@ -104,13 +104,13 @@ def test_a_private_jwk_is_found(kind: str) -> None:
     ids=["YAML", "TOML", "JavaScript", "escaped", "Python", "Secret", "Secret with a set"],
 )
 def test_a_private_jwk_in_another_file_is_found(kind: str, write: object) -> None:
-    """In the syntax of that file."""
+    """The key is written in the syntax of that file."""
     assert find_private(write(_private(kind)).encode()) is not None  # type: ignore[operator]  # a function, listed above
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_is_read(encoding: str) -> None:
-    """As PowerShell writes redirected output."""
+def test_keys_in_utf16_are_found(encoding: str) -> None:
+    """PowerShell writes redirected output in UTF-16."""
     assert find_private(("\ufeff" + json.dumps(_private("EC"))).encode(encoding)) is not None
 
 
@@ -126,7 +126,7 @@ def test_utf16_is_read(encoding: str) -> None:
     ids=["JSON", "Windows", "YAML", "Python", "Secret"],
 )
 def test_pem_in_another_file_is_found(write: object) -> None:
-    """In the syntax of that file."""
+    """The key is written in the syntax of that file."""
     pem = PLAIN["PKCS#8"].decode()
 
     assert find_private(write(pem).encode()) is not None  # type: ignore[operator]  # a function, listed above
@@ -153,13 +153,13 @@ def test_pem_in_another_file_is_found(write: object) -> None:
     ],
     ids=range(13),
 )
-def test_what_is_public_passes(data: bytes) -> None:
-    """Public keys, labels, explanations and tokens."""
+def test_public_text_passes(data: bytes) -> None:
+    """Public keys, labels, explanations and tokens are not reported."""
     assert find_private(data) is None
 
 
 def test_a_record_of_a_vault_passes(tmp_path: Path) -> None:
-    """All of a vault: its private keys are sealed, its identity lies elsewhere."""
+    """No file of a vault is reported: its private keys are sealed, and its identity is elsewhere."""
     from keyvault.operations.guard import guard_paths
     from tests.vaults import make_vault
 
@@ -172,8 +172,8 @@ def test_a_record_of_a_vault_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [*PLAIN, *KINDS])
-def test_nothing_of_the_key_is_told(form: str) -> None:
-    """Not even its first letters."""
+def test_the_description_has_no_key_material(form: str) -> None:
+    """The description does not have even the first letters of the key."""
     data = PLAIN.get(form) or json.dumps(_private(form)).encode()
     text = data.decode(errors="replace")
 
@@ -188,13 +188,13 @@ def test_nothing_of_the_key_is_told(form: str) -> None:
 @pytest.mark.parametrize(
     "piece", [b'"kty":"RSA",', b"-----BEGIN PRIVATE KEY-----", b"eyJ", b'"d":"', b"LS0tLS1CRUdJTi", b"\\" * 9]
 )
-def test_a_file_made_to_be_slow_is_judged(piece: bytes) -> None:
-    """What a pattern begins with, over and over: a search that backtracks would not come to an end."""
+def test_the_search_does_not_backtrack(piece: bytes) -> None:
+    """With the beginning of a pattern over and over, a search that backtracks would not end."""
     assert find_private(piece * (300_000 // len(piece))) is None
 
 
 def test_openssl_agrees(tmp_path: Path) -> None:
-    """A key that openssl wrote, and the same under a passphrase."""
+    """A key that openssl wrote is found, and passes under a passphrase."""
     key = tmp_path / "key.pem"
     made = subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519"], capture_output=True, check=True).stdout
     key.write_bytes(made)
@@ -207,7 +207,7 @@ def test_openssl_agrees(tmp_path: Path) -> None:
 
 
 def test_openssh_agrees(tmp_path: Path) -> None:
-    """A key that ssh-keygen wrote under a passphrase, and the same without."""
+    """A key that ssh-keygen wrote passes under a passphrase, and is found without."""
     key = tmp_path / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "correct horse", "-f", key], check=True)
     assert find_private(key.read_bytes()) is None
@@ -237,7 +237,7 @@ DISGUISES = {
 
 @pytest.mark.parametrize("name", DISGUISES)
 def test_a_private_key_in_disguise_is_found(name: str) -> None:
-    """As programs print it and languages write it."""
+    """The key has a form in which programs print it or languages write it."""
     assert find_private(DISGUISES[name]) is not None
 
 
@@ -250,8 +250,8 @@ def test_a_private_key_in_disguise_is_found(name: str) -> None:
     ],
     ids=["public DER", "encrypted DER", "encrypted PEM, wrapped"],
 )
-def test_what_is_no_secret_passes_in_base64(data: bytes) -> None:
-    """A certificate or an encrypted key looks much the same."""
+def test_public_data_in_base64_passes(data: bytes) -> None:
+    """A certificate or an encrypted key looks similar to a private key."""
     assert find_private(data) is None
 
 
@@ -280,7 +280,7 @@ def _ways(data: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("key", [RSA, EC, ED], ids=["RSA", "EC", "OKP"])
 def test_pkcs12_without_a_password_is_found(key: object) -> None:
-    """As Azure Key Vault gives it to whoever asks; one with a password passes."""
+    """Azure Key Vault exports such files; a file with a password passes."""
     for data in _ways(_pfx(None, key)):
         assert "a private key in PKCS#12 without a password" in (find_private(data) or "")
     for data in _ways(_pfx(b"correct horse", key)):
@@ -289,7 +289,7 @@ def test_pkcs12_without_a_password_is_found(key: object) -> None:
 
 @pytest.mark.interop
 def test_pkcs12_of_openssl(tmp_path: Path) -> None:
-    """Under an empty password, with the key in the clear, and without a code that authenticates it."""
+    """The file has an empty password, the key in the clear, or no MAC."""
     clear = ("-keypbe", "NONE", "-certpbe", "NONE")
     for options in (("-passout", "pass:"), ("-passout", "pass:", *clear), ("-passout", "pass:", *clear, "-nomac"),
                     ("-passout", "pass:secret", *clear)):  # fmt: skip

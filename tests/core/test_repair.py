@@ -38,6 +38,7 @@ from tests.core.build import (
     vault,
     withdrawn,
 )
+from tests.errors import fails
 
 NOW = T0 + 3 * DAY
 YEAR = 365 * DAY
@@ -98,17 +99,19 @@ def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
 
 def test_a_repair_says_why() -> None:
     """Its note is what an auditor reads."""
-    with pytest.raises(RecordError, match=r"^event repaired carries no note$"):
+    with fails("event-malformed", RecordError) as caught:
         fold([created(), Event(at=T0, event="repaired")])
-    with pytest.raises(RecordError, match=r"^event repaired carries url instead of nothing$"):
+    assert "note" in caught.value.message
+    with fails("event-malformed", RecordError) as caught:
         fold([created(), repaired(url="https://keys.example.com")])
+    assert "url" in caught.value.message
 
 
 def test_after_a_repair_time_runs_on() -> None:
     """The next event must not be older than the repair; it may be older than what the repair dated back."""
     events = [created(T0 + YEAR), repaired(T0)]
     assert fold([*events, published(T0 + HOUR)]).state == "next"
-    with pytest.raises(RecordError, match="is older than the one before it"):
+    with fails("instant-decreases", RecordError):
         fold([*events, published(T0 - SECOND)])
 
 

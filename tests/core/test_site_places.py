@@ -1,4 +1,4 @@
-"""Places of the site that no issuer and no extra path may claim: refused when the policy is read, not at a render."""
+"""Issuers and extra paths on reserved paths of the site are refused when the policy is read, not when it is rendered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from keyvault.core.policy_file import parse_policy
 from keyvault.errors import ConfigError
+from tests.errors import fails
 
 URL = "https://keys.example.com"
 
@@ -16,9 +17,10 @@ def policy_with(**members: object) -> None:
 
 @pytest.mark.parametrize("folder", ["keys", "sets", "assets", "sets/api"])
 def test_an_issuer_in_a_folder_of_the_site(folder: str) -> None:
-    """Its JWK Set would stand among the site's own files."""
-    with pytest.raises(ConfigError, match="is in a folder that is reserved for the site"):
+    """Its JWK Set would be among the files of the site."""
+    with fails("place-reserved", ConfigError) as caught:
         policy_with(issuer=f"{URL}/{folder}")
+    assert f"{URL}/{folder} " in caught.value.message
     policy_with(issuer=f"{URL}/my-{folder}")
 
 
@@ -27,6 +29,7 @@ def test_an_issuer_in_a_folder_of_the_site(folder: str) -> None:
     ["/_headers", "/.nojekyll", "/.well-known/openid-configuration", "/.well-known/openid-configuration.json"],
 )
 def test_an_extra_path_on_a_file_of_the_site(path: str) -> None:
-    """Two things cannot stand at one path."""
-    with pytest.raises(ConfigError, match="is reserved for the site"):
+    """Two files cannot have the same path."""
+    with fails("policy-member-invalid", ConfigError) as caught:
         policy_with(paths=[path])
+    assert f"'{path}' is reserved" in caught.value.message
