@@ -1,4 +1,4 @@
-"""What keyvault.toml may say: each bound, each contradiction with its figures, and the schema for editors."""
+"""The members of keyvault.toml: their bounds, their contradictions, and the schema for editors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from keyvault.core.policy_file import parse_policy
 from keyvault.core.policy_members import schema
 from keyvault.errors import ConfigError
 from tests.core.build import DAY, HOUR, MINUTE, SITE
+from tests.errors import fails
 
 DOCUMENT: dict[str, Any] = {
     "format": 1,
@@ -28,7 +29,7 @@ DOCUMENT: dict[str, Any] = {
 
 
 def document(*, site: Any = None, defaults: Any = None, member: Any = None, **more: Any) -> dict[str, Any]:
-    """Return a keyvault.toml with members added to its tables, or with something in the place of a table."""
+    """Return a keyvault.toml with members added to its tables, or with another value in place of a table."""
     changed = copy.deepcopy(DOCUMENT)
     for name, table in (("site", site), ("defaults", defaults)):
         if table is not None:
@@ -41,11 +42,11 @@ def the_set(policy: Policy) -> SetPolicy:
     return policy.sets["id-token"]
 
 
-# --- what may be said -----------------------------------------------------------------------------------
+# --- valid policies -------------------------------------------------------------------------------------
 
 
 def test_the_shortest_policy() -> None:
-    """A URL and an algorithm are enough; the rest has the defaults of docs/format.md."""
+    """A URL and an algorithm are enough; the other members have the defaults of docs/format.md."""
     expected = SetPolicy(
         name="id-token",
         spec=KeySpec("ES256", crv="P-256"),
@@ -66,8 +67,8 @@ def test_the_shortest_policy() -> None:
     assert (expected.use, expected.kty, expected.url) == ("sig", "EC", f"{SITE}/.well-known/jwks.json")
 
 
-def test_everything_that_can_be_said() -> None:
-    """Every member is read into what it means; a set says more than the defaults do."""
+def test_all_members() -> None:
+    """Every member is read, and the members of a set override the defaults."""
     policy = parse_policy(
         document(
             site={
@@ -115,7 +116,7 @@ def test_everything_that_can_be_said() -> None:
 
 
 def test_a_vault_may_have_no_sets_yet() -> None:
-    """A vault begins empty."""
+    """A new vault is empty."""
     assert parse_policy({"format": 1, "site": {"url": SITE}}).sets == {}
 
 
@@ -123,73 +124,60 @@ def test_a_vault_may_have_no_sets_yet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "message", "hint"),
+    ("changed", "named", "hint"),
     [
-        (document(stie={}), "unknown member 'stie' in keyvault.toml", "did you mean 'site'?"),
-        (
-            document(xyzzy={}),
-            "unknown member 'xyzzy' in keyvault.toml",
-            "known are format, site, defaults, audit, sets",
-        ),
-        (document(site={"ulr": 1}), "unknown member 'ulr' in [site] of keyvault.toml", "did you mean 'url'?"),
+        (document(stie={}), "'stie' in keyvault.toml", "did you mean 'site'?"),
+        (document(xyzzy={}), "'xyzzy' in keyvault.toml", "one of format, site, defaults, audit, sets"),
+        (document(site={"ulr": 1}), "'ulr' in [site]", "did you mean 'url'?"),
         (
             document(defaults={"crypto_period": "1d"}),
-            "unknown member 'crypto_period' in [defaults] of keyvault.toml",
+            "'crypto_period' in [defaults]",
             "did you mean 'cryptoperiod'?",
         ),
         (
             document(defaults={"alg": "ES256"}),
-            "unknown member 'alg' in [defaults] of keyvault.toml",
-            "alg goes into the table of a set, [sets.NAME]",
+            "'alg' in [defaults]",
+            "alg belongs in the table of a set, [sets.NAME]",
         ),
-        (
-            document(member={"algo": "ES256"}),
-            "unknown member 'algo' in [sets.id-token] of keyvault.toml",
-            "did you mean 'alg'?",
-        ),
+        (document(member={"algo": "ES256"}), "'algo' in [sets.id-token]", "did you mean 'alg'?"),
     ],
 )
-def test_an_unknown_member_gets_the_nearest_one(changed: dict[str, Any], message: str, hint: str) -> None:
-    """A misspelt member would silently be a default: it is refused, with what was probably meant."""
-    with pytest.raises(ConfigError) as caught:
+def test_unknown_members(changed: dict[str, Any], named: str, hint: str) -> None:
+    """A misspelt member is refused instead of ignored; the hint has the most similar name."""
+    with fails("policy-member-unknown", ConfigError) as caught:
         parse_policy(changed)
-    assert (message, hint) == (caught.value.message, caught.value.hint)
+    assert named in caught.value.message
+    assert hint == caught.value.hint
 
 
 @pytest.mark.parametrize("value", [None, 0, 2, "1", True, 1.5, [1], "x" * 1_000])
-def test_another_format_is_not_guessed_at(value: object) -> None:
-    """A file of another version is refused before anything else in it is read."""
-    with pytest.raises(
-        ConfigError, match=r"^keyvault\.toml has format .{1,40}; this version reads format 1$"
-    ) as caught:
+def test_another_format_is_refused(value: object) -> None:
+    """A file of another version is refused before any other member is read."""
+    with fails("policy-format", ConfigError) as caught:
         parse_policy({"format": value, "site": {"url": SITE}})
-    assert caught.value.hint == "the first line is: format = 1"
+    assert len(caught.value.message) < 110
+    assert caught.value.hint == "the first line must be: format = 1"
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changed", "code", "named"),
     [
-        (document(site=[]), "[site] in keyvault.toml must be a table"),
-        (document(defaults="x"), "[defaults] in keyvault.toml must be a table"),
-        (document(sets=[]), "[sets] in keyvault.toml must hold one table a set"),
-        (document(sets={"a": 1}), "[sets.a] in keyvault.toml must be a table"),
-        ({"format": 1}, "keyvault.toml has no [site] url"),
-        (document(sets={"a": {}}), "[sets.a] in keyvault.toml has no alg"),
-        (
-            document(sets={"a": {"alg": "RS256", "bits": 1024}}),
-            "[sets.a] in keyvault.toml: RSA keys of 1024 bits are not supported",
-        ),
-        (
-            document(sets={"a": {"alg": "ES256", "crv": "P-384"}}),
-            "[sets.a] in keyvault.toml: ES256 does not support curve 'P-384'",
-        ),
+        (document(site=[]), "policy-member-invalid", "[site]"),
+        (document(defaults="x"), "policy-member-invalid", "[defaults]"),
+        (document(sets=[]), "policy-member-invalid", "[sets]"),
+        (document(sets={"a": 1}), "policy-member-invalid", "[sets.a]"),
+        ({"format": 1}, "policy-member-missing", "[site] url"),
+        (document(sets={"a": {}}), "policy-member-missing", "[sets.a]"),
+        (document(sets={"a": {"alg": "RS256", "bits": 1024}}), "rsa-modulus-size", "[sets.a]"),
+        (document(sets={"a": {"alg": "ES256", "crv": "P-384"}}), "crv-mismatch", "[sets.a]"),
     ],
 )
-def test_what_is_missing_or_no_table(changed: dict[str, Any], message: str) -> None:
-    """The message names the place."""
-    with pytest.raises(ConfigError) as caught:
+def test_missing_members_and_values_that_are_not_tables(changed: dict[str, Any], code: str, named: str) -> None:
+    """The message names the table."""
+    with fails(code, ConfigError) as caught:
         parse_policy(changed)
-    assert message == caught.value.message
+    assert named in caught.value.message
+    assert "keyvault.toml" in caught.value.message
 
 
 ONE_LINE = "must be one line of 1 to 200 printable characters"
@@ -209,7 +197,7 @@ LIST = 'must be a list of paths such as ["/openid/v1/jwks"]'
         ("title", "\x1b[31mred", ONE_LINE),
         ("title", "\u202eright to left", ONE_LINE),
         ("max_age", 600, QUOTES),
-        ("max_age", "10 m", "cannot be '10 m': '10 m' is not a duration such as 10m, 24h, 90d or 1d12h"),
+        ("max_age", "10 m", "'10 m' is not a duration such as 10m, 24h, 90d or 1d12h"),
         ("confirm", "yes", 'must be "live" or "commit"'),
         ("confirm", ["live"], 'must be "live" or "commit"'),
         ("discovery", "true", "must be true or false"),
@@ -225,10 +213,11 @@ LIST = 'must be a list of paths such as ["/openid/v1/jwks"]'
     ],
 )
 def test_members_of_the_site(name: str, value: object, reason: str) -> None:
-    """Each member says what it takes."""
-    with pytest.raises(ConfigError) as caught:
+    """The message names the member and the valid values."""
+    with fails("policy-member-invalid", ConfigError) as caught:
         parse_policy(document(site={name: value}))
-    assert f"{name} in [site] of keyvault.toml {reason}" == caught.value.message
+    assert caught.value.message.startswith(f"{name} in [site] of keyvault.toml")
+    assert caught.value.message.endswith(f" {reason}")
 
 
 @pytest.mark.parametrize(
@@ -249,10 +238,11 @@ def test_members_of_the_site(name: str, value: object, reason: str) -> None:
     ],
 )
 def test_members_of_a_set(name: str, value: object, reason: str) -> None:
-    """The same for a set."""
-    with pytest.raises(ConfigError) as caught:
+    """The message names the member and the valid values."""
+    with fails("policy-member-invalid", ConfigError) as caught:
         parse_policy(document(member={name: value}))
-    assert f"{name} in [sets.id-token] of keyvault.toml {reason}" == caught.value.message
+    assert caught.value.message.startswith(f"{name} in [sets.id-token] of keyvault.toml")
+    assert caught.value.message.endswith(f" {reason}")
 
 
 # --- durations ------------------------------------------------------------------------------------------
@@ -262,128 +252,115 @@ DURATIONS = ["cryptoperiod", "publication_lead", "token_lifetime", "signer_lag",
 
 @pytest.mark.parametrize("name", DURATIONS)
 def test_durations_at_zero(name: str) -> None:
-    """A lag, a skew or a lead may be nothing; a period, a lifetime or a retention may not."""
+    """A lag, a skew or a lead may be zero; a period, a lifetime or a retention may not."""
     changed = document(defaults={name: "0s", "allow_short_lead": True})
     if name in ("publication_lead", "signer_lag", "clock_skew"):
         assert timedelta(0) == getattr(the_set(parse_policy(changed)), name)
     else:
-        with pytest.raises(ConfigError, match=rf"^{name} in \[defaults\] of keyvault\.toml must be longer than zero$"):
+        with fails("policy-member-invalid", ConfigError) as caught:
             parse_policy(changed)
+        assert f"{name} in [defaults] of keyvault.toml must be longer than zero" == caught.value.message
 
 
 @pytest.mark.parametrize("name", DURATIONS)
 @pytest.mark.parametrize("value", ["-1s", "-24h", "1000000000d", "1e9s", "0x10s", "infinity"])
-def test_durations_that_are_none(name: str, value: str) -> None:
-    """Negative and absurd ones are refused, with the text that was given."""
-    with pytest.raises(ConfigError, match=rf"^{name} in \[defaults\] of keyvault\.toml cannot be '{value}'"):
+def test_invalid_durations(name: str, value: str) -> None:
+    """Negative and very long durations are refused, and the message has the value."""
+    with fails("policy-member-invalid", ConfigError) as caught:
         parse_policy(document(defaults={name: value}))
+    assert f"{name} in [defaults] of keyvault.toml: '{value}' " in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "figures"),
     [
         ("cryptoperiod", None),
-        (
-            "publication_lead",
-            "[sets.id-token]: publication_lead 11574d1h46m40s must be less than cryptoperiod 90d",
-        ),
-        (
-            "token_lifetime",
-            "[sets.id-token]: token_lifetime 11574d1h46m40s + signer_lag 1h must be less than cryptoperiod 90d",
-        ),
-        (
-            "signer_lag",
-            "[sets.id-token]: token_lifetime 1h + signer_lag 11574d1h46m40s must be less than cryptoperiod 90d",
-        ),
-        ("clock_skew", "[sets.id-token]: clock_skew 11574d1h46m40s must be at most 24h"),
+        ("publication_lead", ["publication_lead 11574d1h46m40s", "cryptoperiod 90d"]),
+        ("token_lifetime", ["token_lifetime 11574d1h46m40s + signer_lag 1h", "cryptoperiod 90d"]),
+        ("signer_lag", ["token_lifetime 1h + signer_lag 11574d1h46m40s", "cryptoperiod 90d"]),
+        ("clock_skew", ["clock_skew 11574d1h46m40s", "24h"]),
         ("retention", None),
     ],
 )
-def test_durations_of_a_billion_seconds(name: str, message: str | None) -> None:
-    """Thirty years are a period or a retention that somebody may want; anything else contradicts the rest."""
+def test_durations_of_a_billion_seconds(name: str, figures: list[str] | None) -> None:
+    """A period or a retention may have thirty years; any other member would contradict the rest."""
     changed = document(defaults={name: "277777h46m40s"})
-    if message is None:
+    if figures is None:
         assert timedelta(seconds=1_000_000_000) == getattr(the_set(parse_policy(changed)), name)
     else:
-        with pytest.raises(ConfigError) as caught:
+        with fails("policy-timing", ConfigError) as caught:
             parse_policy(changed)
-        assert message == caught.value.message
+        assert caught.value.message.startswith("[sets.id-token]: ")
+        assert all(figure in caught.value.message for figure in figures)
 
 
 # --- members that contradict each other -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("timing", "message"),
+    ("timing", "figures"),
     [
         ({"cryptoperiod": "48h", "token_lifetime": "23h", "signer_lag": "24h59m59s"}, None),
         (
             {"cryptoperiod": "48h", "token_lifetime": "23h", "signer_lag": "25h"},
-            "token_lifetime 23h + signer_lag 25h must be less than cryptoperiod 2d",
+            ["token_lifetime 23h + signer_lag 25h ", "cryptoperiod 2d"],
         ),
         (
             {"cryptoperiod": "48h", "token_lifetime": "23h", "signer_lag": "25h1s"},
-            "token_lifetime 23h + signer_lag 25h1s must be less than cryptoperiod 2d",
+            ["token_lifetime 23h + signer_lag 25h1s ", "cryptoperiod 2d"],
         ),
         ({"cryptoperiod": "48h", "publication_lead": "47h59m59s"}, None),
-        (
-            {"cryptoperiod": "48h", "publication_lead": "48h"},
-            "publication_lead 2d must be less than cryptoperiod 2d",
-        ),
-        (
-            {"cryptoperiod": "48h", "publication_lead": "48h1s"},
-            "publication_lead 2d1s must be less than cryptoperiod 2d",
-        ),
+        ({"cryptoperiod": "48h", "publication_lead": "48h"}, ["publication_lead 2d ", "cryptoperiod 2d"]),
+        ({"cryptoperiod": "48h", "publication_lead": "48h1s"}, ["publication_lead 2d1s ", "cryptoperiod 2d"]),
         ({"publication_lead": "3h1s"}, None),
         ({"publication_lead": "3h"}, None),
-        (
-            {"publication_lead": "2h59m59s"},
-            "publication_lead 2h59m59s is shorter than 3h: verifiers exist that keep a JWK Set for 2h",
-        ),
         ({"publication_lead": "2h59m59s", "allow_short_lead": True}, None),
         ({"clock_skew": "23h59m59s"}, None),
         ({"clock_skew": "1d"}, None),
-        ({"clock_skew": "1d1s"}, "clock_skew 24h1s must be at most 24h"),
+        ({"clock_skew": "1d1s"}, ["clock_skew 24h1s ", " 24h"]),
     ],
 )
-def test_timing_that_contradicts_itself(timing: dict[str, Any], message: str | None) -> None:
-    """One second before each bound, at it, and after it; the message has the figures of both sides."""
-    if message is None:
+def test_timing_that_contradicts_itself(timing: dict[str, Any], figures: list[str] | None) -> None:
+    """The cases are a second before each bound, at it, and after it; the message has both values."""
+    if figures is None:
         parse_policy(document(member=timing))
     else:
-        with pytest.raises(ConfigError) as caught:
+        with fails("policy-timing", ConfigError) as caught:
             parse_policy(document(member=timing))
-        assert f"[sets.id-token]: {message}" == caught.value.message
+        assert caught.value.message.startswith("[sets.id-token]: ")
+        assert all(figure in caught.value.message for figure in figures)
 
 
-def test_what_is_missing_is_shown() -> None:
-    """The hints can be pasted."""
-    with pytest.raises(ConfigError) as no_alg:
+def test_hints_show_missing_members() -> None:
+    """A user can paste them into keyvault.toml."""
+    with fails("policy-member-missing", ConfigError) as no_alg:
         parse_policy(document(sets={"a": {}}))
-    with pytest.raises(ConfigError) as no_url:
+    with fails("policy-member-missing", ConfigError) as no_url:
         parse_policy({"format": 1})
     assert no_alg.value.hint == 'for example: alg = "ES256"'
     assert no_url.value.hint == '[site]\nurl = "https://keys.example.com"'
 
 
 def test_a_short_lead_can_be_allowed() -> None:
-    """The hint names the member that accepts the risk."""
-    with pytest.raises(ConfigError) as caught:
-        parse_policy(document(defaults={"publication_lead": "1h"}))
-    assert caught.value.hint == "raise it, or say allow_short_lead = true where you know every verifier"
+    """The message has the lead and its bound; the hint names the member that accepts the risk."""
+    with fails("lead-too-short", ConfigError) as caught:
+        parse_policy(document(defaults={"publication_lead": "2h59m59s"}))
+    assert "[sets.id-token]: publication_lead 2h59m59s is shorter than 3h" in caught.value.message
+    assert "allow_short_lead = true" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
-    ("max_age", "taken"),
+    ("max_age", "valid"),
     [("4m59s", False), ("5m", True), ("5m1s", True), ("59m59s", True), ("1h", True), ("1h1s", False)],
 )
-def test_how_long_hosts_let_others_cache(max_age: str, taken: bool) -> None:
-    """Between five minutes and an hour, both included."""
-    if taken:
+def test_bounds_of_max_age(max_age: str, valid: bool) -> None:
+    """The bounds are five minutes and an hour, both included."""
+    if valid:
         parse_policy(document(site={"max_age": max_age}))
     else:
-        with pytest.raises(ConfigError, match=rf"^max_age of {max_age} in \[site\] must be 5m to 1h$"):
+        with fails("policy-timing", ConfigError) as caught:
             parse_policy(document(site={"max_age": max_age}))
+        assert f"max_age of {max_age} in [site] must be 5m to 1h" == caught.value.message
 
 
 # --- URLs, paths, names ---------------------------------------------------------------------------------
@@ -403,8 +380,8 @@ def test_how_long_hosts_let_others_cache(max_age: str, taken: bool) -> None:
         ("http://[::1]:80", "http://[::1]:80"),
     ],
 )
-def test_urls_that_can_be(value: str, expected: str) -> None:
-    """https, or http on this machine; a slash at the end is dropped."""
+def test_valid_urls(value: str, expected: str) -> None:
+    """A URL is https, or http on this machine, and loses a trailing slash."""
     assert expected == check_url(value)
 
 
@@ -449,15 +426,15 @@ BEGIN = "must begin with https:// (http:// is for localhost)"
         ("https://x/a b", "has an invalid path"),
     ],
 )
-def test_urls_that_cannot_be(value: object, reason: str) -> None:
-    """Whatever would make two readers see two issuers is refused."""
+def test_invalid_urls(value: object, reason: str) -> None:
+    """A URL that two programs could read as two issuers is refused."""
     with pytest.raises(ValueError, match=re.escape(reason)):
         check_url(value)
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=30))
 def test_an_accepted_url_is_what_it_looks_like(tail: str) -> None:
-    """No text after https:// smuggles in blanks, quotes, markup or another host."""
+    """No accepted URL has blanks, quotes, markup or another host."""
     try:
         url = check_url("https://" + tail)
     except ValueError:
@@ -483,16 +460,15 @@ def test_an_accepted_url_is_what_it_looks_like(tail: str) -> None:
     ],
 )
 def test_issuers_are_kept_as_written(issuer: str, place: str | None) -> None:
-    """An issuer on the site has its path as its place; any other one needs a place of its own."""
+    """The place of an issuer on the site is its path; any other issuer needs ``at``."""
     if place is not None:
         found = the_set(parse_policy(document(member={"issuer": issuer})))
         assert (found.issuer, found.place) == (issuer, place)
     else:
-        with pytest.raises(ConfigError) as caught:
+        with fails("place-missing", ConfigError) as caught:
             parse_policy(document(member={"issuer": issuer}))
-        where = f"does not lie under the site's url {SITE}: say where its JWK Set is served"
-        assert f"issuer {issuer} of [sets.id-token] {where}" == caught.value.message
-        assert caught.value.hint == 'at = "/id-token"; or issuer in [site], where it is the issuer of all sets'
+        assert caught.value.message.startswith(f"issuer {issuer} of [sets.id-token] ")
+        assert str(caught.value.hint).startswith('at = "/id-token"; ')
     found = the_set(parse_policy(document(member={"issuer": issuer, "at": "/clients/acme"})))
     assert (found.issuer, found.url) == (issuer, f"{SITE}/clients/acme/.well-known/jwks.json")
 
@@ -516,32 +492,37 @@ def test_issuers_are_kept_as_written(issuer: str, place: str | None) -> None:
         ("/assets/a", "is reserved for the site"),
     ],
 )
-def test_paths_that_cannot_be(path: str, reason: str) -> None:
-    """An extra place of a JWK Set stays on the site, and away from what else stands there."""
-    with pytest.raises(ConfigError, match=re.escape(f"{path!r} {reason}")):
+def test_invalid_paths(path: str, reason: str) -> None:
+    """An extra path of a JWK Set is on the site, and no path that the site uses."""
+    with fails("policy-member-invalid", ConfigError) as caught:
         parse_policy(document(member={"paths": [path]}))
+    assert f"{path!r} {reason}" in caught.value.message
 
 
-def test_two_issuers_cannot_share_a_place() -> None:
-    """One path holds one JWK Set; two sets of one issuer may both name it."""
+def test_two_issuers_cannot_share_a_path() -> None:
+    """A path has only one JWK Set; two sets of the same issuer may both name it."""
     api = {"alg": "ES256", "issuer": f"{SITE}/api"}
     parse_policy(document(sets={"a": {**api, "paths": ["/x"]}, "b": {**api, "paths": ["/x"]}}))
-    with pytest.raises(ConfigError, match=rf"^path /x of \[sets\.b\] belongs to the issuer {SITE}/api already$"):
+    with fails("path-conflict", ConfigError) as caught:
         parse_policy(document(sets={"a": {**api, "paths": ["/x"]}, "b": {"alg": "ES256", "paths": ["/x"]}}))
+    assert caught.value.message.startswith("path /x of [sets.b] ")
+    assert f" {SITE}/api " in caught.value.message
     taken = {"a": {"alg": "ES256"}, "b": {**api, "paths": ["/.well-known/jwks.json"]}}
-    with pytest.raises(ConfigError, match=rf"belongs to the issuer {SITE} already$"):
+    with fails("path-conflict", ConfigError) as caught:
         parse_policy(document(sets=taken))
+    assert f" {SITE} " in caught.value.message
 
 
 @pytest.mark.parametrize("paths", [["/x", "/x/y"], ["/x/y", "/x"], ["/.well-known"], ["/.well-known/jwks.json/x"]])
-def test_a_place_is_a_file_or_a_folder(paths: list[str]) -> None:
-    """A file cannot also be the folder of another one."""
-    with pytest.raises(ConfigError, match=r"^path .* of \[sets\.id-token\] would be both a file and a folder$"):
+def test_a_path_is_a_file_or_a_folder(paths: list[str]) -> None:
+    """A file cannot also be the folder of another file."""
+    with fails("path-file-and-folder", ConfigError) as caught:
         parse_policy(document(member={"paths": paths}))
+    assert " of [sets.id-token] " in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["a", "0", "id-token", "a.b_c-d", "x" * 64])
-def test_set_names_that_can_be(name: str) -> None:
+def test_valid_set_names(name: str) -> None:
     """A name is a folder of the vault and of the site."""
     assert name == check_set_name(name)
 
@@ -568,12 +549,13 @@ def test_set_names_that_can_be(name: str) -> None:
         "index",
     ],
 )
-def test_set_names_that_cannot_be(name: str) -> None:
-    """Names that some file system, shell or git would take for something else are refused."""
-    with pytest.raises(ConfigError, match=r"^invalid set name .{1,80}$") as caught:
+def test_invalid_set_names(name: str) -> None:
+    """Names with a special meaning for a file system, a shell or git are refused."""
+    with fails("set-name-invalid", ConfigError) as caught:
         check_set_name(name)
+    assert len(caught.value.message) < 100
     assert caught.value.hint == "a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit"
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with fails("set-name-invalid", ConfigError):
         parse_policy(document(sets={name: {"alg": "ES256"}}))
 
 
@@ -618,22 +600,22 @@ BOTH_REFUSE = [
 
 
 @pytest.mark.parametrize(
-    ("example", "taken"),
+    ("example", "valid"),
     [*((example, True) for example in BOTH_ACCEPT), *((example, False) for example in BOTH_REFUSE)],
 )
-def test_the_schema_says_what_the_parser_does(example: dict[str, Any], taken: bool) -> None:
-    """An editor marks what the tool would refuse, as far as a schema can say it."""
+def test_the_schema_agrees_with_the_parser(example: dict[str, Any], valid: bool) -> None:
+    """An editor marks invalid members, as far as a schema can express that."""
     jsonschema = pytest.importorskip("jsonschema", reason="the jsonschema package is not installed")
-    assert taken == jsonschema.Draft202012Validator(schema()).is_valid(example)
-    if taken:
+    assert valid == jsonschema.Draft202012Validator(schema()).is_valid(example)
+    if valid:
         parse_policy(example)
     else:
         with pytest.raises(ConfigError):
             parse_policy(example)
 
 
-def test_the_schema_is_a_schema_and_explains_itself() -> None:
-    """It is valid, and every member has a sentence that an editor can show."""
+def test_the_schema_is_valid_and_has_descriptions() -> None:
+    """Every member has a description that an editor can show."""
     jsonschema = pytest.importorskip("jsonschema", reason="the jsonschema package is not installed")
     jsonschema.Draft202012Validator.check_schema(schema())
     properties = schema()["properties"]

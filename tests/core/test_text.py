@@ -1,4 +1,4 @@
-"""Durations, instants and names as people type and read them."""
+"""Durations, instants, suggestions for names, and quoted foreign text."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
         ("36525d", 36_525 * 86_400),
     ],
 )
-def test_durations_that_are_read(text: str, seconds: int) -> None:
-    """A number and a unit, combinable from large to small."""
+def test_valid_durations(text: str, seconds: int) -> None:
+    """A duration is a number and a unit, or several of these from large to small."""
     assert timedelta(seconds=seconds) == parse_duration(text)
 
 
@@ -67,8 +67,8 @@ def test_durations_that_are_read(text: str, seconds: int) -> None:
         "1h\n",
     ],
 )
-def test_what_is_no_duration(text: str) -> None:
-    """Signs, fractions, blanks, other orders, other digits: refused, with an example of what is read."""
+def test_invalid_durations(text: str) -> None:
+    """Signs, fractions, blanks, other orders and other digits are refused, and the message has an example."""
     with pytest.raises(ValueError, match="is not a duration such as 10m, 24h, 90d or 1d12h"):
         parse_duration(text)
 
@@ -81,8 +81,8 @@ def test_durations_longer_than_a_hundred_years(text: str) -> None:
 
 
 @given(st.integers(0, int(DURATION_MAX.total_seconds())))
-def test_a_duration_is_written_as_it_is_read(seconds: int) -> None:
-    """What is shown can be pasted into keyvault.toml."""
+def test_a_formatted_duration_parses(seconds: int) -> None:
+    """A user can paste a formatted duration into keyvault.toml."""
     duration = timedelta(seconds=seconds)
     assert duration == parse_duration(format_duration(duration))
 
@@ -101,8 +101,8 @@ def test_a_duration_is_written_as_it_is_read(seconds: int) -> None:
         (1_209_600, "14d"),
     ],
 )
-def test_durations_as_they_are_shown(seconds: int, expected: str) -> None:
-    """Units that are zero are left out, weeks are shown as days."""
+def test_formatted_durations(seconds: int, expected: str) -> None:
+    """Units that are zero are left out, and weeks become days."""
     assert expected == format_duration(timedelta(seconds=seconds))
 
 
@@ -114,8 +114,8 @@ def test_durations_as_they_are_shown(seconds: int, expected: str) -> None:
         (NOW.astimezone(timezone(timedelta(hours=14))), "2026-12-01 09:00Z"),
     ],
 )
-def test_instants_as_they_are_shown(instant: datetime, expected: str) -> None:
-    """Instants are in UTC wherever one reads them, with seconds only where there are any."""
+def test_formatted_instants(instant: datetime, expected: str) -> None:
+    """Instants are in UTC, and have seconds only if these are not zero."""
     assert expected == format_instant(instant)
 
 
@@ -138,13 +138,13 @@ def test_instants_as_they_are_shown(instant: datetime, expected: str) -> None:
         (691_200, "in 8 days"),
     ],
 )
-def test_how_far_away_an_instant_is(seconds: int, expected: str) -> None:
-    """The largest unit that fits, rounded towards now."""
+def test_relative_instants(seconds: int, expected: str) -> None:
+    """The distance is in the largest unit that fits, rounded towards now."""
     assert expected == relative(NOW + timedelta(seconds=seconds), NOW)
 
 
 def test_an_instant_with_its_distance() -> None:
-    """Both the instant and the hint: one to copy, one to read."""
+    """The text has both the instant and the distance."""
     assert when(NOW + timedelta(days=8), NOW) == "2026-12-09 09:00Z, in 8 days"
 
 
@@ -152,8 +152,8 @@ def test_an_instant_with_its_distance() -> None:
     ("name", "expected"),
     [("id-tokne", "did you mean 'id-token'?"), ("xyzzy", None), ("", None), ("a" * 10_000, None)],
 )
-def test_the_nearest_name(name: str, expected: str | None) -> None:
-    """A misspelt name gets the one that was probably meant; a very long one costs nothing."""
+def test_the_most_similar_name(name: str, expected: str | None) -> None:
+    """The suggestion for a misspelt name is the most similar name; a very long name is compared in no time."""
     assert expected == nearest(name, ["access-token", "id-token"])
 
 
@@ -172,14 +172,14 @@ def test_the_nearest_name(name: str, expected: str | None) -> None:
         ("\U000e0041tag", r"\U000e0041tag"),
     ],
 )
-def test_text_from_elsewhere_cannot_repaint_a_screen(text: str, expected: str) -> None:
-    """Escape sequences, other lines and changes of direction are shown, not obeyed."""
+def test_foreign_text_cannot_repaint_the_screen(text: str, expected: str) -> None:
+    """Escape sequences, line breaks and changes of direction become escapes."""
     assert expected == printable(text)
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_printable_text_is_one_printable_line(text: str) -> None:
-    """Whatever text it was: one line, nothing that a terminal interprets."""
+    """Any text becomes one line that a terminal does not interpret."""
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
@@ -201,7 +201,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w\n--
     ],
 )  # fmt: skip
 def test_words_are_quoted_whole(text: str) -> None:
-    """Names, labels, paths, URLs and algorithms are no key material."""
+    """Names, labels, paths, URLs and algorithms are not key material."""
     assert elided(text) == text
     assert quoted(text, 600) == repr(text)
 
@@ -224,14 +224,14 @@ def test_words_are_quoted_whole(text: str) -> None:
         ("\x1b[31mred", "\\x1b[31mred"),
     ],
 )
-def test_what_looks_like_a_key_is_cut(text: str, shown: str) -> None:
-    """Whatever stands around it, at most eight characters of it are shown."""
+def test_text_that_looks_like_a_key_is_cut(text: str, shown: str) -> None:
+    """A message shows at most eight characters of it, in any surroundings."""
     assert elided(text) == shown
 
 
 @given(st.binary(min_size=32, max_size=64), st.sampled_from(["b64", "b64url", "hex"]))
 def test_random_octets_are_cut(octets: bytes, form: str) -> None:
-    """Of random octets that are as long as a key, in any usual form, next to nothing is shown."""
+    """A message shows almost nothing of random octets as long as a key, in any usual form."""
     if len(set(octets)) < 24:  # no key looks so
         return
     text = {"b64": base64.b64encode, "b64url": base64.urlsafe_b64encode, "hex": binascii.hexlify}[form](octets).decode()
@@ -246,5 +246,5 @@ def test_random_octets_are_cut(octets: bytes, form: str) -> None:
     ],
 )  # fmt: skip
 def test_quoting(value: object, shown: str) -> None:
-    """Any value is one line of at most 80 characters."""
+    """Any value becomes one line of at most 80 characters."""
     assert quoted(value) == shown
