@@ -234,7 +234,9 @@ def fold(events: Sequence[Event]) -> Life:
                     if ended_at is not None:
                         # The clock that withdrew the key was ahead: it is published again, without its private half.
                         if state == "revoked" or ended_at <= event.at:
-                            raise RecordError(f"a repair cannot restore a key that is {state}", code="event-malformed")
+                            raise RecordError(
+                                f"a repair cannot restore a key that is {state}", code="key-not-restorable"
+                            )
                         state, ended_at = "retiring", None
                 published = {url: min(seen, event.at) for url, seen in published.items()}
                 created_at, activated_at, deactivated_at, ended_at = (

@@ -91,10 +91,11 @@ def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
     """A longer time is what a merge may have dropped."""
     events = [created(), activated(), deactivated(T0, T0 + DAY)]
     assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
-    with pytest.raises(RecordError, match=r"^a repair cannot shorten for how long a key is kept$"):
+    with fails("keep-until-too-early", RecordError):
         fold([*events, repaired(T0, keep_until=T0 + HOUR)])
-    with pytest.raises(RecordError, match=r"^a key that is active has no keep_until$"):
+    with fails("event-malformed", RecordError) as caught:
         fold([*events[:2], repaired(T0, keep_until=T0 + HOUR)])
+    assert "active" in caught.value.message
 
 
 def test_a_repair_says_why() -> None:
@@ -223,9 +224,10 @@ def test_a_key_that_was_withdrawn_in_time_does_not_come_back() -> None:
     assert mend(state).keys[over.kid].state == "withdrawn"
 
     events = [created(), activated(), deactivated(T0, T0 + DAY), withdrawn(T0 + 2 * DAY)]
-    with pytest.raises(RecordError, match=r"^a repair cannot bring back a key that is withdrawn$"):
+    with fails("key-not-restorable", RecordError) as caught:
         fold([*events, repaired(NOW, keep_until=NOW + DAY)])
-    with pytest.raises(RecordError, match=r"^a repair cannot bring back a key that is revoked$"):
+    assert "withdrawn" in caught.value.message
+    with fails("key-not-restorable", RecordError):
         fold([*events[:-1], revoked(NOW + DAY), repaired(NOW, keep_until=NOW + DAY)])
 
 
