@@ -1,9 +1,9 @@
 """
-Render a large site again: make only what a few commits changed, and take along the rest.
+Render a large site incrementally: only the files that a few commits changed.
 
-What a page shows of a set depends on that set alone. So where all that changed since a folder was rendered is records
-of some sets, the files of all other sets are in that folder as they would be made. Its stamp tells whether they still
-are: see `keyvault.publish.stamp`. Whatever is in doubt is made again.
+The pages of a set depend on that set alone. If only records of some sets changed since a folder was rendered, the files
+of all other sets are in that folder already. Its stamp says whether they are intact, see `keyvault.publish.stamp`. In
+any doubt, the whole site is rendered.
 
 Source: docs/adr/0022.
 """
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keyvault import config
+from keyvault.core.files import SiteFile
 from keyvault.core.state import Commit, VaultState
 from keyvault.errors import GitError
 from keyvault.operations.context import Context
@@ -31,13 +32,13 @@ from keyvault.publish.stamp import Stamp, Stamps, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
 
 if TYPE_CHECKING:
-    from keyvault.site.build import File, PreviousSite
+    from keyvault.site.build import PreviousSite
     from keyvault.site.pages import Templates
 
-#: A site of fewer files is made anew before its stamp is read.
+#: A site of fewer files is rendered sooner than its stamp is read.
 MIN_FILES_FOR_STAMP = 2_000
 
-#: Where more sets changed than this, all is made anew: git takes only so many paths.
+#: If more sets than this changed, the whole site is rendered: git takes a limited number of paths.
 MAX_CHANGED_SETS = 100
 
 _LIBRARIES = ("jinja2", "markupsafe", "msgspec", "icalendar", "cryptography")
@@ -45,11 +46,10 @@ _LIBRARIES = ("jinja2", "markupsafe", "msgspec", "icalendar", "cryptography")
 
 class IncrementalRender:
     """
-    What of the site of a commit is in a folder already.
+    A render that reuses the files of the previous site in the same folder.
 
     Attributes:
-        stamps: Where the stamp of the folder is kept.
-        known: That stamp, if it is believed.
+        stamps: The place of the folder's stamp.
     """
 
     def __init__(self, context: Context, output: Path, commit: Commit, templates: Templates) -> None:
@@ -57,7 +57,7 @@ class IncrementalRender:
         Args:
             context: The vault.
             output: The folder.
-            commit: The commit that is to be rendered.
+            commit: The commit to render.
             templates: The templates.
         """
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
@@ -66,74 +66,75 @@ class IncrementalRender:
         self.stamps = Stamps.of(git.git_dir, output, builder=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
 
     @cached_property
-    def known(self) -> Stamp | None:
-        """That stamp, if it is believed."""
+    def previous_stamp(self) -> Stamp | None:
+        """The stamp of the previous site, if the same program rendered it into this folder."""
         return self.stamps.load(self._output)
 
     def unchanged(self) -> Written | None:
-        """Return what became of the folder where it holds the site of this very commit already."""
-        if self.known is None or self.known.commit != self._commit or not is_stamped(self._output, self.known):
+        """Return the result if the folder has the site of this commit already; else None."""
+        stamp = self.previous_stamp
+        if stamp is None or stamp.commit != self._commit or not is_stamped(self._output, stamp):
             return None
-        return Written(len(self.known.files), 0)
+        return Written(len(stamp.files), 0)
 
-    def build(self) -> tuple[VaultState, Iterator[File]] | None:
-        """Return the state and the files, None in place of the bytes of what is there; or None to make all anew."""
+    def build(self) -> tuple[VaultState, Iterator[SiteFile]] | None:
+        """Return the state and the files of the site, or None if the whole site must be rendered."""
         from keyvault.site.build import build
         from keyvault.site.documents import is_shown
 
-        earlier = self._earlier()
-        if earlier is None:
+        previous = self._previous_site()
+        if previous is None:
             return None
         repository = self._context.repository
         state = repository.read(self._commit, envelopes=False)
-        others = [key for key in state.keys.values() if key.set not in earlier.changed_sets and is_shown(key)]
-        if not all(key.kid in earlier.history for key in others):
+        others = [key for key in state.keys.values() if key.set not in previous.changed_sets and is_shown(key)]
+        if not all(key.kid in previous.history for key in others):
             return None
-        commits = repository.event_commits(self._commit, earlier.changed_sets)
+        commits = repository.event_commits(self._commit, previous.changed_sets)
         for key in others:
-            events = earlier.history[key.kid].events
+            events = previous.history[key.kid].events
             commits[key.path] = tuple((event.commit, 0) if event.commit else None for event in events)
-        return state, build(state, commits, self._templates, earlier, scratch=scratch)
+        return state, build(state, commits, self._templates, previous, scratch=scratch)
 
-    def _earlier(self) -> PreviousSite | None:
+    def _previous_site(self) -> PreviousSite | None:
         from keyvault.site.build import PreviousSite
         from keyvault.site.documents import read_history
 
-        touched = self._touched()
-        if self.known is None or touched is None:
+        changed_sets = self._changed_sets()
+        if self.previous_stamp is None or changed_sets is None:
             return None
         history = self._output / HISTORY
         try:
-            if mark_of(history.lstat()) != self.known.files.get(HISTORY):
+            if mark_of(history.lstat()) != self.previous_stamp.files.get(HISTORY):
                 return None
-            return PreviousSite(touched, read_history(history.read_bytes()))
+            return PreviousSite(changed_sets, read_history(history.read_bytes()))
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def _touched(self) -> frozenset[str] | None:
-        """Return the sets whose records changed since the stamp, or None where more than records did."""
-        git, known = self._context.repository.git, self.known
-        if known is None or git.shallow:
+    def _changed_sets(self) -> frozenset[str] | None:
+        """Return the sets whose records changed since the stamp, or None if anything else changed."""
+        git, stamp = self._context.repository.git, self.previous_stamp
+        if stamp is None or git.shallow:
             return None
         try:
-            # A merge may bring another commit that wrote an event of any key, and an older one.
-            if not git.is_linear(known.commit, self._commit):
+            # A merge may bring another, older commit that wrote an event of any key.
+            if not git.is_linear(stamp.commit, self._commit):
                 return None
-            changes = git.changes(known.commit, self._commit)
+            changes = git.changes(stamp.commit, self._commit)
         except GitError:
             return None
-        touched = set()
+        changed = set()
         for change in changes:
             path = change.path.removeprefix(git.prefix) if change.path.startswith(git.prefix) else ""
             if path == config.FILE or path.startswith(f"{TEMPLATES}/"):
                 return None
             if path.startswith(f"{KEYS}/") and is_record_path(path):
-                touched.add(path.split("/")[1])
-        return frozenset(touched) if len(touched) <= MAX_CHANGED_SETS else None
+                changed.add(path.split("/")[1])
+        return frozenset(changed) if len(changed) <= MAX_CHANGED_SETS else None
 
 
 def builder_digest(templates: Templates) -> str:
-    """Return a digest of what a site depends on besides its commit."""
+    """Return a digest of everything that a site depends on besides its commit: program, libraries, templates."""
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
     for path in sorted(package.rglob("*.py")):

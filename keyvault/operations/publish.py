@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyvault.core.files import Rendered
 from keyvault.core.state import Commit
 from keyvault.core.text import elided, quoted
 from keyvault.errors import GateError, UsageError
@@ -196,13 +197,13 @@ def _render(context: Context, commit: Commit, digest: Callable[[], str]) -> Rend
     del state  # frees the memory of a large vault while its site is still written
     prints: dict[str, fingerprints.Fingerprint] = {}
 
-    def noted() -> Iterator[tuple[str, bytes]]:
-        yield from fingerprints.noting(report_progress(context, total, files), prints)
+    def recorded() -> Iterator[Rendered]:
+        yield from fingerprints.recording(report_progress(context, total, files), prints)
         if len(prints) >= MIN_FILES_FOR_STAMP:
             found = fingerprints.Fingerprints(digest(), commit, int(max_age.total_seconds()), documents, prints)
             fingerprints.save(context.repository.git.git_dir / _FINGERPRINTS, found)
 
-    return Rendering(commit, noted(), documents, partial(headers, max_age=max_age))
+    return Rendering(commit, recorded(), documents, partial(headers, max_age=max_age))
 
 
 # --- a branch -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Render the site of a commit to a folder, all of it or only what changed."""
+"""Render the site of a commit to a folder, in full or incrementally."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keyvault.core.files import Rendered
 from keyvault.core.state import Commit
 from keyvault.core.text import elided
 from keyvault.errors import UsageError
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 def render(context: Context, commit: Commit, output: Path, *, worktree: bool = False) -> Written:
     """
-    Write the site of *commit* to the folder *output*, and return what became of the folder.
+    Write the site of *commit* to the folder *output*.
 
-    The folder is swapped in when it is complete. In that of a large site only what changed since it was rendered is
-    rendered again, see `incremental`; errors as `site_files` and `write_site`.
+    The new folder replaces the old one when it is complete. A large site is rendered incrementally if possible, see
+    `incremental`. Errors are those of `site_files` and `write_site`.
     """
     from keyvault.operations.incremental import IncrementalRender
     from keyvault.publish.folder import write_site
@@ -34,34 +35,27 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
         raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
     protected = context.repository.folder
     templates = templates_of(context, commit, worktree=worktree)
-    if worktree:  # templates that are tried out change all the time
-        return write_site(
-            _all_counted(context, commit, templates), output, protected=protected, progress=context.progress
-        )
+    if worktree:  # a template in the working tree changes between commits
+        return write_site(_full(context, commit, templates), output, protected=protected, progress=context.progress)
     incremental = IncrementalRender(context, output, commit, templates)
     if (written := incremental.unchanged()) is not None:
         return written
-    if (planned := incremental.build()) is not None:
-        state, changes = planned
+    if (partial := incremental.build()) is not None:
+        state, files = partial
         with contextlib.suppress(StaleError):  # another program changed the folder: render all of it
             return write_site(
-                report_progress(context, estimated_file_count(state), changes),
+                report_progress(context, estimated_file_count(state), files),
                 output,
                 protected=protected,
                 stamps=incremental.stamps,
-                known=incremental.known,
+                previous=incremental.previous_stamp,
                 progress=context.progress,
             )
-    return write_site(
-        _all_counted(context, commit, templates),
-        output,
-        protected=protected,
-        stamps=incremental.stamps,
-        progress=context.progress,
-    )
+    files = _full(context, commit, templates)
+    return write_site(files, output, protected=protected, stamps=incremental.stamps, progress=context.progress)
 
 
-def _all_counted(context: Context, commit: Commit, templates: Templates) -> Iterator[tuple[str, bytes]]:
-    # Nothing here keeps the state, so that of a large vault is freed while its site is still written.
+def _full(context: Context, commit: Commit, templates: Templates) -> Iterator[Rendered]:
+    # No reference to the state remains, so that of a large vault is freed while its site is still written.
     state, files = all_files(context, commit, templates)
     return report_progress(context, estimated_file_count(state), files)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 
+from keyvault.core.files import Rendered, SiteFile
 from keyvault.core.state import Commit, VaultState
 from keyvault.errors import RenderError
 from keyvault.operations.context import Context
@@ -54,9 +55,7 @@ def templates_of(context: Context, commit: Commit, *, worktree: bool = False) ->
     return Templates(default_templates(), own)
 
 
-def site_files(
-    context: Context, commit: Commit, *, worktree: bool = False
-) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
+def site_files(context: Context, commit: Commit, *, worktree: bool = False) -> tuple[VaultState, Iterator[Rendered]]:
     """
     Return the state of *commit* and its site, path by path.
 
@@ -74,17 +73,17 @@ def site_files(
     return all_files(context, commit, templates_of(context, commit, worktree=worktree))
 
 
-def all_files(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[tuple[str, bytes]]]:
+def all_files(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[Rendered]]:
     """Return the state of *commit* and its site by *templates*; errors as `site_files`."""
-    from keyvault.site.build import build, require_data
+    from keyvault.site.build import build
 
     # In this order: what history takes for a moment, the keys take for long.
     commits = context.repository.event_commits(commit)
     state = context.repository.read(commit, envelopes=False)
-    return state, require_data(build(state, commits, templates, scratch=scratch))
+    return state, build(state, commits, templates, scratch=scratch)
 
 
-Data = TypeVar("Data", bytes, bytes | None)
+File = TypeVar("File", bound=SiteFile)
 
 
 def estimated_file_count(state: VaultState) -> int:
@@ -92,7 +91,7 @@ def estimated_file_count(state: VaultState) -> int:
     return 3 * len(state.keys) + 2 * len(state.sets) + 20
 
 
-def report_progress(context: Context, total: int, files: Iterable[tuple[str, Data]]) -> Iterator[tuple[str, Data]]:
+def report_progress(context: Context, total: int, files: Iterable[File]) -> Iterator[File]:
     """Yield *files*, about *total* of them, and report progress."""
     for done, item in enumerate(files, 1):
         if done % 100 == 0:

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from keyvault.core.files import Rendered, SiteFile
 from keyvault.core.text import elided
 from keyvault.errors import GateError
 from keyvault.publish.fingerprints import Fingerprints
@@ -33,7 +34,7 @@ STAGING, SPARE = ".keyvault-new", ".keyvault-spare"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
-T = TypeVar("T")
+File = TypeVar("File", bound=SiteFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,13 @@ class Rendering:
 
     Attributes:
         commit: The commit that the site shows.
-        files: The path and bytes of each file, JWK Sets first.
+        files: Its files, JWK Sets first.
         documents: The paths of the files that verifiers read.
         headers: Returns the headers of a path.
     """
 
     commit: str
-    files: Iterator[tuple[str, bytes]]
+    files: Iterator[Rendered]
     documents: Collection[str]
     headers: Callable[[str], Mapping[str, str]]
 
@@ -190,14 +191,15 @@ class SitesBelow:
         """Whether *path* is, or lies in, such a site."""
         return bool(self.folders) and (path in self.folders or any(up in self.folders for up in _folders_above(path)))
 
-    def without(self, files: Iterator[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    def without(self, files: Iterable[File]) -> Iterator[File]:
         """
         Yield *files*, none of which lies in such a site.
 
         Raises:
             GateError: If a file does, or is in the way of such a site.
         """
-        for path, data in files:
+        for file in files:
+            path = file.path
             if self.folders and (path in self._parents or self.hold(path)):
                 site = next(name for name in self.folders if f"{path}/".startswith(f"{name}/") or name.startswith(path))
                 raise GateError(
@@ -205,7 +207,7 @@ class SitesBelow:
                     code="site-below",
                     hint=f"publish elsewhere, or remove {elided(site)}/ first if nobody needs that site",
                 )
-            yield path, data
+            yield file
 
 
 def _folders_above(path: str) -> Iterator[str]:

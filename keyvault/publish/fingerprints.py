@@ -1,9 +1,9 @@
 """
-Fingerprints of the files of a rendered site, so that a place that holds the same site is recognised without rendering.
+Fingerprints of the files of a rendered site: they show without rendering that a place has the same site already.
 
-A site depends on its commit and on the program alone. So the fingerprints that one publication noted, in the git
-directory of the vault, hold for the next publication of the same commit to any place. Each file of the place is still
-compared by content; if anything differs, the site is rendered.
+A site depends on its commit and on the program alone. So the fingerprints that a publication records in the git
+directory of the vault are valid for the next publication of the same commit, to any place. Each file of the place is
+still compared by content; if anything differs, the site is rendered.
 
 Source: docs/adr/0022 for the place of the file.
 """
@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from keyvault.core.files import Rendered
+
 
 class Fingerprint(NamedTuple):
-    """Size of a file in bytes, and its digests: stores state the MD5 of an object, all else is compared by SHA-256."""
+    """Size of a file in bytes, and its digests: object stores return an MD5, everything else is compared by SHA-256."""
 
     size: int
     md5: bytes
@@ -32,9 +34,9 @@ class Fingerprints(msgspec.Struct, frozen=True, array_like=True):
     The fingerprints of a site.
 
     Attributes:
-        builder: Digest of all that the site depends on besides the commit, as in `keyvault.publish.stamp`.
+        builder: Digest of everything that the site depends on besides the commit, as in `keyvault.publish.stamp`.
         commit: The commit.
-        max_age: How long hosts let a JWK Set be cached, in seconds.
+        max_age: The seconds for which a JWK Set may be cached.
         documents: Paths of the files that verifiers read.
         files: The fingerprint of each file, by path.
     """
@@ -56,7 +58,7 @@ def fingerprint(data: bytes) -> Fingerprint:
 
 
 def load(file: Path, *, builder: str, commit: str) -> Fingerprints | None:
-    """Return the fingerprints in *file*, or None if they are not those of *builder* and *commit*."""
+    """Return the fingerprints in *file*, or None if they belong to another builder or commit."""
     try:
         found = _decoder.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -65,7 +67,7 @@ def load(file: Path, *, builder: str, commit: str) -> Fingerprints | None:
 
 
 def save(file: Path, prints: Fingerprints) -> None:
-    """Keep *prints* in *file*; if that is not possible, the next publication renders the site."""
+    """Write *prints* to *file*. If that fails, the next publication renders the site."""
     beside = file.with_suffix(".new")
     with contextlib.suppress(OSError):
         file.parent.mkdir(exist_ok=True)
@@ -73,8 +75,8 @@ def save(file: Path, prints: Fingerprints) -> None:
         beside.replace(file)
 
 
-def noting(files: Iterable[tuple[str, bytes]], into: dict[str, Fingerprint]) -> Iterator[tuple[str, bytes]]:
-    """Yield *files*, and note the fingerprint of each in *into*."""
-    for path, data in files:
-        into[path] = fingerprint(data)
-        yield path, data
+def recording(files: Iterable[Rendered], into: dict[str, Fingerprint]) -> Iterator[Rendered]:
+    """Yield *files*, and record the fingerprint of each in *into*."""
+    for file in files:
+        into[file.path] = fingerprint(file.data)
+        yield file

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keyvault.core.files import SiteFile, Unchanged
 from keyvault.core.text import elided
 from keyvault.errors import RenderError, UsageError
 from keyvault.flush import flush
@@ -32,7 +33,7 @@ from keyvault.publish.destination import (
 )
 from keyvault.publish.fingerprints import Fingerprints
 from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
-from keyvault.publish.swap import StagingFolder, exclusive, is_as, lies_below, recover, site_above, spare_of
+from keyvault.publish.swap import StagingFolder, exclusive, folder_matches, lies_below, recover, site_above, spare_of
 
 #: How much of a file is read at once, to compare it.
 _BLOCK = 1 << 20
@@ -57,13 +58,13 @@ class Written:
 
 
 def write_site(
-    files: Iterable[tuple[str, bytes | None]],
+    files: Iterable[SiteFile],
     output: Path,
     *,
     protected: Path | None = None,
     keep: Sequence[str] = (),
     stamps: Stamps | None = None,
-    known: Stamp | None = None,
+    previous: Stamp | None = None,
     progress: Progress = quiet,
 ) -> Written:
     """
@@ -72,16 +73,16 @@ def write_site(
     A file that has the same bytes already stays; if all files do, nothing is touched. Sites below stay.
 
     Args:
-        files: The site, as (path, bytes); None if the file is as *known* says.
+        files: The site; an `Unchanged` file is as *previous* says.
         output: The folder; created if it does not exist.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
         stamps: Where the stamp of the folder is kept; None to keep none.
-        known: That stamp as it was before, if it is believed.
+        previous: The stamp of the previous site, if files may be `Unchanged`.
         progress: Called with the work that follows the last file.
 
     Raises:
-        StaleError: If the folder differs from *known*; it is unchanged.
+        StaleError: If the folder differs from *previous*; it is unchanged.
         GateError: If a path lies in a site below *output*.
         UsageError: If *output* is not a folder of ours.
         RenderError: If it cannot be written; the old site is unchanged.
@@ -90,17 +91,17 @@ def write_site(
     with exclusive(folder.output):
         recover(folder.output)
         below = folder.check().below
-        if known is not None and (known.folder != place_of(folder.output) or below.folders):
+        if previous is not None and (previous.folder != place_of(folder.output) or below.folders):
             raise StaleError
-        return folder.write(files, below, stamps=stamps, known=known)
+        return folder.write(files, below, stamps=stamps, previous=previous)
 
 
-def is_stamped(output: Path, known: Stamp) -> bool:
+def is_stamped(output: Path, stamp: Stamp) -> bool:
     """Whether *output* is, file by file, as its stamp says."""
     output = Path(os.path.abspath(output))  # noqa: PTH100 - as SiteFolder
     try:
         with exclusive(output):
-            return known.folder == place_of(output) and marks_below(str(output)) == known.files
+            return stamp.folder == place_of(output) and marks_below(str(output)) == stamp.files
     except OSError:
         return False
 
@@ -177,11 +178,11 @@ class SiteFolder:
 
     def write(
         self,
-        files: Iterable[tuple[str, bytes | None]],
+        files: Iterable[SiteFile],
         below: SitesBelow,
         *,
         stamps: Stamps | None = None,
-        known: Stamp | None = None,
+        previous: Stamp | None = None,
         dry_run: bool = False,
     ) -> Written:
         """Write *files*, as `write_site`; the folder is locked, and was checked. A dry run only compares."""
@@ -191,34 +192,35 @@ class SiteFolder:
         changed: list[str] = []
         old = output.is_dir()
         try:
-            for path, data in below.without(iter(files)):
+            for file in below.without(files):
+                path = file.path
                 _check_path(path)
-                if data is None:
-                    if known is None or path not in known.files:
+                if isinstance(file, Unchanged):
+                    if previous is None or path not in previous.files:
                         raise StaleError
-                    paths[path] = known.files[path]
-                elif old and (mark := mark_if_equal(output / path, data)):
+                    paths[path] = previous.files[path]
+                elif old and (mark := mark_if_equal(output / path, file.data)):
                     paths[path] = mark
                 else:
                     paths[path] = None
                     changed.append(path)
                     if not dry_run:
-                        staging = staging or StagingFolder(output, known, served=self._served)
-                        staging.write(path, data)
-            gone = [path for path in (known.files if known else self._present) if path not in paths]
+                        staging = staging or StagingFolder(output, previous, served=self._served)
+                        staging.write(path, file.data)
+            gone = [path for path in (previous.files if previous else self._present) if path not in paths]
             kept = [path for path in gone if is_kept(path, self._keep) or below.hold(path)]
             written = Written(len(paths), len(changed), changed, as_text(set(gone).difference(kept)))
             if dry_run:
                 return written
             if staging is None and old and len(kept) == len(gone):
-                if known and not is_as(str(output), paths):
+                if previous and not folder_matches(str(output), paths):
                     raise StaleError
-                if stamps and not known:  # written before there were stamps, or the stamp was lost
+                if stamps and not previous:  # an old program wrote the folder, or its stamp was lost
                     stamps.save_for(output, paths)
                 return written
             self._progress("putting the site in place", 0, 0)
-            staging = staging or StagingFolder(output, known, served=self._served)
-            staging.complete(paths, kept)
+            staging = staging or StagingFolder(output, previous, served=self._served)
+            staging.fill_unchanged(paths, kept)
             if self._served:
                 flush(staging.written)
             if stamps:
@@ -227,8 +229,8 @@ class SiteFolder:
             if stamps:
                 shutil.rmtree(spare_of(output), ignore_errors=True)
                 if len(paths) >= stamps.least:
-                    staging.become_spare()
-                stamps.save_for(output, paths, spare=place_of(spare_of(output)), behind=(*changed, *gone))
+                    staging.keep_as_spare()
+                stamps.save_for(output, paths, spare=place_of(spare_of(output)), changed=(*changed, *gone))
         except OSError as error:
             raise RenderError(
                 f"{elided(str(output))} cannot be written: {error.strerror}", code="folder-not-writable"

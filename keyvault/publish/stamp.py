@@ -1,9 +1,9 @@
 """
-What a render notes of the folder that it wrote, so that the next one need not make again what is there.
+Record the state of a rendered folder, so that the next render can reuse its files.
 
-A stamp lies in the git directory of the vault, never in the site. It is believed only as far as it still fits: the
-folder has the inode that it names, and each file its size, its time and its inode, as git does with its index. Where
-it does not fit, or cannot be read, all is made anew.
+A stamp lies in the git directory of the vault, never in the site. It is valid while the folder has the recorded inode
+and each file its recorded size, time and inode, as in the index of git. If a stamp does not fit, or cannot be read,
+the whole site is rendered.
 
 Source: docs/adr/0022.
 """
@@ -29,15 +29,15 @@ Place = tuple[int, int]
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
     """
-    A folder as a render left it.
+    The state of a folder after a render.
 
     Attributes:
-        builder: What the site depends on besides the commit: the program, the libraries and the templates, as a digest.
+        builder: Digest of everything that the site depends on besides the commit.
         commit: The commit that was rendered.
         folder: The folder.
-        files: Every file of the site, by path.
-        spare: The folder beside it that holds the site of before, or None.
-        behind: The paths in which the two differ.
+        files: The mark of every file of the site, by path.
+        spare: The folder beside it with the previous site, or None.
+        paths_changed_since_spare: The paths in which the two sites differ.
     """
 
     builder: str
@@ -45,26 +45,26 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     folder: Place
     files: dict[str, Mark]
     spare: Place | None = None
-    behind: tuple[str, ...] = ()
+    paths_changed_since_spare: tuple[str, ...] = ()
 
 
 _decoder = msgspec.msgpack.Decoder(Stamp)
 
 
 class StaleError(Exception):
-    """The folder is not what its stamp says; never leaves the package."""
+    """The folder does not fit its stamp; never leaves the package."""
 
 
 @dataclass(frozen=True)
 class Stamps:
     """
-    Where the stamp of a folder is kept, and what it is to say.
+    The place of a folder's stamp, and the values of the next stamp.
 
     Attributes:
         file: The file of the stamp.
-        builder: Gives what `Stamp` calls so; asked only where there is a stamp, or is to be one.
-        commit: The commit that is rendered.
-        least: How many files a site has at least that is worth a stamp.
+        builder: Returns the digest for `Stamp.builder`; called only if a stamp is read or written.
+        commit: The commit to render.
+        least: The number of files from which a site gets a stamp.
     """
 
     file: Path
@@ -74,12 +74,12 @@ class Stamps:
 
     @classmethod
     def of(cls, git_dir: Path, output: Path, *, builder: Callable[[], str], commit: str, least: int) -> Stamps:
-        """Return those of the folder *output*, for the vault whose git directory is *git_dir*."""
+        """Return the stamps of the folder *output*, for the vault with the git directory *git_dir*."""
         name = hashlib.sha256(os.fsencode(os.path.abspath(output))).hexdigest()[:32]  # noqa: PTH100 - as write_site
         return cls(git_dir / "keyvault-rendered" / name, builder, commit, least)
 
     def load(self, output: Path) -> Stamp | None:
-        """Return the stamp of *output* if it is one of this builder's."""
+        """Return the stamp of *output*, or None if there is none that this builder wrote."""
         try:
             stamp = _decoder.decode(self.file.read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -87,7 +87,7 @@ class Stamps:
         return stamp if stamp.folder == place_of(output) and stamp.builder == self.builder() else None
 
     def forget(self) -> None:
-        """Remove the stamp: the folder is about to be another one."""
+        """Remove the stamp, before the folder is replaced."""
         with contextlib.suppress(OSError):
             self.file.unlink(missing_ok=True)
 
@@ -97,16 +97,16 @@ class Stamps:
         paths: Mapping[str, Mark | None],
         *,
         spare: Place | None = None,
-        behind: tuple[str, ...] = (),
+        changed: tuple[str, ...] = (),
     ) -> None:
         """
-        Keep the stamp of *output*; where that is not possible, or not worth it, the next render makes all anew.
+        Write the stamp of *output*. If that fails, the next render renders the whole site.
 
         Args:
-            output: The folder, as it is now.
-            paths: Every file of the site, with its mark where that is known.
+            output: The folder.
+            paths: Every file of the site, with its mark if that is known.
             spare: As in `Stamp`.
-            behind: As in `Stamp`.
+            changed: The paths changed since the spare, as in `Stamp`.
         """
         place, beside = place_of(output), self.file.with_suffix(".new")
         if place is None or len(paths) < self.least:
@@ -114,12 +114,12 @@ class Stamps:
         with contextlib.suppress(OSError):
             files = {path: mark or mark_of(os.lstat(f"{output}/{path}")) for path, mark in paths.items()}
             self.file.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.builder(), self.commit, place, files, spare, behind)))
+            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.builder(), self.commit, place, files, spare, changed)))
             beside.replace(self.file)
 
 
 def place_of(folder: Path) -> Place | None:
-    """Return the place of *folder*, or None where there is no such folder."""
+    """Return the place of *folder*, or None if there is no such folder."""
     try:
         found = folder.lstat()
     except OSError:
@@ -128,12 +128,12 @@ def place_of(folder: Path) -> Place | None:
 
 
 def mark_of(found: os.stat_result) -> Mark:
-    """Return the mark of a file; of what is no plain file, one that no file has."""
+    """Return the mark of a file; for anything else, a mark that no file has."""
     return (found.st_size, found.st_mtime_ns, found.st_ino) if stat.S_ISREG(found.st_mode) else (-1, -1, -1)
 
 
 def marks_below(folder: str) -> dict[str, Mark]:
-    """Return the mark of everything below *folder* that is no folder, by path."""
+    """Return the mark of everything below *folder* that is not a folder, by path."""
     found: dict[str, Mark] = {}
     pending = [""]
     while pending:

@@ -1,8 +1,8 @@
 """
 Replace a folder as a whole: lock it, assemble the new folder beside it, swap the two.
 
-Sites below a place are published by others, into the folder that is replaced here. So each writer to a place holds
-the locks of all sites that it lies in, of its parent, and of the folder itself, always from the top down.
+Other runs may publish sites below a folder that is replaced here. So each writer holds the locks of all sites that its
+folder lies in, of the parent, and of the folder itself, always from the top down.
 
 Sources: rename(2), flock(2).
 """
@@ -24,7 +24,7 @@ from keyvault.errors import RenderError
 from keyvault.publish.destination import MARKERS, SPARE, STAGING
 from keyvault.publish.stamp import Mark, StaleError, Stamp, mark_of, marks_below, place_of
 
-#: How long a run waits for another one that writes to the same place.
+#: How long, in seconds, a run waits for another run that writes to the same place.
 LOCK_WAIT = 60.0
 
 #: End of the name of a folder that was moved aside.
@@ -43,10 +43,10 @@ def _is_site(folder: Path) -> bool:
 @contextlib.contextmanager
 def exclusive(output: Path) -> Iterator[None]:
     """
-    Hold the locks of *output*: nobody else writes to it, to the sites below it, or to those that it lies in.
+    Hold the locks of *output*: no other run writes to it, to sites below it, or to sites that it lies in.
 
-    Folders themselves are locked, so no file is left behind; the operating system drops the locks of a process that
-    dies. On a system without such locks, nobody waits.
+    The folders themselves are locked, so no lock file is left behind; the operating system releases the locks of a
+    process that dies. On a system without such locks, nobody waits. Source: docs/adr/0030.
 
     Raises:
         RenderError: If another process holds a lock for too long.
@@ -79,13 +79,15 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise RenderError(
-                        f"another keyvault has been writing beside {output} for {LOCK_WAIT:.0f} s", hint="wait for it"
+                        f"another keyvault has been writing beside {output} for {LOCK_WAIT:.0f} s",
+                        code="place-locked",
+                        hint="wait for it",
                     ) from None
                 time.sleep(0.05)
                 continue
             except OSError:  # a file system without locks
                 break
-            # The last holder may have replaced the folder: then this is the lock of the old folder.
+            # The previous holder may have replaced the folder: then this is the lock of the old folder.
             if os.path.samestat(os.fstat(handle), os.stat(folder)):  # noqa: PTH116 - the pair of fstat
                 break
             os.close(handle)
@@ -93,7 +95,9 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
     except OSError as error:
         if handle >= 0:
             os.close(handle)
-        raise RenderError(f"{elided(str(folder))} cannot be read: {error.strerror}") from None
+        raise RenderError(
+            f"{elided(str(folder))} cannot be read: {error.strerror}", code="folder-not-readable"
+        ) from None
     except BaseException:
         if handle >= 0:
             os.close(handle)
@@ -105,7 +109,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def recover(output: Path) -> None:
-    """Put back the site that a dead run had moved aside, and remove what it had begun; nobody else is at work here."""
+    """Restore a site that a dead run moved aside, and remove its temporary folders; the caller holds the lock."""
     prefix = f".{output.name}."
     try:
         left = [folder for folder in output.parent.iterdir() if folder.name.startswith(prefix)]
@@ -119,8 +123,8 @@ def recover(output: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_as(folder: str, paths: Mapping[str, Mark | None]) -> bool:
-    """Whether *folder* holds just *paths*, each with its mark, or with any where that is None."""
+def folder_matches(folder: str, paths: Mapping[str, Mark | None]) -> bool:
+    """Whether *folder* has just *paths*, each with its mark; None stands for any mark."""
     found = marks_below(folder)
     return len(found) == len(paths) and all(
         path in found and mark in (None, found[path]) for path, mark in paths.items()
@@ -128,7 +132,7 @@ def is_as(folder: str, paths: Mapping[str, Mark | None]) -> bool:
 
 
 def lies_below(path: str) -> bool:
-    """Whether *path* is a relative path that does not climb."""
+    """Whether *path* is a relative path without ``..``."""
     return bool(path) and not (path.startswith("/") or ".." in path.split("/") or os.path.isabs(path))  # noqa: PTH117 - a string
 
 
@@ -147,7 +151,7 @@ def _mark(path: Path) -> Mark | None:
 
 
 def spare_of(output: Path) -> Path:
-    """Return the folder that keeps the site of before, for the next render of *output*."""
+    """Return the folder that keeps the previous site of *output* for the next render."""
     return output.with_name(f".{output.name}{SPARE}")
 
 
@@ -159,7 +163,7 @@ def _opener(path: str, flags: int) -> int:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two folders swap their names in one step, where system and file system can do that."""
+    """Swap the names of two folders in one step; return False if system or file system cannot do that."""
     import ctypes
 
     swap, here = 2, -100  # RENAME_EXCHANGE, RENAME_SWAP; AT_FDCWD
@@ -174,25 +178,25 @@ def exchange(one: Path, other: Path) -> bool:
 
 class StagingFolder:
     """
-    A folder beside *output* in which the new site is put together.
+    A folder beside *output* in which the new site is assembled.
 
-    Where the stamp *known* names a spare, the site of before, it is made of that: it lacks little.
+    If the stamp *previous* names a spare with the previous site, assembly starts from the spare.
     """
 
-    def __init__(self, output: Path, known: Stamp | None = None, *, served: bool = False) -> None:
+    def __init__(self, output: Path, previous: Stamp | None = None, *, served: bool = False) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        self._output, self._known, self._served = output, known, served
+        self._output, self._previous, self._served = output, previous, served
         self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=STAGING, dir=output.parent))
         spare = spare_of(output)
-        self._spare = known is not None and known.spare is not None and known.spare == place_of(spare)
+        self._spare = previous is not None and previous.spare is not None and previous.spare == place_of(spare)
         if self._spare:
-            # Under the name of what is begun: should this run die, it is no spare any more.
+            # Under the name of a temporary folder: if this run dies, it must not count as a spare.
             self.folder.rmdir()
             spare.rename(self.folder)
-        # A site is for everybody to read, whatever the umask of the job that renders it.
+        # Everybody may read a site, whatever the umask of the job that renders it.
         self.folder.chmod(0o755)
         self._folders = {""}
-        #: What has data of its own, in the new folder of a site that is served.
+        #: Files with new data, if a host serves the folder.
         self.written: list[str] = []
 
     def _target(self, path: str) -> str:
@@ -203,11 +207,11 @@ class StagingFolder:
             missing.append(folder)
             folder = folder.rpartition("/")[0]
         for folder in reversed(missing):
-            made = f"{self.folder}/{folder}"
-            # What stands in the way, such as a link that leads out of the site, makes this fail.
-            if not (self._spare and stat.S_ISDIR(_mode(made))):
-                os.mkdir(made)  # noqa: PTH102 - a string, as said above
-                os.chmod(made, 0o755)  # noqa: PTH101, S103 - everybody reads a site
+            target = f"{self.folder}/{folder}"
+            # This fails if anything is in the way, such as a link that leads out of the site.
+            if not (self._spare and stat.S_ISDIR(_mode(target))):
+                os.mkdir(target)  # noqa: PTH102 - a string, as said above
+                os.chmod(target, 0o755)  # noqa: PTH101, S103 - everybody reads a site
             self._folders.add(folder)
         return f"{self.folder}/{path}"
 
@@ -224,53 +228,53 @@ class StagingFolder:
             self.written.append(target)
 
     def _make_way(self, target: str) -> None:
-        # A file of a spare may be that of the served site, too: it is never written into.
+        # A file of a spare may be a hard link to the served site's file: it is never written into.
         if self._spare:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(target)  # noqa: PTH108 - a string, as said above
 
-    def complete(self, paths: dict[str, Mark | None], kept: Iterable[str]) -> None:
+    def fill_unchanged(self, paths: dict[str, Mark | None], kept: Iterable[str]) -> None:
         """
-        Take along all of *paths* that was not written, and *kept*.
+        Link the files of *paths* that were not written, and *kept*, from the old folder.
 
         Raises:
-            StaleError: A file is not what the stamp says.
+            StaleError: If a file does not fit the stamp.
         """
-        known = self._known
-        if not self._spare or known is None:
+        previous = self._previous
+        if not self._spare or previous is None:
             for path, mark in paths.items():
                 if mark is None:
                     continue
-                if known is not None and mark != _mark(self._output / path):
+                if previous is not None and mark != _mark(self._output / path):
                     raise StaleError
-                if not self.take(path):
-                    paths[path] = None  # a copy is another file
+                if not self.link_from_old(path):
+                    paths[path] = None  # a copy has another mark
             for path in kept:
                 self._keep(path)
         else:
-            for path in known.behind:
+            for path in previous.paths_changed_since_spare:
                 if (mark := paths.get(path)) is not None:
                     if mark != _mark(self._output / path):
                         raise StaleError
-                    self.take(path)
-            for path in {*known.behind, *known.files} - paths.keys():
+                    self.link_from_old(path)
+            for path in {*previous.paths_changed_since_spare, *previous.files} - paths.keys():
                 if not lies_below(path):
                     raise StaleError
                 self._make_way(f"{self.folder}/{path}")
-        if self._spare and not is_as(str(self.folder), paths):
+        if self._spare and not folder_matches(str(self.folder), paths):
             raise StaleError
 
-    def become_spare(self) -> None:
-        """Keep the site of before, which is here now, for the next render."""
+    def keep_as_spare(self) -> None:
+        """Keep the previous site, which this folder holds after the swap, for the next render."""
         if self.folder.is_dir():
             self.folder.rename(spare_of(self._output))
 
-    def take(self, path: str) -> bool:
+    def link_from_old(self, path: str) -> bool:
         """
-        Take a file of the old site along: it keeps its times, so that what syncs by them sees no change.
+        Link a file of the old site into the new one: it keeps its times, so that programs like rsync see no change.
 
         Returns:
-            Whether it is the very file; else it is a copy.
+            Whether it is the same file; False if it is a copy.
         """
         target = self._target(path)
         self._make_way(target)
@@ -288,10 +292,10 @@ class StagingFolder:
         if source.is_symlink():
             os.symlink(os.readlink(source), self._target(path))  # noqa: PTH115, PTH211 - a string, as said above
         else:
-            self.take(path)
+            self.link_from_old(path)
 
     def swap(self) -> None:
-        """Put the new folder in the place of the old one."""
+        """Replace the old folder by the new one."""
         if not self._output.exists():
             self.folder.rename(self._output)
             return

@@ -1,7 +1,7 @@
 """
 Build the site of a commit, path by path.
 
-`build` yields (path, bytes) pairs, and each has passed `leak_check`. The site depends on the commit alone: its state,
+`build` yields files, and each has passed `leak_check`. The site depends on the commit alone: its state,
 the commit that wrote each event, and the templates.
 
 Source: docs/format.md for the paths.
@@ -12,16 +12,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain
-from typing import IO, NamedTuple
+from functools import cached_property, partial
+from itertools import chain, starmap
+from typing import IO, NamedTuple, TypeVar, overload
 
+from keyvault.core.files import Rendered, SiteFile, Unchanged
 from keyvault.core.jwk import file_stem, jwk_set_bytes, pretty
 from keyvault.core.keys import Key
 from keyvault.core.outlook import Transition
 from keyvault.core.places import CONFIGURATION, WELL_KNOWN, path_of_issuer
 from keyvault.core.policy import Policy, SitePolicy
-from keyvault.core.state import Commit, VaultState
+from keyvault.core.state import Commit, KeySet, VaultState
 from keyvault.core.text import quoted
 from keyvault.errors import JWKError, RenderError
 from keyvault.site.calendar import calendar
@@ -47,8 +48,8 @@ from keyvault.spread import spread
 #: How many sets a worker process renders at a time, and holds in memory.
 SETS_PER_PART = 32
 
-#: A file of the site: its path, and its bytes, or None if they are those of the previous site.
-File = tuple[str, bytes | None]
+
+File = TypeVar("File", bound=SiteFile)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ class PreviousSite:
     history: Mapping[str, HistoryKey]
 
 
+@overload
+def build(
+    state: VaultState,
+    commits: EventCommits,
+    templates: Templates,
+    previous: None = None,
+    *,
+    scratch: Callable[[], IO[bytes]] = io.BytesIO,
+) -> Iterator[Rendered]: ...
+@overload
+def build(
+    state: VaultState,
+    commits: EventCommits,
+    templates: Templates,
+    previous: PreviousSite,
+    *,
+    scratch: Callable[[], IO[bytes]] = io.BytesIO,
+) -> Iterator[SiteFile]: ...
 def build(
     state: VaultState,
     commits: EventCommits,
@@ -72,15 +91,15 @@ def build(
     previous: PreviousSite | None = None,
     *,
     scratch: Callable[[], IO[bytes]] = io.BytesIO,
-) -> Iterator[File]:
+) -> Iterator[SiteFile]:
     """
-    Yield every file of the site as (path, bytes), JWK Sets first.
+    Yield every file of the site, JWK Sets first.
 
     Args:
         state: The vault.
         commits: The commit that wrote each event, by record path.
         templates: The files of ``site_template/``.
-        previous: If given, its files that cannot have changed are not rendered: their bytes are None.
+        previous: If given, its files that cannot have changed are `Unchanged`; all others are `Rendered`.
         scratch: Returns a temporary file, which collects history.json.
 
     Raises:
@@ -91,33 +110,27 @@ def build(
     seen: dict[int, str] = {}
     files = _files(state, commits, templates, previous, scratch)
     del state, commits, previous  # `_files` drops a large vault as it renders: no reference may remain here
-    for path, data in files:
+    for file in files:
+        path = file.path
         check_path(path)
         if path.startswith("keys/") and path.count("/") == 1:
             # A key's downloads share the name of its page's folder: the page's path is checked below.
-            yield path, data
+            yield file
             continue
         folded = path.casefold()
         other = seen.get(hash(folded))
         if other is not None and other.casefold() == folded:
             raise RenderError(f"two files of the site have the same path: {other} and {path}", code="site-path-taken")
         seen[hash(folded)] = path
-        yield path, data
-
-
-def require_data(files: Iterable[File]) -> Iterator[tuple[str, bytes]]:
-    """Yield *files*, which were built without a previous site: each has its bytes."""
-    for path, data in files:
-        assert data is not None
-        yield path, data
+        yield file
 
 
 def _leak_checked(files: Iterable[File]) -> Iterator[File]:
     """Yield *files*, each after `leak_check`; a file of the previous site passed it then."""
-    for path, data in files:
-        if data is not None:
-            refuse_private(path, data)
-        yield path, data
+    for file in files:
+        if isinstance(file, Rendered):
+            refuse_private(file.path, file.data)
+        yield file
 
 
 def check_path(path: str) -> None:
@@ -139,18 +152,18 @@ def _files(
     templates: Templates,
     previous: PreviousSite | None,
     scratch: Callable[[], IO[bytes]],
-) -> Iterator[File]:
+) -> Iterator[SiteFile]:
     """Yield every file, after `leak_check`."""
     changed_sets = None if previous is None else previous.changed_sets
     extensionless = []
-    for path, data in _leak_checked(_jwk_sets(state, changed_sets)):
-        yield path, data
-        if "." not in path.rpartition("/")[2]:
-            extensionless.append(path)
-    for path, data in _leak_checked(_discovery(state, changed_sets)):
-        yield path, data
-        if not path.endswith(".json"):
-            extensionless.append(path)
+    for file in _leak_checked(_changed(_jwk_sets(state), changed_sets)):
+        yield file
+        if "." not in file.path.rpartition("/")[2]:
+            extensionless.append(file.path)
+    for file in _leak_checked(_changed(_discovery(state), changed_sets)):
+        yield file
+        if not file.path.endswith(".json"):
+            extensionless.append(file.path)
     transitions = upcoming(state, newest_instant(state))
     # A set that was symmetric once has keys that no page, timeline or feed shows.
     state = replace(state, keys={kid: key for kid, key in state.keys.items() if is_shown(key)})
@@ -159,10 +172,10 @@ def _files(
     pages = Pages(state, commits, renderer, changed_sets if templates.trusted else None)
 
     listed: list[str] = []
-    for path, data in _leak_checked(pages):
-        if path.endswith("index.html"):
-            listed.append(path)
-        yield path, data
+    for file in _leak_checked(pages):
+        if file.path.endswith("index.html"):
+            listed.append(file.path)
+        yield file
     # As a whole, history.json is too large for `leak_check`: each part is checked where it is built.
     frame = history_frame(state)
     refuse_private("history.json", frame)
@@ -175,19 +188,19 @@ def _files(
         if previous is None or name in previous.changed_sets:
             files, entries = next(rendered)
             yield from files
-            paths = [path for path, _ in files]
+            paths = [file.path for file in files]
         else:
             keys = sets.pop(name)
             entries = _entries(previous.history[key.kid] for key in keys)
             paths = list(paths_of_set(name, keys))
-            yield from ((path, None) for path in paths)
+            yield from map(Unchanged, paths)
         history.add(entries)
         if len(listed) < SITEMAP_MAX:
             listed += (path for path in paths if path.endswith("index.html"))
     rendered.close()
     site = policy.site
     del policy, commits, previous, rendered, frame  # to make room: history.json is as large as a vault
-    yield "history.json", history.finish()
+    yield Rendered("history.json", history.finish())
     yield from feeds
     urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
     yield from _leak_checked(_host_files(site, renderer, urls, extensionless))
@@ -227,7 +240,7 @@ class _SetRenderer:
     def _renderer(self) -> Renderer:
         return Renderer(self._templates)
 
-    def __call__(self, part: _Part) -> Iterator[tuple[list[File], bytes]]:
+    def __call__(self, part: _Part) -> Iterator[tuple[list[Rendered], bytes]]:
         """Yield the files of each set of *part*, after `leak_check`, with its entries of history.json."""
         pages = Pages(part.state, part.commits, self._renderer)
         for name, keys in pages.sets.items():
@@ -251,42 +264,73 @@ def paths_of_set(name: str, keys: Iterable[Key]) -> Iterator[str]:
         yield from (f"keys/{stem}.json", f"keys/{stem}.pem", f"keys/{stem}/index.html")
 
 
-def _key_files(keys: Iterable[Key]) -> Iterator[tuple[str, bytes]]:
+def _key_files(keys: Iterable[Key]) -> Iterator[Rendered]:
     """Yield the downloads of each of *keys*."""
     for key in keys:
         stem = file_stem(key.kid)
-        yield f"keys/{stem}.json", pretty(key.public)
+        yield Rendered(f"keys/{stem}.json", pretty(key.public))
         try:
             pem = public_pem(key.public)
         except JWKError as error:
             raise RenderError(f"{key.path}: {error.message}", code=error.code) from None
-        yield f"keys/{stem}.pem", pem
+        yield Rendered(f"keys/{stem}.pem", pem)
 
 
-def _feeds(state: VaultState, transitions: Sequence[Transition]) -> Iterator[tuple[str, bytes]]:
+def _feeds(state: VaultState, transitions: Sequence[Transition]) -> Iterator[Rendered]:
     """Yield the documents for programs that cover all keys, except history.json."""
-    yield "history.schema.json", history_schema()
-    yield "feed.atom", atom_feed(state)
-    yield "upcoming.ics", calendar(transitions, state)
+    yield Rendered("history.schema.json", history_schema())
+    yield Rendered("feed.atom", atom_feed(state))
+    yield Rendered("upcoming.ics", calendar(transitions, state))
 
 
 def _host_files(
     site: SitePolicy, renderer: Renderer, urls: Sequence[str], extensionless: Sequence[str]
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[Rendered]:
     """Yield the assets of pages, and the files that hosts and robots read."""
-    yield from renderer.assets.items()
-    yield "sitemap.xml", sitemap(urls)
-    yield ".nojekyll", b""
-    yield "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n".encode()
-    yield "_headers", headers_file(max_age=site.max_age, json_paths=extensionless, assets=renderer.assets)
+    yield from starmap(Rendered, renderer.assets.items())
+    yield Rendered("sitemap.xml", sitemap(urls))
+    yield Rendered(".nojekyll", b"")
+    yield Rendered("robots.txt", f"User-agent: *\nAllow: /\nSitemap: {site.url}/sitemap.xml\n".encode())
+    headers = headers_file(max_age=site.max_age, json_paths=extensionless, assets=renderer.assets)
+    yield Rendered("_headers", headers)
 
 
-def discovery(state: VaultState) -> Iterator[tuple[str, bytes]]:
+class _Document(NamedTuple):
+    """
+    A document for verifiers.
+
+    Attributes:
+        paths: Its paths; it has the same bytes at each.
+        key_sets: The sets that it depends on.
+        render: Returns its bytes.
+    """
+
+    paths: Sequence[str]
+    key_sets: Sequence[KeySet]
+    render: Callable[[], bytes]
+
+
+def _changed(documents: Iterable[_Document], changed_sets: Collection[str] | None) -> Iterator[SiteFile]:
+    """Yield the files of *documents*, those that depend on *changed_sets* (None for all) rendered."""
+    for document in documents:
+        if any_changed(document.key_sets, changed_sets):
+            yield from _rendered([document])
+        else:
+            yield from map(Unchanged, document.paths)
+
+
+def _rendered(documents: Iterable[_Document]) -> Iterator[Rendered]:
+    for document in documents:
+        data = document.render()
+        yield from (Rendered(path, data) for path in document.paths)
+
+
+def discovery(state: VaultState) -> Iterator[Rendered]:
     """Yield the discovery document of each issuer, at both of its paths."""
-    yield from require_data(_discovery(state, None))
+    return _rendered(_discovery(state))
 
 
-def _discovery(state: VaultState, changed_sets: Collection[str] | None) -> Iterator[File]:
+def _discovery(state: VaultState) -> Iterator[_Document]:
     if not state.policy.site.discovery:
         return
     for place, key_sets in state.places.items():
@@ -297,31 +341,29 @@ def _discovery(state: VaultState, changed_sets: Collection[str] | None) -> Itera
         keys = [key.public for key in state.keys_at(place)]
         if not any(key.use == "sig" for key in keys):
             continue  # no token has such an issuer
-        changed = any_changed(key_sets, changed_sets)
-        document = discovery_document(state.policy, issuer, key_sets[0].policy.url, keys) if changed else None
         path = (home + CONFIGURATION).lstrip("/")
-        yield path, document
-        yield path + ".json", document
+        render = partial(discovery_document, state.policy, issuer, key_sets[0].policy.url, keys)
+        yield _Document((path, path + ".json"), key_sets, render)
 
 
-def jwk_sets(state: VaultState) -> Iterator[tuple[str, bytes]]:
-    """Yield every JWK Set of the site that has keys, as (path, bytes)."""
-    yield from require_data(_jwk_sets(state, None))
+def jwk_sets(state: VaultState) -> Iterator[Rendered]:
+    """Yield every JWK Set of the site that has keys."""
+    return _rendered(_jwk_sets(state))
 
 
-def _jwk_sets(state: VaultState, changed_sets: Collection[str] | None) -> Iterator[File]:
+def _jwk_sets(state: VaultState) -> Iterator[_Document]:
     for place, key_sets in state.places.items():
         # No empty JWK Set is rendered: a verifier that fetches one drops every key from its cache.
         published = {key_set.name: key_set.published for key_set in key_sets}
         if not any(published.values()):
             continue
-        data = _jwk_set(chain.from_iterable(published.values())) if any_changed(key_sets, changed_sets) else None
         extra = {path for key_set in key_sets for path in key_set.policy.paths}
-        for path in dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra))):
-            yield path.lstrip("/"), data
+        paths = dict.fromkeys((place + WELL_KNOWN, place + "/jwks.json", *sorted(extra)))
+        keys = [key for of_set in published.values() for key in of_set]
+        yield _Document([path.lstrip("/") for path in paths], key_sets, partial(_jwk_set, keys))
         for key_set in key_sets:
-            if keys := published[key_set.name]:
-                yield f"sets/{key_set.name}/jwks.json", _jwk_set(keys) if any_changed([key_set], changed_sets) else None
+            if keys := list(published[key_set.name]):
+                yield _Document([f"sets/{key_set.name}/jwks.json"], [key_set], partial(_jwk_set, keys))
 
 
 def _jwk_set(keys: Iterable[Key]) -> bytes:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from keyvault.core.files import Rendered, SiteFile, Unchanged
 from keyvault.core.jwk import file_stem
 from keyvault.core.keys import Key
 from keyvault.core.state import KeySet, VaultState
@@ -211,8 +212,8 @@ class Pages:
         # The pages of its issuer, of its set, and of the key itself show it, soon after one another.
         self._view = lru_cache(1_000)(lambda kid: key_view(state.keys[kid], commits, state.policy.site))
 
-    def __iter__(self) -> Iterator[tuple[str, bytes | None]]:
-        """Yield (path, bytes) of every page except those of sets and keys; None for the bytes of an unchanged page."""
+    def __iter__(self) -> Iterator[SiteFile]:
+        """Yield every page except those of sets and keys."""
         places = self._state.places or {"": ()}
         views = [issuer_view(self._state, place, key_sets) for place, key_sets in places.items()]
         others = [view for view in views if view.place]
@@ -223,8 +224,8 @@ class Pages:
             yield from self._issuer(view, key_sets, [] if view.place else others)
         yield self._page("404.html", "404.html", (), root=urlsplit(self._site.url).path + "/")
 
-    def of_set(self, name: str) -> Iterator[tuple[str, bytes]]:
-        """Yield (path, bytes) of the page of a set that is in `sets`, and of the pages of its keys."""
+    def of_set(self, name: str) -> Iterator[Rendered]:
+        """Yield the page of a set that is in `sets`, and the pages of its keys."""
         keys = self.sets[name]
         key_set = self._state.sets.get(name)
         if key_set is not None and not key_set.rendered:
@@ -244,8 +245,8 @@ class Pages:
 
     def _page(
         self, path: str, template: str, keys: Iterable[Key], *, root: str | None = None, **context: Any
-    ) -> tuple[str, bytes]:
-        """Return *path* and the page that *template* renders with *context*; the page shows *keys*."""
+    ) -> Rendered:
+        """Return the page that *template* renders with *context*; the page shows *keys*."""
         common = {
             "title": printable(self._site.title),
             "url": self._site.url,
@@ -256,21 +257,19 @@ class Pages:
             "changed": change_view(keys, self._commits, self._site),
             "csp": CSP_META,
         }
-        return path, self._render(template, {**common, **context})
+        return Rendered(path, self._render(template, {**common, **context}))
 
     @property
     def _rendered(self) -> dict[str, str]:
         commit = self._state.commit
         return {"commit": commit, "commit_url": commit_url(self._site, commit) or ""}
 
-    def _front(
-        self, issuers: Sequence[IssuerView], sets: Iterable[Sequence[KeySet]]
-    ) -> Iterator[tuple[str, bytes | None]]:
+    def _front(self, issuers: Sequence[IssuerView], sets: Iterable[Sequence[KeySet]]) -> Iterator[SiteFile]:
         count, sets = _page_count(issuers), list(sets)
         for number in range(1, count + 1):
             path, part = _page_path("", number), _slice(issuers, number)
             if number > 1 and not any(any_changed(key_sets, self._changed_sets) for key_sets in _slice(sets, number)):
-                yield path, None
+                yield Unchanged(path)
                 continue
             yield self._page(
                 path,
@@ -283,12 +282,10 @@ class Pages:
                 number=number,
             )
 
-    def _issuer(
-        self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]
-    ) -> Iterator[tuple[str, bytes | None]]:
+    def _issuer(self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]) -> Iterator[SiteFile]:
         if view.place and not any_changed(key_sets, self._changed_sets):
             numbers = range(1, _page_count(key_sets, others) + 1)
-            yield from ((_page_path(view.place, number), None) for number in numbers)
+            yield from (Unchanged(_page_path(view.place, number)) for number in numbers)
             return
         keys = [key for key_set in key_sets for key in key_set.keys]
         former = {} if view.place else self._former
@@ -297,7 +294,7 @@ class Pages:
         for number in range(1, count + 1):
             first, part = number == 1, _slice(key_sets, number)
             if not first and not _slice(others, number) and not any_changed(part, self._changed_sets):
-                yield _page_path(view.place, number), None
+                yield Unchanged(_page_path(view.place, number))
                 continue
             yield self._page(
                 _page_path(view.place, number),

@@ -6,10 +6,12 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
 
 import pytest
 
+from keyvault.core.files import Rendered
 from keyvault.errors import RenderError, UsageError
 from keyvault.operations import render as operations
 from keyvault.operations import rotation
@@ -26,6 +28,10 @@ OLD = {**MARKED, "index.html": b"old", "keys/a.json": b"{}", "gone/soon.txt": b"
 NEW = {**MARKED, "index.html": b"new", "keys/b.json": b"{}", ".well-known/jwks.json": b"{}"}
 
 
+def rendered(files: dict[str, bytes]) -> Iterator[Rendered]:
+    return starmap(Rendered, files.items())
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -34,7 +40,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def output(tmp_path: Path) -> Path:
     """A folder that holds an older site."""
     folder = tmp_path / "www"
-    assert write_site(OLD.items(), folder) == Written(len(OLD), changed=len(OLD))
+    assert write_site(rendered(OLD), folder) == Written(len(OLD), changed=len(OLD))
     assert tree(folder) == OLD
     return folder
 
@@ -51,7 +57,7 @@ def left_behind(output: Path) -> list[str]:
 
 def test_site_replaces_the_older_one(output: Path) -> None:
     """The folder holds exactly the new site: files that it no longer has are gone."""
-    assert write_site(NEW.items(), output) == Written(len(NEW), changed=3)
+    assert write_site(rendered(NEW), output) == Written(len(NEW), changed=3)
 
     assert tree(output) == NEW
     assert not (output / "gone").exists()
@@ -60,7 +66,7 @@ def test_site_replaces_the_older_one(output: Path) -> None:
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     """The first rendering needs no mkdir before it."""
-    write_site(NEW.items(), tmp_path / "a" / "b" / "c")
+    write_site(rendered(NEW), tmp_path / "a" / "b" / "c")
 
     assert tree(tmp_path / "a" / "b" / "c") == NEW
 
@@ -68,7 +74,7 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 def test_empty_folder_is_taken(tmp_path: Path) -> None:
     """A folder that somebody made beforehand is as good as none."""
     (tmp_path / "www").mkdir()
-    write_site(NEW.items(), tmp_path / "www")
+    write_site(rendered(NEW), tmp_path / "www")
 
     assert tree(tmp_path / "www") == NEW
     assert left_behind(tmp_path / "www") == []
@@ -78,7 +84,7 @@ def test_relative_folder_is_below_the_current_one(tmp_path: Path, monkeypatch: p
     """A relative name means what it means in a shell, ``..`` included."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    write_site(NEW.items(), Path("../www"))
+    write_site(rendered(NEW), Path("../www"))
 
     assert tree(tmp_path / "www") == NEW
 
@@ -91,8 +97,8 @@ def test_relative_folder_is_below_the_current_one(tmp_path: Path, monkeypatch: p
 def test_failure_leaves_the_old_site(output: Path, error: BaseException, after: int) -> None:
     """Wherever the rendering breaks off, the old site is served on, and nothing lies about."""
 
-    def broken() -> Iterator[tuple[str, bytes]]:
-        yield from list(NEW.items())[:after]
+    def broken() -> Iterator[Rendered]:
+        yield from list(rendered(NEW))[:after]
         raise error
 
     with pytest.raises(type(error)):
@@ -104,8 +110,8 @@ def test_failure_leaves_the_old_site(output: Path, error: BaseException, after: 
 def test_failure_makes_no_folder(tmp_path: Path) -> None:
     """Where there was no site, there is none after a failure either."""
 
-    def broken() -> Iterator[tuple[str, bytes]]:
-        yield "index.html", b""
+    def broken() -> Iterator[Rendered]:
+        yield Rendered("index.html", b"")
         raise RenderError("template broken")
 
     with pytest.raises(RenderError):
@@ -128,7 +134,7 @@ def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(RenderError, match="www cannot be written: No space left on device"):
-        write_site(NEW.items(), output)
+        write_site(rendered(NEW), output)
     assert tree(output) == OLD
     assert left_behind(output) == []
 
@@ -141,7 +147,7 @@ def test_full_disk_is_one_clear_error(output: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "open", full, raising=False)
     with pytest.raises(RenderError, match=f"^{output} cannot be written: No space left on device$"):
-        write_site(NEW.items(), output)
+        write_site(rendered(NEW), output)
     assert tree(output) == OLD
     assert left_behind(output) == []
 
@@ -151,13 +157,13 @@ def test_parent_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(RenderError, match=r"cannot be written: (Not a directory|File exists)"):
-        write_site(NEW.items(), tmp_path / "file" / "www")
+        write_site(rendered(NEW), tmp_path / "file" / "www")
 
 
 def test_reader_never_sees_half_a_site(output: Path) -> None:
     """While sites are swapped a hundred times, whoever lists the folder sees one of them whole."""
     names = [{f"keys/{version}-{number}.json": b"" for number in range(20)} | MARKED for version in "ab"]
-    write_site(names[0].items(), output)
+    write_site(rendered(names[0]), output)
     wrong: list[set[str]] = []
     stop = threading.Event()
 
@@ -183,7 +189,7 @@ def test_reader_never_sees_half_a_site(output: Path) -> None:
     reader.start()
     try:
         for turn in range(100):
-            write_site(names[turn % 2].items(), output)
+            write_site(rendered(names[turn % 2]), output)
     finally:
         stop.set()
         reader.join()
@@ -201,7 +207,7 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         (folder / name).write_text("years of work")
 
         with fails("place-not-a-site", UsageError) as caught:
-            write_site(NEW.items(), folder)
+            write_site(rendered(NEW), folder)
         assert caught.value.hint == "name an empty folder, or one that render wrote"
         assert tree(folder) == {name: b"years of work"}
 
@@ -214,7 +220,7 @@ def test_hand_made_pages_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "docs" / "index.html").write_text("by hand")
 
     with fails("place-not-a-site", UsageError):
-        write_site(NEW.items(), tmp_path / "docs")
+        write_site(rendered(NEW), tmp_path / "docs")
     assert (tmp_path / "docs" / "index.html").read_text() == "by hand"
 
 
@@ -223,20 +229,20 @@ def test_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "www").write_text("a file")
 
     with pytest.raises(UsageError, match="www is not a folder"):
-        write_site(NEW.items(), tmp_path / "www")
+        write_site(rendered(NEW), tmp_path / "www")
     assert (tmp_path / "www").read_text() == "a file"
 
 
 @pytest.mark.parametrize("target", ["site", "nowhere", "file", "www"])
 def test_link_is_refused(tmp_path: Path, target: str) -> None:
     """A symbolic link in the place of the folder is neither followed nor replaced, nor is one that leads to itself."""
-    write_site(OLD.items(), tmp_path / "site")
+    write_site(rendered(OLD), tmp_path / "site")
     (tmp_path / "file").write_text("a file")
     link = tmp_path / "www"
     link.symlink_to(tmp_path / target)
 
     with pytest.raises(UsageError, match="www is not a folder"):
-        write_site(NEW.items(), link, protected=tmp_path / "vault")
+        write_site(rendered(NEW), link, protected=tmp_path / "vault")
     assert link.is_symlink()
     assert tree(tmp_path / "site") == OLD
 
@@ -246,7 +252,7 @@ def test_special_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "www")
 
     with pytest.raises(UsageError, match="www is not a folder"):
-        write_site(NEW.items(), tmp_path / "www")
+        write_site(rendered(NEW), tmp_path / "www")
     assert stat.S_ISFIFO((tmp_path / "www").stat().st_mode)
 
 
@@ -311,7 +317,7 @@ def test_folders_of_the_vault_are_refused(vault: Lab, folder: str) -> None:
 def test_path_outside_the_folder_is_refused(output: Path, path: str) -> None:
     """A path that climbs out of the site, or is absolute, is written nowhere."""
     with fails("path-outside-site", RenderError):
-        write_site([*MARKED.items(), (path, b"escaped")], output)
+        write_site(rendered({**MARKED, path: b"escaped"}), output)
 
     assert tree(output) == OLD
     assert left_behind(output) == []
@@ -323,7 +329,7 @@ def test_path_outside_the_folder_is_refused(output: Path, path: str) -> None:
 
 def test_modes_are_those_of_a_public_site(output: Path) -> None:
     """Every folder is 0755 and every file 0644: the web server runs as somebody else."""
-    write_site(NEW.items(), output)
+    write_site(rendered(NEW), output)
 
     found = {path.relative_to(output).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in output.rglob("*")}
     assert stat.S_IMODE(output.stat().st_mode) == 0o755
@@ -342,7 +348,7 @@ def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pyt
         return real(one, other)
 
     monkeypatch.setattr(module, "exchange", exchange)
-    write_site(NEW.items(), output)
+    write_site(rendered(NEW), output)
     assert seen == [NEW]
     assert tree(output) == NEW
 
@@ -350,7 +356,7 @@ def test_site_is_complete_before_it_is_swapped_in(output: Path, monkeypatch: pyt
 def test_a_system_without_an_exchange_gets_two_renames(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two folders cannot swap their names in one step, the old one is moved aside first."""
     monkeypatch.setattr(module, "exchange", lambda one, other: False)
-    write_site(NEW.items(), output)
+    write_site(rendered(NEW), output)
     assert tree(output) == NEW
     assert left_behind(output) == []
 
@@ -399,19 +405,21 @@ def test_a_rotation_changes_only_what_shows_its_set(vault: Lab) -> None:
 def test_files_that_somebody_put_in_are_gone_again(output: Path) -> None:
     """A site that is the same but for a stray file, a changed file or a link is made whole."""
     (output / "stray.txt").write_text("by hand")
-    assert write_site(OLD.items(), output) == Written(len(OLD), changed=0)
+    assert write_site(rendered(OLD), output) == Written(len(OLD), changed=0)
     assert tree(output) == OLD
 
     (output / "index.html").unlink()
     (output / "index.html").symlink_to(output / "keys" / "a.json")
-    assert write_site(OLD.items(), output) == Written(len(OLD), changed=1)
+    assert write_site(rendered(OLD), output) == Written(len(OLD), changed=1)
     assert tree(output) == OLD
     assert not (output / "index.html").is_symlink()
 
 
 def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever renders thousands of keys hears how far it is, and never more than all."""
-    monkeypatch.setattr(operations, "all_files", lambda *_, **__: (vault.state, ((f"{n}", b"") for n in range(250))))
+    monkeypatch.setattr(
+        operations, "all_files", lambda *_, **__: (vault.state, (Rendered(f"{n}", b"") for n in range(250)))
+    )
     told: list[tuple[str, int, int]] = []
     context = vault.context()
     context.progress = lambda label, done, total: told.append((label, done, total))
@@ -434,7 +442,7 @@ def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
     (output.parent / f".{output.name}.abc.keyvault-new" / "half").write_text("")
     with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
         assert tree(output) == OLD
-    write_site(NEW.items(), output)
+    write_site(rendered(NEW), output)
     assert tree(output) == NEW
     assert left_behind(output) == []
 
@@ -443,15 +451,15 @@ def test_a_second_writer_waits_and_sees_the_first_site(output: Path) -> None:
     """The later of two writers lists the place after the earlier one has finished."""
     begun, go_on, order = threading.Event(), threading.Event(), []
 
-    def slow() -> Iterator[tuple[str, bytes]]:
+    def slow() -> Iterator[Rendered]:
         begun.set()
         assert go_on.wait(30)
-        yield from NEW.items()
+        yield from rendered(NEW)
 
     def later() -> None:
         with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
             order.append(tree(output))
-        write_site(OLD.items(), output)
+        write_site(rendered(OLD), output)
 
     first = threading.Thread(target=lambda: order.append(write_site(slow(), output)))
     second = threading.Thread(target=later)
@@ -470,5 +478,5 @@ def test_what_is_kept_may_lie_there_before_the_first_site(tmp_path: Path) -> Non
     place = tmp_path / "www"
     place.mkdir()
     (place / "google1.html").write_bytes(b"x")
-    write_site(NEW.items(), place, keep=["google*.html"])
+    write_site(rendered(NEW), place, keep=["google*.html"])
     assert tree(place) == {**NEW, "google1.html": b"x"}

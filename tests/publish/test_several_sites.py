@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keyvault.core.files import Rendered, Unchanged
 from keyvault.errors import GateError, UsageError
 from keyvault.operations import rotation
 from keyvault.publish.destination import MARKERS, SitesBelow
@@ -15,7 +16,7 @@ from keyvault.publish.folder import write_site
 from tests import revisions
 from tests.errors import fails
 from tests.publish.servers import SERVERS, Store
-from tests.publish.test_folder import MARKED, NEW, tree
+from tests.publish.test_folder import MARKED, NEW, rendered, tree
 from tests.publish.test_publish import BRANCH, add_file, bare, branch, git
 from tests.publish.test_stores import put
 from tests.revisions import publish
@@ -72,9 +73,9 @@ def test_paths_that_would_lie_in_a_site_below(path: str, refused: bool) -> None:
     site = SitesBelow(files, files.get)
     if refused:
         with fails("site-below", GateError):
-            list(site.without(iter([(path, b"")])))
+            list(site.without([Unchanged(path)]))
     else:
-        assert list(site.without(iter([(path, b"")]))) == [(path, b"")]
+        assert list(site.without([Unchanged(path)])) == [Unchanged(path)]
 
 
 def test_our_own_site_has_no_site_below(make_vault: MakeVault) -> None:
@@ -188,19 +189,19 @@ def test_render_keeps_a_site_below(two: tuple[Lab, Lab], tmp_path: Path) -> None
 def test_who_publishes_below_waits_for_who_publishes_above(tmp_path: Path) -> None:
     """A site that is published while the folder around it is replaced is not lost, at any depth."""
     www = tmp_path / "www"
-    write_site(NEW.items(), www)
+    write_site(rendered(NEW), www)
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Iterator[tuple[str, bytes]]:
+    def slow() -> Iterator[Rendered]:
         begun.set()
         assert go_on.wait(30)
-        yield from {**NEW, "index.html": b"newer"}.items()
+        yield from rendered({**NEW, "index.html": b"newer"})
 
     first = threading.Thread(target=lambda: write_site(slow(), www))
     first.start()
     assert begun.wait(30)
     others = [
-        threading.Thread(target=write_site, args=({**MARKED, "history.json": COMMIT}.items(), www / place))
+        threading.Thread(target=write_site, args=(rendered({**MARKED, "history.json": COMMIT}), www / place))
         for place in ("b", "c/d/e")
     ]
     for other in others:
@@ -209,7 +210,7 @@ def test_who_publishes_below_waits_for_who_publishes_above(tmp_path: Path) -> No
     for thread in (first, *others):
         thread.join(60)
     # Once more, over the folder that took the place of the first.
-    write_site({**NEW, "index.html": b"newest"}.items(), www)
+    write_site(rendered({**NEW, "index.html": b"newest"}), www)
     assert {path for path in tree(www) if path.endswith("history.json")} == {
         "history.json",
         "b/history.json",
