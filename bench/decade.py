@@ -56,10 +56,11 @@ def make(folder: Path, *, sets: int, weeks: int) -> None:
     from keyvault.operations import setup
     from keyvault.operations.changes import describe, realize
     from keyvault.operations.context import Context
+    from keyvault.operations.new_vault import NewVault
     from keyvault.repo.vault import Repository, commit_message, record_files
 
     names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
-    setup.init(folder, BEGUN, os.environ, url="https://keys.example.com", sets=names, confirm="commit")
+    setup.init(folder, BEGUN, os.environ, NewVault("https://keys.example.com", names, confirm="commit"))
     policy = folder / "keyvault.toml"
     text = policy.read_text()
     weekly = re.sub(

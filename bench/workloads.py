@@ -44,10 +44,11 @@ def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, issuers: boo
     from keyvault.core.algorithms import key_spec
     from keyvault.operations import rotation, setup
     from keyvault.operations.context import Context
+    from keyvault.operations.new_vault import NewVault
     from keyvault.repo.vault import Repository
 
     names = {f"set-{number:05}": key_spec(alg) for number in range(sets)}
-    setup.init(folder, MADE_AT, os.environ, url=URL, sets=names, passphrase=passphrase, confirm="commit")
+    setup.init(folder, MADE_AT, os.environ, NewVault(URL, names, passphrase=passphrase, confirm="commit"))
     if issuers:
         _edit_policy(folder, MADE_AT, {name: f'issuer = "{URL}/{number // 30}"' for number, name in enumerate(names)})
     if rotated:
@@ -77,11 +78,12 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     from keyvault.operations import setup
     from keyvault.operations.changes import realize
     from keyvault.operations.context import Context
+    from keyvault.operations.new_vault import NewVault
     from keyvault.repo.vault import Repository, commit_message, record_files
 
     now = datetime(2016, 1, 4, tzinfo=UTC)
     names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
-    setup.init(folder, now, os.environ, url=URL, sets=names, confirm="commit")
+    setup.init(folder, now, os.environ, NewVault(URL, names, confirm="commit"))
     # Not all in step: a run finds one or two sets due.
     periods = {name: f'cryptoperiod = "{26 * 60 + 97 * number}m"' for number, name in enumerate(names)}
     _edit_policy(folder, now, periods)

@@ -18,7 +18,7 @@ __all__ = ["GateError", "GitError", "IdentityError", "KeyVaultError", "Signer", 
 
 
 def __getattr__(name: str) -> Any:
-    # `keyvault --help` imports this package, and must not pay for git and cryptography.
+    # `keyvault --help` imports this package and must start fast: git and cryptography are imported on first use.
     if name in ("Vault", "Signer"):
         from keyvault import api
 

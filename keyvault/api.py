@@ -1,8 +1,10 @@
 """
-The library: open a vault, sign with its keys, read its JWK Sets, look ahead.
+The library for programs that sign: open a vault, sign with its keys, read its JWK Sets, list coming transitions.
 
-For programs that sign. A `Vault` reads the newest commit of its repository; a `Signer` notices when that
-moves, so a rotation that was pulled is picked up without a restart.
+A `Vault` reads the newest commit of its repository. A `Signer` notices new commits, so it follows a rotation that
+was pulled without a restart.
+
+Signing needs no third-party packages but cryptography, jwcrypto, msgspec and platformdirs.
 """
 
 from __future__ import annotations
@@ -58,11 +60,11 @@ class Vault:
 
         Args:
             path: A folder in the vault, or a bare repository.
-            identity: An identity file; the usual places are looked at otherwise.
+            identity: An identity file; None searches the usual places.
             environ: Environment variables to use instead of the process's own.
 
         Raises:
-            GitError: There is no vault.
+            GitError: If there is no vault.
         """
         context = Context.find(Path(path), _now(), os.environ if environ is None else environ)
         context.identity_file = None if identity is None else Path(identity)
@@ -75,7 +77,7 @@ class Vault:
 
     @property
     def state(self) -> VaultState:
-        """All that the newest commit says; errors as `Repository.read`."""
+        """The state of the vault at the newest commit; errors as `Repository.read`."""
         return self._context.state()
 
     def jwks(self, issuer: str | None = None, *, at: str | None = None) -> dict[str, Any]:
@@ -83,11 +85,11 @@ class Vault:
         Return a JWK Set as it is published.
 
         Args:
-            issuer: Whose; default is the issuer of the site. A final slash that the issuer lacks is ignored.
-            at: Its place below the site's url, such as ``/clients/acme``, where the issuer has several.
+            issuer: Its issuer; default is the issuer of the site. A final slash that the issuer lacks is ignored.
+            at: Its place below the site's url, such as ``/clients/acme``, if the issuer has several.
 
         Raises:
-            UsageError: If there is no such issuer or place, or several places are meant.
+            UsageError: If there is no such issuer or place, or the issuer has several places and *at* is None.
         """
         import msgspec
 
@@ -100,7 +102,7 @@ class Vault:
         Return the transitions that policy will make within *until*, oldest first.
 
         Raises:
-            UsageError: There is no such set.
+            UsageError: If there is no such set.
         """
         state, now = self.state, _now()
         names = None if sets is None else [state.find_set(name).name for name in sets]
@@ -112,25 +114,25 @@ class Vault:
 
         Args:
             name: The set.
-            refresh: How often to look whether the repository moved; keep it below the set's ``signer_lag``.
+            refresh: How often to check for a new commit; at most the set's ``signer_lag``.
 
         Raises:
-            UsageError: There is no such set, or *refresh* is longer than its ``signer_lag``.
-            IdentityError: No identity opens the key.
+            UsageError: If there is no such set, or *refresh* is longer than its ``signer_lag``.
+            IdentityError: If no identity opens the key.
         """
         return Signer(self._context, name, refresh)
 
 
 @dataclass(frozen=True, slots=True)
-class _Signing:
+class _ActiveKey:
     """
-    All that a signature takes, of one commit.
+    The active key of the set at a commit.
 
     Attributes:
         commit: The commit.
         policy: The policy of the set.
-        signer: Its active key.
-        read_at: When the vault was last seen in this state.
+        signer: Signs with the key.
+        read_at: When the vault was last read in this state.
     """
 
     commit: Commit
@@ -141,107 +143,118 @@ class _Signing:
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """A vault that cannot be read: since when its newest commit may name another key, and why."""
+    """
+    A vault that cannot be read.
+
+    Attributes:
+        since: The earliest instant at which its newest commit may have rotated the set.
+        error: Why the vault cannot be read.
+    """
 
     since: datetime
     error: KeyVaultError
 
 
 class Signer:
-    """Signs with the active key of one set, whichever that is. Threads may share it."""
+    """Signs with the active key of a set, also after a rotation. Threads may share it."""
 
     def __init__(self, context: Context, name: str, refresh: timedelta) -> None:
         self._context, self._name, self._refresh = context, name, refresh.total_seconds()
         state = context.state()
         lag = state.find_set(name).policy.signer_lag
         if refresh > lag:
-            raise UsageError(f"refresh of {refresh} is longer than the signer_lag {lag} of {name}")
-        # Each is one value and assigned once, so that a thread never sees half of a rotation.
-        self._signing = self._load(state)
+            raise UsageError(
+                f"refresh of {refresh} is longer than the signer_lag {lag} of {name}", code="refresh-too-long"
+            )
+        # Both attributes are replaced as a whole, so a thread never sees half of a rotation.
+        self._active = self._load(state)
         self._outage: _Outage | None = None
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
-    def _load(self, state: VaultState) -> _Signing:
+    def _load(self, state: VaultState) -> _ActiveKey:
         from keyvault.crypto.tokens import TokenSigner
         from keyvault.operations.keys import open_key
 
         key_set = state.find_set(self._name)
         if key_set.active is None:
-            raise KeyVaultError(f"set {self._name} has no active key", hint="keyvault rotate --due")
+            raise KeyVaultError(
+                f"set {self._name} has no active key", code="active-key-missing", hint="keyvault rotate --due"
+            )
         signer = TokenSigner(open_key(self._context, key_set.active))
         logger.info("set %s signs with key %s, as of commit %s", self._name, signer.kid, state.commit)
-        return _Signing(state.commit, key_set.policy, signer, _now())
+        return _ActiveKey(state.commit, key_set.policy, signer, _now())
 
     @property
     def kid(self) -> str:
         """The kid of the key that signs now."""
         return self._current().signer.kid
 
-    def _current(self) -> _Signing:
-        """Return what signs now: as the newest commit says, or while that cannot be read as the last one that could."""
-        signing, outage = self._signing, self._outage
-        if time.monotonic() - self._looked_at < self._refresh:
-            return signing
+    def _current(self) -> _ActiveKey:
+        """Return the active key at the newest commit; if that cannot be read, the last one that was."""
+        active, outage = self._active, self._outage
+        if time.monotonic() - self._checked_at < self._refresh:
+            return active
         try:
             head = self._context.repository.head()
-            state = None if head == signing.commit else self._context.state(head)
-            # A vault that contradicts itself shows when its sets are put together.
+            state = None if head == active.commit else self._context.state(head)
             if state is not None:
-                _ = state.sets
+                _ = state.sets  # raises if the vault contradicts itself
         except (KeyVaultError, OSError) as error:
-            return self._last_good(signing, outage, error)
-        signing = replace(signing, read_at=_now()) if state is None else self._load(state)
+            return self._last_good(active, outage, error)
+        active = replace(active, read_at=_now()) if state is None else self._load(state)
         if outage is not None:
             logger.info("set %s: the vault can be read again", self._name)
-        self._signing, self._outage, self._looked_at = signing, None, time.monotonic()
-        return signing
+        self._active, self._outage, self._checked_at = active, None, time.monotonic()
+        return active
 
-    def _last_good(self, signing: _Signing, outage: _Outage | None, error: KeyVaultError | OSError) -> _Signing:
+    def _last_good(self, active: _ActiveKey, outage: _Outage | None, error: KeyVaultError | OSError) -> _ActiveKey:
         """
-        Return *signing* while the vault's promise lets the old key sign.
+        Return *active* as long as ``signer_lag`` lets an old key sign.
 
         Raises:
-            KeyVaultError: If ``signer_lag`` is over since the vault may have named another key.
+            KeyVaultError: If ``signer_lag`` has passed since the vault may have rotated the set.
         """
         if not isinstance(error, KeyVaultError):
-            error = KeyVaultError(f"the repository cannot be read: {error.strerror or type(error).__name__}")
+            reason = error.strerror or type(error).__name__
+            error = KeyVaultError(f"the repository cannot be read: {reason}", code="vault-unreadable")
         if outage is None or outage.error.message != error.message:
-            since = outage.since if outage else self._rotated_since(signing)
+            since = outage.since if outage else self._rotated_since(active)
             outage = self._outage = _Outage(since, error)
-            until = format_instant(outage.since + signing.policy.signer_lag)
+            until = format_instant(outage.since + active.policy.signer_lag)
             logger.warning(
                 "set %s: the vault cannot be read, key %s goes on signing until %s: %s",
-                self._name, signing.signer.kid, until, printable(error.message),
+                self._name, active.signer.kid, until, printable(error.message),
             )  # fmt: skip
-        if _now() - outage.since > signing.policy.signer_lag:
-            lag = format_duration(signing.policy.signer_lag)
+        if _now() - outage.since > active.policy.signer_lag:
+            lag = format_duration(active.policy.signer_lag)
             raise KeyVaultError(
                 f"the vault cannot be read since {format_instant(outage.since)}, which is longer than the signer_lag "
                 f"{lag} of {self._name}: {error.message}",
+                code="vault-unreadable",
                 hint=error.hint,
             ) from None
-        self._looked_at = time.monotonic()
-        return signing
+        self._checked_at = time.monotonic()
+        return active
 
-    def _rotated_since(self, signing: _Signing) -> datetime:
+    def _rotated_since(self, active: _ActiveKey) -> datetime:
         """
         Return the earliest instant at which a commit may have rotated the set.
 
-        That is the date of the first commit that came after the one that is known, as far as git can tell, but not
-        before the vault was last read: when a commit was pulled is not known, when it was not there yet is.
+        That is the date of the first commit after the known one, as far as git can tell, but not before the vault
+        was last read: nobody knows when a commit was pulled, but at the last read it was not there yet.
         """
         try:
-            first = self._context.repository.git.first_commit_after(signing.commit)
+            first = self._context.repository.git.first_commit_after(active.commit)
         except (KeyVaultError, OSError):
             first = None
-        return signing.read_at if first is None else min(max(first, signing.read_at), _now())
+        return active.read_at if first is None else min(max(first, active.read_at), _now())
 
     def sign(self, claims: Mapping[str, Any], *, typ: str = "JWT") -> str:
         """
         Return *claims* as a signed token with ``kid`` and ``alg`` in its header.
 
-        ``iss``, ``iat`` and ``exp`` are filled in where they are missing: a token lives 10 minutes, or the set's
-        ``token_lifetime`` where that is shorter.
+        ``iss``, ``iat`` and ``exp`` are filled in if they are missing: a token lives 10 minutes, or the set's
+        ``token_lifetime`` if that is shorter.
 
         Raises:
             UsageError: If the claims are not JSON, or ``exp`` lies further ahead than ``token_lifetime``.
@@ -250,5 +263,5 @@ class Signer:
         """
         from keyvault.core.claims import complete_claims
 
-        signing = self._current()
-        return signing.signer.sign(complete_claims(claims, signing.policy, _now()), typ=typ)
+        active = self._current()
+        return active.signer.sign(complete_claims(claims, active.policy, _now()), typ=typ)

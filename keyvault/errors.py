@@ -3,30 +3,30 @@ Every deliberate error of keyvault, and the exit code it ends with.
 
 ::
 
-    KeyVaultError            1  failed; the vault is as it was
-    ├── UsageError           2  the command line asks for something that cannot be
-    ├── GateError            3  refused by a safety gate
-    ├── ConfigError          1  keyvault.toml says something that cannot be
-    ├── RecordError          1  a record, a recipient list or an event list is not what it must be
+    KeyVaultError            1  the command failed; the vault is unchanged
+    ├── UsageError           2  an argument is invalid, or does not fit the vault
+    ├── GateError            3  a safety gate refused the command
+    ├── ConfigError          1  keyvault.toml is invalid
+    ├── RecordError          1  a record, a recipient list or an event list is invalid
     │   ├── EnvelopeError    1  a sealed private key is malformed, or does not open
-    │   └── MergeError       1  two versions of a vault do not add up to a legal one
+    │   └── MergeError       1  two versions of a vault do not merge into a legal one
     ├── JWKError             1  a JWK is malformed
-    │   └── WeakKeyError     1  a JWK is well formed and must not be used
-    ├── IdentityError        1  no identity opens what has to be opened
+    │   └── WeakKeyError     1  a JWK is well formed, but too weak to use
+    ├── IdentityError        1  no identity opens a sealed key, or an identity is invalid
     ├── GitError             1  git refused, or the repository is not in a usable state
     │   ├── ConflictError    1  somebody else moved the branch first
     │   └── KilledError      1  a git process was killed while it worked for us
     ├── RenderError          1  the site cannot be rendered
     │   └── LeakError        1  a private member was about to be published
-    ├── LiveError            1  the live site cannot be asked
-    ├── DriftError           4  what is served differs from the commit
-    ├── PublishError         1  the place to publish to cannot be read or written
-    ├── ExposedError         5  private keys stand in the clear where they must not
-    ├── LintError            5  what was looked at breaks verifiers
-    └── AuditError           5  the history holds what must not be
+    ├── LiveError            1  the live site cannot be fetched
+    ├── DriftError           4  the live site differs from the commit
+    ├── PublishError         1  the destination cannot be read or written
+    ├── ExposedError         5  private keys were found in the clear
+    ├── LintError            5  a document breaks verifiers
+    └── AuditError           5  the audit of the history failed
 
-Messages are lower case, without a full stop, and never hold key material. A hint is something that
-can be typed or done next. A code is what a program compares: it stays when a message changes.
+Messages are lower case, without a full stop, and never hold key material. A hint is a command to type or a
+thing to do next. Programs compare codes: a code stays when a message changes.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ class KeyVaultError(Exception):
 
 
 class UsageError(KeyVaultError):
-    """The command line asks for something that cannot be."""
+    """An argument is invalid, or does not fit the vault."""
 
     exit_code = 2
 
 
 class GateError(KeyVaultError):
-    """A safety gate refused; ``--force --reason`` would go on."""
+    """A safety gate refused the command; ``--force --reason`` overrides it."""
 
     exit_code = 3
 
 
 class ConfigError(KeyVaultError):
-    """keyvault.toml says something that cannot be."""
+    """keyvault.toml is invalid."""
 
 
 class RecordError(KeyVaultError):
-    """A key record, a recipient list or an event list is not what it must be."""
+    """A key record, a recipient list or an event list is invalid."""
 
 
 class EnvelopeError(RecordError):
@@ -77,7 +77,7 @@ class EnvelopeError(RecordError):
 
 
 class MergeError(RecordError):
-    """Two versions of a vault do not add up to a legal one."""
+    """Two versions of a vault do not merge into a legal one."""
 
 
 class JWKError(KeyVaultError):
@@ -85,11 +85,11 @@ class JWKError(KeyVaultError):
 
 
 class WeakKeyError(JWKError):
-    """A JWK is well formed and must not be used."""
+    """A JWK is well formed, but too weak to use."""
 
 
 class IdentityError(KeyVaultError):
-    """No identity opens what has to be opened."""
+    """No identity opens a sealed key, or an identity is invalid."""
 
 
 class GitError(KeyVaultError):
@@ -117,28 +117,28 @@ class LiveError(KeyVaultError):
 
 
 class DriftError(KeyVaultError):
-    """What is served differs from the commit."""
+    """The live site differs from the commit."""
 
     exit_code = 4
 
 
 class PublishError(KeyVaultError):
-    """The place to publish to cannot be read or written."""
+    """The destination cannot be read or written."""
 
 
 class ExposedError(KeyVaultError):
-    """Private keys stand in the clear where they must not."""
+    """Private keys were found in the clear."""
 
     exit_code = 5
 
 
 class LintError(KeyVaultError):
-    """What was looked at breaks verifiers."""
+    """A document breaks verifiers."""
 
     exit_code = 5
 
 
 class AuditError(KeyVaultError):
-    """The history of a vault holds what must not be."""
+    """The audit of a vault's history failed."""
 
     exit_code = 5

@@ -32,7 +32,7 @@ def publish(context: Context, destination: str, *, revision: str = "HEAD", **opt
     return _publish.publish(context, context.repository.head(revision), destination, **options)
 
 
-def check(context: Context, url: str | None = None, *, revision: str = "HEAD", **options: Any) -> _check.Checked:
+def check(context: Context, url: str | None = None, *, revision: str = "HEAD", **options: Any) -> _check.CheckResult:
     return _check.check(context, context.repository.head(revision), url, **options)
 
 

@@ -23,6 +23,7 @@ from keyvault.core.keys import Key
 from keyvault.core.state import KeySet, VaultState
 from keyvault.operations import setup
 from keyvault.operations.context import Context
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import Draft, Repository
 from tests.platforms import needed_variables
@@ -279,7 +280,7 @@ def make_vault(
     """Make a vault in *top*, with an identity beside it."""
     own = environment(top) | dict(environ or {})
     target = top / folder
-    setup.init(target, T0, own, url=url, sets=setup.parse_sets(sets), confirm=confirm, **options)
+    setup.init(target, T0, own, NewVault(url, parse_sets(sets), confirm=confirm, **options))
     return Vault(target, own)
 
 

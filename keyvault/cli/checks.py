@@ -57,7 +57,7 @@ def check(
 
     patience = parse_duration_option("--wait", wait)
 
-    def note_retry(report: operation.Checked, pause: float) -> None:
+    def note_retry(report: operation.CheckResult, pause: float) -> None:
         first = report.errors[0]
         more = f", and {len(report.errors) - 1} more" if len(report.errors) > 1 else ""
         note(f"{first.code}: {first.url or ''} {first.message}{more}; retrying in {pause:.0f} s")

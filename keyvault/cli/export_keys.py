@@ -52,7 +52,7 @@ def export_key(
       keyvault key export id-token --private --format apiserver -o /etc/kubernetes/pki
     """
     from keyvault.crypto.exports import CertificateOptions
-    from keyvault.operations import exchange as operations
+    from keyvault.operations import export_keys as operations
 
     if not private:
         if x5c or password_file:
@@ -85,7 +85,7 @@ def export_key(
 
 def _write_apiserver(name: str, output: Path | None) -> None:
     from keyvault.crypto.identity_file import write_private_file
-    from keyvault.operations.exchange import export_apiserver
+    from keyvault.operations.export_keys import export_apiserver
 
     if output is None:
         raise UsageError("--format apiserver writes two files", code="option-missing", hint="-o DIR says where")

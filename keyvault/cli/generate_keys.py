@@ -80,7 +80,8 @@ def generate_key(
     from keyvault.cli.show import show_outcome
     from keyvault.core.key_parameters import choose_parameters
     from keyvault.crypto.exports import CertificateOptions, encode_keys
-    from keyvault.operations import exchange as operations
+    from keyvault.operations.export_keys import PUBLIC_FORMATS, export_remarks, public_half
+    from keyvault.operations.generate_keys import generate_key
     from keyvault.operations.import_keys import save_key
 
     if public and output is None:
@@ -104,7 +105,7 @@ def generate_key(
         raise UsageError("a symmetric key has no public half", code="key-symmetric")
     if x509 is not None:
         check_free(x509, output)
-    private = operations.generate_key(parameters, now=settings.now, kid=kid, kid_from=kid_from)
+    private = generate_key(parameters, now=settings.now, kid=kid, kid_from=kid_from)
     if save is not None:
         with settings.open() as context:
             outcome = save_key(context, save, private)
@@ -116,9 +117,9 @@ def generate_key(
     if x509 is not None:
         certificate_file = encode_keys([private], "x509", name="the key", certificate=certificate)
     write_private(data, output, form, force=force)
-    for remark in operations.export_remarks([private], form):
+    for remark in export_remarks([private], form):
         note(remark)
     if x509 is not None:
         write_public(certificate_file, x509)
     if public:
-        emit_bytes(operations.public_half(private, form if form in operations.PUBLIC_FORMATS else "pem"))
+        emit_bytes(public_half(private, form if form in PUBLIC_FORMATS else "pem"))

@@ -111,6 +111,7 @@ def import_key(
     """
     from keyvault.cli.show import show_import
     from keyvault.operations import import_keys as operations
+    from keyvault.operations.import_selection import ImportRequest
     from keyvault.operations.import_sources import read_url
     from keyvault.operations.rotation import check_text
 
@@ -144,7 +145,7 @@ def import_key(
                 code="option-conflict",
                 hint="--only KID chooses one",
             )
-        request = operations.ImportRequest(
+        request = ImportRequest(
             role=chosen, alg=alg, kid=kid, kid_from=kid_from, only=only or (),
             keep=parse_duration_option("--keep", keep), note=check_text(text, "--note"),
             forced=check_text(reason, "--reason"), external=external, issuer=issuer, at=at,

@@ -73,5 +73,5 @@ def merge_driver(
     except UsageError:
         raise
     except KeyVaultError as error:
-        raise MergeError(error.message, code=error.code, hint=merge.WAY_OUT) from None
+        raise MergeError(error.message, code=error.code, hint=merge.REFUSED_HINT) from None
     ours.write_bytes(merged)

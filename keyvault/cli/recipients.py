@@ -235,11 +235,11 @@ def new_identity(
     while not folder.is_dir():  # create_identity creates missing folders
         folder = folder.parent
     try:
-        forbidden = Git.open(folder, os.environ).root
+        worktree = Git.open(folder, os.environ).root
     except GitError:
-        forbidden = None
+        worktree = None
     recipient, path = recipients.create_identity(
-        os.environ, kid=kid, alg=alg, crv=crv, output=output, passphrase=secret, forbidden=forbidden
+        os.environ, kid=kid, alg=alg, crv=crv, output=output, passphrase=secret, worktree=worktree
     )
     note(f"identity {recipient.kid} is in {path}, readable by you alone; its public half is on stdout")
     if settings.quiet:

@@ -26,7 +26,7 @@ from keyvault.operations.reports import (
 if TYPE_CHECKING:
     from keyvault.operations.changes import Outcome
     from keyvault.operations.import_keys import ImportOutcome
-    from keyvault.operations.repair import Repaired
+    from keyvault.operations.repair import RepairResult
 
 _VERBS = {
     "created": "created",
@@ -75,7 +75,7 @@ def show_import(imported: ImportOutcome, *, now: datetime, dry_run: bool, as_jso
         columns([[key.kid, _verification(key, now)] for key in imported.keys], indent="  ")
 
 
-def show_repair(repaired: Repaired, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def show_repair(repaired: RepairResult, *, now: datetime, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Print the damage of a vault, and how each finding was repaired."""
     if as_json:
         emit_json(repair_report(repaired, dry_run=dry_run))

@@ -86,6 +86,7 @@ def init(
     """
     from keyvault.errors import UsageError
     from keyvault.operations import setup
+    from keyvault.operations.new_vault import NewVault, parse_sets
     from keyvault.operations.recipients import read_recipient
     from keyvault.operations.scaffold import ci_files
 
@@ -112,14 +113,16 @@ def init(
         folder,
         settings.now,
         os.environ,
-        url=url,
-        issuer=issuer,
-        sets=setup.parse_sets(sets or []),
-        title=title,
-        recipients=[read_recipient(path) for path in recipients or []],
-        passphrase=secret,
-        confirm=confirm,
-        ci=ci_files(ci, tool=tool),
+        NewVault(
+            url,
+            parse_sets(sets or []),
+            title=title,
+            recipients=[read_recipient(path) for path in recipients or []],
+            passphrase=secret,
+            confirm=confirm,
+            issuer=issuer,
+            ci=ci_files(ci, tool=tool),
+        ),
     )
     if as_json:
         identity = str(created.identity) if created.identity else None

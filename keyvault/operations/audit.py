@@ -1,4 +1,4 @@
-"""Audit the history of a vault: find who may sign, from where to begin, and judge."""
+"""Audit the history of a vault, with the trusted signers and the starting commit that a command names."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def audit(
     exclude: Sequence[str] = (),
 ) -> Audit:
     """
-    Judge the history of *commit*.
+    Audit the history of *commit*.
 
     Args:
         context: The vault.
-        commit: The newest commit to judge.
-        since: Names a commit that is trusted with all its history.
-        pin: Names a commit that the history must hold.
-        signers: Files that say who may sign; without any, the vault's own lists do.
-        exclude: Patterns of paths in which private keys are not looked for.
+        commit: The newest commit to audit.
+        since: A revision that is trusted with all its history.
+        pin: A revision that the history must contain.
+        signers: Files of allowed signers; if empty, the vault's own lists count.
+        exclude: Patterns of paths that are not searched for private keys.
 
     Raises:
-        UsageError: A file of signers cannot be read.
-        GitError: History was cut off.
+        UsageError: If a file of signers cannot be read.
+        GitError: If the history was cut off.
     """
     git = context.repository.git
     named = {name: git.resolve(name) for name in (since, pin) if name is not None}
     options = AuditOptions(
         since=None if since is None else named[since],
         pin=None if pin is None else named[pin],
-        # A commit that is not here at all is not in the history either.
+        # A commit that this clone lacks is not in the history either.
         unknown=[name for name, found in named.items() if found is None],
         signers=read_signers(signers) if signers else None,
         exclude=(*exclude, *_excluded(context, commit)),
@@ -57,10 +57,10 @@ def audit(
 
 def require_clean(context: Context, commit: Commit, *, since: str | None = None) -> None:
     """
-    Refuse a commit whose history holds what must not be.
+    Refuse a commit whose history fails the audit.
 
     Raises:
-        AuditError: It does.
+        AuditError: If the audit finds an error.
     """
     found = audit(context, commit, since=since).errors
     if found:
@@ -68,13 +68,14 @@ def require_clean(context: Context, commit: Commit, *, since: str | None = None)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         where = f" in commit {first.commit[:12]}" if first.commit else ""
         raise AuditError(
-            f"the history of this vault holds what must not be: {first.code}{where}: {first.message}{more}",
-            hint="keyvault repair --dry-run says what it would mend; keyvault audit shows all of it",
+            f"audit failed: {first.code}{where}: {first.message}{more}",
+            code="audit-failed",
+            hint="keyvault repair --dry-run lists what it would repair; keyvault audit lists all findings",
         )
 
 
 def _excluded(context: Context, commit: Commit) -> Sequence[str]:
-    """Return what keyvault.toml leaves out; one that cannot be read leaves out nothing."""
+    """Return the patterns that keyvault.toml excludes; none if it is invalid."""
     git = context.repository.git
     oids = [entry.oid for entry in git.tree(commit, config.FILE) if entry.mode == "100644"]
     try:
@@ -85,10 +86,10 @@ def _excluded(context: Context, commit: Commit) -> Sequence[str]:
 
 def read_signers(paths: Sequence[Path]) -> Signers:
     """
-    Return who may sign by *paths*: files of allowed signers (SSH), and of OpenPGP public keys.
+    Return the signers that *paths* allow: files of allowed signers (SSH), and of OpenPGP public keys.
 
     Raises:
-        UsageError: One cannot be read, or is empty.
+        UsageError: If a file is empty or cannot be read.
     """
     from keyvault.repo.signatures import Signers
 
@@ -98,9 +99,9 @@ def read_signers(paths: Sequence[Path]) -> Signers:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise UsageError(f"{elided(str(path))} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{elided(str(path))} cannot be read: {error.strerror}", code="file-unreadable") from None
         if not data.strip():
-            raise UsageError(f"{elided(str(path))} names nobody who may sign")
+            raise UsageError(f"{elided(str(path))} is empty: it allows no signers", code="signers-empty")
         # A binary keyring begins with a packet tag, whose first bit is set (RFC 9580 section 4.2).
         (openpgp if data.lstrip().startswith(b"-----BEGIN PGP") or data[0] & 0x80 else ssh).append(data)
     return Signers(b"\n".join(ssh), b"\n".join(openpgp))

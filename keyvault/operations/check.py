@@ -23,25 +23,25 @@ from keyvault.publish import live
 from keyvault.publish.destination import HISTORY
 from keyvault.site.build import discovery, jwk_sets
 
-#: How many requests are under way at once: a host is looked at, not tried.
+#: Parallel requests: few enough not to put a load on a host.
 PARALLEL = 8
-#: Seconds between two looks while waiting; each is longer than the one before.
+#: Seconds between two attempts while waiting; each pause is longer than the last.
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 20.0
 
 _COMMIT = re.compile(rb'^  "commit": "([0-9a-f]{40}(?:[0-9a-f]{24})?)"', re.MULTILINE)
-#: The commit stands at the beginning of history.json, behind title and url.
-_HISTORY_MOST = 64 * 1024
+#: history.json has its commit at the beginning, after title and url.
+_HISTORY_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """
-    What a check saw.
+    The result of a check.
 
     Attributes:
-        commit: What was compared with.
-        live: The commit that the site says it shows, or None.
-        url: Where the site was looked at.
+        commit: The commit that the site was compared with.
+        live: The commit that the site shows, or None if it names none.
+        url: The base URL of the site.
         documents: How many JWK Sets and discovery documents were compared.
         findings: Every difference, and warnings.
     """
@@ -54,16 +54,16 @@ class Checked:
 
     @property
     def errors(self) -> list[Drift]:
-        """What is not as the commit says; a warning is of what the host decides."""
-        return [one for one in self.findings if one.level == "error"]
+        """Differences from the commit; warnings concern settings of the host."""
+        return [finding for finding in self.findings if finding.level == "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A document that should be served: its URL, what it should be, and how to compare."""
+class _Document:
+    """A document that should be served: its URL, its expected content, and whether it is a JWK Set."""
 
     url: str
-    wanted: bytes
+    expected: bytes
     is_set: bool
 
 
@@ -74,89 +74,99 @@ def check(
     *,
     wait: timedelta = timedelta(0),
     grace: timedelta = timedelta(days=2),
-    on_wait: Callable[[Checked, float], None] = lambda checked, pause: None,
-) -> Checked:
+    on_wait: Callable[[CheckResult, float], None] = lambda result, pause: None,
+) -> CheckResult:
     """
-    Compare what is served at *url* with the site of *commit*.
+    Compare the live site at *url* with the site of *commit*.
 
     Args:
         context: The vault.
         commit: The commit to compare with.
-        url: Below the site's own url: only what lies there. Elsewhere: where the whole site is looked for.
-        wait: How long to look again while something differs.
-        grace: How late something may be before it counts as overdue.
-        on_wait: Told before each pause what was seen, and how many seconds the pause takes.
+        url: A URL below the site's own url limits the check to documents there. Any other URL is taken as the base
+            URL of the whole site.
+        wait: How long to retry while something differs.
+        grace: Grace period before a transition counts as overdue.
+        on_wait: Called before each pause with the result so far and the seconds of the pause.
+
+    Raises:
+        UsageError: If *url* is invalid.
+        LiveError: If nothing is published below *url*.
     """
     state = context.state(commit, envelopes=False)
-    base, places = _places(state, url)
+    base, documents = _documents(state, url)
     deadline, pause = time.monotonic() + wait.total_seconds(), FIRST_PAUSE
     while True:
-        shown, findings = _look(context, state, base, places)
+        shown, findings = _fetch_and_compare(context, state, base, documents)
         late = [Drift("overdue", line) for line in overdue(state, context.now, grace=grace)]
-        checked = Checked(commit, shown, base, len(places), [*findings, *late])
+        result = CheckResult(commit, shown, base, len(documents), [*findings, *late])
         remaining = deadline - time.monotonic()
-        # No deploy mends what is overdue, which is so because of the vault, nor what the host decides.
-        if all(one.level == "warning" for one in findings) or remaining <= 0:
-            return checked
+        # Waiting for a deploy changes neither overdue transitions, which depend on the vault, nor settings of the host.
+        if all(finding.level == "warning" for finding in findings) or remaining <= 0:
+            return result
         pause = min(pause, remaining)
-        on_wait(checked, pause)
+        on_wait(result, pause)
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _places(state: VaultState, url: str | None) -> tuple[str, list[_Place]]:
-    """Return where the site is looked at, and every document there."""
+def _documents(state: VaultState, url: str | None) -> tuple[str, list[_Document]]:
+    """Return the base URL of the site, and every document that should be served at or below *url*."""
     own = state.policy.site.url
     wanted = (url or own).rstrip("/")
     try:
         live.check_address(wanted)
     except LiveError as error:
-        raise UsageError(error.message, hint=f"an https URL, such as {own}") from None
-    if "@" in wanted:  # nobody sends it, and it would stand in every finding
-        raise UsageError(f"{elided(wanted)[:200]} has a user in it", hint=f"an https URL, such as {own}")
+        raise UsageError(error.message, code=error.code, hint=f"an https URL, such as {own}") from None
+    if "@" in wanted:  # requests would not send it, and every finding would show it
+        raise UsageError(
+            f"{elided(wanted)[:200]} must not contain a user name",
+            code="url-invalid",
+            hint=f"an https URL, such as {own}",
+        )
     base = own if (wanted + "/").startswith(own + "/") else wanted
-    documents = [(path, data, True) for path, data in jwk_sets(state)]
-    documents += [(path, data, False) for path, data in discovery(state)]
-    places = [_Place(f"{base}/{path}", data, is_set) for path, data, is_set in documents]
-    narrowed = [place for place in places if place.url == wanted or place.url.startswith(wanted + "/")]
-    if not narrowed and places:
+    documents = [_Document(f"{base}/{path}", data, is_set=True) for path, data in jwk_sets(state)]
+    documents += [_Document(f"{base}/{path}", data, is_set=False) for path, data in discovery(state)]
+    selected = [document for document in documents if (document.url + "/").startswith(wanted + "/")]
+    if not selected and documents:
         raise LiveError(
             f"nothing is published below {wanted}",
             code="refused",
             hint="one of " + ", ".join(own + place for place in list(state.places)[:5]),
         )
-    return base, narrowed
+    return base, selected
 
 
-def _look(context: Context, state: VaultState, base: str, places: list[_Place]) -> tuple[str | None, list[Drift]]:
-    """Return the live commit, and all that differs."""
+def _fetch_and_compare(
+    context: Context, state: VaultState, base: str, documents: list[_Document]
+) -> tuple[str | None, list[Drift]]:
+    """Return the live commit, and all differences."""
     commit, findings, answers = None, [], True
     try:
-        commit, found = _history(context, state, f"{base}/{HISTORY}")
+        commit, found = _check_history(context, state, f"{base}/{HISTORY}")
         findings += found
-        findings += _page(f"{base}/")
+        findings += _check_page(f"{base}/")
     except LiveError as error:
         findings.append(_failure(error, f"{base}/{HISTORY}"))
         answers = error.code not in ("unreachable", "tls", "refused")
     if answers:
         with ThreadPoolExecutor(PARALLEL) as pool:
-            compared = pool.map(lambda place: list(_compare(context, state, place)), places)
-            for done, some in enumerate(compared, 1):
-                context.progress("looking", done, len(places))
-                findings += some
-    return commit, _once(findings)
+            compared = pool.map(lambda document: list(_compare(context, state, document)), documents)
+            for done, differences in enumerate(compared, 1):
+                context.progress("fetching", done, len(documents))
+                findings += differences
+    return commit, _without_repeats(findings)
 
 
-def _once(findings: list[Drift]) -> list[Drift]:
-    """Return *findings*; what is of the host as a whole is said once."""
-    said: set[str] = set()
+def _without_repeats(findings: list[Drift]) -> list[Drift]:
+    """Return *findings*, with each finding about the host as a whole only once."""
+    seen: set[str] = set()
     kept = []
-    for one in findings:
-        if one.code in ("unreachable", "tls", "tls-expiring"):
-            if one.code in said:
+    for finding in findings:
+        if finding.code in ("unreachable", "tls", "tls-expiring"):
+            if finding.code in seen:
                 continue
-            said.add(one.code)
-        kept.append(one)
+            seen.add(finding.code)
+        kept.append(finding)
     return kept
 
 
@@ -164,14 +174,14 @@ def _failure(error: LiveError, url: str) -> Drift:
     return Drift(error.code, error.message.removeprefix(f"{url} "), url)
 
 
-def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Drift]:
+def _compare(context: Context, state: VaultState, document: _Document) -> Iterator[Drift]:
     try:
-        answer = live.request(place.url)
+        answer = live.request(document.url)
     except LiveError as error:
-        yield _failure(error, place.url)
+        yield _failure(error, document.url)
         return
     yield from response_drift(
-        place.url,
+        document.url,
         answer.headers,
         status=answer.status,
         redirects=answer.redirects,
@@ -182,19 +192,19 @@ def _compare(context: Context, state: VaultState, place: _Place) -> Iterator[Dri
     )
     if answer.status != 200 or not answer.complete or "content-encoding" in answer.headers:
         return
-    if place.is_set:
-        yield from set_drift(place.url, state, place.wanted, answer.body)
+    if document.is_set:
+        yield from set_drift(document.url, state, document.expected, answer.body)
     else:
-        yield from discovery_drift(place.url, place.wanted, answer.body)
+        yield from discovery_drift(document.url, document.expected, answer.body)
 
 
-def _history(context: Context, state: VaultState, url: str) -> tuple[str | None, list[Drift]]:
-    """Return the commit that history.json names, and what that says."""
-    answer = live.request(url, max_bytes=_HISTORY_MOST)
+def _check_history(context: Context, state: VaultState, url: str) -> tuple[str | None, list[Drift]]:
+    """Return the commit that history.json names, and findings about it."""
+    answer = live.request(url, max_bytes=_HISTORY_MAX)
     match = _COMMIT.search(answer.body) if answer.status == 200 else None
     if match is None:
-        said = f"answers with status {answer.status}" if answer.status != 200 else "names no commit"
-        return None, [Drift("page-missing", said, url)]
+        message = f"answers with status {answer.status}" if answer.status != 200 else "names no commit"
+        return None, [Drift("page-missing", message, url)]
     commit, git = match[1].decode(), context.repository.git
     if commit == state.commit:
         return commit, []
@@ -206,7 +216,7 @@ def _history(context: Context, state: VaultState, url: str) -> tuple[str | None,
     return commit, [Drift("ahead", f"shows commit {short}, which does not lead to {own}: git pull", url)]
 
 
-def _page(url: str) -> list[Drift]:
+def _check_page(url: str) -> list[Drift]:
     answer = live.request(url)
     if answer.status != 200:
         return [Drift("page-missing", f"answers with status {answer.status}", url)]

@@ -1,7 +1,7 @@
 """
-What an operation works with: the vault, the instant, the identities, and how to look at the world.
+The context of an operation: the vault, the instant, the identities, and how to reach hosts.
 
-Made once a command by the command line, or by a program that uses the library.
+The command line creates one for each command; a program that uses the library, one for each vault.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 @dataclass
 class Context:
     """
-    What an operation works with.
+    The context of an operation.
 
     Attributes:
         repository: The vault's repository.
         now: The instant of the command, in UTC and whole seconds.
         environ: The caller's environment.
-        identity_file: What ``--identity`` names, if anything.
-        ask: Where a passphrase comes from.
-        look: How to see what a live JWK Set serves; None for the real thing.
-        server_date: How to see what instant a host says it is; None for the real thing.
+        identity_file: The file that ``--identity`` names, or None.
+        ask: Asks for the passphrase of an identity.
+        look: Replaces `publish.live.look`, which fetches a live JWK Set; None does not.
+        server_date: Replaces `publish.live.server_date`, which fetches the clock of a host; None does not.
     """
 
     repository: Repository
@@ -52,17 +52,17 @@ class Context:
         Return the context of the vault that *start* lies in.
 
         Raises:
-            GitError: There is no vault, or it is in no git repository.
+            GitError: If there is no vault, or it is not in a git repository.
         """
         return cls(Repository.open(find_vault(start), environ), now.replace(microsecond=0), environ)
 
     def state(self, commit: Commit | None = None, *, envelopes: bool = True) -> VaultState:
-        """Return the state of the vault at *commit*, by default the newest; the rest is as for `Repository.read`."""
+        """Return the state of the vault at *commit*, by default the newest; errors as `Repository.read`."""
         return self.repository.read(commit or self.repository.head(), envelopes=envelopes)
 
     @property
     def progress(self) -> Progress:
-        """Told about long work, that of git too."""
+        """The callback that long operations report to, git's included."""
         return self.repository.git.progress
 
     @progress.setter
@@ -71,13 +71,13 @@ class Context:
 
     @property
     def named_identity(self) -> bool:
-        """Whether somebody named an identity, or gave a passphrase, for this command."""
+        """Whether this command was given an identity or a passphrase."""
         names = ("KEYVAULT_IDENTITY", "KEYVAULT_IDENTITY_FILE", "KEYVAULT_PASSPHRASE")
         return self.identity_file is not None or any(self.environ.get(name) for name in names)
 
     @property
     def keyring(self) -> Keyring:
-        """The identities that can be reached; each place is read when it is first needed."""
+        """The identities within reach; each source is read when it is first needed."""
         from keyvault.crypto.identities import Keyring, Source, file_source, folder_source, text_source
 
         if self._keyring is None:
@@ -102,7 +102,7 @@ class Context:
 
 
 def identity_folder(environ: Mapping[str, str]) -> Path:
-    """Return where a user's identities lie: ``$KEYVAULT_CONFIG_DIR`` or the platform's place for settings."""
+    """Return the folder of a user's identities, in ``$KEYVAULT_CONFIG_DIR`` or the platform's configuration folder."""
     if folder := environ.get("KEYVAULT_CONFIG_DIR"):
         return Path(folder) / "identities"
     from platformdirs import user_config_path

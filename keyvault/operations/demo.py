@@ -1,8 +1,8 @@
 """
-A vault with two years of history, made by the real code under a clock of its own.
+Build a vault with two years of history, by the real operations under a simulated clock.
 
-Scheduled runs, a host that deploys a tick late, a compromise, a rollback, people who come and go: everything
-goes through the same operations that commands use. Nothing here writes a record by itself.
+Scheduled runs, a host that deploys a tick late, a compromise, a rollback, recipients who come and go: all of them
+are the operations that commands use. No record is written here directly.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from keyvault.core.state import VaultState
 from keyvault.errors import UsageError
 from keyvault.operations import keys, recipients, rotation, setup
 from keyvault.operations.context import Context, identity_folder
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.operations.render import render
 from keyvault.progress import Progress
 from keyvault.repo.vault import Repository
@@ -34,17 +35,17 @@ URL = "https://keys.example.com"
 @dataclass(frozen=True)
 class Demo:
     """
-    What was made.
+    A demo.
 
     Attributes:
         vault: The folder of the vault.
         site: The rendered site in it.
         commit: The newest commit.
-        commits: How many there are.
-        keys: How many keys there ever were.
-        sets: How many sets there are.
+        commits: How many commits it has.
+        keys: How many keys it ever had.
+        sets: How many sets it has.
         files: How many files the site has.
-        identity: The identity that opens its keys; it lies where git does not look.
+        identity: The file of the identity that opens its keys, in the git directory.
     """
 
     vault: Path
@@ -58,8 +59,8 @@ class Demo:
 
 
 @dataclass
-class _World:
-    """The vault under its own clock, and a host that serves what was deployed at the tick before."""
+class _Simulation:
+    """The vault under a simulated clock, and a host that serves the state of the tick before."""
 
     repository: Repository
     environ: Mapping[str, str]
@@ -67,26 +68,26 @@ class _World:
     state: VaultState
     served: VaultState
     commits: int = 1
-    people: dict[str, Path] = field(default_factory=dict)
+    identities: dict[str, Path] = field(default_factory=dict)
 
     def context(self) -> Context:
         return Context(self.repository, self.now, self.environ, look=self.look)
 
     def look(self, url: str) -> Seen:
-        """Return what the host serves at *url*."""
+        """Return the keys that the host serves at *url*."""
         return frozenset((key.kid, key.public.thumbprint) for key in self.served.served_at(url))
 
     def do(self, action: Callable[[Context], object]) -> None:
-        """Carry out one command at the present instant."""
+        """Carry out a command at the present instant."""
         action(self.context())
         self.state = self.context().state()
         self.commits += 1
 
     def tick(self) -> None:
-        """Let time pass by one tick, with a scheduled run; the host deploys what was committed before."""
+        """Advance the clock by a tick, with a scheduled run; then the host deploys the newest commit."""
         self.now += _TICK
         live = {url: self.look(url) for url in urls_to_ask(self.state, self.now)}
-        # Most ticks find nothing to do; asking the planner first spares the demo a thousand git processes.
+        # Most ticks find nothing to do: calling the planner first saves a thousand git processes.
         if plan_due(self.state, self.now, live=live):
             self.do(rotation.rotate_due)
         self.served = self.state
@@ -96,44 +97,50 @@ def make_demo(
     folder: Path, now: datetime, environ: Mapping[str, str], *, replace: bool = False, progress: Progress
 ) -> Demo:
     """
-    Make the demo in *folder*, its last tick at *now*, and render it.
+    Build the demo in *folder*, its last tick at *now*, and render it.
 
     Args:
-        folder: Where; must not exist, unless it is an older demo and *replace* is set.
-        now: When the two years end.
+        folder: The folder; must be empty or missing, unless it is an older demo and *replace* is set.
+        now: The end of the two years.
         environ: The caller's environment.
         replace: Whether to remove an older demo.
-        progress: Told how far it is.
+        progress: Receives progress reports.
 
     Raises:
-        UsageError: There is something in *folder* already.
+        UsageError: If *folder* is not empty, or cannot be created.
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         if folder.is_symlink() or not (folder / ".git" / _MARKER).is_dir():
-            raise UsageError(f"{folder} is not empty, and no demo", hint="name another folder")
+            raise UsageError(
+                f"{folder} is not empty, and not a demo", code="folder-not-empty", hint="name another folder"
+            )
         if not replace:
-            raise UsageError(f"{folder} holds a demo already", hint="--replace makes it anew")
+            raise UsageError(
+                f"{folder} already holds a demo", code="folder-not-empty", hint="--replace builds it again"
+            )
         shutil.rmtree(folder)
     own = _environment(folder, environ)
     start = now.replace(minute=17, second=0, microsecond=0) - _SPAN
-    world = _begin(folder, start, own)
-    while world.now + _TICK <= now:
-        day = (world.now - start).days
+    simulation = _begin(folder, start, own)
+    while simulation.now + _TICK <= now:
+        day = (simulation.now - start).days
         progress("two years of rotations", day, _SPAN.days)
-        world.tick()
-        for due, action in _STORY.items():
-            if day < due <= (world.now - start).days:
-                action(world)
-    context = Context(world.repository, now, own)
+        simulation.tick()
+        for due, action in _ACTIONS_BY_DAY.items():
+            if day < due <= (simulation.now - start).days:
+                action(simulation)
+    context = Context(simulation.repository, now, own)
     output = folder / "public"
     commit = context.repository.head()
     written, state = render(context, commit, output), context.state(commit)
     identity = next(identity_folder(own).glob("*.json"))
-    return Demo(folder, output, state.commit, world.commits, len(state.keys), len(state.sets), written.files, identity)
+    return Demo(
+        folder, output, state.commit, simulation.commits, len(state.keys), len(state.sets), written.files, identity
+    )
 
 
 def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the user's git settings and identities: the demo signs and tells nobody."""
+    """Return an environment without the user's git settings and identities, so that the demo uses neither."""
     return {
         **{name: value for name, value in environ.items() if not name.startswith(("GIT_", "KEYVAULT_"))},
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -148,69 +155,63 @@ def _environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _begin(folder: Path, start: datetime, environ: Mapping[str, str]) -> _World:
+def _begin(folder: Path, start: datetime, environ: Mapping[str, str]) -> _Simulation:
     try:
         (folder / ".git" / _MARKER).mkdir(parents=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}") from None
-    setup.init(
-        folder,
-        start,
-        environ,
-        url=URL,
-        title="Example Corp signing keys",
-        sets=setup.parse_sets(["id-token:RS256", "access-token:ES256"]),
-    )
+        raise UsageError(f"{folder} cannot be created: {error.strerror}", code="folder-not-writable") from None
+    sets = parse_sets(["id-token:RS256", "access-token:ES256"])
+    setup.init(folder, start, environ, NewVault(URL, sets, title="Example Corp signing keys"))
     repository = Repository.open(folder, environ)
     state = repository.read(repository.head())
-    return _World(repository, environ, start, state, state)
+    return _Simulation(repository, environ, start, state, state)
 
 
-# --- what happens in the two years ----------------------------------------------------------------------
+# --- events of the two years ----------------------------------------------------------------------------
 
 
-def _add_reports(world: _World) -> None:
+def _add_reports(simulation: _Simulation) -> None:
     spec = key_spec("EdDSA")
-    world.do(lambda context: keys.add_set(context, "reports", spec=spec, issuer=f"{URL}/reports"))
+    simulation.do(lambda context: keys.add_set(context, "reports", spec=spec, issuer=f"{URL}/reports"))
 
 
-def _add_mail(world: _World) -> None:
+def _add_mail(simulation: _Simulation) -> None:
     spec = key_spec("ECDH-ES+A256KW")
-    world.do(lambda context: keys.add_set(context, "mail", spec=spec))
+    simulation.do(lambda context: keys.add_set(context, "mail", spec=spec))
 
 
-def _hire(world: _World) -> None:
-    folder = Path(world.environ["KEYVAULT_CONFIG_DIR"])
-    recipient, world.people["bea"] = recipients.create_identity(
-        world.environ, kid="bea-laptop", output=folder / "bea" / "identity.json"
+def _hire(simulation: _Simulation) -> None:
+    folder = Path(simulation.environ["KEYVAULT_CONFIG_DIR"])
+    recipient, simulation.identities["bea"] = recipients.create_identity(
+        simulation.environ, kid="bea-laptop", output=folder / "bea" / "identity.json"
     )
-    world.do(lambda context: recipients.add_recipient(context, recipient))
+    simulation.do(lambda context: recipients.add_recipient(context, recipient))
 
 
-def _dismiss(world: _World) -> None:
-    world.do(lambda context: recipients.remove_recipient(context, "bea-laptop", rotate=True))
+def _dismiss(simulation: _Simulation) -> None:
+    simulation.do(lambda context: recipients.remove_recipient(context, "bea-laptop", rotate=True))
 
 
-def _compromise(world: _World) -> None:
-    active = world.state.sets["access-token"].active
+def _compromise(simulation: _Simulation) -> None:
+    active = simulation.state.sets["access-token"].active
     assert active is not None
     note = "a debug log of the token service held the private key"
-    world.do(lambda context: rotation.revoke(context, active.kid, reason="compromised", note=note))
+    simulation.do(lambda context: rotation.revoke(context, active.kid, reason="compromised", note=note))
 
 
-def _rotate_and_roll_back(world: _World) -> None:
-    world.do(lambda context: rotation.rotate(context, ["id-token"]))
-    world.now += timedelta(minutes=35)
+def _rotate_and_roll_back(simulation: _Simulation) -> None:
+    simulation.do(lambda context: rotation.rotate(context, ["id-token"]))
+    simulation.now += timedelta(minutes=35)
     note = "a gateway in Lisbon had pinned the old key"
-    world.do(lambda context: rotation.rollback(context, "id-token", note=note))
+    simulation.do(lambda context: rotation.rollback(context, "id-token", note=note))
 
 
-def _change_algorithm(world: _World) -> None:
-    world.do(lambda context: rotation.rotate(context, ["access-token"], alg="ES384"))
+def _change_algorithm(simulation: _Simulation) -> None:
+    simulation.do(lambda context: rotation.rotate(context, ["access-token"], alg="ES384"))
 
 
-#: What people did, by the day.
-_STORY: dict[int, Callable[[_World], None]] = {
+#: Manual actions, by the day on which they happen.
+_ACTIONS_BY_DAY: dict[int, Callable[[_Simulation], None]] = {
     47: _add_reports,
     90: _hire,
     161: _compromise,

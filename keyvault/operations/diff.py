@@ -1,4 +1,4 @@
-"""What one commit changes in what another one publishes: for those who review a change before it is merged."""
+"""Compare what two commits publish, for the review of a change before it is merged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keyvault.site.documents import is_shown
 
 
 class KeyDifference(msgspec.Struct, frozen=True):
-    """A key in a published JWK Set, before and after; a state is None where it is not in the set."""
+    """A key in a published JWK Set, before and after; a state is None if the key is not in the set."""
 
     set: str
     kid: str
@@ -23,7 +23,7 @@ class KeyDifference(msgspec.Struct, frozen=True):
 
 
 class SettingDifference(msgspec.Struct, frozen=True):
-    """A setting that verifiers or hosts notice, before and after; None where there is none."""
+    """A setting that verifiers or hosts notice, before and after; None if there is none."""
 
     set: str | None
     name: str
@@ -32,7 +32,7 @@ class SettingDifference(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What *head* changes against *base*, which is None where it has no vault."""
+    """The changes from *base* to *head*; *base* is None if that commit has no vault."""
 
     base: str | None
     head: str
@@ -42,14 +42,14 @@ class Difference(msgspec.Struct, frozen=True):
 
 def difference(context: Context, base: Commit, head: Commit) -> Difference:
     """
-    Return what the commit *head* publishes otherwise than *base* does.
+    Return the differences between what the commits *base* and *head* publish.
 
     Raises:
         GitError: If *head* holds no vault.
         KeyVaultError: If one of the two holds a vault that cannot be read, as for `Repository.read`.
     """
     repository = context.repository
-    # The first change of all brings the vault itself.
+    # The first change of a vault adds the vault itself.
     before = repository.read(base) if config.FILE in repository.files(base, config.FILE) else None
     after = context.state(head)
     old, new = _published(before), _published(after)
@@ -76,7 +76,7 @@ def _published(state: VaultState | None) -> dict[tuple[str, str], Key]:
 
 
 def _settings(state: VaultState | None) -> dict[tuple[str | None, str], str]:
-    """Return what verifiers, hosts and those who open keys notice of *state*, by set and name."""
+    """Return the settings of *state* that verifiers, hosts and recipients notice, by set and name."""
     if state is None:
         return {}
     policy, site = state.policy, state.policy.site
@@ -84,11 +84,15 @@ def _settings(state: VaultState | None) -> dict[tuple[str | None, str], str]:
         (None, "url"): site.url,
         (None, "max_age"): format_duration(site.max_age),
         (None, "discovery"): str(site.discovery).lower(),
-        # Whoever is on this list opens every key that is made from now on.
+        # Every recipient on this list can open all keys that are generated from now on.
         (None, "recipients"): ", ".join(sorted(state.recipients)) or "nobody",
     }
-    for name, one in policy.sets.items():
-        found |= {(name, "alg"): str(one.spec), (name, "issuer"): one.issuer, (name, "jwks_uri"): one.url}
-        if one.paths:
-            found[name, "paths"] = ", ".join(one.paths)
+    for name, set_policy in policy.sets.items():
+        found |= {
+            (name, "alg"): str(set_policy.spec),
+            (name, "issuer"): set_policy.issuer,
+            (name, "jwks_uri"): set_policy.url,
+        }
+        if set_policy.paths:
+            found[name, "paths"] = ", ".join(set_policy.paths)
     return found

@@ -1,4 +1,4 @@
-"""Look for private keys in the clear: in what is staged, in commits, in files and folders."""
+"""Search for private keys in the clear: in staged files, in commits, in files and folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Finding:
 
     Attributes:
         path: The file that holds it.
-        what: What it is, in words.
+        what: A description of the key.
         blob: The git object, or empty for a file of a folder.
     """
 
@@ -32,23 +32,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class GuardResult:
     """
-    What a look found.
+    The result of a search.
 
     Attributes:
-        files: How many files, or versions of files, were looked at.
-        findings: What was found.
+        files: How many files, or versions of files, were searched.
+        findings: The private keys that were found.
     """
 
     files: int
     findings: tuple[Finding, ...]
 
 
-def guard_staged(folder: Path, environ: Mapping[str, str], *, exclude: Sequence[str] = ()) -> Look:
-    """Look at what ``git commit`` would add in the repository of *folder*."""
+def guard_staged(folder: Path, environ: Mapping[str, str], *, exclude: Sequence[str] = ()) -> GuardResult:
+    """Search the files that ``git commit`` would add in the repository of *folder*."""
     git = Git.open(folder, environ)
-    return _look(_blobs(git, git.staged(), exclude))
+    return _search(_blobs(git, git.staged(), exclude))
 
 
 def guard_commits(
@@ -58,48 +58,48 @@ def guard_commits(
     *,
     exclude: Sequence[str] = (),
     progress: Progress = quiet,
-) -> Look:
+) -> GuardResult:
     """
-    Look at every version of every file that commits brought.
+    Search every version of every file that commits added.
 
     Args:
         folder: A folder in the repository.
         environ: The caller's environment.
-        revisions: As git names them: ``HEAD`` for all of its history, ``origin/main..HEAD`` for what is new.
-        exclude: Patterns of paths that are not looked at.
-        progress: Told how far it is.
+        revisions: As git names them: ``HEAD`` for all of its history, ``origin/main..HEAD`` for new commits.
+        exclude: Patterns of paths that are not searched.
+        progress: Receives progress reports.
 
     Raises:
-        GitError: There is no such revision, or history was cut off.
+        GitError: If there is no such revision, or the history was cut off.
     """
     git = Git.open(folder, environ)
     files = [(path, oid) for path, oid in git.new_blobs(revisions)]
 
-    def counted() -> Iterator[tuple[str, str, bytes]]:
+    def with_progress() -> Iterator[tuple[str, str, bytes]]:
         for done, item in enumerate(_blobs(git, files, exclude), 1):
-            progress("looking", done, len(files))
+            progress("searching", done, len(files))
             yield item
 
-    return _look(counted())
+    return _search(with_progress())
 
 
-def guard_paths(paths: Iterable[Path], *, exclude: Sequence[str] = ()) -> Look:
+def guard_paths(paths: Iterable[Path], *, exclude: Sequence[str] = ()) -> GuardResult:
     """
-    Look at files, and at every file below folders. Links are not followed, and ``.git`` is left out.
+    Search files, and every file below folders. Links are not followed, and ``.git`` is skipped.
 
     Raises:
-        UsageError: One of *paths* is not there, or cannot be read.
+        UsageError: If one of *paths* does not exist or cannot be read.
     """
-    return _look(_files(paths, exclude))
+    return _search(_files(paths, exclude))
 
 
-def _look(files: Iterable[tuple[str, str, bytes]]) -> Look:
+def _search(files: Iterable[tuple[str, str, bytes]]) -> GuardResult:
     count, findings = 0, []
     for path, oid, data in files:
         count += 1
         if what := find_private(data):
             findings.append(Finding(printable(path), what, oid))
-    return Look(count, tuple(findings))
+    return GuardResult(count, tuple(findings))
 
 
 def _blobs(git: Git, files: Iterable[tuple[str, str]], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
@@ -111,13 +111,15 @@ def _blobs(git: Git, files: Iterable[tuple[str, str]], exclude: Sequence[str]) -
 def _files(paths: Iterable[Path], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{elided(str(path))} is not there")
+            raise UsageError(f"{elided(str(path))} does not exist", code="file-not-found")
         for file in sorted(_below(path)):
             if not _is_excluded(file.as_posix(), exclude):
                 try:
                     yield str(file), "", file.read_bytes()
                 except OSError as error:
-                    raise UsageError(f"{elided(str(file))} cannot be read: {error.strerror}") from None
+                    raise UsageError(
+                        f"{elided(str(file))} cannot be read: {error.strerror}", code="file-unreadable"
+                    ) from None
 
 
 def _below(path: Path) -> Iterator[Path]:

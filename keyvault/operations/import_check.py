@@ -1,7 +1,7 @@
 """
-Compare the JWK Set of an old server, live, with the one that a commit of the vault serves.
+Compare the live JWK Set of an old server with the JWK Set that a commit of the vault serves.
 
-A verifier that moves finds the keys of all tokens in circulation if each key of the old set is served under its kid.
+If the vault serves each key of the old set under its old kid, verifiers that switch find the keys of all tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keyvault.operations.context import Context
 from keyvault.operations.import_sources import fetch_keys
 from keyvault.site.build import jwk_sets
 
-#: JWK Sets of single sets lie below it: verifiers fetch those of an issuer.
+#: The folder of the JWK Sets of single sets. Verifiers fetch the JWK Set of an issuer, so these are not compared.
 _SINGLE_SETS = "sets/"
 
 
@@ -32,7 +32,7 @@ class MoveFinding:
     Attributes:
         code: ``missing``, ``other-kid``, ``other-key``, ``other-alg`` or ``not-importable``.
         kid: Its kid in the old set, or None if it has none.
-        message: What is different, and what to do.
+        message: The difference, and what to do.
     """
 
     code: str
@@ -48,7 +48,7 @@ class MoveCheck:
     Attributes:
         url: The old JWK Set.
         commit: The commit that was compared with.
-        path: The JWK Set of its site, by its path.
+        path: The path of the JWK Set on its site.
         keys: How many keys the old set has.
         findings: The keys that verifiers would not find there.
     """
@@ -62,25 +62,31 @@ class MoveCheck:
 
 def check_import(context: Context, commit: Commit, url: str) -> MoveCheck:
     """
-    Compare the JWK Set at *url* with the site of *commit*: with the JWK Set there that has most of its kids.
+    Compare the JWK Set at *url* with the site of *commit*: with the JWK Set there that shares most kids with it.
 
     Raises:
-        LiveError: If the old set cannot be had.
-        UsageError: If it is no JWK Set, serves a private key, or the commit serves no keys.
+        LiveError: If the old set cannot be fetched.
+        UsageError: If it is not a JWK Set or serves a private key, or one of the two has no keys.
     """
     state = context.state(commit, envelopes=False)
     old = fetch_keys(url)
     if not old:
-        raise UsageError(f"{elided(url)[:200]} serves no keys, so there is nothing to compare", hint="check the URL")
+        raise UsageError(
+            f"{elided(url)[:200]} serves no keys, so there is nothing to compare",
+            code="jwks-empty",
+            hint="check the URL",
+        )
     served = {
         path: {jwk["kid"]: jwk for jwk in msgspec.json.decode(data)["keys"]}
         for path, data in jwk_sets(state)
         if not path.startswith(_SINGLE_SETS)
     }
     if not served:
-        raise UsageError("the commit serves no keys yet", hint="keyvault key import SET --from-url URL")
+        raise UsageError(
+            "the commit serves no keys yet", code="site-without-keys", hint="keyvault key import SET --from-url URL"
+        )
     kids = {str(jwk.get("kid")) for jwk in old}
-    path = max(served, key=lambda place: len(kids & served[place].keys()))
+    path = max(served, key=lambda candidate: len(kids & served[candidate].keys()))
     findings = tuple(_findings(state, old, served[path]))
     return MoveCheck(url, state.commit, path, len(old), findings)
 

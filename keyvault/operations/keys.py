@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -33,23 +33,23 @@ def add_set(
     dry_run: bool = False,
 ) -> Outcome:
     """
-    Add a set to keyvault.toml and make its active and its next key, in one commit.
+    Add a set to keyvault.toml and generate its active and its next key, in one commit.
 
-    An external set gets none: their private halves live elsewhere, and the public ones are imported.
+    An external set gets no keys: its private halves live elsewhere, and the public halves are imported.
 
     Raises:
-        UsageError: If there is such a set already, or the name, the issuer or the place is invalid.
-        ConfigError: If issuer and place do not fit in with those of other sets.
+        UsageError: If the set already exists, or the name, the issuer or the place is invalid.
+        ConfigError: If issuer or place conflict with those of other sets.
     """
     try:
         check_set_name(name)
     except ConfigError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+        raise UsageError(error.message, code=error.code, hint=error.hint) from None
     members = set_members(spec, issuer=issuer, at=at, external=external)
 
     def propose(state: VaultState) -> Proposal:
         if name in state.sets and not state.sets[name].policy.closing:
-            raise UsageError(f"there is a set {name} already", hint=f"keyvault rotate {name}")
+            raise UsageError(f"set {name} already exists", code="set-exists", hint=f"keyvault rotate {name}")
         state, data = edited_policy(context, state, {name: members})
         plan = _plan_opening(state, name, context.now)
         return Proposal(plan, f"add set {name} ({spec})", files={"keyvault.toml": data})
@@ -66,16 +66,16 @@ def set_members(
     Raises:
         UsageError: If the issuer or the place is invalid.
     """
-    checks: tuple[tuple[str, str | None, Callable[[object], str]], ...] = (
-        ("--issuer", issuer, check_issuer),
-        ("--at", at, check_place),
-    )
-    for option, value, check in checks:
-        try:
-            if value is not None:
-                check(value)
-        except ValueError as error:
-            raise UsageError(f"{option}: {error}") from None
+    try:
+        if issuer is not None:
+            check_issuer(issuer)
+    except ValueError as error:
+        raise UsageError(f"--issuer: {error}", code="issuer-invalid") from None
+    try:
+        if at is not None:
+            check_place(at)
+    except ValueError as error:
+        raise UsageError(f"--at: {error}", code="place-invalid") from None
     default = key_spec(spec.alg)
     return {
         "alg": spec.alg,
@@ -90,7 +90,7 @@ def set_members(
 
 
 def _plan_opening(state: VaultState, name: str, now: datetime) -> Plan:
-    """Plan both keys of a new set; of one that was closing, what it lacks."""
+    """Plan both keys of a new set, or the missing keys of a set that was closing."""
     key_set = state.find_set(name)
     if key_set.active is None and key_set.next is None:
         return plan_creation(key_set, now)
@@ -106,11 +106,11 @@ def remove_set(
     Take a set out of service.
 
     The first call stops signing and marks the set as closing; its keys stay published until the last token
-    has expired. When all have left, the next call takes the table out of keyvault.toml. With *forced* every
-    key is revoked at once and the table goes too. History stays in any case.
+    has expired. When all keys are withdrawn, the next call removes the table from keyvault.toml. With *forced* every
+    key is revoked at once, and the table is removed in the same commit. The records stay in any case.
 
     Raises:
-        UsageError: There is no such set.
+        UsageError: If there is no such set.
     """
 
     def propose(state: VaultState) -> Proposal:
@@ -133,8 +133,8 @@ def open_key(context: Context, key: Key) -> PrivateJWK:
     Return the private JWK of *key*.
 
     Raises:
-        IdentityError: No identity opens it.
-        EnvelopeError: It is not in the vault, or was tampered with.
+        IdentityError: If no identity opens it.
+        EnvelopeError: If it is not in the vault, or was tampered with.
     """
     return next(open_keys(context, [key]))
 
@@ -148,7 +148,7 @@ def open_keys(context: Context, keys: Iterable[Key]) -> Iterator[PrivateJWK]:
 
 
 def open_sealed(context: Context, key: Key) -> bytes:
-    """Return the sealed bytes of *key* as they were sealed; errors as `open_key`."""
+    """Return the plaintext of the envelope of *key*; errors as `open_key`."""
     from keyvault.crypto.envelope import envelope_of, open_bytes, recipient_kids
 
     envelope = envelope_of(key)
@@ -158,15 +158,15 @@ def open_sealed(context: Context, key: Key) -> bytes:
 
 def select(state: VaultState, name: str) -> list[Key]:
     """
-    Return the keys that *name* means: those of a set that have not left, or the one key of that kid.
+    Return the keys that *name* means: the live keys of a set, or the key with that kid.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: If there is no such set or key, or the set has no keys.
     """
     if name in state.sets:
         key_set = state.sets[name]
         found = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
         if not found:
-            raise UsageError(f"set {name} has no keys yet", hint="keyvault rotate --due")
+            raise UsageError(f"set {name} has no keys yet", code="set-empty", hint="keyvault rotate --due")
         return found
     return [state.find_key(name)]

@@ -1,4 +1,4 @@
-"""Look for what breaks verifiers: in what a commit would publish, in a file, at a URL."""
+"""Find problems that break verifiers: in the site of a commit, in a file, at a URL."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Kind = Literal["jwks", "discovery"]
 @dataclass(frozen=True, slots=True)
 class Document:
     """
-    A document that was looked at.
+    A document that was checked.
 
     Attributes:
         name: Its path on the site, its file or its URL.
-        kind: What it is taken for.
-        octets: How long it is.
-        keys: How many keys it has, None for what has none to count.
+        kind: The kind of document that it was checked as.
+        octets: Its length.
+        keys: How many keys it has; None for a discovery document, or if it cannot be parsed.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Document:
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    What a look found.
+    The result of a check.
 
     Attributes:
-        target: What was looked at.
+        target: The commit, file or URL that was checked.
         documents: Its documents.
-        findings: What is wrong with them.
+        findings: Their problems.
     """
 
     target: str
@@ -60,14 +60,14 @@ def _document(source: Source, kind: Kind) -> Document:
     return Document(source.name, kind, len(source.data), None if keys is None else len(keys))
 
 
-# --- what a commit would publish ------------------------------------------------------------------------
+# --- the site of a commit -------------------------------------------------------------------------------
 
 
 def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] = ()) -> Report:
     """
-    Look at the JWK Sets and discovery documents of the site of *commit*.
+    Check the JWK Sets and discovery documents of the site of *commit*.
 
-    What stands at several paths is looked at once, under the first of them.
+    A document that has several paths is checked once, under the first of them.
     """
     from keyvault.site.build import discovery, jwk_sets
 
@@ -97,7 +97,7 @@ def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] 
 
 
 def _issuer(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterator[Finding]:
-    """Yield what verifiers must be given by hand, since no discovery document leads them to the JWK Set at *place*."""
+    """Yield settings that verifiers need by hand, since no discovery document leads them to the JWK Set at *place*."""
     site, issuer = state.policy.site, state.issuer_at(place)
     for policy in (key_set.policy for key_set in key_sets):
         if policy.issuer != issuer:
@@ -115,23 +115,25 @@ def _issuer(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterat
 
 def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
     """
-    Look at the JWK Set or discovery document in the file *path*.
+    Check the JWK Set or discovery document in the file *path*.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
             data = file.read(BODY_MAX + 1)
     except OSError as error:
         raise UsageError(
-            f"{elided(str(path))} cannot be read: {error.strerror}", hint="name a file, a URL, or - for stdin"
+            f"{elided(str(path))} cannot be read: {error.strerror}",
+            code="file-unreadable",
+            hint="name a file, a URL, or - for stdin",
         ) from None
     return lint_bytes(data, consumers, name=elided(str(path)))
 
 
 def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> Report:
-    """Look at *data*, a JWK Set or a discovery document of unknown origin that is called *name*."""
+    """Check *data*, a JWK Set or a discovery document of unknown origin, under the name *name*."""
     source = Source(name, data)
     kind = (source.is_whole and read(data).kind) or "jwks"
     lint = lint_jwk_set if kind == "jwks" else lint_discovery
@@ -143,21 +145,21 @@ def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) ->
 
 def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     """
-    Look at a JWK Set, at a discovery document and the JWK Set that it names, or at those of an issuer.
+    Check a JWK Set, or a discovery document and the JWK Set that it names; *url* may be that of an issuer.
 
     Raises:
-        UsageError: It is no URL.
-        LiveError: A host cannot be asked.
+        UsageError: If *url* is not a URL.
+        LiveError: If a document cannot be fetched.
     """
     if split(url) is None:
-        raise UsageError(f"{elided(url)[:200]} is no URL", hint="https://keys.example.com")
-    source, found = _ask(url, name=elided(url))
+        raise UsageError(f"{elided(url)[:200]} is not a URL", code="url-invalid", hint="https://keys.example.com")
+    source, found = _fetch(url, name=elided(url))
     kind = _kind(source)
     if kind is None:
-        # Whatever an issuer has on its front page, its documents stand at one place.
+        # An issuer may serve any front page; its discovery document has a fixed path.
         try:
             place = url.rstrip("/") + CONFIGURATION
-            configuration, _ = _ask(place, name=elided(place))
+            configuration, _ = _fetch(place, name=elided(place))
         except LiveError:
             pass
         else:
@@ -171,7 +173,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     linked: list[Finding] = []
     uri = _jwks_uri(source)
     if uri is not None and _may_follow(uri, url):
-        jwks, moved = _ask_linked(uri, elided(url))
+        jwks, moved = _fetch_linked(uri, elided(url))
         documents.append(_document(jwks, "jwks"))
         linked = moved or lint_jwk_set(jwks, consumers)
         keys = read(jwks.data).keys if jwks.is_whole else None
@@ -179,34 +181,34 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     return Report(elided(url), tuple(documents), tuple(findings))
 
 
-def _ask_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:
+def _fetch_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:
     """
-    Return what stands at *uri*, which is foreign: the document at *discovery* names it.
+    Fetch the JWK Set at *uri*, foreign text that the document at *discovery* contains.
 
     Raises:
-        LiveError: The host cannot be asked.
+        LiveError: If the JWK Set cannot be fetched.
     """
     if is_label(uri):
-        return _ask(uri, name=elided(uri))
+        return _fetch(uri, name=elided(uri))
     try:
-        return _ask(uri, name=f"jwks_uri of {discovery}")
+        return _fetch(uri, name=f"jwks_uri of {discovery}")
     except LiveError as error:
-        # Its message has the URL.
-        raise LiveError(f"the jwks_uri of {discovery} cannot be asked", code=error.code, hint=error.hint) from None
+        # Its message contains the URL, which must not be shown.
+        raise LiveError(f"the jwks_uri of {discovery} cannot be fetched", code=error.code, hint=error.hint) from None
 
 
-def _ask(url: str, *, name: str) -> tuple[Source, list[Finding]]:
-    """Return what stands at *url*; where nobody must ask, or the host sends away, nothing, and why."""
+def _fetch(url: str, *, name: str) -> tuple[Source, list[Finding]]:
+    """Fetch *url*; if it is insecure or redirects elsewhere, return an empty document and the finding."""
     from keyvault.publish import live
 
-    if not is_local(url) and (insecure := [one for one in lint_address(url) if one.level == "error"]):
+    if not is_local(url) and (insecure := [found for found in lint_address(url) if found.level == "error"]):
         return Source(name, b"", url), list(judge(insecure, (), document=name))
     try:
         answer = live.request(url, max_bytes=BODY_MAX)
     except LiveError as error:
         if error.code != "redirect":
             raise
-        # The message has where the host sends to.
+        # The message contains the target of the redirect.
         message = error.message if is_label(error.message) else "redirects to another host, or without end"
         moved = finding("redirect-not-followed", message, hurts=None if issuer_of(url) is None else ())
         return Source(name, b"", url), list(judge([moved], (), document=name))
@@ -226,6 +228,6 @@ def _jwks_uri(source: Source) -> str | None:
 
 
 def _may_follow(uri: str, url: str) -> bool:
-    """Whether a document at *url* may send us to *uri*: not to our own machine, unless it is there itself."""
+    """Whether a document at *url* may link to *uri*: not to this machine, unless the document is here, too."""
     parts = split(uri)
     return parts is not None and (is_local(url) if is_local(uri) else parts.scheme == "https")

@@ -1,9 +1,9 @@
 """
-Merge records for git: a driver for single files, and a check of the vault that comes out.
+Merge records for git: a driver for single files, and a check of the merged vault.
 
-Git calls the driver for each record that both sides changed, and a hook before it commits a merge: two rotations can
-each add a next key without touching the same file. A repository names no program, so both are set up by a command that
-somebody runs in their clone.
+Git calls the driver for each record that both sides changed. It calls a hook before it commits a merge, since two
+rotations can each add a next key without changing the same file. A repository cannot configure programs, so a command
+sets up both in a clone.
 
 Source: gitattributes(5) on merge drivers, githooks(5) on pre-merge-commit and pre-commit; docs/adr/0028.
 """
@@ -29,25 +29,25 @@ _COMMAND = "keyvault merge-driver %O %A %B %P"
 _HOOK = """#!/bin/sh
 # Refuse a merge that leaves a vault which no command could read.
 """
-#: The hooks of git that check a merge, with what each begins with: git runs one if a merge had no conflict, and the
-#: other for every commit, of which those that end a merge with conflicts are checked.
+#: The hooks of git that check a merge, with their first lines: git runs pre-merge-commit if a merge had no conflict,
+#: and pre-commit for every commit; the latter checks only commits that end a merge with conflicts.
 _HOOKS = {
     "pre-merge-commit": _HOOK,
     "pre-commit": _HOOK + 'test -e "$(git rev-parse --git-path MERGE_HEAD)" || exit 0\n',
 }
-#: What to do about a merge that is refused.
-WAY_OUT = f"git add {KEYS}; git commit --no-edit --no-verify; keyvault repair; or else: git merge --abort"
+#: The hint of a refused merge.
+REFUSED_HINT = f"git add {KEYS}; git commit --no-edit --no-verify; keyvault repair; or else: git merge --abort"
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
     """
-    What was set up in a clone.
+    The driver and the hooks of a clone.
 
     Attributes:
         driver: The command line of the driver.
         hooks: The hooks that check merges.
-        others: Names of hooks that are somebody else's, and were left as they are.
+        others: Names of hooks that keyvault did not write and left unchanged.
     """
 
     driver: str
@@ -57,18 +57,18 @@ class Installed:
 
 def merge_files(base: bytes, ours: bytes, theirs: bytes, path: str) -> bytes:
     """
-    Return the file that two versions of a record, or of the list of recipients, add up to.
+    Merge two versions of a record, or of the list of recipients, and return the merged file.
 
     Args:
-        base: The version that both go back to; empty if there is none.
+        base: The common ancestor; empty if there is none.
         ours: The file on this side.
         theirs: The file on the other side.
-        path: Where it lies, from the top of the repository.
+        path: Its path from the top of the repository.
 
     Raises:
-        MergeError: If no legal file holds what both sides did.
-        RecordError: If one of the three is malformed.
-        UsageError: If it is no file that keyvault merges.
+        MergeError: If no legal file can hold the changes of both sides.
+        RecordError: If a version is malformed.
+        UsageError: If keyvault does not merge such a file.
     """
     inner = path[path.rfind(f"{KEYS}/") :] if f"{KEYS}/" in path else path
     if inner == RECIPIENTS:
@@ -76,25 +76,27 @@ def merge_files(base: bytes, ours: bytes, theirs: bytes, path: str) -> bytes:
         sides = (decode_recipients(data, path=inner) for data in (ours, theirs))
         return encode_recipients(join_recipients(older, *sides))
     if not is_record_path(inner):
-        raise UsageError(f"{quoted(path, 200)} is neither a record nor the list of recipients")
+        raise UsageError(
+            f"{quoted(path, 200)} is neither a record nor the list of recipients", code="merge-path-unsupported"
+        )
     before = decode_key(base, path=inner) if base else None
     return encode_key(join_keys(before, decode_key(ours, path=inner), decode_key(theirs, path=inner)))
 
 
 def check_staged(start: Path, environ: Mapping[str, str]) -> None:
     """
-    Check the vault that a merge has put into the index, and that is not committed yet.
+    Check the vault in the index, which a merge has written and nobody has committed yet.
 
     Raises:
-        MergeError: If no command could read it.
+        MergeError: If no command could read the vault.
     """
     repository = Repository.open(find_vault(start), environ)
-    # Git may give it from where the hook runs, which is the top of the repository.
+    # Git may set a path relative to the working folder of the hook, which is the top of the repository.
     index = environ.get("GIT_INDEX_FILE")
     tree = repository.git.write_index(os.path.abspath(index) if index else None)  # noqa: PTH100 - a string for git
     state = repository.read_with_damage(tree, envelopes=False)
     if state.damage:
-        raise MergeError(state.damage[0].message, hint=WAY_OUT)
+        raise MergeError(state.damage[0].message, code="merge-damaged", hint=REFUSED_HINT)
     check_joined(state)
 
 
@@ -122,6 +124,6 @@ def install(start: Path, environ: Mapping[str, str]) -> Installed:
             hook.write_text(present if check in present else present + check)
             hook.chmod(0o755)
         except OSError as error:
-            raise GitError(f"cannot write {hook}: {error.strerror}") from None
+            raise GitError(f"cannot write {hook}: {error.strerror}", code="repository-not-writable") from None
         hooks.append(hook)
     return Installed(_COMMAND, tuple(hooks), tuple(others))

@@ -1,8 +1,8 @@
 """
-Purge the documents that a publication changed from the caches in front of the place.
+Purge the documents that a publication changed from the caches in front of the destination.
 
-A purge that failed is noted in the git directory, and done by the next publication to the same place. So is one that
-was never reached, because the upload was cut off: then all documents are purged.
+If a purge fails, a note in the git directory makes the next publication to the same destination retry it. If an upload
+is interrupted before its purge, the next publication purges all documents.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from keyvault.publish.destination import Changes
     from keyvault.publish.invalidate import Cache
 
-#: Refusals before which nothing was written.
-_UNTOUCHED = (UsageError, GateError, AuditError, RenderError)
+#: Errors that are raised before anything is written.
+_NOTHING_WRITTEN = (UsageError, GateError, AuditError, RenderError)
 
 
 class Purge:
@@ -35,46 +35,46 @@ class Purge:
         Args:
             context: The vault.
             commit: The commit that is published.
-            destination: Where to.
+            destination: The destination, as the command names it.
             caches: The caches in front of it.
         """
         self._context, self._commit, self._caches = context, commit, caches
         name = hashlib.sha256("\n".join([destination, *(cache.name for cache in caches)]).encode()).hexdigest()[:32]
         self._note = context.repository.git.git_dir / "keyvault-rendered" / f"purge-{name}"
-        #: Paths that an earlier run has left to be purged; None for all documents.
-        self._left: list[str] | None = []
+        #: Paths whose purge an earlier run did not finish; None for all documents.
+        self._unfinished: list[str] | None = []
 
     @contextlib.contextmanager
     def pending(self, *, dry_run: bool) -> Iterator[None]:
-        """Note that documents may change: whatever ends this run, the next run purges them."""
+        """Note that documents may change: if this run is interrupted, the next run purges them."""
         if not self._caches:
             yield
             return
-        self._left = self._read()
+        self._unfinished = self._read()
         if dry_run:
             yield
             return
         self._write(None)
         try:
             yield
-        except _UNTOUCHED:
-            self._write(self._left)
+        except _NOTHING_WRITTEN:
+            self._write(self._unfinished)
             raise
 
     def finish(self, changes: Changes, documents: Collection[str], *, dry_run: bool) -> list[str]:
         """
-        Purge what *changes* changed and what is left of earlier runs, and return the URLs.
+        Purge the documents that *changes* names and those of unfinished runs, and return their URLs.
 
         Raises:
-            PublishError: If a cache cannot be purged: the site is published, and the next publication tries again.
+            PublishError: If a cache cannot be purged: the site is published, and the next publication retries.
         """
         if not self._caches:
             return []
-        if self._left is None:
+        if self._unfinished is None:
             paths = sorted(documents)
         else:
             changed = {path for path in changes.uploaded if path in documents}
-            paths = sorted(changed.union(self._left, filter(_is_document, changes.deleted)))
+            paths = sorted(changed.union(self._unfinished, filter(_is_document, changes.deleted)))
         base = self._context.state(self._commit, envelopes=False).policy.site.url if paths else ""
         urls = [f"{base}/{quote(path)}" for path in paths]
         if dry_run:
@@ -92,6 +92,7 @@ class Purge:
         except PublishError as error:
             raise PublishError(
                 f"the site is published, but {cache.name} still serves old copies: {error.message}",
+                code="purge-failed",
                 hint=f"run publish again, or purge by hand: {cache.by_hand(urls)}",
             ) from None
 
@@ -113,7 +114,7 @@ class Purge:
 
 
 def _is_document(path: str) -> bool:
-    """Whether a file that is gone may have been read by verifiers."""
+    """Whether verifiers may have read a deleted file."""
     from keyvault.site.headers import content_type
 
     return content_type(path) == "application/json" and not path.startswith(("keys/", "assets/", "history."))

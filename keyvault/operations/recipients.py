@@ -1,5 +1,5 @@
 """
-Recipients and identities: who can open what.
+Recipients, to whom private keys are sealed, and identities, which open them.
 
 Each change of the list re-seals every private key in the same commit.
 """
@@ -26,8 +26,8 @@ from keyvault.repo.vault import IDENTITIES, RECIPIENTS
 
 
 @dataclass(frozen=True)
-class Readable:
-    """What somebody who leaves could read: the kids of live keys, by set."""
+class ReadableKeys:
+    """The live keys that a recipient can open, by set: their kids."""
 
     by_set: Mapping[str, tuple[str, ...]]
 
@@ -37,8 +37,8 @@ def read_recipient(path: Path, *, kid: str | None = None) -> Recipient:
     Return the recipient in *path*: a public JWK, or the private one of an identity.
 
     Raises:
-        UsageError: It cannot be read.
-        JWKError: It is no key that keys can be sealed to.
+        UsageError: If the file cannot be read.
+        JWKError: If it is not a JWK that keys can be sealed to.
     """
     from keyvault.crypto.identities import recipient_of
     from keyvault.crypto.identity_file import read_identity_file
@@ -46,13 +46,13 @@ def read_recipient(path: Path, *, kid: str | None = None) -> Recipient:
     try:
         data = read_identity_file(path)
     except IdentityError as error:
-        raise UsageError(error.message) from None
+        raise UsageError(error.message, code=error.code) from None
     try:
         jwk = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise JWKError(f"{path} is not a JWK: not JSON") from None
+        raise JWKError(f"{path} is not a JWK: not JSON", code="not-json") from None
     if not isinstance(jwk, dict):
-        raise JWKError(f"{path} is not a JWK")
+        raise JWKError(f"{path} is not a JWK", code="not-jwk")
     return recipient_of({**jwk, "kid": kid} if kid else jwk)
 
 
@@ -64,7 +64,7 @@ def _change(
     dry_run: bool,
     replan: Callable[[VaultState], Plan] | None = None,
 ) -> Outcome:
-    """Commit an edited list of recipients, with every sealed key re-sealed to it."""
+    """Commit an edited list of recipients, and re-seal every sealed key to it."""
 
     def propose(state: VaultState) -> Proposal:
         recipients = dict(state.recipients)
@@ -73,7 +73,7 @@ def _change(
         dropped = {change.kid for change in plan.changes if isinstance(change, Amend)}
         sealed = [key for key in state.keys.values() if key.sealed and key.kid not in dropped]
         if recipients == state.recipients:
-            # Where the list stays, nobody could tell a new envelope from a forged one: the good ones stay, too.
+            # Without a change of the list, a new envelope looks like a forged one: only wrong envelopes are replaced.
             sealed = [key for key in sealed if sealed_to(key) != sorted(recipients)]
             if not sealed:
                 return Proposal(plan, subject)
@@ -86,7 +86,7 @@ def _change(
 
 
 def _resealed(context: Context, keys: list[Key], recipients: Mapping[str, Recipient]) -> list[Key]:
-    """Return *keys* sealed to *recipients*. Bytes are moved: no private key is loaded."""
+    """Return *keys* sealed to *recipients*. The plaintext is copied: no private key is loaded."""
     from keyvault.crypto.envelope import Sealer, parse_private
 
     sealer = Sealer(recipients)
@@ -102,17 +102,18 @@ def _resealed(context: Context, keys: list[Key], recipients: Mapping[str, Recipi
 
 def add_recipient(context: Context, recipient: Recipient, *, push: bool = False, dry_run: bool = False) -> Outcome:
     """
-    Let *recipient* open every key, those that exist too.
+    Add *recipient* to the list, and re-seal every key to it as well.
 
     Raises:
-        UsageError: There is a recipient of that kid already.
-        IdentityError: No identity opens the keys that have to be re-sealed.
+        UsageError: If a recipient already has that kid.
+        IdentityError: If no identity opens the keys that must be re-sealed.
     """
 
     def edit(recipients: dict[str, Recipient]) -> str:
         if recipient.kid in recipients:
             raise UsageError(
-                f"there is a recipient {quoted(recipient.kid)} already",
+                f"recipient {quoted(recipient.kid)} already exists",
+                code="recipient-exists",
                 hint=f"keyvault recipient replace {recipient.kid} FILE",
             )
         recipients[recipient.kid] = recipient
@@ -121,42 +122,44 @@ def add_recipient(context: Context, recipient: Recipient, *, push: bool = False,
     return _change(context, edit, push=push, dry_run=dry_run)
 
 
-def readable_by(state: VaultState, kid: str) -> Readable:
+def readable_by(state: VaultState, kid: str) -> ReadableKeys:
     """Return the live keys that recipient *kid* can open."""
     found: dict[str, tuple[str, ...]] = {}
     for name, key_set in state.sets.items():
         kids = tuple(key.kid for key in key_set.keys if kid in sealed_to(key))
         if kids:
             found[name] = kids
-    return Readable(found)
+    return ReadableKeys(found)
 
 
 def remove_recipient(
     context: Context, kid: str, *, rotate: bool = False, push: bool = False, dry_run: bool = False
-) -> tuple[Outcome, Readable]:
+) -> tuple[Outcome, ReadableKeys]:
     """
-    Take recipient *kid* off the list and re-seal every key without it.
+    Remove recipient *kid* from the list and re-seal every key without it.
 
-    What it could read stays known to it. With *rotate* the next key of each set that it could read is
-    replaced by one that it cannot, in the same commit; rotating to that key later puts an end to it.
+    The recipient still knows the keys that it could open. With *rotate*, the same commit replaces the next key of each
+    set that it could open by a key that it cannot; a later rotation to that key ends its access.
 
     Raises:
-        UsageError: There is no such recipient, or it is the last one.
-        IdentityError: No identity opens the keys that have to be re-sealed.
+        UsageError: If there is no such recipient, or it is the last.
+        IdentityError: If no identity opens the keys that must be re-sealed.
     """
 
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
-            raise UsageError(
-                f"no recipient {quoted(kid, 100)}", hint=nearest(kid, recipients) or "keyvault recipient list"
-            )
+            raise _unknown_recipient(kid, recipients)
         del recipients[kid]
         if not recipients:
-            raise UsageError(f"{kid} is the last recipient: nobody could open anything", hint="add another one first")
+            raise UsageError(
+                f"{kid} is the last recipient: nobody could open any key",
+                code="recipient-last",
+                hint="keyvault recipient add FILE",
+            )
         return f"remove recipient {kid}"
 
     def replan(state: VaultState) -> Plan:
-        affected = [key_set for key_set in state.sets.values() if _next_read_by(key_set, kid)]
+        affected = [key_set for key_set in state.sets.values() if _opens_next_key(key_set, kid)]
         return plan_replacement(affected, context.now, note=f"recipient {kid} was removed")
 
     readable = readable_by(context.state(), kid)
@@ -164,7 +167,15 @@ def remove_recipient(
     return outcome, readable
 
 
-def _next_read_by(key_set: KeySet, kid: str) -> bool:
+def _unknown_recipient(kid: str, recipients: Mapping[str, Recipient]) -> UsageError:
+    return UsageError(
+        f"no recipient {quoted(kid, 100)} in this vault",
+        code="recipient-unknown",
+        hint=nearest(kid, recipients) or "keyvault recipient list",
+    )
+
+
+def _opens_next_key(key_set: KeySet, kid: str) -> bool:
     return key_set.next is not None and kid in sealed_to(key_set.next)
 
 
@@ -172,23 +183,21 @@ def replace_recipient(
     context: Context, kid: str, recipient: Recipient, *, push: bool = False, dry_run: bool = False
 ) -> Outcome:
     """
-    Put *recipient* in the place of *kid*, which may be its own kid, and re-seal every key.
+    Replace recipient *kid* by *recipient*, which may have the same kid, and re-seal every key.
 
-    Where that changes nothing on the list, keys that are not sealed to it are; after a merge there may be some.
+    If the list does not change, only keys that are not sealed to it are re-sealed; a merge may leave such keys.
 
     Raises:
-        UsageError: There is no recipient *kid*, or another one has the new kid.
-        IdentityError: No identity opens the keys that have to be re-sealed.
+        UsageError: If there is no recipient *kid*, or another recipient has the new kid.
+        IdentityError: If no identity opens the keys that must be re-sealed.
     """
 
     def edit(recipients: dict[str, Recipient]) -> str:
         if kid not in recipients:
-            raise UsageError(
-                f"no recipient {quoted(kid, 100)}", hint=nearest(kid, recipients) or "keyvault recipient list"
-            )
+            raise _unknown_recipient(kid, recipients)
         del recipients[kid]
         if recipient.kid in recipients:
-            raise UsageError(f"there is a recipient {quoted(recipient.kid)} already")
+            raise UsageError(f"recipient {quoted(recipient.kid)} already exists", code="recipient-exists")
         recipients[recipient.kid] = recipient
         return f"replace recipient {kid} by {recipient.kid}"
 
@@ -198,12 +207,12 @@ def replace_recipient(
 @dataclass(frozen=True)
 class SealReport:
     """
-    How the sealed keys of a vault stand.
+    The state of the sealed keys of a vault.
 
     Attributes:
         keys: How many keys are sealed.
-        opened: How many an identity of ours opened; None where there is none.
-        problems: What is wrong, one sentence each.
+        opened: How many of them an identity opened; None if there is no identity.
+        problems: A sentence for each problem.
     """
 
     keys: int
@@ -216,7 +225,7 @@ def check_recipients(context: Context) -> SealReport:
     Check that every sealed key is well formed, is sealed to exactly the present recipients, and opens.
 
     Raises:
-        IdentityError: An identity was named, and it does not open a key.
+        IdentityError: If the command was given an identity, and it does not open a key.
     """
     from keyvault.core.envelopes import check_envelope
     from keyvault.crypto.envelope import envelope_of, parse_private
@@ -251,23 +260,23 @@ def create_identity(
     crv: str | None = None,
     output: Path | None = None,
     passphrase: str | None = None,
-    forbidden: Path | None = None,
+    worktree: Path | None = None,
 ) -> tuple[Recipient, Path]:
     """
-    Make an identity, write it to a private file, and return its recipient and where it lies.
+    Generate an identity, write it to a private file, and return its recipient and the file.
 
     Args:
-        environ: The caller's environment, which says where settings lie.
-        kid: Its label; default is made from its thumbprint.
+        environ: The caller's environment, which may name the configuration folder.
+        kid: Its label; default is derived from its thumbprint.
         alg: ``ECDH-ES+A256KW`` or ``RSA-OAEP-256``.
         crv: ``P-256`` (default) or ``X25519``.
-        output: The file; default is in the user's folder for settings.
+        output: The file; default is in the user's configuration folder.
         passphrase: Encrypts the file, if given.
-        forbidden: A work tree that an identity in the clear must not lie in.
+        worktree: A working tree that must not contain an identity in the clear.
 
     Raises:
-        UsageError: The file exists, or would lie in the clear in the repository.
-        JWKError: The label cannot be used.
+        UsageError: If the file exists, or would lie in the clear in the repository.
+        JWKError: If the label is invalid.
     """
     from keyvault.core.jwk import pretty
     from keyvault.crypto.identities import new_identity, recipient_of
@@ -275,17 +284,18 @@ def create_identity(
 
     jwk = new_identity(kid, alg=alg, crv=crv)
     path = output or identity_folder(environ) / f"{_file_name(jwk['kid'])}.json"
-    if passphrase is None and forbidden is not None and _tracked(path, forbidden):
+    if passphrase is None and worktree is not None and _is_in_worktree(path, worktree):
         raise UsageError(
             f"{elided(str(path))} lies in the repository: an identity in the clear must not",
-            hint="name a file elsewhere with -o",
+            code="identity-in-repository",
+            hint="-o FILE names a file elsewhere",
         )
     write_private_file(path, encrypt_identity(jwk, passphrase) if passphrase else pretty(jwk))
     return recipient_of(jwk), path
 
 
-def _tracked(path: Path, root: Path) -> bool:
-    """Whether *path* lies in the work tree at *root*, where git would see it."""
+def _is_in_worktree(path: Path, root: Path) -> bool:
+    """Whether *path* lies in the working tree at *root*, outside of the git directory."""
     path, root = path.resolve(), root.resolve()
     return path.is_relative_to(root) and path.relative_to(root).parts[:1] != (".git",)
 
@@ -297,5 +307,5 @@ def _file_name(kid: str) -> str:
 
 
 def vault_identity_path(kid: str) -> str:
-    """Return where an identity under a passphrase lies in a vault."""
+    """Return the path of an identity under a passphrase in a vault."""
     return f"{IDENTITIES}/{_file_name(kid)}.json"

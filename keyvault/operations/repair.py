@@ -1,9 +1,9 @@
 """
-Repair a vault that a merge, a clock, a cut-off write or a hand has damaged.
+Repair a vault that a merge, a wrong clock, an interrupted write or a manual edit has damaged.
 
-Finds what is wrong, and mends it in one commit: files go back to the last version that can be read, what does not
-belong is taken out, and of two keys for one place one steps back (``core/repair``). Nothing that was published is
-dropped. Also removes what dead programs left in this clone (``repo/leftovers``).
+A repair is one commit: it restores the last readable version of files, removes files that do not belong in a vault, and
+resolves sets with two active or two next keys (``core/repair``). Published keys stay published. It also removes the
+locks and files that dead programs left in this clone (``repo/leftovers``).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from keyvault.repo import branch, journal, leftovers
 from keyvault.repo.records import decode_key, decode_recipients, encode_key, salvage_key
 from keyvault.repo.vault import KEYS, RECIPIENTS, is_record_path
 
-#: How many merges back a repair looks for what they dropped.
+#: How many merges a repair searches for dropped events, the newest first.
 _MERGES_MAX = 50
 
 
-#: What becomes of a key whose place two had, by the last event that a repair writes.
+#: The outcome for one of two keys that were both active or both next, by the last event that a repair writes.
 _OUTCOMES = {
     "activated": "signs",
     "deactivated": "retires, and stays published",
@@ -48,13 +48,13 @@ _OUTCOMES = {
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    Something that is wrong, and what a repair does about it.
+    A problem, and how a repair solves it.
 
     Attributes:
         code: A code of the audit, or ``stale-lock`` or ``stale-index``.
-        message: What is wrong.
+        message: The problem.
         path: The file, or empty.
-        remedy: What is done, or None if somebody has to decide.
+        remedy: The solution, or None if a person has to decide.
     """
 
     code: str
@@ -64,15 +64,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairResult:
     """
-    What a repair found and did, or would do.
+    The result of a repair, made or planned.
 
     Attributes:
-        findings: What was wrong.
+        findings: The problems.
         outcome: The commit.
         removed: Locks of dead programs that were removed.
-        errors: What the audit still calls an error afterwards; none for a dry run.
+        errors: Errors of the audit that remain afterwards; none for a dry run.
     """
 
     findings: tuple[Finding, ...]
@@ -82,7 +82,7 @@ class Repaired:
 
     @property
     def left(self) -> list[Finding]:
-        """The findings that somebody has to decide."""
+        """The findings that a person has to decide."""
         return [finding for finding in self.findings if finding.remedy is None]
 
 
@@ -93,29 +93,30 @@ def repair(
     push: bool = False,
     dry_run: bool = False,
     trust_clock: bool = False,
-) -> Repaired:
+) -> RepairResult:
     """
-    Find what is wrong with a vault and its clone, and mend it.
+    Find the problems of a vault and its clone, and repair them.
 
     Args:
         context: The vault.
-        reason: What is recorded; the default says what was wrong.
+        reason: The recorded reason; the default describes the problems.
         push: Whether to push the commit.
-        dry_run: Whether to only find.
+        dry_run: Whether to only find problems.
         trust_clock: Whether to date events back by a clock that could not be compared with another.
 
     Raises:
-        UsageError: If the reason is no line of text.
+        UsageError: If the reason is not a line of text.
         GateError: If the clock of this machine is wrong, or events must be dated back and it cannot be compared.
-        GitError: If git refuses, or uncommitted work or an unfinished merge is in the way.
+        GitError: If git refuses, or there are uncommitted changes or an unfinished merge.
         ConfigError: If no version of keyvault.toml can be read.
     """
     reason = check_text(reason, "--reason")
     if verb := context.repository.git.operation:
-        raise GitError(f"a {verb} is under way in this clone", hint=context.repository.git.operation_hint)
-    sure = check_clock(
-        context, context.repository.read_with_damage(context.repository.head(), envelopes=False), behind=True
-    )
+        raise GitError(
+            f"a {verb} is under way in this clone", code="git-under-way", hint=context.repository.git.operation_hint
+        )
+    state = context.repository.read_with_damage(context.repository.head(), envelopes=False)
+    confirmed = check_clock(context, state, behind=True)
     git = context.repository.git
     locks = leftovers.stale_locks(git)
     found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
@@ -123,7 +124,7 @@ def repair(
         for lock in locks:
             lock.unlink(missing_ok=True)
         with journal.exclusive_lock(git):
-            branch.recover(git)  # what a run of ours left is known, however young it is
+            branch.recover(git)  # the journal identifies files of a run of ours, however young they are
     young = [lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock not in locks]
     found += [
         Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None)
@@ -133,18 +134,19 @@ def repair(
     head = context.repository.head()
     shown = leftovers.commit_of_index(git, head)
     if shown is not None:
-        message = f"index and work tree show commit {shown[:12]}, the branch is at {head[:12]}"
+        message = f"index and working tree show commit {shown[:12]}, but the branch is at {head[:12]}"
         found.append(Finding("stale-index", message, "", "they follow the branch"))
         if not dry_run:
             _catch_up(context, shown, head)
-    proposals: list[_Repair] = []
+    proposals: list[_RepairProposal] = []
 
     def propose(state: VaultState) -> Proposal:
-        proposals.append(_propose(context, state, reason, sure=sure))
+        proposals.append(_propose(context, state, reason, clock_confirmed=confirmed))
         ahead = [finding for finding in proposals[-1].findings if finding.code == "instant-future"]
-        if ahead and not (sure or trust_clock or dry_run):
+        if ahead and not (confirmed or trust_clock or dry_run):
             raise GateError(
                 f"{ahead[0].message}, and the clock of this machine could not be compared with another",
+                code="clock-unconfirmed",
                 hint="if this clock is right: keyvault repair --force; else set it",
             )
         return proposals[-1].proposal
@@ -152,9 +154,9 @@ def repair(
     outcome = carry_out(context, propose, push=push, dry_run=dry_run, damaged=True)
     findings = (*found, *proposals[-1].findings)
     if dry_run:
-        return Repaired(findings, outcome, ())
+        return RepairResult(findings, outcome, ())
     errors = audit(context, outcome.commit or context.repository.head()).errors
-    return Repaired(findings, outcome, tuple(locks), errors)
+    return RepairResult(findings, outcome, tuple(locks), errors)
 
 
 def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
@@ -167,19 +169,19 @@ def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Repair:
+class _RepairProposal:
     findings: tuple[Finding, ...]
     proposal: Proposal
 
 
-def _propose(context: Context, state: VaultState, reason: str | None, *, sure: bool) -> _Repair:
+def _propose(context: Context, state: VaultState, reason: str | None, *, clock_confirmed: bool) -> _RepairProposal:
     found: list[Finding] = []
     files: dict[str, bytes | None] = {}
     restored: dict[str, Key] = {}
-    for damage in (*state.damage, *_lost(context, state)):
+    for damage in (*state.damage, *_lost_files(context, state)):
         if not damage.path:
-            continue  # a set: below, once its records can be read
-        data, remedy = _mended(context, state, damage)
+            continue  # damage of a set: repaired below, once its records can be read
+        data, remedy = _repaired_file(context, state, damage)
         found.append(Finding(damage.code, damage.message, damage.path, remedy))
         if remedy is not None:
             files[damage.path] = data
@@ -187,21 +189,21 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, sure: b
                 key = decode_key(data, path=damage.path)
                 restored[key.kid] = key
     readable = replace(state, keys={**state.keys, **restored}, damage=())
-    dropped = _dropped(context, readable)
-    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, sure=sure)
-    mended = {change.kid for change in plan.changes if isinstance(change, Amend)}
+    dropped = _versions_dropped_by_merges(context, readable)
+    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, sure=clock_confirmed)
+    amended = {change.kid for change in plan.changes if isinstance(change, Amend)}
     for kid, others in dropped.items():
         key = readable.keys[kid]
-        names = ", ".join(dict.fromkeys(event.event for other in others for event in _missing(key, other)))
+        names = ", ".join(dict.fromkeys(event.event for other in others for event in _missing_events(key, other)))
         message = f"a merge dropped events of key {kid[:12]} that the other side had recorded: {names}"
-        remedy = "the promises of both sides hold again" if kid in mended else None
+        remedy = "the promises of both sides hold again" if kid in amended else None
         if key.state == "withdrawn" and any(other.state in ("active", "retiring") for other in others):
             message += "; it signed there, and was withdrawn here: its tokens no longer verify"
             remedy = None
         elif all(other.state == "withdrawn" for other in others):
             continue
         elif any(other.state == "revoked" for other in others):
-            remedy = "it is revoked again" if kid in mended else None
+            remedy = "it is revoked again" if kid in amended else None
         found.append(Finding("event-removed", message, key.path, remedy))
     repaired = {change.set for change in plan.changes}
     for damage in set_damage(readable, context.now):
@@ -212,13 +214,13 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, sure: b
     subject = "repair " + ", ".join([*sorted(repaired), *sorted(files)][:4]) if repaired or files else "nothing to do"
     lines = [f"{finding.code}: {finding.message}" for finding in found if finding.remedy]
     body = "\n".join(([reason] if reason else []) + lines)
-    return _Repair(
+    return _RepairProposal(
         tuple(found), Proposal(plan, subject, body=body or None, files=files, restored=restored, urgent=True)
     )
 
 
 def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
-    """Yield what *plan* does about the *damage* of a set."""
+    """Yield how *plan* repairs the *damage* of a set, a phrase for each key."""
     for change in plan.changes:
         if damage.set != change.set or not isinstance(change, Amend):
             continue
@@ -233,8 +235,8 @@ def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
             yield f"key {key.kid[:12]} {_OUTCOMES[last]}"
 
 
-def _lost(context: Context, state: VaultState) -> Iterator[Damage]:
-    """Yield files that were removed, or made executable, as the audit found them, and that are so still."""
+def _lost_files(context: Context, state: VaultState) -> Iterator[Damage]:
+    """Yield the files that the audit found removed or executable, if they still are."""
     repository, seen = context.repository, {damage.path for damage in state.damage}
     modes = {entry.path: entry.mode for entry in repository.git.tree(state.commit, config.FILE, KEYS)}
     for finding in audit(context, state.commit).errors:
@@ -246,30 +248,28 @@ def _lost(context: Context, state: VaultState) -> Iterator[Damage]:
             yield Damage(finding.code, finding.message, path)
 
 
-def _mended(context: Context, state: VaultState, damage: Damage) -> tuple[bytes | None, str | None]:
-    """Return the file that takes the place of a damaged one, None to remove it, and the remedy, None without any."""
+def _repaired_file(context: Context, state: VaultState, damage: Damage) -> tuple[bytes | None, str | None]:
+    """Return the content that replaces a damaged file, None to remove it; and the remedy, None if there is none."""
     repository, path, commit = context.repository, damage.path, state.commit
     if damage.code == "unexpected-path":
         return None, "it is removed"
-    if damage.code == "unexpected-mode" and (plain := _content(context, commit, path)) is not None:
+    if damage.code == "unexpected-mode" and (plain := _read_file(context, commit, path)) is not None:
         return plain, "it is a plain file again"
     if path == config.FILE:
-        return repository.last_readable(
-            commit, path, config.read_policy
-        ), "the last version that can be read is restored"
+        return repository.last_readable(commit, path, config.read_policy), "the last readable version is restored"
     if path == RECIPIENTS:
         data = repository.last_readable(commit, path, lambda data: decode_recipients(data, path=RECIPIENTS))
-        return data, "the last version that can be read is restored" if data else None
+        return data, "the last readable version is restored" if data else None
     if not is_record_path(path):
         return None, "it is removed"
-    return _mended_record(context, commit, path)
+    return _repaired_record(context, commit, path)
 
 
-def _mended_record(context: Context, commit: Commit, path: str) -> tuple[bytes | None, str | None]:
+def _repaired_record(context: Context, commit: Commit, path: str) -> tuple[bytes | None, str | None]:
     repository = context.repository
     sound: Key | None = None
-    # Lists only grow: the longest is the newest. Of two that are as long, our own side of a merge counts, as for the
-    # audit; the promises of the other side are taken back afterwards.
+    # Event lists only grow: the longest is the newest. Of two equally long lists, that of our own side of a merge
+    # counts, as for the audit; the repair then restores the promises of the other side.
     for first_parent in (True, False):
         for data in repository.versions(commit, path, first_parent=first_parent):
             try:
@@ -278,32 +278,32 @@ def _mended_record(context: Context, commit: Commit, path: str) -> tuple[bytes |
                 continue
             if sound is None or len(key.events) > len(sound.events) - first_parent:
                 sound = key
-    found = salvage_key(_content(context, commit, path) or b"")
-    if found is not None and found.path == path and (sound is None or _goes_on(sound, found)):
+    found = salvage_key(_read_file(context, commit, path) or b"")
+    if found is not None and found.path == path and (sound is None or _extends(found, sound)):
         return encode_key(found), "it is written in its canonical form"
     if sound is not None:
-        return encode_key(sound), "the last version that can be read is restored"
+        return encode_key(sound), "the last readable version is restored"
     return None, "it is removed: no version of it can be read"
 
 
-def _goes_on(sound: Key, found: Key) -> bool:
+def _extends(found: Key, sound: Key) -> bool:
     """Whether *found* only adds events to *sound*."""
     ended = found.state in ("withdrawn", "revoked")
     private_kept = found.private == sound.private or (ended and found.private is msgspec.UNSET)
     return found.events[: len(sound.events)] == sound.events and found.public == sound.public and private_kept
 
 
-def _dropped(context: Context, state: VaultState) -> dict[str, list[Key]]:
-    """Return the versions of records that merges left out in favour of another side's, and no repair took back."""
+def _versions_dropped_by_merges(context: Context, state: VaultState) -> dict[str, list[Key]]:
+    """Return by kid the versions of records that merges dropped for those of another side, unless repaired since."""
     git, found = context.repository.git, dict[str, list[Key]]()
     for merge, parents in git.merges(state.commit, _MERGES_MAX):
         for parent in parents:
             changes = [change for change in git.changes(parent, merge) if change.path.startswith(git.prefix)]
-            changed = [one for one in changes if is_record_path(one.path[len(git.prefix) :]) and one.before]
+            changed = [change for change in changes if is_record_path(change.path[len(git.prefix) :]) and change.before]
             before = map(salvage_key, git.blobs(str(change.before) for change in changed))
             for change, other in zip(changed, before, strict=True):
                 key = state.keys.get(other.kid) if other else None
-                if other is None or key is None or other in found.get(key.kid, ()) or not _missing(key, other):
+                if other is None or key is None or other in found.get(key.kid, ()) or not _missing_events(key, other):
                     continue
                 merged = salvage_key(next(git.blobs([change.after]))) if change.after else None
                 if not _is_repaired_since(key, merged or _first_version(context, parents[0], change.path)):
@@ -315,7 +315,7 @@ def _dropped(context: Context, state: VaultState) -> dict[str, list[Key]]:
 
 def _first_version(context: Context, commit: Commit, path: str) -> Key | None:
     """Return the record at *path* from the top of the repository, as *commit* has it, or None."""
-    data = _content(context, commit, path[len(context.repository.git.prefix) :])
+    data = _read_file(context, commit, path[len(context.repository.git.prefix) :])
     return salvage_key(data) if data else None
 
 
@@ -325,14 +325,14 @@ def _is_repaired_since(key: Key, merged: Key | None) -> bool:
     return any(event.event == "repaired" for event in key.events[known:])
 
 
-def _missing(key: Key, other: Key) -> list[Event]:
+def _missing_events(key: Key, other: Key) -> list[Event]:
     """Return the events that *key* lacks and its version *other* has."""
     common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(key.events, other.events, strict=False))))
     rest = key.events[common:]
     return [event for event in other.events[common:] if event not in rest]
 
 
-def _content(context: Context, commit: Commit, path: str) -> bytes | None:
+def _read_file(context: Context, commit: Commit, path: str) -> bytes | None:
     """Return the file *path* of *commit*; None if there is none, or a link or a submodule."""
     try:
         return context.repository.files(commit, path).get(path)

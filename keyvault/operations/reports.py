@@ -1,7 +1,7 @@
 """
-What commands report, as values: the shapes of ``--json``.
+The reports of commands: the shapes of ``--json``.
 
-Documented in docs/json.md; a test compares them. Instants are RFC 3339 in UTC.
+docs/json.md documents them, and a test compares the two. Instants are RFC 3339 in UTC.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from keyvault.core.rehearsal import Rehearsal
     from keyvault.operations.changes import Outcome
     from keyvault.operations.import_keys import ImportOutcome
-    from keyvault.operations.repair import Repaired
+    from keyvault.operations.repair import RepairResult
 
 
 class KeyReport(msgspec.Struct, frozen=True):
-    """A key: what it is and where it stands."""
+    """A key and its state."""
 
     kid: str
     set: str
@@ -46,7 +46,7 @@ class KeyReport(msgspec.Struct, frozen=True):
 
 
 class KeyDetail(msgspec.Struct, frozen=True):
-    """A key with its life: every event, its public JWK, and who can open it."""
+    """A key with all its events, its public JWK, and its recipients."""
 
     key: KeyReport
     public: PublicJWK
@@ -64,7 +64,7 @@ class TransitionReport(msgspec.Struct, frozen=True):
 
 
 class VerdictReport(msgspec.Struct, frozen=True):
-    """What a policy does to one verifier; times in seconds."""
+    """The effect of a policy on a verifier; times in seconds."""
 
     verifier: str
     planned: int
@@ -73,7 +73,7 @@ class VerdictReport(msgspec.Struct, frozen=True):
 
 
 class RehearsalReport(msgspec.Struct, frozen=True):
-    """What became of a set in a rehearsal; times in seconds."""
+    """The result of a rehearsal for a set; times in seconds."""
 
     set: str
     fine: bool
@@ -88,7 +88,7 @@ class RehearsalReport(msgspec.Struct, frozen=True):
 
 
 class SetReport(msgspec.Struct, frozen=True):
-    """A set: its live keys and what comes next."""
+    """A set: its live keys and its next transition."""
 
     name: str
     alg: str
@@ -106,7 +106,7 @@ class SetReport(msgspec.Struct, frozen=True):
 
 
 class DamageReport(msgspec.Struct, frozen=True):
-    """Something that is wrong with a vault, and what a repair does about it, or did."""
+    """A problem of a vault, and how a repair solves or solved it."""
 
     code: str
     message: str
@@ -140,7 +140,7 @@ class EventReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChangeReport(msgspec.Struct, frozen=True):
-    """What a command did to a vault, or would do."""
+    """The change that a command made to a vault, or would make."""
 
     changed: bool
     dry_run: bool
@@ -152,7 +152,7 @@ class ChangeReport(msgspec.Struct, frozen=True):
 
 
 class ImportedKey(msgspec.Struct, frozen=True):
-    """A key of an import: where it stands now, and until when tokens that it signed elsewhere verify."""
+    """A key of an import: its state, and until when tokens that it signed elsewhere verify."""
 
     kid: str
     set: str
@@ -162,7 +162,7 @@ class ImportedKey(msgspec.Struct, frozen=True):
 
 
 class RepairReport(ChangeReport, frozen=True):
-    """What a repair found and did."""
+    """The problems that a repair found, and its change."""
 
     findings: list[DamageReport]
     removed: list[str]
@@ -170,14 +170,14 @@ class RepairReport(ChangeReport, frozen=True):
 
 
 class ImportReport(ChangeReport, frozen=True):
-    """What an import did to a vault, and what it could not take."""
+    """The change that an import made to a vault, and the keys that it skipped."""
 
     keys: list[ImportedKey]
     left_out: list[str]
 
 
 def key_report(key: Key) -> KeyReport:
-    """Return what is known of *key*."""
+    """Return the report on *key*."""
     life: Life = key.life
     public = key.public
     return KeyReport(
@@ -187,21 +187,22 @@ def key_report(key: Key) -> KeyReport:
 
 
 def key_detail(key: Key) -> KeyDetail:
-    """Return all that is known of *key*."""
+    """Return the full report on *key*."""
     sealed = [] if isinstance(key.private, msgspec.UnsetType) else key.private.recipients
     events = tuple(
-        msgspec.structs.replace(event, note=_told(event.note), forced=_told(event.forced)) for event in key.events
+        msgspec.structs.replace(event, note=_withhold_private(event.note), forced=_withhold_private(event.forced))
+        for event in key.events
     )
     return KeyDetail(key_report(key), key.public, events, [entry.header.kid for entry in sealed])
 
 
 def transition_report(transition: Transition) -> TransitionReport:
-    """Return *transition* as it is reported."""
+    """Return the report on *transition*."""
     return TransitionReport(transition.at, transition.set, transition.event, transition.kid)
 
 
 def rehearsal_report(rehearsal: Rehearsal) -> RehearsalReport:
-    """Return *rehearsal* as it is reported."""
+    """Return the report on *rehearsal*."""
     return RehearsalReport(
         rehearsal.set,
         rehearsal.fine,
@@ -212,12 +213,12 @@ def rehearsal_report(rehearsal: Rehearsal) -> RehearsalReport:
         _whole_seconds(rehearsal.too_early),
         [
             VerdictReport(
-                one.verifier.name,
-                _whole_seconds(one.planned),
-                _whole_seconds(one.emergency),
-                None if one.revoked is None else _whole_seconds(one.revoked),
+                verdict.verifier.name,
+                _whole_seconds(verdict.planned),
+                _whole_seconds(verdict.emergency),
+                None if verdict.revoked is None else _whole_seconds(verdict.revoked),
             )
-            for one in rehearsal.verdicts
+            for verdict in rehearsal.verdicts
         ],
         _whole_seconds(rehearsal.algorithm_lead),
         list(KEEP_ALGORITHMS),
@@ -232,15 +233,15 @@ def status_report(
     state: VaultState, now: datetime, *, names: list[str] | None = None, grace: timedelta
 ) -> StatusReport:
     """
-    Return how a vault stands at *now*.
+    Return the report on a vault at *now*.
 
     Args:
         state: The vault.
         now: The instant.
         names: Only these sets; default is all.
-        grace: How late something may be before it counts as overdue.
+        grace: Grace period before a transition counts as overdue.
     """
-    damage = [*state.damage, *(one for one in set_damage(state, now) if one.usable)]
+    damage = [*state.damage, *(problem for problem in set_damage(state, now) if problem.usable)]
     chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
     shown = {key_set.name for key_set in chosen}
     late = [line for line in overdue(state, now, grace=grace) if line.partition(":")[0] in shown]
@@ -250,7 +251,7 @@ def status_report(
         [_set_report(state, key_set, now) for key_set in chosen],
         sorted(state.recipients),
         late,
-        [DamageReport(one.code, one.message, one.path) for one in damage],
+        [DamageReport(problem.code, problem.message, problem.path) for problem in damage],
     )
 
 
@@ -277,10 +278,10 @@ def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
 
 
 def change_report(outcome: Outcome, *, dry_run: bool) -> ChangeReport:
-    """Return what *outcome* says."""
+    """Return the report on *outcome*."""
     events = [_event(key.set, key.kid, event) for key, event in outcome.events]
     if dry_run:
-        events = _planned(outcome.plan)
+        events = _planned_events(outcome.plan)
     return ChangeReport(
         changed=bool(outcome.commit) or (dry_run and bool(outcome.plan or outcome.files)),
         dry_run=dry_run,
@@ -293,26 +294,28 @@ def change_report(outcome: Outcome, *, dry_run: bool) -> ChangeReport:
 
 
 def import_report(imported: ImportOutcome, *, dry_run: bool) -> ImportReport:
-    """Return what an import did, or would do."""
+    """Return the report on an import, made or planned."""
     change = change_report(imported.outcome, dry_run=dry_run)
     members = {name: getattr(change, name) for name in change.__struct_fields__}
     return ImportReport(**members, keys=list(imported.keys), left_out=list(imported.left_out))
 
 
-def repair_report(repaired: Repaired, *, dry_run: bool) -> RepairReport:
-    """Return what a repair found and did, or would do."""
-    change = change_report(repaired.outcome, dry_run=dry_run)
+def repair_report(result: RepairResult, *, dry_run: bool) -> RepairReport:
+    """Return the report on a repair, made or planned."""
+    change = change_report(result.outcome, dry_run=dry_run)
     members = {name: getattr(change, name) for name in change.__struct_fields__}
-    findings = [DamageReport(one.code, one.message, one.path, one.remedy) for one in repaired.findings]
+    findings = [
+        DamageReport(finding.code, finding.message, finding.path, finding.remedy) for finding in result.findings
+    ]
     return RepairReport(
         **members,
         findings=findings,
-        removed=[str(path) for path in repaired.removed],
-        errors=[f"{one.code} in commit {one.commit}" for one in repaired.errors],
+        removed=[str(path) for path in result.removed],
+        errors=[f"{finding.code} in commit {finding.commit}" for finding in result.errors],
     )
 
 
-def _planned(plan: Plan) -> list[EventReport]:
+def _planned_events(plan: Plan) -> list[EventReport]:
     return [
         _event(change.set, None if isinstance(change, Create) else change.kid, event)
         for change in plan.changes
@@ -320,8 +323,8 @@ def _planned(plan: Plan) -> list[EventReport]:
     ]
 
 
-def _told(text: str | None) -> str | None:
-    """Return what somebody wrote into a record, unless a private key was written into it with other tools."""
+def _withhold_private(text: str | None) -> str | None:
+    """Return a text of a record, unless another tool has written a private key into it."""
     from keyvault.core.leaks import find_private_in_note
 
     what = find_private_in_note(text) if text else None
@@ -337,6 +340,6 @@ def _event(set_name: str, kid: str | None, event: Event) -> EventReport:
         event.url,
         event.keep_until,
         event.reason,
-        _told(event.note),
-        _told(event.forced),
+        _withhold_private(event.note),
+        _withhold_private(event.forced),
     )

@@ -1,4 +1,4 @@
-"""Rotate, revoke, roll back: the life of keys after they were made."""
+"""Rotate sets, revoke keys, roll back: transitions of keys that exist."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from keyvault.errors import ConfigError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
 from keyvault.operations.context import Context
 
-#: What `rotate --alg` writes where policy says nothing: in a week most services are deployed, and so restarted, once.
+#: The algorithm_lead that `rotate --alg` writes if policy has none: within a week most services are restarted once.
 ALGORITHM_LEAD = "7d"
 
 
 def check_text(text: str | None, option: str) -> str | None:
     """
-    Return what somebody wrote as a reason or note, without surrounding blanks.
+    Return a reason or note without surrounding blanks.
 
     Raises:
-        UsageError: It is empty, too long, holds control characters, or what looks like a private key.
+        UsageError: If it is empty, too long, or contains control characters or something like a private key.
     """
     if text is None:
         return None
     text = text.strip()
     if not text or len(text) > TEXT_MAX or printable(text) != text:
-        raise UsageError(f"{option} takes one line of 1 to {TEXT_MAX} printable characters")
+        raise UsageError(f"{option} must be one line of 1 to {TEXT_MAX} printable characters", code="text-invalid")
     if _looks_private(text):
-        raise UsageError(f"{option} holds what looks like a private key", hint="describe it in words")
+        raise UsageError(
+            f"{option} contains something like a private key", code="private-key-in-text", hint="describe it in words"
+        )
     return text
 
 
 def _looks_private(text: str) -> bool:
     """
-    Whether the audit, guard, or the site's leak check would later take *text* for a private key.
+    Whether the audit, `guard` or the leak check of the site would take *text* for a private key.
 
-    A record only ever grows, so what one of them refuses must not get into one.
+    Records only grow: a text that one of them refuses could never be removed.
     """
     from keyvault.core.leaks import find_private_in_note
     from keyvault.site.leak_check import refuse_private
@@ -52,15 +54,17 @@ def _looks_private(text: str) -> bool:
         return True
     try:
         refuse_private("note", text.encode())
-        # Inside a string of JSON, text that begins like JSON is none; the leak check reads both.
+        # Text that begins like JSON is not JSON within a string of JSON; the leak check reads both.
         refuse_private("note", json.dumps(text).encode())
     except LeakError:
         return True
     return False
 
 
-def _look(context: Context, state: VaultState, now: datetime, rotating: Sequence[str] = ()) -> tuple[Live, list[str]]:
-    """Look at the live URLs that a planner needs; also return what went wrong, one sentence each."""
+def _fetch_live(
+    context: Context, state: VaultState, now: datetime, rotating: Sequence[str] = ()
+) -> tuple[Live, list[str]]:
+    """Fetch the live JWK Sets that a planner needs; also return a sentence for each that failed."""
     urls = urls_to_ask(state, now, rotating=rotating)
     if not urls:
         return {}, []
@@ -86,39 +90,43 @@ def rotate(
         context: The vault.
         names: The sets; empty for all.
         alg: Another algorithm for a single set; keyvault.toml is edited in the same commit.
-        forced: Why to go past the gate.
+        forced: The reason to override the gate, or None.
         push: Whether to push the commit.
         dry_run: Whether to only plan.
 
     Raises:
-        GateError: A next key is not mature, or its URL does not serve it.
-        UsageError: There is no such set.
+        GateError: If a next key is not mature, or its URL does not serve it.
+        UsageError: If there is no such set.
     """
     forced = check_text(forced, "--reason")
     if alg is not None and len(names) != 1:
-        raise UsageError("--alg goes with one set", hint="keyvault rotate SET --alg ES256")
+        raise UsageError("--alg needs a single set", code="option-conflict", hint="keyvault rotate SET --alg ES256")
     if alg is not None:
         try:
             key_spec(alg)
         except ConfigError as error:
-            raise UsageError(error.message, hint=error.hint) from None
+            raise UsageError(error.message, code=error.code, hint=error.hint) from None
 
     def propose(state: VaultState) -> Proposal:
-        open_sets = [one for one in state.sets.values() if not one.policy.closing]
-        # Who asks for all means those that can be: an external set waits for somebody to import its next key.
-        ready = [one for one in open_sets if one.next is not None or not one.policy.external]
-        chosen = [state.find_set(name).name for name in names] or [one.name for one in ready or open_sets]
+        open_sets = [key_set for key_set in state.sets.values() if not key_set.policy.closing]
+        # "All" skips external sets without a next key: somebody has to import it first.
+        ready = [key_set for key_set in open_sets if key_set.next is not None or not key_set.policy.external]
+        chosen = [state.find_set(name).name for name in names] or [key_set.name for key_set in ready or open_sets]
         if not chosen:
-            raise UsageError("this vault has no sets", hint="keyvault set add NAME --alg ES256")
+            raise UsageError(
+                "this vault has no sets", code="vault-without-sets", hint="keyvault set add NAME --alg ES256"
+            )
         files = {}
         if alg is not None and state.find_set(chosen[0]).policy.spec.alg != alg:
             if forced is not None:
                 raise UsageError(
                     "--alg publishes a next key, which --force cannot skip",
+                    code="option-conflict",
                     hint=f"keyvault rotate {chosen[0]} --alg {alg}; then rotate with --force",
                 )
-            state, files["keyvault.toml"] = edited_policy(context, state, {chosen[0]: _migrated(state, chosen[0], alg)})
-        live, _problems = _look(context, state, context.now, chosen)
+            members = _members_for_algorithm(state, chosen[0], alg)
+            state, files["keyvault.toml"] = edited_policy(context, state, {chosen[0]: members})
+        live, _problems = _fetch_live(context, state, context.now, chosen)
         plan = plan_rotation(state, chosen, context.now, live=live, forced=forced)
         subject = describe(plan) if not files else f"change {chosen[0]} to {alg}"
         return Proposal(plan, subject, body=forced, files=files, urgent=forced is not None)
@@ -132,15 +140,17 @@ def _purpose(spec: KeySpec) -> str:
     return "encryption" if spec.use == "enc" else "signatures"
 
 
-def _migrated(state: VaultState, name: str, alg: str) -> dict[str, object]:
+def _members_for_algorithm(state: VaultState, name: str, alg: str) -> dict[str, object]:
     """Return the members of a set's table that change with its algorithm."""
     key_set = state.find_set(name)
     old, new = key_set.policy.spec, key_spec(alg)
-    # A set of secrets publishes nothing that could leave, so it may become one of signatures.
+    # A set of secrets has no published keys to lose, so it may become a set of signing keys.
     if old.kty != "oct" and (old.use, False) != (new.use, new.kty == "oct"):
         raise UsageError(
-            f"set {name} is for {_purpose(old)}, {alg} is for {_purpose(new)}: its published keys would leave at once",
-            hint=f"keyvault set add NAME --alg {alg} makes a set for that",
+            f"set {name} is for {_purpose(old)}, but {alg} is for {_purpose(new)}: "
+            "its published keys would be withdrawn at once",
+            code="use-mismatch",
+            hint=f"keyvault set add NAME --alg {alg} adds a set for that",
         )
     members: dict[str, object] = {"alg": alg, "crv": None, "bits": None}
     if key_set.rendered and key_set.policy.use == "sig" and key_set.policy.algorithm_lead is None:
@@ -150,13 +160,13 @@ def _migrated(state: VaultState, name: str, alg: str) -> dict[str, object]:
 
 def rotate_due(context: Context, *, push: bool = False, dry_run: bool = False) -> Outcome:
     """
-    Do everything that is due: receipts, withdrawals, rotations, creation of what is missing.
+    Carry out all due transitions: receipts, withdrawals, rotations, and the creation of missing keys.
 
-    One commit, or none. Doing it twice is doing it once.
+    Writes one commit, or none. Idempotent.
     """
 
     def propose(state: VaultState) -> Proposal:
-        live, problems = _look(context, state, context.now)
+        live, problems = _fetch_live(context, state, context.now)
         plan = plan_due(state, context.now, live=live)
         return Proposal(replace(plan, warnings=(*plan.warnings, *problems)), describe(plan))
 
@@ -172,7 +182,7 @@ def revoke(
     push: bool = False,
     dry_run: bool = False,
 ) -> Outcome:
-    """Drop *kid*, or the one key that begins so, from its JWK Set at once; errors as `plan_revocation`."""
+    """Remove *kid*, or the only key that begins with it, from its JWK Set at once; errors as `plan_revocation`."""
     note = check_text(note, "--note")
 
     def propose(state: VaultState) -> Proposal:

@@ -1,8 +1,8 @@
 """
-What `init --ci` writes beside a vault: workflows that rotate and publish it, and a lock of the tool that they run.
+Write the CI workflows of `init --ci`, which rotate and publish a vault, and the lock of the tool that they run.
 
-The files ship with the package. What stands in a repository already is never replaced. Forges read these files at the
-top of a repository, so those of a vault in a folder below say which folder that is.
+The files ship with the package. Existing files of a repository are never replaced. Forges read workflows at the top of
+a repository only, so the workflows of a vault in a subfolder name that folder.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ KINDS = ("github", "gitlab", "none")
 
 DISTRIBUTION = "jwks-keyvault"
 
-#: A name, perhaps with extras, and what pins it.
+#: A distribution's name with optional extras, and the version, URL or hashes that pin it.
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[A-Za-z0-9,._ -]+\])? *(?:===?|@) *[^\s;#]\S*(?: +--hash=\S+)*"
 )
 
-#: By kind: files of the package, below keyvault/ci, and where they go.
+#: By kind: files of the package, below keyvault/ci, and their paths in a repository.
 _FILES: Mapping[str, Mapping[str, str]] = {
     "github": {
         "github/rotate-and-publish.yml": ".github/workflows/rotate-and-publish.yml",
@@ -38,13 +38,13 @@ _FILES: Mapping[str, Mapping[str, str]] = {
     "none": {},
 }
 
-#: By kind: where the locks and the version of the tool lie. The folder is one thing: it is written whole or not at all.
+#: By kind: the folder of the locks and the version of the tool. If it exists, none of its files is written.
 _TOOLS = {"github": ".github/actions/keyvault", "gitlab": ".gitlab/keyvault"}
 
 #: A path that workflows can name; no part begins with a dash.
 _PLAIN_FOLDER = re.compile(r"(?!-)[A-Za-z0-9._-]+(?:/(?!-)[A-Za-z0-9._-]+)*")
 
-#: Where workflows name the folder of the vault: for the top, and for another FOLDER.
+#: How workflows name the folder of the vault: the top of the repository, and another FOLDER.
 _FOLDER_MARKS = (
     (b"${{ vars.KEYVAULT_DIR || '.' }}", b"${{ vars.KEYVAULT_DIR || 'FOLDER' }}"),
     (b'\n  KEYVAULT_DIR: "."\n', b'\n  KEYVAULT_DIR: "FOLDER"\n'),
@@ -56,20 +56,24 @@ _LOCKS = ("requirements.lock", "requirements-build.lock")
 
 def ci_files(kind: str, *, tool: str | None = None) -> dict[str, bytes]:
     """
-    Return the files that let *kind* rotate and publish a vault, by path in its repository.
+    Return the files that make CI of *kind* rotate and publish a vault, by path in its repository.
 
     Args:
         kind: ``github``, ``gitlab`` or ``none``.
-        tool: What pip shall install there, as a line of a requirements file, when it is not what runs here.
+        tool: The line of a requirements file that CI installs; None takes the keyvault that runs here.
 
     Raises:
-        UsageError: There is no such kind, or *tool* is no line of a requirements file.
+        UsageError: If there is no such kind, or *tool* is not a line of a requirements file.
     """
     if kind not in KINDS:
-        raise UsageError(f"--ci {quoted(kind, 40)} is none of {', '.join(KINDS)}")
+        raise UsageError(
+            f"unknown value {quoted(kind, 40)} of --ci", code="option-invalid", hint="one of " + ", ".join(KINDS)
+        )
     if kind == "none":
         if tool is not None:
-            raise UsageError("--tool is for --ci github and --ci gitlab")
+            raise UsageError(
+                "--tool needs --ci github or --ci gitlab", code="option-conflict", hint="--ci github or --ci gitlab"
+            )
         return {}
     files = {path: _packaged(name) for name, path in _FILES[kind].items()}
     folder = _TOOLS[kind]
@@ -83,13 +87,14 @@ def for_folder(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
     Return *files* for a vault in *folder*, a path from the top of the repository, or empty for the top itself.
 
     Raises:
-        UsageError: If the path could mean something to YAML, to an expression or to bash.
+        UsageError: If the path has characters that are special in YAML, in an expression or in bash.
     """
     if not files or not folder:
         return dict(files)
     if not _PLAIN_FOLDER.fullmatch(folder):
         raise UsageError(
-            f"--ci takes no folder such as {quoted(folder, 100)}: workflows name it",
+            f"--ci does not support the folder {quoted(folder, 100)}: workflows must name it",
+            code="path-invalid",
             hint="use letters, digits and . _ - / in the path of the vault",
         )
     named = {}
@@ -100,8 +105,8 @@ def for_folder(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
     return named
 
 
-def without_present(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
-    """Return those of *files* that are not in *folder* yet."""
+def without_existing(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
+    """Return those of *files* that do not exist in *folder* yet."""
     kept = tuple(f"{tool}/" for tool in _TOOLS.values() if (folder / tool).exists())
     return {
         path: data
@@ -111,23 +116,25 @@ def without_present(files: Mapping[str, bytes], folder: Path) -> dict[str, bytes
 
 
 def installed_tool() -> str:
-    """Return what pip has to be told to install this very keyvault: a version, or a commit where it came from one."""
+    """Return the requirement that makes pip install this very keyvault: a version, or the commit it was built from."""
     try:
         found = distribution(DISTRIBUTION)
     except PackageNotFoundError:
         raise UsageError(
-            "this keyvault is not installed, so CI cannot be told what to install",
+            "this keyvault is not installed, so its version for CI is unknown",
+            code="tool-unknown",
             hint=f"--tool {DISTRIBUTION}==1.2.3, or --tool '{DISTRIBUTION} @ git+https://…@COMMIT'",
         ) from None
-    # PEP 610: only what pip was given by URL, or as a folder, has this file.
+    # PEP 610: only distributions that pip installed from a URL or a folder have this file.
     recorded = found.read_text("direct_url.json")
     if recorded is None:
         return f"{DISTRIBUTION}=={found.version}"
     url, commit = _origin(recorded)
     if not commit:
-        # An index may not have it, or may have something else under its name.
+        # An index may lack it, or may have another package under its name.
         raise UsageError(
-            "this keyvault was not installed from an index or a commit, so CI cannot be told what to install",
+            "this keyvault was not installed from an index or a commit, so its version for CI is unknown",
+            code="tool-unknown",
             hint=f"--tool '{DISTRIBUTION} @ git+https://…@COMMIT'",
         )
     return f"{DISTRIBUTION} @ git+{url}@{commit}"
@@ -139,7 +146,7 @@ def _origin(text: str | None) -> tuple[str, str]:
         value = json.loads(text or "{}")
         url, commit = value["url"], value["vcs_info"]["commit_id"]
         parts = urlsplit(url)
-        # A user's name and password may stand in it: such a URL is nobody else's business.
+        # Such a URL may contain a user's name and password, which must not be written into a repository.
         if parts.scheme == "https" and parts.hostname and "@" not in parts.netloc:
             return url, commit
     except (ValueError, KeyError, TypeError):
@@ -151,6 +158,7 @@ def _requirement(text: str) -> str:
     if printable(text) != text or not _REQUIREMENT.fullmatch(text.strip()):
         raise UsageError(
             f"--tool {quoted(text, 100)} is not a line of a requirements file",
+            code="option-invalid",
             hint=f"--tool {DISTRIBUTION}==1.2.3",
         )
     return text.strip() + "\n"
@@ -160,5 +168,5 @@ def _packaged(name: str) -> bytes:
     """Return a file of keyvault/ci."""
     path = Path(__file__).resolve().parent.parent / "ci" / name
     if not path.is_file():
-        raise RenderError(f"the package lacks ci/{name}", hint="install it again")
+        raise RenderError(f"the package lacks ci/{name}", code="package-incomplete", hint="install it again")
     return path.read_bytes()

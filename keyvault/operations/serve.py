@@ -1,4 +1,4 @@
-"""Serve a preview of the site on this machine; it follows the vault and the templates of the work tree."""
+"""Serve a preview of the site on this machine; it follows the vault and the templates of the working tree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keyvault.operations.site import TEMPLATES, files_below, site_files
 
 
 class Preview:
-    """The site as it is now: rendered again when the vault's commit or a template of the work tree changes."""
+    """The current site: rendered again when the vault's commit or a template of the working tree changes."""
 
     def __init__(
         self, context: Context, *, on_render: Callable[[str], None], on_error: Callable[[Exception], None]
@@ -21,25 +21,25 @@ class Preview:
         Args:
             context: The vault.
             on_render: Called with the commit after each rendering.
-            on_error: Called if a rendering fails; the previous site stays.
+            on_error: Called if a rendering fails; the previous site is kept.
         """
         self._context, self._on_render, self._on_error = context, on_render, on_error
         self._files: Mapping[str, bytes] = {}
-        self._seen: object = None
-        self._asked_at = 0.0
+        self._rendered: object = None
+        self._checked_at = 0.0
 
     def __call__(self) -> Mapping[str, bytes]:
         """Return the files of the site."""
         from keyvault.errors import KeyVaultError
 
-        if time.monotonic() - self._asked_at < 0.5:
+        if time.monotonic() - self._checked_at < 0.5:
             return self._files
-        self._asked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         try:
             commit = self._context.repository.head()
-            mark = commit, self._templates()
-            if mark != self._seen:
-                self._seen = mark  # an error is reported once, not at each request
+            source = commit, self._templates()
+            if source != self._rendered:
+                self._rendered = source  # an error is reported once, not at each request
                 _, files = site_files(self._context, commit, worktree=True)
                 self._files = dict(files)
                 self._on_render(commit)
@@ -48,7 +48,7 @@ class Preview:
         return self._files
 
     def _templates(self) -> object:
-        """Return a value that changes when a template of the work tree does."""
+        """Return a value that changes when a template of the working tree does."""
         folder = self._context.repository.folder / TEMPLATES
         return [(str(path), path.stat().st_mtime_ns) for path in files_below(folder)]
 
@@ -66,7 +66,7 @@ def serve(
 
     Args:
         context: The vault.
-        port: Where to listen; 0 takes a free one.
+        port: The port to listen on; 0 takes a free port.
         on_ready: Called with the address.
         on_render: Called with the commit after each rendering.
         on_error: Called if a rendering fails.
@@ -79,8 +79,8 @@ def serve(
     base = urlsplit(policy.site.url).path
     server = make_server(preview, lambda path: headers(path, max_age=policy.site.max_age), port=port, base=base)
     preview()
-    # Ctrl-C reaches the main thread while it sleeps, and none in the middle of its work. It does not join: a
-    # join that is interrupted takes a running thread for a stopped one.
+    # Ctrl-C interrupts the main thread, which only sleeps, and no thread in the middle of its work. It does not join:
+    # an interrupted join would mark the running thread as stopped.
     loop = threading.Thread(target=server.serve_forever, daemon=True)
     try:
         loop.start()

@@ -1,4 +1,4 @@
-"""The site of a commit, file by file: its templates, and what comes out. `render` writes it to a folder."""
+"""Render the site of a commit, file by file, with its templates. `render` writes it to a folder."""
 
 from __future__ import annotations
 
@@ -17,33 +17,32 @@ if TYPE_CHECKING:
 
 TEMPLATES = "site_template"
 
-
-#: How much of a document that is not whole is kept in memory, in bytes.
+#: The maximum size in bytes of an incomplete document that is kept in memory.
 _SPOOLED = 1 << 22
 
 
 def scratch() -> IO[bytes]:
-    """Return a file for what is not whole yet: in memory, and on the disk once it is large."""
+    """Return a temporary file for an incomplete document: in memory, and on the disk once it is large."""
     return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_SPOOLED))
 
 
 def default_templates() -> dict[str, bytes]:
     """Return the templates that ship with the package, by path."""
     package = Path(__file__).resolve().parent.parent
-    # In a wheel they lie in the package; in the source tree beside it.
+    # A wheel has them inside the package, the source tree beside it.
     folder = next((path for path in (package / TEMPLATES, package.parent / TEMPLATES) if path.is_dir()), None)
     if folder is None:
-        raise RenderError("the package has no templates", hint="install it again")
+        raise RenderError("the package has no templates", code="package-incomplete", hint="install it again")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_below(folder)}
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below *folder*, sorted; links are left out."""
+    """Yield the files below *folder*, sorted; links are skipped."""
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
 def templates_of(context: Context, commit: Commit, *, worktree: bool = False) -> Templates:
-    """Return the templates of *commit*, or of the work tree: the vault's own in place of ours."""
+    """Return the templates of *commit*, or of the working tree: the vault's own replace the built-in ones."""
     from keyvault.site.pages import Templates
 
     if worktree:
@@ -62,22 +61,22 @@ def site_files(context: Context, commit: Commit, *, worktree: bool = False) -> t
     Args:
         context: The vault.
         commit: The commit to render.
-        worktree: Take templates from the work tree, to try them out; keys and policy still come from the
+        worktree: Take templates from the working tree, to try them out; keys and policy still come from the
             commit.
 
     Raises:
-        RenderError: A template is broken.
-        LeakError: A private member was about to be published.
-        GitError: History was cut off.
+        RenderError: If a template is broken.
+        LeakError: If a private member was about to be published.
+        GitError: If the history was cut off.
     """
     return all_files(context, commit, templates_of(context, commit, worktree=worktree))
 
 
 def all_files(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[Rendered]]:
-    """Return the state of *commit* and its site by *templates*; errors as `site_files`."""
+    """Return the state of *commit* and its site, rendered with *templates*; errors as `site_files`."""
     from keyvault.site.build import build
 
-    # In this order: what history takes for a moment, the keys take for long.
+    # In this order: history needs its memory only for a moment, the keys need theirs for long.
     commits = context.repository.event_commits(commit)
     state = context.repository.read(commit, envelopes=False)
     return state, build(state, commits, templates, scratch=scratch)

@@ -1,4 +1,4 @@
-"""Sign, take apart and verify tokens with the keys of a vault."""
+"""Sign, inspect and verify tokens with the keys of a vault."""
 
 from __future__ import annotations
 
@@ -32,21 +32,25 @@ def sign(
     """
     Return a token signed by the active key of *set_name*, and that key.
 
-    ``jti`` is set where *claims* does not have it; the rest is as for `complete_claims`.
+    ``jti`` is set if *claims* does not have it; the rest is as for `complete_claims`.
 
     Raises:
-        UsageError: If there is no such set, its keys sign no tokens, *typ* is invalid, or the token would outlive the
-            ``token_lifetime`` that the old keys are kept for.
+        UsageError: If there is no such set, its keys sign no tokens, *typ* is invalid, or the token would outlive
+            ``token_lifetime``, for which old keys are kept.
         KeyVaultError: If the set has no active key.
         IdentityError: If no identity opens the key.
     """
     if not (typ.isascii() and typ.isprintable() and 1 <= len(typ) <= TYP_MAX):
-        raise UsageError(f"--typ takes 1 to {TYP_MAX} printable ASCII characters", hint="--typ at+jwt")
+        raise UsageError(
+            f"--typ must be 1 to {TYP_MAX} printable ASCII characters", code="option-invalid", hint="--typ at+jwt"
+        )
     key_set = context.state().find_set(set_name)
     if key_set.policy.use != "sig":
-        raise UsageError(f"set {set_name} is for encryption: it signs no tokens")
+        raise UsageError(f"set {set_name} is for encryption: it signs no tokens", code="use-mismatch")
     if key_set.active is None:
-        raise KeyVaultError(f"set {set_name} has no active key", hint="keyvault rotate --due")
+        raise KeyVaultError(
+            f"set {set_name} has no active key", code="active-key-missing", hint="keyvault rotate --due"
+        )
     named = {"jti": secrets.token_urlsafe(16), **claims}
     full = complete_claims(named, key_set.policy, context.now, ttl=ttl)
     return TokenSigner(open_key(context, key_set.active)).sign(full, typ=typ), key_set.active
@@ -55,12 +59,12 @@ def sign(
 @dataclass(frozen=True)
 class Inspection:
     """
-    What a vault knows about a token.
+    A token, and its key in a vault.
 
     Attributes:
         token: Its header and claims, not verified.
         key: The key that its kid names, or None.
-        problems: What a verifier would say against it, one sentence each; empty when it would accept it.
+        problems: A sentence for each reason why a verifier would refuse it; empty if it would accept it.
     """
 
     token: Token
@@ -70,10 +74,10 @@ class Inspection:
 
 def inspect(context: Context, text: str) -> Inspection:
     """
-    Return what the vault knows about a token, and what a verifier of the published keys would say.
+    Inspect a token: find its key in the vault, and verify it against the published keys.
 
     Raises:
-        UsageError: It is no token.
+        UsageError: If *text* is not a token.
     """
     state = context.state()
     token = parse_token(text)
@@ -90,14 +94,14 @@ def inspect(context: Context, text: str) -> Inspection:
 
 
 def _candidates(state: VaultState, token: Token) -> list[PublicJWK]:
-    """Return the published keys among which a verifier looks: those of the issuer, if the vault has it."""
+    """Return the published keys that a verifier tries: those of the issuer, if the vault has it, else all."""
     published = [key_set for key_set in state.sets.values() if key_set.published]
     own = [key_set for key_set in published if key_set.policy.issuer == token.claims.get("iss")]
     return [key.public for key_set in own or published for key in key_set.published]
 
 
 def _key_of(state: VaultState, token: Token, keys: Sequence[PublicJWK]) -> Key | None:
-    """Return the key of the vault that *token* names, published or not, or the only one that fits."""
+    """Return the key of the vault that *token* names, published or not; without a kid, the only key that fits."""
     kid = token.header.get("kid")
     if kid is None:
         with contextlib.suppress(VerificationError):
@@ -124,23 +128,23 @@ def verify(
     Return the token if a verifier accepts it.
 
     Args:
-        context: The vault; may be None where *source* is given.
+        context: The vault; may be None if *source* is given.
         text: The token.
         now: The verifier's time.
-        source: URL or file of a JWK Set; None takes what the vault publishes.
-        audience: What ``aud`` must contain, if anything.
-        issuer: What ``iss`` must be, if anything.
+        source: URL or file of a JWK Set; None takes the published keys of the vault.
+        audience: The value that ``aud`` must contain, or None.
+        issuer: The value that ``iss`` must have, or None.
 
     Raises:
-        UsageError: It is no token, or *source* cannot be read.
-        VerificationError: It is not accepted.
+        UsageError: If *text* is not a token, or *source* cannot be read.
+        VerificationError: If the token is not accepted.
     """
     if source is not None:
         known: Container[str] = ()
         keys, skew = _read_set(source, str(parse_token(text).header.get("alg"))), timedelta(0)
     else:
         if context is None:
-            raise UsageError("there is no vault here", hint="name the URL or file of a JWK Set")
+            raise UsageError("there is no vault here", code="vault-missing", hint="name the URL or file of a JWK Set")
         state = context.state()
         token = parse_token(text)
         keys, known = _candidates(state, token), state.keys
@@ -158,31 +162,33 @@ def _read_set(source: str, alg: str) -> list[PublicJWK]:
             with Path(source).open("rb") as file:
                 data = file.read(FILE_MAX + 1)
         except OSError as error:
-            raise UsageError(f"{elided(source)[:200]} cannot be read: {error.strerror}") from None
+            raise UsageError(
+                f"{elided(source)[:200]} cannot be read: {error.strerror}", code="file-unreadable"
+            ) from None
     try:
         document = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise UsageError(f"{elided(source)[:200]} is not JSON") from None
+        raise UsageError(f"{elided(source)[:200]} is not JSON", code="not-json") from None
     keys = document.get("keys") if isinstance(document, dict) else None
     if len(data) > FILE_MAX or not isinstance(keys, list):
-        raise UsageError(f"{elided(source)[:200]} is not a JWK Set")
+        raise UsageError(f"{elided(source)[:200]} is not a JWK Set", code="not-jwks")
     found = []
     for jwk in keys:
         try:
-            # Without alg, a key is for whatever its type can do: then the token says which.
+            # A key without alg supports every algorithm of its type: the token names the algorithm.
             key = public_jwk(jwk, kid=jwk.get("kid", thumbprint(jwk)), alg=jwk.get("alg", alg))
-            # A key without a kid is there for tokens that name none. A kid is ASCII, so no other token names it.
+            # A key without a kid serves tokens without a kid. A kid is ASCII, so no token names this one.
             found.append(key if "kid" in jwk else msgspec.structs.replace(key, kid=f"«{key.kid}»"))
         except (JWKError, KeyError, TypeError, AttributeError):
-            continue  # as a verifier does: a key that it cannot use is not there
+            continue  # as verifiers do, ignore keys that cannot be used
     return found
 
 
-def _bounded(source: str, stdin: bytes | None) -> bytes:
+def _read_bounded(source: str, stdin: bytes | None) -> bytes:
     if source == "-" and stdin is not None:
         return stdin
     with Path(source).open("rb") as file:
-        return file.read(FILE_MAX)  # what is cut off is no JSON
+        return file.read(FILE_MAX)  # a truncated file is not JSON
 
 
 def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> dict[str, Any]:
@@ -192,24 +198,28 @@ def read_claims(source: str | None, stdin: bytes | None, pairs: list[str]) -> di
     A value that is JSON is taken as JSON, any other as text.
 
     Raises:
-        UsageError: They cannot be read.
+        UsageError: If the file cannot be read, or a pair is invalid.
     """
     claims: dict[str, Any] = {}
     if source is not None:
         try:
-            claims = msgspec.json.decode(_bounded(source, stdin), type=dict)
+            claims = msgspec.json.decode(_read_bounded(source, stdin), type=dict)
         except OSError as error:
-            raise UsageError(f"{elided(source)[:200]} cannot be read: {error.strerror}") from None
+            raise UsageError(
+                f"{elided(source)[:200]} cannot be read: {error.strerror}", code="file-unreadable"
+            ) from None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            raise UsageError(f"{elided(source)[:200]} does not hold a JSON object") from None
+            raise UsageError(f"{elided(source)[:200]} is not a JSON object", code="not-json") from None
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--claim {quoted(pair)} is not NAME=VALUE", hint="--claim sub=alice")
+            raise UsageError(
+                f"--claim {quoted(pair)} is not NAME=VALUE", code="option-invalid", hint="--claim sub=alice"
+            )
         try:
             claims[name] = msgspec.json.decode(value.encode())
         except UnicodeEncodeError:
-            raise UsageError(f"--claim {quoted(pair)} is not text in UTF-8") from None
+            raise UsageError(f"--claim {quoted(pair)} is not UTF-8", code="option-invalid") from None
         except (msgspec.MsgspecError, RecursionError):
             claims[name] = value
     return claims

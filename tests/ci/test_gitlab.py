@@ -27,6 +27,7 @@ import yaml
 
 import keyvault
 from keyvault.operations import setup
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.operations.scaffold import ci_files
 from tests.ci import gitlab
 from tests.ci.forked import command
@@ -243,10 +244,10 @@ def make(tmp_path: Path) -> Iterator[Callable[..., GitLab]]:
 
 def _set_up(forge: GitLab) -> None:
     environ = environment(forge.top)
-    sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
+    sets = parse_sets(["id-token:ES256", "access-token:EdDSA"])
     files = ci_files("gitlab", tool="jwks-keyvault==1.2.3")
     run_git(forge.top, environ, "init", "--quiet", "--initial-branch=main", str(forge.team))
-    setup.init(forge.team / forge.vault, T0, environ, url=forge.host.url, sets=sets, ci=files)
+    setup.init(forge.team / forge.vault, T0, environ, NewVault(forge.host.url, sets, ci=files))
     run_git(forge.top, environ, "init", "--quiet", "--bare", "--initial-branch=main", str(forge.bare))
     for name in ("receive.advertisePushOptions", "uploadpack.allowReachableSHA1InWant"):
         run_git(forge.bare, environ, "config", name, "true")

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from keyvault.operations import setup
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.operations.scaffold import ci_files
 from tests.ci.forked import command
 from tests.ci.player import Handler, Job, Player, StepFailure
@@ -297,11 +298,11 @@ def _forge(top: Path, store: Store | None, vault: str = "") -> Iterator[Forge]:
 
 def _set_up(forge: Forge) -> Forge:
     environ = environment(forge.top)
-    sets = setup.parse_sets(["id-token:ES256", "access-token:EdDSA"])
+    sets = parse_sets(["id-token:ES256", "access-token:EdDSA"])
     files = ci_files("github", tool="jwks-keyvault==1.2.3")
     run_git(forge.top, environ, "init", "--quiet", "--initial-branch=main", str(forge.team))
     vault = forge.team / forge.vault
-    setup.init(vault, T0, environ, url=forge.host.url, sets=sets, ci=files)
+    setup.init(vault, T0, environ, NewVault(forge.host.url, sets, ci=files))
     text = (vault / "keyvault.toml").read_text()
     (vault / "keyvault.toml").write_text(text.replace('cryptoperiod = "90d"', 'cryptoperiod = "30d"'))
     assert text.count('cryptoperiod = "90d"') >= 1

@@ -172,8 +172,8 @@ def test_a_second_vault_in_the_repository(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--ci", "jenkins"], "--ci 'jenkins' is none of github, gitlab, none"),
-        (["--tool", TOOL], "--tool is for --ci github and --ci gitlab"),
+        (["--ci", "jenkins"], "unknown value 'jenkins' of --ci"),
+        (["--tool", TOOL], "--tool needs --ci github or --ci gitlab"),
         (["--ci", "github", "--tool", "--index-url=https://evil.example"], "is not a line of a requirements file"),
         (["--ci", "github", "--tool", "a\nb"], "is not a line of a requirements file"),
         (["--ci", "gitlab", "--tool", " "], "is not a line of a requirements file"),

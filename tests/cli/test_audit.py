@@ -215,10 +215,10 @@ def test_publish_refuses(keyvault: Terminal, vault: Vault, bad: str, tmp_path: P
     result = keyvault("publish", str(place))
     assert (result.code, result.out) == (5, "")
     assert result.error == (
-        f"the history of this vault holds what must not be: record-removed in commit {bad[:12]}: "
+        f"audit failed: record-removed in commit {bad[:12]}: "
         f"{keyvault('audit', '--json').json['findings'][0]['message']} (and 1 more)"
     )
-    assert result.hint == "keyvault repair --dry-run says what it would mend; keyvault audit shows all of it"
+    assert result.hint == "keyvault repair --dry-run lists what it would repair; keyvault audit lists all findings"
     assert not place.exists()
     assert keyvault("publish", str(place), "--dry-run").code == 5
 

@@ -225,7 +225,7 @@ def test_moving_house_by_url(keyvault: Terminal, vault: Vault, host: Host) -> No
     host.serve("/jwks.json", json.dumps({"keys": [*public, {"kty": "LMS", "kid": "odd"}]}).encode())
     url = f"{host.url}/jwks.json"
     result = keyvault.ok("key", "import", "id-token", "--from-url", url, "--keep", "7d")
-    assert "key 3 is left out: unknown key type 'LMS'" in result.err
+    assert "skipped key 3: unknown key type 'LMS'" in result.err
     retiring = {key.kid: key for key in vault.set("id-token").retiring}
     assert set(retiring) == {"old-1", "old-2"}
     assert all(key.life.keep_until == vault.now + 7 * DAY for key in retiring.values())
@@ -246,11 +246,11 @@ def test_moving_house_by_url(keyvault: Terminal, vault: Vault, host: Host) -> No
         (b"<html>", "does not serve JSON"),
         (b"[]", "does not serve a JWK Set"),
         (b'{"keys": []}', "serves no keys"),
-        (json.dumps({"keys": [private("ES256")]}).encode(), "serves a private key: whoever asks can sign"),
-        (json.dumps({"keys": [private("HS256")]}).encode(), "serves a private key: whoever asks can sign"),
+        (json.dumps({"keys": [private("ES256")]}).encode(), "serves a private key: everybody can sign with it"),
+        (json.dumps({"keys": [private("HS256")]}).encode(), "serves a private key: everybody can sign with it"),
         (
             json.dumps({"keys": [{"kty": "EC"}, 7, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}).encode(),
-            "serves 3 keys, none of which can be imported: key 1 is left out: unknown curve None",
+            "serves 3 keys, none of which can be imported: skipped key 1: unknown curve None",
         ),
     ],
 )
@@ -314,7 +314,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "the kid of the key looks like",
     ),
     "a kid like PEM": (private("ES256") | {"kid": "-----BEGIN PRIVATE KEY-----"}, "", "the kid of the key looks like"),
-    "an issuer of a set that is there": (private("ES256"), "--issuer a --at /a", "set id-token is there already"),
+    "an issuer of a set that is there": (private("ES256"), "--issuer a --at /a", "set id-token already exists"),
     "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "the JSON has a member twice"),
     "not a number": (b'{"kty": "EC", "x": NaN}', "", "neither JSON nor PEM nor DER"),
     "deep": (b"[" * 100_000, "", "neither JSON nor PEM nor DER"),
@@ -511,7 +511,7 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
     ("options", "error"),
     [
         ("id-token --format p12", "--format p12 needs the private half"),
-        ("id-token --format der", "id-token has 2 keys, der holds one"),
+        ("id-token --format der", "id-token has 2 keys, but --format der holds a single key"),
         ("id-token --x5c", "--x5c and --password-file need the private half"),
         ("id-token --private --format kubernetes-secret", "id-token has 2 keys, kubernetes-secret holds one"),
         ("id-token --private --format apiserver", "--format apiserver writes two files"),
@@ -612,9 +612,9 @@ def test_a_private_half_that_comes_later(keyvault: Terminal, write: Write) -> No
     again = keyvault(
         "key", "import", "id-token", write("public.json", public), "--as", "active", "--force", "--reason", "x"
     )
-    assert again.error == f"key {jwk['kid']} is there already: it is retiring"
+    assert again.error == f"key {jwk['kid']} is already in the vault: it is retiring"
     passed = keyvault.ok("key", "import", "id-token", write("public.json", public))
-    assert f"key {jwk['kid']} is there already: it is retiring" in passed.err
+    assert f"key {jwk['kid']} is already in the vault: it is retiring" in passed.err
 
 
 def test_a_note_has_no_secret_of_the_url(keyvault: Terminal, vault: Vault, host: Host) -> None:
@@ -660,7 +660,7 @@ def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: 
     """A key that its file restricts to PSS is not published for other algorithms."""
     path = tmp_path / "pss.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "RSA-PSS", "-out", path], check=True, capture_output=True)
-    assert "for RSASSA-PSS alone, not for RS256" in keyvault("key", "import", "pss", path, "--alg", "RS256").error
+    assert "for RSASSA-PSS only, not for RS256" in keyvault("key", "import", "pss", path, "--alg", "RS256").error
     keyvault.ok("key", "import", "pss", path)
     assert vault.active("pss").public.alg == "PS256"
 
@@ -708,7 +708,7 @@ def test_odd_exports(keyvault: Terminal, vault: Vault, write: Write) -> None:
     keyvault.ok("key", "import", "id-token", write("public.json", public), "--as", "retiring")
     result = keyvault.ok(*words, "jwks")
     assert len(result.json["keys"]) == 2
-    assert f"left out, since their private halves are not here: {public['kid']}" in result.err
+    assert f"skipped keys without a private half here: {public['kid']}" in result.err
     for number, kid in enumerate(("a.b", "a-b")):
         keyvault.ok(
             "key",

@@ -12,7 +12,7 @@ import pytest
 
 from keyvault import config
 from keyvault.core.algorithms import key_spec
-from keyvault.operations.setup import policy_text
+from keyvault.operations.new_vault import NewVault, policy_text
 from tests.cli.terminal import Terminal
 from tests.vaults import DAY, PROJECT, Vault, run_git
 
@@ -352,8 +352,8 @@ def test_a_passphrase_that_is_none(fresh: Terminal, secret: dict[str, str]) -> N
         ((*URL, "--set", "../x:ES256"), "invalid set name '../x'"),
         ((*URL, "--set", "identities:ES256"), "invalid set name 'identities'"),
         ((*URL, "--set", "a:ES256", "--set", "a:RS256"), "--set names a twice"),
-        ((*URL, "--title", "two\nlines"), "--title takes one line of 1 to 200 printable characters"),
-        ((*URL, "--title", ""), "--title takes one line of 1 to 200 printable characters"),
+        ((*URL, "--title", "two\nlines"), "--title must be one line of 1 to 200 printable characters"),
+        ((*URL, "--title", ""), "--title must be one line of 1 to 200 printable characters"),
         ((*URL, "--issuer", ""), "--issuer: must be 1 to 500 printable ASCII characters"),
         ((*URL, "--issuer", " x"), "--issuer: must be 1 to 500 printable ASCII characters"),
         ((*URL, "--issuer", "a:b c"), "--issuer: 'a:b c' must be a URI because it has a colon"),
@@ -561,7 +561,7 @@ def test_demo(fresh: Terminal) -> None:
     assert identities(fresh) == []
     refused = fresh("demo")
     assert refused.code == 2
-    assert refused.err.endswith("keyvault: hint: --replace makes it anew\n")
+    assert refused.err.endswith("keyvault: hint: --replace builds it again\n")
     again = fresh.ok("-q", "demo", "--replace")
     assert again.lines == [vault.head]
     (fresh.folder / "mine").mkdir()
@@ -573,6 +573,6 @@ def test_demo(fresh: Terminal) -> None:
 def test_a_set_of_a_library_keeps_its_curve_and_length() -> None:
     """keyvault.toml gets the requested algorithm and length, even if they differ from the defaults."""
     sets = {"a": key_spec("EdDSA", crv="Ed448"), "b": key_spec("PS256", bits=3072), "c": key_spec("ES256")}
-    text = policy_text("https://keys.example.com", sets, title=None, confirm="live")
+    text = policy_text(NewVault("https://keys.example.com", sets))
     assert {name: one.spec for name, one in config.read_policy(text).sets.items()} == sets
     assert text.count(b"crv") == text.count(b"bits") == 1

@@ -211,8 +211,8 @@ def test_many_findings_of_one_code_are_cut(keyvault: Terminal) -> None:
         (("lint", "jwks.json", "--ref", "HEAD"), 2, "option-conflict", "--ref"),
         (("lint", "--for", "nobody"), 2, "--for 'nobody' is not known"),
         (("lint",), 1, "there is no keyvault.toml in"),
-        (("lint", "https://"), 2, "https:// is no URL"),
-        (("lint", "https://[::1/jwks.json"), 2, "https://[::1/jwks.json is no URL"),
+        (("lint", "https://"), 2, "https:// is not a URL"),
+        (("lint", "https://[::1/jwks.json"), 2, "https://[::1/jwks.json is not a URL"),
         (("lint", "https://localhost:1/jwks.json"), 1, "https://localhost:1/jwks.json cannot be reached"),
         (("lint", "https://169.254.169.254/"), 1, "has a link-local, multicast or unspecified address"),
         (("lint", "http://2852039166/"), 1, "is not https"),
@@ -366,7 +366,7 @@ def test_a_jwks_uri_that_could_be_anything(keyvault: Terminal, web: Web) -> None
 
     web.pages[secret] = LiveError(f"{secret} cannot be reached", code="unreachable")
     result = keyvault("lint", ISSUER)
-    assert (result.code, result.error) == (1, f"the jwks_uri of {ISSUER} cannot be asked")
+    assert (result.code, result.error) == (1, f"the jwks_uri of {ISSUER} cannot be fetched")
     assert secret[-12:] not in result.out + result.err
 
     web.pages[secret] = LiveError(f"redirects to another host: {secret}", code="redirect")

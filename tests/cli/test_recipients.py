@@ -105,7 +105,7 @@ def test_add_twice(keyvault: Terminal, vault: Vault) -> None:
     keyvault.ok("recipient", "add", bea)
 
     result = keyvault("recipient", "add", bea)
-    assert (result.code, result.error) == (2, "there is a recipient 'bea' already")
+    assert (result.code, result.error) == (2, "recipient 'bea' already exists")
     assert result.hint == "keyvault recipient replace bea FILE"
 
     keyvault.ok("recipient", "add", bea, "--kid", "bea-2")
@@ -171,8 +171,8 @@ def test_remove_the_last(keyvault: Terminal, vault: Vault) -> None:
 
     result = keyvault("recipient", "remove", me)
 
-    assert (result.code, result.hint) == (2, "add another one first")
-    assert result.error == f"{me} is the last recipient: nobody could open anything"
+    assert (result.code, result.hint) == (2, "keyvault recipient add FILE")
+    assert result.error == f"{me} is the last recipient: nobody could open any key"
 
 
 def test_misspelt(keyvault: Terminal, vault: Vault) -> None:
@@ -201,7 +201,7 @@ def test_replace(keyvault: Terminal, vault: Vault) -> None:
     assert set(vault.state().recipients) == {me, "bea-2"}
     assert all(opens(again, key) and not opens(new, key) for key in all_sealed(vault))
     taken = keyvault("recipient", "replace", "bea-2", again, "--kid", me)
-    assert (taken.code, taken.error) == (2, f"there is a recipient {me!r} already")
+    assert (taken.code, taken.error) == (2, f"recipient {me!r} already exists")
 
 
 def test_what_a_merge_left_is_sealed_again(keyvault: Terminal, vault: Vault) -> None:

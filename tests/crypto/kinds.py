@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from keyvault.core.key_parameters import choose_parameters
 from keyvault.crypto.exports import CertificateOptions
 from keyvault.crypto.generate import PrivateJWK
-from keyvault.operations.exchange import generate_key
+from keyvault.operations.generate_keys import generate_key
 
 #: The instant at which they are generated, and from which their certificates are valid.
 NOW = datetime(2026, 11, 23, 17, tzinfo=UTC)

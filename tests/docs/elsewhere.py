@@ -12,7 +12,7 @@ from keyvault.core.key_parameters import KeyParameters
 from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import CertificateOptions, encode_keys
 from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
-from keyvault.operations.exchange import public_half
+from keyvault.operations.export_keys import public_half
 from tests.crypto.server_files import (
     ES256,
     RS256,

@@ -17,6 +17,7 @@ from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.keys import Key
 from keyvault.crypto.tokens import TokenSigner
 from keyvault.operations import keys, rotation, setup
+from keyvault.operations.new_vault import NewVault
 from tests.interop.sites import AUDIENCE, FUTURE, PAST
 from tests.site.vaults import HOUR, SITE, T0, Lab, environment
 
@@ -50,7 +51,7 @@ def alg_of(label: str) -> str:
 def make(folder: Path, labels: tuple[str, ...], *, apart: bool = False) -> Lab:
     """Make a vault with a set of each of *labels*; *apart*, each has an issuer and a JWK Set of its own."""
     own = environment(folder / "home")
-    setup.init(folder / "home" / "vault", T0, own, url=SITE, sets={})
+    setup.init(folder / "home" / "vault", T0, own, NewVault(SITE, {}))
     lab = Lab(folder / "home" / "vault", own)
     lines = []
     for label in labels:

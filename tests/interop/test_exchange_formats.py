@@ -17,7 +17,7 @@ from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.crypto.pairs import private_key
 from keyvault.errors import UsageError
-from keyvault.operations.exchange import public_half
+from keyvault.operations.export_keys import public_half
 from tests.crypto.kinds import AGREEMENT, CERTIFICATE, KINDS, ML_DSA, PASSWORD, key, members
 from tests.errors import fails
 from tests.interop.foreign import ForeignError, build_step, needs, openssl_version, run

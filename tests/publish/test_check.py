@@ -25,8 +25,9 @@ from keyvault.core.text import printable
 from keyvault.errors import LiveError, UsageError
 from keyvault.operations import check as module
 from keyvault.operations import rotation
-from keyvault.operations.check import Checked
+from keyvault.operations.check import CheckResult
 from tests.docs.pages import first_column, read, sections
+from tests.errors import fails
 from tests.publish.hostile import BEHAVIOURS, HostileHost
 from tests.publish.servers import free_port, wait_for
 from tests.revisions import check, publish
@@ -147,7 +148,7 @@ def rotated(_rotated: Lab, tmp_path: Path) -> Lab:
     return _rotated.copy(tmp_path / "rotated")
 
 
-def codes(seen: Checked) -> set[str]:
+def codes(seen: CheckResult) -> set[str]:
     return {one.code for one in seen.findings}
 
 
@@ -545,8 +546,9 @@ def test_an_issuer_with_a_path(make_vault: MakeVault, host: Host, monkeypatch: p
     assert 0 < seen.documents < whole.documents
     assert all(path.startswith("/tenants/a/") or path in ("/history.json", "/index.html") for path in host.asked)
     assert check(vault.context(), f"{own}{JWKS}").documents == 1
-    with pytest.raises(LiveError, match="nothing is published below"):
+    with fails("refused", LiveError) as caught:
         check(vault.context(), f"{own}/tenants/b")
+    assert f"below {own}/tenants/b" in caught.value.message
 
 
 def test_a_site_below_a_path(make_vault: MakeVault, host: Host) -> None:

@@ -199,9 +199,10 @@ def test_a_refusal_says_that_the_site_is_published(
     cache, answer, reason = REFUSALS[case]
     kind = cache.partition(":")[0]
     answers[kind] = answer
-    with pytest.raises(PublishError) as refused:
+    with fails("purge-failed", PublishError) as refused:
         run(rotated, network, tmp_path / "www", cache)
-    assert refused.value.message == f"the site is published, but {cache} still serves old copies: {reason}"
+    assert cache in refused.value.message
+    assert refused.value.message.endswith(f": {reason}")
     hint = refused.value.hint or ""
     assert hint.startswith("run publish again, or purge by hand: ")
     assert all(path in hint for path in CHANGED)
@@ -222,7 +223,7 @@ def test_a_retry_is_the_same_invalidation(
 ) -> None:
     """CloudFront treats requests with the same reference as one invalidation."""
     answers["cloudfront"] = (403, {}, b"")
-    with pytest.raises(PublishError):
+    with fails("purge-failed", PublishError):
         run(rotated, network, tmp_path / "www", f"cloudfront:{DISTRIBUTION}")
     answers["cloudfront"] = DONE["cloudfront"]
     run(rotated, network, tmp_path / "www", f"cloudfront:{DISTRIBUTION}")
@@ -247,8 +248,9 @@ def test_a_server_that_is_busy_is_asked_again(rotated: Lab, tmp_path: Path, no_s
 def test_a_network_that_cannot_be_reached(rotated: Lab, network: Front, tmp_path: Path) -> None:
     """The error is one line, and the site is published."""
     nowhere = {**environ(network), "CLOUDFLARE_API_BASE_URL": "http://127.0.0.1:1"}
-    with pytest.raises(PublishError, match=r"still serves old copies: 127\.0\.0\.1 cannot be reached: ") as refused:
+    with fails("purge-failed", PublishError) as refused:
         publish(context(rotated, nowhere), str(tmp_path / "www"), invalidate=[f"cloudflare:{ZONE}"])
+    assert "127.0.0.1" in refused.value.message
     assert TOKEN not in refused.value.message + str(refused.value.hint)
 
 

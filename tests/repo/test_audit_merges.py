@@ -10,6 +10,7 @@ import pytest
 from keyvault.core.events import Event
 from keyvault.errors import GitError
 from keyvault.operations import recipients, rotation, setup
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.repo.records import encode_recipients
 from tests.errors import fails
 from tests.repo.histories import (
@@ -364,7 +365,7 @@ def test_a_vault_is_removed_and_made_anew(ripe: Vault) -> None:
     assert as_found(audit(ripe).findings) == list(bad)
 
     ripe.git("reset", "--quiet", "--hard", removed)
-    setup.init(ripe.folder, ripe.now, ripe.environ, url=SITE, sets=setup.parse_sets(["id-token:ES256"]))
+    setup.init(ripe.folder, ripe.now, ripe.environ, NewVault(SITE, parse_sets(["id-token:ES256"])))
     new = audit(ripe).findings[len(bad) :]
     assert {one.code for one in new} == {"vault-begun-twice", "recipients-changed"}
 

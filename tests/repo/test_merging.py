@@ -15,13 +15,15 @@ import pytest
 from keyvault import config
 from keyvault.core.merging import join_states
 from keyvault.core.planning import plan_due
-from keyvault.errors import KeyVaultError, MergeError
+from keyvault.errors import MergeError, UsageError
 from keyvault.operations import merge, recipients, rotation, setup
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.repo.audit import audit
 from keyvault.repo.git import Git
 from keyvault.repo.records import decode_key, encode_key, encode_recipients
 from keyvault.repo.vault import RECIPIENTS
 from tests.core.build import DAY, HOUR, T0
+from tests.errors import fails
 from tests.repo.chaos import install_driver
 from tests.repo.stories import Line, Story, _recipients, toml
 from tests.revisions import audit as check_audit
@@ -217,7 +219,7 @@ def test_a_hook_of_the_user_stays(vault: Vault) -> None:
 @pytest.mark.parametrize("path", ["README.md", "keys.enc/identities/ada.json", "keys.enc/README.md"])
 def test_other_files_are_not_merged(path: str) -> None:
     """The driver merges only records and recipients."""
-    with pytest.raises(KeyVaultError, match="neither a record nor the list of recipients"):
+    with fails("merge-path-unsupported", UsageError):
         merge.merge_files(b"", b"{}", b"{}", path)
 
 
@@ -236,7 +238,7 @@ def test_the_hook_of_a_vault_in_a_folder(tmp_path: Path) -> None:
     run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", str(top))
     run_git(top, environ, "commit", "--quiet", "--allow-empty", "-m", "root")
     for name in ("svc/one", "svc/two words"):
-        setup.init(top / name, T0, environ, url="https://keys.example.com", sets=setup.parse_sets(["a:ES256"]))
+        setup.init(top / name, T0, environ, NewVault("https://keys.example.com", parse_sets(["a:ES256"])))
         install_driver(Vault(top / name, environ))
     run_git(top, environ, "branch", "side")
     run_git(top, environ, "commit", "--quiet", "--allow-empty", "-m", "more")

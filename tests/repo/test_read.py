@@ -17,6 +17,7 @@ from keyvault.crypto.envelope import envelope_of
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, UsageError
 from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context
+from keyvault.operations.new_vault import NewVault
 from keyvault.repo.git import Git
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository, find_vault
@@ -503,7 +504,7 @@ def test_init_without_a_user_leaves_nothing(tmp_path: Path, environ: dict[str, s
     folder = tmp_path / "vault"
 
     with fails("git-user-missing", GitError):
-        setup.init(folder, T0, environ, url="https://keys.example.com", sets=setup.parse_sets([]))
+        setup.init(folder, T0, environ, NewVault("https://keys.example.com", {}))
 
     assert not folder.exists()
     assert not (tmp_path / "config").exists()
@@ -529,10 +530,8 @@ def test_init_in_a_bare_repository(tmp_path: Path, environ: dict[str, str]) -> N
     """A bare repository has no working tree: the hint is to create the vault in a clone."""
     run_git(tmp_path, environ, "init", "--quiet", "--bare", "bare.git")
 
-    with pytest.raises(UsageError) as caught:
-        setup.init(tmp_path / "bare.git", T0, environ, url="https://keys.example.com", sets=setup.parse_sets([]))
-
-    assert caught.value.hint == "make the vault in a clone of it"
+    with fails("repository-bare", UsageError):
+        setup.init(tmp_path / "bare.git", T0, environ, NewVault("https://keys.example.com", {}))
 
 
 def test_every_error_is_deliberate(vault: Vault) -> None:

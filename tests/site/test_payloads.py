@@ -183,8 +183,9 @@ def test_commands_take_payloads_as_text(make_vault: MakeVault) -> None:
 def test_right_to_left_text_is_refused_where_it_is_typed(vault: Lab) -> None:
     """Commands and policy refuse text that would reverse the direction of a page."""
     kid = vault.key("id-token", "next").kid
-    with pytest.raises(UsageError, match="--note takes one line of 1 to 500 printable characters"):
+    with fails("text-invalid", UsageError) as caught:
         rotation.revoke(vault.context(), kid, reason="compromised", note=RIGHT_TO_LEFT)
+    assert caught.value.message == "--note must be one line of 1 to 500 printable characters"
 
     vault.edit_policy('title = "Published keys"', f'title = "{RIGHT_TO_LEFT}"')
     with fails("policy-member-invalid", ConfigError) as caught:

@@ -28,6 +28,7 @@ from keyvault.errors import LiveError
 from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context
 from keyvault.operations.demo import make_demo
+from keyvault.operations.new_vault import NewVault, parse_sets
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository
 from tests import revisions
@@ -181,15 +182,15 @@ class Lab:
         self.commit({"keyvault.toml": (self.folder / "keyvault.toml").read_text() + text})
 
 
-#: Makes a vault: sets as NAME:ALG, and more arguments of `setup.init`.
+#: Makes a vault: sets as NAME:ALG, and more properties of `NewVault`.
 MakeVault = Callable[..., Lab]
 
 
 def new_lab(folder: Path, *sets: str, url: str = SITE, environ: Mapping[str, str] | None = None, **more: Any) -> Lab:
     """Make a vault in *folder*, with its identity beside it."""
     own = environment(folder.parent) | dict(environ or {})
-    specs = setup.parse_sets(sets) if sets else {}
-    setup.init(folder, T0, own, url=url, sets=specs, **more)
+    specs = parse_sets(sets) if sets else {}
+    setup.init(folder, T0, own, NewVault(url, specs, **more))
     return Lab(folder, own)
 
 

@@ -1,14 +1,12 @@
-"""Make a key that no vault knows, and write keys for other programs; `import_keys` takes keys in."""
+"""Export keys in the formats of other programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import ALGORITHMS
-from keyvault.core.jwk import PublicJWK, check_kid, jwk_set_bytes, pretty, public_jwk
-from keyvault.core.key_parameters import KeyParameters, derive_kid
+from keyvault.core.jwk import PublicJWK, jwk_set_bytes, pretty, public_jwk
 from keyvault.core.keys import Key
 from keyvault.core.state import VaultState
 from keyvault.core.text import quoted
@@ -20,37 +18,8 @@ if TYPE_CHECKING:
     from keyvault.crypto.exports import CertificateOptions
     from keyvault.crypto.generate import PrivateJWK
 
-#: What public keys can be written as.
+#: The formats of public keys.
 PUBLIC_FORMATS = ("jwk", "jwks", "pem", "der")
-
-
-# --- making ---------------------------------------------------------------------------------------------
-
-
-def generate_key(
-    form: KeyParameters, *, now: datetime, kid: str | None = None, kid_from: str = "sha-256"
-) -> PrivateJWK:
-    """
-    Return a fresh private JWK of *form* that no vault knows.
-
-    Its kid is *kid*, or is made as *kid_from* says; one that would begin with ``-`` or ``_`` is drawn again, with the
-    key.
-    """
-    from keyvault.crypto.generate import generate_from_parameters
-
-    while True:
-        private = generate_from_parameters(form)
-        chosen = check_kid(kid) if kid is not None else derived_kid(private, kid_from, now)
-        if kid is not None or chosen[0] not in "-_":
-            return {"kty": private["kty"], "kid": chosen, **private}
-
-
-def derived_kid(members: PrivateJWK, kid_from: str, now: datetime) -> str:
-    """Return the kid of a key in the form *kid_from*; errors as `derive_kid`."""
-    from keyvault.core.pem import public_der
-
-    needs_der = kid_from == "spki" and members["kty"] != "oct"
-    return derive_kid(members, kid_from, now=now, der=public_der(members) if needs_der else None)
 
 
 def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
@@ -58,18 +27,26 @@ def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
     Return public keys in *form*, one of `PUBLIC_FORMATS`.
 
     Raises:
-        UsageError: A key is symmetric, the form is not known, or holds one key and there are more.
+        UsageError: If a key is symmetric, or the format is unknown or holds a single key and there are more.
     """
     from keyvault.site.documents import public_der, public_pem
 
     if form in ("p12", "x509", "dotenv", "kubernetes-secret", "apiserver"):
-        raise UsageError(f"--format {form} needs the private half", hint="--private")
+        raise UsageError(f"--format {form} needs the private half", code="option-missing", hint="--private")
     if form not in PUBLIC_FORMATS:
-        raise UsageError(f"--format {quoted(form, 40)} is not known", hint="one of " + ", ".join(PUBLIC_FORMATS))
+        raise UsageError(
+            f"unknown value {quoted(form, 40)} of --format",
+            code="option-invalid",
+            hint="one of " + ", ".join(PUBLIC_FORMATS),
+        )
     if any(key.kty == "oct" for key in keys):
-        raise UsageError("a symmetric key has no public half", hint="--private")
+        raise UsageError("a symmetric key has no public half", code="key-symmetric", hint="--private")
     if form in ("jwk", "der") and len(keys) != 1:
-        raise UsageError(f"{name} has {len(keys)} keys, {form} holds one", hint="--active, a kid, or --format jwks")
+        raise UsageError(
+            f"{name} has {len(keys)} keys, but --format {form} holds a single key",
+            code="format-single-key",
+            hint="--active, a kid, or --format jwks",
+        )
     if form == "pem":
         return b"".join(public_pem(key) for key in keys)
     if form == "der":
@@ -78,7 +55,7 @@ def encode_public(keys: Sequence[PublicJWK], form: str, *, name: str) -> bytes:
 
 
 def public_half(private: PrivateJWK, form: str) -> bytes:
-    """Return the public half of a private JWK in *form*, with the labels that it has."""
+    """Return the public half of a private JWK in *form*, with the labels of the JWK."""
     if "alg" in private and "use" in private and private["alg"] in ALGORITHMS:
         return encode_public([public_jwk(private, kid=private["kid"], alg=private["alg"])], form, name="the key")
     return _unlabelled_half(private, form)
@@ -90,7 +67,7 @@ def _unlabelled_half(private: PrivateJWK, form: str) -> bytes:
     from keyvault.site.documents import pem
 
     if private["kty"] == "oct":
-        raise UsageError("a symmetric key has no public half", hint="--private")
+        raise UsageError("a symmetric key has no public half", code="key-symmetric", hint="--private")
     kept = ("kty", "kid", "use", "alg", *REQUIRED[private["kty"]])
     public = {name: value for name, value in private.items() if name in kept}
     if form == "jwk":
@@ -101,21 +78,21 @@ def _unlabelled_half(private: PrivateJWK, form: str) -> bytes:
     return pem(der) if form == "pem" else der
 
 
-# --- writing out ----------------------------------------------------------------------------------------
+# --- keys of a vault ------------------------------------------------------------------------------------
 
 
 def chosen_keys(state: VaultState, name: str, *, active: bool = False) -> list[Key]:
     """
-    Return the keys that *name*, a set or a kid, means; of a set only the active one, where that is asked for.
+    Return the keys that *name*, a set or a kid, means; with *active*, only the active key.
 
     Raises:
-        UsageError: There is no such set or key, or no active one.
+        UsageError: If there is no such set or key, or no active key.
     """
     keys = select(state, name)
     if active:
         keys = [key for key in keys if key.state == "active"]
         if not keys:
-            raise UsageError(f"{name} has no active key")
+            raise UsageError(f"{name} has no active key", code="active-key-missing", hint="keyvault rotate --due")
     return keys
 
 
@@ -136,37 +113,37 @@ def export_private(
     x5c: bool = False,
 ) -> tuple[bytes, list[str]]:
     """
-    Return private keys of *name* in *form*, and remarks: keys whose private half is not here, names that Java changes.
+    Return private keys of *name* in *form*, and remarks: keys without a private half here, names that Java changes.
 
     Args:
         context: The vault.
         name: A set, or a kid.
-        certificate: What a certificate says, where the form has one.
-        active: Of a set, only the active key.
+        certificate: The content of certificates, for formats that have them.
+        active: Export only the active key of a set.
         form: One of `exports.FORMATS`.
-        password: Encrypts what can be.
+        password: Encrypts the keys, if the format supports it.
         x5c: Whether JWKs carry a self-signed certificate.
 
     Raises:
-        UsageError: There is no such key, its private half is elsewhere, or it cannot be written so.
-        IdentityError: No identity opens it.
+        UsageError: If there is no such key, its private half is elsewhere, or the format does not support it.
+        IdentityError: If no identity opens the key.
     """
     from keyvault.crypto.exports import encode_keys
 
     chosen = chosen_keys(context.state(), name, active=active)
     keys = [key for key in chosen if key.sealed]
     if not keys:
-        raise UsageError(f"no private half of {name} is in the vault")
+        raise UsageError(f"no private half of {name} is in the vault", code="private-half-missing")
     opened = list(open_keys(context, keys))
     data = encode_keys(opened, form, name=name, certificate=certificate, password=password, x5c=x5c)
     remarks = export_remarks(opened, form)
     if missing := [key.kid for key in chosen if not key.sealed]:
-        remarks.append(f"left out, since their private halves are not here: {', '.join(missing)}")
+        remarks.append(f"skipped keys without a private half here: {', '.join(missing)}")
     return data, remarks
 
 
 def export_remarks(keys: Sequence[PrivateJWK], form: str) -> list[str]:
-    """Return what somebody should know of *keys* in *form*: the JDK reads the names in a PKCS#12 file in lower case."""
+    """Return remarks on *keys* in *form*: the JDK reads the names in a PKCS#12 file in lower case."""
     changed = [key["kid"] for key in keys if form == "p12" and key["kid"] != key["kid"].lower()]
     return [
         f"Java reads the name of this key as {kid.lower()}: set the kid {kid} in the program that signs, or tokens "
@@ -177,11 +154,11 @@ def export_remarks(keys: Sequence[PrivateJWK], form: str) -> list[str]:
 
 def export_apiserver(context: Context, name: str) -> dict[str, bytes]:
     """
-    Return the two files that a kube-apiserver needs: what it signs with, and what it verifies with.
+    Return the two files that a kube-apiserver needs: its private key, and the public keys that it verifies with.
 
     Raises:
-        UsageError: The set has no active key whose private half is here.
-        IdentityError: No identity opens it.
+        UsageError: If the set has no active key.
+        IdentityError: If no identity opens it.
     """
     from keyvault.crypto.pairs import private_pem
 
