@@ -73,7 +73,7 @@ def audit(vault: Vault, **options: Any) -> Audit:
 
 def codes(found: Audit) -> set[str]:
     """Return the codes of what was found."""
-    return {one.code for one in found.findings}
+    return {finding.code for finding in found.findings}
 
 
 # --- records --------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def write(vault: Vault, *records: Key, **more: Content) -> str:
 
 def sealed(vault: Vault, private: Mapping[str, Any], set_name: str, to: Iterable[Recipient] | None = None) -> Envelope:
     """Return *private* sealed to the recipients of the vault, or to others."""
-    chosen = vault.state().recipients if to is None else {one.kid: one for one in to}
+    chosen = vault.state().recipients if to is None else {recipient.kid: recipient for recipient in to}
     return Sealer(chosen).seal(dict(private), kid=private["kid"], set_name=set_name)
 
 

@@ -75,12 +75,14 @@ class MemoryGit:
         match arguments:
             case ("rev-list", "--parents", *revisions):
                 # Newest first, as git does.
-                lines = [" ".join((one, *self.history[one].parents)) for one in reversed(self._range(revisions))]
+                lines = [
+                    " ".join((commit, *self.history[commit].parents)) for commit in reversed(self._range(revisions))
+                ]
                 return "".join(line + "\n" for line in lines).encode()
             case ("rev-parse", name):
                 return f"{_tree_id(name.removesuffix('^{tree}'))}\n".encode()
             case _:
-                raise AssertionError(f"nobody has taught this git {arguments}")
+                raise AssertionError(f"not supported in memory: git {arguments}")
 
     def resolve(self, revision: str) -> str | None:
         return revision if revision in self.history else None
@@ -89,19 +91,19 @@ class MemoryGit:
         return old in self.ancestors(new)
 
     def commits(self, *revisions: str) -> Iterator[CommitChanges]:
-        for one in self._range(revisions):
-            commit = self.history[one]
+        for oid in self._range(revisions):
+            commit = self.history[oid]
             changes = []
             if len(commit.parents) < 2:
                 before = self.history[commit.parents[0]].tree if commit.parents else {}
                 changes = _difference(before, commit.tree)
-            yield CommitChanges(one, _tree_id(one), commit.parents, commit.authored_at, changes)
+            yield CommitChanges(oid, _tree_id(oid), commit.parents, commit.authored_at, changes)
 
     def tree(self, commit: str, *paths: str) -> list[TreeEntry]:
         return [
             TreeEntry(MODE, oid, path)
             for path, oid in sorted(self.history[commit].tree.items())
-            if any(path == one or path.startswith(one + "/") for one in paths)
+            if any(path == wanted or path.startswith(wanted + "/") for wanted in paths)
         ]
 
     @contextmanager

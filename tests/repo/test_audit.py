@@ -1,4 +1,4 @@
-"""`audit` on histories: the legal ones in silence, and each illegal one by its code, its commit and its file."""
+"""`audit` finds nothing in legal histories, and reports each illegal change by its code, commit and file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, copy_vault
 
 RECIPIENTS = "keys.enc/recipients.json"
 POLICY = "keyvault.toml"
-#: What looks like a private key, and is none.
+#: A text that looks like a private key but is not one.
 PEM = (
     "-----BEGIN PRIVATE KEY-----\n"
     + b64u(b"0" * 48).replace("-", "A").replace("_", "B")
@@ -53,61 +53,63 @@ PEM = (
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Vault:
     return make_story(tmp_path_factory.mktemp("story"))
 
 
 @pytest.fixture(scope="module")
-def known(told: Vault) -> tuple[Finding, ...]:
-    return audit(told).findings
+def known(template: Vault) -> tuple[Finding, ...]:
+    return audit(template).findings
 
 
 @pytest.fixture
-def story(told: Vault, tmp_path: Path) -> Vault:
-    """A vault of the test's own that has seen everything."""
-    return copy_vault(told, tmp_path)
+def story(template: Vault, tmp_path: Path) -> Vault:
+    """A vault of the test's own with every kind of event."""
+    return copy_vault(template, tmp_path)
 
 
 @pytest.fixture
 def news(known: tuple[Finding, ...]) -> Callable[[Vault], list[Finding]]:
-    """A function that returns what an audit finds beside what the story itself has: a revocation that was forced."""
+    """A function that returns the findings of an audit, except those of the story itself."""
 
     def new(vault: Vault, **options: Any) -> list[Finding]:
-        return [one for one in audit(vault, **options).findings if one not in known]
+        return [finding for finding in audit(vault, **options).findings if finding not in known]
 
     return new
 
 
-# --- what is legal --------------------------------------------------------------------------------------
+# --- legal histories ------------------------------------------------------------------------------------
 
 
-def test_a_legal_history(told: Vault, known: tuple[Finding, ...]) -> None:
-    """Of all that commands do, only who became a recipient and what was forced is worth a word."""
-    assert [one.code for one in known] == ["recipients-changed", "forced"]
-    assert audit(told).errors == ()
-    assert audit(told).commits == len(told.log)
+def test_a_legal_history(template: Vault, known: tuple[Finding, ...]) -> None:
+    """For the commits of commands, the audit only notes new recipients and forced events."""
+    assert [finding.code for finding in known] == ["recipients-changed", "forced"]
+    assert audit(template).errors == ()
+    assert audit(template).commits == len(template.log)
 
 
-def test_from_any_commit_on(told: Vault) -> None:
-    """Whatever commit is trusted, nothing after it is found that is not found from the beginning."""
-    commits = told.git("rev-list", "HEAD").splitlines()
-    whole = audit(told).findings
+def test_from_any_commit_on(template: Vault) -> None:
+    """An audit since any trusted commit has the findings about the later commits, and no others."""
+    commits = template.git("rev-list", "HEAD").splitlines()
+    whole = audit(template).findings
     for done, commit in enumerate(commits):
-        found = audit(told, since=commit)
+        found = audit(template, since=commit)
         assert (found.commits, found.since) == (done, commit)
-        assert list(found.findings) == [one for one in whole if one.commit in commits[:done]]
+        assert list(found.findings) == [finding for finding in whole if finding.commit in commits[:done]]
 
 
-def test_up_to_any_commit(told: Vault) -> None:
-    """The audit of an older commit sees nothing of what came later."""
-    whole = audit(told).findings
-    for commit in told.git("rev-list", "HEAD~12").splitlines():
-        older = told.git("rev-list", commit).splitlines()
-        assert list(audit(told, revision=commit).findings) == [one for one in whole if one.commit in older]
+def test_up_to_any_commit(template: Vault) -> None:
+    """The audit of an older commit ignores later commits."""
+    whole = audit(template).findings
+    for commit in template.git("rev-list", "HEAD~12").splitlines():
+        older = template.git("rev-list", commit).splitlines()
+        assert list(audit(template, revision=commit).findings) == [
+            finding for finding in whole if finding.commit in older
+        ]
 
 
 def test_the_story_goes_on(story: Vault, news: Callable[..., list[Finding]]) -> None:
-    """A set is closed and taken out, a vault goes over to commits as proof, an algorithm is changed."""
+    """Closing and removing a set, and changing an algorithm, cause no errors."""
     due(story)
     rotation.rotate(story.wait(HOUR).context(), ["session"], forced="a test")
     keys.remove_set(story.wait(HOUR).context(), "access-token")
@@ -118,12 +120,12 @@ def test_the_story_goes_on(story: Vault, news: Callable[..., list[Finding]]) -> 
     due(story.wait(KEPT + DAY))
     keys.remove_set(story.wait(HOUR).context(), "session", forced="not used")
 
-    assert {one.code for one in news(story)} == {"forced"}
+    assert {finding.code for finding in news(story)} == {"forced"}
 
 
-def test_every_event_of_the_story(told: Vault) -> None:
-    """The story is rich enough to say something."""
-    names = {event.event for key in told.state().keys.values() for event in key.events}
+def test_every_event_of_the_story(template: Vault) -> None:
+    """The story contains every kind of event."""
+    names = {event.event for key in template.state().keys.values() for event in key.events}
     assert names == {"created", "published", "activated", "deactivated", "reactivated", "withdrawn", "revoked"}
 
 
@@ -138,9 +140,9 @@ class Mutant:
     One way to make a history illegal.
 
     Attributes:
-        codes: All that must be found, the code that it is about first.
-        make: Commits it, and returns the file that the first code must name.
-        mends: Whether all is well again when the files of before are put back.
+        codes: The codes of all findings, the most specific first.
+        make: Commits the change, and returns the file of the finding with the first code.
+        mends: Whether restoring the files of the parent commit mends everything.
     """
 
     codes: tuple[str, ...]
@@ -240,10 +242,10 @@ def _(vault: Vault) -> str:
 
 
 def _swap_entry(vault: Vault, name: str, entry: str) -> str:
-    """Commit the tree of HEAD with the entry *name* of its top exchanged, or added."""
+    """Commit the tree of HEAD with the top-level entry *name* replaced or added."""
     lines = [line for line in vault.git("ls-tree", "HEAD").splitlines() if line.partition("\t")[2] != name]
-    made = vault.git("mktree", "--missing", stdin="\n".join([*lines, f"{entry}\t{name}", ""]).encode())
-    commit = vault.git("commit-tree", made, "-p", "HEAD", "-m", "by mktree")
+    tree = vault.git("mktree", "--missing", stdin="\n".join([*lines, f"{entry}\t{name}", ""]).encode())
+    commit = vault.git("commit-tree", tree, "-p", "HEAD", "-m", "by mktree")
     vault.git("update-ref", "HEAD", commit)
     return commit
 
@@ -391,7 +393,7 @@ def _(vault: Vault) -> str:
 
 def public(name: str, *found: str, change: Callable[[dict[str, Any]], dict[str, Any]], alg: str = "ES256",
            imported: bool = False, set_name: str = "id-token") -> None:  # fmt: skip
-    """Register a mutant that makes a key, withdrawn at once, whose public half is not what it must be."""
+    """Register a mutant that creates a key with a wrong public half, and withdraws it at once."""
 
     def make(vault: Vault) -> str:
         made = {name: value for name, value in generate(key_spec(alg)).items() if name in _PUBLIC}
@@ -410,7 +412,7 @@ _PUBLIC = ("kty", "kid", "use", "alg", "crv", "x", "y", "n", "e")
 
 
 def _relabelled(jwk: dict[str, Any]) -> dict[str, Any]:
-    """Return *jwk* under its own thumbprint."""
+    """Return *jwk* with its thumbprint as its kid."""
     return {**jwk, "kid": thumbprint(jwk)}
 
 
@@ -477,10 +479,10 @@ def _(vault: Vault) -> str:
 
 @mutant("a new key for an attacker alone", "envelope-recipients", mends=False)
 def _(vault: Vault) -> str:
-    one, two, three = rotated(vault.wait(LEAD), vault.now)
-    made = new_key(vault, *three.events, to=[recipient("eve")])
-    write(vault, one, two, made)
-    return made.path
+    activated, retired, created = rotated(vault.wait(LEAD), vault.now)
+    replacement = new_key(vault, *created.events, to=[recipient("eve")])
+    write(vault, activated, retired, replacement)
+    return replacement.path
 
 
 @mutant("the envelope of another key", "envelope-malformed", "resealed")
@@ -614,7 +616,7 @@ def _(vault: Vault) -> str:
 
 
 def _newcomer(vault: Vault, **more: Any) -> Key:
-    """Return a foreign key that comes and goes in one commit: only its name is in question."""
+    """Return a foreign key that is created and withdrawn in one commit: only its kid matters."""
     at = vault.now
     events = (Event(at=at, event="created", imported=True), Event(at=at, event="withdrawn"))
     return new_key(vault, *events, seal=False, **more)
@@ -622,7 +624,7 @@ def _newcomer(vault: Vault, **more: Any) -> Key:
 
 def passing(name: str, *found: str, imported: bool = True, pause: timedelta = timedelta(0), kept: timedelta = KEPT,
             signs: bool = False) -> None:  # fmt: skip
-    """Register a mutant in which a key passes through active as one that is imported as retiring does, but not quite."""
+    """Register a mutant with a key that is activated and deactivated in one commit, as by an import as retiring."""
 
     def make(vault: Vault) -> str:
         at = vault.now
@@ -635,7 +637,7 @@ def passing(name: str, *found: str, imported: bool = True, pause: timedelta = ti
             events.append(Event(at=at + pause, event="reactivated", token_lifetime=3_600))
         key = new_key(vault, *events)
         write(vault, key)
-        return "" if signs else key.path  # that there are two is said of the set
+        return "" if signs else key.path  # two active keys are a finding about the set
 
     mutant(name, *found, mends=False)(make)
 
@@ -701,10 +703,10 @@ def _(vault: Vault) -> str:
 
 @mutant("a key without a private half", "private-missing", mends=False)
 def _(vault: Vault) -> str:
-    one, two, three = rotated(vault.wait(LEAD), vault.now)
-    made = amended(three, private=msgspec.UNSET)
-    write(vault, one, two, made)
-    return made.path
+    activated, retired, created = rotated(vault.wait(LEAD), vault.now)
+    replacement = amended(created, private=msgspec.UNSET)
+    write(vault, activated, retired, replacement)
+    return replacement.path
 
 
 @mutant("the private half dropped", "private-removed")
@@ -778,10 +780,10 @@ def _(vault: Vault) -> str:
 
 @mutant("a key of another algorithm", "algorithm-differs", mends=False)
 def _(vault: Vault) -> str:
-    one, two, _ = rotated(vault.wait(LEAD), vault.now)
-    made = new_key(vault, Event(at=vault.now, event="created"), alg="ES384")
-    write(vault, one, two, made)
-    return made.path
+    activated, retired, _ = rotated(vault.wait(LEAD), vault.now)
+    replacement = new_key(vault, Event(at=vault.now, event="created"), alg="ES384")
+    write(vault, activated, retired, replacement)
+    return replacement.path
 
 
 @mutant("a set with a terminal's commands in its name", "two-active", "two-next", "set-orphaned", "record-malformed",
@@ -795,7 +797,7 @@ def _(vault: Vault) -> str:
     return ""
 
 
-# -- timing; the boundaries stand in a table of their own, below
+# -- timing; the table BOUNDARIES is below
 
 
 @mutant("an activation of a key that was never seen", "activated-unseen", mends=False)
@@ -803,9 +805,9 @@ def _(vault: Vault) -> str:
     vault.wait(LEAD)
     write(vault, *rotated(vault, vault.now))
     vault.wait(MINUTE)
-    one, two, three = rotated(vault, vault.now)
-    write(vault, one, two, three)
-    return one.path
+    activated, retired, created = rotated(vault, vault.now)
+    write(vault, activated, retired, created)
+    return activated.path
 
 
 @mutant("a receipt from elsewhere", "receipt-url")
@@ -823,39 +825,39 @@ def _(vault: Vault) -> str:
 
 
 def each_mutant() -> Iterator[Any]:
-    """Yield the name of each mutant; the first that is about a code is fast, whatever else has that code is slow."""
+    """Yield the name of each mutant; the first with its main code is fast, the others are slow."""
     seen: set[str] = set()
-    for name, one in MUTANTS.items():
-        yield pytest.param(name, marks=pytest.mark.slow if one.codes[0] in seen else ())
-        seen.add(one.codes[0])
+    for name, mutation in MUTANTS.items():
+        yield pytest.param(name, marks=pytest.mark.slow if mutation.codes[0] in seen else ())
+        seen.add(mutation.codes[0])
 
 
 @pytest.mark.parametrize("name", list(each_mutant()))
 def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) -> None:
     """
-    Each is found by its codes, at its commit and at its file, and by nothing else.
+    The audit reports each mutation with its codes, commit and file, and nothing else.
 
-    Whatever cannot be read is found. It stays found when all is put back, some of it as a note, and nothing more is
-    found then.
+    It reports everything that is not readable. After a restore, the findings stay, some as notes, and there are no
+    new ones.
     """
     wanted = MUTANTS[name]
     before = story.head
     path = wanted.make(story)
     bad, head = news(story), story.head
-    found = [one for one in bad if one.commit == head]
+    found = [finding for finding in bad if finding.commit == head]
 
-    assert {one.code for one in found} == set(wanted.codes), found
-    main = [one.path for one in found if one.code == wanted.codes[0]]
+    assert {finding.code for finding in found} == set(wanted.codes), found
+    main = [finding.path for finding in found if finding.code == wanted.codes[0]]
     assert path in main
-    assert all(one.message.isprintable() and one.path.isprintable() for one in found)
-    assert all(one.level == ("note" if one.code in NOTES else "error") for one in found)
-    assert len({(one.code, one.path, one.message) for one in found}) == len(found)
+    assert all(finding.message.isprintable() and finding.path.isprintable() for finding in found)
+    assert all(finding.level == ("note" if finding.code in NOTES else "error") for finding in found)
+    assert len({(finding.code, finding.path, finding.message) for finding in found}) == len(found)
     try:
         story.repository.read(head)
     except KeyVaultError:
-        assert [one for one in found if one.level == "error"]
+        assert [finding for finding in found if finding.level == "error"]
 
-    assert [one for one in bad if one.commit == before] == []
+    assert [finding for finding in bad if finding.commit == before] == []
     mend(story)
     after = news(story)
     assert as_found(after[: len(bad)]) == bad
@@ -863,9 +865,9 @@ def test_mutations(name: str, story: Vault, news: Callable[..., list[Finding]]) 
 
 
 def test_there_are_many_kinds() -> None:
-    """Every code has a mutation: here, with other merges below, or among those of signatures."""
+    """Every code has a mutation: here, among merges, or among signatures."""
     assert len(MUTANTS) >= 60
-    found = {code for one in MUTANTS.values() for code in one.codes}
+    found = {code for mutation in MUTANTS.values() for code in mutation.codes}
     found |= {code for _, _, below, at, above in BOUNDARIES.values() for code in (*below, *at, *above)}
     found |= {"vault-begun-twice", "pin-missing"} | test_signatures.CODES
     assert found == {*ERRORS, *NOTES} - {"mended", "repaired"}
@@ -908,22 +910,22 @@ def _withdrawal(vault: Vault, offset: timedelta) -> None:
 def _promise(name: str) -> Timed:
     def make(vault: Vault, offset: timedelta) -> None:
         vault.wait(LEAD)
-        one, two, three = rotated(vault, vault.now, name=name)
-        last = msgspec.structs.replace(two.events[-1], keep_until=two.events[-1].keep_until + offset)
-        write(vault, one, amended(two, events=(*two.events[:-1], last)), three)
+        activated, retired, created = rotated(vault, vault.now, name=name)
+        last = msgspec.structs.replace(retired.events[-1], keep_until=retired.events[-1].keep_until + offset)
+        write(vault, activated, amended(retired, events=(*retired.events[:-1], last)), created)
 
     return make
 
 
 def _old_promise(vault: Vault, offset: timedelta) -> None:
-    """The policy of today promises less than that under which the tokens were made."""
+    """The present policy has a shorter lifetime than the one under which the tokens were signed."""
     vault.edit_policy('token_lifetime = "1h"', 'token_lifetime = "5h"')
     due(vault.wait(HOUR))
     vault.edit_policy('token_lifetime = "5h"', 'token_lifetime = "1h"')
     vault.wait(LEAD)
-    one, two, three = rotated(vault, vault.now)
-    last = msgspec.structs.replace(two.events[-1], keep_until=vault.now + KEPT + 4 * HOUR + offset)
-    write(vault, one, amended(two, events=(*two.events[:-1], last)), three)
+    activated, retired, created = rotated(vault, vault.now)
+    last = msgspec.structs.replace(retired.events[-1], keep_until=vault.now + KEPT + 4 * HOUR + offset)
+    write(vault, activated, amended(retired, events=(*retired.events[:-1], last)), created)
 
 
 def _lifetime(vault: Vault, offset: timedelta) -> None:
@@ -972,7 +974,7 @@ def _note(vault: Vault, offset: timedelta) -> None:
 EARLY, SHORT, LIFE = ("activated-early",), ("kept-too-short",), ("token-lifetime",)
 PAST, FUTURE = ("instant-backdated",), ("instant-future",)
 
-#: What is found one second before, exactly at, and one second after a boundary.
+#: The findings one second before, exactly at, and one second after a boundary.
 BOUNDARIES: dict[str, tuple[str, Timed, tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "lead": ("first seen + lead", _activation("id-token"), EARLY, (), ()),
     "lead of a symmetric key": ("made + lead", _activation("late", "HS256"), EARLY, (), ()),
@@ -1001,15 +1003,15 @@ BOUNDARIES: dict[str, tuple[str, Timed, tuple[str, ...], tuple[str, ...], tuple[
 )
 @pytest.mark.parametrize("name", BOUNDARIES)
 def test_boundaries(name: str, seconds: int, story: Vault, news: Callable[..., list[Finding]]) -> None:
-    """One second before, exactly at and one second after: as docs/lifecycle.md says it."""
+    """The findings one second before, exactly at and one second after a boundary match docs/lifecycle.md."""
     _, make, *wanted = BOUNDARIES[name]
     make(story, seconds * SECOND)
-    assert {one.code for one in news(story)} == set(wanted[seconds + 1])
+    assert {finding.code for finding in news(story)} == set(wanted[seconds + 1])
 
 
 @pytest.mark.parametrize("seconds", [0, -(2**40), 2**33, 253_402_300_799, 2**62])
 def test_a_commit_of_any_date(seconds: int, story: Vault, news: Callable[..., list[Finding]]) -> None:
-    """A commit may say that it was written at any time: events are then too new or too old, and nothing breaks."""
+    """A commit may have any date: events are then too new or too old, but the audit does not fail."""
     key = amended(story.active(), Event(at=story.now, event="lifetime", token_lifetime=3_600))
     write(story, key)
     raw = story.git("cat-file", "commit", "HEAD")
@@ -1018,5 +1020,5 @@ def test_a_commit_of_any_date(seconds: int, story: Vault, news: Callable[..., li
     story.git("update-ref", "HEAD", oid)
 
     found = news(story)
-    assert {one.code for one in found} <= {"instant-future", "instant-backdated"}
-    assert [one.commit for one in found] == [oid]
+    assert {finding.code for finding in found} <= {"instant-future", "instant-backdated"}
+    assert [finding.commit for finding in found] == [oid]

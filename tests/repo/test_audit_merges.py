@@ -1,4 +1,4 @@
-"""`audit` where histories fork: merges clean and evil, rebases, two roots, and repositories of odd kinds."""
+"""`audit` of branching histories: legal and illegal merges, rebases, two roots, and unusual repositories."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ def _ripe(tmp_path_factory: pytest.TempPathFactory) -> Vault:
 
 @pytest.fixture
 def ripe(_ripe: Vault, tmp_path: Path) -> Vault:
-    """A vault of the test's own whose next keys may become active."""
+    """A vault of the test's own whose next keys may be activated."""
     return copy_vault(_ripe, tmp_path)
 
 
 def at(vault: Vault, revision: str) -> Vault:
-    """Go to *revision*, on no branch but the one that moves along."""
+    """Move the current branch to *revision*."""
     vault.git("checkout", "--quiet", "-B", "side", revision)
     return vault
 
 
 def found(vault: Vault, commit: str) -> set[str]:
-    """Return the codes of what is found at *commit*; nothing else is found but what its past has to say."""
+    """Return the codes of the findings at *commit*; check that there are only expected ones elsewhere."""
     findings = audit(vault).findings
-    assert {one.code for one in findings if one.commit != commit} <= {"forced", "recipients-changed"}
-    return {one.code for one in findings if one.commit == commit}
+    assert {finding.code for finding in findings if finding.commit != commit} <= {"forced", "recipients-changed"}
+    return {finding.code for finding in findings if finding.commit == commit}
 
 
-# --- legal ----------------------------------------------------------------------------------------------
+# --- legal merges ---------------------------------------------------------------------------------------
 
 
 def test_a_clean_merge(ripe: Vault) -> None:
-    """Two sides that each rotate another set are put together by git itself, and nothing is to be said."""
+    """If two sides rotate different sets, git merges them by itself, and there are no findings."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     ours = ripe.head
@@ -82,7 +82,7 @@ def test_a_clean_merge(ripe: Vault) -> None:
 
 
 def test_a_clean_octopus(ripe: Vault) -> None:
-    """As many sides as there are sets, and one that has nothing to do with the vault."""
+    """A merge of one side for each set, and one that does not change the vault."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     one = ripe.head
@@ -97,7 +97,7 @@ def test_a_clean_octopus(ripe: Vault) -> None:
 
 
 def test_recipients_changed_on_one_side(ripe: Vault) -> None:
-    """A key that the other side made meanwhile is not sealed to the new list, which a note says."""
+    """A key that the other side created is not sealed to the new list, which is a note."""
     base = ripe.head
     recipients.add_recipient(ripe.context(), recipient("bob"))
     ours = ripe.head
@@ -116,7 +116,7 @@ def test_recipients_changed_on_one_side(ripe: Vault) -> None:
 
 
 def test_a_policy_that_one_side_loosened(ripe: Vault) -> None:
-    """A merge takes it over, and is not what loosened it."""
+    """A merge takes over a loosened policy without a finding of its own."""
     base = ripe.head
     ripe.edit_policy('"24h"', '"12h"')
     ours = ripe.head
@@ -125,11 +125,11 @@ def test_a_policy_that_one_side_loosened(ripe: Vault) -> None:
 
     for parents in ((ours, theirs), (theirs, ours)):
         clean_merge(ripe, *parents)
-        assert {(one.code, one.commit) for one in audit(ripe).findings} == {("policy-loosened", ours)}
+        assert {(finding.code, finding.commit) for finding in audit(ripe).findings} == {("policy-loosened", ours)}
 
 
 def test_a_rebase_keeps_dates(ripe: Vault) -> None:
-    """Commits that are written again later say when they were written first."""
+    """Rebased commits keep their author dates."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     side = ripe.head
@@ -141,7 +141,7 @@ def test_a_rebase_keeps_dates(ripe: Vault) -> None:
 
 
 def test_a_squash_gives_a_new_date(ripe: Vault) -> None:
-    """What was a rotation and a receipt is one commit of a later time, and is found."""
+    """A rotation and a receipt that are squashed into one later commit cause a finding."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     due(ripe.wait(HOUR))
@@ -150,7 +150,7 @@ def test_a_squash_gives_a_new_date(ripe: Vault) -> None:
 
 
 def test_a_commit_that_names_a_parent_twice(ripe: Vault) -> None:
-    """Git does not write one, and somebody can."""
+    """Git does not write such a commit, but another program could."""
     raw = f"tree {ripe.git('rev-parse', 'HEAD^{tree}')}\n" + f"parent {ripe.head}\n" * 2
     raw += ripe.git("cat-file", "commit", "HEAD").partition("\nauthor ")[2].join(["author ", "\n"])
     oid = ripe.git("hash-object", "-w", "-t", "commit", "--literally", "--stdin", stdin=raw.encode())
@@ -158,12 +158,12 @@ def test_a_commit_that_names_a_parent_twice(ripe: Vault) -> None:
     assert audit(ripe).findings == ()
 
 
-# --- evil -----------------------------------------------------------------------------------------------
+# --- illegal merges -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def forked(ripe: Vault) -> tuple[Vault, str, str]:
-    """Two sides: ours rotated and changed the recipients, theirs did nothing with the vault."""
+    """Two sides: ours rotated and changed the recipients, theirs did not change the vault."""
     base = ripe.head
     at(ripe, base).commit({"README.md": "hello"})
     theirs = ripe.head
@@ -173,7 +173,7 @@ def forked(ripe: Vault) -> tuple[Vault, str, str]:
 
 
 def test_the_older_side_is_taken(forked: tuple[Vault, str, str]) -> None:
-    """Records that only one side has are lost, and events of others, in whatever order the parents stand."""
+    """Records of only one side and events of others are lost, whatever the order of the parents."""
     vault, ours, theirs = forked
     for parents in ((ours, theirs), (theirs, ours)):
         commit = merge(vault, *parents, tree=f"{theirs}^{{tree}}")
@@ -182,25 +182,27 @@ def test_the_older_side_is_taken(forked: tuple[Vault, str, str]) -> None:
 
 
 def test_only_the_older_recipients_are_taken(forked: tuple[Vault, str, str]) -> None:
-    """The keys are sealed to others than the list says."""
+    """The keys are sealed to other recipients than the list names."""
     vault, ours, theirs = forked
     commit = merge(vault, ours, theirs, changes={RECIPIENTS: text_at(vault, theirs, RECIPIENTS)})
     assert found(vault, commit) == {"not-resealed"}
-    assert len([one for one in audit(vault).findings if one.code == "not-resealed"]) == len(vault.state().keys)
+    assert len([finding for finding in audit(vault).findings if finding.code == "not-resealed"]) == len(
+        vault.state().keys
+    )
 
 
 def test_a_record_of_one_side_is_dropped(forked: tuple[Vault, str, str]) -> None:
-    """Also one of many."""
+    """The same for one of many keys."""
     vault, ours, theirs = forked
     path = vault.next().path
     for parents in ((ours, theirs), (theirs, ours)):
         commit = merge(vault, *parents, tree=f"{ours}^{{tree}}", changes={path: None})
         assert found(vault, commit) == {"record-removed", "next-missing"}
-        assert [one.path for one in audit(vault).findings if one.code == "record-removed"] == [path]
+        assert [finding.path for finding in audit(vault).findings if finding.code == "record-removed"] == [path]
 
 
 def test_a_merge_with_a_change_of_its_own(forked: tuple[Vault, str, str]) -> None:
-    """What no side has is judged as in any other commit, and against both."""
+    """Changes that no side has are judged as in any other commit, against both parents."""
     vault, ours, theirs = forked
     key = vault.active()
     public = msgspec.structs.replace(new_key(vault).public, kid=key.kid)
@@ -216,7 +218,7 @@ def test_a_merge_with_a_change_of_its_own(forked: tuple[Vault, str, str]) -> Non
 
 
 def test_a_merge_that_loosens_policy(forked: tuple[Vault, str, str]) -> None:
-    """What neither side asked less of."""
+    """A policy that neither side loosened."""
     vault, ours, theirs = forked
     text = text_at(vault, ours, "keyvault.toml").replace('"24h"', '"3h"')
     commit = merge(vault, ours, theirs, changes={"keyvault.toml": text})
@@ -224,7 +226,7 @@ def test_a_merge_that_loosens_policy(forked: tuple[Vault, str, str]) -> None:
 
 
 def test_a_merge_with_a_private_key(forked: tuple[Vault, str, str]) -> None:
-    """Outside of the vault, too; what a side has is said there, and not again."""
+    """Also outside the vault; a file of a side is reported there, and not again."""
     vault, ours, theirs = forked
     pem = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
     commit = merge(vault, ours, theirs, changes={"key.pem": pem})
@@ -232,11 +234,11 @@ def test_a_merge_with_a_private_key(forked: tuple[Vault, str, str]) -> None:
 
     side = at(vault, theirs).commit({"key.pem": pem})
     clean_merge(vault, ours, side)
-    assert [(one.code, one.commit) for one in audit(vault).errors] == [("private-in-clear", side)]
+    assert [(finding.code, finding.commit) for finding in audit(vault).errors] == [("private-in-clear", side)]
 
 
 def test_two_sides_that_both_rotated(ripe: Vault) -> None:
-    """At the same instant git puts them together without a word, and the set has two next keys."""
+    """At the same instant git merges them without a conflict, and the set has two next keys."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     ours = ripe.head
@@ -250,7 +252,7 @@ def test_two_sides_that_both_rotated(ripe: Vault) -> None:
 
 
 def test_two_sides_that_each_have_another_active_key(ripe: Vault) -> None:
-    """A resolution that keeps all files has two keys that sign, and changes what one side said."""
+    """A resolution that keeps all files has two active keys, and changes events of one side."""
     base = ripe.head
     rotation.revoke(ripe.context(), ripe.next().kid, reason="superseded")
     due(ripe.wait(MINUTE))
@@ -274,12 +276,12 @@ def test_three_sides_that_all_rotated(ripe: Vault) -> None:
         sides.append(ripe.head)
     commit = merge(ripe, *sides)
     assert found(ripe, commit) == {"record-removed", "event-changed"}
-    lost = [one.path for one in audit(ripe).findings if one.code == "record-removed"]
+    lost = [finding.path for finding in audit(ripe).findings if finding.code == "record-removed"]
     assert len(lost) == len(set(lost)) == 2
 
 
 def test_both_sides_use_a_kid(ripe: Vault) -> None:
-    """Two branches that know nothing of each other may each be right; together they are not."""
+    """Two independent branches may each be legal, but not their merge."""
     base, instant = ripe.head, ripe.now
     events = (Event(at=instant, event="created", imported=True), Event(at=instant, event="withdrawn"))
     one = new_key(ripe, *events, kid="same", seal=False)
@@ -292,7 +294,7 @@ def test_both_sides_use_a_kid(ripe: Vault) -> None:
         theirs = ripe.head
         commit = clean_merge(ripe, ours, theirs)
         assert found(ripe, commit) == {code}
-        # What was said once is not said again when one of the sides goes on.
+        # A finding is not repeated for later commits on a side.
         at(ripe, theirs).commit({"README.md": "hello"})
         later = ripe.head
         clean_merge(ripe, commit, later)
@@ -302,7 +304,7 @@ def test_both_sides_use_a_kid(ripe: Vault) -> None:
 
 
 def test_a_kid_of_a_side_that_gave_it_up(ripe: Vault) -> None:
-    """A merge that changes nothing still brings along what a side has used."""
+    """A merge without own changes still adds the kids and keys of both sides."""
     base, instant = ripe.head, ripe.now
     events = (Event(at=instant, event="created", imported=True), Event(at=instant, event="withdrawn"))
     one = new_key(ripe, *events, kid="same", seal=False)
@@ -311,11 +313,11 @@ def test_a_kid_of_a_side_that_gave_it_up(ripe: Vault) -> None:
     side = ripe.head
     merged = merge(ripe, base, side)
     write(at(ripe, merged), new_key(ripe, *events, kid="same", seal=False))
-    assert [one.code for one in audit(ripe).findings] == ["record-removed", "kid-reused"]
+    assert [finding.code for finding in audit(ripe).findings] == ["record-removed", "kid-reused"]
 
 
 def test_a_wrong_file_of_one_side(ripe: Vault) -> None:
-    """A merge that takes over what was found on one side is not found again, nor is its mending."""
+    """A merge that takes over an error of one side does not repeat the finding, nor its mending."""
     base = ripe.head
     weak = msgspec.structs.replace(recipient("eve"), x="AAAA")
     for content in (
@@ -338,24 +340,24 @@ def test_a_wrong_file_of_one_side(ripe: Vault) -> None:
             assert as_found(audit(ripe).findings) == list(alone)
 
 
-# --- more than one beginning ----------------------------------------------------------------------------
+# --- more than one root ---------------------------------------------------------------------------------
 
 
 def test_two_vaults_are_joined(ripe: Vault, tmp_path: Path) -> None:
-    """The second root is found, whichever of the two it is."""
+    """The second root is an error, in either order."""
     (tmp_path / "other").mkdir()
     other = make_vault(tmp_path / "other", sets=["other:ES256"])
     ripe.git("fetch", "--quiet", str(other.folder), "main:other")
     for parents in ((ripe.head, "other"), ("other", ripe.head)):
         merge(at(ripe, "main"), *parents)
         found = audit(ripe).findings
-        assert {one.code for one in found} >= {"vault-begun-twice", "record-removed"}
-        (twice,) = [one for one in found if one.code == "vault-begun-twice"]
+        assert {finding.code for finding in found} >= {"vault-begun-twice", "record-removed"}
+        (twice,) = [finding for finding in found if finding.code == "vault-begun-twice"]
         assert twice.commit in ripe.git("rev-list", "--max-parents=0", "HEAD").splitlines()
 
 
 def test_a_vault_is_removed_and_made_anew(ripe: Vault) -> None:
-    """An empty place where a vault was is no new beginning; to put all of it back is."""
+    """Removing a vault is no new beginning; restoring all of it is."""
     before = ripe.head
     gone = {name: None for name in ripe.files() if name.startswith("keys.enc/") or name == "keyvault.toml"}
     ripe.commit(gone)
@@ -367,11 +369,11 @@ def test_a_vault_is_removed_and_made_anew(ripe: Vault) -> None:
     ripe.git("reset", "--quiet", "--hard", removed)
     setup.init(ripe.folder, ripe.now, ripe.environ, NewVault(SITE, parse_sets(["id-token:ES256"])))
     new = audit(ripe).findings[len(bad) :]
-    assert {one.code for one in new} == {"vault-begun-twice", "recipients-changed"}
+    assert {finding.code for finding in new} == {"vault-begun-twice", "recipients-changed"}
 
 
 def test_a_root_without_a_vault(ripe: Vault) -> None:
-    """Pages of documentation on a branch of their own may be merged into a vault, and a vault into a project."""
+    """An unrelated branch, such as of documentation, may be merged into a vault, and a vault into a project."""
     empty = ripe.git("mktree", stdin=b"")
     vault = ripe.head
     root = commit_tree(ripe, empty)
@@ -381,53 +383,58 @@ def test_a_root_without_a_vault(ripe: Vault) -> None:
     assert audit(ripe).findings == ()
 
 
-# --- repositories of odd kinds --------------------------------------------------------------------------
+# --- unusual repositories -------------------------------------------------------------------------------
 
 
 def test_a_detached_head(ripe: Vault) -> None:
-    """There is something to judge on no branch, too."""
+    """A detached HEAD can be audited, too."""
     ripe.git("checkout", "--quiet", "--detach")
     assert audit(ripe).commits == 2
 
 
 def test_a_vault_below_the_top(tmp_path: Path) -> None:
-    """In a folder of a project the same is found; paths are the vault's own, and what lies outside has the whole."""
+    """A vault in a folder has the same findings; paths are relative to the vault, others to the repository."""
     environ = environment(tmp_path)
     run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "project")
     vault = make_story(tmp_path, folder="project/deep/er")
-    assert {one.code for one in audit(vault).findings} == {"forced", "recipients-changed"}
+    assert {finding.code for finding in audit(vault).findings} == {"forced", "recipients-changed"}
     top = Vault(tmp_path / "project", vault.environ, vault.now)
     top.commit({"keyvault.toml": "[[", "keys.enc/notes.txt": "hello", "a.pem": PEM, "deep/er/b.pem": PEM})
     vault.commit({"keys.enc/notes.txt": "hello"})
-    assert [(one.code, one.path) for one in audit(vault).errors] == [
+    assert [(finding.code, finding.path) for finding in audit(vault).errors] == [
         ("private-in-clear", "a.pem"),
         ("private-in-clear", "deep/er/b.pem"),
         ("unexpected-path", "keys.enc/notes.txt"),
     ]
     patterns = ("a.*", "deep/er/*")
-    assert [one.path for one in audit(vault, exclude=patterns).errors] == ["keys.enc/notes.txt"]
+    assert [finding.path for finding in audit(vault, exclude=patterns).errors] == ["keys.enc/notes.txt"]
 
 
 PEM = "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n-----END PRIVATE KEY-----\n"
 
 
 def test_what_is_left_out(ripe: Vault) -> None:
-    """Patterns of the command and of the newest keyvault.toml leave out what they name, and nothing of the vault."""
+    """Patterns of the command and of the newest keyvault.toml exclude files, except those of the vault."""
     ripe.commit({"tests/key.pem": PEM, "keys.enc/README.md": PEM})
     both = [("private-in-clear", "keys.enc/README.md"), ("private-in-clear", "tests/key.pem")]
-    assert sorted((one.code, one.path) for one in audit(ripe).findings) == both
-    assert [(one.code, one.path) for one in audit(ripe, exclude=["tests/*", "keys.enc/*"]).findings] == both[:1]
+    assert sorted((finding.code, finding.path) for finding in audit(ripe).findings) == both
+    assert [
+        (finding.code, finding.path) for finding in audit(ripe, exclude=["tests/*", "keys.enc/*"]).findings
+    ] == both[:1]
     ripe.edit_policy("[defaults]", '[audit]\nexclude = ["tests/*", "*"]\n\n[defaults]')
-    assert {(one.code, one.path) for one in audit(ripe).findings} == {*both[:1], ("policy-loosened", "keyvault.toml")}
+    assert {(finding.code, finding.path) for finding in audit(ripe).findings} == {
+        *both[:1],
+        ("policy-loosened", "keyvault.toml"),
+    }
 
 
 def test_sha256(tmp_path: Path) -> None:
-    """A repository whose ids are SHA-256 is audited like any other."""
+    """A SHA-256 repository can be audited."""
     environ = environment(tmp_path)
     run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "--object-format=sha256", "vault")
     vault = make_story(tmp_path)
     assert len(vault.head) == 64
-    assert {one.code for one in audit(vault, pin=vault.head).findings} == {"forced", "recipients-changed"}
+    assert {finding.code for finding in audit(vault, pin=vault.head).findings} == {"forced", "recipients-changed"}
     path = vault.active().path
     vault.commit({path: None})
     side = vault.head
@@ -473,7 +480,7 @@ def test_replacements_and_grafts_are_ignored(ripe: Vault) -> None:
     bad = ripe.head
     ripe.commit({"README.md": "hello"})
     wanted = audit(ripe).findings
-    assert {one.commit for one in wanted} == {bad}
+    assert {finding.commit for finding in wanted} == {bad}
     ripe.git("replace", bad, good)
     assert audit(ripe).findings == wanted
     ripe.git("replace", "--delete", bad)
@@ -485,13 +492,13 @@ def test_replacements_and_grafts_are_ignored(ripe: Vault) -> None:
 
 
 def test_a_bare_repository(ripe: Vault) -> None:
-    """What a server holds can be audited where it lies."""
+    """A bare repository on a server can be audited."""
     run_git(ripe.top, ripe.environ, "clone", "--quiet", "--bare", str(ripe.folder), "bare.git")
     assert audit(Vault(ripe.top / "bare.git", ripe.environ, ripe.now)).findings == ()
 
 
 def test_dates_do_not_decide_the_order(ripe: Vault) -> None:
-    """Parents are judged before children, however their dates stand."""
+    """Parents are judged before children, whatever their dates."""
     commit_tree(ripe, "HEAD^{tree}", ripe.head, at=T0 - 900 * DAY)
     commit_tree(ripe, "HEAD^{tree}", ripe.head, at=T0 + 9_000 * DAY)
     due(ripe)
@@ -502,7 +509,7 @@ def test_dates_do_not_decide_the_order(ripe: Vault) -> None:
 
 
 def test_a_mistake_before_a_trusted_commit(ripe: Vault) -> None:
-    """It is over; what comes after it is judged by what it left."""
+    """Its own errors do not count; later commits are judged by its state."""
     path = ripe.next().path
     kid = ripe.next().kid
     ripe.commit({path: None})
@@ -512,12 +519,12 @@ def test_a_mistake_before_a_trusted_commit(ripe: Vault) -> None:
     ripe.commit({ripe.active().path: None})
     found = audit(ripe, since=trusted)
     assert (found.since, found.commits) == (trusted, 1)
-    assert {one.code for one in found.findings} == {"record-removed", "active-missing"}
+    assert {finding.code for finding in found.findings} == {"record-removed", "active-missing"}
     assert kid not in found.findings[0].message
 
 
 def test_a_side_from_before_a_trusted_commit(ripe: Vault) -> None:
-    """A merge has a parent that is older than what is trusted: it is read as it is."""
+    """A parent of a merge that is older than the trusted commit is not judged."""
     base = ripe.head
     rotation.rotate(ripe.context(), ["id-token"])
     trusted = ripe.head
@@ -531,7 +538,7 @@ def test_a_side_from_before_a_trusted_commit(ripe: Vault) -> None:
 
 
 def test_a_pin(ripe: Vault) -> None:
-    """A history that holds it is fine; one that was rewritten is not, nor one that never had it."""
+    """A history that contains the pin is accepted; a rewritten one or another one is not."""
     pin, base = ripe.head, ripe.git("rev-parse", "HEAD~1")
     assert audit(ripe, pin=pin).findings == ()
     assert audit(ripe, pin=base).findings == ()
@@ -541,4 +548,4 @@ def test_a_pin(ripe: Vault) -> None:
         assert (found.code, found.commit, found.level) == ("pin-missing", ripe.head, "error")
         assert found.message.isprintable()
     found = audit(ripe, since=pin)
-    assert ([one.code for one in found.findings], found.since, found.commits) == (["pin-missing"], None, 2)
+    assert ([finding.code for finding in found.findings], found.since, found.commits) == (["pin-missing"], None, 2)

@@ -1,8 +1,8 @@
 """
-A hostile repository that one merely looks at runs nothing, and nothing outside of it is written.
+Commands in a hostile repository start none of its programs, and write nothing outside of it.
 
-Every way that git knows to start a program is planted with a canary. A canary that plain git does not run
-would prove nothing: where there is a git command that runs it, the test runs that first.
+A canary is planted for every way in which git starts a program. A canary that plain git does not run would prove
+nothing, so the test first runs a git command that starts it, if there is one.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ FETCH = ("fetch", "--quiet", "origin")
 
 @dataclass
 class Trap:
-    """A vault whose files were all written by somebody else."""
+    """A vault in a repository that an attacker wrote."""
 
     vault: Vault
 
     @property
     def witness(self) -> Path:
-        """The file that a canary writes to."""
+        """The file that a canary writes."""
         return self.vault.top / "canary-ran"
 
     def script(self, path: Path | None = None) -> str:
-        """Return a program that leaves a trace, and fails."""
+        """Return a program that writes the canary's file, and fails."""
         target = path or self.vault.top / "canary.sh"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(f'#!/bin/sh\necho "$0 $*" >> "{self.witness}"\nexit 1\n')
@@ -90,14 +90,14 @@ class Trap:
             )
 
     def remote(self, url: str) -> None:
-        """Point origin somewhere else."""
+        """Change the URL of origin."""
         with suppress(AssertionError):
             self.vault.git("remote", "remove", "origin")
         self.vault.git("config", "remote.origin.url", url)
         self.vault.git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
 
     def attributes(self, line: str) -> None:
-        """Give every file an attribute, in the commit and in the repository."""
+        """Set an attribute for every file, in the commit and in the repository."""
         self.vault.commit({".gitattributes": f"* {line}\n"}, "attributes")
         (self.vault.git_dir / "info").mkdir(exist_ok=True)
         (self.vault.git_dir / "info" / "attributes").write_text(f"* {line}\n")
@@ -213,7 +213,7 @@ def _signing_x509(trap: Trap) -> None:
 
 
 def _submodule(trap: Trap) -> Path:
-    """Put a repository of the attacker's into the work tree, as a submodule that has a remote."""
+    """Add a repository of the attacker to the working tree, as a submodule with a remote."""
     vault = trap.vault
     inner, outer = vault.folder / "module", vault.top / "module.git"
     run_git(vault.top, vault.environ, "init", "--quiet", "--bare", "--initial-branch=main", str(outer))
@@ -244,7 +244,7 @@ def _submodule_fetch(trap: Trap) -> None:
 
 
 def _promised(*settings: str) -> Callable[[Trap], None]:
-    """Take an object away that a remote is said to have: git fetches such ones when they are asked for."""
+    """Remove an object of a promisor remote: git fetches such objects on demand."""
 
     def plant(trap: Trap) -> None:
         vault = trap.vault
@@ -282,7 +282,7 @@ def _ask_pass(trap: Trap, url: str) -> None:
 
 
 Plant = Callable[[Trap], None]
-#: What is planted, and the command of plain git that runs it; None where a terminal or another host is needed.
+#: The function that plants each canary, and a git command that runs it; None if that needs a terminal or another host.
 CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
     "hooks": (_hooks, COMMIT),
     "hooks, when pushing": (_hooks, PUSH),
@@ -330,14 +330,14 @@ CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
     "site_template": (_templates, None),
 }  # fmt: skip
 
-#: One of each kind, which the fast tests try: hooks, settings of several commands, filters, remotes, objects, templates.
+#: The canaries of the fast tests, one of each kind: hooks, settings, filters, remotes, objects, templates.
 QUICK = {
     "core.hooksPath", "core.fsmonitor", "filter.process", "diff.textconv", "core.sshCommand", "remote.uploadpack",
     "promised object", "site_template",
 }  # fmt: skip
 
-#: Which steps of `look_around` can't but fail: signing without a key of the user's, an address that nobody
-#: answers at, objects that are gone, a template that asks for too much.
+#: The steps of `run_commands` that must fail: signing without a key of the user, an unreachable address, missing
+#: objects, a template that uses a forbidden name.
 HINDERED = {
     "gpg.": {"publish branch", "rotate", "rotate --force", "rotate --push"},
     "core.sshCommand": {"publish branch", "rotate --push"},
@@ -346,14 +346,14 @@ HINDERED = {
     "promised": {"status", "plan", "render", "render --worktree", "recipient check", "audit", "diff", "guard --commits",
                  "publish", "publish branch", "rotate --due", "rotate", "rotate --force", "rotate --push"},
     "site_template": {"render", "render --worktree", "publish", "publish branch"},
-    # There is no remote of the name that is meant where nothing is said.
+    # There is no remote of the default name.
     "remote.uploadpack of a name": {"publish branch"},
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def _untouched(_template: Vault, tmp_path_factory: pytest.TempPathFactory) -> Vault:
-    """What `trap` gives copies of."""
+    """The template that `trap` copies."""
     vault = copy_vault(_template, tmp_path_factory.mktemp("untouched"))
     vault.publish_to()
     rotation.rotate_due(vault.context())
@@ -362,14 +362,14 @@ def _untouched(_template: Vault, tmp_path_factory: pytest.TempPathFactory) -> Va
 
 @pytest.fixture
 def trap(_untouched: Vault, tmp_path: Path) -> Trap:
-    """A vault with a bare remote and one rotation behind it, in which nothing is planted yet."""
+    """A vault with a bare remote and one rotation, and no canary yet."""
     vault = copy_vault(_untouched, tmp_path)
     vault.git("remote", "set-url", "origin", str(vault.top / "origin.git"))
     return Trap(vault)
 
 
-def look_around(vault: Vault) -> list[str]:
-    """Do all that commands do, and return which of it failed with an error of ours."""
+def run_commands(vault: Vault) -> list[str]:
+    """Run all commands, and return those that failed with a deliberate error."""
     failed = []
 
     def attempt(name: str, action: Callable[[], object]) -> None:
@@ -399,7 +399,7 @@ def look_around(vault: Vault) -> list[str]:
 
 
 def trigger(trap: Trap, command: tuple[str, ...]) -> None:
-    """Run a command of plain git in a copy, and expect the canary."""
+    """Run a git command in a copy, and check that it runs the canary."""
     copy = Trap(copy_vault(trap.vault, trap.vault.top.parent / "copy" / trap.vault.top.name))
     named = ("config", "config.worktree", "settings.inc", ".gitmodules", "*.sh", "hooks/*", "gitdir", ".git")
     for path in [path for pattern in named for path in copy.vault.top.rglob(pattern) if path.is_file()]:
@@ -407,21 +407,21 @@ def trigger(trap: Trap, command: tuple[str, ...]) -> None:
     environ = copy.vault.environ | {"GIT_EDITOR": ""} if "core.editor" in str(command) else copy.vault.environ
     with suppress(AssertionError):
         run_git(copy.vault.folder, environ, *command)
-    assert copy.witness.exists(), f"plain git {command[0]} runs no canary: it is badly planted"
+    assert copy.witness.exists(), f"plain git {command[0]} runs no canary: it is planted wrongly"
     shutil.rmtree(copy.vault.top)
 
 
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CANARIES]
 )
-def test_nothing_of_the_repository_is_run(trap: Trap, name: str) -> None:
-    """Whatever program a repository names in its settings or files, no command of ours starts it."""
+def test_no_program_of_the_repository_is_run(trap: Trap, name: str) -> None:
+    """No command starts a program that the settings or files of a repository name."""
     plant, command = CANARIES[name]
     plant(trap)
     if command is not None:
         trigger(trap, command)
 
-    failed = {line.partition(":")[0] for line in look_around(trap.vault)}
+    failed = {line.partition(":")[0] for line in run_commands(trap.vault)}
 
     assert not trap.witness.exists(), trap.witness.read_text()
     assert failed == next((steps for prefix, steps in HINDERED.items() if name.startswith(prefix)), set())
@@ -429,7 +429,7 @@ def test_nothing_of_the_repository_is_run(trap: Trap, name: str) -> None:
 
 @pytest.fixture
 def asking_host() -> Iterator[str]:
-    """A host on this machine that asks everybody for a password."""
+    """A host on this machine that requires a password."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -441,7 +441,7 @@ def asking_host() -> Iterator[str]:
         do_POST = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -452,21 +452,21 @@ def asking_host() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "plant",
-    [_credentials, *(pytest.param(one, marks=pytest.mark.slow) for one in (_credentials_for_a_path, _ask_pass))],
+    [_credentials, *(pytest.param(plant, marks=pytest.mark.slow) for plant in (_credentials_for_a_path, _ask_pass))],
 )
-def test_nobody_is_asked_for_a_password(trap: Trap, asking_host: str, plant: Callable[[Trap, str], None]) -> None:
-    """A credential helper or askpass program that the repository names is not run when a host asks."""
+def test_a_host_that_requires_a_password(trap: Trap, asking_host: str, plant: Callable[[Trap, str], None]) -> None:
+    """A credential helper or askpass program that the repository names is not run."""
     plant(trap, asking_host)
     trigger(trap, FETCH)
 
-    failed = look_around(trap.vault)
+    failed = run_commands(trap.vault)
 
     assert not trap.witness.exists(), trap.witness.read_text()
     assert any(line.startswith("rotate --push: remote-failed: ") for line in failed)
 
 
 def test_programs_of_the_user_are_run(trap: Trap) -> None:
-    """What the user's own configuration names is used, as plain git would."""
+    """Programs in the user's own configuration are run, as plain git does."""
     settings = trap.vault.top / "gitconfig"
     settings.write_text(f"[core]\n\tsshCommand = {trap.script()}\n")
     trap.vault.environ["GIT_CONFIG_GLOBAL"] = str(settings)
@@ -480,7 +480,7 @@ def test_programs_of_the_user_are_run(trap: Trap) -> None:
 
 @pytest.mark.parametrize("variable", ["GIT_SSH", "GIT_SSH_COMMAND"])
 def test_ssh_of_the_environment_is_run(trap: Trap, variable: str) -> None:
-    """So is the ssh that the user's environment names, whatever the repository says."""
+    """The ssh in the user's environment is run, whatever the repository configures."""
     trap.vault.environ[variable] = trap.script(trap.vault.top / "my ssh" if variable == "GIT_SSH" else None)
     trap.remote("ssh://127.0.0.1:1/x.git")
     trap.config("core.sshCommand=false")
@@ -491,8 +491,8 @@ def test_ssh_of_the_environment_is_run(trap: Trap, variable: str) -> None:
     assert trap.witness.exists()
 
 
-def test_a_remote_inside_of_the_repository(trap: Trap) -> None:
-    """A remote that lies in the repository itself would run its hooks as soon as it is pushed to: refused."""
+def test_a_remote_inside_the_repository(trap: Trap) -> None:
+    """A push to a remote inside the repository would run its hooks, so it is refused."""
     inner = trap.vault.folder / "inner.git"
     run_git(trap.vault.top, trap.vault.environ, "clone", "--quiet", "--bare", str(trap.vault.folder), str(inner))
     for name in HOOKS:
@@ -505,12 +505,12 @@ def test_a_remote_inside_of_the_repository(trap: Trap) -> None:
     assert not trap.witness.exists()
 
 
-# --- nothing outside is written -------------------------------------------------------------------------
+# --- writes outside the vault ---------------------------------------------------------------------------
 
 
 @pytest.fixture
 def outside(trap: Trap) -> Path:
-    """A folder beside the vault that nobody must touch."""
+    """A folder beside the vault that no command may change."""
     folder = trap.vault.top / "outside"
     folder.mkdir()
     (folder / "precious").write_text("precious\n")
@@ -527,17 +527,17 @@ def intact(outside: Path) -> bool:
     [
         "{outside}",
         *(
-            pytest.param(one, marks=pytest.mark.slow)
-            for one in ("{outside}/..", "..", "../..", "/", "{outside}/missing")
+            pytest.param(path, marks=pytest.mark.slow)
+            for path in ("{outside}/..", "..", "../..", "/", "{outside}/missing")
         ),
     ],
 )
 def test_core_worktree_points_elsewhere(trap: Trap, outside: Path, worktree: str) -> None:
-    """A repository that says its work tree is somewhere else makes us write nowhere else."""
+    """If a repository configures another working tree, nothing is written outside the vault."""
     before = dict(tree(trap.vault.top))
     trap.vault.git("config", "core.worktree", worktree.format(outside=outside))
 
-    look_around(trap.vault)
+    run_commands(trap.vault)
 
     after = dict(tree(trap.vault.top))
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
@@ -549,41 +549,41 @@ def test_core_worktree_points_elsewhere(trap: Trap, outside: Path, worktree: str
     [
         "keyvault.lock",
         *(
-            pytest.param(one, marks=pytest.mark.slow)
-            for one in ("keyvault.journal", "keyvault.new", "keyvault.journal.new")
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("keyvault.journal", "keyvault.new", "keyvault.journal.new")
         ),
     ],
 )
 def test_links_in_the_git_folder(trap: Trap, outside: Path, name: str) -> None:
-    """A link in the git folder, where our own files lie, is not written through."""
+    """A link at the path of one of our files in the git folder is not written through."""
     path = trap.vault.git_dir / name
     path.unlink(missing_ok=True)
     path.symlink_to(outside / "precious")
 
-    look_around(trap.vault)
+    run_commands(trap.vault)
 
     assert intact(outside)
 
 
 def test_links_beside_records(trap: Trap, outside: Path) -> None:
-    """A link that waits where a new record is written beside the old one is not written through."""
+    """A link at the temporary path of a new record is not written through."""
     for key in trap.vault.state().keys.values():
         path = trap.vault.folder / key.path
         path.with_name(f".{path.name}.keyvault-new").symlink_to(outside / "precious")
 
-    assert look_around(trap.vault) == []
+    assert run_commands(trap.vault) == []
     assert intact(outside)
 
 
 def test_a_folder_of_records_is_a_link(trap: Trap, outside: Path) -> None:
-    """Where a folder of the vault is a link in the work tree, nothing is written behind it."""
+    """If a folder of the vault is a link in the working tree, nothing is written to its target."""
     folder = trap.vault.folder / "keys.enc" / "id-token"
     shutil.copytree(folder, outside / "id-token")
     before = dict(tree(outside))
     shutil.rmtree(folder)
     folder.symlink_to(outside / "id-token")
 
-    failed = look_around(trap.vault)
+    failed = run_commands(trap.vault)
 
     assert any(": uncommitted-changes: " in line and " keys.enc/id-token/" in line for line in failed)
     assert dict(tree(outside)) == before
@@ -603,7 +603,7 @@ def test_a_folder_of_records_is_a_link(trap: Trap, outside: Path) -> None:
     ],
 )
 def test_a_journal_of_somebody_else(trap: Trap, outside: Path, journal: object) -> None:
-    """A journal that we can't have written is dropped: it names no file to remove, and no option of git's."""
+    """A forged journal is ignored: it cannot name a file to remove, or an option of git."""
     text = json.dumps(journal).replace('"HEAD"', f'"{trap.vault.head}"')
     (trap.vault.git_dir / "keyvault.journal").write_text(text)
 
@@ -616,14 +616,14 @@ def test_a_journal_of_somebody_else(trap: Trap, outside: Path, journal: object) 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "", "{", "\0", '{"branch": "refs/heads/main"', "9" * 5_000])
 def test_a_journal_that_is_no_json(trap: Trap, text: str) -> None:
-    """A journal that was cut off while it was written says that nothing had begun."""
+    """A truncated journal means that the branch had not moved yet."""
     (trap.vault.git_dir / "keyvault.journal").write_text(text)
 
     assert rotation.rotate(trap.vault.context(), ["id-token"]).commit == trap.vault.head
 
 
 def evil_tree(vault: Vault, path: str, content: str, *, mode: str = "100644") -> str:
-    """Return a commit on HEAD with an entry whose path git itself would not check out."""
+    """Return a commit on HEAD with a path that git refuses to check out."""
     oid = vault.git("hash-object", "-w", "--stdin", stdin=content.encode())
     parts = path.split("/")
     entry = f"{mode} blob {oid}\t{parts[-1]}\0"
@@ -659,11 +659,11 @@ def _raw_tree(vault: Vault, listing: str) -> bytes:
         "./keyvault.toml",
     ],
 )
-def test_a_push_brings_no_files_of_gits_own(trap: Trap, outside: Path, path: str) -> None:
+def test_a_push_checks_out_no_files_in_the_git_folder(trap: Trap, outside: Path, path: str) -> None:
     """
-    Who can push to the remote cannot write into anybody's git folder, or out of the work tree.
+    A push of an attacker cannot write into another user's git folder, or outside the working tree.
 
-    `--push` brings the local branch up to date; git refuses to check out such a commit, and so do we.
+    `--push` updates the local branch; like git, we refuse to check out such a commit.
     """
     vault = trap.vault
     vault.git("push", "--quiet", "origin", "main")
@@ -681,7 +681,7 @@ def test_a_push_brings_no_files_of_gits_own(trap: Trap, outside: Path, path: str
 
 
 def test_secrets_of_the_environment_stay_here(trap: Trap) -> None:
-    """Passphrase and identity in the environment are not handed to git, nor to what git starts."""
+    """Git and its child processes do not get the passphrase and the identity in the environment."""
     wrapper = trap.vault.top / "bin" / "git"
     wrapper.parent.mkdir()
     real = shutil.which("git")

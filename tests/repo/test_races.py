@@ -237,7 +237,7 @@ def test_the_remote_was_rewritten(vault: Vault, related: bool) -> None:
     assert (vault.head, vault.files(), vault.status) == (before[0], before[1], [])
     # After switching to the other history, a pin detects that.
     vault.git("reset", "--quiet", "--hard", "origin/main")
-    assert "pin-missing" in {one.code for one in audit(vault.context(), pin=before[0]).errors}
+    assert "pin-missing" in {finding.code for finding in audit(vault.context(), pin=before[0]).errors}
 
 
 def test_the_remote_is_rewritten_during_the_push(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,12 +53,12 @@ def later(vault: Vault, by: timedelta) -> Vault:
 def mend(vault: Vault, code: str, **options: object) -> RepairResult:
     """Repair the vault in one commit; check that the audit finds no error and the damage is gone."""
     count = len(vault.log)
-    assert [(one.code, one.remedy) for one in repair(vault.context(), dry_run=True).findings] != []
+    assert [(finding.code, finding.remedy) for finding in repair(vault.context(), dry_run=True).findings] != []
     assert len(vault.log) == count
 
     done = repair(vault.context(), **options)  # type: ignore[arg-type]  # what repair takes
 
-    assert code in [one.code for one in done.findings]
+    assert code in [finding.code for finding in done.findings]
     assert not done.left
     assert done.outcome.commit == vault.head
     assert len(vault.log) == count + 1
@@ -68,7 +68,7 @@ def mend(vault: Vault, code: str, **options: object) -> RepairResult:
     assert len(vault.log) == count + 1
     found = audit(vault.context())
     assert found.errors == (), found.errors
-    assert "mended" in [one.code for one in found.findings]
+    assert "mended" in [finding.code for finding in found.findings]
     publish(vault.context(), str(vault.top / "www"))
     return done
 
@@ -270,7 +270,7 @@ def test_a_changed_event_stays_an_error(vault: Vault) -> None:
     repair(vault.wait(HOUR).context(), trust_clock=True)
 
     assert vault.state().keys[vault.active().kid].events[-1].event == "repaired"
-    assert "event-changed" in [one.code for one in audit(vault.context()).errors]
+    assert "event-changed" in [finding.code for finding in audit(vault.context()).errors]
 
 
 # --- clocks ---------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def old(path: Path) -> Path:
 def test_locks_of_dead_programs(vault: Vault, name: str) -> None:
     """Locks that no process holds are removed."""
     lock = old(vault.git_dir / name)
-    assert [one.code for one in repair(vault.context(), dry_run=True).findings] == ["stale-lock"]
+    assert [finding.code for finding in repair(vault.context(), dry_run=True).findings] == ["stale-lock"]
     assert lock.exists()
 
     assert repair(vault.context()).removed == (lock,)
@@ -355,7 +355,7 @@ def test_locks_of_living_programs(vault: Vault) -> None:
     process = subprocess.Popen(["git", "cat-file", "--batch"], cwd=vault.folder, stdin=subprocess.PIPE)
     try:
         time.sleep(0.2)
-        assert [one.remedy for one in repair(vault.context()).left] == [None]
+        assert [finding.remedy for finding in repair(vault.context()).left] == [None]
         assert lock.exists()
     finally:
         process.communicate()
@@ -371,7 +371,7 @@ def test_an_index_that_stayed_behind(vault: Vault) -> None:
     vault.write("mine.txt", "mine\n")
     assert len(vault.status) > 1
 
-    assert [one.code for one in repair(vault.context()).findings] == ["stale-index"]
+    assert [finding.code for finding in repair(vault.context()).findings] == ["stale-index"]
 
     assert vault.status == ["?? mine.txt"]
 
@@ -412,7 +412,7 @@ def test_live_keys_without_a_table(vault: Vault) -> None:
 
     done = repair(vault.context())
 
-    assert [one.code for one in done.left] == ["set-orphaned"]
+    assert [finding.code for finding in done.left] == ["set-orphaned"]
     assert done.outcome.commit is None
 
 
@@ -420,7 +420,7 @@ def test_a_lock_that_was_left_just_now(vault: Vault) -> None:
     """A process may still hold the lock: it is reported and stays."""
     lock = vault.git_dir / "index.lock"
     lock.write_bytes(b"")
-    assert [one.code for one in repair(vault.context()).left] == ["stale-lock"]
+    assert [finding.code for finding in repair(vault.context()).left] == ["stale-lock"]
     assert lock.exists()
 
 
@@ -525,7 +525,7 @@ def test_an_event_that_a_merge_invented_stays_an_error(vault: Vault, by_hand: bo
 
     done = repair(vault.context())
 
-    assert "event-changed" in [one.code for one in done.errors]
+    assert "event-changed" in [finding.code for finding in done.errors]
 
 
 def test_a_clock_that_is_behind_and_a_host_that_is_away_shorten_nothing(vault: Vault) -> None:

@@ -1,4 +1,4 @@
-"""Signatures of commits: who may sign is said by the commit before, and by nobody's own settings."""
+"""Signatures of commits: the parent commit names the allowed signers, and no user's settings matter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keyvault.repo.signatures import Signers
 from tests.repo.histories import Content, audit
 from tests.vaults import DAY, HOUR, MINUTE, T0, Vault, copy_vault, make_vault, run_git
 
-#: What the tests here find; that every code of the audit is found somewhere is asserted in test_audit.
+#: The codes that these tests cover; test_audit asserts that every code is covered.
 CODES = {
     "signers-missing",
     "unsigned",
@@ -50,7 +50,7 @@ class Lab:
     ssh: Mapping[str, Path]
 
     def allowed(self, *people: str, **options: str) -> str:
-        """Return a list of signers; *options* stand before the key of whom they name."""
+        """Return a list of signers; *options* are put before the key of the signer they name."""
         lines = []
         for name in people:
             key = self.ssh[name].with_suffix(".pub").read_text().split()[:2]
@@ -65,7 +65,7 @@ class Lab:
         parents: tuple[str, ...] = ("HEAD",),
         settings: Mapping[str, str] | None = None,
     ) -> str:
-        """Commit *changes*, by default something of the vault, signed by *who*, and go there."""
+        """Commit *changes*, by default a change of the vault, signed by *who*, and check it out."""
         if changes is None:
             changes = {"keys.enc/README.md": f"{self.vault.now}\n"}
         if who is not None:
@@ -91,13 +91,13 @@ class Lab:
         return commit
 
     def policy(self, *, required: bool) -> str:
-        """Return keyvault.toml with or without the demand for signatures."""
+        """Return keyvault.toml with or without require_signatures."""
         text = (self.vault.folder / POLICY).read_text().replace("[audit]\nrequire_signatures = true\n\n", "")
         return text.replace("[defaults]", "[audit]\nrequire_signatures = true\n\n[defaults]") if required else text
 
     def found(self, **options: object) -> list[tuple[str, str]]:
-        """Return (code, commit) of what is found."""
-        return [(one.code, one.commit) for one in self.findings(**options)]
+        """Return (code, commit) of each finding."""
+        return [(finding.code, finding.commit) for finding in self.findings(**options)]
 
     def findings(self, **options: object) -> tuple[Finding, ...]:
         return audit(self.vault, **options).findings
@@ -119,16 +119,16 @@ def _lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture
 def lab(_lab: Lab, tmp_path: Path) -> Lab:
-    """A vault of the test's own: ada and bob may sign, eve may not, and everybody must."""
+    """A vault of the test's own that requires signatures: ada and bob are allowed signers, eve is not."""
     vault = copy_vault(_lab.vault, tmp_path)
     return Lab(vault, {name: tmp_path / name for name in PEOPLE})
 
 
-# --- one after the other --------------------------------------------------------------------------------
+# --- linear histories -----------------------------------------------------------------------------------
 
 
 def test_everything_is_signed(lab: Lab) -> None:
-    """Commands sign as the user's git does, and nothing is found; what does not touch the vault needs no signature."""
+    """Commands sign as the user's git does; commits that do not change the vault need no signature."""
     settings = {"commit.gpgsign": "true", "gpg.format": "ssh", "user.signingkey": str(lab.ssh["ada"])}
     for name, value in settings.items():
         lab.vault.git("config", name, value)
@@ -139,7 +139,7 @@ def test_everything_is_signed(lab: Lab) -> None:
 
 
 def altered(lab: Lab) -> str:
-    """Commit something else under a signature of ada's."""
+    """Create a commit with other content but a signature of ada's."""
     lab.commit("ada")
     raw = lab.vault.git("cat-file", "commit", "HEAD").replace("by hand", "by foot") + "\n"
     oid = lab.vault.git("hash-object", "-w", "-t", "commit", "--stdin", stdin=raw.encode())
@@ -155,7 +155,7 @@ WRONG: dict[str, tuple[str, Callable[[Lab], str]]] = {
     "somebody who lets go of signatures": (
         "signer-unknown", lambda lab: lab.commit("eve", {POLICY: lab.policy(required=False)})
     ),
-    "nobody, letting go of signatures": ("unsigned", lambda lab: lab.commit(None, {POLICY: lab.policy(required=False)})),
+    "nobody, ending the requirement": ("unsigned", lambda lab: lab.commit(None, {POLICY: lab.policy(required=False)})),
     "nobody, without any policy": ("unsigned", lambda lab: lab.commit(None, {POLICY: None})),
     "nobody, with a policy that is none": ("unsigned", lambda lab: lab.commit(None, {POLICY: "[["})),
     "nobody, without a list": ("unsigned", lambda lab: lab.commit(None, {LIST: None})),
@@ -165,21 +165,21 @@ WRONG: dict[str, tuple[str, Callable[[Lab], str]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_commit_that_nobody_vouches_for(name: str, lab: Lab) -> None:
-    """It is found, and changes nothing about who may sign after it."""
+    """It is an error, and does not change the allowed signers."""
     code, make = WRONG[name]
     bad = make(lab)
     extra = {"policy-missing", "policy-malformed", "policy-loosened"}
-    found = [one for one in lab.found() if one[0] not in extra]
+    found = [finding for finding in lab.found() if finding[0] not in extra]
     assert found == [(code, bad)]
 
     again, good, last = lab.commit("eve"), lab.commit("bob"), lab.commit(None)
-    found = [one for one in lab.found() if one[0] not in extra]
+    found = [finding for finding in lab.found() if finding[0] not in extra]
     assert found == [(code, bad), ("signer-unknown", again), ("unsigned", last)]
     assert good not in dict(found).values()
 
 
 def test_the_list_changes(lab: Lab) -> None:
-    """Whom the list names may sign from the next commit on, and who left it may not."""
+    """A new signer may sign from the next commit on, a removed one may not."""
     lab.commit("ada", {LIST: lab.allowed("ada", "eve")})
     lab.commit("eve")
     bad = lab.commit("bob")
@@ -187,7 +187,7 @@ def test_the_list_changes(lab: Lab) -> None:
 
 
 def test_a_key_that_leaves_by_its_own_hand(lab: Lab) -> None:
-    """The commit before still lets bob sign that he goes; who signs what comes next is said by then."""
+    """Bob may sign his own removal, because the parent commit counts; later commits he may not."""
     lab.commit("bob", {LIST: lab.allowed("ada")})
     assert lab.findings() == ()
     assert lab.found()[:1] == []
@@ -196,7 +196,7 @@ def test_a_key_that_leaves_by_its_own_hand(lab: Lab) -> None:
 
 
 def test_signatures_are_no_longer_required(lab: Lab) -> None:
-    """Somebody who may sign says so, which is a note; from then on nobody must."""
+    """An allowed signer may end the requirement, which is a note; from then on no signature is needed."""
     loose = lab.commit("ada", {POLICY: lab.policy(required=False)})
     lab.commit(None)
     assert lab.found() == [("policy-loosened", loose)]
@@ -205,7 +205,7 @@ def test_signatures_are_no_longer_required(lab: Lab) -> None:
 
 
 def test_nobody_may_sign(lab: Lab) -> None:
-    """A list that is gone lets nobody sign, and the finding says what is lacking."""
+    """Without a list nobody may sign, and the finding says so."""
     lab.commit("ada", {LIST: None})
     assert lab.findings() == ()
     last = lab.commit("ada")
@@ -214,14 +214,14 @@ def test_nobody_may_sign(lab: Lab) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n", "hello\n", "\0\0\0", "ada@example.com ssh-ed25519 AAAA\n"])
 def test_a_list_that_is_none(content: str, lab: Lab) -> None:
-    """Nobody stands in it."""
+    """An empty list allows nobody."""
     lab.commit("ada", {LIST: content})
     last = lab.commit("ada")
     assert ("signer-unknown", last) in lab.found()
 
 
 def test_signers_and_the_demand_come_one_after_the_other(lab: Lab) -> None:
-    """A vault that has gone unsigned names its signers, then demands them; or the other way round, which is found."""
+    """An unsigned vault first lists its signers, then requires signatures; the other order is an error."""
     lab.vault.git("reset", "--quiet", "--hard", "HEAD~2")
     lab.commit(None, {LIST: lab.allowed("ada")})
     lab.commit(None)
@@ -235,7 +235,7 @@ def test_signers_and_the_demand_come_one_after_the_other(lab: Lab) -> None:
 
 
 def test_the_first_commit_names_its_signers(lab: Lab) -> None:
-    """Of a history that begins with them it is signed by one of them, or found."""
+    """If a history begins with a list, an allowed signer must sign the first commit."""
     text = {LIST: lab.allowed("ada"), POLICY: lab.policy(required=True)}
     for who, found in (("ada", []), ("eve", ["signer-unknown"]), (None, ["unsigned"])):
         root = _root(lab, who, text)
@@ -245,7 +245,7 @@ def test_the_first_commit_names_its_signers(lab: Lab) -> None:
 
 
 def _root(lab: Lab, who: str | None, changes: Mapping[str, Content]) -> str:
-    """Commit the files of HEAD with *changes* as a commit without parents, dated as the keys are."""
+    """Commit the files of HEAD with *changes* as a root commit, with the date of the keys."""
     lab.vault.now = T0
     lab.commit(None, changes)
     settings = {"gpg.format": "ssh", "user.signingkey": str(lab.ssh[who])} if who else {}
@@ -259,7 +259,7 @@ def _root(lab: Lab, who: str | None, changes: Mapping[str, Content]) -> str:
 
 
 def test_a_trusted_commit_says_who_may_sign(lab: Lab) -> None:
-    """From --since on, its list counts, whoever made it."""
+    """The list of the --since commit counts, whoever signed that commit."""
     taken = lab.commit("eve", {LIST: lab.allowed("eve")})
     bad = lab.commit("ada")
     lab.commit("eve")
@@ -267,7 +267,7 @@ def test_a_trusted_commit_says_who_may_sign(lab: Lab) -> None:
 
 
 def test_expired(lab: Lab) -> None:
-    """An entry of the list may end, which counts for commits dated after it; those before stay good."""
+    """An entry may expire: then only commits with an earlier date have a good signature."""
     until = f'valid-before="{lab.vault.now + DAY:%Y%m%d%H%M%S}Z"'
     lab.commit("ada", {LIST: lab.allowed("ada", "bob", bob=until)})
     lab.commit("bob")
@@ -278,11 +278,11 @@ def test_expired(lab: Lab) -> None:
     assert lab.found() == [("signer-unknown", bad)]
 
 
-# --- from outside ---------------------------------------------------------------------------------------
+# --- signers from outside the vault ---------------------------------------------------------------------
 
 
 def test_signers_from_outside(lab: Lab) -> None:
-    """They stand above the vault's own list, and every commit that touches the vault must be signed by them."""
+    """They replace the vault's own list, and must sign every commit that changes the vault."""
     outside = Signers(ssh=lab.allowed("ada", "eve").encode())
     one, two, three = reversed(lab.vault.git("rev-list", "HEAD").splitlines())
     assert lab.found(signers=[_file(lab, outside)]) == [("unsigned", one), ("signer-unknown", three)]
@@ -299,7 +299,7 @@ def _file(lab: Lab, signers: Signers) -> Path:
 
 
 def test_signers_from_outside_where_nobody_must(lab: Lab) -> None:
-    """What the vault demands does not matter then."""
+    """Then the vault's own requirement does not matter."""
     lab.vault.git("reset", "--quiet", "--hard", "HEAD~2")
     trusted = lab.vault.head
     bad = lab.commit(None)
@@ -309,7 +309,7 @@ def test_signers_from_outside_where_nobody_must(lab: Lab) -> None:
 
 
 def test_which_list_a_file_is(tmp_path: Path) -> None:
-    """Told by how it begins; several files are one list each."""
+    """The beginning of a file tells its kind; each file is a list of its own."""
     (tmp_path / "ssh").write_text("a@example.com ssh-ed25519 AAAA\n")
     (tmp_path / "armoured").write_text("\n-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
     (tmp_path / "binary").write_bytes(b"\x99\x01")
@@ -324,7 +324,7 @@ def test_which_list_a_file_is(tmp_path: Path) -> None:
 
 
 def test_a_clean_merge_needs_no_signature(lab: Lab) -> None:
-    """What it brings together was signed on both sides."""
+    """A merge without own changes needs no signature: both sides are signed."""
     base = lab.vault.head
     ours = lab.commit("ada")
     theirs = lab.commit("bob", {"keys.enc/identities/bob.json": JWE}, parents=(base,))
@@ -336,7 +336,7 @@ JWE = '{"protected":"","ciphertext":"","iv":"","tag":"","recipients":[]}'
 
 
 def test_a_merge_with_a_change_of_its_own(lab: Lab) -> None:
-    """It must be signed, like any commit."""
+    """A merge with own changes must be signed like any commit."""
     base = lab.vault.head
     ours = lab.commit("ada")
     theirs = lab.commit("bob", {"keys.enc/identities/bob.json": JWE}, parents=(base,))
@@ -346,7 +346,7 @@ def test_a_merge_with_a_change_of_its_own(lab: Lab) -> None:
 
 
 def test_a_merge_of_a_side_that_nobody_vouches_for(lab: Lab) -> None:
-    """The side is found; that a merge takes its list over makes nobody a signer."""
+    """The unsigned side is an error, and merging its list allows no new signer."""
     base = lab.vault.head
     ours = lab.commit("ada")
     evil = lab.commit("eve", {LIST: lab.allowed("eve")}, parents=(base,))
@@ -359,7 +359,7 @@ def test_a_merge_of_a_side_that_nobody_vouches_for(lab: Lab) -> None:
 
 
 def test_an_old_list_is_not_brought_back(lab: Lab) -> None:
-    """Bob has left; on a branch from before he still signs, and whoever merges that has to sign for it."""
+    """If a removed signer still signs on an older branch, an allowed signer must sign its merge."""
     base = lab.vault.head
     ours = lab.commit("ada", {LIST: lab.allowed("ada")})
     theirs = lab.commit("bob", {LIST: lab.allowed("ada", "bob", "eve")}, parents=(base,))
@@ -379,7 +379,7 @@ def test_an_old_list_is_not_brought_back(lab: Lab) -> None:
 
 
 def test_an_old_branch_that_has_nothing_to_do_with_the_vault(lab: Lab) -> None:
-    """It may be merged by anybody, also after the list has changed."""
+    """Anybody may merge it, even after the list has changed."""
     base = lab.vault.head
     ours = lab.commit("ada", {LIST: lab.allowed("ada")})
     theirs = lab.commit(None, {"README.md": "hello"}, parents=(base,))
@@ -391,7 +391,7 @@ def test_an_old_branch_that_has_nothing_to_do_with_the_vault(lab: Lab) -> None:
 
 
 def test_a_branch_from_before_signatures_were_required(lab: Lab) -> None:
-    """Nobody had to sign there, so whoever merges what it did has to."""
+    """No signature was required on that branch, so its merge must be signed."""
     base = "HEAD~2"
     ours = lab.vault.head
     theirs = lab.commit(None, {"keys.enc/identities/eve.json": JWE}, parents=(base,))
@@ -413,7 +413,7 @@ def test_a_branch_from_before_signatures_were_required(lab: Lab) -> None:
 
 
 def test_another_root_names_nobody(lab: Lab) -> None:
-    """A commit without parents that holds nothing but a list of signers takes the vault over no more than any other."""
+    """A root commit with only a list of signers cannot take over the vault."""
     ours = lab.vault.head
     blob = lab.vault.git("hash-object", "-w", "--stdin", stdin=lab.allowed("eve").encode())
     inner = lab.vault.git("mktree", stdin=f"100644 blob {blob}\tallowed_signers\n".encode())
@@ -428,11 +428,11 @@ def test_another_root_names_nobody(lab: Lab) -> None:
         assert ("signer-unknown", later) in found
 
 
-# --- what the repository says is not run ----------------------------------------------------------------
+# --- programs that the repository names -----------------------------------------------------------------
 
 
 def canary(lab: Lab, name: str = "canary") -> tuple[Path, Path]:
-    """Return a program that leaves a mark when it is run and says that all is good, and the mark."""
+    """Return a program that creates a file when it runs and reports a good signature, and that file."""
     mark = lab.vault.top / f"{name}.mark"
     program = lab.vault.top / name
     program.write_text(f"#!/bin/sh\ntouch '{mark}'\necho 'Good \"git\" signature for ada@example.com'\nexit 0\n")
@@ -441,7 +441,7 @@ def canary(lab: Lab, name: str = "canary") -> tuple[Path, Path]:
 
 
 def test_programs_of_the_repository(lab: Lab) -> None:
-    """Its own settings say neither what checks a signature nor who may sign."""
+    """Its own settings neither name the program that checks a signature nor the allowed signers."""
     program, mark = canary(lab)
     bad = lab.commit("eve")
     everybody = lab.vault.top / "everybody"
@@ -465,7 +465,7 @@ def test_programs_of_the_repository(lab: Lab) -> None:
 
 
 def test_the_users_own_settings_may_name_a_program(lab: Lab) -> None:
-    """They are of the machine that audits; its list of signers is not asked all the same."""
+    """The user's settings name the program, but not the allowed signers."""
     program, mark = canary(lab)
     bad = lab.commit("eve")
     everybody = lab.vault.top / "everybody"
@@ -483,7 +483,7 @@ def test_the_users_own_settings_may_name_a_program(lab: Lab) -> None:
 
 @dataclass(frozen=True)
 class Ring:
-    """A keyring of the test's own, with the keys of ada, of eve, and an old one that has expired."""
+    """A keyring of the test's own with the keys of ada and eve, and an expired one."""
 
     home: Path
 
@@ -506,7 +506,7 @@ class Ring:
         return self.gpg("--armor", "--export", *(f"{name}@example.com" for name in names))
 
     def settings(self, name: str, *, faked: str | None = None) -> dict[str, str]:
-        """Return how git signs as *name*."""
+        """Return the settings with which git signs as *name*."""
         program = self.home / f"as-{name}"
         option = f"--faked-system-time {faked}" if faked else ""
         program.write_text(f"#!/bin/sh\nGNUPGHOME='{self.home}' exec gpg {option} \"$@\"\n")
@@ -516,7 +516,7 @@ class Ring:
 
 @pytest.fixture(scope="module")
 def ring() -> Iterator[Ring]:
-    # A socket's path has room for 100 letters only.
+    # The path of a socket is limited to about 100 characters.
     with tempfile.TemporaryDirectory(prefix="kv-") as name:
         made = Ring(Path(name))
         try:
@@ -533,7 +533,7 @@ def ring() -> Iterator[Ring]:
 
 @needs_gpg
 def test_openpgp(lab: Lab, ring: Ring) -> None:
-    """Whoever stands in the armoured list may sign, beside those of the other list; others may not."""
+    """The signers of both lists may sign; others may not."""
     lab.commit("ada", {KEYRING: ring.public("ada")})
     lab.commit(None, settings=ring.settings("ada"))
     lab.commit("bob")
@@ -556,7 +556,7 @@ def test_openpgp_from_outside(lab: Lab, ring: Ring, tmp_path: Path) -> None:
 
 @needs_gpg
 def test_openpgp_altered(lab: Lab, ring: Ring) -> None:
-    """A good signature of something else is bad."""
+    """A signature of other content is bad."""
     lab.commit("ada", {KEYRING: ring.public("ada")})
     lab.commit(None, settings=ring.settings("ada"))
     raw = lab.vault.git("cat-file", "commit", "HEAD").replace("by hand", "by foot") + "\n"
@@ -567,7 +567,7 @@ def test_openpgp_altered(lab: Lab, ring: Ring) -> None:
 
 @needs_gpg
 def test_openpgp_expired(lab: Lab, ring: Ring) -> None:
-    """A key whose time is over no longer vouches, not for what it signed in its time either: anybody can turn a clock."""
+    """Signatures of an expired key are not accepted, even of earlier commits: anybody can set a clock back."""
     lab.commit("ada", {KEYRING: ring.public("old", "ada")})
     bad = lab.commit(None, settings=ring.settings("old", faked="20200110T000000"))
     assert lab.found() == [("signature-expired", bad)]
@@ -575,7 +575,7 @@ def test_openpgp_expired(lab: Lab, ring: Ring) -> None:
 
 @needs_gpg
 def test_the_users_keyring_is_not_asked(lab: Lab, ring: Ring) -> None:
-    """Whom the machine trusts is not whom the vault trusts, and nothing is left in that keyring."""
+    """The user's keyring allows no signers, and the audit adds nothing to it."""
     bad = lab.commit(None, settings=ring.settings("ada"))
     lab.vault.environ["GNUPGHOME"] = str(ring.home)
     assert lab.found() == [("signer-unknown", bad)]
@@ -584,7 +584,7 @@ def test_the_users_keyring_is_not_asked(lab: Lab, ring: Ring) -> None:
 
 
 def only(lab: Lab, *programs: str) -> None:
-    """Leave these programs on the PATH, and no others."""
+    """Restrict the PATH to these programs."""
     folder = lab.vault.top / "bin"
     folder.mkdir()
     for name in programs:
@@ -594,7 +594,7 @@ def only(lab: Lab, *programs: str) -> None:
 
 @needs_gpg
 def test_without_gpg(lab: Lab, ring: Ring) -> None:
-    """Nothing can be said about the signatures that need it, and all about the others."""
+    """Signatures that need it cannot be checked; all others are."""
     lab.commit("ada", {KEYRING: ring.public("ada")})
     unchecked = lab.commit(None, settings=ring.settings("ada"))
     lab.commit("bob")
@@ -608,7 +608,7 @@ def test_without_gpg(lab: Lab, ring: Ring) -> None:
 
 
 def test_without_ssh_keygen(lab: Lab) -> None:
-    """The same the other way round."""
+    """The same with the other program."""
     one, two, three = reversed(lab.vault.git("rev-list", "HEAD").splitlines())
     unsigned = lab.commit(None)
     only(lab, "git")
@@ -617,7 +617,7 @@ def test_without_ssh_keygen(lab: Lab) -> None:
 
 
 def test_no_list_is_left_behind(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written to check signatures is gone."""
+    """The temporary files of a check are removed."""
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     assert lab.findings() == ()
