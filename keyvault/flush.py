@@ -1,4 +1,4 @@
-"""Bring written files to the disk, so that a loss of power does not leave them empty under their new names."""
+"""Flush written files to the disk, so that a power failure does not leave them empty under their new names."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-#: A file system writes many files that are asked for at once in one go, so waiting for them in threads is cheap.
-_AT_ONCE = 8
+#: A file system combines flushes that are requested at the same time, so waiting for them in threads is cheap.
+_THREADS = 8
 
-#: From so many files on it is cheaper to have the file system write out all that it has.
-_MANY = 64
+#: From this number of files on, flushing the whole file system is cheaper.
+_SYNCFS_MIN = 64
 
 
 def flush(paths: Sequence[str | Path]) -> None:
     """
     Return when the data of these files is on the disk.
 
-    Their names are left to the file system: those with a journal keep the order in which names change.
+    Does not flush their names: a file system with a journal keeps the order in which names change.
 
     Args:
-        paths: The files; many of them lie in one file system.
+        paths: The files; if there are many, they lie in one file system.
 
     Raises:
-        OSError: One of them cannot be opened or written out.
+        OSError: If a file cannot be opened or flushed.
     """
-    if len(paths) >= _MANY and _flush_file_system(paths[0]):
+    if len(paths) >= _SYNCFS_MIN and _flush_file_system(paths[0]):
         return
-    if len(paths) < _AT_ONCE:
+    if len(paths) < _THREADS:
         for path in paths:
             _flush(path)
         return
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(_flush, paths):
             pass
 
 
 def _flush(path: str | Path) -> None:
-    # Windows flushes only what is open for writing.
+    # Windows flushes a file only through a handle that is open for writing.
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -48,7 +48,7 @@ def _flush(path: str | Path) -> None:
 
 
 def _flush_file_system(path: str | Path) -> bool:
-    """Flush all of the file system that *path* lies in, or return False where that cannot be done: see syncfs(2)."""
+    """Flush the whole file system of *path*, or return False if this system has no syncfs(2)."""
     if sys.platform != "linux":
         return False
     import ctypes

@@ -1,10 +1,10 @@
 """
 The loggers of the package, ``keyvault`` and those below it.
 
-They are silent unless the program that imports us wants to hear them. This is a module of its own because logging is
-slow to import: only what logs imports it, and ``keyvault --help`` does not.
+They are silent unless the importing program configures logging. This is a module of its own because logging is slow to
+import: only modules that log import it, and ``keyvault --help`` does not.
 
-Log records name sets, kids, commits and remotes, and say why something failed in the words of our own errors. They
+Log records name sets, kids, commits and remotes, and give the reason of a failure as the message of our own error. They
 never hold key material, tokens or claims, nor a URL, which may hold a password.
 """
 

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 #: Called with a label, how many items are done, and how many there are; 0 if that is not known.
 Progress = Callable[[str, int, int], None]
 
-#: How many items are done between two calls.
+#: The number of items between two calls.
 _STEP = 100
 
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.keys import Key
 from keyvault.core.state import KeySet, VaultState
 from keyvault.operations import setup
@@ -78,10 +78,10 @@ def run_git(folder: Path, environ: Mapping[str, str], *arguments: str | Path, st
     return done.stdout.decode(errors="surrogateescape").rstrip("\n")
 
 
-def serving(state: VaultState) -> Callable[[str], Seen]:
+def serving(state: VaultState) -> Callable[[str], ServedKeys]:
     """Return a look at a host that serves the site of *state*."""
 
-    def look(url: str) -> Seen:
+    def look(url: str) -> ServedKeys:
         return frozenset((key.kid, key.public.thumbprint) for key in state.served_at(url))
 
     return look
@@ -139,7 +139,7 @@ class Vault:
     def repository(self) -> Repository:
         return Repository.open(self.folder, self.environ)
 
-    def context(self, *, look: Callable[[str], Seen] | None = None) -> Context:
+    def context(self, *, look: Callable[[str], ServedKeys] | None = None) -> Context:
         """Return what an operation gets, at the present instant; by default the host serves every commit."""
         context = Context.find(self.folder, self.now, self.environ)
         context.look = look or serving(context.repository.read_with_damage(context.repository.head()))

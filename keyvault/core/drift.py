@@ -1,7 +1,7 @@
 """
-How what a host serves differs from what a commit says. Pure: documents and headers in, findings out.
+How the responses of a host differ from the site of a commit. Does no I/O: documents and headers in, findings out.
 
-What a host serves is data from a stranger: it is compared and described, never used.
+Responses are untrusted data: they are compared and described, never used.
 
 Sources: docs/check.md; RFC 7517 section 5; RFC 9111 section 5.2; RFC 8414 section 3.3.
 """
@@ -29,51 +29,51 @@ from keyvault.errors import JWKError
 #: Every kind of drift, and what it means. docs/check.md has what to do.
 CODES = {
     "unreachable": "the host does not answer",
-    "tls": "the certificate is not one to be trusted",
-    "tls-expiring": "the certificate ends within two weeks",
-    "refused": "the URL is not one that may be asked",
-    "status": "the answer is not 200",
+    "tls": "the certificate is not trusted",
+    "tls-expiring": "the certificate expires within two weeks",
+    "refused": "the URL must not be fetched",
+    "status": "the status is not 200",
     "redirect": "the URL redirects",
-    "too-large": "the answer is larger than verifiers take",
-    "compressed": "the answer is compressed although that was not asked for",
-    "not-json": "the answer is not JSON",
-    "not-jwks": "the answer is no JWK Set",
-    "content-type": "the media type is not that of JSON",
+    "too-large": "the response is larger than verifiers accept",
+    "compressed": "the response is compressed although the request did not allow it",
+    "not-json": "the response is not JSON",
+    "not-jwks": "the response is not a JWK Set",
+    "content-type": "the media type is not a JSON type",
     "discovery-type": "the discovery document has a media type that some clients refuse: a warning",
     "cache-control": "caches keep it for longer than policy says, or not at all",
-    "cache-age": "a cache before the host serves an answer that is too old",
+    "cache-age": "a cache before the host serves a response that is too old",
     "cors": "pages of other origins may not read it",
     "empty": "the JWK Set has no keys",
     "active-missing": "a key that signs is not served",
     "next-missing": "the key that will sign next is not served",
-    "retiring-missing": "a key of tokens that are still valid is not served",
+    "retiring-missing": "a key whose tokens are still valid is not served",
     "revoked-served": "a revoked key is served",
     "withdrawn-served": "a withdrawn key is served",
-    "misplaced-served": "a key of the vault is served where it does not belong",
-    "unknown-served": "a key that the vault does not know is served",
-    "key-differs": "a key has another content than in the vault",
+    "misplaced-served": "a key of the vault is served in the wrong JWK Set",
+    "unknown-served": "a key that is not in the vault is served",
+    "key-differs": "a key differs from the key in the vault",
     "private-member": "private key material is served",
     "duplicate-kid": "two keys have the same kid",
-    "order": "the keys stand in another order: the active one comes first",
+    "order": "the keys are in another order: the active key must be first",
     "discovery-issuer": "the discovery document names another issuer",
     "discovery-jwks-uri": "the discovery document names another jwks_uri",
     "discovery-differs": "the discovery document differs in other members",
-    "stale": "the site is that of an older commit",
-    "ahead": "the site is that of a newer commit than the one compared with",
-    "commit-unknown": "the site is that of a commit that is not in this clone",
-    "page-missing": "a page is not there",
-    "overdue": "something should have happened long ago",
+    "stale": "the site is from an older commit",
+    "ahead": "the site is from a newer commit than it is compared with",
+    "commit-unknown": "the site is from a commit that is not in this clone",
+    "page-missing": "a page is missing",
+    "overdue": "a transition is overdue",
 }
 
-#: Who refuses a discovery document that is not sent as JSON.
-REFUSE_TYPE = RULES["discovery-content-type"].hurts
+#: Verifiers that refuse a discovery document whose media type is not JSON.
+REFUSE_NON_JSON_DISCOVERY = RULES["discovery-content-type"].hurts
 
-#: How long before its end a certificate is a finding: most are renewed a month ahead.
+#: How long before its expiry a certificate is a finding: most are renewed a month before.
 EXPIRY = timedelta(days=14)
-#: No cache is exact to the second.
+#: Tolerance for the age of a cached response: no cache is exact to the second.
 SLACK = timedelta(minutes=1)
 
-# What shared caches are told, where it is said apart, counts as much.
+# s-maxage is for shared caches only, and counts as much.
 _MAX_AGE = re.compile(r'\b(?:s-maxage|max-age)\s*=\s*"?(\d{1,12})"?', re.IGNORECASE)
 
 
@@ -84,10 +84,10 @@ class Drift:
 
     Attributes:
         code: One of `CODES`.
-        message: What differs, in words.
-        url: Where, or None for the vault itself.
-        kid: The key that it is about, if it is about one.
-        level: A warning is what the host decides and no publishing mends: the site is as the commit says.
+        message: The difference in words.
+        url: The URL; None for the vault itself.
+        kid: The key; None if the difference is not about a key.
+        level: A warning is about the host's configuration: the site matches the commit, and publishing cannot fix it.
     """
 
     code: str
@@ -109,22 +109,22 @@ def response_drift(
     max_age: timedelta,
 ) -> Iterator[Drift]:
     """
-    Yield what is wrong with a response, apart from its body.
+    Yield the problems of a response, except for its body.
 
     Args:
-        url: What was asked.
-        headers: By lower-case names.
-        status: Of the last response.
-        redirects: Where it sent to.
-        complete: Whether the body came to an end within bounds.
-        expires: The end of the certificate, if there is one.
-        now: The instant.
-        max_age: How long policy says that it may be cached.
+        url: The URL that was fetched.
+        headers: The headers, by lower-case names.
+        status: The status of the last response.
+        redirects: The targets of redirects, in order.
+        complete: Whether the body ended within the size limit.
+        expires: When the certificate expires; None if there is no certificate.
+        now: The present instant.
+        max_age: How long it may be cached by policy.
     """
     if expires is not None and expires - now < EXPIRY:
-        yield Drift("tls-expiring", f"the certificate ends at {expires:%Y-%m-%d %H:%M} UTC", url)
+        yield Drift("tls-expiring", f"the certificate expires at {expires:%Y-%m-%d %H:%M} UTC", url)
     if redirects:
-        yield Drift("redirect", f"sends to {shown(redirects[-1])}: several verifiers do not follow", url)
+        yield Drift("redirect", f"redirects to {shown(redirects[-1])}: several verifiers do not follow", url)
     if status != 200:
         yield Drift("status", f"answers with status {status}", url)
         return
@@ -132,7 +132,7 @@ def response_drift(
         yield Drift("too-large", "serves more than 256 KiB", url)
     encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        yield Drift("compressed", f"is sent as {shown(encoding)}, which was not asked for", url)
+        yield Drift("compressed", f"is sent as {shown(encoding)}, which was not requested", url)
     yield from _type_drift(url, headers.get("content-type", ""))
     yield from _cache_drift(url, headers, max_age)
     if headers.get("access-control-allow-origin") != "*":
@@ -144,15 +144,15 @@ def _type_drift(url: str, content_type: str) -> Iterator[Drift]:
     subtype = kind.removeprefix("application/")
     if subtype != kind and (subtype == "json" or subtype.endswith("+json")):
         return
-    said = f"is sent as {shown(kind) if kind else 'nothing in particular'}"
+    message = f"is sent as {shown(kind)}" if kind else "is sent without Content-Type"
     if url.endswith(CONFIGURATION):
-        refused = f": {' and '.join(REFUSE_TYPE)} refuse it" if kind else ""
-        yield Drift("discovery-type", said + refused, url, level="warning")
+        refused = f": {' and '.join(REFUSE_NON_JSON_DISCOVERY)} refuse it" if kind else ""
+        yield Drift("discovery-type", message + refused, url, level="warning")
     elif "." not in url.rpartition("/")[2]:
-        # Hosts that go by the extension of a file have none to go by, and no publishing mends that.
-        yield Drift("content-type", said, url, level="warning")
+        # Hosts derive the type from the extension of a file, and this file has none: publishing cannot fix that.
+        yield Drift("content-type", message, url, level="warning")
     else:
-        yield Drift("content-type", said, url)
+        yield Drift("content-type", message, url)
 
 
 def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> Iterator[Drift]:
@@ -167,14 +167,14 @@ def _cache_drift(url: str, headers: Mapping[str, str], max_age: timedelta) -> It
         yield Drift("cache-control", f"may be cached for {longest} s, policy's max_age is {allowed}", url)
     age = headers.get("age", "")
     if re.fullmatch(r"\d{1,12}", age) and timedelta(seconds=int(age)) > max_age + SLACK:
-        yield Drift("cache-age", f"comes from a cache that has had it for {age} s, max_age is {allowed}", url)
+        yield Drift("cache-age", f"comes from a cache that has held it for {age} s, max_age is {allowed}", url)
 
 
 def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterator[Drift]:
     """
-    Yield how the JWK Set *body* differs from *wanted*, which *state* publishes there.
+    Yield the differences between the served JWK Set *body* and *wanted*, which *state* publishes at *url*.
 
-    Every key is named with what the vault knows of it.
+    Messages name keys of the vault with their set and state.
     """
     try:
         served = _decode(body)
@@ -189,15 +189,15 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         yield Drift("empty", "serves a JWK Set without keys", url)
     expected: dict[str, dict[str, Any]] = {jwk["kid"]: jwk for jwk in _decode(wanted)["keys"]}
     found: dict[str, dict[str, Any]] = {}
-    for place, jwk in enumerate(keys):
+    for index, jwk in enumerate(keys):
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if not isinstance(kid, str):
-            yield Drift("unknown-served", f"serves a key without kid at place {place}", url)
+            yield Drift("unknown-served", f"serves keys[{index}], which has no kid", url)
             if isinstance(jwk, dict) and private_members(jwk):
-                yield Drift("private-member", f"serves private members at place {place}: revoke that key", url)
+                yield Drift("private-member", f"serves private members in keys[{index}]: revoke that key", url)
             continue
         shown_kid = key_name(jwk, state.keys)
-        name = shown_kid or f"the key at place {place}"
+        name = shown_kid or f"keys[{index}]"
         if private_members(jwk):
             yield Drift("private-member", f"serves private members of {name}: revoke it", url, shown_kid)
         if kid in found:
@@ -205,10 +205,10 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
             continue
         found[kid] = jwk
         if kid not in expected:
-            yield _foreign(url, state, kid, name, shown_kid)
+            yield _unexpected_key(url, state, kid, name, shown_kid)
         elif jwk != expected[kid]:
-            what = "another key" if _thumbprint(jwk) != _thumbprint(expected[kid]) else "other members"
-            yield Drift("key-differs", f"serves {what} as {name}", url, name)
+            difference = "another key" if _thumbprint(jwk) != _thumbprint(expected[kid]) else "other members"
+            yield Drift("key-differs", f"serves {difference} as {name}", url, name)
     for kid in expected:
         if kid not in found:
             key = state.keys[kid]
@@ -218,13 +218,13 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         yield Drift("order", "serves its keys in another order", url)
 
 
-def _foreign(url: str, state: VaultState, kid: str, name: str, shown_kid: str | None) -> Drift:
+def _unexpected_key(url: str, state: VaultState, kid: str, name: str, shown_kid: str | None) -> Drift:
     key = state.keys.get(kid)
     if key is None:
-        return Drift("unknown-served", f"serves {name}, which the vault does not know", url, shown_kid)
+        return Drift("unknown-served", f"serves {name}, which is not in the vault", url, shown_kid)
     if key.state in ("revoked", "withdrawn"):
         return Drift(f"{key.state}-served", f"serves {kid} of {key.set}, which is {key.state}", url, kid)
-    return Drift("misplaced-served", f"serves {kid}, which is a key of {key.set}", url, kid)
+    return Drift("misplaced-served", f"serves {kid}, which belongs to {key.set}", url, kid)
 
 
 def _thumbprint(jwk: Mapping[str, Any]) -> str | None:
@@ -235,7 +235,7 @@ def _thumbprint(jwk: Mapping[str, Any]) -> str | None:
 
 
 def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
-    """Yield how the discovery document *body* differs from *wanted*."""
+    """Yield the differences between the served discovery document *body* and *wanted*."""
     try:
         served = _decode(body)
     except ValueError:
@@ -247,8 +247,8 @@ def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
     for member, code in (("issuer", "discovery-issuer"), ("jwks_uri", "discovery-jwks-uri")):
         if served.get(member) != expected[member]:
             value = served.get(member)
-            said = shown(value) if isinstance(value, str) else json_type(value)
-            yield Drift(code, f"names {member} {said}, not {expected[member]}", url)
+            served_value = shown(value) if isinstance(value, str) else json_type(value)
+            yield Drift(code, f"names {member} {served_value}, not {expected[member]}", url)
     named = {"issuer", "jwks_uri"}
     others = sorted(member for member in {*served, *expected} - named if served.get(member) != expected.get(member))
     if others:
@@ -256,7 +256,12 @@ def discovery_drift(url: str, wanted: bytes, body: bytes) -> Iterator[Drift]:
 
 
 def _decode(data: bytes) -> Any:
-    """Return the JSON in *data*; raises ValueError for anything else."""
+    """
+    Return the JSON value in *data*.
+
+    Raises:
+        ValueError: If *data* is not JSON.
+    """
     try:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -1,5 +1,5 @@
 """
-What must be seen live before a key may become active.
+The gate of an activation: which keys the live site must serve before the next key of a set may sign.
 
 Source: docs/lifecycle.md.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import NoReturn
 
 from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
@@ -16,28 +17,28 @@ from keyvault.core.text import format_duration, format_instant, relative
 from keyvault.core.timing import lead, mature_at, rotation_due_at
 from keyvault.errors import GateError
 
-#: The keys that the URL of a JWK Set was seen to serve, each as (kid, thumbprint); None if it could not be fetched.
-Seen = Collection[tuple[str, str]] | None
-#: The same for each URL.
-Live = Mapping[str, Seen]
+#: The keys that the URL of a JWK Set serves, each as (kid, thumbprint); None if it could not be fetched.
+ServedKeys = Collection[tuple[str, str]] | None
+#: The keys that each URL serves.
+LiveSite = Mapping[str, ServedKeys]
 
 
-def needs_look(key_set: KeySet, site: SitePolicy) -> bool:
+def must_be_seen_live(key_set: KeySet, site: SitePolicy) -> bool:
     """Whether the next key of the set must be seen live before it may sign."""
     return site.confirm == "live" and key_set.rendered and key_set.policy.use == "sig" and not key_set.policy.closing
 
 
-def urls_to_ask(state: VaultState, now: datetime, *, rotating: Collection[str] = ()) -> frozenset[str]:
+def urls_to_fetch(state: VaultState, now: datetime, *, rotating: Collection[str] = ()) -> frozenset[str]:
     """
     Return the URLs of JWK Sets that must be fetched for `plan_due` or `plan_rotation`.
 
-    These are the URLs of sets whose next key waits for its receipt or is about to become active, because its
-    rotation is due or the set is named in *rotating*.
+    A URL is fetched if the next key of its set waits for its receipt, or is about to become active because the rotation
+    is due or the set is named in *rotating*.
     """
     urls = set()
     for key_set in state.sets.values():
         candidate = key_set.next
-        if candidate is None or not needs_look(key_set, state.policy.site):
+        if candidate is None or not must_be_seen_live(key_set, state.policy.site):
             continue
         mature = mature_at(key_set, candidate, state.policy.site)
         due = rotation_due_at(key_set)
@@ -47,43 +48,56 @@ def urls_to_ask(state: VaultState, now: datetime, *, rotating: Collection[str] =
     return frozenset(urls)
 
 
-def is_served(key_set: KeySet, key: Key, live: Live) -> bool | None:
+def is_served(key_set: KeySet, key: Key, live: LiveSite) -> bool | None:
     """Whether the live URL serves *key*; None if it could not be fetched."""
-    seen = live.get(key_set.policy.url)
-    return None if seen is None else (key.kid, key.public.thumbprint) in seen
+    served = live.get(key_set.policy.url)
+    return None if served is None else (key.kid, key.public.thumbprint) in served
 
 
-def find_refusal(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: Live) -> tuple[str, str] | None:
+def find_refusal(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: LiveSite) -> tuple[str, str] | None:
     """Return why *key* must not become active at *at*, with a hint; None if it may."""
     mature = mature_at(key_set, key, site)
     if mature is None:
         return (
             f"its next key was not yet seen at {key_set.policy.url}",
-            "publish the site, then record the receipt with: keyvault rotate --due",
+            "publish the site, then record the receipt: keyvault rotate --due",
         )
     if at < mature:
         needed = lead(key_set, key.public.alg)
-        verb = "made" if site.confirm == "commit" or not key_set.rendered else "first seen live"
+        verb = "created" if site.confirm == "commit" or not key_set.rendered else "first seen live"
         longer = needed > key_set.policy.publication_lead
         which = f"next key, the first for {key.public.alg}," if longer else "next key"
         member = "algorithm_lead" if longer else "publication_lead"
         return (
-            f"its {which} was {verb} {relative(mature - needed, at)}, {member} is {format_duration(needed)}",
+            f"its {which} was {verb} {relative(mature - needed, at)}; {member} is {format_duration(needed)}",
             f"wait until {format_instant(mature)}",
         )
-    if needs_look(key_set, site):
+    if must_be_seen_live(key_set, site):
         served = is_served(key_set, key, live)
         if served is None:
-            return (f"{key_set.policy.url} cannot be asked whether it still serves the next key", "try again later")
+            return (
+                f"{key_set.policy.url} could not be fetched to check that it still serves the next key",
+                "try again later",
+            )
         if not served:
             return (f"{key_set.policy.url} no longer serves the next key", "publish the site again, then rotate")
     return None
 
 
-def refuse_rotation(refusals: list[tuple[str, str, str]]) -> None:
+def refuse_rotation(refusals: list[tuple[str, str, str]]) -> NoReturn:
+    """
+    Raise the error of a rotation that must not happen yet.
+
+    Args:
+        refusals: The name, reason and hint of each set that must wait; the message explains the first.
+
+    Raises:
+        GateError: Always.
+    """
     name, why, hint = refusals[0]
-    others = f" (and so for {', '.join(other[0] for other in refusals[1:])})" if len(refusals) > 1 else ""
+    others = f" (also waiting: {', '.join(other for other, _, _ in refusals[1:])})" if len(refusals) > 1 else ""
     raise GateError(
         f"rotating {name} now would break verifiers: {why}{others}",
+        code="rotation-too-early",
         hint=f'{hint}, or use --force --reason "…" if the active key has leaked',
     )

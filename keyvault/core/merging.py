@@ -1,9 +1,9 @@
 """
-Join two versions of a vault that both go back to an older one.
+Join two versions of a vault that have a common ancestor.
 
-A record's event list only grows, so what both sides added is joined in the order of its instants if the lifecycle
-allows that order, and refused otherwise. Nothing is dropped: each side's list is found in the joined one, in its order.
-Does not read or write files, and knows nothing of git.
+A record's event list only grows. Events that the sides added are joined in the order of their instants if the lifecycle
+allows that order; otherwise the merge is refused. Nothing is dropped: the joined list contains each side's list, in its
+order. Does not read or write files, and does not use git.
 
 Source: docs/adr/0028.
 """
@@ -17,48 +17,48 @@ import msgspec
 
 from keyvault.core.events import Event, fold
 from keyvault.core.keys import Envelope, Key, Recipient
-from keyvault.core.state import VaultState
+from keyvault.core.state import KeySet, VaultState
 from keyvault.errors import MergeError, RecordError
 
 
 def join_keys(base: Key | None, ours: Key, theirs: Key) -> Key:
     """
-    Return the record that *ours* and *theirs* add up to.
+    Return the record that joins *ours* and *theirs*.
 
     Args:
-        base: The version that both go back to, or None if each side added the record.
+        base: The version of the common ancestor; None if each side added the record.
         ours: The record of this side.
         theirs: The record of the other side.
 
     Raises:
-        MergeError: If no legal record holds what both sides did.
+        MergeError: If no legal record contains the changes of both sides.
     """
     if ours == theirs:
         return ours
     if (ours.set, ours.public, ours.format) != (theirs.set, theirs.public, theirs.format):
-        raise MergeError(f"key {ours.kid} has another set or public key on the other side")
+        raise MergeError(f"key {ours.kid} has another set or public key on the other side", code="key-conflict")
     older = () if base is None else base.events
     for side in (ours, theirs):
         if side.events[: len(older)] != older:
-            raise MergeError(f"an event of key {ours.kid} that was on record was changed or removed")
+            raise MergeError(f"a recorded event of key {ours.kid} was changed or removed", code="event-changed")
     events = join_events(ours.events, theirs.events)
     try:
         ended = fold(events).state in ("withdrawn", "revoked")
     except RecordError as error:
-        raise MergeError(f"both sides changed key {ours.kid}: {error.message}") from None
+        raise MergeError(f"both sides changed key {ours.kid}: {error.message}", code="key-conflict") from None
     private = msgspec.UNSET if ended else _join_private(base, ours, theirs)
     return msgspec.structs.replace(ours, events=events, private=private)
 
 
 def join_events(ours: Sequence[Event], theirs: Sequence[Event]) -> tuple[Event, ...]:
-    """Return the events of both sides: those that they have in common, then what each added, by instant."""
+    """Return the events of both sides: the common ones, then those that only one side has, by instant."""
     common = 0
     while common < min(len(ours), len(theirs)) and ours[common] == theirs[common]:
         common += 1
     left, right = list(ours[common:]), list(theirs[common:])
     joined = list(ours[:common])
     while left and right:
-        # The order must not depend on which side is which.
+        # The result must not depend on the order of the sides.
         first = min(left[0], right[0], key=lambda event: (event.at, msgspec.json.encode(event)))
         joined.append(first)
         for rest in (left, right):
@@ -69,7 +69,7 @@ def join_events(ours: Sequence[Event], theirs: Sequence[Event]) -> tuple[Event, 
 
 
 def is_join(events: Sequence[Event], sides: Sequence[Sequence[Event]]) -> bool:
-    """Whether *events* hold the list of each of *sides* in its order, and nothing else."""
+    """Whether *events* is the join of the lists *sides*."""
     return len(sides) > 1 and tuple(events) == _joined(sides)
 
 
@@ -86,17 +86,17 @@ def _join_private(base: Key | None, ours: Key, theirs: Key) -> Envelope | msgspe
         return ours.private
     if ours.private == older:
         return theirs.private
-    raise MergeError(f"both sides sealed key {ours.kid} again")
+    raise MergeError(f"both sides re-sealed key {ours.kid}", code="seal-conflict")
 
 
 def join_recipients(
     base: Mapping[str, Recipient], ours: Mapping[str, Recipient], theirs: Mapping[str, Recipient]
 ) -> dict[str, Recipient]:
     """
-    Return the recipients that both sides leave: what either added, without what either removed.
+    Return the recipients after the additions and removals of both sides.
 
     Raises:
-        MergeError: If both sides gave a recipient another key, or nobody is left.
+        MergeError: If both sides changed the same recipient, or no recipient is left.
     """
     joined: dict[str, Recipient] = {}
     for kid in sorted({*base, *ours, *theirs}):
@@ -106,33 +106,33 @@ def join_recipients(
         elif left == old:
             found = right
         else:
-            raise MergeError(f"both sides changed recipient {kid}")
+            raise MergeError(f"both sides changed recipient {kid}", code="recipient-conflict")
         if found is not None:
             joined[kid] = found
     if not joined:
-        raise MergeError("no recipient is left")
+        raise MergeError("no recipient is left", code="recipients-missing")
     return joined
 
 
 def join_states(base: VaultState, ours: VaultState, theirs: VaultState) -> VaultState:
     """
-    Return the vault that *ours* and *theirs* add up to, as a merge makes it; keyvault.toml must be the same on a side.
+    Return the vault that joins *ours* and *theirs*; only one of the sides may have changed keyvault.toml.
 
     Raises:
-        MergeError: If a record cannot be joined, or the result would be no vault.
+        MergeError: If a record cannot be joined, or the result would not be a valid vault.
     """
     if ours.policy == theirs.policy or theirs.policy == base.policy:
         policy = ours.policy
     elif ours.policy == base.policy:
         policy = theirs.policy
     else:
-        raise MergeError("both sides changed keyvault.toml")
+        raise MergeError("both sides changed keyvault.toml", code="policy-conflict")
     keys: dict[str, Key] = {}
     for kid in sorted({*base.keys, *ours.keys, *theirs.keys}):
         old, left, right = base.keys.get(kid), ours.keys.get(kid), theirs.keys.get(kid)
         found = join_keys(old, left, right) if left and right else left or right
         if found is None or (old is not None and not (left and right)):
-            raise MergeError(f"the record of key {kid} was removed")
+            raise MergeError(f"the record of key {kid} was removed", code="record-removed")
         keys[kid] = found
     recipients = join_recipients(base.recipients, ours.recipients, theirs.recipients)
     joined = replace(ours, policy=policy, keys=keys, recipients=recipients)
@@ -143,29 +143,36 @@ def join_states(base: VaultState, ours: VaultState, theirs: VaultState) -> Vault
 
 
 def _check_seals(joined: VaultState, sides: Sequence[VaultState]) -> None:
-    """Refuse a joined record with a new seal if, seen from a side, nobody was added or removed that explains it."""
+    """Refuse a joined record that is sealed differently than on a side, unless that side has other recipients."""
     for kid, key in joined.keys.items():
-        there = [side for side in sides if kid in side.keys]
-        if any(side.keys[kid] == key for side in there) or not key.sealed:
+        having = [side for side in sides if kid in side.keys]
+        if any(side.keys[kid] == key for side in having) or not key.sealed:
             continue
-        for side in there:
+        for side in having:
             if side.keys[kid].private != key.private and side.recipients == joined.recipients:
-                raise MergeError(f"key {kid} was sealed again on one side, and changed on the other")
+                raise MergeError(f"key {kid} was re-sealed on one side and changed on the other", code="seal-conflict")
 
 
 def _check_places(joined: VaultState, sides: Sequence[VaultState]) -> None:
-    """Refuse a set that lacks a key which each side has: one side let a key sign that the other one revoked."""
+    """Refuse a set that lacks an active or next key although each side has one: a side revoked the other's new key."""
     for name, key_set in joined.sets.items():
-        held = [side.all_sets[name] for side in sides if name in side.all_sets and side.all_sets[name].keys]
+        if key_set.policy.closing or key_set.policy.external:
+            continue
+        versions = [side.all_sets[name] for side in sides if name in side.all_sets and side.all_sets[name].keys]
         for state in ("active", "next"):
-            there = [any(key.state == state for key in each.keys) for each in (*held, key_set)]
-            if held and all(there[:-1]) and not there[-1] and not (key_set.policy.closing or key_set.policy.external):
-                raise MergeError(f"set {name} would be left without {'an' if state == 'active' else 'a'} {state} key")
+            had, has = all(_has(version, state) for version in versions), _has(key_set, state)
+            if versions and had and not has:
+                article = "an" if state == "active" else "a"
+                raise MergeError(f"set {name} would be left without {article} {state} key", code="key-missing")
+
+
+def _has(key_set: KeySet, state: str) -> bool:
+    return any(key.state == state for key in key_set.keys)
 
 
 def check_joined(state: VaultState) -> None:
     """
-    Check what no merge of single files sees: sets with two keys for one place, kids that differ by case alone.
+    Check the rules that span several files: no set has two active or two next keys, no kids differ only by case.
 
     Raises:
         MergeError: If the vault contradicts itself.
@@ -174,8 +181,8 @@ def check_joined(state: VaultState) -> None:
     for kid in state.keys:
         other = folded.setdefault(kid.casefold(), kid)
         if other != kid:
-            raise MergeError(f"the kids {other} and {kid} differ by case alone")
+            raise MergeError(f"the kids {other} and {kid} differ only by case", code="kid-conflict")
     try:
         _ = state.sets
     except RecordError as error:
-        raise MergeError(error.message) from None
+        raise MergeError(error.message, code=error.code) from None

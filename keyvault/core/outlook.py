@@ -1,5 +1,5 @@
 """
-What policy will do in the future, and what it should have done already.
+The transitions that policy will make in the future, and those that are overdue.
 
 Source: docs/lifecycle.md.
 """
@@ -24,10 +24,10 @@ class Transition(msgspec.Struct, frozen=True):
     A transition that policy will make.
 
     Attributes:
-        at: The earliest instant; a scheduled run makes it some time after.
+        at: The earliest instant; a scheduled run makes the transition some time later.
         set: Name of the set.
         event: ``created``, ``published``, ``activated``, ``deactivated`` or ``withdrawn``.
-        kid: The key, or None for one that does not exist yet.
+        kid: The key; None if it does not exist yet.
     """
 
     at: datetime
@@ -42,8 +42,8 @@ def outlook(
     """
     Return the transitions that policy will make up to *until*, oldest first.
 
-    Each stands at its earliest instant, under the assumption that scheduled runs come in time and that a
-    new key is seen live as soon as it is made.
+    Each has its earliest instant: it is assumed that scheduled runs are on time, and that a new key is seen live as
+    soon as it is created.
     """
     transitions: list[Transition] = []
     for name, key_set in state.sets.items():
@@ -53,7 +53,7 @@ def outlook(
 
 
 def next_transition(key_set: KeySet, site: SitePolicy, now: datetime) -> Transition | None:
-    """Return the first transition that policy will make in *key_set*, or None."""
+    """Return the first transition that policy will make in *key_set*; None if there is none."""
     due = max(rotation_due_at(key_set) or now, now)
     found = _outlook_set(key_set, site, now, due + key_set.policy.publication_lead)
     return min(found, key=lambda transition: transition.at, default=None)
@@ -87,7 +87,7 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
     )
     due, mature = rotation_due_at(key_set), now + first
     if policy.external and candidate is None:
-        return found  # who imports the next key decides
+        return found  # the operator who imports the next key decides when
     if due is None:
         if candidate is None:
             add(now, "created", None)
@@ -98,10 +98,10 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
         candidate = None
     if candidate is None:
         add(now, "created", None)
-    elif (known := mature_at(key_set, candidate, site)) is None:
+    elif (candidate_mature := mature_at(key_set, candidate, site)) is None:
         add(now, "published", candidate)
     else:
-        mature = known
+        mature = candidate_mature
     while (at := max(due, mature, now)) <= until:
         add(at, "activated", candidate)
         retire(at, active)
@@ -115,9 +115,9 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
 
 def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)) -> list[str]:
     """
-    Return what should have happened more than *grace* ago, one sentence each.
+    Return the transitions that are overdue by more than *grace*, one sentence each.
 
-    Lateness is safe: the old key goes on signing and old keys stay published. It is still worth an alarm.
+    Lateness is safe: the old key continues to sign and old keys stay published. It is still worth an alarm.
     """
     found = []
     site = state.policy.site
@@ -139,9 +139,10 @@ def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)
         if due is not None and now > max(due, mature_at(key_set, candidate, site) or due) + grace:
             found.append(f"{name}: rotation was due {relative(due, now)}")
         if first_seen(key_set, candidate, site) is None:
-            made = candidate.life.created_at
-            if now > made + key_set.policy.publication_lead + grace:
+            created_at = candidate.life.created_at
+            if now > created_at + key_set.policy.publication_lead + grace:
                 found.append(
-                    f"{name}: the next key was made {relative(made, now)} and not yet seen at {key_set.policy.url}"
+                    f"{name}: the next key was created {relative(created_at, now)} and not yet seen at "
+                    f"{key_set.policy.url}"
                 )
     return found

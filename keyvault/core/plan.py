@@ -1,7 +1,7 @@
 """
 A plan: the change of a vault that a command will make, as a value.
 
-`planning` makes plans, ``--dry-run`` prints them, and ``operations/changes`` carries them out in one commit.
+`planning` returns plans, ``--dry-run`` prints them, and ``operations/changes`` carries them out in one commit.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Plan:
 
     Attributes:
         changes: The changes, in the order of reports.
-        waiting: Transitions that must wait, and why; one sentence each.
-        warnings: Effects that the operator must know; one sentence each.
+        waiting: Why transitions must wait, one sentence each.
+        warnings: Effects that the operator must know, one sentence each.
     """
 
     changes: tuple[Change, ...] = ()

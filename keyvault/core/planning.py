@@ -2,10 +2,10 @@
 Planners: pure functions ``(state, …, now) → Plan``, one for each command that changes keys.
 
 A plan says which keys to generate and which events to append. Does not generate keys, fetch URLs or read the clock.
-`timing` says when a key may sign and until when it is kept, `gate` what must be seen live before.
+`timing` says when a key may sign and until when it is kept, `gate` which keys must be seen live before.
 
-Invariants that hold after every plan: a set that is not closing has exactly one active and one next key;
-event lists only grow and never run backwards; what is late is done late and never skipped.
+Invariants that hold after every plan: a set that is not closing has exactly one active and one next key; event lists
+only grow and never run backwards; a late transition is made late and never skipped.
 
 Source: docs/lifecycle.md.
 """
@@ -18,7 +18,7 @@ from datetime import datetime
 import msgspec
 
 from keyvault.core.events import TEXT_MAX, Event, Reason
-from keyvault.core.gate import Live, find_refusal, is_served, needs_look, refuse_rotation
+from keyvault.core.gate import LiveSite, find_refusal, is_served, must_be_seen_live, refuse_rotation
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
@@ -30,15 +30,15 @@ from keyvault.core.steps import (
     new_active,
     new_next,
     replace_next,
-    seconds,
     swap,
+    whole_seconds,
     withdrawals,
 )
 from keyvault.core.text import format_duration, format_instant, when
 from keyvault.core.timing import (
-    brings_algorithm,
     effective_instant,
     first_seen,
+    is_new_algorithm,
     lead,
     mature_at,
     rotation_due_at,
@@ -46,22 +46,22 @@ from keyvault.core.timing import (
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import KeyVaultError, UsageError
 
-_KEEPERS = ", ".join(KEEP_ALGORITHMS)
+_CACHING_VERIFIERS = ", ".join(KEEP_ALGORITHMS)
 
 
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
-    """Return *note*, and the true instant of an emergency if events of the set lie ahead of it."""
+    """Return *note*, preceded by the true instant of an emergency if the newest event of the set lies after it."""
     if at - now <= key_set.policy.clock_skew:
         return note
-    said = f"; {note}" if note else ""
-    return f"done at {format_instant(now)}, dated after the newest event{said}"[:TEXT_MAX]
+    suffix = f"; {note}" if note else ""
+    return f"done at {format_instant(now)}, dated after the newest event{suffix}"[:TEXT_MAX]
 
 
 # --- commands -------------------------------------------------------------------------------------------
 
 
 def plan_creation(key_set: KeySet, now: datetime) -> Plan:
-    """Plan the first two keys of a set: one active, since nobody holds older ones, and one next."""
+    """Plan the first two keys of a set: an active key, since verifiers hold no older one, and a next key."""
     if key_set.policy.external:
         return Plan(waiting=(import_missing(key_set),))
     at = effective_instant(key_set, now)
@@ -69,24 +69,25 @@ def plan_creation(key_set: KeySet, now: datetime) -> Plan:
 
 
 def plan_rotation(
-    state: VaultState, names: Collection[str], now: datetime, *, live: Live, forced: str | None = None
+    state: VaultState, names: Collection[str], now: datetime, *, live: LiveSite, forced: str | None = None
 ) -> Plan:
     """
     Plan to make the next key of each named set active.
 
-    A next key that is not of the kind that policy asks for is replaced instead; nothing is activated then.
+    A next key of another kind than policy asks for is replaced instead; nothing is activated then.
 
     Args:
         state: The vault.
         names: Sets to rotate; all of them or none.
         now: The instant of the rotation.
-        live: What the URLs of `urls_to_ask` were seen to serve.
-        forced: Why the gate is to be passed, or None to respect it.
+        live: The keys that the URLs of `urls_to_fetch` serve.
+        forced: The reason to pass the gate; None to respect it.
 
     Raises:
-        GateError: A next key is not mature, is not served, or its URL cannot be asked. The message names
-            the instant from which it is safe.
-        UsageError: There is no such set, or it is closing.
+        GateError: If a next key is not mature, is not served, or its URL cannot be fetched. The message names the
+            instant from which rotation is safe.
+        UsageError: If a set does not exist or is closing.
+        KeyVaultError: If a set has no active or no next key.
     """
     changes: list[Change] = []
     waiting: list[str] = []
@@ -95,33 +96,35 @@ def plan_rotation(
     for name in dict.fromkeys(names):
         key_set = state.find_set(name)
         if key_set.policy.closing:
-            raise UsageError(f"set {name} is closing: nothing is rotated in it any more")
+            raise UsageError(f"set {name} is closing: its keys are no longer rotated", code="set-closing")
         at = effective_instant(key_set, now)
         active, candidate = key_set.active, key_set.next
         if active is None or candidate is None:
-            remedy = f"key import {name} FILE" if key_set.policy.external else "rotate --due creates what is missing"
-            raise KeyVaultError(f"set {name} lacks an active or a next key", hint=f"keyvault {remedy}")
+            remedy = f"key import {name} FILE" if key_set.policy.external else "rotate --due creates missing keys"
+            raise KeyVaultError(
+                f"set {name} lacks an active or a next key", code="key-missing", hint=f"keyvault {remedy}"
+            )
         if not candidate.fits(key_set.policy.spec):
             changes += replace_next(key_set, candidate, at)
             if key_set.policy.external:
                 waiting.append(import_missing(key_set))
             else:
-                waiting.append(_new_kind(key_set))
-            warnings += _restarts(key_set)
+                waiting.append(_waiting_for_new_kind(key_set))
+            warnings += _restart_warnings(key_set)
             continue
         refusal = find_refusal(key_set, candidate, state.policy.site, at, live)
         if refusal and not forced:
             refusals.append((name, *refusal))
             continue
         changes += swap(key_set, active, candidate, at, forced=forced if refusal else None)
-        warnings += _first_signature(key_set, candidate, state.policy.site)
+        warnings += _first_use_warnings(key_set, candidate, state.policy.site)
     if refusals:
         refuse_rotation(refusals)
     return Plan(tuple(changes), tuple(waiting), tuple(warnings))
 
 
-def _new_kind(key_set: KeySet) -> str:
-    """Return for what a next key waits that replaced one of another kind."""
+def _waiting_for_new_kind(key_set: KeySet) -> str:
+    """Return the reason why a next key that replaced a key of another kind must wait."""
     policy = key_set.policy
     if policy.use == "enc":
         return f"{key_set.name}: the new {policy.spec} key takes over at the next rotation"
@@ -131,55 +134,59 @@ def _new_kind(key_set: KeySet) -> str:
     return f"{key_set.name}: the new {policy.spec} key waits for {receipt}{member}"
 
 
-def _restarts(key_set: KeySet) -> list[str]:
-    """Return who must be restarted before a key of the set's new algorithm signs, a sentence each."""
+def _restart_warnings(key_set: KeySet) -> list[str]:
+    """Return a warning to restart verifiers before a key of the set's new algorithm signs; empty if none must be."""
     policy = key_set.policy
-    if not (key_set.rendered and policy.use == "sig" and brings_algorithm(key_set, policy.spec.alg)):
+    if not (key_set.rendered and policy.use == "sig" and is_new_algorithm(key_set, policy.spec.alg)):
         return []
     longer = policy.algorithm_lead
-    said = f"algorithm_lead is {format_duration(longer)}" if longer else "set algorithm_lead to leave time for it"
+    advice = f"algorithm_lead is {format_duration(longer)}" if longer else "set algorithm_lead to leave time for it"
     return [
-        f"{key_set.name} changes to {policy.spec.alg}: restart {_KEEPERS} once the next key is seen live, since they "
-        f"learn algorithms only when they start; {said}"
+        f"{key_set.name} changes to {policy.spec.alg}: restart {_CACHING_VERIFIERS} once the next key is seen live, "
+        f"since they learn algorithms only when they start; {advice}"
     ]
 
 
-def _first_signature(key_set: KeySet, candidate: Key, site: SitePolicy) -> tuple[str, ...]:
-    """Return who will refuse the tokens of *candidate*, which is about to sign, a sentence each."""
+def _first_use_warnings(key_set: KeySet, candidate: Key, site: SitePolicy) -> tuple[str, ...]:
+    """Return a warning if verifiers may refuse tokens of *candidate*, which is about to sign, for its algorithm."""
     alg = candidate.public.alg
-    return _refusals(key_set, alg, first_seen(key_set, candidate, site)) if brings_algorithm(key_set, alg) else ()
+    return (
+        _new_algorithm_warnings(key_set, alg, first_seen(key_set, candidate, site))
+        if is_new_algorithm(key_set, alg)
+        else ()
+    )
 
 
-def _refusals(key_set: KeySet, alg: str, seen: datetime | None) -> tuple[str, ...]:
-    """Return who refuses tokens for *alg*, of which a key was first seen at *seen*, a sentence each."""
+def _new_algorithm_warnings(key_set: KeySet, alg: str, seen: datetime | None) -> tuple[str, ...]:
+    """Return a warning that verifiers may refuse *alg*; its key was first seen live at *seen*."""
     if not key_set.rendered or key_set.policy.use != "sig":
         return ()
     since = "the key was published" if seen is None else format_instant(seen)
     return (
-        f"{key_set.name} signs with {alg} from now on: {_KEEPERS} refuse it if they were not restarted since {since}; "
-        f"keyvault rollback {key_set.name} goes back",
+        f"{key_set.name} signs with {alg} from now on: {_CACHING_VERIFIERS} refuse it unless they were restarted since "
+        f"{since}; keyvault rollback {key_set.name} goes back",
     )
 
 
 def import_missing(key_set: KeySet) -> str:
-    """Return what somebody has to do for an external set, which makes no keys by itself."""
-    what = f"next {key_set.policy.spec} key" if key_set.active else "key that signs"
-    return f"{key_set.name}: there is no {what}; keyvault key import {key_set.name} FILE"
+    """Return the sentence that asks the operator to import the missing key of an external set."""
+    missing = f"next {key_set.policy.spec} key" if key_set.active else "active key"
+    return f"{key_set.name}: there is no {missing}; keyvault key import {key_set.name} FILE"
 
 
-def plan_due(state: VaultState, now: datetime, *, live: Live) -> Plan:
+def plan_due(state: VaultState, now: datetime, *, live: LiveSite) -> Plan:
     """
-    Plan everything that is due: receipts, withdrawals, rotations, and the creation of what is missing.
+    Plan everything that is due: receipts, withdrawals, rotations, and the creation of missing keys.
 
-    Idempotent: on the state that its plan leads to, it plans nothing more at the same instant.
+    Idempotent: for the state that its plan leads to, it plans nothing more at the same instant.
 
     Args:
         state: The vault.
         now: The instant of the run.
-        live: What the URLs of `urls_to_ask` were seen to serve.
+        live: The keys that the URLs of `urls_to_fetch` serve.
 
     Raises:
-        KeyVaultError: The clock is behind the newest event by more than ``clock_skew``.
+        KeyVaultError: If the clock is behind the newest event by more than ``clock_skew``.
     """
     changes: list[Change] = []
     waiting: list[str] = []
@@ -193,7 +200,7 @@ def _plan_due_set(
     key_set: KeySet,
     site: SitePolicy,
     now: datetime,
-    live: Live,
+    live: LiveSite,
     changes: list[Change],
     waiting: list[str],
     warnings: list[str],
@@ -205,24 +212,24 @@ def _plan_due_set(
         changes += close(key_set, at)
         return
     if active is None:
-        # A set that is new in keyvault.toml, or one that was closed before and is opened again.
+        # A set that is new in keyvault.toml, or that was closed and is opened again.
         if candidate is None:
             creation = plan_creation(key_set, now)
             changes += creation.changes
             waiting += creation.waiting
         else:
             changes += [Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)]
-            warnings += _unknown_signer(key_set, candidate, site, at)
+            warnings += _unknown_signer_warnings(key_set, candidate, site, at)
         return
     due_at = rotation_due_at(key_set)
     due = due_at is not None and due_at <= at
     if candidate is None or not candidate.fits(key_set.policy.spec):
         changes += replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
-        warnings += _restarts(key_set)
+        warnings += _restart_warnings(key_set)
         if key_set.policy.external:
             waiting.append(import_missing(key_set))
-        elif due and _mature_when_made(key_set, site):
-            # A key of the new kind would be due in the next run: two runs would then not be one.
+        elif due and _mature_at_creation(key_set, site):
+            # A key of the new kind would be due in the next run, so the planner would not be idempotent.
             changes[-1:] = [
                 new_active(key_set, at),
                 Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
@@ -231,51 +238,53 @@ def _plan_due_set(
             return
     else:
         receipts: tuple[Event, ...] = ()
-        if needs_look(key_set, site) and first_seen(key_set, candidate, site) is None:
+        if must_be_seen_live(key_set, site) and first_seen(key_set, candidate, site) is None:
             receipts = _receipts(key_set, candidate, at, live, waiting)
             candidate = msgspec.structs.replace(candidate, events=(*candidate.events, *receipts))
         refusal = find_refusal(key_set, candidate, site, at, live) if due else None
         if due and refusal is None:
             changes += swap(key_set, active, candidate, at, receipts=receipts, forced=None)
-            warnings += _first_signature(key_set, candidate, site)
+            warnings += _first_use_warnings(key_set, candidate, site)
             return
         if due_at is not None and refusal is not None:
             waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal[0]}")
         if receipts:
             changes.append(Amend(key_set.name, candidate.kid, receipts))
     if key_set.policy.token_lifetime > active.life.token_lifetime:
-        lifetime = Event(at=at, event="lifetime", token_lifetime=seconds(key_set.policy.token_lifetime))
+        lifetime = Event(at=at, event="lifetime", token_lifetime=whole_seconds(key_set.policy.token_lifetime))
         changes.append(Amend(key_set.name, active.kid, (lifetime,)))
 
 
-def _unknown_signer(key_set: KeySet, candidate: Key, site: SitePolicy, at: datetime) -> tuple[str, ...]:
-    """Return a warning if *candidate* takes the place of earlier signers of the set, and verifiers may not know it."""
+def _unknown_signer_warnings(key_set: KeySet, candidate: Key, site: SitePolicy, at: datetime) -> tuple[str, ...]:
+    """Return a warning if *candidate* succeeds earlier signers of the set, and verifiers may not know it."""
     signed = any(event.event == "activated" for key in key_set.keys for event in key.events)
     mature = mature_at(key_set, candidate, site)
     if not signed or not key_set.rendered or (mature is not None and mature <= at):
         return ()
-    return (f"{key_set.name} had no active key: the new one is not known everywhere yet; publish the site at once",)
+    return (
+        f"{key_set.name} had no active key: verifiers may not know the new active key yet; publish the site at once",
+    )
 
 
-def _mature_when_made(key_set: KeySet, site: SitePolicy) -> bool:
-    """Whether a new key of the set may be active from its first instant on."""
+def _mature_at_creation(key_set: KeySet, site: SitePolicy) -> bool:
+    """Whether a new key of the set may be active from the instant of its creation."""
     needed = lead(key_set, key_set.policy.spec.alg)
-    return key_set.policy.use == "enc" or not (needed or needs_look(key_set, site))
+    return key_set.policy.use == "enc" or not (needed or must_be_seen_live(key_set, site))
 
 
-def _receipts(key_set: KeySet, candidate: Key, at: datetime, live: Live, waiting: list[str]) -> tuple[Event, ...]:
+def _receipts(key_set: KeySet, candidate: Key, at: datetime, live: LiveSite, waiting: list[str]) -> tuple[Event, ...]:
     served = is_served(key_set, candidate, live)
     if served:
         return (Event(at=at, event="published", url=key_set.policy.url),)
     if served is None:
-        waiting.append(f"{key_set.name}: {key_set.policy.url} could not be asked, so there is no receipt yet")
+        waiting.append(f"{key_set.name}: {key_set.policy.url} could not be fetched, so there is no receipt yet")
     else:
         waiting.append(f"{key_set.name}: {key_set.policy.url} does not serve the next key yet")
     return ()
 
 
 def plan_replacement(key_sets: Iterable[KeySet], now: datetime, *, note: str) -> Plan:
-    """Plan to withdraw the next key of each set, which never signed, and to make another in its place."""
+    """Plan to withdraw the next key of each set, which never signed, and to create another."""
     changes: list[Change] = []
     for key_set in key_sets:
         if key_set.next is not None and not key_set.policy.closing:
@@ -288,22 +297,22 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     """
     Plan to drop *kid* from its JWK Set at once.
 
-    If it was active, the next key becomes active even when it is immature: that is worth more than no
-    signatures at all. A fresh next key takes the empty place.
+    If it was active, the next key becomes active even when it is immature: that is better than no signatures at all.
+    Then a new next key is created.
 
     Raises:
-        UsageError: There is no such key, or it has left the JWK Set already.
+        UsageError: If there is no such key, or it has left the JWK Set already.
     """
     key = state.find_key(kid)
     if key.state in ("withdrawn", "revoked"):
-        raise UsageError(f"key {key.kid} is {key.state} already: it is not in any JWK Set")
+        raise UsageError(f"key {key.kid} is already {key.state}: no JWK Set contains it", code="key-ended")
     key_set = state.find_set(key.set)
     policy, site = key_set.policy, state.policy.site
     at = effective_instant(key_set, now, emergency=True)
     note = _ahead_note(key_set, at, now, note)
     changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
     warnings = []
-    # The rest speaks of true instants, also where the newest event lies ahead of them.
+    # Warnings give true instants, even if the newest event lies after them.
     began = at if at - now <= policy.clock_skew else now
     if key_set.rendered:
         caches = began + policy.publication_lead
@@ -312,7 +321,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
         candidate = key_set.next
         why = f"the active key was revoked as {reason}"
         if candidate is not None:
-            # Also one of the algorithm before: that verifiers may hold it is worth more than the change.
+            # Even if it is for the former algorithm: it matters more that verifiers hold it.
             mature = mature_at(key_set, candidate, site)
             immature = mature is None or at < mature
             changes.append(
@@ -322,24 +331,24 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
             changes.append(new_active(key_set, at, forced=why))
         changes += new_next(key_set, at)
         if candidate is None and policy.external:
-            warnings.append(f"{key_set.name} has no active key now: keyvault key import {key_set.name} FILE")
+            warnings.append(f"{key_set.name} has no active key now; keyvault key import {key_set.name} FILE")
         elif key_set.rendered and policy.use == "sig":
             seen = None if candidate is None else first_seen(key_set, candidate, site)
             bound = min(seen or began, began) + policy.publication_lead
             if seen is None or began < bound:
                 warnings.append(
-                    f"the new active key is not known everywhere: verifiers may miss it until {when(bound, now)}"
+                    f"verifiers may not know the new active key until {when(bound, now)}"
                     + ("" if seen else ", counted from its publication")
                 )
             if candidate is not None:
-                warnings += _first_signature(key_set, candidate, site)
+                warnings += _first_use_warnings(key_set, candidate, site)
     elif key.state == "next" and not policy.closing:
         changes += new_next(key_set, at)
     return Plan(tuple(changes), warnings=tuple(warnings))
 
 
-def _only_repaired(key: Key) -> bool:
-    """Whether *key* left its place by a repair: a next key that was published retires in one instant, unused."""
+def _retired_by_repair(key: Key) -> bool:
+    """Whether a repair retired *key*: a published next key that was activated and deactivated in one instant."""
     last = key.events[-3:]
     names = [event.event for event in last]
     return names == ["repaired", "activated", "deactivated"] and len({event.at for event in last}) == 1
@@ -350,22 +359,23 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     Plan to make the newest retiring key of set *name* active again.
 
     Raises:
-        UsageError: There is no such set.
-        KeyVaultError: The set has no previous key that is still published and sealed.
+        UsageError: If there is no such set, or it is closing.
+        KeyVaultError: If the set has no previous key that is still published and sealed.
     """
     key_set = state.find_set(name)
     if key_set.policy.closing or key_set.active is None:
-        raise UsageError(f"set {name} is closing: there is nothing to roll back")
+        raise UsageError(f"set {name} is closing: it cannot be rolled back", code="set-closing")
     usable = (key for key in key_set.retiring if key.sealed or key_set.policy.external)
-    previous = next((key for key in usable if not _only_repaired(key)), None)
+    previous = next((key for key in usable if not _retired_by_repair(key)), None)
     if previous is None:
         raise KeyVaultError(
             f"set {name} has no previous key that is still published and sealed",
-            hint=f"keyvault rotate {name} goes forward instead",
+            code="previous-key-missing",
+            hint=f"go forward instead: keyvault rotate {name}",
         )
     at = effective_instant(key_set, now, emergency=True)
     note = _ahead_note(key_set, at, now, note)
-    lifetime = seconds(key_set.policy.token_lifetime)
+    lifetime = whole_seconds(key_set.policy.token_lifetime)
     seen = first_seen(key_set, previous, state.policy.site)
     is_new = previous.public.alg != key_set.active.public.alg and (
         seen is None or at < seen + key_set.policy.lead(new_algorithm=True)
@@ -375,16 +385,15 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
             Amend(name, previous.kid, (Event(at=at, event="reactivated", token_lifetime=lifetime, note=note),)),
             Amend(name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)),
         ),
-        warnings=_refusals(key_set, previous.public.alg, seen) if is_new else (),
+        warnings=_new_algorithm_warnings(key_set, previous.public.alg, seen) if is_new else (),
     )
 
 
 def plan_closing(state: VaultState, name: str, now: datetime, *, forced: str | None = None) -> Plan:
     """
-    Plan what removing set *name* does to its keys.
+    Plan the changes to keys when set *name* is removed.
 
-    Signing stops, and what was signed stays verifiable until it has expired; with *forced* every key is
-    dropped at once.
+    Signing stops, and issued tokens stay verifiable until they expire; with *forced* every key is dropped at once.
     """
     key_set = state.find_set(name)
     at = effective_instant(key_set, now)

@@ -1,9 +1,8 @@
 """
-Repair the sets of a vault: of two keys for one place one steps back, and no instant lies in the future.
+Repair the sets of a vault: two active or two next keys in a set, events in the future, events that a merge dropped.
 
 A repair only adds events, the first of them ``repaired`` with the reason. A key that was published stays published
-until every token that it may have signed has expired, and what a merge dropped of a record holds again. Does not read
-or restore files.
+until every token that it may have signed has expired. Does not read or restore files.
 
 Source: docs/lifecycle.md.
 """
@@ -20,38 +19,39 @@ from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
 from keyvault.core.state import Damage, KeySet, VaultState
-from keyvault.core.steps import activated, deactivated, new_active, new_next
+from keyvault.core.steps import activated, deactivated, new_active, new_next, whole_seconds
 from keyvault.core.text import format_instant
 from keyvault.core.timing import first_seen, keep_until
 from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")
 _NO_TIME = timedelta(0)
-_SIGNED = "it signed on another side"
+_SIGNED = "it signed on the other side of a merge"
+_DROPPED = "a merge dropped events of the other side"
 #: How far a key has come in its life.
 _STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
-#: How much the version of a key that a merge dropped promises; a withdrawn key promises nothing.
-_PROMISES = {"withdrawn": 0, "next": 1, "active": 2, "retiring": 3, "revoked": 4}
+#: How much a dropped version of a key promises to verifiers; a withdrawn key promises nothing.
+_PROMISE_RANKS = {"withdrawn": 0, "next": 1, "active": 2, "retiring": 3, "revoked": 4}
 
 
 def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damage]:
     """
-    Yield what is wrong with the sets of *state*.
+    Yield the damage of the sets of *state*.
 
     Args:
         state: The vault.
-        now: The instant after which no event may lie, give or take ``clock_skew``; None for no such bound.
+        now: The instant that no event may exceed by more than ``clock_skew``; None to accept any.
     """
     for name, key_set in state.all_sets.items():
         for code, states in (("two-active", "active"), ("two-next", "next")):
             kids = [key.kid for key in key_set.keys if key.state == states]
             if len(kids) > 1:
                 yield Damage(code, f"set {name} has {len(kids)} {states} keys: {', '.join(kids)}", set=name)
-        if now is not None and _is_left(key_set):
+        if now is not None and _lost_active_key(key_set):
             yield Damage("active-missing", f"set {name} has no active key", set=name, usable=True)
-        if now is not None and (ahead := _ahead(key_set, now)):
+        if now is not None and (ahead := _keys_ahead(key_set, now)):
             newest = max(key.life.newest_at for key in ahead)
-            message = f"set {name} has an event at {format_instant(newest)}, which is to come"
+            message = f"set {name} has an event in the future, at {format_instant(newest)}"
             yield Damage("instant-future", message, set=name, usable=True)
     for name, keys in state.orphans.items():
         if any(key.state in ("next", "active", "retiring") for key in keys):
@@ -64,27 +64,27 @@ def plan_repair(
     *,
     reason: str | None = None,
     dropped: Mapping[str, Sequence[Key]] | None = None,
-    sure: bool = True,
+    clock_confirmed: bool = True,
 ) -> Plan:
     """
-    Plan to mend the sets of *state*; those that need nothing are left alone.
+    Plan the repair of the damaged sets of *state*.
 
     Args:
-        state: The vault, its records readable.
+        state: The vault; all its records are readable.
         now: The instant of the repair.
-        reason: The note of each repair; the default says what was wrong.
-        dropped: Versions of records that merges left out in favour of another side's, by kid.
-        sure: Whether *now* was compared with another clock. If it was not, no key is kept until an earlier instant.
+        reason: The note of each repair; the default describes the damage.
+        dropped: Versions of records that merges dropped in favour of another side, by kid.
+        clock_confirmed: Whether *now* was compared with another clock. If not, no ``keep_until`` is moved back.
     """
     changes: list[Change] = []
     warnings: list[str] = []
     now = now.replace(microsecond=0)
     for key_set in state.all_sets.values():
-        mending = _Mending(key_set, state.policy.site, now, reason, sure=sure)
-        changes += mending.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
-        warnings += mending.warnings
+        repair = _SetRepair(key_set, state.policy.site, now, reason, clock_confirmed=clock_confirmed)
+        changes += repair.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
+        warnings += repair.warnings
     for name, keys in state.orphans.items():
-        why = reason or "a merge dropped what the other side had recorded"
+        why = reason or _DROPPED
         for key in keys:
             if dropped and key.kid in dropped and key.state in _ENDED:
                 changes.append(
@@ -95,9 +95,9 @@ def plan_repair(
 
 def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan:
     """
-    Plan to keep keys for longer whose rotation is about to be pushed long after it was made.
+    Plan to extend ``keep_until`` of keys whose rotation is pushed long after its commit.
 
-    Until now signers have used the key that is active in *public*, whatever the commits say that they could not see.
+    Until the push, signers use the key that is active in *public*: they cannot see the local commits.
 
     Args:
         state: The vault that is about to be pushed.
@@ -105,7 +105,7 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
         now: The instant of the push.
 
     Raises:
-        GateError: If such a key was withdrawn already.
+        GateError: If such a key is already withdrawn.
     """
     changes: list[Change] = []
     for kid, seen in public.keys.items():
@@ -115,7 +115,8 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
         key_set = state.all_sets.get(key.set)
         if key.state == "withdrawn":
             raise GateError(
-                f"key {kid} was withdrawn in commits that were not pushed, and signs until they are",
+                f"key {kid} was withdrawn in local commits, but signers use it until these commits are pushed",
+                code="withdrawal-unpushed",
                 hint="git update-index -q --refresh; git reset --keep @{upstream}; then run the command again",
             )
         if key_set is None or key.life.deactivated_at is None or key.life.keep_until is None:
@@ -128,55 +129,63 @@ def plan_late_push(state: VaultState, public: VaultState, now: datetime) -> Plan
     return Plan(tuple(changes))
 
 
-def _is_left(key_set: KeySet) -> bool:
-    """Whether *key_set* has signed, and has a next key but none that signs: no command leaves it so."""
+def _lost_active_key(key_set: KeySet) -> bool:
+    """Whether *key_set* had an active key and now has only a next key, which no command leaves behind."""
     signed = any(event.event == "activated" for key in key_set.keys for event in key.events)
     states = {key.state for key in key_set.keys}
     return signed and "active" not in states and "next" in states and not key_set.policy.closing
 
 
-def _ahead(key_set: KeySet, now: datetime) -> list[Key]:
-    """Return the keys whose newest event lies after *now* by more than clocks may differ, the active one first."""
+def _keys_ahead(key_set: KeySet, now: datetime) -> list[Key]:
+    """Return the keys whose newest event lies after *now* by more than ``clock_skew``, the active one first."""
     found = [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
     return sorted(found, key=lambda key: (key.state, key.life.created_at, key.kid))
 
 
-def _promised(version: Key) -> int:
-    return _PROMISES[version.state]
+def _promise_rank(version: Key) -> int:
+    return _PROMISE_RANKS[version.state]
 
 
-class _Mending:
+class _SetRepair:
     """The repair of one set, event by event."""
 
-    def __init__(self, key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None, *, sure: bool) -> None:
-        self._set, self._site, self._now, self._reason, self._sure = key_set, site, now, reason, sure
+    def __init__(
+        self, key_set: KeySet, site: SitePolicy, now: datetime, reason: str | None, *, clock_confirmed: bool
+    ) -> None:
+        self._set, self._site, self._now, self._reason, self._clock_confirmed = (
+            key_set,
+            site,
+            now,
+            reason,
+            clock_confirmed,
+        )
         self.warnings: list[str] = []
         self._keys = {key.kid: key for key in key_set.keys}
-        #: Warnings about keys that are kept until an instant that an unconfirmed clock wrote, by kid.
-        self._unsure: dict[str, str] = {}
+        #: Warnings about keys with a ``keep_until`` that an unconfirmed clock wrote, by kid.
+        self._unconfirmed: dict[str, str] = {}
         self._added: dict[str, list[Event]] = {}
-        self._made: list[Change] = []
+        self._created: list[Change] = []
         self._at = now
 
     def run(self, dropped: Mapping[str, Sequence[Key]]) -> list[Change]:
-        for key in _ahead(self._set, self._now):
-            self._date_back(key)
+        for key in _keys_ahead(self._set, self._now):
+            self._repair_clock(key)
         self._at = max([self._now, *(key.life.newest_at for key in self._keys.values())])
-        # Keys that stopped signing on another side come first: their successors there may take over here.
-        versions = {kid: sorted(others, key=_promised, reverse=True) for kid, others in dropped.items()}
-        for kid, others in sorted(versions.items(), key=lambda item: _promised(item[1][0]), reverse=True):
-            self._take_back(self._keys[kid], others)
-        self._fill_active()
+        # Keys that stopped signing on the other side come first: then their successors there may take over here.
+        versions = {kid: sorted(others, key=_promise_rank, reverse=True) for kid, others in dropped.items()}
+        for kid, others in sorted(versions.items(), key=lambda item: _promise_rank(item[1][0]), reverse=True):
+            self._restore_dropped(self._keys[kid], others)
+        self._ensure_active()
         for state in ("active", "next"):
             held = sorted(self._in_state(state), key=self._precedence)
             for key in held[1:]:
                 self._repair(key, f"the set had {len(held)} {state} keys: {held[0].kid[:12]} stays")
-                self._step_back(key.kid)
-        if self._made or (self._added and not self._set.policy.closing and not self._in_state("next")):
-            had_next = any(key.state == "next" for key in self._set.keys) or self._made
-            self._made += new_next(self._set, self._at) if had_next and not self._in_state("next") else []
-        self.warnings += [said for kid, said in self._unsure.items() if self._keys[kid].state not in _ENDED]
-        return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._made]
+                self._retire(key.kid)
+        if self._created or (self._added and not self._set.policy.closing and not self._in_state("next")):
+            had_next = any(key.state == "next" for key in self._set.keys) or self._created
+            self._created += new_next(self._set, self._at) if had_next and not self._in_state("next") else []
+        self.warnings += [warning for kid, warning in self._unconfirmed.items() if self._keys[kid].state not in _ENDED]
+        return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._created]
 
     def _in_state(self, state: str) -> list[Key]:
         return [key for key in self._keys.values() if key.state == state]
@@ -189,11 +198,11 @@ class _Mending:
         if not any(event.event == "repaired" for event in self._added.get(key.kid, ())):
             self._add(key.kid, Event(at=self._at, event="repaired", note=self._reason or why, keep_until=keep_until))
 
-    def _date_back(self, key: Key) -> None:
+    def _repair_clock(self, key: Key) -> None:
         life, kept = key.life, None
         why = f"the clock that wrote {format_instant(life.newest_at)} was ahead"
         if key.state == "withdrawn" and life.keep_until and life.deactivated_at:
-            ahead = max(life.deactivated_at - self._now, _NO_TIME) if self._sure else _NO_TIME
+            ahead = max(life.deactivated_at - self._now, _NO_TIME) if self._clock_confirmed else _NO_TIME
             until = life.keep_until - ahead
             if until > self._now:
                 kept = until
@@ -202,23 +211,23 @@ class _Mending:
                     f"{format_instant(until)}; publish the site at once"
                 )
         if key.state == "retiring" and life.keep_until and life.deactivated_at and life.deactivated_at > self._now:
-            if self._sure:
+            if self._clock_confirmed:
                 kept = self._now + (life.keep_until - life.deactivated_at)
             else:
-                self._unsure[key.kid] = (
+                self._unconfirmed[key.kid] = (
                     f"key {key.kid} stays published until {format_instant(life.keep_until)}: the clock of this machine "
-                    "could not be compared with that of the site's host"
+                    "could not be compared with the clock of the site's host"
                 )
         self._repair(key, why, kept)
 
-    def _take_back(self, key: Key, others: Sequence[Key]) -> None:
-        """Keep the promises of the versions *others* of *key*, which merges dropped; the one with the most is first."""
+    def _restore_dropped(self, key: Key, others: Sequence[Key]) -> None:
+        """Restore the promises of the dropped versions *others* of *key*, sorted with the strongest promise first."""
         mine, other = key.life, others[0]
         kept = [life.keep_until for life in (mine, *(version.life for version in others)) if life.keep_until]
         later = max(kept) if key.state == "retiring" and kept and max(kept) != mine.keep_until else None
-        self._repair(key, "a merge dropped what the other side had recorded", later)
+        self._repair(key, _DROPPED, later)
         if other.state == "withdrawn":
-            return  # nothing was promised there that does not hold here
+            return  # that version promises nothing
         if other.state == "revoked" and key.state not in _ENDED:
             last = other.events[-1]
             self._add(key.kid, Event(at=self._at, event="revoked", reason=last.reason or "superseded", note=last.note))
@@ -226,15 +235,14 @@ class _Mending:
             if other.state == "active" and not self._in_state("active"):
                 self._add(key.kid, activated(self._set, self._at, forced=_SIGNED))
             else:
-                self._step_back(key.kid, signed=True)
+                self._retire(key.kid, signed=True)
         elif key.state == "active":
             longest = max(version.life.token_lifetime for version in others)
             if longest > mine.token_lifetime:
-                seconds = int(longest.total_seconds())
-                self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=seconds))
+                self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=whole_seconds(longest)))
 
     def _precedence(self, key: Key) -> tuple[object, ...]:
-        """Return what sorts the keys for one place: first the one that verifiers have known for longest."""
+        """Return the sort key of the candidates for one place: the key that verifiers have known for longest first."""
         life = key.life
         seen = first_seen(self._set, key, self._site) if self._is_published else None
         began = life.activated_at or life.created_at
@@ -244,22 +252,26 @@ class _Mending:
     def _is_published(self) -> bool:
         return self._set.rendered and self._set.policy.use == "sig"
 
-    def _step_back(self, kid: str, *, signed: bool = False) -> None:
-        """Take a key out of its place, and keep it published if it ever was, or *signed* elsewhere."""
+    def _retire(self, kid: str, *, signed: bool = False) -> None:
+        """End the active or next state of a key; it stays published if it ever was, or *signed* on the other side."""
         key = self._keys[kid]
         if key.state == "next":
-            known = self._is_published and first_seen(self._set, key, self._site) is not None
-            if not (known or signed):
+            published = self._is_published and first_seen(self._set, key, self._site) is not None
+            if not (published or signed):
                 self._add(kid, Event(at=self._at, event="withdrawn"))
                 return
             why = _SIGNED if signed else "it was published, and retires without having signed"
             self._add(kid, activated(self._set, self._at, forced=why))
         self._add(kid, deactivated(self._set, self._keys[kid], self._at))
 
-    def _fill_active(self) -> None:
-        """Let the best next key sign if a merge left nobody to; without one a key is made, as after a revocation."""
+    def _ensure_active(self) -> None:
+        """Activate the best next key if a merge left no active key; without a next key, create an active key."""
         doubled = any(len(self._in_state(state)) > 1 for state in ("active", "next"))
-        if self._set.policy.closing or self._in_state("active") or not (self._added or doubled or _is_left(self._set)):
+        if (
+            self._set.policy.closing
+            or self._in_state("active")
+            or not (self._added or doubled or _lost_active_key(self._set))
+        ):
             return
         why = "the set had no active key"
         candidates = sorted(self._in_state("next"), key=self._precedence)
@@ -267,7 +279,8 @@ class _Mending:
             self._repair(candidates[0], why)
             self._add(candidates[0].kid, activated(self._set, self._at, forced=why))
         elif not self._set.policy.external:
-            self._made.append(new_active(self._set, self._at, forced=why))
+            self._created.append(new_active(self._set, self._at, forced=why))
         self.warnings.append(
-            f"{self._set.name} had no active key: the new one may not be known everywhere yet; publish the site at once"
+            f"{self._set.name} had no active key: verifiers may not know the new active key yet; publish the site at "
+            "once"
         )

@@ -1,5 +1,5 @@
 """
-The changes and events that plans consist of.
+The changes and events that plans consist of. Does not decide when they are due: see `planning`.
 
 Source: docs/lifecycle.md.
 """
@@ -15,14 +15,14 @@ from keyvault.core.state import KeySet
 from keyvault.core.timing import keep_until
 
 
-def seconds(duration: timedelta) -> int:
+def whole_seconds(duration: timedelta) -> int:
     """Return *duration* in whole seconds."""
     return int(duration.total_seconds())
 
 
 def activated(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Event:
-    """Return the event by which a key of *key_set* begins to sign; *forced* says why it passes the gate."""
-    return Event(at=at, event="activated", token_lifetime=seconds(key_set.policy.token_lifetime), forced=forced)
+    """Return the event by which a key of *key_set* begins to sign; *forced* is the reason to pass the gate."""
+    return Event(at=at, event="activated", token_lifetime=whole_seconds(key_set.policy.token_lifetime), forced=forced)
 
 
 def deactivated(key_set: KeySet, key: Key, at: datetime, *, note: str | None = None) -> Event:
@@ -31,14 +31,14 @@ def deactivated(key_set: KeySet, key: Key, at: datetime, *, note: str | None = N
 
 
 def new_next(key_set: KeySet, at: datetime) -> list[Change]:
-    """Return the change that gives the set a next key; none for an external set, whose keys are imported."""
+    """Return the change that gives the set a next key; empty for an external set, whose keys are imported."""
     if key_set.policy.external:
         return []
     return [Create(key_set.name, key_set.policy.spec, (Event(at=at, event="created"),))]
 
 
 def new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> Create:
-    """Return the change that gives the set a new key, which signs at once."""
+    """Return the change that gives the set a new key that signs at once."""
     return Create(
         key_set.name, key_set.policy.spec, (Event(at=at, event="created"), activated(key_set, at, forced=forced))
     )
@@ -47,7 +47,7 @@ def new_active(key_set: KeySet, at: datetime, *, forced: str | None = None) -> C
 def swap(
     key_set: KeySet, active: Key, candidate: Key, at: datetime, *, receipts: tuple[Event, ...] = (), forced: str | None
 ) -> list[Change]:
-    """Return the changes of a rotation: *candidate* signs, *active* retires, and there is a new next key."""
+    """Return the changes of a rotation: *candidate* signs, *active* retires, and a next key is created."""
     return [
         Amend(key_set.name, candidate.kid, (*receipts, activated(key_set, at, forced=forced))),
         Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
@@ -56,7 +56,7 @@ def swap(
 
 
 def replace_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | None = None) -> list[Change]:
-    """Return the changes that withdraw the next key *candidate* and put a new one in its place."""
+    """Return the changes that withdraw the next key *candidate* and create another."""
     why = note or f"policy now asks for {key_set.policy.spec}"
     return [
         Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=why),)),
@@ -65,7 +65,7 @@ def replace_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | N
 
 
 def withdrawals(key_set: KeySet, at: datetime) -> list[Change]:
-    """Return the withdrawals due at *at*: strictly after ``keep_until``, by when all tokens expired on any clock."""
+    """Return the withdrawals due at *at*: strictly after ``keep_until``, when all tokens have expired on any clock."""
     return [
         Amend(key_set.name, key.kid, (Event(at=at, event="withdrawn"),))
         for key in reversed(key_set.retiring)

@@ -1,5 +1,5 @@
 """
-When a key may become active, when it is due, and until when it is kept.
+When a key may become active, when its rotation is due, and until when it is kept.
 
 The timing rule::
 
@@ -27,7 +27,7 @@ def effective_instant(key_set: KeySet, now: datetime, *, emergency: bool = False
     Args:
         key_set: The set.
         now: The instant of the command.
-        emergency: Whether to go on however far the newest event lies ahead.
+        emergency: Whether to continue however far the newest event lies in the future.
 
     Raises:
         KeyVaultError: If the clock is behind the newest event by more than ``clock_skew``.
@@ -39,35 +39,36 @@ def effective_instant(key_set: KeySet, now: datetime, *, emergency: bool = False
     if newest - now > key_set.policy.clock_skew and not emergency:
         raise KeyVaultError(
             f"the clock says {format_instant(now)}, but set {key_set.name} has an event at {format_instant(newest)}",
-            hint="if this clock is right: keyvault repair --dry-run; else set it",
+            code="clock-behind",
+            hint="if this clock is right: keyvault repair --dry-run; otherwise set the clock",
         )
     return newest
 
 
 def first_seen(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
-    """Return since when *key* counts as published, or None while there is no receipt."""
+    """Return since when *key* counts as published; None if it has no receipt yet."""
     if not key_set.rendered or key_set.policy.use == "enc" or site.confirm == "commit":
         return key.life.created_at
     return key.life.published.get(key_set.policy.url)
 
 
-def brings_algorithm(key_set: KeySet, alg: str) -> bool:
-    """Whether a key for *alg* would be the first of it that signs in *key_set*, beside others that do."""
+def is_new_algorithm(key_set: KeySet, alg: str) -> bool:
+    """Whether *key_set* has active or retiring keys, and none of them is for *alg*."""
     signers = [key.public.alg for key in (key_set.active, *key_set.retiring) if key]
     return bool(signers) and alg not in signers
 
 
 def lead(key_set: KeySet, alg: str) -> timedelta:
     """Return how long a next key for *alg* must have been seen live before it may sign."""
-    return key_set.policy.lead(new_algorithm=key_set.rendered and brings_algorithm(key_set, alg))
+    return key_set.policy.lead(new_algorithm=key_set.rendered and is_new_algorithm(key_set, alg))
 
 
 def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     """
-    Return from when the next *key* may become active, or None while there is no receipt.
+    Return from when the next *key* may become active; None if it has no receipt yet.
 
-    A key for encryption is mature at once: it is not published before it is active, and senders that use
-    the old key are served by its retention.
+    A key for encryption is mature at once: it is not published before it is active, and the old key is retained for
+    senders that still use it.
     """
     if key_set.policy.use == "enc":
         return key.life.created_at
@@ -76,7 +77,7 @@ def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
 
 
 def rotation_due_at(key_set: KeySet) -> datetime | None:
-    """Return when the active key's cryptoperiod ends, or None without an active key."""
+    """Return when the active key's cryptoperiod ends; None if there is no active key."""
     active = key_set.active
     if active is None or active.life.activated_at is None:
         return None
@@ -84,7 +85,7 @@ def rotation_due_at(key_set: KeySet) -> datetime | None:
 
 
 def keep_until(key_set: KeySet, key: Key | None, at: datetime) -> datetime:
-    """Return until when *key*, deactivated at *at*, must be kept; None stands for a key that is yet to be made."""
+    """Return until when *key*, deactivated at *at*, must be kept; None stands for a key that does not exist yet."""
     policy = key_set.policy
     if policy.use == "enc":
         return at + policy.retention

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.gate import Seen, urls_to_ask
+from keyvault.core.gate import ServedKeys, urls_to_fetch
 from keyvault.core.planning import plan_due
 from keyvault.core.state import VaultState
 from keyvault.errors import UsageError
@@ -73,7 +73,7 @@ class _Simulation:
     def context(self) -> Context:
         return Context(self.repository, self.now, self.environ, look=self.look)
 
-    def look(self, url: str) -> Seen:
+    def look(self, url: str) -> ServedKeys:
         """Return the keys that the host serves at *url*."""
         return frozenset((key.kid, key.public.thumbprint) for key in self.served.served_at(url))
 
@@ -86,7 +86,7 @@ class _Simulation:
     def tick(self) -> None:
         """Advance the clock by a tick, with a scheduled run; then the host deploys the newest commit."""
         self.now += _TICK
-        live = {url: self.look(url) for url in urls_to_ask(self.state, self.now)}
+        live = {url: self.look(url) for url in urls_to_fetch(self.state, self.now)}
         # Most ticks find nothing to do: calling the planner first saves a thousand git processes.
         if plan_due(self.state, self.now, live=live):
             self.do(rotation.rotate_due)

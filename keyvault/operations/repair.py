@@ -190,7 +190,7 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, clock_c
                 restored[key.kid] = key
     readable = replace(state, keys={**state.keys, **restored}, damage=())
     dropped = _versions_dropped_by_merges(context, readable)
-    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, sure=clock_confirmed)
+    plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, clock_confirmed=clock_confirmed)
     amended = {change.kid for change in plan.changes if isinstance(change, Amend)}
     for kid, others in dropped.items():
         key = readable.keys[kid]

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import TEXT_MAX, Reason
-from keyvault.core.gate import Live, urls_to_ask
+from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.plan import Amend
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
 from keyvault.core.state import VaultState
@@ -63,9 +63,9 @@ def _looks_private(text: str) -> bool:
 
 def _fetch_live(
     context: Context, state: VaultState, now: datetime, rotating: Sequence[str] = ()
-) -> tuple[Live, list[str]]:
+) -> tuple[LiveSite, list[str]]:
     """Fetch the live JWK Sets that a planner needs; also return a sentence for each that failed."""
-    urls = urls_to_ask(state, now, rotating=rotating)
+    urls = urls_to_fetch(state, now, rotating=rotating)
     if not urls:
         return {}, []
     from keyvault.publish.live import fetch_all, fetch_key_ids

@@ -25,7 +25,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.jwk import thumbprint
 from keyvault.core.labels import shown
 from keyvault.core.text import elided
@@ -45,7 +45,7 @@ _HINT = "check the host, then run again"
 _DECORATION = re.compile(r"^\[[A-Z0-9_: ]*\] | \(_ssl\.c:\d+\)$")
 
 #: Returns (kid, thumbprint) of each key that the JWK Set at a URL serves, or raises LiveError.
-FetchKeyIds = Callable[[str], Seen]
+FetchKeyIds = Callable[[str], ServedKeys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Fetched:
         problems: The error of each URL that could not be fetched.
     """
 
-    live: Mapping[str, Seen]
+    live: Mapping[str, ServedKeys]
     problems: Mapping[str, str]
 
 
@@ -71,7 +71,7 @@ def fetch_all(urls: Iterable[str], fetch: FetchKeyIds) -> Fetched:
     by_host: dict[str, list[str]] = {}
     for url in sorted(set(urls)):
         by_host.setdefault(urlsplit(url).netloc, []).append(url)
-    answers: queue.Queue[dict[str, Seen | str] | Exception] = queue.Queue()
+    answers: queue.Queue[dict[str, ServedKeys | str] | Exception] = queue.Queue()
 
     def run(host_urls: list[str]) -> None:
         try:
@@ -79,8 +79,8 @@ def fetch_all(urls: Iterable[str], fetch: FetchKeyIds) -> Fetched:
         except Exception as error:  # a bug, which is raised in the main thread
             answers.put(error)
 
-    def fetch_from_host(host_urls: list[str]) -> dict[str, Seen | str]:
-        found: dict[str, Seen | str] = {}
+    def fetch_from_host(host_urls: list[str]) -> dict[str, ServedKeys | str]:
+        found: dict[str, ServedKeys | str] = {}
         for url in host_urls:
             try:
                 found[url] = fetch(url)
@@ -93,7 +93,7 @@ def fetch_all(urls: Iterable[str], fetch: FetchKeyIds) -> Fetched:
 
     for host_urls in by_host.values():
         threading.Thread(target=run, args=(host_urls,), daemon=True).start()
-    live: dict[str, Seen] = {}
+    live: dict[str, ServedKeys] = {}
     problems: dict[str, str] = {}
     for _ in by_host:
         answered = answers.get()
@@ -130,7 +130,7 @@ class Answer:
     certificate_expires_at: datetime | None
 
 
-def fetch_key_ids(url: str) -> Seen:
+def fetch_key_ids(url: str) -> ServedKeys:
     """
     Return (kid, thumbprint) of each key that the JWK Set at *url* serves.
 

@@ -17,7 +17,7 @@ import pytest
 
 from keyvault.cli import main, output
 from keyvault.cli.global_options import settings
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.state import VaultState
 from keyvault.publish import live
 from tests.vaults import T0, Vault, environment, nowhere, serving
@@ -138,7 +138,7 @@ class Terminal:
         assert result.code == 0, result.err
         return result
 
-    def _fetch_key_ids(self, url: str) -> Seen:
+    def _fetch_key_ids(self, url: str) -> ServedKeys:
         return nowhere(url) if self.served is None else serving(self.served)(url)
 
     @classmethod

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.errors import LiveError
 from keyvault.operations import rotation
 from keyvault.publish import live
@@ -39,7 +39,7 @@ def test_a_url_is_asked_once_for_all_its_sets(live_vault: Vault) -> None:
     """Sets that share a JWK Set are fetched with a single request."""
     asked: list[str] = []
 
-    def look(url: str) -> Seen:
+    def look(url: str) -> ServedKeys:
         asked.append(url)
         return serving(live_vault.state())(url)
 

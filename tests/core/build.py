@@ -17,7 +17,7 @@ import msgspec
 
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.events import Event
-from keyvault.core.gate import Live
+from keyvault.core.gate import LiveSite
 from keyvault.core.jwk import PublicJWK, b64u, thumbprint
 from keyvault.core.keys import Envelope, Key, RecipientHeader, WrappedKey
 from keyvault.core.places import WELL_KNOWN
@@ -177,7 +177,7 @@ def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> Vaul
     return VaultState(state.commit, state.policy, keys)
 
 
-def serving(state: VaultState) -> Live:
+def serving(state: VaultState) -> LiveSite:
     """Return what the live site shows once *state* is deployed."""
     return {
         key_sets[0].policy.url: frozenset((key.kid, key.public.thumbprint) for key in state.keys_at(place))

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from keyvault.core.gate import Live, urls_to_ask
+from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.plan import Create, Plan
 from keyvault.core.planning import plan_due
 from keyvault.core.policy import SetPolicy
@@ -84,9 +84,9 @@ class World:
         while self.deploying and self.deploying[0][0] <= self.now:
             self.served.append(self.deploying.pop(0))
 
-    def live(self, *, rotating: tuple[str, ...] = ()) -> Live:
+    def live(self, *, rotating: tuple[str, ...] = ()) -> LiveSite:
         """Look at the URLs that have to be looked at."""
-        urls = urls_to_ask(self.state, self.now, rotating=rotating)
+        urls = urls_to_fetch(self.state, self.now, rotating=rotating)
         return {url: self._seen() if self.reachable else None for url in urls}
 
     def _seen(self) -> frozenset[tuple[str, str]]:

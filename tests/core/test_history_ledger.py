@@ -121,11 +121,11 @@ def test_restoring_what_a_record_was(others: list[Key], newest_at: datetime) -> 
     sound = ledger.entries[key.path]
     wrong = msgspec.structs.replace(key, events=(*key.events, Event(at=T0 + 999 * DAY, event="lifetime")))
     ledger.put(key.path, entry(wrong))
-    ledger.sound[key.path] = sound
+    ledger.last_valid[key.path] = sound
     ledger.restore(key.path, sound)
     mates = sum(other.set == "id-token" and bool(other.events) for other in others)
     assert ledger.entries[key.path] == sound
-    assert ledger.sound == {}
+    assert ledger.last_valid == {}
     assert ledger.count("id-token") == SetCount(1, mates, 1 + mates, newest_at, signing={"ES256": 1})
 
 
@@ -133,7 +133,7 @@ def test_restoring_a_record_without_events() -> None:
     """There is no instant at all."""
     key = make_key()
     ledger = ledger_of(key)
-    ledger.sound[key.path] = entry(key)
+    ledger.last_valid[key.path] = entry(key)
     ledger.restore(key.path, entry(key))
     assert ledger.count("id-token") == SetCount()
 
@@ -142,16 +142,16 @@ def test_a_copy_goes_its_own_way() -> None:
     """What one branch writes does not stand in the other."""
     key, more = active_key(), next_key(T0, set_name="more")
     ledger = ledger_of(key, policy=Policy(SitePolicy(SITE), {}))
-    ledger.sound[key.path] = ledger.entries[key.path]
+    ledger.last_valid[key.path] = ledger.entries[key.path]
     ledger.recipients, ledger.recipients_oid, ledger.policy_oid = {}, "list", "policy"
     same = ledger.copy()
     assert same == ledger
     other = ledger.copy()
     list(other.remember(more, more.path))
     other.put(more.path, entry(more))
-    other.sound[more.path] = entry(more)
+    other.last_valid[more.path] = entry(more)
     assert same == ledger
-    for member in ("entries", "sound", "counts", "kids", "thumbprints"):
+    for member in ("entries", "last_valid", "counts", "kids", "thumbprints"):
         assert getattr(other, member) != getattr(ledger, member)
 
 

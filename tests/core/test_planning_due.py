@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.gate import Live, urls_to_ask
+from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_due
@@ -150,7 +150,7 @@ def test_urls_are_asked_only_where_the_answer_matters(
     keys: list[Key], now: datetime, rotating: tuple[str, ...], asked: bool
 ) -> None:
     """A key that waits for its receipt, or that is about to become active: otherwise nobody is bothered."""
-    assert ({URL} if asked else set()) == urls_to_ask(vault(keys), now, rotating=rotating)
+    assert ({URL} if asked else set()) == urls_to_fetch(vault(keys), now, rotating=rotating)
 
 
 @pytest.mark.parametrize(
@@ -165,20 +165,20 @@ def test_urls_are_asked_only_where_the_answer_matters(
 def test_some_sets_are_never_asked_for(policy: Any, site: dict[str, str]) -> None:
     """Nothing is asked where the commit counts, where a set closes, or where the site shows no such keys."""
     keys = [active_key(spec=policy.spec), next_key(spec=policy.spec)]
-    assert urls_to_ask(vault(keys, policy, **site), T0 + PERIOD, rotating=("id-token",)) == frozenset()
+    assert urls_to_fetch(vault(keys, policy, **site), T0 + PERIOD, rotating=("id-token",)) == frozenset()
 
 
 def test_a_set_that_is_not_asked_for_hides_no_other() -> None:
     """Whatever stands before it in keyvault.toml: one that closes, or one without a next key."""
     keys = [active_key(set_name="a"), active_key(set_name="b"), active_key(set_name="c"), next_key(set_name="c")]
     state = vault(keys, set_policy("a"), set_policy("b", closing=True), set_policy("c"))
-    assert urls_to_ask(state, T0) == {URL}
+    assert urls_to_fetch(state, T0) == {URL}
 
 
 def test_sets_that_share_a_url_ask_it_once() -> None:
     """One request an issuer, however many sets stand in its JWK Set."""
     keys = [make(set_name=name) for name in ("a", "b") for make in (active_key, next_key)]
-    assert urls_to_ask(vault(keys, set_policy("a"), set_policy("b")), T0) == {URL}
+    assert urls_to_fetch(vault(keys, set_policy("a"), set_policy("b")), T0) == {URL}
 
 
 # --- what is missing ------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_a_key_that_is_seen_gets_its_receipt() -> None:
         ({URL: set()}, f"id-token: {URL} does not serve the next key yet"),
     ],
 )
-def test_a_key_that_is_not_seen_waits(live: Live, sentence: str) -> None:
+def test_a_key_that_is_not_seen_waits(live: LiveSite, sentence: str) -> None:
     """Nothing is planned, and the reason is said."""
     assert plan_due(vault([active_key(), next_key()]), T0 + DAY, live=live) == Plan(waiting=(sentence,))
 
@@ -299,7 +299,7 @@ def test_what_a_rotation_writes() -> None:
         ({URL: frozenset()}, f"{URL} no longer serves the next key"),
     ],
 )
-def test_a_receipt_can_go_stale(live: Live, reason: str) -> None:
+def test_a_receipt_can_go_stale(live: LiveSite, reason: str) -> None:
     """A host that was rolled back, or cannot be asked, holds a rotation up; the old key goes on signing."""
     plan = plan_due(vault(ready()), T0 + PERIOD, live=live)
     assert plan == Plan(waiting=(f"id-token: rotation is due since 2027-02-21 17:00Z, but {reason}",))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from keyvault.core.events import Event
-from keyvault.core.gate import Live
+from keyvault.core.gate import LiveSite
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_rotation
 from keyvault.core.state import VaultState
@@ -41,7 +41,7 @@ def ready(**more: object) -> VaultState:
     return vault([active_key(), next_key(seen_at=T0)], set_policy(**more))  # type: ignore[arg-type]  # members of a policy
 
 
-def refusal(state: VaultState, now: timedelta, live: Live) -> tuple[str, str | None]:
+def refusal(state: VaultState, now: timedelta, live: LiveSite) -> tuple[str, str | None]:
     """Return the words of the gate."""
     with pytest.raises(GateError, match=r"^rotating id-token now would break verifiers: ") as caught:
         plan_rotation(state, NAMES, T0 + now, live=live)
@@ -113,7 +113,7 @@ def test_the_gate_of_a_symmetric_set_counts_from_the_creation() -> None:
         ({URL: set()}, f"{URL} no longer serves the next key", "publish the site again, then rotate"),
     ],
 )
-def test_the_gate_looks_once_more(live: Live, reason: str, hint: str) -> None:
+def test_the_gate_looks_once_more(live: LiveSite, reason: str, hint: str) -> None:
     """A receipt can go stale: the host is asked in the instant of the rotation."""
     assert refusal(ready(), LEAD, live) == (reason, hint + OR_FORCE)
 

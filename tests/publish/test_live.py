@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from keyvault.core.algorithms import key_spec
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.jwk import jwk_set_bytes
 from keyvault.core.text import printable
 from keyvault.errors import GateError, LiveError
@@ -412,7 +412,7 @@ def test_no_url_makes_no_request() -> None:
 def test_bug_while_fetching_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error ends the command as usual: it neither hangs nor looks like a timeout."""
 
-    def broken(*_: object, **_options: object) -> Seen:
+    def broken(*_: object, **_options: object) -> ServedKeys:
         raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.jwk import thumbprint
 from keyvault.core.state import VaultState
 from keyvault.errors import KeyVaultError
@@ -86,7 +86,7 @@ class Chaos:
         keys = json.loads((self.www / ".well-known" / "jwks.json").read_bytes())["keys"]
         return {key["kid"]: thumbprint(key) for key in keys}
 
-    def look(self, url: str) -> Seen:
+    def look(self, url: str) -> ServedKeys:
         return frozenset(self.live().items())
 
     def context(self, clone: Vault, offset: timedelta = timedelta(0)) -> Context:

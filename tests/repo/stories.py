@@ -26,7 +26,7 @@ from keyvault import config
 from keyvault.core import planning, timing
 from keyvault.core.algorithms import KeySpec, key_spec
 from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
-from keyvault.core.gate import Live, urls_to_ask
+from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
 from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, WrappedKey, sealed_to
@@ -165,8 +165,8 @@ class Story:
     seed: int
     git: MemoryGit = field(default_factory=MemoryGit)
     now: datetime = T0
-    served: Live = field(default_factory=dict)
-    deploying: list[tuple[datetime, Live]] = field(default_factory=list)
+    served: LiveSite = field(default_factory=dict)
+    deploying: list[tuple[datetime, LiveSite]] = field(default_factory=list)
     #: What happened, for those who want to know what a story was about.
     told: list[str] = field(default_factory=list)
     #: The narrowest clock_skew that any set ever had.
@@ -222,10 +222,10 @@ class Story:
         seconds = int(self.least_skew.total_seconds() / 2)
         return self.now + timedelta(seconds=self.chance.randint(-seconds, seconds))
 
-    def _look(self, state: VaultState, now: datetime, rotating: tuple[str, ...] = ()) -> Live:
+    def _look(self, state: VaultState, now: datetime, rotating: tuple[str, ...] = ()) -> LiveSite:
         reachable = self.chance.random() < 0.85
         return {
-            url: self.served.get(url, ()) if reachable else None for url in urls_to_ask(state, now, rotating=rotating)
+            url: self.served.get(url, ()) if reachable else None for url in urls_to_fetch(state, now, rotating=rotating)
         }
 
     def _deploy(self) -> None:

@@ -19,7 +19,7 @@ import pytest
 from keyvault.core import planning
 from keyvault.core.algorithms import key_spec
 from keyvault.core.events import TRANSITIONS, Event
-from keyvault.core.gate import Live
+from keyvault.core.gate import LiveSite
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Create, Plan
 from keyvault.core.policy import SitePolicy
@@ -194,7 +194,9 @@ def promises_an_hour(key_set: KeySet, at: datetime, *, forced: str | None = None
     return Event(at=at, event="activated", token_lifetime=3_600, forced=forced)
 
 
-def looks_elsewhere(key_set: KeySet, candidate: Key, at: datetime, live: Live, waiting: list[str]) -> tuple[Event, ...]:
+def looks_elsewhere(
+    key_set: KeySet, candidate: Key, at: datetime, live: LiveSite, waiting: list[str]
+) -> tuple[Event, ...]:
     if not live.get(key_set.policy.url):
         return ()
     return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),)

@@ -19,7 +19,7 @@ from keyvault.operations.site import default_templates
 from keyvault.site import build as build_module
 from keyvault.site.build import build
 from keyvault.site.pages import Templates
-from keyvault.spread import LEAST, spread
+from keyvault.spread import MIN_ITEMS_FOR_WORKERS, spread
 from tests.errors import fails
 from tests.golden.cases import CASES, load, rendered, stored
 
@@ -38,13 +38,13 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """The worker processes that were started, running or ended."""
     started: list[subprocess.Popen[bytes]] = []
-    start = module._started
+    start = module._start_worker
 
     def noting(work: object) -> subprocess.Popen[bytes]:
         started.append(start(work))
         return started[-1]
 
-    monkeypatch.setattr(module, "_started", noting)
+    monkeypatch.setattr(module, "_start_worker", noting)
     return started
 
 
@@ -99,7 +99,9 @@ class Noting:
         return [bytes(200_000)]
 
 
-@pytest.mark.parametrize("count", [0, 1, LEAST - 1, LEAST, LEAST + 1, len(MANY)])
+@pytest.mark.parametrize(
+    "count", [0, 1, MIN_ITEMS_FOR_WORKERS - 1, MIN_ITEMS_FOR_WORKERS, MIN_ITEMS_FOR_WORKERS + 1, len(MANY)]
+)
 def test_results_come_in_order(cores: int, count: int) -> None:
     """With any number of cores and items, the results are the same, in the same order."""
     assert list(spread(twice, MANY[:count])) == [result for item in MANY[:count] for result in (item, item * 2)]
@@ -112,14 +114,14 @@ def test_work_is_done_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert len(by) == 3
     assert os.getpid() not in by
-    assert set(spread(process, MANY[: LEAST - 1])) == {os.getpid()}
+    assert set(spread(process, MANY[: MIN_ITEMS_FOR_WORKERS - 1])) == {os.getpid()}
 
 
 def test_no_more_workers_than_work(monkeypatch: pytest.MonkeyPatch, workers: list[subprocess.Popen[bytes]]) -> None:
     """A machine with many cores starts no worker process without work."""
     monkeypatch.setattr(module, "_cores", lambda: 64)
 
-    assert len(set(spread(process, MANY[: LEAST + 1]))) == len(workers) == LEAST + 1
+    assert len(set(spread(process, MANY[: MIN_ITEMS_FOR_WORKERS + 1]))) == len(workers) == MIN_ITEMS_FOR_WORKERS + 1
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_a_site_is_the_same_on_any_number_of_cores(case: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site is the same, byte for byte, even if each set is a separate part."""
     monkeypatch.setattr(build_module, "SETS_PER_PART", 1)
-    monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(module, "MIN_ITEMS_FOR_WORKERS", 1)
 
     assert rendered(case) == stored(case)
 
@@ -233,7 +235,7 @@ def test_a_site_is_the_same_on_any_number_of_cores(case: str, cores: int, monkey
 def test_private_material_in_a_page_of_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The leak check runs in the worker processes, too."""
     monkeypatch.setattr(build_module, "SETS_PER_PART", 1)
-    monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(module, "MIN_ITEMS_FOR_WORKERS", 1)
     monkeypatch.setattr(module, "_cores", lambda: 2)
     ours = default_templates()
     templates = Templates(ours, {"key.html": ours["key.html"].replace(b"Fingerprints", b"-----BEGIN PRIVATE KEY-----")})

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from keyvault.core.gate import Seen
+from keyvault.core.gate import ServedKeys
 from keyvault.core.keys import Key
 from keyvault.core.state import VaultState
 from keyvault.errors import LiveError
@@ -119,7 +119,7 @@ class Lab:
 
     # --- time and the host ------------------------------------------------------------------------------
 
-    def look(self, url: str) -> Seen:
+    def look(self, url: str) -> ServedKeys:
         """Return the keys that the host in memory serves at *url*."""
         if self.deployed is None:
             raise LiveError(f"{url} cannot be reached", code="unreachable")

@@ -1,8 +1,9 @@
 """
-What a list of events adds up to, read a second time.
+The state that follows from a list of events, implemented a second time for the audit.
 
-`advance` takes one step and says what is wrong with it; after a step that cannot be it goes on from the state that
-the event claims, so that one mistake is one finding. It shares nothing with ``core/events`` but the form of an event.
+`advance` applies one event and `event_problems` yields its problems. After an illegal event `advance` continues from
+the state that the event claims, so that one mistake is one finding. Shares only the form of an event with
+``core/events``.
 
 Source: docs/lifecycle.md, the table of events.
 """
@@ -22,8 +23,8 @@ TEXT_MAX = 500
 
 _ENDED = ("withdrawn", "revoked")
 
-#: The member that an event of each kind must carry, of those in `_MEMBERS`; the others carry none.
-_WANTED = {
+#: The member of `_MEMBERS` that an event of each kind must carry; other kinds carry none.
+_REQUIRED_MEMBER = {
     "published": "url",
     "activated": "token_lifetime",
     "reactivated": "token_lifetime",
@@ -37,16 +38,16 @@ _NO_OFFSET = timedelta(0)
 
 class DerivedState(msgspec.Struct, frozen=True):
     """
-    Where a key stands after some of its events.
+    The state of a key after some of its events.
 
     Attributes:
         state: ``""`` before the first event, then ``next``, ``active``, ``retiring``, ``withdrawn``, ``revoked``.
-        created_at: When it was made, or None.
+        created_at: When it was created, or None.
         receipts: When each URL was first seen serving it.
-        keep_until: Until when it is kept once it no longer signs, or None.
-        lifetime: The longest life that its tokens were promised.
-        newest_at: The newest instant, counted from the last repair, or None.
-        deactivated_at: When it last stopped to sign, or None.
+        keep_until: Until when it is kept after it stopped signing, or None.
+        lifetime: The longest ``token_lifetime`` on record.
+        newest_at: The newest instant since the last repair, or None.
+        deactivated_at: When it last stopped signing, or None.
     """
 
     state: str = ""
@@ -63,7 +64,7 @@ class DerivedState(msgspec.Struct, frozen=True):
 
 
 def derive_state(events: Sequence[Event]) -> DerivedState:
-    """Return where *events* lead, whatever is wrong with them."""
+    """Return the state after *events*, even if they have problems."""
     derived = DerivedState()
     for event in events:
         derived = advance(derived, event)
@@ -71,7 +72,7 @@ def derive_state(events: Sequence[Event]) -> DerivedState:
 
 
 def advance(derived: DerivedState, event: Event) -> DerivedState:
-    """Return where *event* leads from *derived*."""
+    """Return the state after *event*, which follows *derived*."""
     state, keep_until, receipts, created_at = (
         derived.state,
         derived.keep_until,
@@ -97,12 +98,12 @@ def advance(derived: DerivedState, event: Event) -> DerivedState:
 
 
 def _repaired(derived: DerivedState, event: Event) -> DerivedState:
-    """Return *derived* with no instant after the repair, but for that until which the key is kept."""
+    """Return *derived* with no instant after the repair, except for ``keep_until``."""
     at = event.at
-    back = derived.state == "withdrawn" and event.keep_until is not None
+    returns = derived.state == "withdrawn" and event.keep_until is not None
     return msgspec.structs.replace(
         derived,
-        state="retiring" if back else derived.state,
+        state="retiring" if returns else derived.state,
         created_at=derived.created_at and min(derived.created_at, at),
         receipts={url: min(seen, at) for url, seen in derived.receipts.items()},
         deactivated_at=derived.deactivated_at and min(derived.deactivated_at, at),
@@ -115,11 +116,11 @@ _STAGES = {"": 0, "next": 1, "active": 2, "retiring": 3, "withdrawn": 4, "revoke
 
 
 def keeps_promises(derived: DerivedState, other: DerivedState) -> bool:
-    """Whether a record that stands so keeps every promise of a version of it that was dropped, *other*."""
+    """Whether a record in state *derived* keeps every promise of *other*, the state of a dropped version of it."""
     if other.state == "withdrawn":
-        return True  # it promises nothing, and a key that lives keeps more than that
+        return True  # a withdrawn key promises nothing
     if derived.ended:
-        return derived.state == "revoked" or (derived.ended and other.state in ("next", "revoked"))
+        return derived.state == "revoked" or other.state in ("next", "revoked")
     if _STAGES[derived.state] < _STAGES[other.state]:
         return False
     if derived.state == "retiring" and other.keep_until is not None:
@@ -128,13 +129,13 @@ def keeps_promises(derived: DerivedState, other: DerivedState) -> bool:
 
 
 def event_problems(derived: DerivedState, event: Event) -> Iterator[tuple[str, str]]:
-    """Yield (code, message) for what is wrong with *event* after *derived*, whatever policy says."""
-    yield from (("event-malformed", f"event {event.event}: {what}") for what in _malformed(event))
+    """Yield (code, message) for each problem of *event* after *derived*, regardless of policy."""
+    yield from (("event-malformed", f"event {event.event}: {problem}") for problem in _malformed(event))
     if not _follows(event.event, derived.state):
         yield "event-order", f"event {event.event} cannot follow the state {derived.state or 'before creation'}"
     if event.event == "repaired":
         if event.keep_until is not None and not _is_kept_as_long(derived, event.at, event.keep_until):
-            yield "event-malformed", "a repair gives a keep_until to a key that has none, or shortens it"
+            yield "event-malformed", "a repair adds a keep_until to a key that has none, or shortens it"
         elif event.keep_until is not None and derived.ended and not _can_return(derived, event.at):
             yield "event-malformed", f"a repair brings back a key that is {derived.state}"
     elif derived.newest_at is not None and event.at < derived.newest_at:
@@ -145,7 +146,7 @@ def event_problems(derived: DerivedState, event: Event) -> Iterator[tuple[str, s
 
 
 def _is_kept_as_long(derived: DerivedState, at: datetime, keep_until: datetime) -> bool:
-    """Whether a key that is kept until *keep_until* is kept for as long, from the repair, as it was promised."""
+    """Whether a repair at *at* that sets *keep_until* keeps the key for at least as long as its deactivation did."""
     if derived.keep_until is None or derived.deactivated_at is None:
         return False
     return keep_until >= derived.keep_until - max(derived.deactivated_at - at, timedelta(0))
@@ -175,26 +176,26 @@ def _follows(event: str, state: str) -> bool:
 
 
 def _malformed(event: Event) -> Iterator[str]:
-    """Yield what is wrong with the members of *event*."""
-    wanted = _WANTED.get(event.event)
+    """Yield the problems of the members of *event*."""
+    required = _REQUIRED_MEMBER.get(event.event)
     if event.event == "repaired":
-        wanted = "keep_until" if event.keep_until is not None else None
+        required = "keep_until" if event.keep_until is not None else None
         if event.note is None:
-            yield "note must be given"
+            yield "note is required"
     for member in _MEMBERS:
         present = getattr(event, member) is not None
-        if present is not (member == wanted):
-            yield f"{member} {'must not' if present else 'must'} be given"
+        if present is not (member == required):
+            yield f"{member} {'is not allowed' if present else 'is required'}"
     if event.imported and event.event != "created":
-        yield "only created can be imported"
+        yield "imported is only allowed on created"
     for instant in (event.at, event.keep_until):
         if instant is not None and (instant.utcoffset() != _NO_OFFSET or instant.microsecond):
             yield f"instant {instant.isoformat()} is not in UTC and whole seconds"
     if event.event == "deactivated" and event.keep_until is not None and event.keep_until < event.at:
-        yield "keep_until lies before it"
+        yield "keep_until is before the event"
     if event.token_lifetime is not None and not 0 < event.token_lifetime <= LIFETIME_MAX:
         yield f"token_lifetime of {event.token_lifetime} s is out of range"
     for member in ("note", "forced"):
         text = getattr(event, member)
         if text is not None and (not text.strip() or len(text) > TEXT_MAX):
-            yield f"{member} must have 1 to {TEXT_MAX} characters, and not only blanks"
+            yield f"{member} must have 1 to {TEXT_MAX} characters, not only blanks"

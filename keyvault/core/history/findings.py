@@ -1,5 +1,5 @@
 """
-What an audit finds: a code, the commit and the file, and a sentence.
+The findings of an audit: a code, the commit and the file, and a sentence.
 
 Source: docs/audit.md explains every code, its cause and its remedy.
 """
@@ -12,7 +12,7 @@ import msgspec
 
 Level = Literal["error", "note"]
 
-#: Codes of what must not be. The order is that of docs/audit.md.
+#: Codes of errors, in the order of docs/audit.md.
 ERRORS = (
     # files
     "unexpected-path",
@@ -81,23 +81,23 @@ ERRORS = (
     "signer-unknown",
 )
 
-#: Codes of what is legal and worth a look.
+#: Codes of changes that are legal but worth a look.
 NOTES = ("forced", "policy-loosened", "recipients-changed", "not-resealed", "repaired", "mended")
 
-#: Errors about the form of a file, which no longer matter once the file is back to what it was before.
+#: Errors about the form of a file, which no longer matter once the file is restored.
 MENDED_BY_RESTORING = frozenset({
     "unexpected-path", "unexpected-mode", "policy-malformed", "recipients-malformed",
     "record-malformed", "record-not-canonical", "record-too-large", "record-misplaced", "record-removed",
     "recipients-missing", "policy-missing",
 })  # fmt: skip
 
-#: Errors that a repair event takes back: of two keys one steps back, and what a clock put into the future is now.
+#: Errors that a repair event mends: a set with two active or two next keys, and instants in the future.
 MENDED_BY_REPAIR = frozenset({"two-active", "two-next", "instant-future", "instant-before-set"})
 
-#: Errors of a merge that took one side's version of a record, taken back by a repair that says what the other side did.
+#: Errors of a merge that took one side's version of a record, mended by a repair that restores the other's promises.
 MENDED_BY_TAKING_BACK = frozenset({"event-changed", "event-removed"})
 
-#: Errors about a set, which lacks a key while the record of it is spoilt.
+#: Errors about a set that lacks a key because a record is damaged.
 MENDED_WITH_A_RECORD = frozenset({"active-missing", "next-missing"})
 
 MENDABLE = (
@@ -111,13 +111,13 @@ MENDABLE = (
 
 class Finding(msgspec.Struct, frozen=True):
     """
-    One thing that an audit found.
+    A finding of the audit.
 
     Attributes:
         code: One of `ERRORS` or `NOTES`.
-        message: What is the matter; one line, lower case, no full stop, no key material.
+        message: The problem in one line, lower case, no full stop, no key material.
         path: The file of the vault, or empty.
-        commit: The commit that brought it, or empty while it is not known.
+        commit: The commit that introduced it, or empty while it is not known.
     """
 
     code: str

@@ -1,8 +1,8 @@
 """
-The files of a vault as one commit holds them, and what is asked of them.
+The files of a vault at one commit, with the counts and indexes that the rules need.
 
-A ledger is carried from commit to commit and changed in place, so that a commit costs what it changes. What a rule
-needs of the state before is taken aside first, as a `ParentView`.
+The audit carries a ledger from commit to commit and changes it in place, so that the cost of a commit depends only on
+the number of its changes. The parts of the parent's state that the rules need are copied first, as a `ParentView`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Entry(msgspec.Struct, frozen=True):
     One record.
 
     Attributes:
-        oid: The blob.
-        key: What it says. Of a version that cannot be read, what the version before said.
-        derived: Where its events lead.
-        readable: Whether this version could be read.
-        recipients: The blob of the list that its private key was sealed to, or None.
+        oid: Its blob.
+        key: Its content; if this version cannot be read, the content of the version before.
+        derived: The state after its events.
+        readable: Whether this version can be read.
+        recipients: The blob of the recipient list that its private key was sealed to, or None.
     """
 
     oid: str
@@ -47,15 +47,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 class SetCount(msgspec.Struct, frozen=True):
     """
-    How many keys of a set are in a state.
+    The numbers of keys of a set by state.
 
     Attributes:
-        active: How many are active.
-        next: How many are next.
-        live: How many are next, active or retiring.
-        newest_at: The newest instant of the set.
-        orphaned: Whether there are live ones, and no table in keyvault.toml.
-        signing: How many of the active and retiring ones each algorithm has.
+        active: The number of active keys.
+        next: The number of next keys.
+        live: The number of next, active and retiring keys.
+        newest_at: The newest instant of the set, or None.
+        orphaned: Whether the set has live keys but no table in keyvault.toml.
+        signing: The number of active and retiring keys of each algorithm.
     """
 
     active: int = 0
@@ -68,13 +68,13 @@ class SetCount(msgspec.Struct, frozen=True):
 
 class ParentView(msgspec.Struct, frozen=True):
     """
-    What one parent of a commit had of what the commit touches.
+    The state of one parent of a commit, limited to the files and sets that the commit changes.
 
     Attributes:
         policy: Its policy, or None.
         recipients: The blob of its recipients, or None.
-        entries: Its records, by path; None where it had none.
-        sets: How the keys of each touched set stood.
+        entries: Its records, by path; None if it has none there.
+        sets: The counts of each changed set.
     """
 
     policy: Policy | None
@@ -83,8 +83,8 @@ class ParentView(msgspec.Struct, frozen=True):
     sets: Mapping[str, SetCount]
 
 
-def _counted(counts: Mapping[str, int], name: str, step: int) -> dict[str, int]:
-    """Return *counts* with that of *name* changed by *step*; one of zero is left out."""
+def _add_count(counts: Mapping[str, int], name: str, step: int) -> dict[str, int]:
+    """Return *counts* with the count of *name* changed by *step*, without counts of zero."""
     changed = {**counts, name: counts.get(name, 0) + step}
     return {name: count for name, count in changed.items() if count}
 
@@ -95,16 +95,16 @@ class Ledger:
     The vault at one commit.
 
     Attributes:
-        policy: keyvault.toml; of one that cannot be read, the one before.
-        policy_oid: Its blob, or None where there is no such file.
-        recipients: Whom keys are sealed to, by kid; of a list that is gone or cannot be read, the one before. None
-            where there never was one.
+        policy: keyvault.toml; if it cannot be read, the version before. None if there never was one.
+        policy_oid: The blob of keyvault.toml; None if there is no such file.
+        recipients: The recipients of private keys, by kid; if the list is missing or cannot be read, the version
+            before. None if there never was one.
         recipients_oid: The blob of that list.
         entries: Records by path.
-        sound: By path, what a record was before it went wrong: restoring it is no change.
-        counts: How the keys of each set stand.
-        kids: Where each kid was used first in this line of history, by its folded form.
-        thumbprints: Under which kid each public key was used first.
+        last_valid: The last valid version of each damaged record, by path: restoring it is not a change.
+        counts: The counts of each set.
+        kids: The path at which each kid was used first in this line of history, by its case-folded form.
+        thumbprints: The kid under which each public key was used first.
     """
 
     policy: Policy | None = None
@@ -112,24 +112,24 @@ class Ledger:
     recipients: Mapping[str, Recipient] | None = None
     recipients_oid: str | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
-    sound: dict[str, Entry] = field(default_factory=dict)
+    last_valid: dict[str, Entry] = field(default_factory=dict)
     counts: dict[str, SetCount] = field(default_factory=dict)
     kids: dict[str, str] = field(default_factory=dict)
     thumbprints: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Ledger:
-        """Return a ledger that goes its own way from here."""
+        """Return an independent copy."""
         return replace(
             self,
             entries=dict(self.entries),
-            sound=dict(self.sound),
+            last_valid=dict(self.last_valid),
             counts=dict(self.counts),
             kids=dict(self.kids),
             thumbprints=dict(self.thumbprints),
         )
 
     def put(self, path: str, entry: Entry | None) -> None:
-        """Put a record at *path*, or take it away; that its kid was used is kept."""
+        """Put a record at *path*, or remove it; its kid still counts as used."""
         old = self.entries.pop(path, None)
         if old is not None:
             self._count(old, -1)
@@ -138,14 +138,14 @@ class Ledger:
             self._count(entry, 1)
 
     def restore(self, path: str, entry: Entry) -> None:
-        """Put back what a record was before it went wrong; its set is then as new as the rest of it."""
+        """Restore the last valid version of a record, and the newest instant of its set."""
         self.put(path, entry)
         self.refresh_newest(entry.key.set)
-        del self.sound[path]
+        del self.last_valid[path]
 
     def refresh_newest(self, name: str) -> None:
-        """Find out anew which instant of set *name* is the newest: a record went back in time."""
-        instants = [one.derived.newest_at for one in self.entries.values() if one.key.set == name]
+        """Compute the newest instant of set *name* again, after a record went back in time."""
+        instants = [entry.derived.newest_at for entry in self.entries.values() if entry.key.set == name]
         newest_at = max((at for at in instants if at is not None), default=None)
         self.counts[name] = msgspec.structs.replace(self.counts[name], newest_at=newest_at)
 
@@ -160,26 +160,26 @@ class Ledger:
             old.next + step * (derived.state == "next"),
             old.live + step * (derived.state in LIVE),
             newest,
-            signing=_counted(old.signing, entry.key.public.alg, step) if derived.state in SIGNED else old.signing,
+            signing=_add_count(old.signing, entry.key.public.alg, step) if derived.state in SIGNED else old.signing,
         )
 
     def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:
-        """Note kid and public key of a record that is new here; yield (code, message) where they were used before."""
+        """Register the kid and public key of a new record; yield (code, message) if they were used before."""
         folded = key.kid.casefold()
         if folded in self.kids:
             yield "kid-reused", f"kid {key.kid} was used before, in {self.kids[folded]}"
         self.kids.setdefault(folded, path)
         try:
             thumbprint = key.public.thumbprint
-        except JWKError:  # no public key at all, which is said where it is read
+        except JWKError:  # no valid public key, which `versions` reports
             return
         if thumbprint == key.kid:
-            thumbprint = key.kid  # of a hundred thousand keys, one string instead of two
+            thumbprint = key.kid  # share the string: a large vault has a hundred thousand keys
         if (holder := self.thumbprints.setdefault(thumbprint, key.kid)) != key.kid:
             yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
 
     def view(self, paths: Iterable[str], sets: Iterable[str]) -> ParentView:
-        """Return what this state has of *paths* and *sets*."""
+        """Return the records at *paths* and the counts of *sets* in this state."""
         return ParentView(
             self.policy,
             self.recipients_oid,
@@ -188,16 +188,16 @@ class Ledger:
         )
 
     def count(self, name: str) -> SetCount:
-        """Return how the keys of set *name* stand."""
+        """Return the counts of set *name*."""
         count = self.counts.get(name, SetCount())
         orphaned = count.live > 0 and self.policy is not None and name not in self.policy.sets
         return msgspec.structs.replace(count, orphaned=True) if orphaned else count
 
     def join(self, other: Ledger) -> Iterator[tuple[str, str, str]]:
         """
-        Take over what the line of another parent has used; yield (path, code, message) where both used the same.
+        Add the kids and public keys of another parent's line; yield (path, code, message) if both lines used the same.
 
-        What one of the two lines holds both of was said there.
+        A line that contains both uses was already judged by itself.
         """
         for folded, theirs in sorted(other.kids.items() - self.kids.items()):
             ours = self.kids.setdefault(folded, theirs)

@@ -1,7 +1,7 @@
 """
 One version of a file by itself: its form, its profile, its strength, its envelope.
 
-A version that can be read is judged by its content even where its form is wrong; one that can't is None.
+The content of a version is judged even if its form is wrong; a version that cannot be read is None.
 
 Source: docs/format.md.
 """
@@ -30,49 +30,49 @@ _NO_OFFSET = timedelta(0)
 
 _decoder = msgspec.json.Decoder(Key)
 
-#: (code, message) of one thing that is wrong.
+#: The (code, message) of a problem.
 Problem = tuple[str, str]
 
 
-def read_record(data: bytes, path: str, known: Key | None) -> tuple[Key | None, list[Problem]]:
+def read_record(data: bytes, path: str, previous: Key | None) -> tuple[Key | None, list[Problem]]:
     """
-    Return the key record in *data*, or None where there is none, with what is wrong with it.
+    Return the key record in *data*, or None if it cannot be read, with its problems.
 
-    The key keeps only `summarize_envelope` of its envelope: later checks ask only whether the envelope changes, and
-    for its recipients.
+    The key keeps only `summarize_envelope` of its envelope: the rules only compare envelopes and read their recipients.
 
     Args:
         data: The file.
-        path: Where it lies in the vault.
-        known: The version before it: what it has in common with that one is not judged again.
+        path: Its path in the vault.
+        previous: The version before it, or None; unchanged parts are not judged again.
     """
     if len(data) > RECORD_MAX:
-        return None, [("record-too-large", f"a record of {len(data)} bytes: at most {RECORD_MAX}")]
+        return None, [("record-too-large", f"the record has {len(data)} bytes; the limit is {RECORD_MAX}")]
     try:
         key = _decoder.decode(data)
         canonical = pretty(key)
     except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, OverflowError) as error:
         return None, [("record-malformed", f"not a key record: {elided(str(error))[:200]}")]
     if key.format != 1:
-        return None, [("record-malformed", f"a record of format {key.format}: this version reads format 1")]
+        return None, [("record-malformed", f"record format {key.format} is not supported (supported: 1)")]
     # The rules compare instants and add durations to them.
     if any(instant.utcoffset() != _NO_OFFSET or instant >= INSTANT_END for instant in _instants(key)):
         return None, [("event-malformed", f"an instant is not in UTC, or not before the year {INSTANT_END.year}")]
-    if known is None:  # later versions share with the one before
+    if previous is None:  # later versions share the strings of the version before
         intern_strings(key)
     found: list[Problem] = []
     if not key.events:
-        found.append(("event-malformed", "a record without events"))
+        found.append(("event-malformed", "the record has no events"))
     if canonical != data:
         found.append(("record-not-canonical", "the file is not in its canonical form"))
     if key.path != path:
         found.append(("record-misplaced", f"the record belongs at {elided(key.path)[:250]}"))
-    if known is None or key.set != known.set:
+    if previous is None or key.set != previous.set:
         found += _set_problems(key)
-    if known is None or key.public != known.public:
+    if previous is None or key.public != previous.public:
         found += _public_problems(key)
     seal = summarize_envelope(key.private)
-    if (known is None or seal != summarize_envelope(known.private)) and not isinstance(key.private, msgspec.UnsetType):
+    changed = previous is None or seal != summarize_envelope(previous.private)
+    if changed and not isinstance(key.private, msgspec.UnsetType):
         try:
             check_envelope(key.private, kid=key.kid, set_name=key.set)
         except EnvelopeError as error:
@@ -120,4 +120,4 @@ def _symmetric_problems(public: PublicJWK) -> Iterator[Problem]:
     algorithm = ALGORITHMS.get(public.alg)
     plain = PublicJWK(kty="oct", kid=public.kid, use=public.use, alg=public.alg)
     if algorithm is None or algorithm.kty != "oct" or public.use != algorithm.use or public != plain:
-        yield "public-profile", "a symmetric key has kty, kid, use and alg, and nothing else"
+        yield "public-profile", "a symmetric key may only have kty, kid, use and alg"

@@ -1,6 +1,6 @@
 """
-What breaks verifiers, and which: rules about JWK Sets, discovery documents and how a host sends them.
+Rules about JWK Sets, discovery documents and their HTTP responses, and which verifiers each violation breaks.
 
-`rules` is the table of all codes, `consumers` whom a document is for; `documents` looks at whole documents, with
-`transport` for the address and the answer, `keys` for keys among each other and `members` for each by itself.
+`rules` is the table of all codes, `consumers` the verifiers that ``--for`` names. `documents` checks whole documents,
+with `transport` for the address and the response, `keys` for relations between keys and `members` for single keys.
 """

@@ -1,4 +1,4 @@
-"""Whom a document is for: the verifiers and clouds that ``--for`` names, and the algorithms that they take."""
+"""The verifiers and clouds that ``--for`` names, and the algorithms that they accept."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ class Consumer:
     A verifier or cloud that ``--for`` names.
 
     Attributes:
-        label: Its name as findings have it, with its version.
-        algs: The signature algorithms that it takes.
-        untold: Those of them that it takes by default, if it is given the URL of the set and no issuer.
+        label: Its name in findings, with its version.
+        algs: The signature algorithms that it accepts.
+        default_algs: The algorithms that it accepts by default if it is configured with the URL of the set and no
+            issuer; None if that makes no difference.
     """
 
     label: str
     algs: tuple[str, ...]
-    untold: tuple[str, ...] | None = None
+    default_algs: tuple[str, ...] | None = None
 
-    def is_hurt_by(self, found: Finding) -> bool:
-        """Whether *found* names it, in any of its versions."""
+    def is_hurt_by(self, finding: Finding) -> bool:
+        """Whether *finding* names it, in any of its versions."""
         name = self.label.split()[0]
-        return any(text.split()[0] == name for text in found.hurts)
+        return any(label.split()[0] == name for label in finding.hurts)
 
 
 _CAP = Consumer(LIBRARIES["cap"], (*_RFC_7518, "EdDSA"))
 _OAUTH4WEBAPI = Consumer(LIBRARIES["oauth4webapi"], (*_RFC_7518, "EdDSA", "Ed25519", *_ML_DSA))
 
-#: By the name that ``--for`` takes. Algorithms of libraries were seen in them, those of clouds in their documentation.
+#: By the name that ``--for`` takes. Algorithms of libraries were tested, those of clouds are from their documentation.
 CONSUMERS = {
     "aws": Consumer(AWS_IAM, (*_RS, *_ES)),
     "gcp": Consumer(GCP, ("RS256", "ES256")),
@@ -62,7 +63,7 @@ CONSUMERS = {
     "go-jwt-middleware": Consumer(LIBRARIES["go-jwt-middleware"], (*_RFC_7518, "EdDSA")),
     "oauth4webapi": _OAUTH4WEBAPI,
     "openid-client": _OAUTH4WEBAPI,
-    "spring": Consumer(SPRING, _RFC_7518, untold=("RS256",)),
+    "spring": Consumer(SPRING, _RFC_7518, default_algs=("RS256",)),
 }
 
 
@@ -71,21 +72,25 @@ def find_consumers(names: Iterable[str]) -> tuple[Consumer, ...]:
     Return the consumers called *names*.
 
     Raises:
-        UsageError: One is not known; the hint lists all.
+        UsageError: If a name is unknown; the hint lists all names.
     """
-    found = []
+    consumers = []
     for name in dict.fromkeys(names):
         consumer = CONSUMERS.get(name.lower())
         if consumer is None:
             known = "one of " + ", ".join(CONSUMERS)
             near = nearest(name, CONSUMERS)
-            raise UsageError(f"--for {quoted(name)} is not known", hint=f"{near}\n{known}" if near else known)
-        found.append(consumer)
-    return tuple(found)
+            raise UsageError(
+                f"--for {quoted(name)} is unknown",
+                code="consumer-unknown",
+                hint=f"{near}\n{known}" if near else known,
+            )
+        consumers.append(consumer)
+    return tuple(consumers)
 
 
 def judge(findings: Iterable[Finding], consumers: Sequence[Consumer], *, document: str) -> Iterator[Finding]:
-    """Yield *findings* about *document*; what hurts one of *consumers* is at least a warning."""
-    for found in findings:
-        hurt = found.level == "note" and any(consumer.is_hurt_by(found) for consumer in consumers)
-        yield replace(found, level="warning" if hurt else found.level, document=document)
+    """Yield *findings* with the name of their *document*; a note that hurts one of *consumers* becomes a warning."""
+    for finding in findings:
+        hurt = finding.level == "note" and any(consumer.is_hurt_by(finding) for consumer in consumers)
+        yield replace(finding, level="warning" if hurt else finding.level, document=document)

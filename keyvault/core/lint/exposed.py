@@ -1,8 +1,8 @@
 """
-Private keys anywhere in a document, but as members of a key of its set: those are for `members`.
+Find private keys anywhere in a document, except as members of the keys of its set, which `members` checks.
 
-Looks into strings as `guard` does, and into JSON that somebody encoded as a string, however often. A finding says what
-was found and where, and shows none of it.
+Searches strings as `guard` does, and JSON that was encoded as a string, also several times. A finding names the kind
+and the place of private material, and shows none of it.
 
 Source: `keyvault.core.leaks`.
 """
@@ -19,13 +19,13 @@ from keyvault.core.leaks import find_private
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.text import printable
 
-#: How much of a path a finding shows.
+#: The most characters of a path that a finding shows.
 _PATH_MAX = 200
-_ADVICE = "anyone who reads it can sign; revoke it"
+_ADVICE = "anyone who reads it can sign; revoke the key"
 
 
-def holds(value: object) -> bool:
-    """Whether the private member *value* holds anything: nulls, empty texts and lists of such do not."""
+def has_content(value: object) -> bool:
+    """Whether the private member *value* contains anything but nulls, empty strings and empty containers."""
     rest = [value]
     while rest:
         match rest.pop():
@@ -44,28 +44,28 @@ def holds(value: object) -> bool:
 
 
 def private_members(jwk: Mapping[str, Any]) -> list[str]:
-    """Return the private members of *jwk* that hold something, sorted."""
-    return sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if holds(jwk[name]))
+    """Return the private members of *jwk* that have content, sorted."""
+    return sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if has_content(jwk[name]))
 
 
 def lint_exposed(text: str, value: object, *, reported: bool) -> Iterator[Finding]:
     """
-    Yield a finding for each private key in the document *text*, which says *value*.
+    Yield a finding for each private key in the document *text*.
 
     Args:
-        text: The document, decoded.
-        value: The JSON value, or None where it is none.
+        text: The decoded document.
+        value: Its JSON value; None if it is not JSON.
         reported: Whether findings about the keys of its set already name a private key.
     """
-    found = list(_walk(value))
-    yield from found
-    # Text that is not JSON, and a duplicate member that JSON drops, are in the text alone.
-    if not found and not reported and (what := find_private(text.encode(errors="replace"))):
-        yield _finding(what, "")
+    findings = list(_walk(value))
+    yield from findings
+    # Only the text contains material outside of JSON, and duplicate members that a JSON parser drops.
+    if not findings and not reported and (kind := find_private(text.encode(errors="replace"))):
+        yield _finding(kind, "")
 
 
 def encoded_json(text: str) -> object:
-    """Return the JSON object or array that *text* encodes, possibly several times; None for anything else."""
+    """Return the JSON object or array that *text* encodes once or several times; None for anything else."""
     value: object = text
     while isinstance(value, str):
         try:
@@ -76,7 +76,7 @@ def encoded_json(text: str) -> object:
 
 
 def _walk(document: object) -> Iterator[Finding]:
-    """Go through all objects and texts of *document*, without recursion: a stranger decides how deep it is."""
+    """Search all objects and strings of *document*; not recursive, since the document is untrusted and may be deep."""
     keys = _keys_of(document)
     rest: list[tuple[str, object]] = [("", document)]
     while rest:
@@ -87,8 +87,8 @@ def _walk(document: object) -> Iterator[Finding]:
                 if names and not any(value is key for key in keys):
                     yield _finding(f"private members {', '.join(names)} of a key", place)
                 for index, (name, member) in enumerate(value.items()):
-                    if what := find_private(name.encode(errors="replace")):
-                        yield _finding(f"{what}, as the name of a member", place)
+                    if kind := find_private(name.encode(errors="replace")):
+                        yield _finding(f"{kind} as the name of a member", place)
                     label = name if is_label(name) else f"(member {index + 1})"
                     rest.append((f"{place}.{label}" if place else label, member))
             case list():
@@ -97,18 +97,18 @@ def _walk(document: object) -> Iterator[Finding]:
                 inner = encoded_json(value)
                 if inner is not None:
                     rest.append((place, inner))
-                elif what := find_private(value.encode(errors="replace")):
-                    yield _finding(what, place)
+                elif kind := find_private(value.encode(errors="replace")):
+                    yield _finding(kind, place)
 
 
 def _keys_of(document: object) -> list[object]:
-    """Return the keys of a JWK Set, or a JWK that stands alone: findings about keys name what these expose."""
+    """Return the keys of a JWK Set, or the single JWK: `members` reports their private members."""
     if not isinstance(document, dict):
         return []
     keys = document.get("keys")
     return keys if isinstance(keys, list) else [document]
 
 
-def _finding(what: str, place: str) -> Finding:
-    # Verifiers read the other keys of such a document, or none of it; whom it hurts is not the point.
-    return finding("private-key", f"{what} in the open: {_ADVICE}", printable(place)[:_PATH_MAX], hurts=())
+def _finding(kind: str, place: str) -> Finding:
+    # The problem is the leak, not which verifiers can read the document.
+    return finding("private-key", f"{kind} in the clear: {_ADVICE}", printable(place)[:_PATH_MAX], hurts=())

@@ -1,5 +1,5 @@
 """
-Rules about the keys of a JWK Set among each other; those about each by itself are in `members`.
+Rules about the relations between the keys of a JWK Set; rules about single keys are in `members`.
 
 Sources: RFC 7517 section 4.5 (kid), RFC 8725 section 3.1 (one key, one algorithm), docs/publishing.md (clouds).
 """
@@ -19,32 +19,32 @@ from keyvault.core.text import printable
 KEYS_MAX = 1_000
 GCP_KEYS_MAX = 8
 AWS_KEYS_MAX = 100
-#: How much of a kid a finding shows.
+#: The most characters of a kid that a finding shows.
 KID_SHOWN_MAX = 80
 
 
 def signing_algs(keys: Sequence[object]) -> frozenset[str]:
-    """Return the algorithms of the keys among *keys* that are for signatures and say theirs."""
-    found = (Key("", jwk) for jwk in keys[:KEYS_MAX] if isinstance(jwk, dict))
-    return frozenset(alg for key in found if key.signs and (alg := key.text("alg")))
+    """Return the ``alg`` of all keys among *keys* that are for signatures and have one."""
+    parsed = (Key("", jwk) for jwk in keys[:KEYS_MAX] if isinstance(jwk, dict))
+    return frozenset(alg for key in parsed if key.signs and (alg := key.text("alg")))
 
 
 def lint_keys(
     members: Sequence[object], consumers: Sequence[Consumer], kids: frozenset[str] = frozenset()
 ) -> Iterator[Finding]:
     """
-    Yield what is wrong with *members*, the value of ``keys``; at most `KEYS_MAX` of them are looked at.
+    Yield the findings about *members*, the value of ``keys``; at most `KEYS_MAX` of them are checked.
 
-    A finding names a key by its kid where that is one of *kids*, a label, or a hash of the public key.
+    A finding names a key by its kid if that is one of *kids*, a label, or a hash of the public key.
     """
     if len(members) > KEYS_MAX:
-        yield finding("over-1000-keys", f"{len(members)} keys: only the first {KEYS_MAX} are looked at")
+        yield finding("over-1000-keys", f"{len(members)} keys: only the first {KEYS_MAX} were checked")
     keys = []
     for index, jwk in enumerate(members[:KEYS_MAX]):
         if isinstance(jwk, dict):
             keys.append(Key(key_name(jwk, kids) or f"keys[{index}]", jwk))
         else:
-            yield finding("key-not-object", f"a member of keys is not an object but {json_type(jwk)}", f"keys[{index}]")
+            yield finding("key-not-object", f"a member of keys is {json_type(jwk)}, not an object", f"keys[{index}]")
     yield from _counts(keys)
     mixed = any(key.is_common for key in keys)
     for key in keys:
@@ -54,46 +54,50 @@ def lint_keys(
         for code, message in lint_type(key, mixed=mixed):
             yield finding(code, message, key.place)
         for consumer in consumers:
-            yield from _for(consumer, key)
+            yield from _consumer_findings(consumer, key)
     if keys and not mixed:
-        yield finding("uncommon-keys", "no key of a common type: every verifier must be known to support these")
-    yield from _kids(keys)
-    yield from _material(keys)
+        yield finding("uncommon-keys", "no key of a common type: check that every verifier supports these")
+    yield from _shared_kids(keys)
+    yield from _repeated_keys(keys)
     types = {key.text("kty") for key in keys if key.signs}
     if len(types) > 1 and any(consumer.label.startswith("python-jose") for consumer in consumers):
-        yield finding("mixed-key-types", "keys of several types: given the whole set, it fails at the first other type")
+        yield finding(
+            "mixed-key-types",
+            "keys of several types: a verifier that gets the whole set fails at the first key of another type",
+        )
 
 
 def key_name(jwk: Mapping[str, Any], kids: Container[str]) -> str | None:
-    """Return the kid of *jwk* to show: one of *kids*, a label, or a hash of the key; None for any other."""
+    """Return the kid of *jwk* if a message may show it: one of *kids*, a label, or a hash of the key; else None."""
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in public_names(jwk)):
         return None
     return printable(kid[: KID_SHOWN_MAX - 1] + "…" if len(kid) > KID_SHOWN_MAX else kid)
 
 
-def _for(consumer: Consumer, key: Key) -> Iterator[Finding]:
+def _consumer_findings(consumer: Consumer, key: Key) -> Iterator[Finding]:
     alg = key.text("alg")
     if alg is None or not key.signs:
         return
     if alg not in consumer.algs:
-        message = f"tokens of this key are refused: {shown(alg)} is not taken"
+        message = f"tokens of this key are refused: {shown(alg)} is not supported"
         yield finding("algorithm-refused", message, key.place, hurts=(consumer.label,))
-    elif consumer.untold is not None and alg not in consumer.untold:
-        message = f"{consumer.label.split(' (')[0]}, given the URL of the set, takes {alg} only if it is configured to"
+    elif consumer.default_algs is not None and alg not in consumer.default_algs:
+        name = consumer.label.split(" (")[0]
+        message = f"{name} with the URL of the set accepts {alg} only if it is configured to"
         yield finding("algorithm-untold", message, key.place)
 
 
 def _counts(keys: Sequence[Key]) -> Iterator[Finding]:
     if len(keys) > GCP_KEYS_MAX:
-        yield finding("over-8-keys", f"{len(keys)} keys: an uploaded set has at most {GCP_KEYS_MAX}")
+        yield finding("over-8-keys", f"{len(keys)} keys: the limit of an uploaded set is {GCP_KEYS_MAX}")
     for kty in ("RSA", "EC"):
         count = sum(key.text("kty") == kty for key in keys)
         if count > AWS_KEYS_MAX:
-            yield finding("over-100-keys", f"{count} keys of type {kty}: {AWS_KEYS_MAX} are the most")
+            yield finding("over-100-keys", f"{count} keys of type {kty}: the limit is {AWS_KEYS_MAX}")
 
 
-def _kids(keys: Sequence[Key]) -> Iterator[Finding]:
+def _shared_kids(keys: Sequence[Key]) -> Iterator[Finding]:
     by_kid: dict[str, list[Key]] = defaultdict(list)
     for key in keys:
         if kid := key.text("kid"):
@@ -106,7 +110,7 @@ def _kids(keys: Sequence[Key]) -> Iterator[Finding]:
         materials = {key.thumbprint for key in same}
         if len(materials) == 1 and None not in materials:
             if len(kinds) == 1:
-                yield finding("repeated-key", f"the key stands here {len(same)} times", place)
+                yield finding("repeated-key", f"the key is in the set {len(same)} times", place)
             else:
                 yield finding("kid-with-two-algs", "one key under one kid with several alg", place)
         elif len(kinds) < len(same):
@@ -115,7 +119,7 @@ def _kids(keys: Sequence[Key]) -> Iterator[Finding]:
             yield finding("duplicate-kid-across-types", f"{count}, each of another type", place)
 
 
-def _material(keys: Sequence[Key]) -> Iterator[Finding]:
+def _repeated_keys(keys: Sequence[Key]) -> Iterator[Finding]:
     by_thumbprint: dict[str, list[Key]] = defaultdict(list)
     for key in keys:
         if material := key.thumbprint:
@@ -124,4 +128,4 @@ def _material(keys: Sequence[Key]) -> Iterator[Finding]:
         places = list(dict.fromkeys(key.place for key in same))
         if len(places) > 1:
             others = ", ".join(places[1:4]) + (", …" if len(places) > 4 else "")
-            yield finding("same-key-twice", f"the same key stands under {others}, too", places[0])
+            yield finding("same-key-twice", f"the same key is also in the set as {others}", places[0])

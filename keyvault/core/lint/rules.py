@@ -1,14 +1,14 @@
 """
-The one table of lint's rules: the level of each, and whom it hurts.
+The table of lint's rules: the level of each, and the verifiers that it hurts.
 
-Which libraries a rule hurts is not written here: they are fed each breaking document, and what they refuse is in
-`measured`. What clouds do is taken from their documentation.
+The libraries that a rule hurts are measured by running them on breaking documents: see `measured`. Clouds and other
+programs are listed here by their documentation.
 
 Levels:
 
 * error: a current verifier reads no key of the document at all, most of them lose one, or a key is not safe;
 * warning: some verifier loses a key, a few the document, or a new key arrives late;
-* note: nothing fails, unless whom it names reads the document: ``--for`` makes it a warning.
+* note: nothing fails unless a verifier that it names reads the document: then ``--for`` makes it a warning.
 
 Source: docs/lint.md explains every code.
 """
@@ -25,7 +25,7 @@ Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
-#: The libraries that are run, by the name that ``--for`` has for most of them, and what findings call them.
+#: The measured libraries with their names in findings, by the name that ``--for`` has for most of them.
 LIBRARIES = {
     "pyjwt": "PyJWT 2.15",
     "jose": "jose 6",
@@ -46,9 +46,9 @@ LIBRARIES = {
     "oauth4webapi": "oauth4webapi 3 (openid-client)",
     "jwskate": "jwskate 0.12",
 }
-#: Given a whole set, it refuses tokens of sound ones: it is run with the sets of a single type only.
+#: It fails on sets of several key types: it is measured with sets of a single type only.
 PYTHON_JOSE = "python-jose 3.5"
-# Tried by hand: no test runs these.
+# Tested by hand: no automatic test runs these.
 SPRING = "Spring Security 6.5 and 7.1 (by issuer)"
 RUST_OIDC = "openidconnect 4.1 (Rust)"
 BISCUIT = "biscuit 0.8 (Rust)"
@@ -63,27 +63,27 @@ BROWSERS = "verifiers in browsers"
 KUBERNETES = LIBRARIES["kubernetes"]
 JWX = LIBRARIES["jwx"]
 
-#: Every library that is run.
+#: Every measured library.
 ALL = tuple(LIBRARIES.values())
-#: Libraries that ask a host for a set themselves.
+#: Libraries that fetch JWK Sets themselves.
 CLIENTS = tuple(
     label
     for name, label in LIBRARIES.items()
     if name not in ("go-jose", "joserfc", "authlib", "jwcrypto", "jsonwebtoken", "jwskate")
 )
-#: Who reads discovery documents; everybody else is not hurt by what is wrong with one.
+#: Verifiers that read discovery documents; problems of these hurt no other.
 DISCOVERERS = (LIBRARIES["go-oidc"], KUBERNETES, SPRING, RUST_OIDC, AWS_IAM, AWS_STS, GCP, ENTRA, CLOUDFRONT, BROWSERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    One rule.
+    A rule.
 
     Attributes:
-        level: How bad it is.
+        level: Its severity.
         hurts: Verifiers and clouds, with their versions, that every form of it hurts; empty if there are none.
-        hurts_in_some_forms: Verifiers that some forms hurt and others do not.
+        hurts_in_some_forms: Verifiers that only some forms of it hurt.
     """
 
     level: Level
@@ -91,9 +91,9 @@ class Rule:
     hurts_in_some_forms: tuple[str, ...] = ()
 
 
-#: The level of each rule, and the clouds or programs that it hurts, where the document alone does not show it.
+#: The level of each rule, and the clouds or programs that it hurts besides the measured libraries.
 _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
-    # --- the address, and how it answers
+    # --- the address and the response
     "not-https": ("error", KUBERNETES, AWS_IAM, GCP, ENTRA),
     "url-port": ("note", AWS_IAM),
     "url-query": ("note", AWS_IAM),
@@ -129,7 +129,7 @@ _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     "over-8-keys": ("note", GCP),
     "over-100-keys": ("note", AWS_IAM),
     "over-1000-keys": ("error",),
-    # --- which keys
+    # --- kinds of keys
     "private-key": ("error",),
     "null-private-member": ("warning",),
     "empty-private-member": ("warning",),
@@ -146,7 +146,7 @@ _TABLE: dict[str, tuple[Level, *tuple[str, ...]]] = {
     "uncommon-keys": ("note",),
     "eddsa": ("note", BISCUIT),
     "rfc-9864-alg": ("warning", BISCUIT),
-    # --- what a key says about itself
+    # --- the members of a key
     "kid-not-text": ("error",),
     "member-not-text": ("error",),
     "null-member": ("error",),
@@ -221,14 +221,14 @@ RULES = {
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One thing that breaks verifiers.
+    A problem that breaks verifiers.
 
     Attributes:
         code: Its rule, in `RULES`.
-        level: How bad it is.
-        message: What is wrong, in one printable line without key material.
-        where: The kid or place of a key, or a member; empty for the whole document.
-        hurts: Whom it hurts, with versions.
+        level: Its severity.
+        message: The problem in one printable line without key material.
+        where: The kid or index of a key, or a member; empty for the whole document.
+        hurts: The verifiers that it hurts, with versions.
         document: The document: a path or a URL.
     """
 
@@ -241,6 +241,6 @@ class Finding:
 
 
 def finding(code: str, message: str, where: str = "", *, hurts: tuple[str, ...] | None = None) -> Finding:
-    """Return a finding of the rule *code*; what it shows is made printable."""
+    """Return a finding of the rule *code* with a printable *message*."""
     rule = RULES[code]
     return Finding(code, rule.level, printable(message), where, rule.hurts if hurts is None else hurts)

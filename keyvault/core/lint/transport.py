@@ -1,5 +1,5 @@
 """
-Rules about the address of a document, and about how a host sends it.
+Rules about the address of a document and the response of its host.
 
 Sources: docs/publishing.md (headers), OpenID Connect Discovery 1.0 section 4.2 (content type), RFC 9111 section
 5.2 (Cache-Control).
@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile(r"(?:^|[,\s])(no-cache|no-store)(?:$|[,\s=])", re.ASCII 
 _ODD_ADDRESS = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 _JSON_TYPES = ("application/json", "application/jwk-set+json")
 _OCTETS = "application/octet-stream"
-#: Hosts that nobody can tell the type of a file: the ending of their names, what they send for openid-configuration,
+#: Hosts without configurable media types: the ending of their names, the type that they send for openid-configuration,
 #: and the page about them.
 _PAGES = {
     ".github.io": ("GitHub Pages", _OCTETS, "docs/publish/github-pages.md"),
@@ -33,13 +33,13 @@ _PAGES = {
 @dataclass(frozen=True, slots=True)
 class Response:
     """
-    How a host sent a document.
+    The response of a host.
 
     Attributes:
         status: The status of the last response.
         headers: Its headers, by lower-case names.
-        complete: Whether all of the body was read.
-        redirects: Where the host sent to, in order.
+        complete: Whether the whole body was read.
+        redirects: The targets of redirects, in order.
     """
 
     status: int
@@ -49,12 +49,12 @@ class Response:
 
     @property
     def encoding(self) -> str:
-        """How the body is compressed; ``identity`` when it is not."""
+        """The content encoding of the body; ``identity`` if it is not compressed."""
         return self.headers.get("content-encoding", "").strip().lower() or "identity"
 
 
 def split(url: str) -> SplitResult | None:
-    """Return the parts of *url*, or None for what is no URL."""
+    """Return the parts of *url*; None if it is not a URL."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -64,30 +64,30 @@ def split(url: str) -> SplitResult | None:
 
 
 def is_local(url: str) -> bool:
-    """Whether *url* is on the machine that asks, in any spelling: no verifier of others reads it there."""
+    """Whether *url* is on the local machine, in any spelling: verifiers elsewhere cannot read it."""
     parts = split(url)
     host = (parts and parts.hostname) or ""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # No name ends in a number: resolvers take 2130706433, 0x7f.1 and the like for addresses.
+        # No host name ends in a number: resolvers treat 2130706433, 0x7f.1 and the like as addresses.
         return host == "localhost" or host.endswith(".localhost") or _ODD_ADDRESS.fullmatch(host) is not None
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_unspecified
 
 
 def pages_warning(url: str) -> str | None:
-    """Return who cannot use discovery at *url*, where the host chooses types by itself; None for any other host."""
+    """Return a warning if the host of *url* sends discovery documents with a type that verifiers refuse, or None."""
     host = ((parts := split(url)) and parts.hostname) or ""
     for ending, (name, kind, page) in _PAGES.items():
         if host.endswith(ending):
-            who = " and ".join(RULES["discovery-content-type"].hurts)
-            return f"{name} sends openid-configuration as {kind}, which {who} refuse: see {page}"
+            verifiers = " and ".join(RULES["discovery-content-type"].hurts)
+            return f"{name} sends openid-configuration as {kind}, which {verifiers} refuse: see {page}"
     return None
 
 
 def lint_address(url: str, where: str = "") -> Iterator[Finding]:
-    """Yield what is wrong with *url*, which is the address of a document or the value of the member *where*."""
+    """Yield the findings about *url*, the address of a document or the value of the member *where*."""
     if is_local(url):
         return
     parts = split(url)
@@ -95,13 +95,13 @@ def lint_address(url: str, where: str = "") -> Iterator[Finding]:
         yield finding("not-https", f"{where or 'the address'} is not https", where)
         return
     if parts.port is not None:
-        yield finding("url-port", f"{where or 'the address'} names a port", where)
+        yield finding("url-port", f"{where or 'the address'} has a port", where)
     if parts.query or parts.fragment:
         yield finding("url-query", f"{where or 'the address'} has a query or a fragment", where)
 
 
 def lint_response(response: Response, url: str) -> Iterator[Finding]:
-    """Yield what is wrong with how the document at *url* was sent."""
+    """Yield the findings about the response that contained the document at *url*."""
     if response.redirects:
         yield finding("redirect", f"redirects to {shown(response.redirects[-1])}")
     if response.status != 200:
@@ -110,7 +110,7 @@ def lint_response(response: Response, url: str) -> Iterator[Finding]:
         if not is_close:
             return
     if response.encoding != "identity":
-        message = f"sends {shown(response.encoding)} though none was asked for: its content was not looked at"
+        message = f"is sent as {shown(response.encoding)}, which was not requested: its content was not checked"
         yield finding("compressed", message)
     yield from _caching(response.headers.get("cache-control"))
     yield from _content_type(response.headers.get("content-type", ""), url)
@@ -126,11 +126,11 @@ def _caching(header: str | None) -> Iterator[Finding]:
     if forbidden:
         yield finding("cache-forbidden", f"Cache-Control says {forbidden[1].lower()}")
     elif max_age is None:
-        yield finding("cache-unsaid", f"Cache-Control says no max-age: {shown(header)}")
+        yield finding("cache-unsaid", f"Cache-Control has no max-age: {shown(header)}")
     elif int(max_age[1]) < MAX_AGE_MIN.total_seconds():
-        yield finding("cache-short", f"max-age={max_age[1]} is below 5 min: clients ask too often")
+        yield finding("cache-short", f"max-age={max_age[1]} is below 5 min: clients fetch too often")
     elif int(max_age[1]) > MAX_AGE_MAX.total_seconds():
-        yield finding("cache-long", f"max-age={max_age[1]} is above 1 h: a new key is late")
+        yield finding("cache-long", f"max-age={max_age[1]} is above 1 h: new keys reach clients late")
 
 
 def _content_type(header: str, url: str) -> Iterator[Finding]:
@@ -142,6 +142,6 @@ def _content_type(header: str, url: str) -> Iterator[Finding]:
     if not kind:
         yield finding("no-content-type", "no Content-Type")
     elif kind == _OCTETS and extensionless:
-        yield finding("content-type-octets", f"Content-Type is {_OCTETS}, as of a file without an extension")
+        yield finding("content-type-octets", f"Content-Type is {_OCTETS}, as for a file without an extension")
     else:
         yield finding("content-type", f"Content-Type is {shown(kind)}")

@@ -157,12 +157,12 @@ class CommitJudge:
             if printable(path) not in wrong and path not in own:
                 continue  # the same as in the first parent, where it was judged
             if printable(path) not in wrong:
-                if ledger.sound.pop(path, None):
+                if ledger.last_valid.pop(path, None):
                     self._mend_restored(path)
                 else:
                     self.context.findings.mend(self.step.commit, path, MENDED_BY_RESTORING)
             elif old is not None:
-                ledger.sound.setdefault(path, old)
+                ledger.last_valid.setdefault(path, old)
 
     def _judge_beginning(self, change: TreeChange, before: Sequence[ParentView], *, empty: bool) -> None:
         """Check that a vault begins only once in a history, and keeps its keyvault.toml from then on."""
@@ -248,7 +248,7 @@ class CommitJudge:
         if same is not None:  # a merge took the version of another parent, which was judged there
             ledger.put(path, same)
             return
-        sound = ledger.sound.get(path)
+        sound = ledger.last_valid.get(path)
         if sound is not None and sound.oid == change.after:
             ledger.restore(path, sound)
             self.restored.add(path)
