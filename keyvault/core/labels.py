@@ -53,7 +53,7 @@ def is_label(text: str) -> bool:
 
 def json_type(value: object) -> str:
     """Return the JSON type of *value* in words, for a message that must not show the value."""
-    return "text" if isinstance(value, str) else _JSON_TYPES[_base(value)]
+    return "a string" if isinstance(value, str) else _JSON_TYPES[_base(value)]
 
 
 def _base(value: object) -> type:

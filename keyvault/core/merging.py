@@ -181,7 +181,7 @@ def check_joined(state: VaultState) -> None:
     for kid in state.keys:
         other = folded.setdefault(kid.casefold(), kid)
         if other != kid:
-            raise MergeError(f"the kids {other} and {kid} differ only by case", code="kid-conflict")
+            raise MergeError(f"the kids {other} and {kid} differ by case alone", code="kid-case")
     try:
         _ = state.sets
     except RecordError as error:

@@ -42,7 +42,7 @@ def test_the_gate(live_vault: Vault) -> None:
 
     assert (result.code, result.out) == (3, "")
     assert result.err == (
-        "keyvault: error: rotating id-token now would break verifiers: its next key was first seen live 40 min ago, "
+        "keyvault: error: rotating id-token now would break verifiers: its next key was first seen live 40 min ago; "
         "publication_lead is 24h\n"
         'keyvault: hint: wait until 2026-11-24 17:20Z, or use --force --reason "…" if the active key has leaked\n'
     )
@@ -59,8 +59,8 @@ def test_the_gate_of_several_sets(keyvault: Terminal, vault: Vault) -> None:
 
     assert result.code == 3
     assert result.error == (
-        "rotating id-token now would break verifiers: its next key was made now, publication_lead is 24h "
-        "(and so for access-token)"
+        "rotating id-token now would break verifiers: its next key was created now; publication_lead is 24h "
+        "(also waiting: access-token)"
     )
     assert vault.log == ["make a vault with id-token, access-token"]
 
@@ -188,7 +188,7 @@ def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
     """Failures exit with 1 and a message with the cause."""
     result = keyvault("rollback", "id-token")
     assert (result.code, result.error) == (1, "set id-token has no previous key that is still published and sealed")
-    assert result.hint == "keyvault rotate id-token goes forward instead"
+    assert result.hint == "go forward instead: keyvault rotate id-token"
 
     result = keyvault("rotate", "--due", "--push")
     assert (result.code, result.problem) == (1, "remote-missing")
@@ -197,7 +197,7 @@ def test_failures_end_with_1(keyvault: Terminal, vault: Vault) -> None:
     result = keyvault("rotate", "--due")
     assert result.code == 1
     assert result.error == "the clock says 2026-11-22 17:00Z, but set id-token has an event at 2026-11-23 17:00Z"
-    assert result.hint == "if this clock is right: keyvault repair --dry-run; else set it"
+    assert result.hint == "if this clock is right: keyvault repair --dry-run; otherwise set the clock"
 
 
 def test_no_identity(keyvault: Terminal, vault: Vault) -> None:

@@ -149,7 +149,7 @@ def test_a_file(keyvault: Terminal) -> None:
     assert result.code == 5
     assert result.lines == [
         "jwks.json",
-        "  error  unknown-use  own  use is 'tls', neither sig nor enc "
+        "  error  unknown-use  own  use is 'tls', expected sig or enc "
         "(hurts PyJWT 2.15, jose 6, jwks-rsa 4, jwx 3.3, and 6 more)",
     ]
     assert (result.error, result.hint) == (
@@ -182,7 +182,7 @@ def test_json(keyvault: Terminal) -> None:
     assert {**finding, "hurts": finding["hurts"][:2]} == {
         "code": "missing-kid",
         "level": "warning",
-        "message": "no kid: tokens cannot name the key",
+        "message": "no kid: tokens cannot refer to the key",
         "document": "jwks.json",
         "where": "keys[2]",
         "hurts": ["PyJWT 2.15", "jwks-rsa 4"],

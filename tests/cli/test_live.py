@@ -61,7 +61,7 @@ def test_what_is_not_served_has_no_receipt(live_vault: Vault) -> None:
 
     failed = rotation.rotate_due(live_vault.context(look=unreachable))
     assert failed.commit is None
-    assert "could not be asked, so there is no receipt yet" in failed.plan.waiting[0]
+    assert "could not be fetched, so there is no receipt yet" in failed.plan.waiting[0]
     assert failed.warnings == ("https://keys.example.com/.well-known/jwks.json cannot be reached: connection refused",)
 
 
@@ -161,7 +161,7 @@ def test_a_rotation_over_http(published: Vault, host: Host) -> None:
     """
     code, out, err = run(published, "rotate", "--due")
     assert (code, out) == (0, "nothing to do\n")
-    assert f"waiting: id-token: {host.url}/.well-known/jwks.json could not be asked" in err
+    assert f"waiting: id-token: {host.url}/.well-known/jwks.json could not be fetched" in err
     assert "answers with status 404" in err
 
     host.deploy(published)
@@ -199,7 +199,7 @@ def test_a_host_that_was_rolled_back(published: Vault, host: Host) -> None:
 
     code, _, err = run(published, "rotate", "id-token")
     assert code == 3
-    assert "cannot be asked whether it still serves the next key" in err
+    assert "could not be fetched to check that it still serves the next key" in err
     code, _, err = run(published, "rotate", "id-token", "--force", "--reason", "the host is gone")
     assert (code, published.active().events[-1].forced) == (0, "the host is gone")
 

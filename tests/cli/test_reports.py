@@ -131,7 +131,7 @@ def test_revoke(keyvault: Terminal, vault: Vault) -> None:
         "commit <head>\n"
         "keyvault: warning: caches may accept the revoked key until 2026-11-24 18:00Z, in 1 day; "
         "restart verifiers that you own\n"
-        "keyvault: warning: the new active key is not known everywhere: verifiers may miss it until "
+        "keyvault: warning: verifiers may not know the new active key until "
         "2026-11-24 17:00Z, in 23 hours\n"
     )
 

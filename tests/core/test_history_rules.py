@@ -88,22 +88,22 @@ OTHER_SEAL = msgspec.structs.replace(SEALED, tag="BB")
         pytest.param(replaced(ACTIVE, events=(*ACTIVE.events, deactivated(T0, T0))), [], id="one event more"),
         pytest.param(
             None,
-            [("record-removed", "the record of a was removed: what a key was stays on record")],
+            [("record-removed", "the record of a was removed: records must be kept")],
             id="gone",
         ),
         pytest.param(
             replaced(ACTIVE, events=ACTIVE.events[:1]),
-            [("event-removed", "events that were on record are gone: published, activated")],
+            [("event-removed", "recorded events were removed: published, activated")],
             id="two events less",
         ),
         pytest.param(
             replaced(ACTIVE, events=(created(), published(T0, ELSEWHERE), activated())),
-            [("event-changed", "an event that was on record was changed")],
+            [("event-changed", "a recorded event was changed")],
             id="another event",
         ),
         pytest.param(
             replaced(ACTIVE, events=(created(T0 - SECOND),)),
-            [("event-changed", "an event that was on record was changed")],
+            [("event-changed", "a recorded event was changed")],
             id="another event and two less",
         ),
         pytest.param(
@@ -113,7 +113,7 @@ OTHER_SEAL = msgspec.structs.replace(SEALED, tag="BB")
         ),
         pytest.param(
             BARE,
-            [("private-removed", "the sealed private key of a key that is active is gone")],
+            [("private-removed", "the sealed private key was removed, but the key is active")],
             id="private key gone",
         ),
         pytest.param(
@@ -121,7 +121,7 @@ OTHER_SEAL = msgspec.structs.replace(SEALED, tag="BB")
         ),
         pytest.param(
             replaced(ACTIVE, private=OTHER_SEAL),
-            [("resealed", "the sealed private key was replaced, and the recipients were not changed")],
+            [("resealed", "the sealed private key was replaced, but the recipients were not changed")],
             id="sealed again",
         ),
     ],
@@ -133,7 +133,7 @@ def test_what_a_record_must_keep(new: Key | None, found: Problems) -> None:
 
 def test_a_private_key_that_appears() -> None:
     """Whoever adds one to a record that had none made it up."""
-    assert grown(BARE, ACTIVE) == [("private-added", "a sealed private key appeared where there was none")]
+    assert grown(BARE, ACTIVE) == [("private-added", "a sealed private key was added to a record that had none")]
     assert grown(BARE, BARE) == []
 
 
@@ -163,7 +163,7 @@ def test_changes_of_a_record_that_cannot_be_read() -> None:
 def test_who_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
     """A key has its private half from the start, and until its end."""
     words = {
-        "private-missing": "a key was made without a sealed private key",
+        "private-missing": "a key was created without a sealed private key",
         "private-kept": "the key is withdrawn and still has a sealed private key",
     }
     assert list(judge_record(key, derive_state(key.events), created=new)) == ([(code, words[code])] if code else [])
@@ -171,8 +171,8 @@ def test_who_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
 
 # --- recipients -----------------------------------------------------------------------------------------
 
-UNOPENED = ("recipients-missing", "key a is sealed, and nobody is said to open it")
-STALE = ("not-resealed", "key a was not sealed again when the recipients were changed")
+UNOPENED = ("recipients-missing", "key a is sealed, but the vault has no recipients")
+STALE = ("not-resealed", "key a was not re-sealed when the recipients were changed")
 WRONG = ("envelope-recipients", "key a is sealed to ada, bob instead of ada, eve")
 
 
@@ -279,7 +279,7 @@ def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
 def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
     """The newest instant that any parent has of the set counts; parents without keys have none."""
     parents = [SetCount(newest_at=T0 - DAY), SetCount(newest_at=T0), SetCount()]
-    message = "event published at 2026-11-23 16:59:59Z is older than 2026-11-23 17:00Z, which the set has"
+    message = "event published at 2026-11-23 16:59:59Z is older than the newest event of its set, at 2026-11-23 17:00Z"
     assert judge(published(T0 + at), parents=parents) == ([("instant-before-set", message)] if old else [])
 
 
@@ -287,11 +287,11 @@ def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
     ("event", "wanted"),
     [
         (activated(T0 + LEAD, HOUR), None),
-        (activated(T0 + LEAD, HOUR - SECOND), "event activated has token_lifetime 3599 s, policy says 3600 s"),
-        (reactivated(T0 + LEAD, HOUR + SECOND), "event reactivated has token_lifetime 3601 s, policy says 3600 s"),
+        (activated(T0 + LEAD, HOUR - SECOND), "event activated has token_lifetime 3599 s, but policy says 3600 s"),
+        (reactivated(T0 + LEAD, HOUR + SECOND), "event reactivated has token_lifetime 3601 s, but policy says 3600 s"),
         (
             Event(at=T0, event="lifetime", token_lifetime=7_200),
-            "event lifetime has token_lifetime 7200 s, policy says 3600 s",
+            "event lifetime has token_lifetime 7200 s, but policy says 3600 s",
         ),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_lifetime_that_is_missing_is_one_finding() -> None:
     """It is malformed; that it is not the one of policy need not be said too."""
     event = Event(at=T0, event="lifetime")
     assert judge(event, derived=DerivedState("active", T0)) == [
-        ("event-malformed", "event lifetime: token_lifetime must be given")
+        ("event-malformed", "event lifetime: token_lifetime is required")
     ]
 
 
@@ -318,7 +318,7 @@ def test_a_receipt_is_of_the_right_place_and_time(url: str, told: bool, new: boo
     if told:
         found.append(("receipt-url", f"the receipt is for {ELSEWHERE}, not for {URL}"))
     if new:
-        found.append(("receipt-too-soon", "a key was seen live in the commit that made it: nobody could serve it yet"))
+        found.append(("receipt-too-soon", "a receipt in the commit that created the key: no host could serve it yet"))
     assert judge(published(T0, url), new=new) == found
 
 
@@ -372,14 +372,14 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
     )
     member = "algorithm_lead is 7d" if lead > DAY else "publication_lead is 24h"
     at = format_instant(T0 + lead + after)
-    told = f"the key was activated at {at}, and first seen live at {format_instant(T0)}: {member}"
+    told = f"the key was activated at {at}, but first seen live at {format_instant(T0)}: {member}"
     assert found == ([("activated-early", told)] if early else [])
 
 
 def test_a_key_that_nobody_saw() -> None:
     """A receipt from elsewhere is none."""
     derived = DerivedState("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
-    unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
+    unseen = [("activated-unseen", f"the key was activated, but was never seen at {URL}")]
     assert unseen == judge(activated(), derived=derived)
 
 
@@ -428,7 +428,7 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
     context = EventContext(key, whole, set_policy(), parents, new, ClockBounds(T0, T0 + DAY, SKEW))
     derived, judged = (DerivedState(), events) if new else (DerivedState("next", T0), events[1:])
     _, found = judge_events(context, derived, judged)
-    unseen = [("activated-unseen", f"the key was activated, and was never seen at {URL}")]
+    unseen = [("activated-unseen", f"the key was activated, but was never seen at {URL}")]
     assert found == ([] if silent else unseen)
 
 
@@ -484,15 +484,15 @@ def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedel
     ((code, message),) = kept(least - SECOND)
     assert code == "kept-too-short"
     assert message.startswith("the key is kept for ")
-    assert message.endswith(f", and is needed for {words}")
+    assert message.endswith(f", but must be kept for {words}")
 
 
 def test_a_key_that_was_kept_until_before() -> None:
     """It is kept for no time at all, not for less."""
     derived = DerivedState("active", T0)
     assert judge(deactivated(T0, T0 - SECOND), derived=derived) == [
-        ("event-malformed", "event deactivated: keep_until lies before it"),
-        ("kept-too-short", "the key is kept for 0s, and is needed for 2h10m"),
+        ("event-malformed", "event deactivated: keep_until is before the event"),
+        ("kept-too-short", "the key is kept for 0s, but must be kept for 2h10m"),
     ]
 
 
@@ -502,7 +502,7 @@ def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -
     until = T0 + DAY
     at = until + offset
     found = judge(withdrawn(at), derived=DerivedState("retiring", T0, {}, until))
-    told = f"the key was withdrawn at {format_instant(at)}, and is kept until 2026-11-24 17:00Z"
+    told = f"the key was withdrawn at {format_instant(at)}, but must be kept until 2026-11-24 17:00Z"
     assert found == ([("withdrawn-early", told)] if early else [])
 
 
@@ -590,7 +590,7 @@ def test_a_set_that_closes_may_be_empty() -> None:
 )
 def test_a_set_without_a_table(after: SetCount, parents: list[SetCount], orphaned: bool) -> None:
     """Nobody would rotate its keys."""
-    message = "set id-token has live keys, and no table in keyvault.toml"
+    message = "set id-token has live keys but no table in keyvault.toml"
     assert judged(after, *parents, listed=False) == ([("set-orphaned", message)] if orphaned else [])
 
 
@@ -612,7 +612,7 @@ def test_sets_without_a_policy() -> None:
 )
 def test_a_key_is_of_the_kind_that_policy_asks_for(key: Key, table: SetPolicy | None, told: bool) -> None:
     """Only what came from outside may be of another kind."""
-    words = "a key for ES256 was made, policy asks for EdDSA Ed25519"
+    words = "a key for ES256 was created, but policy asks for EdDSA Ed25519"
     assert list(judge_algorithm(key, table)) == ([("algorithm-differs", words)] if told else [])
 
 
@@ -637,14 +637,14 @@ COMMITS = 'confirm went from "live" to "commit": activation no longer waits for 
         pytest.param([COMMIT], LIVE, [], id="the live URL counts"),
         pytest.param([LIVE, COMMIT], COMMIT, [], id="commits count, as in a parent"),
         pytest.param([LIVE, LIVE], COMMIT, [COMMITS], id="commits count, as in no parent"),
-        pytest.param([SIGNED], LIVE, ["commits need no longer be signed"], id="no signatures"),
+        pytest.param([SIGNED], LIVE, ["commits no longer have to be signed"], id="no signatures"),
         pytest.param([SIGNED, LIVE], LIVE, [], id="no signatures, as in a parent"),
         pytest.param([SIGNED], SIGNED, [], id="signatures still"),
         pytest.param([LIVE], SIGNED, [], id="signatures from now on"),
         pytest.param(
             [policy_of(exclude=["c"])],
             policy_of(exclude=["b", "a", "c"]),
-            ["private keys are no longer looked for in a, b"],
+            ["the audit no longer searches a, b for private keys"],
             id="more is left out",
         ),
         pytest.param(
@@ -657,7 +657,7 @@ COMMITS = 'confirm went from "live" to "commit": activation no longer waits for 
         pytest.param(
             [LIVE],
             policy_of(exclude=["\x1b" + "x" * 300]),
-            ["private keys are no longer looked for in \\x1b" + "x" * 196],
+            ["the audit no longer searches \\x1b" + "x" * 196 + " for private keys],
             id="what is left out cannot repaint a screen",
         ),
     ],
@@ -668,7 +668,7 @@ def test_a_policy_that_asks_less(olds: list[Policy], new: Policy, messages: list
 
 
 LEADS = "publication_lead of id-token went from 24h to 23h59m59s"
-SKEWS = "clock_skew of id-token went from 10m to 10m1s: an instant may be that far from its commit"
+SKEWS = "clock_skew of id-token went from 10m to 10m1s: instants may be that far from their commits"
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_an_external_set_generates_no_key_and_reports_the_missing_key() -> None:
     """The plan has no changes, and names the command that imports the missing key."""
     empty = outside()
     plan = plan_due(empty, NOW, live={})
-    assert plan == Plan(waiting=("id-token: there is no key that signs; keyvault key import id-token FILE",))
+    assert plan == Plan(waiting=("id-token: there is no active key; keyvault key import id-token FILE",))
     assert overdue(empty, NOW) == list(plan.waiting)
     assert outlook(empty, NOW, until=NOW + 365 * DAY) == []
 
@@ -224,7 +224,7 @@ def test_the_life_of_an_external_set() -> None:
     assert only_set(state).active == state.keys[first.kid]
     step(plan_revocation(state, first.kid, T0 + 91 * DAY, reason="compromised"))
     assert events_of(steps[-1]) == ["revoked"]
-    assert steps[-1].warnings[-1] == "id-token has no active key now: keyvault key import id-token FILE"
+    assert steps[-1].warnings[-1] == "id-token has no active key now; keyvault key import id-token FILE"
     third = public_key()
     step(plan_import(state, "id-token", [third], T0 + 91 * DAY + HOUR, role="active"))
     assert only_set(state).active == state.keys[third.kid]
@@ -253,7 +253,7 @@ def test_revoking_the_active_key_of_an_external_set_warns_of_the_new_one() -> No
     active = only_set(state).active
     assert active is not None
     plan = plan_revocation(state, active.kid, NOW, reason="compromised")
-    assert "the new active key is not known everywhere" in plan.warnings[-1]
+    assert "verifiers may not know the new active key" in plan.warnings[-1]
 
 
 def test_a_rollback_needs_a_sealed_key() -> None:

@@ -131,21 +131,21 @@ def test_messages() -> None:
     def messages(*members: Any) -> list[str]:
         return [one.message for one in keys(*sound(), *members)]
 
-    assert messages(jwk(own, use="tls")) == ["use is 'tls', neither sig nor enc"]
-    assert messages(jwk(own, kid=7)) == ["kid is not text but a number: no token can name it"]
+    assert messages(jwk(own, use="tls")) == ["use is 'tls', expected sig or enc"]
+    assert messages(jwk(own, kid=7)) == ["kid is a number, not a string: no token can refer to it"]
     assert messages(jwk(own, n=None)) == ["n is missing"]
-    assert messages(jwk(own, n="!")) == ["n is no base64url"]
+    assert messages(jwk(own, n="!")) == ["n is not base64url"]
     assert messages(jwk(other, alg="RS256")) == ["alg RS256 does not fit a key of type EC on P-256"]
     assert messages(jwk(own, alg="ES256")) == ["alg ES256 does not fit a key of type RSA"]
-    assert messages(jwk(own, alg="word " * 16)) == [f"alg {'word ' * 16} is none that is registered"]
-    assert messages(jwk(own, alg="word " * 17)) == [f"alg {'word ' * 15}word… is none that is registered"]
-    assert messages(jwk(own, alg="x" * 22)) == ["alg (text of 22 characters, not shown) is none that is registered"]
-    assert messages(jwk(own), jwk(own, kid="b")) == ["the same key stands under b, too"]
-    assert messages(*(jwk(own, kid=name) for name in "abcde")) == ["the same key stands under b, c, d, …, too"]
+    assert messages(jwk(own, alg="word " * 16)) == [f"alg {'word ' * 16} is not registered"]
+    assert messages(jwk(own, alg="word " * 17)) == [f"alg {'word ' * 15}word… is not registered"]
+    assert messages(jwk(own, alg="x" * 22)) == ["alg (text of 22 characters, not shown) is not registered"]
+    assert messages(jwk(own), jwk(own, kid="b")) == ["the same key is also in the set as b"]
+    assert messages(*(jwk(own, kid=name) for name in "abcde")) == ["the same key is also in the set as b, c, d, …"]
     assert [one.where for one in keys(*(jwk(own, kid=name) for name in "ab"))] == ["a"]
     twice = b'{"keys": [{"kty": "LMS", "kid": "a", "kid": "a", "use": "sig", "alg": "RS256", "alg": "RS256"}]}'
     assert lint_jwk_set(Source("it", twice))[0].message == "kid, alg: more than once in one object"
-    assert lint(table()["single jwk"])[0].message.endswith("but those of a single JWK: put it into an array")
+    assert lint(table()["single jwk"])[0].message.endswith("it is a single JWK, put it into an array")
     assert lint(table()["no keys"])[0].message == "has no array keys"
 
 
@@ -490,7 +490,7 @@ def test_algorithms_that_spring_takes_only_when_told() -> None:
     assert [(one.code, one.level, one.where) for one in found] == [("algorithm-untold", "note", "es")]
     assert (
         found[0].message
-        == "Spring Security 6.5 and 7.1, given the URL of the set, takes ES256 only if it is configured to"
+        == "Spring Security 6.5 and 7.1 with the URL of the set accepts ES256 only if it is configured to"
     )
 
 

@@ -218,7 +218,7 @@ def test_types() -> None:
     """What a message says in place of a value."""
     given = (None, True, 7, 7.5, "x", [], {})
     said = [json_type(one) for one in given]
-    assert said == ["null", "a boolean", "a number", "a number", "text", "an array", "an object"]
+    assert said == ["null", "a boolean", "a number", "a number", "a string", "an array", "an object"]
     assert len(base64.urlsafe_b64encode(bytes(16)).rstrip(b"=")) > OPAQUE_MAX
 
 
@@ -260,7 +260,7 @@ def test_json_that_was_encoded_twice() -> None:
     found = lint_jwk_set(Source("it", json.dumps(json.dumps(key)).encode()))
 
     assert [(one.code, one.message) for one in found] == [
-        ("not-object", "is not a JSON object but text, JSON encoded twice"),
-        ("private-key", "private members d of a key in the open: anyone who reads it can sign; revoke it"),
+        ("not-object", "is a string, not an object: JSON encoded twice"),
+        ("private-key", "private members d of a key in the clear: anyone who reads it can sign; revoke the key"),
     ]
-    assert [one.message for one in lint_jwk_set(Source("it", b'"hello"'))] == ["is not a JSON object but text"]
+    assert [one.message for one in lint_jwk_set(Source("it", b'"hello"'))] == ["is a string, not an object"]

@@ -161,7 +161,7 @@ RETIRED = retiring_key(T0 - DAY, T0, kid="former")
         pytest.param(
             pair(seen_at=None),
             T0 + LEAD,
-            f"id-token: the next key was made 1 day ago and not yet seen at {URL}",
+            f"id-token: the next key was created 1 day ago and not yet seen at {URL}",
             id="nobody saw the key",
         ),
     ],

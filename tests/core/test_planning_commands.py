@@ -81,7 +81,7 @@ def test_revoking_the_active_key(seen_at: datetime | None, forced: bool, warning
     """The next key signs at once, mature or not; the output says until when verifiers may miss it."""
     active, coming = active_key(), next_key(seen_at=seen_at)
     why = "the active key was revoked as compromised" if forced else None
-    unknown = f"the new active key is not known everywhere: verifiers may miss it until {warning}"
+    unknown = f"verifiers may not know the new active key until {warning}"
     expected = Plan(
         (
             Amend(
@@ -207,7 +207,7 @@ def test_no_rollback_without_a_former_key() -> None:
     message = r"^set id-token has no previous key that is still published and sealed$"
     with pytest.raises(KeyVaultError, match=message) as caught:
         plan_rollback(state, "id-token", NOW)
-    assert caught.value.hint == "keyvault rotate id-token goes forward instead"
+    assert caught.value.hint == "go forward instead: keyvault rotate id-token"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_no_rollback_without_a_former_key() -> None:
 )
 def test_no_rollback_in_a_set_that_closes(keys: list[Key], closing: bool) -> None:
     """Nothing begins to sign again in it."""
-    with pytest.raises(UsageError, match=r"^set id-token is closing: there is nothing to roll back$"):
+    with pytest.raises(UsageError, match=r"^set id-token is closing: it cannot be rolled back$"):
         plan_rollback(vault(keys, set_policy(closing=closing)), "id-token", NOW)
 
 

@@ -79,7 +79,7 @@ def test_events_never_run_backwards(behind: timedelta, expected: datetime | None
         KeyVaultError, match=r"^the clock says 202.*Z, but set id-token has an event at 2026-11-23 17:00Z$"
     ) as caught:
         effective_instant(key_set, T0 - behind)
-    assert caught.value.hint == "if this clock is right: keyvault repair --dry-run; else set it"
+    assert caught.value.hint == "if this clock is right: keyvault repair --dry-run; otherwise set the clock"
     assert effective_instant(key_set, T0 - behind, emergency=True) == T0
 
 
@@ -230,8 +230,8 @@ def test_a_key_that_is_seen_gets_its_receipt() -> None:
 @pytest.mark.parametrize(
     ("live", "sentence"),
     [
-        ({}, f"id-token: {URL} could not be asked, so there is no receipt yet"),
-        ({URL: None}, f"id-token: {URL} could not be asked, so there is no receipt yet"),
+        ({}, f"id-token: {URL} could not be fetched, so there is no receipt yet"),
+        ({URL: None}, f"id-token: {URL} could not be fetched, so there is no receipt yet"),
         ({URL: set()}, f"id-token: {URL} does not serve the next key yet"),
     ],
 )
@@ -294,8 +294,8 @@ def test_what_a_rotation_writes() -> None:
 @pytest.mark.parametrize(
     ("live", "reason"),
     [
-        ({}, f"{URL} cannot be asked whether it still serves the next key"),
-        ({URL: None}, f"{URL} cannot be asked whether it still serves the next key"),
+        ({}, f"{URL} could not be fetched to check that it still serves the next key"),
+        ({URL: None}, f"{URL} could not be fetched to check that it still serves the next key"),
         ({URL: frozenset()}, f"{URL} no longer serves the next key"),
     ],
 )
@@ -312,7 +312,7 @@ def test_a_receipt_comes_even_when_the_rotation_is_overdue() -> None:
     assert plan == Plan(
         (Amend("id-token", keys[1].kid, (published(T0 + PERIOD),)),),
         waiting=(
-            "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was first seen live now, "
+            "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was first seen live now; "
             "publication_lead is 24h",
         ),
     )
@@ -335,7 +335,7 @@ def test_where_the_commit_counts_nobody_is_asked() -> None:
     assert events_of(plan_due(state, T0 + PERIOD, live={})) == ["activated", "deactivated", "created"]
     fresh = vault([active_key(), next_key(T0 + PERIOD - HOUR)], confirm="commit")
     assert plan_due(fresh, T0 + PERIOD, live={}).waiting == (
-        "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was made 1 hour ago, "
+        "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was created 1 hour ago; "
         "publication_lead is 24h",
     )
 
@@ -380,7 +380,7 @@ def test_withdrawals_do_not_wait_for_the_host() -> None:
     former = retiring_key(T0, T0 + HOUR)
     plan = plan_due(vault([active_key(), next_key(), former]), T0 + DAY, live={URL: None})
     assert events_of(plan) == ["withdrawn"]
-    assert plan.waiting == (f"id-token: {URL} could not be asked, so there is no receipt yet",)
+    assert plan.waiting == (f"id-token: {URL} could not be fetched, so there is no receipt yet",)
 
 
 # --- when policy changes --------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ def test_key_of_a_new_algorithm_waits_for_algorithm_lead(after: timedelta, signs
     assert bool(plan) is signs
     assert mature_at(only_set(state), state.sets["id-token"].next, state.policy.site) == T0 + PERIOD + 7 * DAY  # type: ignore[arg-type]  # it has a next key
     if not signs:
-        assert plan.waiting[0].endswith("the first for ES256, was first seen live 6 days ago, algorithm_lead is 7d")
+        assert plan.waiting[0].endswith("the first for ES256, was first seen live 6 days ago; algorithm_lead is 7d")
     else:
         [warning] = plan.warnings
         assert warning.startswith(

@@ -76,7 +76,7 @@ def test_the_gate_opens_when_the_lead_is_over(after: timedelta, passes: bool) ->
         assert plan_rotation(state, NAMES, T0 + LEAD + after, live=serving(state))
     else:
         assert refusal(state, LEAD + after, serving(state)) == (
-            "its next key was first seen live 23 hours ago, publication_lead is 24h",
+            "its next key was first seen live 23 hours ago; publication_lead is 24h",
             "wait until 2026-11-24 17:00Z" + OR_FORCE,
         )
 
@@ -85,7 +85,7 @@ def test_the_gate_is_shut_while_nobody_saw_the_key() -> None:
     """A commit is no proof: the site has to be published and looked at."""
     assert refusal(vault([active_key(), next_key()]), 365 * DAY, {}) == (
         f"its next key was not yet seen at {URL}",
-        "publish the site, then record the receipt with: keyvault rotate --due" + OR_FORCE,
+        "publish the site, then record the receipt: keyvault rotate --due" + OR_FORCE,
     )
 
 
@@ -93,7 +93,7 @@ def test_the_gate_names_the_commit_where_that_counts() -> None:
     """With confirm = "commit" the age of the key is what the message says."""
     state = vault([active_key(), next_key()], confirm="commit")
     assert refusal(state, HOUR, {}) == (
-        "its next key was made 1 hour ago, publication_lead is 24h",
+        "its next key was created 1 hour ago; publication_lead is 24h",
         "wait until 2026-11-24 17:00Z" + OR_FORCE,
     )
 
@@ -101,15 +101,15 @@ def test_the_gate_names_the_commit_where_that_counts() -> None:
 def test_the_gate_of_a_symmetric_set_counts_from_the_creation() -> None:
     """There is no URL to look at; those who verify get the key by hand, and need their time."""
     state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
-    assert refusal(state, HOUR, {})[0] == "its next key was made 1 hour ago, publication_lead is 24h"
+    assert refusal(state, HOUR, {})[0] == "its next key was created 1 hour ago; publication_lead is 24h"
     assert plan_rotation(state, NAMES, T0 + LEAD, live={})
 
 
 @pytest.mark.parametrize(
     ("live", "reason", "hint"),
     [
-        ({}, f"{URL} cannot be asked whether it still serves the next key", "try again later"),
-        ({URL: None}, f"{URL} cannot be asked whether it still serves the next key", "try again later"),
+        ({}, f"{URL} could not be fetched to check that it still serves the next key", "try again later"),
+        ({URL: None}, f"{URL} could not be fetched to check that it still serves the next key", "try again later"),
         ({URL: set()}, f"{URL} no longer serves the next key", "publish the site again, then rotate"),
     ],
 )
@@ -146,7 +146,7 @@ def test_force_leaves_no_trace_where_the_gate_is_open() -> None:
 
 def test_a_closing_set_is_not_rotated() -> None:
     """It is a mistake to ask for it."""
-    with pytest.raises(UsageError, match=r"^set id-token is closing: nothing is rotated in it any more$"):
+    with pytest.raises(UsageError, match=r"^set id-token is closing: its keys are no longer rotated$"):
         plan_rotation(ready(closing=True), NAMES, T0 + LEAD, live={})
 
 
@@ -161,7 +161,7 @@ def test_a_set_that_lacks_a_key_is_not_rotated(state: VaultState) -> None:
     """The scheduled job makes what is missing."""
     with pytest.raises(KeyVaultError, match=r"^set id-token lacks an active or a next key$") as caught:
         plan_rotation(state, NAMES, T0 + LEAD, live={})
-    assert caught.value.hint == "keyvault rotate --due creates what is missing"
+    assert caught.value.hint == "keyvault rotate --due creates missing keys"
 
 
 def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
@@ -196,14 +196,14 @@ def four_sets() -> VaultState:
     return vault(keys, *(set_policy(name) for name in "abcd"))
 
 
-@pytest.mark.parametrize(("names", "others"), [("ab", ""), ("abc", " (and so for c)"), ("abcd", " (and so for c, d)")])
+@pytest.mark.parametrize(("names", "others"), [("ab", ""), ("abc", " (also waiting: c)"), ("abcd", " (also waiting: c, d)")])
 def test_all_sets_or_none(names: str, others: str) -> None:
     """One refusal refuses all; the message names the first, and the others."""
     state = four_sets()
     with pytest.raises(GateError) as caught:
         plan_rotation(state, names, T0 + LEAD, live=serving(state))
     assert caught.value.message == (
-        "rotating b now would break verifiers: its next key was first seen live 23 hours ago, "
+        "rotating b now would break verifiers: its next key was first seen live 23 hours ago; "
         f"publication_lead is 24h{others}"
     )
     assert caught.value.exit_code == 3

@@ -35,12 +35,12 @@ from tests.core.build import (
 NOW = T0 + 30 * DAY
 ENC = "ECDH-ES+A256KW"
 KEEPERS = ", ".join(KEEP_ALGORITHMS)
-UNKNOWN = "id-token had no active key: the new one is not known everywhere yet; publish the site at once"
+UNKNOWN = "id-token had no active key: verifiers may not know the new active key yet; publish the site at once"
 
 
 def signs_with(alg: str, since: str) -> str:
     return (
-        f"id-token signs with {alg} from now on: {KEEPERS} refuse it if they were not restarted since {since}; "
+        f"id-token signs with {alg} from now on: {KEEPERS} refuse it unless they were restarted since {since}; "
         "keyvault rollback id-token goes back"
     )
 
@@ -154,7 +154,7 @@ def test_the_gate_of_a_new_algorithm_names_its_lead() -> None:
     policy = set_policy(algorithm_lead=7 * DAY)
     state = vault([active_key(spec="RS256"), next_key(seen_at=NOW - 2 * DAY)], policy)
     with pytest.raises(
-        GateError, match=r"its next key, the first for ES256, was first seen live .*, algorithm_lead is 7d"
+        GateError, match=r"its next key, the first for ES256, was first seen live .*; algorithm_lead is 7d"
     ):
         plan_rotation(state, ["id-token"], NOW, live=serving(state))
 

@@ -288,7 +288,7 @@ def test_a_key_that_signed_on_the_side_that_was_dropped_stays_published() -> Non
     first = next(key for key in state.keys.values() if key.state == "next")
     after = mend(state, dropped={first.kid: [with_events(first, activated(T0 + DAY))]})
     assert after.keys[first.kid].state == "retiring"
-    assert after.keys[first.kid].events[-2].forced == "it signed on another side"
+    assert after.keys[first.kid].events[-2].forced == "it signed on the other side of a merge"
 
 
 def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> None:
@@ -305,7 +305,7 @@ def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> 
         },
     )
     assert only_set(after).active == after.keys[candidate.kid]
-    assert after.keys[candidate.kid].events[-1].forced == "it signed on another side"
+    assert after.keys[candidate.kid].events[-1].forced == "it signed on the other side of a merge"
     assert only_set(after).next is not None
 
 
@@ -360,7 +360,7 @@ def test_what_was_withdrawn_on_the_side_that_was_dropped_promises_nothing() -> N
     assert candidate is not None
     after = mend(state, dropped={candidate.kid: [with_events(candidate, withdrawn(T0 + DAY))]})
     assert after.keys[candidate.kid].state == "next"
-    assert after.keys[candidate.kid].events[-1].note == "a merge dropped what the other side had recorded"
+    assert after.keys[candidate.kid].events[-1].note == "a merge dropped events of the other side"
 
 
 def test_a_set_that_signs_elsewhere_gets_no_key() -> None:
@@ -426,5 +426,5 @@ def test_a_push_within_what_clocks_differ_by_is_not_late() -> None:
 
 def test_a_key_that_was_withdrawn_before_it_was_pushed() -> None:
     """It signs still: there is nothing to keep, and the way out is to begin again from the remote."""
-    with pytest.raises(GateError, match=r"was withdrawn in commits that were not pushed, and signs until they are$"):
+    with pytest.raises(GateError, match=r"was withdrawn in local commits, but signers use it until these commits are pushed$"):
         rotate_late(ROTATED + DAY, withdrawn(ROTATED + 3 * HOUR))

@@ -460,7 +460,7 @@ def test_scheduled_run_survives_every_host(
         assert any(re.search(PHRASES[code], warning) for code in codes.split("|")), warning
         assert value in warning
         assert is_one_clear_sentence(warning), warning
-        assert waiting == f"id-token: {url} could not be asked, so there is no receipt yet"
+        assert waiting == f"id-token: {url} could not be fetched, so there is no receipt yet"
 
 
 def serve(host: HostileHost, lab: Lab, issuer: str) -> None:

@@ -166,7 +166,7 @@ class Chaos:
 
     def due(self, clone: Vault) -> None:
         done = self.command(lambda: rotation.rotate_due(self.context(clone), push=self.chance.random() < 0.8))
-        if done and any("is not known everywhere" in warning for warning in done.warnings):
+        if done and any("may not know the new active key" in warning for warning in done.warnings):
             self.excused |= {key.kid for key, event in done.events if event.event == "activated"}
 
     def force(self, clone: Vault) -> None:

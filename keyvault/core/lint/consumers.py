@@ -81,7 +81,7 @@ def find_consumers(names: Iterable[str]) -> tuple[Consumer, ...]:
             known = "one of " + ", ".join(CONSUMERS)
             near = nearest(name, CONSUMERS)
             raise UsageError(
-                f"--for {quoted(name)} is unknown",
+                f"--for {quoted(name)} is not known",
                 code="consumer-unknown",
                 hint=f"{near}\n{known}" if near else known,
             )
