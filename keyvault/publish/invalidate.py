@@ -1,7 +1,7 @@
 """
 Purge documents that changed from the caches of a content delivery network: CloudFront and Cloudflare.
 
-A purge names URLs, never a whole zone. It says nothing secret, and repeating it is harmless.
+A purge names URLs, never a whole zone. It contains no secret, and repeating it is harmless.
 
 Sources: CreateInvalidation of the CloudFront API (2020-05-31); "Purge cached content" of the Cloudflare API v4.
 """
@@ -21,13 +21,13 @@ from keyvault.core.text import elided, quoted
 from keyvault.errors import PublishError, UsageError
 from keyvault.publish import aws
 
-#: How long one request, and all requests of a purge, may take, in seconds.
+#: The timeouts of a request, and of all requests of a purge, in seconds.
 REQUEST_TIME, PURGE_TIME = 15.0, 120.0
 
-#: How many URLs Cloudflare takes in one request.
+#: The limit of Cloudflare: URLs in a request.
 BATCH = 30
 
-#: CloudFront takes 3,000 paths at a time; a larger purge is one path with a wildcard.
+#: CloudFront accepts 3,000 paths at a time; a purge of more than this is a single path with a wildcard.
 PATHS_MAX = 1_000
 
 _ANSWER_MAX = 64 * 1024
@@ -118,8 +118,8 @@ class CloudFront:
         try:
             self._client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)
         except ClientError as error:
-            said = error.response.get("Error", {})
-            raise PublishError(_line(f"{said.get('Code')}: {said.get('Message')}"), code="purge-failed") from None
+            details = error.response.get("Error", {})
+            raise PublishError(_line(f"{details.get('Code')}: {details.get('Message')}"), code="purge-failed") from None
         except BotoCoreError as error:
             raise PublishError(_line(str(error)), code="purge-failed") from None
 
@@ -228,8 +228,8 @@ def _check_answer(status: int, body: bytes) -> None:
         return
     errors = answer.get("errors") if isinstance(answer, dict) else None
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
-    said = f": {first.get('code')} {first.get('message')}" if first else ""
-    raise PublishError(_line(f"it answers with status {status}{said}"), code="purge-failed")
+    details = f": {first.get('code')} {first.get('message')}" if first else ""
+    raise PublishError(_line(f"it answers with status {status}{details}"), code="purge-failed")
 
 
 def _line(text: str) -> str:

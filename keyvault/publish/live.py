@@ -262,7 +262,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _printable(url: str) -> str:
-    """Return *url*, which is the one of the caller, for a message."""
+    """Return *url*, the URL of the caller, in a form for messages."""
     return elided(url)[:200]
 
 

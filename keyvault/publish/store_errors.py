@@ -56,9 +56,11 @@ def explain(name: str, error: Exception) -> PublishError:
     text = str(error).split("Debug source:")[0]
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
     if code:
-        said = " ".join(unescape(message[1]).splitlines()[0].split()) if message else ""
+        details = " ".join(unescape(message[1]).splitlines()[0].split()) if message else ""
         shown = code[1] if _WORDS.fullmatch(code[1]) else elided(code[1])
-        reason = f"the store answers {status[1] + ' ' if status else ''}{shown}" + (f": {elided(said)}" if said else "")
+        reason = f"the store answers {status[1] + ' ' if status else ''}{shown}" + (
+            f": {elided(details)}" if details else ""
+        )
     elif status:
         reason = f"the store answers {status[1]} {status[2] or ''}".strip()
     else:

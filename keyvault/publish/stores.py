@@ -2,7 +2,7 @@
 Read and write object stores: S3 and compatible stores, Google Cloud Storage, Azure Blob Storage.
 
 Every write is conditional on the version that was read before, so that of two publishers at the same time, the later
-is refused. Credentials come from where each cloud's own tools find them.
+is refused. Credentials come from the same sources as for each cloud's own tools.
 
 Sources: the reference of obstore; RFC 9110 section 13.1.1; docs/adr/0018.
 """
