@@ -223,7 +223,10 @@ TEXT = f"must have 1 to {TEXT_MAX} characters, not only blanks"
             id="one for another",
         ),
         pytest.param(
-            NEXT, msgspec.structs.replace(published(), imported=True), ["imported is only allowed on created"], id="imported"
+            NEXT,
+            msgspec.structs.replace(published(), imported=True),
+            ["imported is only allowed on created"],
+            id="imported",
         ),
         pytest.param(ACTIVE, deactivated(T0, T0 - SECOND), ["keep_until is before the event"], id="kept until before"),
         pytest.param(ACTIVE, deactivated(T0, T0), [], id="kept until then"),

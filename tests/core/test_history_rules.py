@@ -337,8 +337,8 @@ SEEN = DerivedState("next", T0 - DAY, {URL: T0, ELSEWHERE: T0 - 9 * DAY})
     ("policy", "site", "wait", "verb"),
     [
         pytest.param({}, {}, LEAD, "first seen live at 2026-11-23 17:00Z", id="seen live"),
-        pytest.param({}, {"confirm": "commit"}, LEAD - DAY, "made at 2026-11-22 17:00Z", id="the commit counts"),
-        pytest.param({"spec": "HS256"}, {}, LEAD - DAY, "made at 2026-11-22 17:00Z", id="symmetric"),
+        pytest.param({}, {"confirm": "commit"}, LEAD - DAY, "created at 2026-11-22 17:00Z", id="the commit counts"),
+        pytest.param({"spec": "HS256"}, {}, LEAD - DAY, "created at 2026-11-22 17:00Z", id="symmetric"),
     ],
 )
 @pytest.mark.parametrize(("offset", "early"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
@@ -348,7 +348,7 @@ def test_a_key_signs_once_verifiers_know_it(
     """From the lead after it was seen at its own URL on, or after it was made where no URL is looked at."""
     at = T0 + wait + offset
     found = judge(activated(at), derived=SEEN, policy=set_policy(**policy), **site)
-    told = f"the key was activated at {format_instant(at)}, and {verb}: publication_lead is 24h"
+    told = f"the key was activated at {format_instant(at)}, but {verb}: publication_lead is 24h"
     assert found == ([("activated-early", told)] if early else [])
 
 
@@ -657,7 +657,7 @@ COMMITS = 'confirm went from "live" to "commit": activation no longer waits for 
         pytest.param(
             [LIVE],
             policy_of(exclude=["\x1b" + "x" * 300]),
-            ["the audit no longer searches \\x1b" + "x" * 196 + " for private keys],
+            ["the audit no longer searches \\x1b" + "x" * 196 + " for private keys"],
             id="what is left out cannot repaint a screen",
         ),
     ],

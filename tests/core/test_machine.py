@@ -19,10 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
-from keyvault.errors import GateError, KeyVaultError
+from keyvault.errors import GateError
 from tests.core.build import DAY, HOUR, MINUTE, SECOND, restart, set_policy
 from tests.core.mutants import MUTANTS, replace_rule
 from tests.core.simulation import World, begin
+from tests.errors import fails
 
 LEAD, PERIOD = 24 * HOUR, 10 * DAY
 
@@ -102,7 +103,7 @@ class Story(RuleBasedStateMachine):
     def roll_back(self, latency: timedelta | None) -> None:
         world = self.world
         if not world.key_set.retiring:
-            with pytest.raises(KeyVaultError, match="no previous key"):
+            with fails("previous-key-missing"):
                 plan_rollback(world.state, world.policy.name, world.now)
             return
         world.commit(plan_rollback(world.state, world.policy.name, world.now))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from keyvault.core.events import Event
 from keyvault.core.keys import Key, Recipient
@@ -28,6 +27,7 @@ from tests.core.build import (
     vault,
     with_policy,
 )
+from tests.errors import fails
 
 
 def add(key: Key, *events: Event) -> Key:
@@ -86,15 +86,13 @@ def test_a_new_seal_of_one_side_joins_with_an_event_of_the_other() -> None:
 def test_what_cannot_be_joined_says_why() -> None:
     """Two activations, another public key, a shortened list, two seals."""
     base = next_key()
-    with pytest.raises(
-        MergeError, match=r"^both sides changed key .*: event activated cannot follow the state active$"
-    ):
+    with fails("key-conflict", MergeError):
         join_keys(base, add(base, activated(T0)), add(base, activated(T0 + HOUR)))
-    with pytest.raises(MergeError, match="has another set or public key on the other side"):
+    with fails("key-conflict", MergeError):
         join_keys(None, base, next_key())
-    with pytest.raises(MergeError, match="was changed or removed"):
+    with fails("event-changed", MergeError):
         join_keys(add(base, published()), base, add(base, published(), activated(T0 + HOUR)))
-    with pytest.raises(MergeError, match=f"^both sides sealed key {base.kid} again$"):
+    with fails("seal-conflict", MergeError):
         join_keys(base, seal(base, "BB"), seal(base, "CC"))
 
 
@@ -124,9 +122,9 @@ def test_recipients_of_both_sides() -> None:
     assert join_recipients(known, {**known, cyd.kid: cyd}, {ada.kid: ada}) == {ada.kid: ada, cyd.kid: cyd}
     assert join_recipients(known, {ada.kid: ada}, {**known, cyd.kid: cyd}) == {ada.kid: ada, cyd.kid: cyd}
     other = recipient("ada")
-    with pytest.raises(MergeError, match="both sides changed recipient"):
+    with fails("recipient-conflict", MergeError):
         join_recipients({}, {ada.kid: ada}, {ada.kid: other})
-    with pytest.raises(MergeError, match="no recipient is left"):
+    with fails("recipients-missing", MergeError):
         join_recipients(known, {bea.kid: bea}, {ada.kid: ada})
 
 
@@ -153,23 +151,25 @@ def test_vaults_that_cannot_be_joined() -> None:
     base = replace(vault([active_key()]), recipients=OPS)
     kid = next(iter(base.keys))
     less = replace(base, keys={})
-    with pytest.raises(MergeError, match=f"^the record of key {kid} was removed$"):
+    with fails("record-removed", MergeError) as caught:
         join_states(base, base, less)
+    assert kid in caught.value.message
 
     edits = [
         replace(base, policy=Policy(base.policy.site, {"id-token": set_policy(token_lifetime=n * HOUR)}))
         for n in (2, 3)
     ]
-    with pytest.raises(MergeError, match=r"^both sides changed keyvault\.toml$"):
+    with fails("policy-conflict", MergeError):
         join_states(base, *edits)
 
     ours, theirs = (replace(base, keys={**base.keys, key.kid: key}) for key in (next_key(), next_key()))
-    with pytest.raises(MergeError, match=r"^set id-token has 2 next keys"):
+    with fails("set-contradictory", MergeError):
         join_states(base, ours, theirs)
 
     upper, lower = (replace(base, keys={**base.keys, kid: next_key(kid=kid)}) for kid in ("Ops", "ops"))
-    with pytest.raises(MergeError, match=r"^the kids Ops and ops differ by case alone$"):
+    with fails("kid-case", MergeError) as caught:
         join_states(base, upper, lower)
+    assert "Ops and ops" in caught.value.message
 
 
 def test_a_set_that_would_be_left_without_a_key() -> None:
@@ -185,5 +185,5 @@ def test_a_set_that_would_be_left_without_a_key() -> None:
     )
     gone = msgspec.structs.replace(add(candidate, revoked(T0 + DAY)), private=msgspec.UNSET)
     theirs = replace(base, keys={active.kid: active, candidate.kid: gone, fresh.kid: fresh})
-    with pytest.raises(MergeError, match=r"^set id-token would be left without an active key$"):
+    with fails("key-missing", MergeError):
         join_states(base, ours, theirs)

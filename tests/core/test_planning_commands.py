@@ -11,7 +11,7 @@ from keyvault.core.events import Event
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_closing, plan_due, plan_replacement, plan_revocation, plan_rollback
-from keyvault.errors import KeyVaultError, UsageError
+from keyvault.errors import UsageError
 from tests.core.build import (
     DAY,
     HOUR,
@@ -36,6 +36,7 @@ from tests.core.build import (
     vault,
     withdrawn,
 )
+from tests.errors import fails
 
 LEAD = 24 * HOUR
 NOW = T0 + 10 * DAY
@@ -155,16 +156,19 @@ def test_warnings_fit_the_kind_of_set(spec: str, warnings: tuple[str, ...]) -> N
 def test_what_has_ended_cannot_be_revoked(end: Any) -> None:
     """It is in no JWK Set any more; the message says since what."""
     key = make_key(created(), end(T0))
-    with pytest.raises(UsageError, match=rf"^key {key.kid} is {key.state} already: it is not in any JWK Set$"):
+    with fails("key-ended", UsageError) as caught:
         revoke(key, active_key(), next_key())
+    assert key.kid in caught.value.message
+    assert key.state in caught.value.message
 
 
 def test_a_prefix_is_enough_to_revoke() -> None:
     """In an emergency nobody types 43 characters; a prefix that fits two keys is refused."""
     keys = [make_key(created(), activated(), kid="abc"), make_key(created(), kid="abd")]
     assert plan_revocation(vault(keys), "abd", NOW, reason="unspecified").changes[0].events[0].reason == "unspecified"
-    with pytest.raises(UsageError, match=r"^'ab' names 2 keys: abc, abd$"):
+    with fails("kid-ambiguous", UsageError) as caught:
         plan_revocation(vault(keys), "ab", NOW, reason="unspecified")
+    assert "abc, abd" in caught.value.message
 
 
 # --- rollback -------------------------------------------------------------------------------------------
@@ -204,8 +208,7 @@ def test_a_rollback_works_until_the_key_is_withdrawn(after: timedelta, there: bo
 def test_no_rollback_without_a_former_key() -> None:
     """After the withdrawal there is only the way forward."""
     state = vault([active_key(), next_key(), make_key(created(), withdrawn(T0))])
-    message = r"^set id-token has no previous key that is still published and sealed$"
-    with pytest.raises(KeyVaultError, match=message) as caught:
+    with fails("previous-key-missing") as caught:
         plan_rollback(state, "id-token", NOW)
     assert caught.value.hint == "go forward instead: keyvault rotate id-token"
 
@@ -215,7 +218,7 @@ def test_no_rollback_without_a_former_key() -> None:
 )
 def test_no_rollback_in_a_set_that_closes(keys: list[Key], closing: bool) -> None:
     """Nothing begins to sign again in it."""
-    with pytest.raises(UsageError, match=r"^set id-token is closing: it cannot be rolled back$"):
+    with fails("set-closing", UsageError):
         plan_rollback(vault(keys, set_policy(closing=closing)), "id-token", NOW)
 
 

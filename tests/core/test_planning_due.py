@@ -16,7 +16,6 @@ from keyvault.core.planning import plan_due
 from keyvault.core.state import VaultState
 from keyvault.core.timing import effective_instant, first_seen, mature_at, rotation_due_at
 from keyvault.core.verifiers import KEEP_ALGORITHMS
-from keyvault.errors import KeyVaultError
 from tests.core.build import (
     DAY,
     HOUR,
@@ -40,6 +39,7 @@ from tests.core.build import (
     vault,
     withdrawn,
 )
+from tests.errors import fails
 
 ENC, OCT = "ECDH-ES+A256KW", "HS256"
 KEEPERS = ", ".join(KEEP_ALGORITHMS)
@@ -75,10 +75,9 @@ def test_events_never_run_backwards(behind: timedelta, expected: datetime | None
     if expected is not None:
         assert expected == effective_instant(key_set, T0 - behind)
         return
-    with pytest.raises(
-        KeyVaultError, match=r"^the clock says 202.*Z, but set id-token has an event at 2026-11-23 17:00Z$"
-    ) as caught:
+    with fails("clock-behind") as caught:
         effective_instant(key_set, T0 - behind)
+    assert "2026-11-23 17:00Z" in caught.value.message
     assert caught.value.hint == "if this clock is right: keyvault repair --dry-run; otherwise set the clock"
     assert effective_instant(key_set, T0 - behind, emergency=True) == T0
 
@@ -90,8 +89,9 @@ def test_events_carry_whole_seconds() -> None:
 
 def test_a_clock_far_behind_stops_the_scheduled_run() -> None:
     """Nothing is planned on a clock that cannot be right."""
-    with pytest.raises(KeyVaultError, match=r"^the clock says 2026-11-22 17:00Z, but set id-token has an event at"):
+    with fails("clock-behind") as caught:
         plan_due(vault(ready()), T0 - DAY, live={})
+    assert "2026-11-22 17:00Z" in caught.value.message
 
 
 # --- when a key counts as published ---------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_a_rotation_waits_for_the_lead(after: timedelta, rotates: bool) -> None:
         assert plan == Plan(
             waiting=(
                 "id-token: rotation is due since 2027-02-21 17:00Z, but its next key was first seen live "
-                "23 hours ago, publication_lead is 24h",
+                "23 hours ago; publication_lead is 24h",
             )
         )
 
@@ -429,7 +429,7 @@ def test_key_of_a_new_algorithm_waits_for_algorithm_lead(after: timedelta, signs
     else:
         [warning] = plan.warnings
         assert warning.startswith(
-            f"id-token signs with ES256 from now on: {KEEPERS} refuse it if they were not restarted"
+            f"id-token signs with ES256 from now on: {KEEPERS} refuse it unless they were restarted"
         )
         assert plan_due(apply(plan, state), now + LEAD, live=serving(apply(plan, state))).warnings == ()
 

@@ -11,7 +11,7 @@ from keyvault.core.gate import LiveSite
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_rotation
 from keyvault.core.state import VaultState
-from keyvault.errors import GateError, KeyVaultError, UsageError
+from keyvault.errors import GateError, UsageError
 from tests.core.build import (
     DAY,
     HOUR,
@@ -30,6 +30,7 @@ from tests.core.build import (
     set_policy,
     vault,
 )
+from tests.errors import fails
 
 LEAD = 24 * HOUR
 NAMES = ["id-token"]
@@ -43,7 +44,7 @@ def ready(**more: object) -> VaultState:
 
 def refusal(state: VaultState, now: timedelta, live: LiveSite) -> tuple[str, str | None]:
     """Return the words of the gate."""
-    with pytest.raises(GateError, match=r"^rotating id-token now would break verifiers: ") as caught:
+    with fails("rotation-too-early", GateError) as caught:
         plan_rotation(state, NAMES, T0 + now, live=live)
     return caught.value.message.partition("verifiers: ")[2], caught.value.hint
 
@@ -146,20 +147,21 @@ def test_force_leaves_no_trace_where_the_gate_is_open() -> None:
 
 def test_a_closing_set_is_not_rotated() -> None:
     """It is a mistake to ask for it."""
-    with pytest.raises(UsageError, match=r"^set id-token is closing: its keys are no longer rotated$"):
+    with fails("set-closing", UsageError):
         plan_rotation(ready(closing=True), NAMES, T0 + LEAD, live={})
 
 
 def test_an_unknown_set_is_not_rotated() -> None:
     """The nearest name is suggested."""
-    with pytest.raises(UsageError, match=r"^no set 'id-tokne' in this vault$"):
+    with fails("set-unknown", UsageError) as caught:
         plan_rotation(ready(), ["id-tokne"], T0 + LEAD, live={})
+    assert "'id-tokne'" in caught.value.message
 
 
 @pytest.mark.parametrize("state", [vault(), vault([active_key()]), vault([next_key()])])
 def test_a_set_that_lacks_a_key_is_not_rotated(state: VaultState) -> None:
     """The scheduled job makes what is missing."""
-    with pytest.raises(KeyVaultError, match=r"^set id-token lacks an active or a next key$") as caught:
+    with fails("key-missing") as caught:
         plan_rotation(state, NAMES, T0 + LEAD, live={})
     assert caught.value.hint == "keyvault rotate --due creates missing keys"
 
@@ -196,11 +198,13 @@ def four_sets() -> VaultState:
     return vault(keys, *(set_policy(name) for name in "abcd"))
 
 
-@pytest.mark.parametrize(("names", "others"), [("ab", ""), ("abc", " (also waiting: c)"), ("abcd", " (also waiting: c, d)")])
+@pytest.mark.parametrize(
+    ("names", "others"), [("ab", ""), ("abc", " (also waiting: c)"), ("abcd", " (also waiting: c, d)")]
+)
 def test_all_sets_or_none(names: str, others: str) -> None:
     """One refusal refuses all; the message names the first, and the others."""
     state = four_sets()
-    with pytest.raises(GateError) as caught:
+    with fails("rotation-too-early", GateError) as caught:
         plan_rotation(state, names, T0 + LEAD, live=serving(state))
     assert caught.value.message == (
         "rotating b now would break verifiers: its next key was first seen live 23 hours ago; "

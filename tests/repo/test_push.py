@@ -543,7 +543,7 @@ def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, o
     rotation.rotate_due(vault.wait(3 * HOUR).context())
     before = tip(origin, vault)
 
-    with pytest.raises(GateError, match="was withdrawn in local commits") as caught:
+    with fails("withdrawal-unpushed", GateError) as caught:
         rotation.rotate_due(vault.context(), push=True)
 
     assert (

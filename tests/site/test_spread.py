@@ -192,7 +192,7 @@ def test_a_worker_that_is_killed_is_an_error(
     """If the kernel kills a worker for lack of memory, the result is an error, never an incomplete site."""
     monkeypatch.setattr(module, "_cores", lambda: 2)
 
-    with pytest.raises(RenderError, match="worker"):
+    with fails("worker-killed", RenderError):
         list(spread(Killed(os.getpid()), MANY))
     assert len(workers) == 2
     assert all(worker.returncode is not None for worker in workers)
