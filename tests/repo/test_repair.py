@@ -395,7 +395,6 @@ def test_work_in_the_way_stops_a_repair(vault: Vault) -> None:
 
 
 def test_a_reason_is_a_line_of_text(vault: Vault) -> None:
-<<<<<<< HEAD
     """The reason is recorded and shown on the page, so it must be one line."""
     with fails("text-invalid", UsageError):
         repair(vault.context(), reason="two\nlines")
