@@ -63,43 +63,42 @@ def test_a_token_without_exp_gets_one(vault: Lab, lifetime: str, lives: int) -> 
     assert claims_of(token) == {"iss": SITE, "iat": STAMP, "exp": STAMP + lives, "jti": "7"}
 
 
-FAR = "the token would live for {0}, token_lifetime is 1h: its key may be withdrawn before it expires"
-NUMBER = "claim {0} is not a number of seconds since 1970"
+OUTLIVES = "token-outlives-key"
 
 
 @pytest.mark.parametrize(
-    ("claims", "message"),
+    ("claims", "code", "words"),
     [
-        ({"exp": STAMP + 3599}, None),
-        ({"exp": STAMP + 3600}, None),
-        ({"exp": STAMP + 3600.0}, None),
-        ({"exp": STAMP + 3601}, FAR.format("1h1s")),
-        ({"exp": STAMP + 7200}, FAR.format("2h")),
-        ({"exp": STAMP + 10 * 365 * 86_400}, FAR.format("3650d")),
-        ({"exp": STAMP + 2**52}, FAR.format("more than 36525d")),
-        ({"exp": STAMP - 1}, None),
-        ({"exp": 0, "iat": 0}, None),
-        ({"iat": STAMP - 86_400}, None),
-        *(({name: value}, NUMBER.format(name)) for name in ("exp", "nbf", "iat") for value in ("1", None, True, [])),
-        ({"exp": 2**53}, NUMBER.format("exp")),
-        ({"exp": float("inf")}, NUMBER.format("exp")),
-        ({"exp": float("nan")}, NUMBER.format("exp")),
+        ({"exp": STAMP + 3599}, None, ""),
+        ({"exp": STAMP + 3600}, None, ""),
+        ({"exp": STAMP + 3600.0}, None, ""),
+        ({"exp": STAMP + 3601}, OUTLIVES, "for 1h1s, token_lifetime is 1h"),
+        ({"exp": STAMP + 7200}, OUTLIVES, "for 2h, token_lifetime is 1h"),
+        ({"exp": STAMP + 10 * 365 * 86_400}, OUTLIVES, "for 3650d, token_lifetime is 1h"),
+        ({"exp": STAMP + 2**52}, OUTLIVES, "for more than 36525d, token_lifetime is 1h"),
+        ({"exp": STAMP - 1}, None, ""),
+        ({"exp": 0, "iat": 0}, None, ""),
+        ({"iat": STAMP - 86_400}, None, ""),
+        *(({name: value}, "claim-invalid", name) for name in ("exp", "nbf", "iat") for value in ("1", None, True, [])),
+        ({"exp": 2**53}, "claim-invalid", "exp"),
+        ({"exp": float("inf")}, "claim-invalid", "exp"),
+        ({"exp": float("nan")}, "claim-invalid", "exp"),
     ],
     ids=str,
 )
-def test_no_token_outlives_its_key(vault: Lab, claims: dict[str, Any], message: str | None) -> None:
-    """What the command refuses the library refuses in the same words, and both name both figures."""
+def test_no_token_outlives_its_key(vault: Lab, claims: dict[str, Any], code: str | None, words: str) -> None:
+    """The command and the library refuse the same claims, and both name both figures."""
     makers: tuple[Callable[[], str], ...] = (
         lambda: signer_of(vault).sign(claims),
         lambda: sign(vault.context(), "id-token", claims)[0],
     )
     for make in makers:
-        if message is None:
+        if code is None:
             assert claims_of(make()).items() >= claims.items()
         else:
-            with pytest.raises(UsageError) as caught:
+            with fails(code, UsageError) as caught:
                 make()
-            assert caught.value.message == message
+            assert words in caught.value.message
 
 
 def test_a_ttl_is_bounded_alike(vault: Lab) -> None:
@@ -108,8 +107,9 @@ def test_a_ttl_is_bounded_alike(vault: Lab) -> None:
     for ttl in (HOUR - SECOND, HOUR):
         token, _ = sign(context, "id-token", {}, ttl=ttl)
         assert claims_of(token)["exp"] == STAMP + ttl.total_seconds()
-    with pytest.raises(UsageError, match="the token would live for 1h1s, token_lifetime is 1h"):
+    with fails("token-outlives-key", UsageError) as caught:
         sign(context, "id-token", {}, ttl=HOUR + SECOND)
+    assert "1h1s" in caught.value.message
 
 
 def test_completing_changes_nothing_that_is_there(vault: Lab) -> None:
@@ -254,8 +254,9 @@ def test_what_is_said_of_the_set_itself_counts_at_once(vault: Lab) -> None:
     signer = signer_of(vault)
     assert signer.kid
     keys.remove_set(vault.context(), "id-token", forced="leaked")
-    with pytest.raises(KeyVaultError, match=r"no set 'id-token'|set id-token has no active key"):
+    with pytest.raises(KeyVaultError) as caught:
         signer.sign({})
+    assert caught.value.code in ("set-unknown", "active-key-missing")
 
 
 # --- threads --------------------------------------------------------------------------------------------
@@ -378,5 +379,5 @@ def test_the_library_is_quiet_by_default(vault: Lab) -> None:
 def test_errors_of_a_refresh_are_those_of_the_vault(vault: Lab) -> None:
     """What cannot be opened at all is refused when the signer is made."""
     vault.commit({"keyvault.toml": None})
-    with pytest.raises(GitError):
+    with fails("policy-missing", GitError):
         signer_of(vault)
