@@ -85,7 +85,7 @@ def encode_keys(
     """
     if form not in ("jwks", "pem", "x509", "dotenv") and len(keys) != 1:
         raise UsageError(
-            f"{name} has {len(keys)} keys, --format {form} holds only one",
+            f"{name} has {len(keys)} keys, but --format {form} holds a single key",
             code="format-single-key",
             hint="add --active, or name a kid",
         )
