@@ -513,9 +513,15 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
         ("id-token --format p12", "--format p12 needs the private half"),
         ("id-token --format der", "id-token has 2 keys, but --format der holds a single key"),
         ("id-token --x5c", "--x5c and --password-file need the private half"),
-        ("id-token --private --format kubernetes-secret", "id-token has 2 keys, but --format kubernetes-secret holds a single key"),
+        (
+            "id-token --private --format kubernetes-secret",
+            "id-token has 2 keys, but --format kubernetes-secret holds a single key",
+        ),
         ("id-token --private --format apiserver", "--format apiserver writes two files"),
-        ("id-token --private --active --format jwk --password-file PASSWORD", "--format jwk does not support a password"),
+        (
+            "id-token --private --active --format jwk --password-file PASSWORD",
+            "--format jwk does not support a password",
+        ),
     ],
 )
 def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: str, error: str) -> None:
