@@ -142,7 +142,7 @@ class Vault:
     def context(self, *, look: Callable[[str], ServedKeys] | None = None) -> Context:
         """Return what an operation gets, at the present instant; by default the host serves every commit."""
         context = Context.find(self.folder, self.now, self.environ)
-        context.look = look or serving(context.repository.read_with_damage(context.repository.head()))
+        context.fetch_key_ids = look or serving(context.repository.read_with_damage(context.repository.head()))
         return context
 
     def state(self, revision: str = "HEAD") -> VaultState:

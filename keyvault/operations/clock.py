@@ -57,7 +57,7 @@ def check_clock(context: Context, state: VaultState, *, behind: bool = False) ->
 def _server_date(context: Context, url: str) -> datetime | None:
     if context.server_date is not None:
         return context.server_date(url)
-    if context.look is not None:
+    if context.fetch_key_ids is not None:
         return None  # a substitute for all hosts, which has no clock
     from keyvault.publish.live import server_date
 

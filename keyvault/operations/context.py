@@ -33,8 +33,8 @@ class Context:
         environ: The caller's environment.
         identity_file: The file that ``--identity`` names, or None.
         ask: Asks for the passphrase of an identity.
-        look: Replaces `publish.live.look`, which fetches a live JWK Set; None does not.
-        server_date: Replaces `publish.live.server_date`, which fetches the clock of a host; None does not.
+        fetch_key_ids: Fetches the keys of a live JWK Set; None uses `publish.live.fetch_key_ids`.
+        server_date: Fetches the clock of a host; None uses `publish.live.server_date`.
     """
 
     repository: Repository
@@ -42,7 +42,7 @@ class Context:
     environ: Mapping[str, str] = field(repr=False)
     identity_file: Path | None = None
     ask: AskPassphrase | None = None
-    look: FetchKeyIds | None = None
+    fetch_key_ids: FetchKeyIds | None = None
     server_date: Callable[[str], datetime | None] | None = None
     _keyring: Keyring | None = field(default=None, repr=False)
 

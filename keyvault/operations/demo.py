@@ -71,9 +71,9 @@ class _Simulation:
     identities: dict[str, Path] = field(default_factory=dict)
 
     def context(self) -> Context:
-        return Context(self.repository, self.now, self.environ, look=self.look)
+        return Context(self.repository, self.now, self.environ, fetch_key_ids=self.served_keys)
 
-    def look(self, url: str) -> ServedKeys:
+    def served_keys(self, url: str) -> ServedKeys:
         """Return the keys that the host serves at *url*."""
         return frozenset((key.kid, key.public.thumbprint) for key in self.served.served_at(url))
 
@@ -86,7 +86,7 @@ class _Simulation:
     def tick(self) -> None:
         """Advance the clock by a tick, with a scheduled run; then the host deploys the newest commit."""
         self.now += _TICK
-        live = {url: self.look(url) for url in urls_to_fetch(self.state, self.now)}
+        live = {url: self.served_keys(url) for url in urls_to_fetch(self.state, self.now)}
         # Most ticks find nothing to do: calling the planner first saves a thousand git processes.
         if plan_due(self.state, self.now, live=live):
             self.do(rotation.rotate_due)

@@ -232,9 +232,7 @@ def _check_publishable(kid: str) -> None:
     except LeakError:
         leaks = True
     if leaks:
-        raise UsageError(
-            "the kid looks like a private key", code="private-key-in-text", hint="--kid gives it another kid"
-        )
+        raise UsageError("the kid looks like a private key", code="kid-private", hint="--kid gives it another kid")
 
 
 def _new_kid(found: FoundKey, kid_from: str, use: str, now: datetime) -> str:

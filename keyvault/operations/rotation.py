@@ -70,7 +70,7 @@ def _fetch_live(
         return {}, []
     from keyvault.publish.live import fetch_all, fetch_key_ids
 
-    fetched = fetch_all(urls, context.look or fetch_key_ids)
+    fetched = fetch_all(urls, context.fetch_key_ids or fetch_key_ids)
     return fetched.live, list(fetched.problems.values())
 
 

@@ -209,7 +209,7 @@ def _undone_on_error() -> Iterator[_Undo]:
 def _repository(folder: Path, environ: Mapping[str, str], branch: str, undo: _Undo) -> Repository:
     """Return the repository of *folder*; create it if there is none."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{elided(str(folder))} is not a folder", code="path-invalid")
+        raise UsageError(f"{elided(str(folder))} is not a folder", code="not-a-folder")
     undo.folders = _missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

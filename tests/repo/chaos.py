@@ -91,7 +91,7 @@ class Chaos:
 
     def context(self, clone: Vault, offset: timedelta = timedelta(0)) -> Context:
         context = Context.find(clone.folder, self.now + offset, clone.environ)
-        context.look = self.look
+        context.fetch_key_ids = self.look
         context.server_date = lambda url: self.now
         return context
 

@@ -89,7 +89,7 @@ class Lab:
 
     def context(self) -> Context:
         """Return a new context, as for each command."""
-        return Context(self.repository, self.now, self.environ, look=None if self.live else self.look)
+        return Context(self.repository, self.now, self.environ, fetch_key_ids=None if self.live else self.look)
 
     @property
     def state(self) -> VaultState:
