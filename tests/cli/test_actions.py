@@ -65,8 +65,10 @@ def test_a_rotation_that_is_refused(keyvault: Terminal, vault: Vault, step: Step
     """The error is an annotation on one line; stdout holds the JSON document of the error, and nothing else."""
     refused = keyvault("rotate", "id-token", "--json")
 
-    assert (refused.code, refused.json["error"]["message"]) == (3, refused.error)
-    assert annotations(refused.err) == [("error", refused.error)]
+    message = refused.json["error"]["message"]
+    assert refused.code == 3
+    assert annotations(refused.err) == [("error", message)]
+    assert f"keyvault: error: {message}\n" in refused.err
 
 
 def test_nothing_was_due(keyvault: Terminal, vault: Vault, step: Step) -> None:

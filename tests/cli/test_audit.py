@@ -124,11 +124,15 @@ def test_a_pin(keyvault: Terminal, vault: Vault, bad: str) -> None:
 def test_signers(keyvault: Terminal, vault: Vault, tmp_path: Path) -> None:
     """An unreadable or empty file is wrong usage; with the keys of others, every commit is unsigned."""
     lines = tmp_path / "signers"
-    for path, why in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read"), (lines, "names nobody")):
+    for path, code in (
+        (tmp_path / "none", "file-unreadable"),
+        (tmp_path, "file-unreadable"),
+        (lines, "signers-empty"),
+    ):
         lines.write_text("\n")
         result = keyvault("audit", "--signers", path)
-        assert (result.code, result.out) == (2, "")
-        assert why in result.error
+        assert (result.code, result.out, result.problem) == (2, "", code)
+        assert str(path) in result.error
     lines.write_text("ada@example.com ssh-ed25519 AAAA\n")
     result = keyvault("-q", "audit", "--signers", lines)
     assert (result.code, result.lines) == (5, [f"unsigned {vault.head}"])
@@ -148,7 +152,8 @@ def test_history_that_was_cut_off(keyvault: Terminal, vault: Vault, bad: str) ->
     shallow = copy_vault(vault, vault.top / "copy").clone("shallow", "--depth=1", source=vault.folder.as_uri())
     result = Terminal.of(shallow)("audit")
     assert (result.code, result.out) == (1, "")
-    assert result.hint == "git fetch --unshallow"
+    assert result.problem == "clone-shallow"
+    assert "git fetch --unshallow" in str(result.hint)
 
 
 def test_outside_of_a_vault(fresh: Terminal) -> None:

@@ -508,28 +508,23 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("options", "code", "said"),
     [
-        ("id-token --format p12", "--format p12 needs the private half"),
-        ("id-token --format der", "id-token has 2 keys, but --format der holds a single key"),
-        ("id-token --x5c", "--x5c and --password-file need the private half"),
-        (
-            "id-token --private --format kubernetes-secret",
-            "id-token has 2 keys, but --format kubernetes-secret holds a single key",
-        ),
-        ("id-token --private --format apiserver", "--format apiserver writes two files"),
-        (
-            "id-token --private --active --format jwk --password-file PASSWORD",
-            "--format jwk does not support a password",
-        ),
+        ("id-token --format p12", "option-missing", "--format p12"),
+        ("id-token --format der", "format-single-key", "id-token has 2 keys"),
+        ("id-token --x5c", "option-missing", "--x5c"),
+        ("id-token --private --format kubernetes-secret", "format-single-key", "id-token has 2 keys"),
+        ("id-token --private --format apiserver", "option-missing", "--format apiserver"),
+        ("id-token --private --active --format jwk --password-file PASSWORD", "option-conflict", "--format jwk"),
     ],
 )
-def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: str, error: str) -> None:
+def test_an_export_that_is_refused(keyvault: Terminal, write: Write, options: str, code: str, said: str) -> None:
     """Each error is a single line."""
     words = options.replace("PASSWORD", str(write("password", b"secret")))
     result = keyvault("key", "export", *words.split())
     assert (result.code, result.out) == (2, "")
-    assert error in result.error
+    assert result.problem == code
+    assert said in result.error
 
 
 def test_the_limit_of_a_file() -> None:
@@ -724,7 +719,7 @@ def test_odd_exports(keyvault: Terminal, vault: Vault, write: Write) -> None:
             "--as",
             "retiring",
         )
-    assert "the same name of a variable" in keyvault(*words, "dotenv").error
+    assert keyvault(*words, "dotenv").problem == "variable-name-ambiguous"
 
 
 def test_a_password_is_read_once(

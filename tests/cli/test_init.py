@@ -77,7 +77,7 @@ def test_slash_at_the_end_of_the_url(fresh: Terminal) -> None:
 
     assert "the site's url, and so the issuer, is https://keys.example.com, without a trailing slash" in result.lines
     [line] = [line for line in result.lines if "in keyvault.toml" in line]
-    member = line.partition(": ")[2].partition(" below")[0]
+    member = line.partition(", set ")[2].partition(" below")[0]
     toml = Path(fresh.folder, "keyvault.toml")
     toml.write_text(toml.read_text().replace("[site]\n", f"[site]\n{member}\n"))
     assert config.read_policy(toml.read_bytes()).sets["id-token"].issuer == "https://keys.example.com/"

@@ -339,7 +339,7 @@ def test_export(keyvault: Terminal, vault: Vault) -> None:
     assert target.stat().st_mode & 0o777 == 0o600
     assert "d" in json.loads(target.read_bytes())
     again = keyvault("key", "export", "id-token", "--active", "--private", "-o", target)
-    assert (again.code, again.hint) == (2, "name another file")
+    assert (again.code, again.problem) == (2, "file-exists")
 
 
 def test_generate(keyvault: Terminal, vault: Vault) -> None:

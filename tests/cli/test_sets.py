@@ -262,7 +262,10 @@ def test_rotate_to_another_algorithm(keyvault: Terminal, commented: Vault) -> No
     assert "id-token changes to ES384: restart Spring Security by issuer" in result.err
     commented.wait(7 * DAY - MINUTE)
     refused = keyvault("rotate", "id-token")
-    assert (refused.code, "the first for ES384, was created 6 days ago; algorithm_lead is 7d" in refused.err) == (3, True)
+    assert (refused.code, "the first for ES384, was created 6 days ago; algorithm_lead is 7d" in refused.err) == (
+        3,
+        True,
+    )
     commented.wait(MINUTE)
     result = keyvault.ok("rotate", "id-token")
     assert commented.active().public.alg == "ES384"
