@@ -140,7 +140,7 @@ def _import_next(key_set: KeySet, keys: Sequence[PublicJWK], created: Event) -> 
     if len(keys) != 1:
         raise UsageError(
             f"a set has only one next key, but {len(keys)} are given",
-            code="too-many-keys",
+            code="next-key-ambiguous",
             hint="--only KID, or --as retiring",
         )
     imported = Key(format=1, set=key_set.name, public=keys[0], events=(created,))

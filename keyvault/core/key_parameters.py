@@ -132,7 +132,7 @@ def choose_parameters(
 def _check_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise UsageError(
-            f"unknown --{name} {quoted(value, 40)}",
+            f"unknown value {quoted(value, 40)} of --{name}",
             code="option-invalid",
             hint=nearest(value, known) or "one of " + ", ".join(known),
         )
@@ -244,7 +244,7 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
         case "timestamp":
             return f"{prefix}{int(now.timestamp())}"
     raise UsageError(
-        f"unknown --kid-from {quoted(form, 40)}", code="kid-form-unknown", hint="one of " + ", ".join(KID_FORMS)
+        f"unknown value {quoted(form, 40)} of --kid-from", code="kid-form-unknown", hint="one of " + ", ".join(KID_FORMS)
     )
 
 

@@ -154,7 +154,7 @@ def test_a_next_key_must_fit_the_policy() -> None:
     with fails("next-key-mismatch", UsageError) as caught:
         plan_import(held(), "id-token", [public_key("ES384")], NOW, role="next")
     assert "is ES384 P-384, the next key of id-token must be ES256" in caught.value.message
-    with fails("too-many-keys", UsageError) as caught:
+    with fails("next-key-ambiguous", UsageError) as caught:
         plan_import(held(), "id-token", [public_key(), public_key()], NOW, role="next")
     assert " 2 " in caught.value.message
     with fails("active-missing", UsageError):
