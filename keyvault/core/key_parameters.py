@@ -244,7 +244,9 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
         case "timestamp":
             return f"{prefix}{int(now.timestamp())}"
     raise UsageError(
-        f"unknown value {quoted(form, 40)} of --kid-from", code="kid-form-unknown", hint="one of " + ", ".join(KID_FORMS)
+        f"unknown value {quoted(form, 40)} of --kid-from",
+        code="kid-form-unknown",
+        hint="one of " + ", ".join(KID_FORMS),
     )
 
 

@@ -75,8 +75,8 @@ def test_a_key_of_any_form(keyvault: Terminal, vault: Vault, options: str, expec
 @pytest.mark.parametrize(
     ("options", "code", "said", "hint"),
     [
-        ("--kty DSA", "option-invalid", "--kty 'DSA'", None),
-        ("--alg RSA1_5", "option-invalid", "--alg 'RSA1_5'", None),
+        ("--kty DSA", "option-invalid", "'DSA' of --kty", None),
+        ("--alg RSA1_5", "option-invalid", "'RSA1_5' of --alg", None),
         ("--kty RSA --bits 1024", "rsa-modulus-size", "1024", "--bits must be 2048 to 4096, a multiple of 8"),
         ("--kty RSA --bits 2050", "rsa-modulus-size", "2050", None),
         ("--kty RSA --alg ES256", "alg-mismatch", "RSA does not fit ES256", None),
