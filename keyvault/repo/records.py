@@ -56,9 +56,7 @@ def decode_key(data: bytes, *, path: str) -> Key:
     """
     shown = printable(path)[:300]
     if len(data) > RECORD_MAX:
-        raise RecordError(
-            f"{shown}: record of {len(data)} bytes is too large; the limit is {RECORD_MAX}", code="record-too-large"
-        )
+        raise RecordError(f"{shown}: record has {len(data)} bytes; the limit is {RECORD_MAX}", code="record-too-large")
     if found := next((kind for start, kind in _NOT_RECORDS if data.startswith(start)), None):
         raise RecordError(f"{shown}: {found}, not a key record", code="record-malformed")
     try:
@@ -145,9 +143,7 @@ def decode_recipients(data: bytes, *, path: str) -> dict[str, Recipient]:
         RecordError: If the list is malformed, not canonical, empty, or names a kid twice.
     """
     if len(data) > RECORD_MAX:
-        raise RecordError(
-            f"{path}: list of {len(data)} bytes is too large; the limit is {RECORD_MAX}", code="recipients-malformed"
-        )
+        raise RecordError(f"{path}: list has {len(data)} bytes; the limit is {RECORD_MAX}", code="recipients-malformed")
     try:
         listed = _recipients.decode(data).keys
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""A vault with a past, and the hands that change it past every check."""
+"""A vault with a history, and functions that change it without any checks."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tests.vaults import DAY, HOUR, MINUTE, SITE, Vault, make_vault, run_git
 
 URL = f"{SITE}/.well-known/jwks.json"
 LEAD = 24 * HOUR
-#: How long a key of the story is kept after it stopped to sign: lag, lifetime, skew.
+#: How long a key of the story is kept after its deactivation: lag, lifetime, skew.
 KEPT = HOUR + HOUR + 10 * MINUTE
 
 Content = bytes | str | None
 
 
 def recipient(kid: str) -> Recipient:
-    """Return a recipient whose identity nobody keeps."""
+    """Return a recipient whose identity is discarded."""
     return recipient_of(new_identity(kid))
 
 
 def make_story(top: Path, *, folder: str = "vault", **options: Any) -> Vault:
     """
-    Return a vault that has seen everything: receipts, rotations, a revocation, a rollback, and other people.
+    Return a vault with every kind of event: receipts, rotations, a revocation, a rollback, and other recipients.
 
     Its set id-token has an active, a next and a retiring key, whose time is over; next has its receipt.
     """
@@ -62,17 +62,17 @@ def make_story(top: Path, *, folder: str = "vault", **options: Any) -> Vault:
 
 
 def due(vault: Vault) -> None:
-    """Let the scheduled job run; the host serves what was committed before."""
+    """Run the scheduled job; the host serves the present commit."""
     rotation.rotate_due(vault.context())
 
 
 def audit(vault: Vault, **options: Any) -> Audit:
-    """Return what is found in the vault, at the present instant."""
+    """Audit the vault at its present instant."""
     return audit_vault(Context(vault.repository, vault.now, vault.environ), **options)
 
 
 def codes(found: Audit) -> set[str]:
-    """Return the codes of what was found."""
+    """Return the codes of the findings."""
     return {finding.code for finding in found.findings}
 
 
@@ -80,17 +80,17 @@ def codes(found: Audit) -> set[str]:
 
 
 def amended(key: Key, *events: Event, **changes: Any) -> Key:
-    """Return *key* with *events* behind its own, or with other members."""
+    """Return *key* with *events* appended, or with other members."""
     return msgspec.structs.replace(key, **{"events": (*key.events, *events), **changes})
 
 
 def files(*records: Key) -> dict[str, Content]:
-    """Return the files that hold *records*, however little sense they make."""
+    """Return the files of *records*, legal or not."""
     return {key.path: pretty(key) for key in records}
 
 
 def write(vault: Vault, *records: Key, **more: Content) -> str:
-    """Commit *records* past every check."""
+    """Commit *records* without any checks."""
     return vault.commit({**files(*records), **more})
 
 
@@ -110,7 +110,7 @@ def new_key(
     to: Iterable[Recipient] | None = None,
     seal: bool = True,
 ) -> Key:
-    """Return a key of *events* that a tool of somebody's could have made."""
+    """Return a key with *events*, as another tool might create it."""
     jwk = {**(private or generate(key_spec(alg)))}
     jwk["kid"] = kid or jwk["kid"]
     envelope = sealed(vault, jwk, set_name, to) if seal else msgspec.UNSET
@@ -118,7 +118,7 @@ def new_key(
 
 
 def rotated(vault: Vault, at: datetime, *, name: str = "id-token", **activation: Any) -> list[Key]:
-    """Return what a rotation at *at* makes of a set, whether it is legal or not."""
+    """Return the records that a rotation at *at* changes and creates, even if it is illegal."""
     table = vault.set(name).policy
     kept = table.retention if table.use == "enc" else KEPT
     return [
@@ -132,7 +132,7 @@ def rotated(vault: Vault, at: datetime, *, name: str = "id-token", **activation:
 
 
 def commit_tree(vault: Vault, tree: str, *parents: str, at: datetime | None = None) -> str:
-    """Write a commit of *tree* by plain git, dated now or *at*, and go there."""
+    """Write a commit of *tree* by plain git, dated now or *at*, and check it out."""
     date = f"@{int((at or vault.now).timestamp())} +0000"
     environ = vault.environ | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     arguments = [word for parent in parents for word in ("-p", parent)]
@@ -143,9 +143,9 @@ def commit_tree(vault: Vault, tree: str, *parents: str, at: datetime | None = No
 
 def merge(vault: Vault, *parents: str, tree: str | None = None, changes: Mapping[str, Content] | None = None) -> str:
     """
-    Commit a merge of *parents*, and go there.
+    Commit a merge of *parents*, and check it out.
 
-    Its tree is *tree*, or that of the first parent; then with *changes*.
+    Its tree is *tree*, or that of the first parent, with *changes*.
     """
     base = tree or f"{parents[0]}^{{tree}}"
     environ = vault.environ | {"GIT_INDEX_FILE": str(vault.top / "merging.index")}
@@ -161,7 +161,7 @@ def merge(vault: Vault, *parents: str, tree: str | None = None, changes: Mapping
 
 
 def clean_merge(vault: Vault, ours: str, theirs: str) -> str:
-    """Let git merge *theirs* into *ours*, and go there."""
+    """Let git merge *theirs* into *ours*, and check out the result."""
     vault.git("switch", "--quiet", "--detach", ours)
     date = f"@{int(vault.now.timestamp())} +0000"
     environ = vault.environ | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
@@ -175,12 +175,12 @@ def text_at(vault: Vault, revision: str, path: str) -> str:
 
 
 def mend(vault: Vault) -> str:
-    """Commit the files of before the newest commit, as ``git revert`` does."""
+    """Revert the newest commit, as ``git revert`` does."""
     return commit_tree(vault, "HEAD~^{tree}", "HEAD")
 
 
 def as_found(findings: Iterable[Finding]) -> list[Finding]:
-    """Return *findings* as they were before something mended them: such errors become notes, and stay."""
+    """Return *findings* as they were before a commit mended them and turned them into notes."""
     found = []
     for finding in findings:
         if finding.code == "mended":

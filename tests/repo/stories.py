@@ -1,9 +1,9 @@
 """
-Histories that nobody could object to, made up by chance and by the real planners.
+Random legal histories, written by the real planners.
 
-A story is a vault on a main branch, with a host that deploys late or not at all, machines whose clocks differ, people
-who edit keyvault.toml by hand, recipients who come and go, and branches that are merged where git would do it by
-itself. Public keys are real, since the audit looks at them; envelopes are well formed and hold nothing.
+A story is a vault on a main branch, with a host that deploys late or not at all, machines whose clocks differ, users
+who edit keyvault.toml by hand, recipients that change, and branches that git would merge by itself. Public keys are
+real, because the audit checks them; envelopes are well formed but empty.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ REASONS = ("compromised", "superseded", "unspecified")
 
 @functools.cache
 def _public(spec: KeySpec, number: int) -> PublicJWK:
-    """Return public key *number* of a kind: real, and the same in every run, so that a story can be told again."""
+    """Return public key *number* of a kind: valid, and the same in every run, so that stories are reproducible."""
     for attempt in itertools.count():
         drawn = hashlib.shake_128(f"{spec} {number} {attempt}".encode()).digest(66)
         if spec.kty == "oct":
@@ -86,16 +86,16 @@ def _recipients() -> tuple[Recipient, ...]:
 
 
 def _ephemeral(recipient: Recipient) -> EphemeralKey:
-    """A sealer draws a fresh one each time; to the audit one is as good as another."""
+    """Return an ephemeral key; unlike a sealer, the audit does not need a new one each time."""
     return EphemeralKey(kty=recipient.kty, crv=str(recipient.crv), x=str(recipient.x), y=recipient.y)
 
 
 def sealed(number: int, recipients: Mapping[str, Recipient], *, kid: str, set_name: str) -> Envelope:
-    """Return a well-formed envelope that no other *number* gets; nobody could open it."""
+    """Return a well-formed envelope that is unique for *number*; nobody can open it."""
     binding = Binding(format=1, kid=kid, recipients=sorted(recipients), set=set_name)
     entries = [
-        WrappedKey(RecipientHeader(recipients[one].alg, one, _ephemeral(recipients[one])), b64u(bytes(40)))
-        for one in binding.recipients
+        WrappedKey(RecipientHeader(recipients[name].alg, name, _ephemeral(recipients[name])), b64u(bytes(40)))
+        for name in binding.recipients
     ]
     protected = b64u(msgspec.json.encode(Protected(cty=CONTENT_TYPE, enc=ENC, kv=binding)))
     return Envelope(protected, entries, b64u(number.to_bytes(12, "big")), b64u(bytes(60)), b64u(bytes(16)))
@@ -110,7 +110,7 @@ Document = dict[str, dict[str, Any]]
 
 
 def toml(document: Document) -> bytes:
-    """Return the keyvault.toml of *document*: the table of the site, and one for each set."""
+    """Return the keyvault.toml of *document*: the table of the site, and a table for each set."""
     lines = ["format = 1"]
     for name, table in document.items():
         lines += ["", f"[{name}]" if name == "site" else f"[sets.{name}]"]
@@ -127,14 +127,14 @@ def _value(value: object) -> str:
 @dataclass(frozen=True)
 class Line:
     """
-    A branch: its newest commit, and what the vault holds there.
+    A branch: its newest commit, and the content of the vault there.
 
     Attributes:
         commit: The id, or empty before the first commit.
         document: keyvault.toml, by table.
         keys: Every record by kid.
-        recipients: Whom keys are sealed to.
-        sets: The sets that are worked on here; None for all.
+        recipients: The recipients of sealed keys.
+        sets: The sets that this branch changes; None for all.
     """
 
     commit: str
@@ -149,26 +149,28 @@ class Line:
 
     @functools.cached_property
     def own(self) -> VaultState:
-        """The state as far as this branch works on it."""
+        """The state with only the sets that this branch changes."""
         state = self.state
         if self.sets is None:
             return state
-        policy = replace(state.policy, sets={n: one for n, one in state.policy.sets.items() if n in self.sets})
+        policy = replace(
+            state.policy, sets={name: table for name, table in state.policy.sets.items() if name in self.sets}
+        )
         keys = {kid: key for kid, key in state.keys.items() if key.set in self.sets}
         return replace(state, policy=policy, keys=keys)
 
 
 @dataclass
 class Story:
-    """A vault and its world; all of it follows from the seed."""
+    """A vault and its surroundings; the seed determines all steps."""
 
     seed: int
     git: MemoryGit = field(default_factory=MemoryGit)
     now: datetime = T0
     served: LiveSite = field(default_factory=dict)
     deploying: list[tuple[datetime, LiveSite]] = field(default_factory=list)
-    #: What happened, for those who want to know what a story was about.
-    told: list[str] = field(default_factory=list)
+    #: The names of the steps.
+    steps: list[str] = field(default_factory=list)
     #: The narrowest clock_skew that any set ever had.
     least_skew: timedelta = DAY
 
@@ -190,7 +192,7 @@ class Story:
     # --- time, clocks and the host ----------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Let time pass, often to the second around an instant at which a rule says something else."""
+        """Let time pass, often to a second around a boundary of a rule."""
         if self.chance.random() < 0.5:
             instants = sorted({at for at in self._boundaries() if at > self.now})
             if instants:
@@ -211,14 +213,14 @@ class Story:
         yield from (at for at, _ in self.deploying)
 
     def clock(self, line: Line | None = None) -> datetime:
-        """Return what the clock of some machine says: each is a little wrong, but no two by more than clock_skew."""
+        """Return the instant on the clock of a machine: slightly wrong, but no two differ by more than clock_skew."""
         sets = (line or self.main).state.policy.sets.values()
-        seconds = int(min((one.clock_skew for one in sets), default=timedelta(0)).total_seconds() / 2)
+        seconds = int(min((table.clock_skew for table in sets), default=timedelta(0)).total_seconds() / 2)
         exact = self.chance.random() < 0.5
         return self.now + timedelta(seconds=0 if exact else self.chance.randint(-seconds, seconds))
 
     def auditor(self) -> datetime:
-        """Return what an auditor's clock says: it is as near as any policy of the story asked for, also an old one."""
+        """Return the instant on an auditor's clock, within the narrowest clock_skew of the story."""
         seconds = int(self.least_skew.total_seconds() / 2)
         return self.now + timedelta(seconds=self.chance.randint(-seconds, seconds))
 
@@ -258,9 +260,9 @@ class Story:
         what: str = "",
     ) -> Line:
         """
-        Do what a command does with a plan: make its keys, seal them, and write it all in one commit.
+        Carry out a plan as a command does: generate its keys, seal them, and write one commit.
 
-        Of what it imports, *privates* come with their private halves.
+        The imported keys in *privates* have private halves.
         """
         keys = dict(line.keys)
         changed: dict[str, Key] = {}
@@ -286,7 +288,7 @@ class Story:
             recipients=line.recipients if recipients is None else recipients,
         )
         _ = after.state.sets  # as the command does, refuse what could not be read again
-        self.least_skew = min([self.least_skew, *(one.clock_skew for one in after.state.policy.sets.values())])
+        self.least_skew = min([self.least_skew, *(table.clock_skew for table in after.state.policy.sets.values())])
         written: dict[str, bytes | None] = {key.path: encode_key(key) for key in changed.values()}
         if document is not None:
             written[config.FILE] = toml(document)
@@ -297,7 +299,7 @@ class Story:
         if not written and parents:
             return line
         commit = self.git.commit(parents, written, int(max(instants).timestamp()))
-        self.told += [what, *(event.event for change in plan.changes for event in change.events)]
+        self.steps += [what, *(event.event for change in plan.changes for event in change.events)]
         return replace(after, commit=commit)
 
     def _begin(self) -> None:
@@ -306,7 +308,7 @@ class Story:
             document[f"set-{next(self._names)}"] = self._table()
         recipients = self._some_recipients()
         self.main = Line("", document, {}, recipients)
-        plan = _together(planning.plan_creation(one, self.now) for one in self.main.state.sets.values())
+        plan = _together(planning.plan_creation(key_set, self.now) for key_set in self.main.state.sets.values())
         self.main = self._commit(
             self.main,
             self.now,
@@ -319,7 +321,7 @@ class Story:
         self._deploy()
 
     def _table(self) -> dict[str, Any]:
-        """Return the table of a new set; what is not said is the default of the tool."""
+        """Return the table of a new set; other members have their defaults."""
         table: dict[str, Any] = {"alg": self.chance.choice((*ALGORITHMS, "ES256", "EdDSA"))}
         for member, choices in DURATIONS.items():
             if self.chance.random() < 0.5:
@@ -331,9 +333,9 @@ class Story:
 
     def _some_recipients(self) -> dict[str, Recipient]:
         chosen = self.chance.sample(_recipients(), self.chance.randint(1, 3))
-        return {one.kid: one for one in chosen}
+        return {recipient.kid: recipient for recipient in chosen}
 
-    # --- what people and machines do --------------------------------------------------------------------
+    # --- steps of users and machines --------------------------------------------------------------------
 
     def _step(self) -> None:
         before = self.main.commit
@@ -343,7 +345,7 @@ class Story:
             self._deploy()
 
     def _act(self, line: Line) -> Line:
-        """Do one thing on a branch, or nothing where a command refuses."""
+        """Take a step on a branch, or none if a command refuses."""
         weights: dict[Callable[[Line, datetime], Line], int] = {
             self._due: 12,
             self._rotate: 4,
@@ -379,7 +381,7 @@ class Story:
 
     def _rotate(self, line: Line, now: datetime, forced: str | None = None) -> Line:
         state, name = line.own, self._pick(line).name
-        open_sets = [name for name, one in state.sets.items() if not one.policy.closing]
+        open_sets = [name for name, key_set in state.sets.items() if not key_set.policy.closing]
         names = tuple(open_sets) if self.chance.random() < 0.2 else (name,)
         live = self._look(state, now, names)
         return self._commit(
@@ -390,7 +392,7 @@ class Story:
         return self._rotate(line, now, forced="a drill")
 
     def _change_algorithm(self, line: Line, now: datetime) -> Line:
-        """``rotate SET --alg ALG``: the edit and the new next key are one commit."""
+        """``rotate SET --alg ALG``: one commit contains the edit and the new next key."""
         name = self._pick(line).name
         document = copy.deepcopy(line.document)
         document[name]["alg"] = self.chance.choice(ALGORITHMS)
@@ -400,7 +402,10 @@ class Story:
 
     def _revoke(self, line: Line, now: datetime) -> Line:
         held = [
-            key for one in line.own.sets.values() for key in one.keys if key.state in ("next", "active", "retiring")
+            key
+            for key_set in line.own.sets.values()
+            for key in key_set.keys
+            if key.state in ("next", "active", "retiring")
         ]
         if not held:
             return line
@@ -408,20 +413,20 @@ class Story:
         return self._commit(line, now, planning.plan_revocation(line.own, kid, now, reason=reason), what="revoke")
 
     def _roll_back(self, line: Line, now: datetime) -> Line:
-        previous = [one.name for one in line.own.sets.values() if one.retiring]
+        previous = [key_set.name for key_set in line.own.sets.values() if key_set.retiring]
         if not previous:
             return line
         plan = planning.plan_rollback(line.own, self.chance.choice(previous), now, note="it did not work out")
         return self._commit(line, now, plan, what="roll back")
 
     def _close(self, line: Line, now: datetime) -> Line:
-        """``set remove``: the first call closes, a later one takes the table out."""
+        """``set remove``: the first call closes, a later one removes the table."""
         if len(line.document) < 3:
             return line
         key_set = self._pick(line)
         forced = "it was a test" if self.chance.random() < 0.3 else None
         plan = planning.plan_closing(line.own, key_set.name, now, forced=forced)
-        left = {one.kid for one in plan.changes if isinstance(one, Amend) and one.drops_private}
+        left = {change.kid for change in plan.changes if isinstance(change, Amend) and change.drops_private}
         kept = [key for key in key_set.keys if key.state in ("active", "next", "retiring") and key.kid not in left]
         document = copy.deepcopy(line.document)
         if kept:
@@ -431,8 +436,8 @@ class Story:
         return self._commit(line, now, plan, document=document, what="close" if kept else "remove")
 
     def _open(self, line: Line, now: datetime) -> Line:
-        """Open a set again that was closing: by hand, or with ``set add``."""
-        closing = [one.name for one in line.own.sets.values() if one.policy.closing]
+        """Open a closing set again, by hand or with ``set add``."""
+        closing = [key_set.name for key_set in line.own.sets.values() if key_set.policy.closing]
         if not closing:
             return line
         name = self.chance.choice(closing)
@@ -452,7 +457,7 @@ class Story:
         return self._commit(line, now, plan, document=document, what="open")
 
     def _add(self, line: Line, now: datetime) -> Line:
-        """Add a set, or one of a name that there was before; by hand its keys come with the next run."""
+        """Add a set, sometimes with the name of an earlier one; if added by hand, the next run creates its keys."""
         gone = {key.set for key in line.keys.values()} - set(line.document)
         if len(line.document) > 5 or line.sets is not None:
             return line
@@ -464,7 +469,7 @@ class Story:
         return self._commit(line, now, planning.plan_creation(key_set, now), document=document, what="add")
 
     def _import(self, line: Line, now: datetime) -> Line:
-        """``key import``: of a kid of its own or not, with its private half where one can be taken."""
+        """``key import``, with or without a kid of its own, and with its private half if possible."""
         key_set = self._pick(line)
         role: Role = self.chance.choice(ROLES) if key_set.active else "active"
         spec = (
@@ -475,16 +480,16 @@ class Story:
         count = 1 if role == "next" else self.chance.choice((1, 1, 3))
         publics = [self._next_public(spec) for _ in range(count)]
         if self.chance.random() < 0.5:
-            publics = [msgspec.structs.replace(one, kid=f"old:{next(self._numbers)}") for one in publics]
+            publics = [msgspec.structs.replace(public, kid=f"old:{next(self._numbers)}") for public in publics]
         external = key_set.policy.external or (role == "retiring" and self.chance.random() < 0.5)
         forced = "the old server is gone" if role == "active" and self.chance.random() < 0.7 else None
         keep = self.chance.choice((timedelta(0), HOUR, 9 * DAY))
         plan = plan_import(line.own, key_set.name, publics, now, role=role, keep=keep, forced=forced)
-        privates = () if external else {one.kid for one in publics}
+        privates = () if external else {public.kid for public in publics}
         return self._commit(line, now, plan, privates=privates, what=f"import as {role}")
 
     def _edit(self, line: Line, now: datetime) -> Line:
-        """Edit keyvault.toml by hand; what cannot be a policy is not saved."""
+        """Edit keyvault.toml by hand; an invalid policy is not saved."""
         document = copy.deepcopy(line.document)
         name = self._pick(line).name
         what = self.chance.choice((*DURATIONS, "alg", "closing", "external", "site", "confirm", "issuer"))
@@ -514,7 +519,7 @@ class Story:
             return line
 
     def _change_recipients(self, line: Line, now: datetime) -> Line:
-        """``recipient add``, ``remove`` or ``replace``: every sealed key is sealed again, in the same commit."""
+        """``recipient add``, ``remove`` or ``replace``: the same commit re-seals every sealed key."""
         recipients = self._some_recipients()
         if recipients == line.recipients:
             return line
@@ -524,7 +529,7 @@ class Story:
         return self._commit(line, now, plan, recipients=recipients, what="recipients")
 
     def _seal_again(self, line: Line, now: datetime) -> Line:
-        """``recipient replace`` with the key that is there: what a merge left sealed to others is sealed again."""
+        """``recipient replace`` with the same key: re-seals keys that a merge left sealed to other recipients."""
         keys = [self._seal(key, line.recipients) for key in self._stale(line)]
         files: dict[str, bytes | None] = {key.path: encode_key(key) for key in keys}
         line = replace(line, keys={**line.keys, **{key.kid: key for key in keys}})
@@ -535,14 +540,14 @@ class Story:
         return [key for key in line.keys.values() if key.sealed and sealed_to(key) != sorted(line.recipients)]
 
     def _write_elsewhere(self, line: Line, now: datetime) -> Line:
-        """Commit something that is no business of the vault's."""
+        """Commit a file outside the vault."""
         text = f"# Keys\n\nEdition {next(self._numbers)}.\n".encode()
         return self._commit(line, now, files={"README.md": text}, what="elsewhere")
 
     # --- branches ---------------------------------------------------------------------------------------
 
     def _branch(self) -> None:
-        """Let two or three branches work on sets of their own, and bring them together as git does by itself."""
+        """Let two or three branches change different sets, and merge them as git does by itself."""
         names = list(self.main.state.policy.sets)
         if len(names) < 2:
             return
@@ -565,7 +570,7 @@ class Story:
             try:
                 self._merge(base, moved)
             except _ConflictError:
-                self.told.append("conflict")
+                self.steps.append("conflict")
         self._deploy()
 
     def _merge(self, base: Line, lines: list[Line]) -> None:
@@ -581,15 +586,15 @@ class Story:
         first = lines[0]
         files: dict[str, bytes | None] = {config.FILE: toml(document), RECIPIENTS: encode_recipients(recipients)}
         files.update((key.path, encode_key(key)) for key in keys.values())
-        # A merge is written by a machine whose clock has nothing to do with the events.
+        # The machine that writes a merge may have another clock than those of the events.
         at = int((self.now + self.chance.choice((-DAY, timedelta(0), DAY))).timestamp())
         commit = self.git.commit([line.commit for line in lines], files, at)
         self.main = replace(first, commit=commit, document=document, keys=keys, recipients=recipients, sets=None)
-        self.told.append("merge")
+        self.steps.append("merge")
 
 
 class _ConflictError(Exception):
-    """Two branches changed the same lines: a person would have to decide."""
+    """Two branches changed the same lines: git would report a conflict."""
 
 
 def _take(document: Document, name: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
@@ -604,7 +609,7 @@ def _take(document: Document, name: str, old: dict[str, Any] | None, new: dict[s
 
 
 def _merged(base: Key | None, ours: Key | None, theirs: Key) -> Key:
-    """Merge a record line by line: events stand above, the envelope below."""
+    """Merge a record line by line, the events before the envelope."""
     if ours is None or ours == base:
         return theirs
     if theirs in (base, ours):
@@ -622,12 +627,12 @@ def _together(plans: Iterator[Plan]) -> Plan:
 
 
 def export(git: MemoryGit) -> bytes:
-    """Return the input of ``git fast-import`` that makes the same history, each commit with its number as its mark."""
+    """Return input for ``git fast-import`` that creates the same history; the mark of a commit is its number."""
     marks = {commit: number for number, commit in enumerate(git.history, 1)}
     stream = []
-    for one, commit in git.history.items():
+    for commit_id, commit in git.history.items():
         stream.append(
-            b"commit refs/heads/main\nmark :%d\ncommitter x <x> %d +0000\ndata 0\n" % (marks[one], commit.authored_at)
+            b"commit refs/heads/main\nmark :%d\ncommitter x <x> %d +0000\ndata 0\n" % (marks[commit_id], commit.authored_at)
         )
         if not commit.parents:
             stream.append(b"deleteall\n")

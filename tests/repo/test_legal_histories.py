@@ -1,8 +1,8 @@
 """
-No false alarm: the audit is silent on every history that legal operations make, and speaks up when a planner errs.
+The audit finds no errors in histories of legal operations, and finds the errors of wrong planners.
 
-Histories are made by the real planners in a git of memory, ten thousand of them with slow tests. What judges them
-shares no rule with what makes them, so each of the two finds the mistakes of the other.
+The real planners write the histories to a git in memory: 10,000 of them in the slow tests. The judge shares no rule with
+the planners, so each finds the mistakes of the other.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tests.vaults import Vault, run_git
 
 
 def judge(story: Story, *, since: str | None = None) -> Audit:
-    """Audit the main branch of a story, right after its end and by a clock that may be wrong as all the others."""
+    """Audit the main branch of a story right after its end, by a clock that may be slightly wrong."""
     return audit(cast(Git, story.git), story.main.commit, story.auditor(), AuditOptions(since=since))
 
 
 def check(seed: int) -> Story:
-    """Tell a story, and see that nothing in it is found wrong, by a whole audit and by one that trusts its middle."""
+    """Build a story, and check that the audit finds no errors, in all of it and since its middle."""
     story = Story(seed)
     judged = judge(story)
     assert judged.errors == (), f"false alarm in the story of seed {seed}"
@@ -52,18 +52,18 @@ def check(seed: int) -> Story:
     return story
 
 
-#: A hundred seeds; the last one's story seals a key again, which is rare.
+#: A hundred seeds; the story of the last one re-seals a key, which is rare.
 QUICK = (*range(99), 276)
 
 
 def test_legal_histories_raise_no_alarm() -> None:
-    """A hundred histories of 15 to 40 commits: no error is found, and everything that can happen has happened."""
-    told: Counter[str] = Counter()
+    """In 100 histories of 15 to 40 commits, the audit finds no error, and every kind of step occurs."""
+    steps: Counter[str] = Counter()
     for seed in QUICK:
-        told.update(check(seed).told)
+        steps.update(check(seed).steps)
 
-    happened = {
-        *(TRANSITIONS.keys() - {"repaired"}),  # what needs a repair is no legal history
+    expected = {
+        *(TRANSITIONS.keys() - {"repaired"}),  # a history that needs a repair is not legal
         "due",
         "rotate",
         "--alg",
@@ -74,7 +74,7 @@ def test_legal_histories_raise_no_alarm() -> None:
         "open",
         "open by hand",
     }
-    happened |= {
+    expected |= {
         "add",
         "add by hand",
         "recipients",
@@ -89,12 +89,12 @@ def test_legal_histories_raise_no_alarm() -> None:
         "edit confirm",
         "edit external",
     }
-    assert happened - set(told) == set()
+    assert expected - set(steps) == set()
 
 
 @pytest.mark.slow
 def test_more_legal_histories_raise_no_alarm() -> None:
-    """The same for two hundred more."""
+    """The same for 200 more histories."""
     for seed in sorted({*range(300)} - {*QUICK}):
         check(seed)
 
@@ -102,15 +102,15 @@ def test_more_legal_histories_raise_no_alarm() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("thousand", range(10))
 def test_ten_thousand_legal_histories_raise_no_alarm(thousand: int) -> None:
-    """The same for ten thousand."""
+    """The same for 10,000 histories."""
     for seed in range(1_000 * (thousand + 1), 1_000 * (thousand + 2)):
         check(seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_git_in_memory_is_like_the_real_one(seed: int, tmp_path: Path, environ: dict[str, str]) -> None:
-    """The same history in a real repository looks the same to the audit: each commit, and what is found in all of it."""
-    story = next(story for story in map(Story, range(100 * seed, 100 * seed + 100)) if "merge" in story.told)
+def test_the_git_in_memory_equals_the_real_one(seed: int, tmp_path: Path, environ: dict[str, str]) -> None:
+    """For the audit, the same history in a real repository has the same commits and findings."""
+    story = next(story for story in map(Story, range(100 * seed, 100 * seed + 100)) if "merge" in story.steps)
     run_git(tmp_path, environ, "init", "--quiet", "--initial-branch=main", "vault")
     folder, marks = tmp_path / "vault", tmp_path / "marks"
     run_git(folder, environ, "fast-import", "--quiet", f"--export-marks={marks}", stdin=export(story.git))
@@ -120,23 +120,25 @@ def test_the_git_in_memory_is_like_the_real_one(seed: int, tmp_path: Path, envir
 
     def outline(git: Git, head: str, names: dict[str, str]) -> dict[str, object]:
         return {
-            names.get(one.commit, one.commit): (
-                tuple(names.get(parent, parent) for parent in one.parents),
-                one.authored_at,
-                one.changes,
+            names.get(step.commit, step.commit): (
+                tuple(names.get(parent, parent) for parent in step.parents),
+                step.authored_at,
+                step.changes,
             )
-            for one in git.commits(head)
+            for step in git.commits(head)
         }
 
     assert outline(cast(Git, story.git), story.main.commit, names) == outline(git, head, {})
     found, real = judge(story), audit(git, head, story.now + HOUR)
     assert real.commits == found.commits
-    assert set(real.findings) == {msgspec.structs.replace(one, commit=names[one.commit]) for one in found.findings}
+    assert set(real.findings) == {
+        msgspec.structs.replace(finding, commit=names[finding.commit]) for finding in found.findings
+    }
     assert real.errors == ()
 
 
 def test_a_set_that_one_branch_closed_and_opened_again(vault: Vault) -> None:
-    """A branch may leave a set without keys until the next run; merging it is no alarm either, whichever side is first."""
+    """A branch may leave a set without keys until the next run; merging it causes no error, in either order."""
     for first, second in (("main", "side"), ("side", "main")):
         vault.git("branch", "--force", "side")
         vault.git("checkout", "--quiet", "side")
@@ -154,7 +156,7 @@ def test_a_set_that_one_branch_closed_and_opened_again(vault: Vault) -> None:
         assert check_audit(vault.context()).errors == ()
 
 
-# --- planners that are wrong by little ------------------------------------------------------------------
+# --- planners with small errors -------------------------------------------------------------------------
 
 
 def withdraws_at_exactly(key_set: KeySet, at: datetime) -> list[Change]:
@@ -241,18 +243,18 @@ WRONG = [
     pytest.param("new_next", sees_it_at_once, {"receipt-too-soon"}, id="a key is seen live before it is published"),
     pytest.param("new_next", makes_what_it_likes, {"algorithm-differs"}, id="a key of another algorithm"),
     pytest.param("swap", leaves_no_next, {"next-missing"}, id="a rotation without a fresh next key"),
-    pytest.param("plan_revocation", leaves_nothing_behind, {"active-missing", "next-missing"}, id="nobody steps in"),
+    pytest.param("plan_revocation", leaves_nothing_behind, {"active-missing", "next-missing"}, id="no key takes over"),
 ]
 
 
 @pytest.mark.parametrize(("name", "mutant", "codes"), WRONG)
-def test_a_planner_that_is_wrong_by_little_is_found(
+def test_the_audit_detects_a_wrong_planner(
     name: str, mutant: Callable[..., object], codes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a wrong rule does shows in a history before long, and nothing else is found there."""
+    """Each wrong rule causes its errors in one of 300 histories, and no others."""
     replace_rule(monkeypatch, name, mutant)
     for seed in range(300):
-        if found := {one.code for one in judge(Story(seed)).errors}:
+        if found := {finding.code for finding in judge(Story(seed)).errors}:
             assert found <= codes
             return
-    raise AssertionError("three hundred histories are not enough to find it")
+    raise AssertionError("300 histories do not show it")
