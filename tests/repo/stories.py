@@ -632,7 +632,8 @@ def export(git: MemoryGit) -> bytes:
     stream = []
     for commit_id, commit in git.history.items():
         stream.append(
-            b"commit refs/heads/main\nmark :%d\ncommitter x <x> %d +0000\ndata 0\n" % (marks[commit_id], commit.authored_at)
+            b"commit refs/heads/main\nmark :%d\ncommitter x <x> %d +0000\ndata 0\n"
+            % (marks[commit_id], commit.authored_at)
         )
         if not commit.parents:
             stream.append(b"deleteall\n")
