@@ -178,7 +178,7 @@ def ref_locks(git: Git, branch: str) -> tuple[Path, Path]:
 
 
 def index_lock(git: Git) -> Path:
-    """Return the lock that a program holds while it writes the index of this work tree."""
+    """Return the lock that a program holds while it writes the index of this working tree."""
     return git.git_dir / "index.lock"
 
 

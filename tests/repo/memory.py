@@ -45,8 +45,8 @@ class MemoryGit:
                 tree[path] = _oid(b"blob", data)
                 self.objects[tree[path]] = data
         # The number of the commit distinguishes two commits with the same content.
-        told = f"{len(self.history)} {sorted(tree.items())} {parents} {at}"
-        commit = _oid(b"commit", told.encode())
+        content = f"{len(self.history)} {sorted(tree.items())} {parents} {at}"
+        commit = _oid(b"commit", content.encode())
         self.history[commit] = Commit(tree, tuple(parents), at)
         return commit
 

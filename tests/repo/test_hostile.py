@@ -287,7 +287,7 @@ CANARIES: dict[str, tuple[Plant, tuple[str, ...] | None]] = {
     "hooks": (_hooks, COMMIT),
     "hooks, when pushing": (_hooks, PUSH),
     "core.hooksPath": (_hooks_path, COMMIT),
-    "core.hooksPath in the work tree": (_hooks_in_the_tree, COMMIT),
+    "core.hooksPath in the working tree": (_hooks_in_the_tree, COMMIT),
     "config.worktree": (_worktree_config, COMMIT),
     "include.path": (_include, COMMIT),
     "core.fsmonitor": (_settings("core.fsmonitor=@"), ("status",)),

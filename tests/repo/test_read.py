@@ -556,11 +556,11 @@ def test_a_pipe_that_cannot_be_enlarged(vault: Vault, monkeypatch: pytest.Monkey
     assert vault.context().state() == expected
 
 
-# --- envelopes that are not kept --------------------------------------------------------------------------
+# --- dropped envelopes ------------------------------------------------------------------------------------
 
 
-def test_whoever_only_looks_keeps_no_envelopes(vault: Vault) -> None:
-    """All that is said of keys is the same; what is sealed is gone, and cannot be opened or written by mistake."""
+def test_reading_without_envelopes(vault: Vault) -> None:
+    """Keys are the same, except that their envelopes are dropped and cannot be opened or written by mistake."""
     whole, seen = vault.state(), vault.context().state(envelopes=False)
 
     assert list(seen.keys) == list(whole.keys)
@@ -576,8 +576,8 @@ def test_whoever_only_looks_keeps_no_envelopes(vault: Vault) -> None:
             envelope_of(key)
 
 
-def test_a_seal_tells_envelopes_apart(vault: Vault) -> None:
-    """Two that differ anywhere have two seals; a seal is its own."""
+def test_summaries_distinguish_envelopes(vault: Vault) -> None:
+    """Envelopes that differ anywhere have different summaries; the summary of a summary is the same."""
     one, other = (key.private for key in list(vault.state().keys.values())[:2])
     assert isinstance(one, Envelope)
     seals = [

@@ -43,16 +43,16 @@ class Lab:
 
     Attributes:
         vault: The vault.
-        ssh: The private SSH key of each person.
+        ssh: The private SSH key of each signer.
     """
 
     vault: Vault
     ssh: Mapping[str, Path]
 
-    def allowed(self, *people: str, **options: str) -> str:
+    def allowed(self, *names: str, **options: str) -> str:
         """Return a list of signers; *options* are put before the key of the signer they name."""
         lines = []
-        for name in people:
+        for name in names:
             key = self.ssh[name].with_suffix(".pub").read_text().split()[:2]
             lines.append(" ".join([f"{name}@example.com", *([options[name]] if name in options else []), *key]))
         return "\n".join([*lines, ""])

@@ -18,7 +18,7 @@ from tests.vaults import HOUR, Vault, make_vault
 @pytest.fixture
 def sparse(vault: Vault) -> Vault:
     """Return a vault whose working tree contains one of its two sets."""
-    vault.git("update-index", "-q", "--refresh")  # git removes no file that it has not looked at
+    vault.git("update-index", "-q", "--refresh")  # git removes no file before a refresh
     vault.git("sparse-checkout", "set", "--cone", "keys.enc/id-token")
     assert not (vault.folder / "keys.enc" / "access-token").exists()
     return vault.wait(HOUR)
