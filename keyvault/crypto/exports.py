@@ -111,7 +111,7 @@ def encode_keys(
         case "kubernetes-secret":
             return _kubernetes_secret(name, keys[0])
     raise UsageError(
-        f"unknown format {quoted(form, 40)}", code="option-invalid", hint="--format is one of " + ", ".join(FORMATS)
+        f"unknown value {quoted(form, 40)} of --format", code="option-invalid", hint="one of " + ", ".join(FORMATS)
     )
 
 

@@ -311,9 +311,13 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         private("ES256")
         | {"kid": base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))).decode()},
         "",
-        "the kid of the key looks like",
+        "the kid looks like a private key",
     ),
-    "a kid like PEM": (private("ES256") | {"kid": "-----BEGIN PRIVATE KEY-----"}, "", "the kid of the key looks like"),
+    "a kid like PEM": (
+        private("ES256") | {"kid": "-----BEGIN PRIVATE KEY-----"},
+        "",
+        "the kid looks like a private key",
+    ),
     "an issuer of a set that is there": (private("ES256"), "--issuer a --at /a", "set id-token already exists"),
     "a member twice": (b'{"kty": "EC", "kty": "RSA"}', "", "the JSON has a member twice"),
     "not a number": (b'{"kty": "EC", "x": NaN}', "", "neither JSON nor PEM nor DER"),
