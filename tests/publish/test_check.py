@@ -362,7 +362,7 @@ def test_every_code_is_made_by_a_test() -> None:
 def test_every_code_is_explained() -> None:
     """docs/check.md has each, with its meaning."""
     page = read("docs/check.md")
-    assert [cell.strip("`") for cell in first_column(sections(page)["What check finds"])] == list(CODES)
+    assert [cell.strip("`") for cell in first_column(sections(page)["Findings of check"])] == list(CODES)
     assert all(f"| `{code}` | {meaning} |" in page for code, meaning in CODES.items())
 
 
