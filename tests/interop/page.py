@@ -1,10 +1,10 @@
 """
-Write docs/interop.md: run the whole matrix, and say what was seen.
+Write docs/interop.md from a run of the whole matrix.
 
 usage: python -m tests.interop.page
 
-The page is what expected.toml and the lock files say, and the run has to show just that. Nothing is written where a
-verifier behaves otherwise, or where one could not be run.
+The page shows expected.toml and the lock files, and the run must match them. Does not write the page if a verifier
+behaves differently or could not run.
 """
 
 from __future__ import annotations
@@ -24,16 +24,23 @@ PAGE = Path(__file__).parents[2] / "docs" / "interop.md"
 _HEAD = """\
 # Interoperability
 
-Real verifiers, each with its own cache, read rendered sites over HTTP and verify tokens. `make interop` runs them and
-writes this page; the tests do the same on every machine that has the languages, and fail where a cell changes, to either
-side. Each verifier also has to refuse a token whose claims were changed, and one that a foreign key signed under the
+This page shows which verifiers support which algorithms, and how each behaves through a rotation and a revocation, so
+that you can choose an algorithm and a `publication_lead`. To reproduce it:
+
+```sh
+make interop
+```
+
+`make interop` runs real verifiers, each with its own cache. They read rendered sites over HTTP and verify tokens, and
+the run writes this page. The tests do the same on every machine with the languages, and fail if a cell changes in either
+direction. Each verifier must also refuse two tokens: one with changed claims, and one that a foreign key signed under the
 same `kid`.
 """
 
 _ALONE = """\
 ## Algorithms
 
-Each alone in a JWK Set, with an active and a next key. What stands for *no* is [below](#what-they-say).
+Each algorithm alone in a JWK Set, with an active and a next key. [Below](#messages) is the reason for each *no*.
 """
 
 _CHANGES = """\
@@ -41,23 +48,22 @@ _CHANGES = """\
 
 RS256, ES256 and EdDSA in one JWK Set, each with a next, an active and a retiring key.
 
-- **mixed**: tokens of the active and the retiring key verify, and those of the next key too, as soon as it signs: a
-  rotation reaches a verifier that runs on before the deploy does, without another fetch.
-- **rotation**, **rollback**, **revocation**: a process that begins after the deploy takes tokens of every key that is
-  published then, and none of a key that is withdrawn or revoked.
-- **unknown kid**: whether a process that runs on fetches again when it meets a `kid` that it has not seen, and whether it
-  then refuses tokens of a revoked key. Some wait between two fetches: before, such a `kid` fails, and the revoked key is
-  trusted. One that does not fetch keeps what it has for as long as
-  [its cache](publishing.md#what-verifiers-cache) does, or until it is started again; one that never fetches leaves that
-  to whoever uses it.
-- **all algorithms**: what becomes of a set that also holds every other algorithm of the table above, but ML-DSA, which
-  keyvault never puts among others.
+- **mixed**: tokens of the active and the retiring key verify, and those of the next key too, as soon as it signs. So a
+  running verifier accepts tokens after a rotation before the deploy, without another fetch.
+- **rotation**, **rollback**, **revocation**: a process that starts after the deploy accepts tokens of every published
+  key, and refuses tokens of a withdrawn or revoked key.
+- **unknown kid**: whether a running process fetches again when it meets an unknown `kid`, and whether it then refuses
+  tokens of a revoked key. Some verifiers wait between two fetches: until then, they refuse the `kid` and trust the
+  revoked key. A verifier that does not fetch keeps its copy until [its cache](publishing.md#what-verifiers-cache)
+  expires or it restarts. If a verifier never fetches, its user must fetch.
+- **all algorithms**: the effect of a set that also has every other algorithm of the table above, except ML-DSA, which
+  keyvault never mixes with others.
 """
 
 _WORDS = """\
-## What they say
+## Messages
 
-A verifier's own words on a token that it does not take, and the reason.
+The message of each verifier about a token that it refuses, and the reason.
 """
 
 _NOTES = """\
@@ -75,7 +81,7 @@ def render() -> str:
         ["verifier", "mixed", "rotation", "rollback", "revocation", "unknown kid", "then", "all algorithms"],
         ([verifier.title, *changed(EXPECTED[name])] for name, verifier in VERIFIERS.items()),
     )
-    words = table(["verifier", "algorithms", "says", "because"], (row for name in VERIFIERS for row in refusals(name)))
+    words = table(["verifier", "algorithms", "message", "reason"], (row for name in VERIFIERS for row in refusals(name)))
     used = table(
         ["verifier", "language", "version"],
         ([verifier.title, PROJECTS[verifier.project].title, pinned(verifier)] for verifier in VERIFIERS.values()),
@@ -92,31 +98,31 @@ def cells(expected: Expected) -> list[str]:
 
 
 def changed(expected: Expected) -> list[str]:
-    """Return what the row of a verifier in the table of mixed sets says."""
+    """Return the cells of a verifier in the table of mixed sets."""
     lacking = [label for label in MIXED if label in expected.refuses]
-    ok = f"ok, but {' '.join(lacking)}" if lacking else "ok"
-    again = f"fetches again, {expected.waits} s after the last time" if expected.waits else "fetches again"
+    ok = f"ok, except {' '.join(lacking)}" if lacking else "ok"
+    again = f"fetches again, {expected.waits} s after the last fetch" if expected.waits else "fetches again"
     refuses = "refuses the revoked key; trusts it before" if expected.waits else "refuses the revoked key"
     if expected.asks == "never":
         unknown = ["never fetches", ""]
     elif not expected.refetches:
-        unknown = ["does not fetch", "goes on trusting the revoked key"]
+        unknown = ["does not fetch", "still trusts the revoked key"]
     elif not expected.forgets:
-        unknown = [again, "goes on trusting the revoked key"]
+        unknown = [again, "still trusts the revoked key"]
     elif expected.asks == "each token":
         unknown = ["fetches for each token", "refuses the revoked key"]
     elif expected.remembers:
-        unknown = [again, "refuses, but for tokens that it knows"]
+        unknown = [again, "refuses, except tokens that it has accepted before"]
     else:
         unknown = [again, refuses]
-    return [ok, ok, ok, ok, *unknown, "all are lost" if expected.crowd else "as alone"]
+    return [ok, ok, ok, ok, *unknown, "loses all keys" if expected.crowd else "as alone"]
 
 
 def refusals(name: str) -> Iterable[list[str]]:
-    """Yield a row for each way in which a verifier refuses."""
+    """Yield a row for each message with which a verifier refuses tokens."""
     title, expected = VERIFIERS[name].title, EXPECTED[name]
     for refusal in dict.fromkeys(expected.refuses.values()):
-        labels = [label.replace(" ", " on ") for label, one in expected.refuses.items() if one == refusal]
+        labels = [label.replace(" ", " on ") for label, other in expected.refuses.items() if other == refusal]
         yield [title, ", ".join(labels), f"`{refusal.says}`", refusal.why]
     if expected.crowd:
         yield [title, "each, in a set of all", f"`{expected.crowd.says}`", expected.crowd.why]
@@ -133,7 +139,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 class _Watch:
-    """Counts what could not be run."""
+    """Counts skipped tests."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
@@ -144,11 +150,11 @@ class _Watch:
 
 
 def main() -> None:
-    """Run the matrix; write the page if it shows what is expected, and end with 1 if not."""
+    """Run the matrix; write the page if it matches expected.toml, else exit with 1."""
     watch = _Watch()
     failed = pytest.main([str(Path(__file__).parent / "test_matrix.py"), "--quiet"], plugins=[watch])
     if failed or watch.skipped:
-        sys.exit(f"{PAGE.name} is left as it is: {'not all is as expected' if failed else 'some tests were skipped'}")
+        sys.exit(f"{PAGE.name} is unchanged: {'a verifier behaves differently' if failed else 'some tests were skipped'}")
     PAGE.write_text(render(), encoding="utf-8")
     print(f"written: {PAGE.relative_to(Path.cwd())}")
 
