@@ -1,5 +1,5 @@
 """
-Write keys in the formats of other programs, with private halves and certificates.
+Encode keys in the formats of other programs, with private halves and certificates.
 
 Does not write files.
 

@@ -45,7 +45,7 @@ class TokenSigner:
 
         check_private_jwk(private, alg=private["alg"])
         if private["use"] != "sig" or ALGORITHMS[private["alg"]].use != "sig":
-            raise JWKError(f"key {private['kid']} is for encryption and cannot sign tokens", code="key-for-encryption")
+            raise JWKError(f"key {private['kid']} is for encryption and cannot sign tokens", code="use-mismatch")
         self.kid, self.alg = private["kid"], private["alg"]
         kept = (*REQUIRED[private["kty"]], *PRIVATE_MEMBERS)
         self._akp = self._key = None

@@ -109,9 +109,9 @@ def test_claims_that_are_not_json(claims: Any) -> None:
 @pytest.mark.parametrize(
     ("jwk", "code"),
     [
-        (private("ECDH-ES+A256KW"), "key-for-encryption"),
-        ({**private("ES256"), "use": "enc"}, "key-for-encryption"),
-        ({**private("A256KW"), "use": "sig"}, "key-for-encryption"),
+        (private("ECDH-ES+A256KW"), "use-mismatch"),
+        ({**private("ES256"), "use": "enc"}, "use-mismatch"),
+        ({**private("A256KW"), "use": "sig"}, "use-mismatch"),
         ({**private("ES256"), "alg": "ES384"}, "alg-mismatch"),
         ({**private("ES256"), "alg": "none"}, "alg-unknown"),
         ({**private("ES256"), "d": private("ES256", number=1)["d"]}, "key-halves-mismatch"),
