@@ -145,7 +145,7 @@ def test_environment_of_the_process_is_the_default(vault: Lab, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("id-tokn", "set-unknown"), ("mail", "key-for-encryption")],
+    [("id-tokn", "set-unknown"), ("mail", "use-mismatch")],
 )
 def test_set_that_cannot_sign(vault: Lab, name: str, code: str) -> None:
     """A misspelt set and one for encryption are refused when the signer is made, not at the first token."""
