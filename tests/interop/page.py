@@ -81,7 +81,9 @@ def render() -> str:
         ["verifier", "mixed", "rotation", "rollback", "revocation", "unknown kid", "then", "all algorithms"],
         ([verifier.title, *changed(EXPECTED[name])] for name, verifier in VERIFIERS.items()),
     )
-    words = table(["verifier", "algorithms", "message", "reason"], (row for name in VERIFIERS for row in refusals(name)))
+    words = table(
+        ["verifier", "algorithms", "message", "reason"], (row for name in VERIFIERS for row in refusals(name))
+    )
     used = table(
         ["verifier", "language", "version"],
         ([verifier.title, PROJECTS[verifier.project].title, pinned(verifier)] for verifier in VERIFIERS.values()),
@@ -154,7 +156,9 @@ def main() -> None:
     watch = _Watch()
     failed = pytest.main([str(Path(__file__).parent / "test_matrix.py"), "--quiet"], plugins=[watch])
     if failed or watch.skipped:
-        sys.exit(f"{PAGE.name} is unchanged: {'a verifier behaves differently' if failed else 'some tests were skipped'}")
+        sys.exit(
+            f"{PAGE.name} is unchanged: {'a verifier behaves differently' if failed else 'some tests were skipped'}"
+        )
     PAGE.write_text(render(), encoding="utf-8")
     print(f"written: {PAGE.relative_to(Path.cwd())}")
 
