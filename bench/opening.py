@@ -18,8 +18,8 @@ _RECIPIENTS = (1, 3, 10)
 def rows(world: World) -> list[Row]:
     """Return the rows."""
     size = world.size
-    opened = f"a key, of {size.opened:,} opened, against"
-    sealed = f"a key, of {size.sealed} made and sealed"
+    opened = f"per key: opening {size.opened:,} keys, against"
+    sealed = f"per key: generating {size.sealed} keys and sealing each"
     found = [
         Row(
             "open",

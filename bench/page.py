@@ -19,36 +19,43 @@ NOTES = BENCH / "notes.toml"
 _HEAD = """\
 # Performance
 
-Whole processes, from start to end, against other programs that do the same or the least of it. `make bench` runs
-them and writes this page.
+This page shows how fast keyvault is compared with other programs, how much memory it needs, and how both grow with the
+number of keys. To measure it on your machine:
+
+```sh
+make bench
+```
+
+`make bench` measures whole processes, from start to end, against programs that do the same work or its minimum, and
+writes this page.
 
 ## Ratios
 
-Time of ours over time of the other one, medians of runs that took turns. A ratio means the same on a faster machine;
-seconds, [below](#seconds-and-memory), do not. A row without a bound is there to be compared with.
+A ratio is keyvault's time divided by the other program's time; both are medians of alternating runs. Ratios hold on
+faster machines; seconds, [below](#seconds-and-memory), do not. A row without a bound is for comparison only.
 """
 
 _MISSED = """\
-## What is missed, and why
+## Missed bounds, and why
 """
 
 _SECONDS = """\
 ## Seconds and memory
 
-Medians, and the shortest run, for one unit: a key or a set where the row says so, else a whole run. *Largest* is the
-largest resident set of any one process. *Together* is what a process and all its children hold at the same time: the
-sum of their proportional sets (PSS), which counts a page that several share once. It is looked at again and
-again in a run of its own, whose time does not count; scripts of processes that live for a moment show nothing so.
+Times are medians and shortest runs, for one unit: a key or a set if the row says so, else a whole run. *Largest* is the
+largest resident set of any single process. *Together* is the memory of a process and all its children at the same time:
+the sum of their proportional sets (PSS), which counts a shared page once. It is sampled in a separate run, whose time
+does not count. Samples miss most of a script whose processes live only for a moment.
 """
 
 _GROWTH = """\
 ## Growth
 
-One command on vaults of more and more keys, three in each set: next, active and retiring. `check` asks a server on the
-same machine for every JWK Set and every discovery document; the server's time is in it, its memory is not. Its vaults
-have an issuer for each 30 sets, since the JWK Set of an issuer may have 256 KiB. The bound of memory is for the largest
-vault, and for all processes together: `render` has workers. All have one rotation behind them; what ten years of
-commits add is in [scale.md](scale.md#what-commands-take-in-the-end).
+Each command runs on vaults with more and more keys, three in each set: next, active and retiring. `check` asks a server
+on the same machine for every JWK Set and every discovery document. Its time includes the server's, its memory does not.
+Its vaults have an issuer for each 30 sets, because the JWK Set of an issuer may have at most 256 KiB. The memory bound is
+for the largest vault, and for all processes together: `render` has worker processes. Each vault has been rotated once;
+[scale.md](scale.md#what-commands-take-in-the-end) shows the cost of ten years of commits.
 """
 
 _HOW = """\
@@ -61,16 +68,15 @@ make bench                                    # everything, with what it is comp
 .venv/bin/python bench/run.py --page          # this page again, from what was measured
 ```
 
-`bench/prepare` gets the other programs: packages of Debian, and Go modules that are compiled. A row whose program is
-missing is left out, and says so. Vaults are made once and stay in `build/bench/vaults`, with a clock that stands still.
+`bench/prepare` installs the other programs: Debian packages, and Go modules that it compiles. If a program is missing,
+the page lists its row as left out. Vaults are created once, with a fixed clock, and stay in `build/bench/vaults`.
 
-- The two sides take turns (A B A B) after a warm-up. What prepares a run, such as a fresh copy of the vault, is not
+- The two sides alternate (A B A B) after a warm-up. The preparation of a run, such as a fresh copy of the vault, is not
   measured, and is on the disk before the run begins.
-- Peers that work on one key a process do fewer keys, and both times are given for one key.
-- Nothing of the user's settings is in the environment of either side. Bytecode of Python is cached, files are in the
-  cache of the system.
-- Work that must not grow, such as processes of git and files read, is counted and not timed: `bench/work.py` counts
-  it, `bench/work.json` has the counts, and a test fails where one goes up.
+- Programs that handle one key per process get fewer keys, and both times are given for one key.
+- Neither side sees the user's settings in its environment. Python's bytecode and all files are cached.
+- Work that must not grow, such as git processes and files read, is counted, not timed: `bench/work.py` counts it,
+  `bench/work.json` has the counts, and a test fails if a count goes up.
 """
 
 

@@ -1,4 +1,4 @@
-"""Rows of the site: rendered from nothing, again after one rotation, by Hugo; published to an object store."""
+"""Rows of the site: rendered from scratch, incrementally after one rotation, by Hugo; published to an object store."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def rows(world: World) -> list[Row]:
     return [
         Row(
             "render",
-            f"{sets}, rendered from nothing, against `git cat-file --batch` and Python writing the same files",
+            f"{sets}, rendered from scratch, against `git cat-file --batch` and Python writing the same files",
             _render,
             size.runs,
             bound=3,
         ),
         Row(
             "render-one",
-            f"{sets}, rendered again after one rotation, against rendering from nothing",
+            f"{sets}, rendered incrementally after one rotation, against a render from scratch",
             _render_one,
             size.runs,
             bound=0.1,
         ),
         Row(
             "render-hugo",
-            f"{sets}, rendered from nothing, against Hugo and as many pages",
+            f"{sets}, rendered from scratch, against Hugo and as many pages",
             _hugo,
             size.runs,
             needs=("hugo",),
@@ -82,8 +82,8 @@ def _render_one(world: World) -> tuple[Side, Side]:
         world.run(*CLOCKED, "--vault", copy, "rotate", f"set-{next(sets):05}", *force)
 
     return (
-        Side("keyvault render, onto the site before", (*call, str(site)), world.work, before=rotated),
-        Side("from nothing", (*call, str(nothing)), world.work, after=partial(world.put_aside, nothing)),
+        Side("keyvault render, over the previous site", (*call, str(site)), world.work, before=rotated),
+        Side("from scratch", (*call, str(nothing)), world.work, after=partial(world.put_aside, nothing)),
     )
 
 

@@ -18,14 +18,14 @@ def rows(world: World) -> list[Row]:
     return [
         Row(
             "rotate-one",
-            "one ES256 set rotated, all on the disk, against a bare Typer command and `git commit` with all its fsyncs",
+            "rotating one ES256 set, synced to disk, against a bare Typer command and `git commit` with all its fsyncs",
             _rotate_one,
             size.starts,
             bound=2.5,
         ),
         Row(
             "rotate",
-            f"a set, of {size.rotated:,} ES256 sets rotated in one commit, against a script around `jose` and git",
+            f"per set: rotating {size.rotated:,} ES256 sets in one commit, against a script around `jose` and git",
             _rotate,
             size.runs,
             bound=0.1,
@@ -33,7 +33,7 @@ def rows(world: World) -> list[Row]:
         ),
         Row(
             "rsa",
-            f"a key, of {size.rsa} RSA-2048 sets rotated in one commit, against `openssl genrsa` on all cores",
+            f"per key: rotating {size.rsa} RSA-2048 sets in one commit, against `openssl genrsa` on all cores",
             _rsa,
             size.runs,
             bound=1.0,

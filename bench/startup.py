@@ -15,17 +15,17 @@ def rows(world: World) -> list[Row]:
     starts = world.size.starts
     return [
         Row("help", "`keyvault --help` against that of a bare Typer program", _help, starts, bound=1.2),
-        Row("status", "status of the vault that `init` makes against a bare Typer command", _status, starts, bound=2.2),
+        Row("status", "status of the vault that `init` creates against a bare Typer command", _status, starts, bound=2.2),
         Row(
             "generate-step",
-            "one ES256 key, as a process, against that of step",
+            "one ES256 key from a new process, against step",
             _step,
             starts,
             needs=("step",),
         ),
         Row(
             "generate-hydra",
-            "one ES256 key, as a process, against Ory Hydra's own function for it, without its server",
+            "one ES256 key from a new process, against Ory Hydra's own function, without its server",
             _hydra,
             starts,
             needs=("hydra",),
