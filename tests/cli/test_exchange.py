@@ -613,7 +613,7 @@ def test_a_private_half_that_comes_later(keyvault: Terminal, write: Write) -> No
     for more in ((), ("--as", "retiring"), ("--as", "active", "--force", "--reason", "mine")):
         result = keyvault("key", "import", "id-token", write("private.json", jwk), *more)
         assert result.code == 2
-        assert "its private half is not added later" in result.error
+        assert "private half cannot be added later" in result.error
     again = keyvault(
         "key", "import", "id-token", write("public.json", public), "--as", "active", "--force", "--reason", "x"
     )
