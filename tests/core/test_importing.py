@@ -60,8 +60,9 @@ def test_an_imported_next_key_replaces_the_present_next_key() -> None:
     after = only_set(apply(plan, state, sealed=[public.kid]))
     assert after.next is not None
     assert after.next.kid == public.kid
-    with pytest.raises(GateError, match="its next key was not yet seen"):
+    with fails("rotation-too-early", GateError) as caught:
         plan_rotation(apply(plan, state), ["id-token"], NOW + DAY, live={})
+    assert "next key was not yet seen" in caught.value.message
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -179,7 +180,7 @@ def test_an_external_set_generates_no_key_and_reports_the_missing_key() -> None:
     alone = outside(active_key(T0))
     plan = plan_due(alone, NOW, live={})
     assert plan == Plan(waiting=("id-token: there is no next ES256 key; keyvault key import id-token FILE",))
-    with pytest.raises(KeyVaultError, match="lacks an active or a next key") as caught:
+    with fails("key-missing", KeyVaultError) as caught:
         plan_rotation(alone, ["id-token"], NOW, live={})
     assert caught.value.hint == "keyvault key import id-token FILE"
 
@@ -260,7 +261,7 @@ def test_a_rollback_needs_a_sealed_key() -> None:
     """A key of which only the public half was imported cannot sign."""
     state = held()
     plan = plan_import(state, "id-token", [public_key()], NOW, role="retiring")
-    with pytest.raises(KeyVaultError, match="no previous key that is still published and sealed"):
+    with fails("previous-key-missing", KeyVaultError):
         plan_rollback(apply(plan, state), "id-token", NOW + MINUTE)
     kept = apply(plan, state, sealed=[change.kid for change in plan.changes if isinstance(change, Import)])
     assert events_of(plan_rollback(kept, "id-token", NOW + MINUTE)) == ["reactivated", "deactivated"]
