@@ -114,7 +114,7 @@ def _seconds(number: float) -> str:
 
 
 def _git(figures: Figures) -> str:
-    head = ("sets", "keys", "commits", "`.git` without gc", "packs", "loose", "`.git` after gc", "a key", "gc")
+    head = ("sets", "keys", "commits", "`.git` without gc", "packs", "loose objects", "`.git` after gc", "per key", "gc")
     rows = [
         (
             f"{one['sets']:,}",
@@ -192,7 +192,7 @@ def _clones(figures: Figures) -> str:
         full = one["packed"]["git_bytes"]
         cells = [full, shallow["git_bytes"], blobless["without"], blobless["git_bytes"]]
         rows.append([f"{one['sets']:,}", *map(_bytes, cells)])
-    head = ("sets", "full", "`--depth=1`", "`--filter=blob:none`", "and the blobs of `HEAD`")
+    head = ("sets", "full", "`--depth=1`", "`--filter=blob:none`", "with the blobs of `HEAD`")
     return table(head, rows)
 
 
@@ -200,10 +200,10 @@ def _wide(figures: Figures) -> str:
     head = (
         "layout",
         "widest folder",
-        "a commit",
-        "grows by",
+        "commit time",
+        "commit size",
         "`ls-tree -r`",
-        "of one set",
+        "`ls-tree` of one set",
         "`diff-tree -r`",
         "after gc",
     )
@@ -224,7 +224,7 @@ def _wide(figures: Figures) -> str:
 
 
 def _long(figures: Figures) -> str:
-    head = ("layout", "`.git` without gc", "after gc", "trees of it", "last commit", "`ls-tree -r`")
+    head = ("layout", "`.git` without gc", "after gc", "its trees", "last commit", "`ls-tree -r`")
     rows = (
         (
             f"`{name}`",
@@ -312,11 +312,11 @@ def _life(figures: Figures) -> str:
         "step",
         "seconds",
         "together",
-        "states of bars",
-        "longest still",
-        "strikes",
-        "new",
-        "longest to end",
+        "progress updates",
+        "longest pause",
+        "interrupts",
+        "after the end",
+        "longest exit",
         "harm",
     )
     rows = []
