@@ -1,4 +1,4 @@
-"""What a host serves, compared with what the vault says: each difference is named, and nothing served is an error."""
+"""Drift between host and vault: each difference is reported, and an empty response is an error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GOOD = {"cache-control": "max-age=600", "content-type": "application/json", "acc
 def found_in(url: str = URL, *, headers: Mapping[str, str] = {}, **how: Any) -> list[str]:  # never changed
     answer = {"status": 200, "redirects": (), "complete": True, "expires": None, **how}
     found = response_drift(url, {**GOOD, **headers}, now=T0, max_age=timedelta(minutes=10), **answer)
-    return [one.code for one in found]
+    return [finding.code for finding in found]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_how_an_answer_is_labelled(url: str, kind: str, found: list[str]) -> Non
     answer = response_drift(
         url, {**GOOD, "content-type": kind}, status=200, redirects=(), complete=True, expires=None, now=T0, max_age=DAY
     )
-    assert {one.level for one in answer} <= ({"warning"} if "." not in url.rpartition("/")[2] else {"error"})
+    assert {finding.level for finding in answer} <= ({"warning"} if "." not in url.rpartition("/")[2] else {"error"})
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def encode(keys: list[Any]) -> bytes:
 
 
 def drifts(keys: list[Any], state: VaultState = STATE) -> list[str]:
-    return [one.code for one in set_drift(URL, state, encode(WANTED), encode(keys))]
+    return [finding.code for finding in set_drift(URL, state, encode(WANTED), encode(keys))]
 
 
 def jwk(name: str) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_how_a_jwk_set_differs(keys: list[Any], found: list[str]) -> None:
 )
 def test_what_is_no_jwk_set(body: bytes, code: str) -> None:
     """Nothing else is said of it."""
-    assert [one.code for one in set_drift(URL, STATE, encode(WANTED), body)] == [code]
+    assert [finding.code for finding in set_drift(URL, STATE, encode(WANTED), body)] == [code]
 
 
 def test_a_private_member_of_a_key_names_the_key() -> None:
@@ -189,7 +189,7 @@ def test_how_a_discovery_document_differs(change: dict[str, Any], messages: list
     """The two members that verifiers trust are named with both values, the others by name."""
     wanted = {"issuer": SITE, "jwks_uri": URL}
     found = discovery_drift(URL, json.dumps(wanted).encode(), json.dumps({**wanted, **change}).encode())
-    assert [one.message for one in found] == messages
+    assert [finding.message for finding in found] == messages
 
 
 @given(

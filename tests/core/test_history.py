@@ -20,7 +20,7 @@ from tests.core.build import SITE, T0, activated, created, deactivated, make_key
 
 @pytest.mark.parametrize("keep_until", ["2026-11-24T17:00:00", "2026-11-24T17:00:00+01:00", "9999-12-31T23:59:59Z"])
 def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
-    """Each instant of a record is looked at before any rule reckons with it."""
+    """Each instant of a record is checked before any rule computes with it."""
     key = make_key(created(), activated(), deactivated(T0, T0))
     data = encode_key(key).replace(b'"keep_until": "2026-11-23T17:00:00Z"', f'"keep_until": "{keep_until}"'.encode())
     found, problems = read_record(data, key.path, None)
@@ -56,7 +56,7 @@ def test_a_commit_of_any_date(seconds: int) -> None:
     ("seconds", "year"), [(-(2**63), 1970), (-1, 1970), (0, 1970), (253_370_764_800, 9000), (2**63, 9000)]
 )
 def test_the_date_of_a_commit(seconds: int, year: int) -> None:
-    """What cannot be compared is moved to the end that it lies beyond."""
+    """An instant out of range is moved to the nearest bound."""
     assert instant(seconds) == datetime(year, 1, 1, tzinfo=UTC)
 
 

@@ -194,12 +194,12 @@ def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
     assert list(event_problems(gone, event)) == [("event-malformed", "a repair brings back a key that is revoked")]
 
 
-@pytest.mark.parametrize(("later", "told"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
-def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, told: bool) -> None:
+@pytest.mark.parametrize(("later", "expected"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
+def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, expected: bool) -> None:
     """Two of one instant are in order."""
     found = list(event_problems(DerivedState("next", T0, newest_at=T0), published(T0 + later)))
     message = "event published at 2026-11-23 16:59:59Z is older than the one before it"
-    assert found == ([("instant-decreases", message)] if told else [])
+    assert found == ([("instant-decreases", message)] if expected else [])
 
 
 ACTIVE, NEXT = DerivedState("active", T0), DerivedState("next", T0)
@@ -252,8 +252,8 @@ TEXT = f"must have 1 to {TEXT_MAX} characters, not only blanks"
 )
 def test_an_event_that_is_malformed(derived: DerivedState, event: Event, sentences: list[str]) -> None:
     """Each member that is wrong is named, and what is wrong with it."""
-    told = [("event-malformed", f"event {event.event}: {sentence}") for sentence in sentences]
-    assert list(event_problems(derived, event)) == told
+    expected = [("event-malformed", f"event {event.event}: {sentence}") for sentence in sentences]
+    assert list(event_problems(derived, event)) == expected
 
 
 # --- a version of a record ------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_a_record_by_itself(key: Key, found: list[tuple[str, str]]) -> None:
 
 
 def test_a_record_that_is_written_in_another_way_or_place() -> None:
-    """What it says is read all the same."""
+    """Its content is still read."""
     read, problems = read_record(encode_key(GOOD) + b"\n", "elsewhere", None)
     assert read == _judged(GOOD)
     assert problems == [
@@ -332,7 +332,7 @@ def test_a_place_that_is_cut() -> None:
 
 
 def test_a_record_that_is_none() -> None:
-    """What the parser said is shown in one line, and cut."""
+    """The message of the parser is shown on one line, and cut."""
     assert read_record(b"", "x", None) == (
         None,
         [("record-malformed", "not a key record: Input data was truncated")],
@@ -355,7 +355,7 @@ def test_a_record_that_is_none() -> None:
     ],
 )
 def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
-    """What a version has in common with the one before it was said there; what differs is said here."""
+    """Problems that the version before had too are not reported again; new problems are."""
 
     def codes(known: Key | None) -> list[str]:
         return [found for found, _ in read_record(encode_key(key), key.path, known)[1]]

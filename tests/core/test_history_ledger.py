@@ -1,4 +1,4 @@
-"""The files of a vault, carried from commit to commit: what is counted, what is remembered, and what a merge joins."""
+"""The ledger of a vault, carried from commit to commit: its counts, its indexes, and the join of a merge."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
     return ledger
 
 
-# --- what is counted ------------------------------------------------------------------------------------
+# --- counts ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_keys_of_a_set_add_up() -> None:
 
 
 def test_a_record_that_changes() -> None:
-    """It counts as what it is now; a record that is gone counts no more, and its instant stays."""
+    """It counts in its present state; a removed record no longer counts, but its instant stays."""
     key = next_key(T0)
     ledger = ledger_of(key)
     ended = msgspec.structs.replace(key, events=(*key.events, withdrawn(T0 + DAY)))
@@ -115,7 +115,7 @@ def test_sets_that_nobody_looks_after(key: Key, policy: Policy | None, orphaned:
     ],
 )
 def test_restoring_what_a_record_was(others: list[Key], newest_at: datetime) -> None:
-    """What was wrong leaves no trace: no instant of the future that everything after it would be older than."""
+    """A restored record leaves no instant of the future behind, which all later events would be older than."""
     key = active_key(T0, kid="a")
     ledger = ledger_of(*others, key)
     sound = ledger.entries[key.path]
@@ -139,7 +139,7 @@ def test_restoring_a_record_without_events() -> None:
 
 
 def test_a_copy_goes_its_own_way() -> None:
-    """What one branch writes does not stand in the other."""
+    """A change of one branch does not appear in the other."""
     key, more = active_key(), next_key(T0, set_name="more")
     ledger = ledger_of(key, policy=Policy(SitePolicy(SITE), {}))
     ledger.last_valid[key.path] = ledger.entries[key.path]
@@ -227,7 +227,7 @@ def branches(ours: Key, theirs: Key, *, base: Any = ()) -> tuple[Ledger, Ledger]
 
 
 def test_two_branches_that_have_nothing_in_common() -> None:
-    """What either of them used is used."""
+    """A kid or key that either line used counts as used."""
     ours, theirs = branches(make_key(created(), kid="a"), make_key(created(), kid="b"))
     assert list(ours.join(theirs)) == []
     assert ours.kids == {"a": "keys.enc/id-token/a.json", "b": "keys.enc/id-token/b.json"}

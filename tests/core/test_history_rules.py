@@ -1,4 +1,4 @@
-"""What the audit says of a change, rule by rule: each boundary, each sentence, and each silence."""
+"""The findings of the audit for a change, rule by rule: each boundary, each message, and each legal change."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_what_a_record_must_keep(new: Key | None, found: Problems) -> None:
 
 
 def test_a_private_key_that_appears() -> None:
-    """Whoever adds one to a record that had none made it up."""
+    """A private key that is added to a record cannot be genuine."""
     assert grown(BARE, ACTIVE) == [("private-added", "a sealed private key was added to a record that had none")]
     assert grown(BARE, BARE) == []
 
@@ -310,12 +310,12 @@ def test_a_lifetime_that_is_missing_is_one_finding() -> None:
     ]
 
 
-@pytest.mark.parametrize(("url", "told"), [(URL, False), (ELSEWHERE, True)])
+@pytest.mark.parametrize(("url", "reported"), [(URL, False), (ELSEWHERE, True)])
 @pytest.mark.parametrize("new", [False, True])
-def test_a_receipt_is_of_the_right_place_and_time(url: str, told: bool, new: bool) -> None:
+def test_a_receipt_is_of_the_right_place_and_time(url: str, reported: bool, new: bool) -> None:
     """At the URL of the set, and not in the commit that makes the key."""
     found = []
-    if told:
+    if reported:
         found.append(("receipt-url", f"the receipt is for {ELSEWHERE}, not for {URL}"))
     if new:
         found.append(("receipt-too-soon", "a receipt in the commit that created the key: no host could serve it yet"))
@@ -345,11 +345,11 @@ SEEN = DerivedState("next", T0 - DAY, {URL: T0, ELSEWHERE: T0 - 9 * DAY})
 def test_a_key_signs_once_verifiers_know_it(
     policy: Any, site: Any, wait: timedelta, verb: str, offset: timedelta, early: bool
 ) -> None:
-    """From the lead after it was seen at its own URL on, or after it was made where no URL is looked at."""
+    """The lead counts from the receipt of its own URL, or from its creation if no URL is fetched."""
     at = T0 + wait + offset
     found = judge(activated(at), derived=SEEN, policy=set_policy(**policy), **site)
-    told = f"the key was activated at {format_instant(at)}, but {verb}: publication_lead is 24h"
-    assert found == ([("activated-early", told)] if early else [])
+    reported = f"the key was activated at {format_instant(at)}, but {verb}: publication_lead is 24h"
+    assert found == ([("activated-early", reported)] if early else [])
 
 
 @pytest.mark.parametrize(("after", "early"), [(-SECOND, True), (NOTHING, False)])
@@ -372,8 +372,8 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
     )
     member = "algorithm_lead is 7d" if lead > DAY else "publication_lead is 24h"
     at = format_instant(T0 + lead + after)
-    told = f"the key was activated at {at}, but first seen live at {format_instant(T0)}: {member}"
-    assert found == ([("activated-early", told)] if early else [])
+    reported = f"the key was activated at {at}, but first seen live at {format_instant(T0)}: {member}"
+    assert found == ([("activated-early", reported)] if early else [])
 
 
 def test_a_key_that_nobody_saw() -> None:
@@ -421,7 +421,7 @@ KEPT = T0 + HOUR + HOUR + SKEW
     ],
 )
 def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new: bool, silent: bool) -> None:
-    """So nobody had to know it; all of that in the one commit that made it, of a key that says that it was imported."""
+    """Verifiers need not know it before; this holds only in the commit that creates it, for an imported key."""
     key = make_key(*events, kid="a")
     whole = Policy(SitePolicy(SITE), {"id-token": set_policy()})
     parents = (SetCount(active=1, next=1, live=2),)
@@ -502,8 +502,8 @@ def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -
     until = T0 + DAY
     at = until + offset
     found = judge(withdrawn(at), derived=DerivedState("retiring", T0, {}, until))
-    told = f"the key was withdrawn at {format_instant(at)}, but must be kept until 2026-11-24 17:00Z"
-    assert found == ([("withdrawn-early", told)] if early else [])
+    reported = f"the key was withdrawn at {format_instant(at)}, but must be kept until 2026-11-24 17:00Z"
+    assert found == ([("withdrawn-early", reported)] if early else [])
 
 
 def test_a_next_key_goes_at_any_time() -> None:
@@ -595,13 +595,13 @@ def test_a_set_without_a_table(after: SetCount, parents: list[SetCount], orphane
 
 
 def test_sets_without_a_policy() -> None:
-    """What two keys at once are, needs no keyvault.toml."""
+    """Two active keys are an error even without keyvault.toml."""
     assert list(judge_set("x", None, SetCount(2, 0, 2), [])) == [("two-active", "set x has 2 active keys")]
     assert list(judge_set("x", None, SetCount(), [FULL])) == []
 
 
 @pytest.mark.parametrize(
-    ("key", "table", "told"),
+    ("key", "table", "reported"),
     [
         (next_key(), set_policy(), False),
         (next_key(), None, False),
@@ -610,10 +610,10 @@ def test_sets_without_a_policy() -> None:
         (make_key(), set_policy(spec="EdDSA"), True),
     ],
 )
-def test_a_key_is_of_the_kind_that_policy_asks_for(key: Key, table: SetPolicy | None, told: bool) -> None:
+def test_a_key_is_of_the_kind_that_policy_asks_for(key: Key, table: SetPolicy | None, reported: bool) -> None:
     """Only what came from outside may be of another kind."""
     words = "a key for ES256 was created, but policy asks for EdDSA Ed25519"
-    assert list(judge_algorithm(key, table)) == ([("algorithm-differs", words)] if told else [])
+    assert list(judge_algorithm(key, table)) == ([("algorithm-differs", words)] if reported else [])
 
 
 # --- policy ---------------------------------------------------------------------------------------------

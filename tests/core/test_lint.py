@@ -60,16 +60,16 @@ def discovery(url: str | None = CONFIGURATION, **changes: Any) -> list[Finding]:
 
 @pytest.mark.parametrize("name", [name for name, _ in cases()])
 def test_a_case_has_its_findings_and_no_other(name: str) -> None:
-    """What breaks is found; that nothing else is says that the other rules are silent on sound keys."""
+    """Each problem is found, and no other: the other rules report nothing about sound keys."""
     case = table()[name]
 
     found = lint(case)
 
     assert codes(found) == case.codes
-    for one in found:
-        assert (one.level, one.hurts) == (RULES[one.code].level, RULES[one.code].hurts)
-        assert one.message == printable(one.message)
-        assert one.document == "it"
+    for finding in found:
+        assert (finding.level, finding.hurts) == (RULES[finding.code].level, RULES[finding.code].hurts)
+        assert finding.message == printable(finding.message)
+        assert finding.document == "it"
 
 
 #: Rules that need more than a JWK Set and its answer; each has a test of its own below.
@@ -98,10 +98,10 @@ def test_a_finding_says_which_key() -> None:
     """By its kid, or by its place where it has none that can be shown."""
     own = private("RSA", "own")
 
-    assert [one.where for one in keys(*sound(), jwk(own, use="x"))] == ["own"]
-    assert {one.where for one in keys(*sound(), jwk(own, kid=None))} == {"keys[2]"}
-    assert {one.where for one in keys(*sound(), jwk(own, kid=7))} == {"keys[2]"}
-    assert {one.where for one in keys(*sound(), None)} == {"keys[2]"}
+    assert [finding.where for finding in keys(*sound(), jwk(own, use="x"))] == ["own"]
+    assert {finding.where for finding in keys(*sound(), jwk(own, kid=None))} == {"keys[2]"}
+    assert {finding.where for finding in keys(*sound(), jwk(own, kid=7))} == {"keys[2]"}
+    assert {finding.where for finding in keys(*sound(), None)} == {"keys[2]"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_messages() -> None:
     own, other = private("RSA", "own"), private("P-256", "own")
 
     def messages(*members: Any) -> list[str]:
-        return [one.message for one in keys(*sound(), *members)]
+        return [finding.message for finding in keys(*sound(), *members)]
 
     assert messages(jwk(own, use="tls")) == ["use is 'tls', expected sig or enc"]
     assert messages(jwk(own, kid=7)) == ["kid is a number, not a string: no token can refer to it"]
@@ -143,7 +143,7 @@ def test_messages() -> None:
     assert messages(jwk(own, alg="x" * 22)) == ["alg (text of 22 characters, not shown) is not registered"]
     assert messages(jwk(own), jwk(own, kid="b")) == ["the same key is also in the set as b"]
     assert messages(*(jwk(own, kid=name) for name in "abcde")) == ["the same key is also in the set as b, c, d, …"]
-    assert [one.where for one in keys(*(jwk(own, kid=name) for name in "ab"))] == ["a"]
+    assert [finding.where for finding in keys(*(jwk(own, kid=name) for name in "ab"))] == ["a"]
     twice = b'{"keys": [{"kty": "LMS", "kid": "a", "kid": "a", "use": "sig", "alg": "RS256", "alg": "RS256"}]}'
     assert lint_jwk_set(Source("it", twice))[0].message == "kid, alg: more than once in one object"
     assert lint(table()["single jwk"])[0].message.endswith("it is a single JWK, put it into an array")
@@ -154,7 +154,7 @@ def test_no_key_material_in_findings() -> None:
     """Private members are named, not shown."""
     for name in ("private", "oct"):
         text = table()[name].body.decode()
-        shown = " ".join(one.message for one in lint(table()[name]))
+        shown = " ".join(finding.message for finding in lint(table()[name]))
         for member in json.loads(text)["keys"][-1].values():
             assert len(member) < 20 or member not in shown
 
@@ -238,7 +238,7 @@ def test_status(status: int, found: set[str]) -> None:
     ],
 )
 def test_size(octets: int, code: str | None) -> None:
-    """What is too large to be read is not looked at any further."""
+    """The content of a document that is too large is not checked."""
     data = document().ljust(octets)
     broken = b'{"keys": []}'.ljust(octets)
 
@@ -263,14 +263,14 @@ def test_number_of_keys(count: int, found: set[str]) -> None:
 
 
 def test_more_keys_than_are_looked_at() -> None:
-    """What stands behind them is not seen."""
+    """Later keys are not checked."""
     many = [{"kty": "oct", "kid": str(index)} for index in range(1_000)]
     found = keys(*many, {"kty": "RSA", "kid": "last"})
 
     assert "over-1000-keys" not in codes(keys(*many))
     assert "over-1000-keys" in codes(found)
-    assert "last" not in {one.where for one in found}
-    assert {"999", "0"} <= {one.where for one in found}
+    assert "last" not in {finding.where for finding in found}
+    assert {"999", "0"} <= {finding.where for finding in found}
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_length_of_rsa_keys(bits: int, code: str | None) -> None:
 )
 def test_addresses(url: str, found: list[str]) -> None:
     """AWS IAM wants https without port and query; a preview on this machine is not held to that."""
-    assert [one.code for one in lint_address(url)] == found
+    assert [finding.code for finding in lint_address(url)] == found
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_discovery_at_another_place() -> None:
 
 
 def test_discovery_without_its_keys() -> None:
-    """What was not read is not compared."""
+    """Without the keys of the set nothing is compared."""
     source = Source("it", json.dumps({**DISCOVERY, "id_token_signing_alg_values_supported": ["RS256"]}).encode())
 
     assert lint_discovery(source, None) == []
@@ -401,7 +401,7 @@ def test_type_of_a_discovery_document(kind: str) -> None:
     response = Response(200, {**HEADERS, "content-type": kind})
     found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, response), sound())
 
-    assert [(one.code, one.level, one.hurts) for one in found] == [
+    assert [(finding.code, finding.level, finding.hurts) for finding in found] == [
         (
             "discovery-content-type",
             "warning",
@@ -416,7 +416,7 @@ def test_type_that_a_discovery_document_can_have(kind: str | None) -> None:
     headers = {name: value for name, value in {**HEADERS, "content-type": kind}.items() if value is not None}
     found = lint_discovery(Source("it", json.dumps(DISCOVERY).encode(), CONFIGURATION, Response(200, headers)), sound())
 
-    assert [(one.code, one.level) for one in found] == ([] if kind else [("no-content-type", "note")])
+    assert [(finding.code, finding.level) for finding in found] == ([] if kind else [("no-content-type", "note")])
 
 
 def test_discovery_names_only_who_reads_it() -> None:
@@ -426,7 +426,7 @@ def test_discovery_names_only_who_reads_it() -> None:
         Source("it", b"\xef\xbb\xbf" + data, CONFIGURATION, Response(200, HEADERS, redirects=(URL,)))
     )
 
-    assert {one.code: (one.level, one.hurts) for one in found} == {
+    assert {finding.code: (finding.level, finding.hurts) for finding in found} == {
         "discovery-redirect": ("note", ()),
         "byte-order-mark": ("error", ("go-oidc 3.21", "Kubernetes (go-oidc 2)")),
     }
@@ -439,14 +439,14 @@ def test_discovery_names_only_who_reads_it() -> None:
 def test_for_makes_a_note_a_warning() -> None:
     """For whom it names, and nobody else; what is worse stays as it is."""
     case = table()["9 keys"]
-    assert [one.level for one in lint(case)] == ["note"]
-    assert [one.level for one in lint(case, "gcp") if one.code == "over-8-keys"] == ["warning"]
-    assert [one.level for one in lint(case, "pyjwt")] == ["note"]
+    assert [finding.level for finding in lint(case)] == ["note"]
+    assert [finding.level for finding in lint(case, "gcp") if finding.code == "over-8-keys"] == ["warning"]
+    assert [finding.level for finding in lint(case, "pyjwt")] == ["note"]
 
     # jose and joserfc begin alike, and so do the two of AWS, which are one.
-    assert [one.level for one in lint(table()["key_ops"], "aws")] == ["warning"]
-    assert [one.level for one in lint(table()["kid twice"], "jose")] == ["error"]
-    assert {one.level for one in lint(table()["eddsa"], "joserfc", "jose")} == {"note"}
+    assert [finding.level for finding in lint(table()["key_ops"], "aws")] == ["warning"]
+    assert [finding.level for finding in lint(table()["kid twice"], "jose")] == ["error"]
+    assert {finding.level for finding in lint(table()["eddsa"], "joserfc", "jose")} == {"note"}
 
 
 @pytest.mark.parametrize(
@@ -480,22 +480,22 @@ def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
 
     found = lint_jwk_set(source, find_consumers([consumer]))
 
-    assert {one.where for one in found if one.code == "algorithm-refused"} == refused
-    assert {one.hurts for one in found if one.code == "algorithm-refused"} <= {(CONSUMERS[consumer].label,)}
+    assert {finding.where for finding in found if finding.code == "algorithm-refused"} == refused
+    assert {finding.hurts for finding in found if finding.code == "algorithm-refused"} <= {(CONSUMERS[consumer].label,)}
 
 
-def test_algorithms_that_spring_takes_only_when_told() -> None:
+def test_algorithms_that_spring_accepts_only_if_configured() -> None:
     """By issuer it takes those of the keys; by jwk-set-uri RS256, unless jws-algorithms names others: a note."""
     found = lint_jwk_set(Source("it", document()), find_consumers(["spring"]))
 
-    assert [(one.code, one.level, one.where) for one in found] == [("algorithm-untold", "note", "es")]
+    assert [(finding.code, finding.level, finding.where) for finding in found] == [("algorithm-untold", "note", "es")]
     assert (
         found[0].message
         == "Spring Security 6.5 and 7.1 with the URL of the set accepts ES256 only if it is configured to"
     )
 
 
-def test_mixed_types_are_told_to_python_jose_only() -> None:
+def test_mixed_types_are_reported_for_python_jose_only() -> None:
     """Every vault has RSA and EC keys by default, and nobody else minds."""
     mixed, alone = table()["clean"], Source("it", json.dumps({"keys": sound()[:1]}).encode())
 
@@ -547,7 +547,7 @@ def look(data: bytes) -> list[Finding]:
 
 
 def is_sound(findings: list[Finding]) -> bool:
-    texts = [text for one in findings for text in (one.message, one.where)]
+    texts = [text for finding in findings for text in (finding.message, finding.where)]
     return all(text == printable(text) and len(text) < 1_000 for text in texts)
 
 
@@ -585,7 +585,7 @@ def test_any_bytes(data: bytes) -> None:
     ],
 )
 def test_hostile_bytes(data: bytes, code: str) -> None:
-    """What tries to exhaust a parser is refused or read, in bounded time."""
+    """A document that tries to exhaust a parser is refused or read in bounded time."""
     found = look(data)
 
     assert code in codes(found)

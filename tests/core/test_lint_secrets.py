@@ -39,7 +39,11 @@ STRETCHES = {alg: stretches(key) for alg, key in CANARIES.items()}
 
 def said(findings: list[Finding]) -> str:
     """Return all that *findings* say."""
-    return "\n".join(text for one in findings for text in (one.code, one.message, one.where, one.document, *one.hurts))
+    return "\n".join(
+        text
+        for finding in findings
+        for text in (finding.code, finding.message, finding.where, finding.document, *finding.hurts)
+    )
 
 
 def leaks(alg: str, text: str) -> set[str]:
@@ -111,7 +115,7 @@ def test_a_private_key_is_found_and_not_shown(place: str, alg: str) -> None:
         lint_jwk_set(Source("it", data), everybody),
         lint_discovery(Source("it", data, f"{ISSUER}/.well-known/openid-configuration"), None, everybody),
     ):
-        assert {"private-key", "symmetric-key"} & {one.code for one in findings}
+        assert {"private-key", "symmetric-key"} & {finding.code for finding in findings}
         assert leaks(alg, said(findings)) == set()
 
 
@@ -121,7 +125,7 @@ def test_pem_is_found(wrap: Callable[[str], str]) -> None:
     text = pem({})
     for data in (wrap(text).encode(), document(note=wrap(text)), document(jwk(private("RSA", "own"), kid=wrap(text)))):
         findings = lint_jwk_set(Source("it", data))
-        assert "private-key" in {one.code for one in findings}
+        assert "private-key" in {finding.code for finding in findings}
         assert not any(line in said(findings) for line in text.splitlines())
 
 
@@ -198,7 +202,7 @@ def test_labels(text: str) -> None:
     ],
 )
 def test_what_is_no_label(text: str) -> None:
-    """What could hold 128 bits."""
+    """A text that could encode 128 bits is not a label."""
     assert not is_label(text)
     assert shown(text) == f"(text of {len(text)} characters, not shown)"
     assert few([text, "a", "b", "c"]) == f"(text of {len(text)} characters, not shown), a, b, …"
@@ -215,10 +219,10 @@ def test_no_secret_is_a_label() -> None:
 
 
 def test_types() -> None:
-    """What a message says in place of a value."""
+    """Messages show the type in place of a value."""
     given = (None, True, 7, 7.5, "x", [], {})
-    said = [json_type(one) for one in given]
-    assert said == ["null", "a boolean", "a number", "a number", "a string", "an array", "an object"]
+    types = [json_type(value) for value in given]
+    assert types == ["null", "a boolean", "a number", "a number", "a string", "an array", "an object"]
     assert len(base64.urlsafe_b64encode(bytes(16)).rstrip(b"=")) > OPAQUE_MAX
 
 
@@ -231,7 +235,7 @@ def test_a_kid_that_is_a_hash_of_its_key_is_shown() -> None:
 
     def where(key: dict[str, Any], kids: frozenset[str] = frozenset()) -> list[str]:
         source = Source("it", json.dumps({"keys": [key]}).encode(), kids=kids)
-        return [one.where for one in lint_jwk_set(source)]
+        return [finding.where for finding in lint_jwk_set(source)]
 
     assert where(jwk(own, kid=kid, use="x")) == [kid]
     assert where(jwk(other, kid=kid, use="x")) == ["keys[0]"]
@@ -243,7 +247,7 @@ def test_where_a_private_key_stands() -> None:
     key = CANARIES["ES256"]
 
     def places(data: bytes) -> list[str]:
-        return [one.where for one in lint_jwk_set(Source("it", data)) if one.code == "private-key"]
+        return [finding.where for finding in lint_jwk_set(Source("it", data)) if finding.code == "private-key"]
 
     assert places(document(key)) == ["own"]
     assert places(document(jwk(private("RSA", "own"), backup={"old": json.dumps([key])}))) == ["keys[2].backup.old[0]"]
@@ -259,8 +263,8 @@ def test_json_that_was_encoded_twice() -> None:
     key = CANARIES["EdDSA"]
     found = lint_jwk_set(Source("it", json.dumps(json.dumps(key)).encode()))
 
-    assert [(one.code, one.message) for one in found] == [
+    assert [(finding.code, finding.message) for finding in found] == [
         ("not-object", "is a string, not an object: JSON encoded twice"),
         ("private-key", "private members d of a key in the clear: anyone who reads it can sign; revoke the key"),
     ]
-    assert [one.message for one in lint_jwk_set(Source("it", b'"hello"'))] == ["is a string, not an object"]
+    assert [finding.message for finding in lint_jwk_set(Source("it", b'"hello"'))] == ["is a string, not an object"]

@@ -134,7 +134,7 @@ class Story(RuleBasedStateMachine):
 
 @pytest.mark.unmeasured
 def test_any_order_of_commands_keeps_the_invariants() -> None:
-    """Whatever people and machines do in whatever order: one active key, one next, and no token breaks."""
+    """After any operations in any order: one active key, one next key, and every token verifies."""
     run_state_machine_as_test(Story, settings=settings(max_examples=150, stateful_step_count=40))
 
 

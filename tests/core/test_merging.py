@@ -1,4 +1,4 @@
-"""Two versions of a vault that both go back to an older one: joined where a legal record holds both, or refused."""
+"""Two versions of a vault with a common ancestor: joined if a legal record holds both, otherwise refused."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_list_is_known_as_a_join_of_its_sides() -> None:
 
 
 def test_recipients_of_both_sides() -> None:
-    """What either added is there, what either removed is not; one with two keys is refused, and nobody left too."""
+    """Additions and removals of both sides apply; a recipient with two keys is refused, and an empty list too."""
     ada, bea, cyd = (recipient(kid) for kid in ("ada", "bea", "cyd"))
     known = {ada.kid: ada, bea.kid: bea}
     assert join_recipients(known, {**known, cyd.kid: cyd}, {ada.kid: ada}) == {ada.kid: ada, cyd.kid: cyd}
@@ -134,7 +134,7 @@ OPS = {"ops": recipient("ops")}
 
 
 def test_rotations_of_two_sets_join() -> None:
-    """Each side made a key of its own; a table that one side edited is as that side says."""
+    """Each side created a key; a table that one side edited is taken from that side."""
     policies = set_policy("id-token"), set_policy("access-token")
     base = replace(vault([active_key(), active_key(set_name="access-token")], *policies), recipients=OPS)
     ours, theirs = next_key(), next_key(set_name="access-token")

@@ -1,4 +1,4 @@
-"""What is announced is what happens, and what is late is said."""
+"""The announced transitions are those that happen, and late ones are reported."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_keys_that_nobody_publishes_are_not_missed(spec: str) -> None:
 
 
 def test_a_closing_set_is_late_with_withdrawals_only() -> None:
-    """Nothing is rotated or made in it."""
+    """Its keys are not rotated, and none is created."""
     state = vault([RETIRED], set_policy(closing=True))
     assert overdue(state, T0 + MINUTE) == ["id-token: key former should have been withdrawn 1 min ago"]
 

@@ -99,7 +99,7 @@ def test_revoking_the_active_key(seen_at: datetime | None, forced: bool, warning
 
 
 def test_revoking_the_active_key_where_no_next_key_is() -> None:
-    """A key is made that signs at once: that is worth more than no signatures at all."""
+    """A key is created that signs at once: that is better than no signatures at all."""
     active = active_key()
     plan = revoke(active)
     assert plan.changes[1:] == (
@@ -141,7 +141,7 @@ def test_revoking_a_retiring_key() -> None:
 
 @pytest.mark.parametrize("make", [active_key, next_key])
 def test_revoking_in_a_closing_set_makes_no_new_key(make: Any) -> None:
-    """What closes does not begin again."""
+    """A closing set gets no new key."""
     plan = revoke(make(), policy=set_policy(closing=True))
     assert events_of(plan) == ["revoked"]
 
@@ -154,7 +154,7 @@ def test_warnings_fit_the_kind_of_set(spec: str, warnings: tuple[str, ...]) -> N
 
 @pytest.mark.parametrize("end", [withdrawn, revoked])
 def test_what_has_ended_cannot_be_revoked(end: Any) -> None:
-    """It is in no JWK Set any more; the message says since what."""
+    """No JWK Set contains it; the message names its state."""
     key = make_key(created(), end(T0))
     with fails("key-ended", UsageError) as caught:
         revoke(key, active_key(), next_key())
@@ -175,7 +175,7 @@ def test_a_prefix_is_enough_to_revoke() -> None:
 
 
 def test_a_rollback_swaps_the_last_two_keys() -> None:
-    """The former key signs again, the present one retires with its own promise; nothing is made."""
+    """The former key signs again, the present one retires with its own keep_until; no key is created."""
     former, active = retiring_key(T0, NOW + DAY), active_key()
     plan = plan_rollback(vault([former, active, next_key()]), "id-token", NOW, note="bad release")
     kept = NOW + 2 * HOUR + 10 * MINUTE

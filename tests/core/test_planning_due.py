@@ -1,4 +1,4 @@
-"""What a scheduled run does, to the second."""
+"""The plans of a scheduled run, to the second."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ KEPT = 2 * HOUR + 10 * MINUTE
 
 
 def ready(at: datetime = T0, **more: Any) -> tuple[Key, Key]:
-    """Return an active and a next key that were made, and the next one seen, at *at*."""
+    """Return an active and a next key that were created at *at*; the next key was seen then."""
     return active_key(at, **more), next_key(at, seen_at=at, **more)
 
 
@@ -211,7 +211,7 @@ def test_a_next_key_alone_becomes_active() -> None:
 
 
 def test_a_set_that_is_opened_again_begins_anew() -> None:
-    """Former keys stay what they are; two new ones are made."""
+    """Former keys keep their state; two new keys are created."""
     former = [retiring_key(T0, T0 + DAY), make_key(created(), withdrawn(T0)), make_key(created(), revoked(T0))]
     plan = plan_due(vault(former), T0 + HOUR, live={})
     assert events_of(plan) == ["created", "activated", "created"]
@@ -360,7 +360,7 @@ def test_a_decryption_key_is_kept_for_its_retention() -> None:
 
 @pytest.mark.parametrize(("after", "gone"), [(-SECOND, False), (0 * SECOND, False), (SECOND, True), (DAY, True)])
 def test_a_retiring_key_is_withdrawn_strictly_after_its_time(after: timedelta, gone: bool) -> None:
-    """At the very instant of keep_until its last token may still be looked at; one second later it goes."""
+    """At the instant of keep_until its last token may still be verified; one second later it is withdrawn."""
     former = retiring_key(T0, T0 + KEPT)
     plan = plan_due(vault([*ready(), former]), T0 + KEPT + after, live={})
     expected = (Amend("id-token", former.kid, (withdrawn(T0 + KEPT + after),)),) if gone else ()
@@ -376,7 +376,7 @@ def test_several_keys_leave_oldest_first() -> None:
 
 
 def test_withdrawals_do_not_wait_for_the_host() -> None:
-    """What needs no look goes on while the host cannot be asked."""
+    """Transitions that need no live check are planned even if the host cannot be reached."""
     former = retiring_key(T0, T0 + HOUR)
     plan = plan_due(vault([active_key(), next_key(), former]), T0 + DAY, live={URL: None})
     assert events_of(plan) == ["withdrawn"]
@@ -507,7 +507,7 @@ def test_without_a_lead_receipt_and_rotation_come_in_one_run() -> None:
 
 
 def test_a_longer_token_lifetime_is_recorded() -> None:
-    """The key remembers the longest promise that was made in its time."""
+    """The longest token_lifetime on record for the key counts."""
     keys = ready()
     plan = plan_due(vault(keys, set_policy(token_lifetime=2 * HOUR)), T0 + HOUR, live={})
     assert plan == Plan(
@@ -525,7 +525,7 @@ def test_a_shorter_token_lifetime_shortens_no_promise() -> None:
 
 
 def test_a_closing_set_winds_down() -> None:
-    """Nothing is made any more; what signs stops, what stood by goes, what retires retires."""
+    """No key is created; the active key is deactivated, the next key withdrawn, retiring keys stay."""
     keys = ready()
     state = vault(keys, set_policy(closing=True))
     plan = plan_due(state, T0 + HOUR, live={})

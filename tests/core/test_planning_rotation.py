@@ -43,7 +43,7 @@ def ready(**more: object) -> VaultState:
 
 
 def refusal(state: VaultState, now: timedelta, live: LiveSite) -> tuple[str, str | None]:
-    """Return the words of the gate."""
+    """Return the reason and the hint of the gate."""
     with fails("rotation-too-early", GateError) as caught:
         plan_rotation(state, NAMES, T0 + now, live=live)
     return caught.value.message.partition("verifiers: ")[2], caught.value.hint
@@ -83,7 +83,7 @@ def test_the_gate_opens_when_the_lead_is_over(after: timedelta, passes: bool) ->
 
 
 def test_the_gate_is_shut_while_nobody_saw_the_key() -> None:
-    """A commit is no proof: the site has to be published and looked at."""
+    """A commit is no proof: the site must be published and fetched."""
     assert refusal(vault([active_key(), next_key()]), 365 * DAY, {}) == (
         f"its next key was not yet seen at {URL}",
         "publish the site, then record the receipt: keyvault rotate --due" + OR_FORCE,
@@ -160,7 +160,7 @@ def test_an_unknown_set_is_not_rotated() -> None:
 
 @pytest.mark.parametrize("state", [vault(), vault([active_key()]), vault([next_key()])])
 def test_a_set_that_lacks_a_key_is_not_rotated(state: VaultState) -> None:
-    """The scheduled job makes what is missing."""
+    """The scheduled job creates missing keys."""
     with fails("key-missing") as caught:
         plan_rotation(state, NAMES, T0 + LEAD, live={})
     assert caught.value.hint == "keyvault rotate --due creates missing keys"
@@ -181,7 +181,7 @@ def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
 
 
 def test_a_change_of_algorithm_stops_no_other_set() -> None:
-    """What the sets before and after it need stands in the same plan."""
+    """The same plan contains the changes of the sets before and after it."""
     keys = [key for name in "abc" for key in (active_key(set_name=name), next_key(set_name=name, seen_at=T0))]
     state = vault(keys, set_policy("a"), set_policy("b", spec="EdDSA"), set_policy("c"))
     plan = plan_rotation(state, "abc", T0 + LEAD, live=serving(state))

@@ -1,4 +1,4 @@
-"""What plans say beside their changes: who is restarted, who may not know a key yet, and until when caches hold one."""
+"""Warnings of plans: verifiers to restart, verifiers that may not know a key yet, and caches that still hold one."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_the_gate_of_a_new_algorithm_names_its_lead() -> None:
 
 
 def test_a_key_of_the_same_algorithm_waits_for_the_usual_lead() -> None:
-    """algorithm_lead is no matter of theirs: not at the gate, and not for a key that is yet to be made."""
+    """algorithm_lead does not apply to it: neither at the gate, nor for a key that does not exist yet."""
     policy = set_policy(algorithm_lead=7 * DAY)
     state = vault([active_key(), next_key(seen_at=NOW - HOUR)], policy)
     with fails("rotation-too-early", GateError) as caught:

@@ -25,7 +25,7 @@ HOST = SitePolicy(SITE)
 
 def planned(rehearsal: Rehearsal) -> dict[str, timedelta]:
     """Return the gaps after planned rotations, of the verifiers that have one."""
-    return {one.verifier.name: one.planned for one in rehearsal.verdicts if one.planned}
+    return {verdict.verifier.name: verdict.planned for verdict in rehearsal.verdicts if verdict.planned}
 
 
 @pytest.mark.unmeasured
@@ -81,7 +81,9 @@ def test_without_proof_of_publication_a_failed_deploy_breaks_all() -> None:
 
 def test_a_revoked_key_is_accepted_for_as_long_as_a_copy_is_kept() -> None:
     """And for as long as the host's caches serve the old set; some forget nothing by themselves."""
-    verdicts = {one.verifier.name: one.revoked for one in rehearse(set_policy(), HOST, schedules=1).verdicts}
+    verdicts = {
+        verdict.verifier.name: verdict.revoked for verdict in rehearse(set_policy(), HOST, schedules=1).verdicts
+    }
 
     assert verdicts["PyJWT 2.15"] == 15 * MINUTE
     assert verdicts["lestrrat jwk.Cache"] == 25 * MINUTE
@@ -94,7 +96,7 @@ def test_a_revoked_key_is_accepted_for_as_long_as_a_copy_is_kept() -> None:
         "Keycloak 26.4",
     }
     hour = SitePolicy(SITE, max_age=HOUR)
-    kept = {one.verifier.name: one.revoked for one in rehearse(set_policy(), hour, schedules=1).verdicts}
+    kept = {verdict.verifier.name: verdict.revoked for verdict in rehearse(set_policy(), hour, schedules=1).verdicts}
     assert kept["lestrrat jwk.Cache"] == 2 * HOUR
 
 

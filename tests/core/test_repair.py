@@ -81,7 +81,7 @@ def test_a_repair_dates_back_what_seems_to_come() -> None:
 
 
 def test_a_repair_leaves_the_past_alone() -> None:
-    """What lay before it is as it was."""
+    """Events before it keep their instants."""
     events = [created(), published(), activated(T0 + DAY), deactivated(T0 + 2 * DAY, T0 + 4 * DAY)]
     assert msgspec.structs.replace(fold([*events, repaired(NOW)]), newest_at=T0 + 2 * DAY) == fold(events)
     assert corrected_instants([*events, repaired(NOW)]) == [event.at for event in events] + [NOW]
@@ -192,7 +192,7 @@ def test_a_clock_that_was_ahead() -> None:
     state = vault([retiring_key(ahead, ahead + 2 * HOUR), active_key(ahead), next_key(ahead, seen_at=ahead)])
     with fails("clock-behind"):
         plan_due(state, NOW, live=serving(state))
-    assert [(one.code, one.usable) for one in set_damage(state, NOW)] == [("instant-future", True)]
+    assert [(damage.code, damage.usable) for damage in set_damage(state, NOW)] == [("instant-future", True)]
 
     after = mend(state)
     key_set = only_set(after)
@@ -292,7 +292,7 @@ def test_a_key_that_signed_on_the_side_that_was_dropped_stays_published() -> Non
 
 
 def test_a_key_that_took_over_on_the_side_that_was_dropped_takes_over_here() -> None:
-    """The active key was revoked there, and its successor signed: both hold, and a new next key is made."""
+    """The active key was revoked there, and its successor signed: both hold, and a next key is created."""
     state = vault([active_key(), next_key(seen_at=T0)])
     active, candidate = only_set(state).active, only_set(state).next
     assert active is not None
@@ -343,7 +343,7 @@ def test_a_rollback_after_a_repair_goes_to_a_key_that_signed() -> None:
 
 
 def test_a_set_is_never_left_without_an_active_key() -> None:
-    """Nobody is there to take over: a key is made, as after a revocation."""
+    """There is no next key to activate: a key is created, as after a revocation."""
     state = vault([active_key()])
     active = only_set(state).active
     assert active is not None
@@ -376,9 +376,9 @@ def test_a_set_that_signs_elsewhere_gets_no_key() -> None:
 
 
 def test_live_keys_of_a_set_without_a_table_are_found() -> None:
-    """What has ended may stand there without one."""
+    """Ended keys may be without a table."""
     live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
-    assert [(one.code, one.set) for one in set_damage(vault([live, gone]))] == [("set-orphaned", "former")]
+    assert [(damage.code, damage.set) for damage in set_damage(vault([live, gone]))] == [("set-orphaned", "former")]
 
 
 def test_what_a_merge_dropped_of_a_set_without_a_table() -> None:
