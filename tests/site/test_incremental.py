@@ -240,7 +240,8 @@ def test_a_stamp_that_names_files_elsewhere(lab: Lab) -> None:
     stamp = msgspec.msgpack.decode(file.read_bytes(), type=Stamp)
     precious = lab.folder / "precious"
     precious.write_text("precious")
-    forged = msgspec.structs.replace(stamp, behind=(*stamp.behind, "../precious", str(precious)))
+    paths = (*stamp.paths_changed_since_spare, "../precious", str(precious))
+    forged = msgspec.structs.replace(stamp, paths_changed_since_spare=paths)
     file.write_bytes(msgspec.msgpack.encode(forged))
     rotate(lab, names[0])
 

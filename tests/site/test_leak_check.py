@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.algorithms import key_spec
+from keyvault.core.files import Rendered, SiteFile
 from keyvault.core.jwk import pretty
 from keyvault.crypto.generate import generate
 from keyvault.crypto.pairs import private_pem
@@ -213,9 +214,10 @@ def leak_into_page(lab: Lab, monkeypatch: pytest.MonkeyPatch, secret: str) -> No
     """Break the allowlist: the page shows the private half as JSON."""
 
     class Leaking(pages.Pages):
-        def __iter__(self) -> Iterator[tuple[str, bytes]]:
-            for path, data in super().__iter__():
-                yield path, data + html.escape(json.dumps({"d": secret})).encode()
+        def __iter__(self) -> Iterator[SiteFile]:
+            for file in super().__iter__():
+                assert isinstance(file, Rendered)
+                yield Rendered(file.path, file.data + html.escape(json.dumps({"d": secret})).encode())
 
     monkeypatch.setattr(build_module, "Pages", Leaking)
 
