@@ -163,7 +163,7 @@ def test_vaults_that_cannot_be_joined() -> None:
         join_states(base, *edits)
 
     ours, theirs = (replace(base, keys={**base.keys, key.kid: key}) for key in (next_key(), next_key()))
-    with fails("set-contradictory", MergeError):
+    with fails("two-next", MergeError):
         join_states(base, ours, theirs)
 
     upper, lower = (replace(base, keys={**base.keys, kid: next_key(kid=kid)}) for kid in ("Ops", "ops"))
