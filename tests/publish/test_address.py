@@ -116,7 +116,8 @@ def test_a_linked_folder_names_its_target(vault: Lab, tmp_path: Path) -> None:
     """A destination that is a symbolic link is refused with the folder that it leads to."""
     (tmp_path / "real").mkdir()
     (tmp_path / "www").symlink_to("real")
-    with pytest.raises(UsageError, match=r"www is not a folder but a symbolic link to real$") as refused:
+    with fails("folder-is-link", UsageError) as refused:
         publish(vault.context(), str(tmp_path / "www"))
+    assert refused.value.message.endswith(" real")
     assert refused.value.hint == f"name the folder itself: {tmp_path / 'real'}"
     publish(vault.context(), str(tmp_path / "real"))
