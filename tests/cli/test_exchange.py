@@ -298,7 +298,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "two for next": (
         {"keys": [private("ES256"), private("ES256", number=1)]},
         "",
-        "too-many-keys",
+        "next-key-ambiguous",
     ),
     "a kid for two": (
         {"keys": [private("RS256"), private("PS256")]},
