@@ -45,7 +45,7 @@ class KeyVaultError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, code: str = "failed", hint: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code

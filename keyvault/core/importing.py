@@ -134,7 +134,7 @@ def _import_next(key_set: KeySet, keys: Sequence[PublicJWK], created: Event) -> 
     if key_set.active is None:
         raise UsageError(
             f"set {key_set.name} has no active key, so it cannot have a next key",
-            code="active-missing",
+            code="active-key-missing",
             hint="--as active",
         )
     if len(keys) != 1:

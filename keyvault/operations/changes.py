@@ -195,7 +195,9 @@ def realize(
             private = next(fresh)
             kid = private["kid"]
             if kid in state.keys or kid in records:
-                raise KeyVaultError(f"the random generator of this machine gave the same key twice: {kid}")
+                raise KeyVaultError(
+                    f"the random generator of this machine gave the same key twice: {kid}", code="random-repeated"
+                )
             records[kid] = Key(
                 format=1,
                 set=change.set,
@@ -244,7 +246,8 @@ def edited_policy(
     if policy.places_with_mixed_issuers - state.policy.places_with_mixed_issuers:
         # A file that somebody wrote by hand is read all the same: every command has to go on.
         raise ConfigError(
-            "two sets of one JWK Set would have issuers that differ by the slash at their end",
+            "two sets of one JWK Set would have issuers that differ only in a trailing slash",
+            code="issuer-conflict",
             hint="write the issuer as the other set has it; keyvault set list --json shows both",
         )
     return dataclass_replace(state, policy=policy), edited

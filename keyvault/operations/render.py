@@ -32,7 +32,9 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
     from keyvault.publish.stamp import StaleError
 
     if (remote := address.remote_address(str(output))) is not None:
-        raise UsageError(f"{elided(str(output))} is not a folder", hint=f"keyvault publish {remote}")
+        raise UsageError(
+            f"{elided(str(output))} is not a folder", code="not-a-folder", hint=f"keyvault publish {remote}"
+        )
     protected = context.repository.folder
     templates = templates_of(context, commit, worktree=worktree)
     if worktree:  # a template in the working tree changes between commits

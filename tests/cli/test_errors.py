@@ -315,7 +315,7 @@ def test_very_verbose_keeps_the_exit_code(keyvault: Terminal) -> None:
         (PermissionError(13, "Permission denied", "/etc/x"), "permission denied: /etc/x"),
         (MemoryError(), "unexpected MemoryError"),
         (RecursionError("maximum"), "unexpected RecursionError"),
-        (KeyVaultError("a\x1b[31mb\u202ec\nd"), "a\\x1b[31mb\\u202ec\\nd"),
+        (KeyVaultError("a\x1b[31mb\u202ec\nd", code="test"), "a\\x1b[31mb\\u202ec\\nd"),
     ],
 )
 def test_errors_of_the_machine(

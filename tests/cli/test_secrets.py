@@ -207,7 +207,7 @@ def ours(made: object) -> NoReturn:
     try:
         raise RuntimeError(made)
     except RuntimeError:
-        raise KeyVaultError("a message of ours")  # noqa: B904 - what came before is shown by its kind alone
+        raise KeyVaultError("a message of ours", code="test")  # noqa: B904 - what came before is shown by its kind alone
 
 
 def grouped(made: object) -> NoReturn:

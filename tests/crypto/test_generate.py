@@ -88,7 +88,7 @@ def test_a_key_that_looks_weak_is_discarded(monkeypatch: pytest.MonkeyPatch) -> 
 
     def check(jwk: PrivateJWK, *, alg: str) -> None:
         if next(looks):
-            raise WeakKeyError("looks weak")
+            raise WeakKeyError("looks weak", code="key-weak")
 
     monkeypatch.setattr(module, "check_public_key", check)
     assert generate(key_spec("ES256"))["alg"] == "ES256"

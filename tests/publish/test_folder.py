@@ -93,7 +93,11 @@ def test_relative_folder_is_below_the_current_one(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("after", range(len(NEW) + 1))
-@pytest.mark.parametrize("error", [RenderError("template broken"), KeyboardInterrupt(), ValueError("a bug")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [RenderError("template broken", code="template-broken"), KeyboardInterrupt(), ValueError("a bug")],
+    ids=repr,
+)
 def test_failure_leaves_the_old_site(output: Path, error: BaseException, after: int) -> None:
     """Wherever the rendering breaks off, the old site is served on, and nothing lies about."""
 
@@ -112,7 +116,7 @@ def test_failure_makes_no_folder(tmp_path: Path) -> None:
 
     def broken() -> Iterator[Rendered]:
         yield Rendered("index.html", b"")
-        raise RenderError("template broken")
+        raise RenderError("template broken", code="template-broken")
 
     with pytest.raises(RenderError):
         write_site(broken(), tmp_path / "www")

@@ -372,7 +372,7 @@ class Story:
     def _pick(self, line: Line) -> KeySet:
         sets = list(line.own.sets.values())
         if not sets:
-            raise KeyVaultError("no sets")
+            raise KeyVaultError("no sets", code="vault-without-sets")
         return self.chance.choice(sets)
 
     def _due(self, line: Line, now: datetime) -> Line:

@@ -192,7 +192,7 @@ def test_git_fails_after_it_has_moved_the_branch(vault: Vault, monkeypatch: pyte
 
     def moves_and_fails(self: Git, branch: str, *, old: str | None, new: str, reason: str) -> None:
         move(self, branch, old=old, new=new, reason=reason)
-        raise GitError("git update-ref: no space left on device")
+        raise GitError("git update-ref: no space left on device", code="git-failed")
 
     with monkeypatch.context() as patch:
         patch.setattr(Git, "move_branch", moves_and_fails)
