@@ -19,8 +19,8 @@ NOTES = BENCH / "notes.toml"
 _HEAD = """\
 # Performance
 
-This page shows how fast keyvault is compared with other programs, how much memory it needs, and how both grow with the
-number of keys. To measure it on your machine:
+After reading this page you can tell how fast keyvault is compared with other programs, how much memory it needs, and how
+both grow with the number of keys. To measure it on your machine:
 
 ```sh
 make bench
@@ -53,7 +53,7 @@ _GROWTH = """\
 
 Each command runs on vaults with more and more keys, three in each set: next, active and retiring. `check` asks a server
 on the same machine for every JWK Set and every discovery document. Its time includes the server's, its memory does not.
-Its vaults have an issuer for each 30 sets, because the JWK Set of an issuer may have at most 256 KiB. The memory bound is
+Its vaults have an issuer for each 30 sets, because the JWK Set of an issuer may have 256 KiB. The memory bound is
 for the largest vault, and for all processes together: `render` has worker processes. Each vault has been rotated once;
 [scale.md](scale.md#what-commands-take-in-the-end) shows the cost of ten years of commits.
 """

@@ -114,7 +114,17 @@ def _seconds(number: float) -> str:
 
 
 def _git(figures: Figures) -> str:
-    head = ("sets", "keys", "commits", "`.git` without gc", "packs", "loose objects", "`.git` after gc", "per key", "gc")
+    head = (
+        "sets",
+        "keys",
+        "commits",
+        "`.git` without gc",
+        "packs",
+        "loose objects",
+        "`.git` after gc",
+        "per key",
+        "gc",
+    )
     rows = [
         (
             f"{one['sets']:,}",

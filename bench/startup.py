@@ -15,7 +15,9 @@ def rows(world: World) -> list[Row]:
     starts = world.size.starts
     return [
         Row("help", "`keyvault --help` against that of a bare Typer program", _help, starts, bound=1.2),
-        Row("status", "status of the vault that `init` creates against a bare Typer command", _status, starts, bound=2.2),
+        Row(
+            "status", "status of the vault that `init` creates against a bare Typer command", _status, starts, bound=2.2
+        ),
         Row(
             "generate-step",
             "one ES256 key from a new process, against step",

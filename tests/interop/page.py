@@ -24,8 +24,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "interop.md"
 _HEAD = """\
 # Interoperability
 
-This page shows which verifiers support which algorithms, and how each behaves through a rotation and a revocation, so
-that you can choose an algorithm and a `publication_lead`. To reproduce it:
+After reading this page you can choose an algorithm that your verifiers support, and tell how each verifier behaves
+through a rotation and a revocation. To reproduce the results:
 
 ```sh
 make interop
