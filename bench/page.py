@@ -19,8 +19,8 @@ NOTES = BENCH / "notes.toml"
 _HEAD = """\
 # Performance
 
-After reading this page you can tell how fast keyvault is compared with other programs, how much memory it needs, and how
-both grow with the number of keys. To measure it on your machine:
+After reading this page you can tell how fast keyvault is compared with other programs, how much memory it needs, and
+how both grow with the number of keys. To measure it on your machine:
 
 ```sh
 make bench
