@@ -55,7 +55,7 @@ Each command runs on vaults with more and more keys, three in each set: next, ac
 on the same machine for every JWK Set and every discovery document. Its time includes the server's, its memory does not.
 Its vaults have an issuer for each 30 sets, because the JWK Set of an issuer may have 256 KiB. The memory bound is
 for the largest vault, and for all processes together: `render` has worker processes. Each vault has been rotated once;
-[scale.md](scale.md#what-commands-take-in-the-end) shows the cost of ten years of commits.
+[scale.md](scale.md#commands-after-ten-years) shows the cost of ten years of commits.
 """
 
 _HOW = """\
@@ -84,7 +84,7 @@ def render(report: Report, notes: Mapping[str, str]) -> str:
     """Return the page."""
     rows, curves = list(report.rows.values()), list(report.curves.values())
     measured = [row for row in rows if not row.skipped]
-    parts = [_HEAD, table(("row", "what", "ratio", "bound", ""), map(_ratio, rows))]
+    parts = [_HEAD, table(("row", "comparison", "ratio", "bound", ""), map(_ratio, rows))]
     if report.quick:
         parts.insert(1, "**Of a quick run, with small sizes: these figures say nothing.**\n")
     skipped = [f"- `{row.name}`: {row.skipped}\n" for row in rows if row.skipped]
@@ -98,7 +98,7 @@ def render(report: Report, notes: Mapping[str, str]) -> str:
         parts += [_GROWTH, *(f"![{plot.title}, by the number of keys](images/{plot.file})\n" for plot in plots.PLOTS)]
         parts += [table(*_growth(curves, plot)) for plot in plots.PLOTS]
         parts += [table(("command", "bound of memory", ""), map(_memory, curves))]
-    parts += ["## The machine\n", table(("what", "which"), facts(report).items()), _HOW]
+    parts += ["## The machine\n", table(("item", "value"), facts(report).items()), _HOW]
     return "\n".join(parts)
 
 

@@ -53,7 +53,7 @@ def test_names_that_a_page_is_given(vault: Lab) -> None:
     list(pages)
     for name in pages.sets:
         list(pages.of_set(name))
-    every, single = read(PAGE).split("## What every page is given")[1].split("## What single pages are given")
+    every, single = read(PAGE).split("## Values on every page")[1].split("## Values on single pages")
     common = {name for row in re.findall(r"^\| (`.*?) \|", every, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     listed: dict[str, set[str]] = {name: common - {"assets"} for name in ("issuer", "front", "set", "key", "404")}
     for pages, names in re.findall(r"^\| ([a-z, ]+) \| (`.*?) \|", single, re.MULTILINE):
