@@ -1,8 +1,8 @@
 """
-What the matrix is expected to show: tests/interop/expected.toml, read.
+Read tests/interop/expected.toml: the expected cells of the matrix.
 
-A cell that is not there is expected to be ok. Tests fail where a verifier refuses what it is not expected to refuse, and
-where it takes what it is expected to refuse.
+A missing cell is expected to be ok. Tests fail if a verifier refuses a token that it should accept, or accepts a token
+that it should refuse.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FILE = Path(__file__).parent / "expected.toml"
 @dataclass(frozen=True)
 class Refusal:
     """
-    A token that a verifier does not take.
+    A refusal of a token by a verifier.
 
     Attributes:
-        says: Part of what it says, which is the same in every run.
+        says: The part of its message that is the same in every run.
         why: The reason.
-        varies: Whether a newer version of the language takes it.
+        varies: Whether a newer version of the language accepts the token.
     """
 
     says: str
@@ -37,19 +37,19 @@ class Refusal:
 @dataclass(frozen=True)
 class Expected:
     """
-    What a verifier is expected to do.
+    The expected behaviour of a verifier.
 
     Attributes:
-        refuses: What it says of tokens of a set that holds one algorithm only, by label.
-        crowd: What it says of every token, where all algorithms share a set; None where the others do not hurt it.
+        refuses: The refusals of tokens of a set with a single algorithm, by label.
+        crowd: The refusal of every token if all algorithms share a set; None if the others do no harm.
         asks: How often it fetches: ``once``, ``twice`` (when it is configured, too), for ``each kid`` or ``each token``
             that it meets, or ``never``.
-        refetches: Whether it fetches again when it meets a kid that it lacks.
-        waits: For how many seconds after a fetch it does not.
-        forgets: Whether it then refuses tokens of keys that are gone.
-        remembers: Whether it goes on taking a token that it has taken before.
-        single: Whether it takes a token once only.
-        notes: What else a reader should know.
+        refetches: Whether it fetches again for an unknown kid.
+        waits: Seconds after a fetch in which it does not fetch again.
+        forgets: Whether it then refuses tokens of removed keys.
+        remembers: Whether it continues to accept a token that it has accepted before.
+        single: Whether it accepts a token only once.
+        notes: Further remarks for the page.
     """
 
     refuses: Mapping[str, Refusal]

@@ -1,9 +1,10 @@
 """
-Write what libraries make of breaking documents into keyvault/core/lint/measured.py, and the names into docs/lint.md.
+Measure which libraries refuse breaking documents, and write keyvault/core/lint/measured.py and the names in docs/lint.md.
 
 usage: python -m tests.interop.lint_table [--page]
 
-Runs every library on every case of lint's tests. With --page nothing is run: the page gets the names that the table has.
+Runs every library on every case of lint's tests. With --page it runs no library: it only writes the
+names of the table into the page.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from __future__ import annotations
 
 
 def measure() -> tuple[Table, Table]:
-    """Run all libraries, and return what follows."""
+    """Run all libraries, and return the two tables."""
     found: dict[str, dict[str, Extent]] = {}
     with serving() as host:
         asked = questions(host)
@@ -86,7 +87,7 @@ def module(every: Table, some: Table) -> str:
 
 
 def hurt_cell(code: str) -> str:
-    """Return what docs/lint.md says of whom the rule *code* hurts."""
+    """Return the cell of docs/lint.md with the libraries that the rule *code* hurts."""
     rule = RULES[code]
     named = {ALL: "all", CLIENTS: "all that fetch", (): ""}.get(rule.hurts, ", ".join(rule.hurts))
     some = f"in some forms {', '.join(rule.hurts_in_some_forms)}" if rule.hurts_in_some_forms else ""
@@ -94,7 +95,7 @@ def hurt_cell(code: str) -> str:
 
 
 def page(text: str) -> str:
-    """Return docs/lint.md *text* with the names that the table has, and the algorithms of whom --for names."""
+    """Return docs/lint.md *text* with the names of the table, and the algorithms of each consumer of --for."""
     consumers = "".join(
         f"| `{name}` | {consumer.label} | {' '.join(consumer.algs)} |\n" for name, consumer in CONSUMERS.items()
     )

@@ -1,9 +1,8 @@
 """
-Run mutmut over the rules and say what survived: ``python -m tests.mutation``; with ``--report`` only say it again.
+Run mutmut over the rules and report survivors: ``python -m tests.mutation``; with ``--report`` only report.
 
-It works on links to this tree in ``build/mutation``, and goes on where it was stopped. What was killed stays killed;
-what survived is judged again, since the tests may have become better. What is mutated, and which tests judge it,
-stands in pyproject.toml.
+It works on links to this tree in ``build/mutation``, and continues an interrupted run. Killed mutants stay killed;
+survivors are tested again, because the tests may have improved. pyproject.toml sets the mutated modules and the tests.
 
 Source: docs/mutation.md.
 """
@@ -35,25 +34,25 @@ LINKED = (
     "tests/crypto",
     "tests/vectors",
 )
-#: Some mutants never end, and collect something meanwhile.
+#: Some mutants never end, and allocate memory meanwhile.
 MEMORY_MAX = 4 * 1024**3
 VERDICTS = ("killed", "timeout", "survived", "no test")
 
 
 def stage() -> None:
-    """Link what mutmut copies, and let it find anew which test reaches which function."""
+    """Link the files that mutmut copies, and make it find again which test reaches which function."""
     for name in LINKED:
         link = FOLDER / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(REPOSITORY / name)
-    # A test that is gone must not judge.
+    # A deleted test must not judge.
     shutil.rmtree(MUTANTS / "tests", ignore_errors=True)
     (MUTANTS / "mutmut-stats.json").unlink(missing_ok=True)
 
 
 def notes() -> Iterator[tuple[Path, dict[str, dict[str, int | None]]]]:
-    """Yield what mutmut noted of each file: how pytest ended for each mutant, or None, and more."""
+    """Yield the notes of mutmut about each file, with the exit code of pytest for each mutant, or None."""
     for path in sorted((MUTANTS / "keyvault").rglob("*.py.meta")):
         yield path, json.loads(path.read_text())
 
@@ -77,7 +76,7 @@ def verdict(code: int | None) -> str:
             return "killed"
         case 5 | 33:
             return "no test"
-        case _:  # ended from outside, since it would not end
+        case _:  # killed, because it did not end
             return "timeout"
 
 
@@ -87,7 +86,7 @@ def run() -> None:
 
 
 def report() -> bool:
-    """Print what survived, then a table; return whether every mutant was judged."""
+    """Print the survivors, then a table; return whether every mutant was judged."""
     table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path, note in notes():
         module = "/".join(path.relative_to(MUTANTS).parts[1:3]).removesuffix(".py.meta")
@@ -95,7 +94,7 @@ def report() -> bool:
             table[module][verdict(code)] += 1
             if verdict(code) in ("survived", "no test"):
                 subprocess.run([MUTMUT, "show", mutant], cwd=FOLDER, check=True)
-    # What mutmut printed is out already, since these are the first lines of our own.
+    # The output of mutmut is already printed, because these are our own first lines.
     print(f"{'':16}{'mutants':>9}" + "".join(f"{name:>9}" for name in VERDICTS) + "   killed")
     for module, counts in table.items():
         killed = 100 * (counts["killed"] + counts["timeout"]) / counts.total()
@@ -103,7 +102,7 @@ def report() -> bool:
         print(f"{module:16}{counts.total():9}{figures}  {killed:5.1f} %")
     left = sum(counts["not judged"] for counts in table.values())
     if left:
-        print(f"{left} are not judged yet: make mutation goes on")
+        print(f"{left} mutants are not judged yet: run make mutation again")
     return not left
 
 
