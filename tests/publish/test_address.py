@@ -107,7 +107,7 @@ def test_render_takes_folders_only(
 ) -> None:
     """`render` refuses an address that `publish` would take, instead of creating a folder of that name."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is not a folder") as refused:
+    with fails("not-a-folder", UsageError) as refused:
         render(vault.context(), Path(text))
     assert refused.value.hint == f"keyvault publish {address}"
 

@@ -137,8 +137,10 @@ def test_swap_that_fails_leaves_the_old_site(output: Path, monkeypatch: pytest.M
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(RenderError, match="www cannot be written: No space left on device"):
+    with fails("folder-not-writable", RenderError) as refused:
         write_site(rendered(NEW), output)
+    assert refused.value.message.startswith(f"{output} ")
+    assert refused.value.message.endswith(": No space left on device")
     assert tree(output) == OLD
     assert left_behind(output) == []
 
@@ -150,8 +152,10 @@ def test_full_disk_is_one_clear_error(output: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "open", full, raising=False)
-    with pytest.raises(RenderError, match=f"^{output} cannot be written: No space left on device$"):
+    with fails("folder-not-writable", RenderError) as refused:
         write_site(rendered(NEW), output)
+    assert refused.value.message.startswith(f"{output} ")
+    assert refused.value.message.endswith(": No space left on device")
     assert tree(output) == OLD
     assert left_behind(output) == []
 
@@ -160,8 +164,9 @@ def test_parent_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
     """An output below a file cannot be made, and says so."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(RenderError, match=r"cannot be written: (Not a directory|File exists)"):
+    with fails("folder-not-writable", RenderError) as refused:
         write_site(rendered(NEW), tmp_path / "file" / "www")
+    assert refused.value.message.endswith((": Not a directory", ": File exists"))
 
 
 def test_reader_never_sees_half_a_site(output: Path) -> None:
@@ -232,8 +237,9 @@ def test_file_is_refused(tmp_path: Path) -> None:
     """A file of that name is not replaced by a folder."""
     (tmp_path / "www").write_text("a file")
 
-    with pytest.raises(UsageError, match="www is not a folder"):
+    with fails("not-a-folder", UsageError) as refused:
         write_site(rendered(NEW), tmp_path / "www")
+    assert "www" in refused.value.message
     assert (tmp_path / "www").read_text() == "a file"
 
 
@@ -245,8 +251,9 @@ def test_link_is_refused(tmp_path: Path, target: str) -> None:
     link = tmp_path / "www"
     link.symlink_to(tmp_path / target)
 
-    with pytest.raises(UsageError, match="www is not a folder"):
+    with fails("folder-is-link", UsageError) as refused:
         write_site(rendered(NEW), link, protected=tmp_path / "vault")
+    assert "www" in refused.value.message
     assert link.is_symlink()
     assert tree(tmp_path / "site") == OLD
 
@@ -255,8 +262,9 @@ def test_special_file_is_refused(tmp_path: Path) -> None:
     """A pipe is no folder."""
     os.mkfifo(tmp_path / "www")
 
-    with pytest.raises(UsageError, match="www is not a folder"):
+    with fails("not-a-folder", UsageError) as refused:
         write_site(rendered(NEW), tmp_path / "www")
+    assert "www" in refused.value.message
     assert stat.S_ISFIFO((tmp_path / "www").stat().st_mode)
 
 

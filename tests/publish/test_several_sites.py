@@ -155,10 +155,9 @@ def test_an_issuer_where_another_site_lies_is_refused(two: tuple[Lab, Lab], tmp_
     before = tree(www)
     top.edit_policy("[sets.access-token]", f'[sets.access-token]\nissuer = "{BELOW}"')
     for dry_run in (True, False):
-        with pytest.raises(
-            GateError, match=r"^b/\.well-known/jwks\.json of this site would lie in b/, which is another site$"
-        ):
+        with fails("site-below", GateError) as refused:
             publish(top.context(), str(www), dry_run=dry_run, force=True)
+        assert refused.value.message.startswith("b/.well-known/jwks.json of this site would lie in b/,")
     with fails("site-below", GateError):
         revisions.render(top.context(), www)
     assert tree(www) == before
@@ -170,8 +169,9 @@ def test_a_place_that_an_issuer_of_another_site_has_is_refused(two: tuple[Lab, L
     top.edit_policy("[sets.access-token]", f'[sets.access-token]\nissuer = "{BELOW}"')
     www = tmp_path / "www"
     publish(top.context(), str(www))
-    with pytest.raises(UsageError, match=f"such as .*; it lies in the site at {www}$"):
+    with fails("place-not-a-site", UsageError) as refused:
         publish(nested.context(), str(www / "b"))
+    assert refused.value.message.endswith(f"the site at {www}")
     assert tree(www) == top.site()
 
 
@@ -238,10 +238,10 @@ def test_a_site_below_on_a_branch(vault: Lab, bare: Path) -> None:
 def test_an_old_branch_says_how_to_go_on(vault: Lab, bare: Path) -> None:
     """The first publication over a branch of somebody names a file, and three ways that can be typed."""
     add_file(bare, "old.html", b"mine")
-    with pytest.raises(
-        UsageError, match=r"^origin/gh-pages holds files that are not a published site, such as old\.html$"
-    ) as refused:
+    with fails("place-not-a-site", UsageError) as refused:
         publish(vault.context(), BRANCH)
+    assert refused.value.message.startswith("origin/gh-pages ")
+    assert refused.value.message.endswith(" old.html")
     assert (refused.value.hint or "").splitlines() == [
         "publish to another branch: branch:gh-pages-keys",
         "or give up the old one: git push origin --delete gh-pages",

@@ -218,7 +218,7 @@ def test_init_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: objec
     assert not (vault.folder / "keyvault.toml").exists()
 
     if owner is branch:
-        with pytest.raises(UsageError, match="there is a vault in"):
+        with fails("vault-exists", UsageError):
             make_vault(tmp_path)
     else:
         make_vault(tmp_path)
