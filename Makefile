@@ -1,14 +1,14 @@
-# Every job that CI does is a target here, and CI calls nothing else.
+# Each CI job is a target here, and CI calls nothing else.
 
 PYTHON ?= python3
-# Workers of the fast tests, and of the slow ones: the sweeps among these start processes of their own.
+# Workers for the fast and the slow tests: slow sweeps start processes of their own.
 JOBS ?= auto
 SLOW_JOBS ?= 2
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
-# Three runs of the tests compile them once, whatever the environment says: for Python, an empty variable is none.
+# Compile the tests once for all three runs: Python treats an empty variable as unset.
 test test-core test-fast: export PYTHONDONTWRITEBYTECODE =
-# `make fuzz RUNS=10000` is a quick look.
+# `make fuzz RUNS=10000` is a quick run.
 RUNS ?= 1000000
 LIFE ?=
 DECADE ?=
@@ -20,36 +20,36 @@ DEMO := .venv-demo
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
 COVERAGE := --cov=keyvault.core --cov=keyvault.crypto --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95
-# A worker takes the tests of a file from the first on, so what a module prepares is made once; who is done helps out.
+# Each worker starts with whole files, so module fixtures are set up once; idle workers then take over tests.
 PYTEST := $(BIN)/python -m pytest --dist worksteal
 
-# Aborts with a sentence where pip would fail much later, in the middle of its output.
+# Aborts with a clear message; pip would fail much later, in the middle of its output.
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit("keyvault needs Python 3.11 or later, e.g. make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# `make lint test` with -j must not install into one environment twice at once.
+# `make lint test` with -j must not run two installations into the same environment.
 .NOTPARALLEL:
 .PHONY: demo test test-core test-fast sweep interop lint bench life decade fuzz mutation screenshots lock clean help prepare
 
-demo: $(DEMO)/installed  ## Make a vault with two years of history in build/demo, and say what to open
+demo: $(DEMO)/installed  ## Create a vault with two years of history in build/demo, and print the page to open
 	$(DEMO)/bin/keyvault demo --replace build/demo
 
-test: prepare $(VENV)/installed  ## Run all tests; fails below 95 % branch coverage of core and crypto
+test: prepare $(VENV)/installed  ## Run all tests; requires 95 % branch coverage of core and crypto
 	$(PYTEST) -m 'not slow and measured' -n $(JOBS) $(COVERAGE)
 	$(PYTEST) -m 'not slow and not measured' -n $(JOBS)
 	$(PYTEST) -m slow -n $(SLOW_JOBS)
 
-test-core: $(VENV)/installed  ## Run the tests of the rules, which start no process
+test-core: $(VENV)/installed  ## Run the tests of the rules, without any process
 	$(PYTEST) -m 'not slow' -n $(JOBS) tests/core tests/vectors
 
-test-fast: $(VENV)/installed  ## Run the tests that take less than two minutes together
+test-fast: $(VENV)/installed  ## Run the fast tests, in less than two minutes
 	$(PYTEST) -m 'not slow' -n $(JOBS)
 
-sweep: $(VENV)/installed  ## Go through more than a million schedules, by the real planners
+sweep: $(VENV)/installed  ## Simulate more than a million schedules with the real planners
 	$(BIN)/python -m pytest tests/core/test_sweep.py tests/core/test_machine.py tests/core/test_rehearsal.py
 
-interop: prepare $(VENV)/installed  ## Try sites and broken documents on every verifier; write docs/interop.md, lint.md
+interop: prepare $(VENV)/installed  ## Test sites and broken documents with every verifier; write docs/interop.md, lint.md
 	$(BIN)/python -m tests.interop.page
 	$(BIN)/python -m tests.interop.lint_table
 
@@ -58,19 +58,19 @@ lint: $(VENV)/installed  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
-# The whole of it takes half an hour on two quiet cores; `python bench/run.py --help` says how to measure a part.
-bench: $(VENV)/bencher  ## Measure ours and others' programs, and write docs/performance.md
+# This takes half an hour on two idle cores; `python bench/run.py --help` shows how to measure a part.
+bench: $(VENV)/bencher  ## Compare keyvault with other programs, and write docs/performance.md
 	bench/prepare
 	$(BIN)/python bench/run.py
 
-# Hours, on 100,000 keys: `make life LIFE='--keys 3000'` is a quick look.
-life: $(VENV)/installed  ## Strike Ctrl-C at all moments of the life of a large vault
-	$(BIN)/python bench/life.py $(LIFE)
+# This takes hours on 100,000 keys; `make life LIFE='--keys 3000'` is a quick run.
+life: $(VENV)/installed  ## Interrupt the commands of a large vault with Ctrl-C at many moments
+	$(BIN)/python bench/interrupts.py $(LIFE)
 
 decade: $(VENV)/bencher  ## Measure a repository after ten years of weekly rotation, and write docs/scale.md
-	$(BIN)/python bench/decade.py $(DECADE)
+	$(BIN)/python bench/ten_years.py $(DECADE)
 
-# What a run finds beyond the seeds stays in build/fuzz, and the next run begins with it.
+# New inputs that a run finds stay in build/fuzz; the next run starts with them.
 fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
 	for target in record envelope config jwk_set key_file; do \
 	  mkdir -p build/fuzz/$$target; \
@@ -78,11 +78,11 @@ fuzz: $(VENV)/fuzzer  ## Run each fuzz target RUNS times
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit; \
 	done
 
-# It goes on where it was stopped; `rm -r build/mutation` begins anew.
-mutation: $(VENV)/mutator  ## Change the rules in a thousand ways, and see that tests fail
+# An interrupted run continues; `rm -r build/mutation` starts from scratch.
+mutation: $(VENV)/mutator  ## Change the rules in a thousand ways, and check that tests fail
 	nice $(BIN)/python -m tests.mutation
 
-screenshots: prepare $(VENV)/installed  ## Write pictures of the demo's pages to build/screenshots
+screenshots: prepare $(VENV)/installed  ## Write screenshots of the demo's pages to build/screenshots
 	$(BIN)/python -m tests.site.browser.screenshots build/screenshots $(README)
 
 lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
@@ -94,7 +94,7 @@ lock: $(VENV)/locked  ## Resolve the dependencies again and write the lock files
 	$(call compile,requirements-build.lock,--group build --constraints requirements-dev.lock)
 	cp requirements.lock requirements-build.lock keyvault/ci/
 
-clean:  ## Remove everything that make made
+clean:  ## Remove everything that make created
 	rm -rf build dist $(VENV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf tests/node/node_modules tests/interop/*/target tests/interop/rust/Cargo.lock
 	find $(wildcard bench keyvault tests) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -102,10 +102,10 @@ clean:  ## Remove everything that make made
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-prepare:  # Install the foreign programs that some tests run, where that is possible
+prepare:  # Install the foreign programs that some tests run, if possible
 	PYTHON='$(PYTHON)' .ci/prepare
 
-# A lock file that changed gets a new environment: what it no longer names must not linger.
+# A changed lock file gets a new environment, so that no removed package stays installed.
 $(VENV)/locked: requirements-dev.lock
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv --clear $(VENV)
@@ -136,7 +136,7 @@ $(VENV)/bencher: requirements-bench.lock $(VENV)/installed
 	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# No index, host or path of the machine that resolved may end up in a lock file.
+# A lock file must not name an index, a host or a path of this machine.
 define compile
 $(UV) pip compile $(2) --universal --no-strip-extras --python-version 3.11 --generate-hashes $(UPGRADE) \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --output-file $(1)

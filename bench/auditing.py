@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from fixtures import WORKLOADS, Workspace
 from growth import at_sets, audited
 from measure import Side
 from rows import Row
-from world import WORKLOADS, World
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    size = world.size
+    size = workspace.size
     return [
         Row(
             "status-scale",
@@ -38,21 +38,23 @@ def blobs(vault: Path) -> str:
     return f"{git} ls-tree -r HEAD keys.enc | awk '{{ print $3 }}' | {git} cat-file --batch"
 
 
-def _status(world: World) -> tuple[Side, Side]:
-    sets = world.size.large
-    pipe = f"{blobs(world.vault(sets, 'rotated'))} | {shlex.join(WORKLOADS)} decode"
+def _status(workspace: Workspace) -> tuple[Side, Side]:
+    sets = workspace.size.large
+    pipe = f"{blobs(workspace.vault(sets, 'rotated'))} | {shlex.join(WORKLOADS)} decode"
     return (
-        at_sets(world, "status", sets),
-        Side("git cat-file --batch | json.loads", ("sh", "-c", pipe), world.work),
+        at_sets(workspace, "status", sets),
+        Side("git cat-file --batch | json.loads", ("sh", "-c", pipe), workspace.work),
     )
 
 
-def _audit(world: World) -> tuple[Side, Side]:
+def _audit(workspace: Workspace) -> tuple[Side, Side]:
     pipe = "git log --raw --no-renames --no-abbrev | awk '/^:/ { print $4 }' | git cat-file --batch >/dev/null"
-    folder = world.history(world.size.commits)
+    folder = workspace.history(workspace.size.commits)
     return (
-        audited(world, world.size.commits),
+        audited(workspace, workspace.size.commits),
         Side(
-            "git log --raw | git cat-file --batch", ("sh", "-c", f"cd {shlex.quote(str(folder))} && {pipe}"), world.work
+            "git log --raw | git cat-file --batch",
+            ("sh", "-c", f"cd {shlex.quote(str(folder))} && {pipe}"),
+            workspace.work,
         ),
     )

@@ -11,10 +11,10 @@ import opening
 import rendering
 import rotation
 import startup
+from fixtures import Workspace
 from rows import Curve, Row
-from world import World
 
-_FAMILIES: Sequence[Callable[[World], list[Row]]] = (
+_FAMILIES: Sequence[Callable[[Workspace], list[Row]]] = (
     startup.rows,
     rotation.rows,
     opening.rows,
@@ -24,15 +24,15 @@ _FAMILIES: Sequence[Callable[[World], list[Row]]] = (
 )
 
 
-def all_rows(world: World) -> list[Row]:
+def all_rows(workspace: Workspace) -> list[Row]:
     """Return all rows."""
-    return [row for family in _FAMILIES for row in family(world)]
+    return [row for family in _FAMILIES for row in family(workspace)]
 
 
-def all_curves(world: World) -> list[Curve]:
+def all_curves(workspace: Workspace) -> list[Curve]:
     """Return all curves."""
-    points = world.size.curve
+    points = workspace.size.curve
     return [
-        Curve(f"curve-{command}", command, points, partial(growth.at_keys, command), world.size.runs, memory)
+        Curve(f"curve-{command}", command, points, partial(growth.at_keys, command), workspace.size.runs, memory)
         for command, memory in (("status", 400), ("render", 400), ("check", None), ("audit", 400))
     ]

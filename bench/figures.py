@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from measure import FailedError, Figures, Taken, figures, take_turns
+from fixtures import BENCH, Workspace
+from measure import FailedError, Figures, SideRuns, alternate, figures
 from rows import Curve, Row
-from world import BENCH, World
 
 _FORMAT = 1
 _MEGABYTES = 1024 * 1024 / 1e6
@@ -153,13 +153,13 @@ def measured_commit() -> str:
     return commit.stdout.strip() + ("+" if changed.stdout else "")
 
 
-def measure(row: Row, world: World, commit: str) -> Result:
+def measure(row: Row, workspace: Workspace, commit: str) -> Result:
     """Measure one row; one that fails is skipped, so that it does not take the others along."""
     if reason := row.missing():
         return Result(row.name, row.about, commit, bound=row.bound, skipped=reason)
     try:
-        with world.closing:
-            ours, peer = take_turns(row.sides(world), runs=row.runs, environ=world.environ, name=row.name)
+        with workspace.closing:
+            ours, peer = alternate(row.sides(workspace), runs=row.runs, environ=workspace.environ, name=row.name)
     except FailedError as error:
         return Result(row.name, row.about, commit, bound=row.bound, skipped=str(error))
     mine, others = figures(ours), figures(peer)
@@ -170,24 +170,24 @@ def measure(row: Row, world: World, commit: str) -> Result:
     if row.exact is not None:
         member, expected = row.exact
         also = f"{member} = {expected}"
-        missed += _not_exact(ours, member, expected)
+        missed += _exact_misses(ours, member, expected)
     return Result(row.name, row.about, commit, mine, others, ratio, turns, row.bound, also, tuple(missed))
 
 
-def _not_exact(taken: Taken, member: str, expected: int) -> list[str]:
+def _exact_misses(taken: SideRuns, member: str, expected: int) -> list[str]:
     seen = {json.loads(sample.output)[member] for sample in taken.samples}
     return [] if seen == {expected} else [f"{member}: {', '.join(map(str, sorted(seen)))} instead of {expected}"]
 
 
-def measure_curve(curve: Curve, world: World, commit: str) -> Growth:
+def measure_curve(curve: Curve, workspace: Workspace, commit: str) -> Growth:
     """Measure one curve, point by point; the largest takes one run."""
     points, missed = [], []
     for keys in curve.points:
         runs = 1 if keys == max(curve.points) else curve.runs
         try:
-            with world.closing:
-                side = curve.side(world, keys)
-                (taken,) = take_turns([side], runs=runs, environ=world.environ, name=f"{curve.name}, {keys:,} keys")
+            with workspace.closing:
+                side = curve.side(workspace, keys)
+                (taken,) = alternate([side], runs=runs, environ=workspace.environ, name=f"{curve.name}, {keys:,} keys")
         except FailedError as error:
             missed.append(str(error))
             break

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import sites
+from fixtures import CLOCKED, Workspace
 from measure import Side
 from rows import Row
-from world import CLOCKED, World
 
 #: After one rotation each set has three: next, active and retiring.
 KEYS_A_SET = 3
@@ -15,9 +15,9 @@ KEYS_A_SET = 3
 _BOUND = 11
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    size = world.size
+    size = workspace.size
     found = [
         Row(
             f"{command}-growth",
@@ -32,34 +32,34 @@ def rows(world: World) -> list[Row]:
     return [*found, Row("audit-commits-growth", commits, _commits, size.runs, bound=_BOUND)]
 
 
-def at_sets(world: World, command: str, sets: int) -> Side:
+def at_sets(workspace: Workspace, command: str, sets: int) -> Side:
     """Return *command* on a vault of *sets* sets of three keys."""
     # All keys of an issuer stand in one JWK Set, and verifiers take 256 KiB of it.
-    vault = world.vault(sets, "rotated", *["issuers"] * (command == "check"))
+    vault = workspace.vault(sets, "rotated", *["issuers"] * (command == "check"))
     label, call = f"keyvault {command}, {sets:,} sets", (*CLOCKED, "--vault", str(vault), command)
     if command == "render":
-        site = world.folder / f"site-{sets}"
-        return Side(label, (*call, "--output", str(site)), world.work, after=partial(world.put_aside, site))
+        site = workspace.folder / f"site-{sets}"
+        return Side(label, (*call, "--output", str(site)), workspace.work, after=partial(workspace.put_aside, site))
     if command == "check":
-        url = sites.served(world, sites.rendered(world, vault))
-        return Side(label, (*call, url), world.work)
-    return Side(label, call, world.work)
+        url = sites.served(workspace, sites.rendered(workspace, vault))
+        return Side(label, (*call, url), workspace.work)
+    return Side(label, call, workspace.work)
 
 
-def at_keys(command: str, world: World, keys: int) -> Side:
+def at_keys(command: str, workspace: Workspace, keys: int) -> Side:
     """Return *command* on a vault of *keys* keys, or as many more as its last set needs."""
-    return at_sets(world, command, -(-keys // KEYS_A_SET))
+    return at_sets(workspace, command, -(-keys // KEYS_A_SET))
 
 
-def audited(world: World, commits: int) -> Side:
+def audited(workspace: Workspace, commits: int) -> Side:
     """Return the audit of a history of *commits*."""
-    vault = world.history(commits)
-    return Side(f"keyvault audit, {commits:,} commits", (*CLOCKED, "--vault", str(vault), "audit"), world.work)
+    vault = workspace.history(commits)
+    return Side(f"keyvault audit, {commits:,} commits", (*CLOCKED, "--vault", str(vault), "audit"), workspace.work)
 
 
-def _growth(world: World, *, command: str) -> tuple[Side, Side]:
-    return at_sets(world, command, world.size.large), at_sets(world, command, world.size.small)
+def _growth(workspace: Workspace, *, command: str) -> tuple[Side, Side]:
+    return at_sets(workspace, command, workspace.size.large), at_sets(workspace, command, workspace.size.small)
 
 
-def _commits(world: World) -> tuple[Side, Side]:
-    return audited(world, world.size.commits), audited(world, world.size.commits // 10)
+def _commits(workspace: Workspace) -> tuple[Side, Side]:
+    return audited(workspace, workspace.size.commits), audited(workspace, workspace.size.commits // 10)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The peer of the rotation row: what a script does that keeps sealed keys in git with the jose
-# command. One key, one file, one commit, as often as the first argument says; the folder is a
-# repository, and the second argument is the public key to seal to.
+# The peer of the rotation row: a script that keeps sealed keys in git with the jose command. It
+# creates as many keys as the first argument says, each in its own file and commit. The folder is
+# a repository, and the second argument is the public key to seal to.
 set -eu
 count=$1
 recipient=$2

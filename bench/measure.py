@@ -79,7 +79,7 @@ class Side:
     after: Callable[[], None] | None = None
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """Say on stderr what is being done."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
@@ -104,7 +104,7 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], wat
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         told = errors.read_text(errors="replace").strip().splitlines()
-        tell(f"failed: {shlex.join(command)}")
+        log(f"failed: {shlex.join(command)}")
         said = _PATH.sub("…", " / ".join(told[-3:]))
         raise FailedError(f"ended with {process.returncode}: {said}")
     return Sample(wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage), together, output.read_bytes())
@@ -131,20 +131,20 @@ def sample(side: Side, *, environ: Mapping[str, str], watched: bool = False) -> 
             side.after()
 
 
-def take_turns(sides: Sequence[Side], *, runs: int, environ: Mapping[str, str], name: str) -> list[Taken]:
+def alternate(sides: Sequence[Side], *, runs: int, environ: Mapping[str, str], name: str) -> list[SideRuns]:
     """Return what each of *sides* took: a warm-up in which memory is watched, then *runs* of each, in turns."""
-    tell(f"{name}: warm-up")
+    log(f"{name}: warm-up")
     watched = [sample(side, environ=environ, watched=True).together for side in sides]
     samples: list[list[Sample]] = [[] for _ in sides]
     for number in range(runs):
-        tell(f"{name}: run {number + 1} of {runs}")
+        log(f"{name}: run {number + 1} of {runs}")
         for side, taken in zip(sides, samples, strict=True):
             taken.append(sample(side, environ=environ))
-    return [Taken(*found) for found in zip(sides, samples, watched, strict=True)]
+    return [SideRuns(*found) for found in zip(sides, samples, watched, strict=True)]
 
 
 @dataclass(frozen=True)
-class Taken:
+class SideRuns:
     """
     All runs of one side.
 
@@ -193,7 +193,7 @@ class Figures:
     parallel: float
 
 
-def figures(taken: Taken) -> Figures:
+def figures(taken: SideRuns) -> Figures:
     """Return the medians of what was *taken*."""
     side, samples = taken.side, taken.samples
     return Figures(

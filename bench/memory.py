@@ -4,7 +4,7 @@ Watch how much memory a process and all its children hold together.
 On Linux each process tells its proportional set (PSS): its own pages, and of each page that it shares its part of
 it. So the sum over a tree of processes counts every page once, those included that forked workers share with their
 parent. The sum is taken again and again while the tree runs; what is held for less time than lies between two looks
-is not seen. Other systems do not tell, and nothing is watched there.
+is not seen. Other systems do not log, and nothing is watched there.
 """
 
 from __future__ import annotations

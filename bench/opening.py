@@ -6,18 +6,18 @@ import json
 from functools import partial
 from pathlib import Path
 
+from fixtures import PASSPHRASE, WORKLOADS, Workspace
 from measure import Side
 from peers import program
 from rows import Row
-from world import PASSPHRASE, WORKLOADS, World
 
 #: To how many recipients keys are sealed.
 _RECIPIENTS = (1, 3, 10)
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    size = world.size
+    size = workspace.size
     opened = f"per key: opening {size.opened:,} keys, against"
     sealed = f"per key: generating {size.sealed} keys and sealing each"
     found = [
@@ -61,28 +61,28 @@ def rows(world: World) -> list[Row]:
     return found
 
 
-def _opened(world: World) -> Side:
-    vault, count = world.vault((world.size.opened + 1) // 2), world.size.opened  # two keys a set
-    return Side(f"opening {count:,} keys", (*WORKLOADS, "open", str(vault), str(count)), world.work, units=count)
+def _opened(workspace: Workspace) -> Side:
+    vault, count = workspace.vault((workspace.size.opened + 1) // 2), workspace.size.opened  # two keys a set
+    return Side(f"opening {count:,} keys", (*WORKLOADS, "open", str(vault), str(count)), workspace.work, units=count)
 
 
-def _age_recipients(folder: Path, world: World, count: int) -> Path:
+def _age_recipients(folder: Path, workspace: Workspace, count: int) -> Path:
     """Return a file of *count* recipients of age; the identity of the last is in ``identity``."""
     recipients = []
     for _ in range(count):
-        identity = world.run(program("age-keygen"))
+        identity = workspace.run(program("age-keygen"))
         (folder / "identity").write_bytes(identity)
-        recipients.append(world.run(program("age-keygen"), "-y", folder / "identity").decode())
+        recipients.append(workspace.run(program("age-keygen"), "-y", folder / "identity").decode())
     file = folder / f"recipients-{count}"
     file.write_text("".join(recipients))
     return file
 
 
-def _open_sops(world: World) -> tuple[Side, Side]:
-    folder, count, sops = world.path("sops"), world.size.asked, program("sops")
-    recipient = _age_recipients(folder, world, 1).read_text().strip()
-    (folder / "key.json").write_bytes(world.run("jose", "jwk", "gen", "-i", '{"alg":"ES256"}'))
-    sealed = world.run(sops, "--encrypt", "--age", recipient, folder / "key.json")
+def _open_sops(workspace: Workspace) -> tuple[Side, Side]:
+    folder, count, sops = workspace.path("sops"), workspace.size.asked, program("sops")
+    recipient = _age_recipients(folder, workspace, 1).read_text().strip()
+    (folder / "key.json").write_bytes(workspace.run("jose", "jwk", "gen", "-i", '{"alg":"ES256"}'))
+    sealed = workspace.run(sops, "--encrypt", "--age", recipient, folder / "key.json")
     (folder / "sealed.json").write_bytes(sealed)
     script = f"for i in $(seq {count}); do {sops} -d sealed.json >/dev/null || exit; done"
     peer = Side(
@@ -92,33 +92,33 @@ def _open_sops(world: World) -> tuple[Side, Side]:
         units=count,
         environ={"SOPS_AGE_KEY_FILE": str(folder / "identity")},
     )
-    return _opened(world), peer
+    return _opened(workspace), peer
 
 
-def _open_age(world: World) -> tuple[Side, Side]:
-    folder, count, age = world.path("age"), world.size.asked, program("age")
-    recipients = _age_recipients(folder, world, 1)
-    (folder / "key.json").write_bytes(world.run("jose", "jwk", "gen", "-i", '{"alg":"ES256"}'))
-    world.run(age, "-R", recipients, "-o", folder / "sealed.age", folder / "key.json")
+def _open_age(workspace: Workspace) -> tuple[Side, Side]:
+    folder, count, age = workspace.path("age"), workspace.size.asked, program("age")
+    recipients = _age_recipients(folder, workspace, 1)
+    (folder / "key.json").write_bytes(workspace.run("jose", "jwk", "gen", "-i", '{"alg":"ES256"}'))
+    workspace.run(age, "-R", recipients, "-o", folder / "sealed.age", folder / "key.json")
     script = f"for i in $(seq {count}); do {age} -d -i identity sealed.age >/dev/null || exit; done"
-    return _opened(world), Side(f"age -d, {count} times", ("sh", "-c", script), folder, units=count)
+    return _opened(workspace), Side(f"age -d, {count} times", ("sh", "-c", script), folder, units=count)
 
 
-def _passphrase(world: World) -> tuple[Side, Side]:
-    count = world.size.opened
-    vault = world.vault((count + 1) // 2, "passphrase")
+def _passphrase(workspace: Workspace) -> tuple[Side, Side]:
+    count = workspace.size.opened
+    vault = workspace.vault((count + 1) // 2, "passphrase")
     many, one = (
-        Side(label, (*WORKLOADS, "open", str(vault), str(number)), world.work, environ=PASSPHRASE)
+        Side(label, (*WORKLOADS, "open", str(vault), str(number)), workspace.work, environ=PASSPHRASE)
         for label, number in ((f"opening {count:,} keys", count), ("opening 1 key", 1))
     )
     return many, one
 
 
-def _sealed(world: World, count: int) -> Side:
-    file, keys = world.folder / f"recipients-{count}.jwks", world.size.sealed
-    world.run(*WORKLOADS, "recipients", file, str(count))
+def _sealed(workspace: Workspace, count: int) -> Side:
+    file, keys = workspace.folder / f"recipients-{count}.jwks", workspace.size.sealed
+    workspace.run(*WORKLOADS, "recipients", file, str(count))
     label = f"sealing {keys} keys to {count} recipient{'s' * (count > 1)}"
-    return Side(label, (*WORKLOADS, "seal", str(file), str(keys)), world.work, units=keys)
+    return Side(label, (*WORKLOADS, "seal", str(file), str(keys)), workspace.work, units=keys)
 
 
 def _repeated(command: str, times: int, folder: Path, label: str) -> Side:
@@ -127,18 +127,18 @@ def _repeated(command: str, times: int, folder: Path, label: str) -> Side:
     return Side(f"{label}, {times} times", ("sh", "-c", script), folder, units=times)
 
 
-def _seal_jose(world: World, *, count: int) -> tuple[Side, Side]:
-    ours, folder = _sealed(world, count), world.path("jose-seal")
+def _seal_jose(workspace: Workspace, *, count: int) -> tuple[Side, Side]:
+    ours, folder = _sealed(workspace, count), workspace.path("jose-seal")
     to = []
-    for number, jwk in enumerate(json.loads((world.folder / f"recipients-{count}.jwks").read_bytes())["keys"]):
+    for number, jwk in enumerate(json.loads((workspace.folder / f"recipients-{count}.jwks").read_bytes())["keys"]):
         public = {name: jwk[name] for name in ("kty", "crv", "x", "y")}
         (folder / f"{number}.jwk").write_text(json.dumps(public))
         to.append(f"""-r '{{"header":{{"alg":"ECDH-ES+A256KW"}}}}' -k {number}.jwk""")
     command = f"""jose jwe enc -i '{{"protected":{{"enc":"A256GCM"}}}}' -I- {" ".join(to)}"""
-    return ours, _repeated(command, world.size.asked, folder, "jose jwk gen | jose jwe enc")
+    return ours, _repeated(command, workspace.size.asked, folder, "jose jwk gen | jose jwe enc")
 
 
-def _seal_age(world: World, *, count: int) -> tuple[Side, Side]:
-    folder = world.path("age-seal")
-    command = f"{program('age')} -R {_age_recipients(folder, world, count).name}"
-    return _sealed(world, count), _repeated(command, world.size.asked, folder, "jose jwk gen | age -R")
+def _seal_age(workspace: Workspace, *, count: int) -> tuple[Side, Side]:
+    folder = workspace.path("age-seal")
+    command = f"{program('age')} -R {_age_recipients(folder, workspace, count).name}"
+    return _sealed(workspace, count), _repeated(command, workspace.size.asked, folder, "jose jwk gen | age -R")

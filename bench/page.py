@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import plots
-import words
+import report_text
 from figures import Growth, Report, Result, facts
+from fixtures import BENCH
 from measure import Figures
-from world import BENCH
 
 DOCS = BENCH.parent / "docs"
 PAGE = DOCS / "performance.md"
@@ -103,8 +103,8 @@ def render(report: Report, notes: Mapping[str, str]) -> str:
 
 
 def _ratio(row: Result) -> Sequence[str]:
-    ratio = "-" if row.ratio is None else words.number(row.ratio)
-    return f"`{row.name}`", row.about, ratio, words.bound(row), words.verdict(row)
+    ratio = "-" if row.ratio is None else report_text.number(row.ratio)
+    return f"`{row.name}`", row.about, ratio, report_text.bound(row), report_text.verdict(row)
 
 
 def _explained(found: Iterable[Result | Growth], notes: Mapping[str, str]) -> Iterable[str]:
@@ -125,14 +125,14 @@ def _seconds(row: Result) -> Iterable[Sequence[str]]:
             label,
             *_times(side),
             f"{side.parallel:.2f}",
-            words.largest(side),
-            words.together(side),
+            report_text.largest(side),
+            report_text.together(side),
             str(side.runs),
         )
 
 
 def _times(side: Figures) -> tuple[str, str]:
-    return words.duration(side.wall), words.duration(side.least)
+    return report_text.duration(side.wall), report_text.duration(side.least)
 
 
 def _growth(curves: Sequence[Growth], plot: plots.Plot) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
@@ -147,12 +147,12 @@ def _growth(curves: Sequence[Growth], plot: plots.Plot) -> tuple[Sequence[str], 
 
 
 def _value(value: float | None) -> str:
-    return "-" if value is None else words.number(value)
+    return "-" if value is None else report_text.number(value)
 
 
 def _memory(curve: Growth) -> Sequence[str]:
     bound = "-" if curve.memory is None else f"at most {curve.memory} MB"
-    return f"`{curve.command}`", bound, words.verdict(curve)
+    return f"`{curve.command}`", bound, report_text.verdict(curve)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

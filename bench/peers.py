@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from world import BENCH, BUILD
+from fixtures import BENCH, BUILD
 
 #: Compiled here; the version is that of a module in a go.mod.
 _COMPILED = {

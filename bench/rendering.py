@@ -8,16 +8,16 @@ from functools import partial
 
 import sites
 from auditing import blobs
+from fixtures import CLOCKED, WORKLOADS, Workspace
 from growth import at_sets
 from measure import Side
 from peers import program
 from rows import Row
-from world import CLOCKED, WORKLOADS, World
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    size = world.size
+    size = workspace.size
     sets = f"{size.large:,} sets of three keys"
     return [
         Row(
@@ -51,60 +51,64 @@ def rows(world: World) -> list[Row]:
     ]
 
 
-def _render(world: World) -> tuple[Side, Side]:
-    sets = world.size.large
-    vault, packed, written = world.vault(sets, "rotated"), world.folder / "site.pickle", world.folder / "written"
-    world.run(*WORKLOADS, "pack", sites.rendered(world, vault), packed)
+def _render(workspace: Workspace) -> tuple[Side, Side]:
+    sets = workspace.size.large
+    vault, packed, written = (
+        workspace.vault(sets, "rotated"),
+        workspace.folder / "site.pickle",
+        workspace.folder / "written",
+    )
+    workspace.run(*WORKLOADS, "pack", sites.rendered(workspace, vault), packed)
     unpack = shlex.join([*WORKLOADS, "unpack", str(packed), str(written)])
     floor = f"{blobs(vault)} >/dev/null && exec {unpack}"
     return (
-        at_sets(world, "render", sets),
+        at_sets(workspace, "render", sets),
         Side(
             "git cat-file --batch; writing the same files from Python",
             ("sh", "-c", floor),
-            world.work,
-            after=partial(world.put_aside, written),
+            workspace.work,
+            after=partial(workspace.put_aside, written),
         ),
     )
 
 
-def _render_one(world: World) -> tuple[Side, Side]:
-    vault, copy = world.vault(world.size.large, "rotated"), world.folder / "rotated-on"
-    site, nothing = world.folder / "site-again", world.folder / "site-anew"
+def _render_one(workspace: Workspace) -> tuple[Side, Side]:
+    vault, copy = workspace.vault(workspace.size.large, "rotated"), workspace.folder / "rotated-on"
+    site, nothing = workspace.folder / "site-again", workspace.folder / "site-anew"
     call = (*CLOCKED, "--vault", str(copy), "render", "--output")
-    world.fresh_copy(vault, copy)
-    world.run(*call, site)
+    workspace.fresh_copy(vault, copy)
+    workspace.run(*call, site)
     sets = itertools.count()
 
     def rotated() -> None:
         # Another one each time: what is left to do is the same.
         force = ("--force", "--reason", "benchmark")
-        world.run(*CLOCKED, "--vault", copy, "rotate", f"set-{next(sets):05}", *force)
+        workspace.run(*CLOCKED, "--vault", copy, "rotate", f"set-{next(sets):05}", *force)
 
     return (
-        Side("keyvault render, over the previous site", (*call, str(site)), world.work, before=rotated),
-        Side("from scratch", (*call, str(nothing)), world.work, after=partial(world.put_aside, nothing)),
+        Side("keyvault render, over the previous site", (*call, str(site)), workspace.work, before=rotated),
+        Side("from scratch", (*call, str(nothing)), workspace.work, after=partial(workspace.put_aside, nothing)),
     )
 
 
-def _hugo(world: World) -> tuple[Side, Side]:
-    vault = world.vault(world.size.large, "rotated")
-    pages = sum(1 for _ in sites.rendered(world, vault).rglob("*.html"))
-    source, target = world.folder / "hugo", world.folder / "hugo-site"
+def _hugo(workspace: Workspace) -> tuple[Side, Side]:
+    vault = workspace.vault(workspace.size.large, "rotated")
+    pages = sum(1 for _ in sites.rendered(workspace, vault).rglob("*.html"))
+    source, target = workspace.folder / "hugo", workspace.folder / "hugo-site"
     if not source.exists():
-        world.run(*WORKLOADS, "pages", source, str(pages))
+        workspace.run(*WORKLOADS, "pages", source, str(pages))
     command = (program("hugo"), "--quiet", "--source", str(source), "--destination", str(target))
     return (
-        at_sets(world, "render", world.size.large),
-        Side(f"hugo, {pages:,} pages", command, world.work, after=partial(world.put_aside, target)),
+        at_sets(workspace, "render", workspace.size.large),
+        Side(f"hugo, {pages:,} pages", command, workspace.work, after=partial(workspace.put_aside, target)),
     )
 
 
-def _publish(world: World) -> tuple[Side, Side]:
-    vault = world.vault(world.size.published, "rotated")
-    site, place, numbers = sites.rendered(world, vault), world.folder / "prefix", itertools.count(1)
+def _publish(workspace: Workspace) -> tuple[Side, Side]:
+    vault = workspace.vault(workspace.size.published, "rotated")
+    site, place, numbers = sites.rendered(workspace, vault), workspace.folder / "prefix", itertools.count(1)
     files = sum(path.is_file() for path in site.rglob("*"))
-    store = sites.object_store(world)
+    store = sites.object_store(workspace)
 
     def another_prefix() -> None:
         place.write_text(f"{store['BUCKET']}/run-{next(numbers)}")
@@ -121,11 +125,11 @@ def _publish(world: World) -> tuple[Side, Side]:
     theirs = f'exec {program("rclone")} copy {shlex.quote(str(site))} "weed:$(cat {shlex.quote(str(place))})"'
     label = f"{files:,} objects"
     return (
-        Side(f"keyvault publish, {label}", ("sh", "-c", ours), world.work, environ=store, before=another_prefix),
+        Side(f"keyvault publish, {label}", ("sh", "-c", ours), workspace.work, environ=store, before=another_prefix),
         Side(
             f"rclone copy, {label}",
             ("sh", "-c", theirs),
-            world.work,
+            workspace.work,
             environ={**store, **remote},
             before=another_prefix,
         ),

@@ -6,15 +6,15 @@ import os
 from functools import partial
 from pathlib import Path
 
+from fixtures import BENCH, CLOCKED, TYPER, Workspace
 from measure import Side
 from peers import program
 from rows import Row
-from world import BENCH, CLOCKED, TYPER, World
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    size = world.size
+    size = workspace.size
     return [
         Row(
             "rotate-one",
@@ -42,67 +42,67 @@ def rows(world: World) -> list[Row]:
     ]
 
 
-def _rotated(world: World, pristine: Path, sets: int, label: str) -> Side:
+def _rotated(workspace: Workspace, pristine: Path, sets: int, label: str) -> Side:
     """Return our side: every set of a fresh copy of *pristine* is rotated."""
-    copy = world.folder / f"copy-{pristine.name}"
+    copy = workspace.folder / f"copy-{pristine.name}"
     command = (*CLOCKED, "--vault", str(copy), "rotate", "--all", "--force", "--reason", "benchmark")
-    before, after = partial(world.fresh_copy, pristine, copy), partial(world.put_aside, copy)
-    return Side(label, command, world.work, units=sets, before=before, after=after)
+    before, after = partial(workspace.fresh_copy, pristine, copy), partial(workspace.put_aside, copy)
+    return Side(label, command, workspace.work, units=sets, before=before, after=after)
 
 
-def _rotate_one(world: World) -> tuple[Side, Side]:
-    pristine, theirs = world.folder / "repository", world.folder / "repository-copy"
+def _rotate_one(workspace: Workspace) -> tuple[Side, Side]:
+    pristine, theirs = workspace.folder / "repository", workspace.folder / "repository-copy"
     if not pristine.exists():
         pristine.mkdir()
         (pristine / "key").write_text("first\n")
         for command in ("init --quiet .", "add key", "commit --quiet --message first"):
-            world.run("git", *command.split(), folder=pristine)
+            workspace.run("git", *command.split(), folder=pristine)
 
     def changed() -> None:
-        world.fresh_copy(pristine, theirs)
+        workspace.fresh_copy(pristine, theirs)
         (theirs / "key").write_text("second\n")
 
     commit = '"$@" hello && exec git -C "$REPOSITORY" -c core.fsync=all commit --quiet --all --message second'
     return (
-        _rotated(world, world.vault(1), 1, "keyvault rotate, 1 set"),
+        _rotated(workspace, workspace.vault(1), 1, "keyvault rotate, 1 set"),
         Side(
             "bare Typer program, a command; git commit of one file",
             ("sh", "-c", commit, "sh", *TYPER),
-            world.work,
+            workspace.work,
             environ={"REPOSITORY": str(theirs)},
             before=changed,
-            after=partial(world.put_aside, theirs),
+            after=partial(workspace.put_aside, theirs),
         ),
     )
 
 
-def _rotate(world: World) -> tuple[Side, Side]:
-    sets, keys = world.size.rotated, world.size.jose
-    theirs, recipient = world.folder / "jose", world.folder / "recipient.jwk"
-    recipient.write_bytes(world.run("jose", "jwk", "gen", "-i", '{"kty":"EC","crv":"P-256"}'))
+def _rotate(workspace: Workspace) -> tuple[Side, Side]:
+    sets, keys = workspace.size.rotated, workspace.size.jose
+    theirs, recipient = workspace.folder / "jose", workspace.folder / "recipient.jwk"
+    recipient.write_bytes(workspace.run("jose", "jwk", "gen", "-i", '{"kty":"EC","crv":"P-256"}'))
 
     def fresh_repository() -> None:
         theirs.mkdir()
-        world.run("git", "init", "--quiet", ".", folder=theirs)
+        workspace.run("git", "init", "--quiet", ".", folder=theirs)
 
     return (
-        _rotated(world, world.vault(sets), sets, f"keyvault rotate, {sets:,} sets"),
+        _rotated(workspace, workspace.vault(sets), sets, f"keyvault rotate, {sets:,} sets"),
         Side(
             f"jose jwk gen | jose jwe enc, git commit, {keys} keys",
             ("sh", str(BENCH / "jose_and_git.sh"), str(keys), str(recipient)),
             theirs,
             units=keys,
             before=fresh_repository,
-            after=partial(world.put_aside, theirs),
+            after=partial(workspace.put_aside, theirs),
         ),
     )
 
 
-def _rsa(world: World) -> tuple[Side, Side]:
-    keys, cores = world.size.rsa, os.cpu_count() or 1
+def _rsa(workspace: Workspace) -> tuple[Side, Side]:
+    keys, cores = workspace.size.rsa, os.cpu_count() or 1
     one = f"{program('openssl')} genrsa -out /dev/null 2048"
     script = f"seq {keys} | xargs -P {cores} -I @ {one} 2>/dev/null"
     return (
-        _rotated(world, world.vault(keys, alg="RS256"), keys, f"keyvault rotate, {keys} sets"),
-        Side(f"openssl genrsa 2048, {cores} at a time", ("sh", "-c", script), world.work, units=keys),
+        _rotated(workspace, workspace.vault(keys, alg="RS256"), keys, f"keyvault rotate, {keys} sets"),
+        Side(f"openssl genrsa 2048, {cores} at a time", ("sh", "-c", script), workspace.work, units=keys),
     )

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import peers
+from fixtures import Workspace
 from measure import Side
-from world import World
 
-Sides = Callable[[World], tuple[Side, Side]]
+Sides = Callable[[Workspace], tuple[Side, Side]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,6 @@ class Curve:
     name: str
     command: str
     points: tuple[int, ...]
-    side: Callable[[World, int], Side]
+    side: Callable[[Workspace, int], Side]
     runs: int
     memory: int | None = None

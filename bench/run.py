@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import page
-import words
+import report_text
 from catalogue import all_curves, all_rows
 from figures import Growth, Report, Result, machine, measure, measure_curve, measured_commit, read
-from measure import FailedError, Figures, tell
-from world import BUILD, QUICK, Size, World, environment
+from fixtures import BUILD, QUICK, Size, Workspace, environment
+from measure import FailedError, Figures, log
 
 
 def show(report: Report, names: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ def show(report: Report, names: Sequence[str]) -> None:
     for name in names:
         one: Result | Growth | None = report.rows.get(name) or report.curves.get(name)
         if isinstance(one, Growth):
-            lines += [(f"{name}: {words.verdict(one)} {'; '.join(one.missed)}".rstrip(),)]
+            lines += [(f"{name}: {report_text.verdict(one)} {'; '.join(one.missed)}".rstrip(),)]
             lines += [(f"  {keys:,} keys", *_cells(side)) for keys, side in one.points]
         elif one is not None:
             lines += [(f"{name}: {one.about}: {one.skipped or _judged(one)}",)]
@@ -46,34 +46,39 @@ def show(report: Report, names: Sequence[str]) -> None:
 
 
 def _cells(side: Figures) -> tuple[str, ...]:
-    return words.duration(side.wall), words.duration(side.least), words.largest(side), words.together(side)
+    return (
+        report_text.duration(side.wall),
+        report_text.duration(side.least),
+        report_text.largest(side),
+        report_text.together(side),
+    )
 
 
 def _judged(row: Result) -> str:
     assert row.ratio is not None
-    return f"{words.number(row.ratio)}, bound {words.bound(row)}: {words.verdict(row).strip('*')}"
+    return f"{report_text.number(row.ratio)}, bound {report_text.bound(row)}: {report_text.verdict(row).strip('*')}"
 
 
 def prepared(file: Path, *, quick: bool) -> Report:
     """Return what was measured before on this machine, or an empty report."""
     here, before = machine(), read(file)
     if before is not None and before.machine != here:
-        tell("what was measured before was on another machine, or with other versions: all of it is left out")
+        log("what was measured before was on another machine, or with other versions: all of it is left out")
     elif before is not None:
         return before
     return Report(quick, here)
 
 
-def measure_all(report: Report, file: Path, world: World, chosen: Sequence[str]) -> None:
+def measure_all(report: Report, file: Path, workspace: Workspace, chosen: Sequence[str]) -> None:
     """Measure the *chosen* rows and curves, and write the report behind each."""
     commit = measured_commit()
-    for row in all_rows(world):
+    for row in all_rows(workspace):
         if row.name in chosen:
-            report.rows[row.name] = measure(row, world, commit)
+            report.rows[row.name] = measure(row, workspace, commit)
             report.write(file)
-    for curve in all_curves(world):
+    for curve in all_curves(workspace):
         if curve.name in chosen:
-            report.curves[curve.name] = measure_curve(curve, world, commit)
+            report.curves[curve.name] = measure_curve(curve, workspace, commit)
             report.write(file)
 
 
@@ -96,8 +101,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
     kept = BUILD / "vaults"
     kept.mkdir(exist_ok=True)
-    world = World(folder, kept, environment(kept, folder / "bytecode"), QUICK if asked.quick else Size())
-    names = [one.name for one in (*all_rows(world), *all_curves(world))]
+    workspace = Workspace(folder, kept, environment(kept, folder / "bytecode"), QUICK if asked.quick else Size())
+    names = [one.name for one in (*all_rows(workspace), *all_curves(workspace))]
     for name in asked.only:
         if name not in names:
             parser.error(f"no row {name!r}: one of {', '.join(names)}")
@@ -105,7 +110,7 @@ def main() -> int:
     file = BUILD / ("quick.json" if asked.quick else "figures.json")
     try:
         report = prepared(file, quick=asked.quick)
-        measure_all(report, file, world, chosen)
+        measure_all(report, file, workspace, chosen)
         in_order(report, names)
         report.write(file)
         if asked.write or asked.page or not asked.quick:
@@ -113,7 +118,7 @@ def main() -> int:
         # Shown before the folder is removed, which takes minutes where it held a million files.
         show(report, chosen)
     except FailedError as error:
-        tell(str(error))
+        log(str(error))
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

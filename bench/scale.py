@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fixtures import BENCH
 from page import table
-from world import BENCH
 
 FILE = BENCH / "scale.json"
 PAGE = BENCH.parent / "docs" / "scale.md"
@@ -48,8 +48,8 @@ def record(part: str, found: Mapping[str, Any]) -> None:
     FILE.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def life_figures(steps: Mapping[str, Figures]) -> Figures:
-    """Return what is kept of a run of life.py: no text of a terminal is."""
+def interrupt_figures(steps: Mapping[str, Figures]) -> Figures:
+    """Return what is kept of a run of interrupts.py: no text of a terminal is."""
     return {
         name: {
             **one["whole"],

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fixtures import CLOCKED, KEYVAULT, TYPER, Workspace
 from measure import Side
 from peers import program
 from rows import Row
-from world import CLOCKED, KEYVAULT, TYPER, World
 
 
-def rows(world: World) -> list[Row]:
+def rows(workspace: Workspace) -> list[Row]:
     """Return the rows."""
-    starts = world.size.starts
+    starts = workspace.size.starts
     return [
         Row("help", "`keyvault --help` against that of a bare Typer program", _help, starts, bound=1.2),
         Row(
@@ -35,31 +35,31 @@ def rows(world: World) -> list[Row]:
     ]
 
 
-def _help(world: World) -> tuple[Side, Side]:
+def _help(workspace: Workspace) -> tuple[Side, Side]:
     return (
-        Side("keyvault --help", (*KEYVAULT, "--help"), world.work),
-        Side("bare Typer program, --help", (*TYPER, "--help"), world.work),
+        Side("keyvault --help", (*KEYVAULT, "--help"), workspace.work),
+        Side("bare Typer program, --help", (*TYPER, "--help"), workspace.work),
     )
 
 
-def _status(world: World) -> tuple[Side, Side]:
+def _status(workspace: Workspace) -> tuple[Side, Side]:
     def make(folder: Path) -> None:
-        world.run(*CLOCKED, "init", folder, "--url", "https://keys.example.com")
+        workspace.run(*CLOCKED, "init", folder, "--url", "https://keys.example.com")
 
-    vault = world.keep("default", make)
+    vault = workspace.keep("default", make)
     return (
-        Side("keyvault status", (*CLOCKED, "--vault", str(vault), "status"), world.work),
-        Side("bare Typer program, a command", (*TYPER, "hello"), world.work),
+        Side("keyvault status", (*CLOCKED, "--vault", str(vault), "status"), workspace.work),
+        Side("bare Typer program, a command", (*TYPER, "hello"), workspace.work),
     )
 
 
-def _ours(world: World) -> Side:
+def _ours(workspace: Workspace) -> Side:
     command = (*KEYVAULT, "key", "generate", "--alg", "ES256")
-    return Side("keyvault key generate --alg ES256", command, world.work)
+    return Side("keyvault key generate --alg ES256", command, workspace.work)
 
 
-def _step(world: World) -> tuple[Side, Side]:
-    folder = world.path("step")
+def _step(workspace: Workspace) -> tuple[Side, Side]:
+    folder = workspace.path("step")
     command = "crypto jwk create public.jwk private.jwk --kty EC --crv P-256 --no-password --insecure"
 
     def remove() -> None:
@@ -73,8 +73,8 @@ def _step(world: World) -> tuple[Side, Side]:
         environ={"STEPPATH": str(folder)},
         before=remove,
     )
-    return _ours(world), peer
+    return _ours(workspace), peer
 
 
-def _hydra(world: World) -> tuple[Side, Side]:
-    return _ours(world), Side("Hydra's jwk.GenerateJWK, ES256", (program("hydra"), "ES256", "1"), world.work)
+def _hydra(workspace: Workspace) -> tuple[Side, Side]:
+    return _ours(workspace), Side("Hydra's jwk.GenerateJWK, ES256", (program("hydra"), "ES256", "1"), workspace.work)

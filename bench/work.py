@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fixtures import NOW, environment
 from measure import FailedError, run
 from serve import serving
-from world import NOW, environment
 
 BENCH = Path(__file__).resolve().parent
 RECORDED = BENCH / "work.json"

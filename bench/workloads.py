@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 URL = "https://keys.example.com"
-#: When vaults are made. The rotation comes when the first next keys have matured, and world.py's `NOW` an hour later.
+#: When vaults are made. The rotation comes when the first next keys have matured, and fixtures.py's `NOW` an hour later.
 MADE_AT = datetime(2026, 1, 5, tzinfo=UTC)
 ROTATED_AT = MADE_AT + timedelta(hours=25)
 

@@ -1,5 +1,5 @@
 """
-What verifiers do with a JWK Set that they have fetched.
+Describe how verifiers cache the JWK Sets that they fetch.
 
 Source: docs/publishing.md, "What verifiers cache", collected from each project's source or documentation.
 """
@@ -13,15 +13,15 @@ from datetime import timedelta
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """
-    A verifier, at its default settings.
+    A verifier with its default settings.
 
     Attributes:
-        name: Its name, with the version that was looked at.
-        keeps: For how long it uses a copy at most; None for as long as it succeeds.
-        refetches: Whether it fetches again when it meets a kid that its copy lacks.
-        pause: How long it waits between two such fetches.
-        heeds: Whether ``Cache-Control`` makes it keep a copy for longer than *keeps*.
-        drops: Whether it drops a copy that is older; otherwise an unknown kid makes it fetch then, and nothing else.
+        name: Its name, with the version that was checked.
+        keeps: How long it uses a copy at most; None if it keeps the copy until an unknown kid.
+        refetches: Whether a kid that is missing in its copy makes it fetch again.
+        pause: The minimum time between two such fetches.
+        heeds: Whether ``Cache-Control`` can make it keep a copy for longer than *keeps*.
+        drops: Whether it drops an expired copy; if not, only an unknown kid makes it fetch again.
     """
 
     name: str
@@ -32,19 +32,19 @@ class Verifier:
     drops: bool = True
 
     def keeps_at_most(self, max_age: timedelta) -> timedelta | None:
-        """Return for how long a copy is used where the host says *max_age*."""
+        """Return how long it uses a copy if the host sends *max_age*."""
         return max(self.keeps, max_age) if self.heeds and self.keeps is not None else self.keeps
 
     def trusts_removed_keys_for(self, max_age: timedelta) -> timedelta | None:
-        """Return for how long it accepts a removed key where the host says *max_age*; None until an unknown kid."""
+        """Return how long it accepts a removed key if the host sends *max_age*; None: until an unknown kid."""
         keeps = self.keeps_at_most(max_age)
-        # A cache between the host and the verifier may serve the old copy for as long again.
+        # A cache between the host and the verifier may serve the old copy for another *max_age*.
         return keeps + max_age if keeps is not None and self.drops else None
 
 
 _SECOND, _MINUTE, _HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
-#: In the order of docs/publishing.md. Where it is not known whether one fetches again, it is taken not to.
+#: In the order of docs/publishing.md. A verifier whose refetching is unknown counts as one that does not refetch.
 VERIFIERS = (
     Verifier("PyJWT 2.15", 5 * _MINUTE, True, 30 * _SECOND),
     Verifier("npm jose 6", 10 * _MINUTE, True, 30 * _SECOND),
@@ -65,12 +65,12 @@ VERIFIERS = (
     Verifier("auth0 jwks-rsa for Java 0.23", 10 * _HOUR, True),
     Verifier("smallrye-jwt 4.6", _HOUR, True, 30 * _MINUTE),
     Verifier("Keycloak 26.4", None, True, 10 * _SECOND),
-    # On an unknown kid it fetches for the next request, and fails this one.
+    # On an unknown kid, it rejects the token and fetches for the next request.
     Verifier("Microsoft.IdentityModel 8", 13 * _HOUR, False),
     Verifier("Envoy, Istio", 20 * _MINUTE, False),
     Verifier("AWS API Gateway", 2 * _HOUR, False),
 )
 
-#: Verifiers that read the algorithms of an issuer when they start, and refuse a new one even from keys that they fetch
-#: later. Spring takes them from the keys of the set, the others from the discovery document.
+#: Verifiers that read the algorithms of an issuer when they start, and reject tokens with a new algorithm even if they
+#: have fetched its key. Spring reads them from the keys of the set, the others from the discovery document.
 KEEP_ALGORITHMS = ("Spring Security by issuer", "zitadel/oidc 3.52", "Authlib's client", "openid-client 6.9")

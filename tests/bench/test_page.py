@@ -20,9 +20,9 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from catalogue import all_curves, all_rows
-from world import Size, World
-world = World(Path(), Path(), {}, Size())
-print(json.dumps([[one.name for one in found(world)] for found in (all_rows, all_curves)]))
+from fixtures import Size, Workspace
+workspace = Workspace(Path(), Path(), {}, Size())
+print(json.dumps([[one.name for one in found(workspace)] for found in (all_rows, all_curves)]))
 """
 
 

@@ -1,5 +1,5 @@
-// Makes keys as Ory Hydra does when it is asked for a JSON Web Key Set: by the function of its own package that
-// the server calls. Without the server there is no database, and nothing is encrypted or stored.
+// Generates keys as Ory Hydra does for a JSON Web Key Set, with the function that its server calls. Without the server
+// there is no database, and nothing is encrypted or stored.
 //
 //	hydra ALG COUNT
 package main

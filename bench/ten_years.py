@@ -1,7 +1,7 @@
 """
 Ten years of weekly rotation: what they do to the repository of a vault, and to commands that read it.
 
-    python bench/decade.py [--sets N…] [--weeks W] [--layouts] [--page]
+    python bench/ten_years.py [--sets N…] [--weeks W] [--layouts] [--page]
 
 Every key is made and sealed for real, every plan is the real planner's, and every commit is written as a command writes
 it: blobs and trees by `Git.write_tree`, the commit by `Git.commit_tree`. What is left out is what does not end up in
@@ -32,8 +32,8 @@ from typing import Any
 
 import scale
 import sites
-from measure import FailedError, run, tell
-from world import BUILD, QUICK, World, environment
+from fixtures import BUILD, QUICK, Workspace, environment
+from measure import FailedError, log, run
 
 #: The first commit; the last rotation comes ten years later.
 BEGUN = datetime(2016, 1, 4, tzinfo=UTC)
@@ -128,43 +128,43 @@ def _git(folder: Path, *arguments: str) -> str:
 # --- measuring it ------------------------------------------------------------------------------------------
 
 
-class Decade:
+class TenYears:
     """One size: made once and kept, then measured."""
 
-    def __init__(self, world: World, sets: int, weeks: int) -> None:
-        self.world, self.sets, self.weeks = world, sets, weeks
+    def __init__(self, workspace: Workspace, sets: int, weeks: int) -> None:
+        self.workspace, self.sets, self.weeks = workspace, sets, weeks
         self.name = f"decade-{sets}-{weeks}"
         self.clock = (BEGUN + WEEK * (weeks + 1)).isoformat()
 
     def made(self) -> Path:
         """Return the vault; what was told while it was made stays beside it."""
-        return self.world.keep(self.name, self._make)
+        return self.workspace.keep(self.name, self._make)
 
     def _make(self, folder: Path) -> None:
         size = ["--sets", str(self.sets), "--weeks", str(self.weeks)]
         command = [sys.executable, __file__, "--make", str(folder), *size]
         begun = time.perf_counter()
-        told = subprocess.run(command, env=self.world.environ, check=True, stdout=subprocess.PIPE).stdout
+        told = subprocess.run(command, env=self.workspace.environ, check=True, stdout=subprocess.PIPE).stdout
         years = [json.loads(line) for line in told.splitlines()]
         years[-1]["seconds"] = time.perf_counter() - begun
-        (self.world.kept / f"{self.name}.json").write_text(json.dumps(years))
+        (self.workspace.kept / f"{self.name}.json").write_text(json.dumps(years))
 
     def years(self) -> list[dict[str, Any]]:
         """Return what was told at the end of each year of making it."""
         self.made()
-        told: list[dict[str, Any]] = json.loads((self.world.kept / f"{self.name}.json").read_text())
+        told: list[dict[str, Any]] = json.loads((self.workspace.kept / f"{self.name}.json").read_text())
         return told
 
     def measured(self) -> dict[str, Any]:
         """Return all that is measured of this size."""
         vault = self.made()
-        clone = self.world.folder / f"{self.name}-clone"
+        clone = self.workspace.folder / f"{self.name}-clone"
         found: dict[str, Any] = {"sets": self.sets, "weeks": self.weeks, "years": self.years()}
         found["grown"] = {**objects(vault), **self._commands(vault)}
-        tell(f"{self.name}: clone")
+        log(f"{self.name}: clone")
         url = f"file://{vault}"
         found["clone"] = self._timed("git", "clone", "--quiet", url, str(clone))
-        tell(f"{self.name}: gc")
+        log(f"{self.name}: gc")
         found["gc"] = self._timed("git", "-C", str(clone), "gc", "--quiet")
         found["clones"] = self._partial(clone)
         found["packed"] = {**objects(clone), **self._commands(clone)}
@@ -172,11 +172,11 @@ class Decade:
         found["kinds"] = kinds(clone)
         if self.sets * self.weeks <= RENDERED:
             found["render"], found["site"] = self._render(clone)
-        self.world.put_aside(clone)
+        self.workspace.put_aside(clone)
         return found
 
     def _timed(self, *command: str) -> dict[str, float | None]:
-        sample = run(command, folder=self.world.work, environ=self.world.environ, watched=True)
+        sample = run(command, folder=self.workspace.work, environ=self.workspace.environ, watched=True)
         return {"seconds": sample.wall, "together": sample.together}
 
     def _keyvault(self, vault: Path, *arguments: str) -> dict[str, float | None]:
@@ -184,7 +184,7 @@ class Decade:
             "from datetime import datetime; from keyvault.cli import main; "
             f"main.clock = lambda: datetime.fromisoformat({self.clock!r}); main.main()"
         )
-        tell(f"{self.name}: {arguments[0]}")
+        log(f"{self.name}: {arguments[0]}")
         return self._timed(sys.executable, "-c", clocked, "--vault", str(vault), *arguments)
 
     def _commands(self, vault: Path) -> dict[str, Any]:
@@ -202,8 +202,8 @@ class Decade:
         _git(source, "config", "uploadpack.allowAnySHA1InWant", "true")
         found: dict[str, Any] = {}
         for name, options in (("shallow", ["--depth=1"]), ("blobless", ["--filter=blob:none"])):
-            clone = self.world.folder / f"{self.name}-{name}"
-            tell(f"{self.name}: {name} clone")
+            clone = self.workspace.folder / f"{self.name}-{name}"
+            log(f"{self.name}: {name} clone")
             found[name] = self._timed("git", "clone", "--quiet", "--sparse", *options, url, str(clone))
             _git(clone, "sparse-checkout", "set", "keys.enc/set-00000")
             if name == "blobless":
@@ -211,7 +211,7 @@ class Decade:
                 blobs = "git ls-tree -r --object-only HEAD | git fetch --quiet --no-tags --stdin origin"
                 found[name]["blobs"] = self._timed("sh", "-c", f"cd {clone} && {blobs}")["seconds"]
             found[name] |= {"git_bytes": objects(clone)["git_bytes"], "status": self._keyvault(clone, "status")}
-            self.world.put_aside(clone)
+            self.workspace.put_aside(clone)
         return found
 
     def _pack(self, clone: Path, year: int) -> dict[str, int]:
@@ -223,19 +223,19 @@ class Decade:
         return {"year": year, "bytes": len(packed)}
 
     def _render(self, clone: Path) -> tuple[dict[str, Any], dict[str, int]]:
-        site = self.world.folder / f"{self.name}-site"
+        site = self.workspace.folder / f"{self.name}-site"
         taken = self._keyvault(clone, "render", "--output", str(site))
         return taken, self._weigh(site)
 
     def _weigh(self, site: Path) -> dict[str, int]:
         found = weight(site)
-        self.world.put_aside(site)
+        self.workspace.put_aside(site)
         return found
 
 
-def young(world: World, sets: int) -> dict[str, Any]:
+def young(workspace: Workspace, sets: int) -> dict[str, Any]:
     """Return what a site of *sets* sets of three keys has, with an issuer for each 30 of them."""
-    site = sites.rendered(world, world.vault(sets, "rotated", "issuers"))
+    site = sites.rendered(workspace, workspace.vault(sets, "rotated", "issuers"))
     issuer = site / "0" / ".well-known" / "jwks.json"
     one = site / "sets" / "set-00000" / "jwks.json"
     keys = len(json.loads(issuer.read_bytes())["keys"])
@@ -311,7 +311,7 @@ def wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
     """Return for each layout what a commit that rotates one of *sets* sets costs."""
     found = {}
     for name, path in WIDE.items():
-        tell(f"layout {name}, {sets:,} sets")
+        log(f"layout {name}, {sets:,} sets")
         layout = Layout(folder / f"wide-{name}")
         kids = [[_kid() for _ in range(3)] for _ in range(sets)]
         layout.commit(path(number, kid) for number, three in enumerate(kids) for kid in three)
@@ -339,7 +339,7 @@ def long(folder: Path, sets: int, weeks: int) -> dict[str, Any]:
     """Return for each layout what ten years of rotation take in trees."""
     found = {}
     for name, path in LONG.items():
-        tell(f"layout {name}, {weeks} weeks")
+        log(f"layout {name}, {weeks} weeks")
         layout = Layout(folder / f"long-{name}")
         kids = [[(_kid(), 0) for _ in range(3)] for _ in range(sets)]
         layout.commit(path(number, *one) for number, three in enumerate(kids) for one in three)
@@ -394,10 +394,10 @@ def main() -> int:
     kept = BUILD / "vaults"
     kept.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="decade-", dir=asked.folder))
-    world = World(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
+    workspace = Workspace(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
     try:
         for sets in asked.sets:
-            one = Decade(world, sets, asked.weeks)
+            one = TenYears(workspace, sets, asked.weeks)
             if asked.only_made:
                 scale.record("made", {str(sets): one.years()})
                 continue
@@ -405,9 +405,9 @@ def main() -> int:
         if asked.layouts:
             scale.record("wide", wide(folder, 33_334))
             scale.record("long", long(folder, 25, asked.weeks))
-            scale.record("site", young(world, 3_334))
+            scale.record("site", young(workspace, 3_334))
     except FailedError as error:
-        tell(str(error))
+        log(str(error))
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """
 Go through the life of a large vault at a terminal, and strike Ctrl-C at all moments of it: `make life`.
 
-    python bench/life.py [--keys N] [--strikes K] [--only STEP…] [--chain]
+    python bench/interrupts.py [--keys N] [--strikes K] [--only STEP…] [--chain]
 
 Each step is a command as somebody types it, under a pseudo-terminal of its own. It is run whole, which gives the
 seconds, what all processes hold together, how many states of a progress bar were seen, and the longest time in which
@@ -42,13 +42,13 @@ from typing import Any
 
 import scale
 import sites
-from measure import tell
+from fixtures import BUILD, QUICK, Workspace, environment
+from measure import log
 from memory import Watch
-from world import BUILD, QUICK, World, environment
 
 #: When the active keys of the kept vaults have reached the end of their cryptoperiod: everything is due, once.
 NOW = "2026-04-08T02:00:00+00:00"
-#: What the installed command does, under a clock that stands still. CLOCKED of world.py loads the modules first,
+#: What the installed command does, under a clock that stands still. CLOCKED of fixtures.py loads the modules first,
 #: outside of what answers Ctrl-C in the start; here the clock is set as soon as its module is loaded.
 _CLOCKED = f"""
 import importlib.util, sys
@@ -69,7 +69,7 @@ from keyvault.__main__ import main
 main()
 """
 #: A test of this program puts something harmful before it.
-CLOCKED = (sys.executable, "-c", os.environ.get("LIFE_PRELUDE", "") + _CLOCKED)
+CLOCKED = (sys.executable, "-c", os.environ.get("INTERRUPTS_PRELUDE", "") + _CLOCKED)
 #: After one rotation each set has three: next, active and retiring.
 KEYS_A_SET = 3
 #: What a shell reports for a process that Ctrl-C ended, and how one ends which Python has not yet taken the signal of.
@@ -361,7 +361,7 @@ class Render(Step):
 
     def __init__(self, life: Life) -> None:
         super().__init__(life)
-        self.site = life.world.path(f"www-{self.name}") / "site"
+        self.site = life.workspace.path(f"www-{self.name}") / "site"
         self._shown: str | None = None
         self._picture = ""
         self._contents: dict[str, str] = {}
@@ -418,12 +418,12 @@ class PublishBranch(Step):
 
     def __init__(self, life: Life) -> None:
         super().__init__(life)
-        self.remote = life.world.path("remotes") / "origin.git"
+        self.remote = life.workspace.path("remotes") / "origin.git"
         self._old, self._tree = "", ""
 
     def first(self) -> list[str]:
         life = self.life
-        life.world.run("git", "init", "--quiet", "--bare", self.remote)
+        life.workspace.run("git", "init", "--quiet", "--bare", self.remote)
         life.git("remote", "add", "origin", str(self.remote))
         return [*CLOCKED, "--vault", str(life.vault), "publish", "branch:gh-pages", "--ref", life.old]
 
@@ -465,7 +465,7 @@ class PublishStore(Step):
 
     def __init__(self, life: Life) -> None:
         super().__init__(life)
-        self._environ = sites.object_store(life.world)
+        self._environ = sites.object_store(life.workspace)
         self._target = life.new
 
     def first(self) -> list[str]:
@@ -485,7 +485,9 @@ class PublishStore(Step):
     def _missing(self) -> int:
         """Return how many objects are not as they should be."""
         command = [*self.again(), "--dry-run", "--json"]
-        done = subprocess.run(command, env=self.life.environ, cwd=self.life.world.work, capture_output=True, check=True)
+        done = subprocess.run(
+            command, env=self.life.environ, cwd=self.life.workspace.work, capture_output=True, check=True
+        )
         told = json.loads(done.stdout)
         return len(told["uploaded"]) + len(told["deleted"])
 
@@ -497,7 +499,7 @@ class PublishStore(Step):
         super().settled(harm)
         if missing := self._missing():
             harm.append(f"{missing} objects are not as they should be")
-        left = list(self.life.world.path("tmp").glob("keyvault-*"))
+        left = list(self.life.workspace.path("tmp").glob("keyvault-*"))
         harm += [f"left over: {one.name}" for one in left]
 
 
@@ -506,7 +508,7 @@ class Check(Step):
     about = "check URL, of a server on the same machine"
 
     def first(self) -> list[str]:
-        self.url = sites.served(self.life.world, self.life.rendered())
+        self.url = sites.served(self.life.workspace, self.life.rendered())
         return self.again()
 
     def arguments(self) -> list[str]:
@@ -539,15 +541,15 @@ class Life:
         environ: The environment of every command.
     """
 
-    def __init__(self, world: World, keys: int, *, chain: bool) -> None:
-        self.world, self.chain = world, chain
+    def __init__(self, workspace: Workspace, keys: int, *, chain: bool) -> None:
+        self.workspace, self.chain = workspace, chain
         self.sets = -(-keys // KEYS_A_SET)
-        self.environ = {**world.environ, "TMPDIR": str(world.path("tmp"))}
-        self.vault = world.folder / "vault"
+        self.environ = {**workspace.environ, "TMPDIR": str(workspace.path("tmp"))}
+        self.vault = workspace.folder / "vault"
         # All keys of an issuer stand in one JWK Set, and verifiers take 256 KiB of it.
-        kept = world.vault(self.sets, "rotated", "issuers")
-        tell("copying the vault")
-        world.run("cp", "-a", "--reflink=auto", kept, self.vault)
+        kept = workspace.vault(self.sets, "rotated", "issuers")
+        log("copying the vault")
+        workspace.run("cp", "-a", "--reflink=auto", kept, self.vault)
         self.git("update-index", "-q", "--refresh")
         self.old = self.new = self.git("rev-parse", "HEAD")
         self._site: Path | None = None
@@ -557,14 +559,16 @@ class Life:
         """Return what git prints in *folder*, the vault where none is named."""
         command = ["git", "-c", "gc.auto=0", *arguments]
         done = subprocess.run(
-            command, cwd=folder or self.vault, env=self.world.environ, check=True, capture_output=True, text=True
+            command, cwd=folder or self.vault, env=self.workspace.environ, check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
     def fsck(self, folder: Path, harm: list[str]) -> None:
         """Say in *harm* what git finds wrong with a repository."""
         command = ["git", "fsck", "--full", "--no-dangling", "--no-progress"]
-        done = subprocess.run(command, cwd=folder, env=self.world.environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=self.workspace.environ, capture_output=True, text=True, check=False
+        )
         if done.returncode or done.stdout.strip():
             harm.append(f"git fsck: {(done.stdout + done.stderr).strip()[:300]}")
 
@@ -587,26 +591,26 @@ class Life:
     def rendered(self) -> Path:
         """Return the site of the vault as it is now."""
         if self._site is None:
-            self._site = self.world.path("served") / "site"
-            self.world.run(*CLOCKED, "--vault", self.vault, "render", "--output", self._site)
+            self._site = self.workspace.path("served") / "site"
+            self.workspace.run(*CLOCKED, "--vault", self.vault, "render", "--output", self._site)
         return self._site
 
     def rotate(self) -> None:
         """Go on to the commit after the rotation, where `Rotate` has not."""
         if self.git("rev-parse", "HEAD") == self.old:
-            tell("rotating")
-            self.world.run(*CLOCKED, "--vault", self.vault, "rotate", "--due")
+            log("rotating")
+            self.workspace.run(*CLOCKED, "--vault", self.vault, "rotate", "--due")
         self.new = self.git("rev-parse", "HEAD")
 
     def run(self, command: Sequence[str], *, strike: float | None = None, watched: bool = False) -> Run:
-        return at_terminal(command, self.world.work, self.environ, strike=strike, watched=watched)
+        return at_terminal(command, self.workspace.work, self.environ, strike=strike, watched=watched)
 
     def go(self, kind: type[Step], strikes: int) -> dict[str, Any]:
         """Run a step whole, then strike; return all that was seen."""
         if kind is not Rotate:
             self.rotate()
         step = kind(self)
-        tell(f"{step.name}: whole")
+        log(f"{step.name}: whole")
         command = step.first()
         if kind is Rotate:
             step.prepare()
@@ -626,7 +630,7 @@ class Life:
             if not self.chain or number == 0 or struck[-1].state == "new":
                 step.prepare()
             at = moment(number, strikes, seconds)
-            tell(f"{step.name}: Ctrl-C after {at:.2f} s of {seconds:.1f}, {number + 1} of {strikes}")
+            log(f"{step.name}: Ctrl-C after {at:.2f} s of {seconds:.1f}, {number + 1} of {strikes}")
             one = self._strike(step, at)
             struck.append(one)
             if self.chain and not last and one.state == "old":
@@ -638,7 +642,7 @@ class Life:
                 seconds = after.seconds
             step.settled(one.harm)
             for text in one.harm:
-                tell(f"{step.name}: HARM: {text}")
+                log(f"{step.name}: HARM: {text}")
         return {"about": step.about, "whole": _told(whole), "strikes": [asdict(one) for one in struck], "harm": harm}
 
     def _strike(self, step: Step, at: float) -> Strike:
@@ -705,14 +709,14 @@ def main() -> int:
     kept = BUILD / "vaults"
     kept.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="life-", dir=asked.folder))
-    world = World(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
+    workspace = Workspace(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
     found: dict[str, dict[str, Any]] = {}
     try:
-        life = Life(world, asked.keys, chain=asked.chain)
+        life = Life(workspace, asked.keys, chain=asked.chain)
         for kind in STEPS:
             if asked.only and kind.name not in asked.only:
                 continue
-            with world.closing:
+            with workspace.closing:
                 found[kind.name] = life.go(kind, asked.strikes)
             asked.output.write_text(json.dumps({"sets": life.sets, "chain": asked.chain, "steps": found}, indent=1))
     finally:
@@ -721,7 +725,7 @@ def main() -> int:
         size = str(life.sets * KEYS_A_SET)
         # Steps that were not chosen stay as they were seen.
         before = scale.read().get("life", {}).get(size, {})
-        scale.record("life", {size: {**before, **scale.life_figures(found)}})
+        scale.record("life", {size: {**before, **scale.interrupt_figures(found)}})
     print("\n".join(table(found)))
     harms = [
         f"{name}, Ctrl-C after {strike['at']}: {text}\n{strike['screen']}"

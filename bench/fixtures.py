@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from measure import run, tell
+from measure import log, run
 
 BENCH = Path(__file__).resolve().parent
 BUILD = BENCH.parent / "build" / "bench"
@@ -127,7 +127,7 @@ def environment(home: Path, bytecode: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class World:
+class Workspace:
     """
     Where rows work.
 
@@ -181,7 +181,7 @@ class World:
         """Return the vault that is kept under *name*; *make* makes it in a new repository where it is missing."""
         path = self.kept / f"{name}-v{FORMAT}"
         if not path.exists():
-            tell(f"making {path.name}")
+            log(f"making {path.name}")
             begun = self.kept / f"{path.name}.part"
             shutil.rmtree(begun, ignore_errors=True)
             # The folder of builds lies in the repository of the project: without one of its own, a vault would be

@@ -23,7 +23,7 @@ _WRITTEN = (
     "import sys; sys.path.insert(0, sys.argv[1]); import scale; print(scale.written(sys.stdin.read(), scale.read()))"
 )
 
-#: Runs life.py on a keyvault that is worse: what the argument names is put before its command line.
+#: Runs interrupts.py on a keyvault that is worse: what the argument names is put before its command line.
 _WORSE = {
     # An interrupted command says that it succeeded.
     "exit code 7": "import signal, os; signal.signal(signal.SIGINT, lambda *_: os._exit(7))",
@@ -37,7 +37,7 @@ _WORSE = {
 
 def life(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     output = folder / "life.json"
-    command = [sys.executable, str(BENCH / "life.py"), "--output", str(output), "--folder", str(folder), *options]
+    command = [sys.executable, str(BENCH / "interrupts.py"), "--output", str(output), "--folder", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     return done.returncode, found.get("steps", {}), done.stdout + done.stderr
@@ -69,7 +69,7 @@ def test_ctrl_c_does_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", _WORSE)
 def test_harm_is_found(tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keyvault that ends otherwise, or leaves something behind, is not passed."""
-    monkeypatch.setenv("LIFE_PRELUDE", _WORSE[harm])
+    monkeypatch.setenv("INTERRUPTS_PRELUDE", _WORSE[harm])
 
     code, found, said = life(tmp_path, "--keys", "6", "--strikes", "2", "--only", "status")
 

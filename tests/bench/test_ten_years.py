@@ -15,21 +15,21 @@ pytestmark = pytest.mark.slow
 
 BENCH = Path(__file__).parents[2] / "bench"
 
-#: Measures two sets of three weeks, and layouts as small as they can be, in a world of its own.
+#: Measures two sets of three weeks, and layouts as small as they can be, in a workspace of its own.
 _MEASURED = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import decade
-from world import QUICK, World, environment
+import ten_years
+from fixtures import QUICK, Workspace, environment
 folder = Path(sys.argv[2])
 kept = folder / "kept"
 kept.mkdir()
-world = World(folder, kept, environment(kept, folder / "bytecode"), QUICK)
+workspace = Workspace(folder, kept, environment(kept, folder / "bytecode"), QUICK)
 print(json.dumps({
-    "decade": decade.Decade(world, 2, 3).measured(),
-    "wide": decade.wide(folder, 50),
-    "long": decade.long(folder, 2, 60),
+    "decade": ten_years.TenYears(workspace, 2, 3).measured(),
+    "wide": ten_years.wide(folder, 50),
+    "long": ten_years.long(folder, 2, 60),
 }))
 """
 
