@@ -11,7 +11,7 @@ import pytest
 
 
 def build(source: Path, folder: Path) -> Path:
-    """Return the library of *source*, built in *folder*; skips the test where that cannot be."""
+    """Return the library that *source* compiles to, in *folder*; skip the test if it cannot be compiled here."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs Linux and a C compiler")

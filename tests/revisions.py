@@ -1,4 +1,4 @@
-"""Operations on the commit that a revision names, which is resolved once, as the command line does it."""
+"""Operations on the commit of a revision, which is resolved once, as the command line resolves it."""
 
 from __future__ import annotations
 

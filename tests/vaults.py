@@ -1,8 +1,8 @@
 """
 Vaults in temporary folders, for tests that go through git or the command line.
 
-The clock is the test's own: operations get `now` as a parameter, the command line gets it put in the place
-of its clock. Nothing of the machine is seen: no settings of git, no identities, no home folder.
+The test sets the clock: operations get `now` as a parameter, and a test replaces the clock of the command line. Vaults
+read nothing of the machine: no settings of git, no identities, no home folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.platforms import needed_variables
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=size) for size in (1, 60, 3_600, 86_400))
 
-#: The instant at which vaults are made.
+#: The instant at which vaults are created.
 T0 = datetime(2026, 11, 23, 17, tzinfo=UTC)
 SITE = "https://keys.example.com"
 SETS = ("id-token:ES256", "access-token:EdDSA")
@@ -50,7 +50,7 @@ main.main(sys.argv[2:])
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of somebody without a past: all that programs read or leave lies in *folder*."""
+    """Return an environment without settings, in which programs read and write files only in *folder*."""
     for name in ("home", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     return {
@@ -70,7 +70,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run_git(folder: Path, environ: Mapping[str, str], *arguments: str | Path, stdin: bytes | None = None) -> str:
-    """Run git as a user would, and return what it prints, without the final line break."""
+    """Run git as a user would, and return its output without the final line break."""
     done = subprocess.run(
         ["git", *arguments], cwd=folder, env=environ, input=stdin or b"", capture_output=True, check=False, timeout=60
     )
@@ -79,7 +79,7 @@ def run_git(folder: Path, environ: Mapping[str, str], *arguments: str | Path, st
 
 
 def serving(state: VaultState) -> Callable[[str], ServedKeys]:
-    """Return a look at a host that serves the site of *state*."""
+    """Return a function that fetches kids from a host, which serves the site of *state*."""
 
     def look(url: str) -> ServedKeys:
         return frozenset((key.kid, key.public.thumbprint) for key in state.served_at(url))
@@ -87,19 +87,19 @@ def serving(state: VaultState) -> Callable[[str], ServedKeys]:
     return look
 
 
-def nowhere(url: str) -> Collection[tuple[str, str]]:
-    """Fail: the test says that nothing is to be looked at."""
-    raise AssertionError(f"{url} was looked at")
+def refuse_fetch(url: str) -> Collection[tuple[str, str]]:
+    """Fail, because the test expects that nothing is fetched."""
+    raise AssertionError(f"{url} was fetched")
 
 
 @dataclass
 class Vault:
     """
-    A vault, and whoever works on it.
+    A vault, with the environment and the clock of its user.
 
     Attributes:
-        folder: Where keyvault.toml lies.
-        environ: The environment of everything that is run.
+        folder: The folder with keyvault.toml.
+        environ: The environment of every program that it runs.
         now: The clock.
     """
 
@@ -110,7 +110,7 @@ class Vault:
 
     @cached_property
     def top(self) -> Path:
-        """The folder that everything of the test lies in."""
+        """The folder that contains all files of the test."""
         return Path(self.environ["HOME"]).parent
 
     @property
@@ -127,7 +127,7 @@ class Vault:
 
     @property
     def status(self) -> list[str]:
-        """What ``git status`` has to say, a line a file."""
+        """The lines of ``git status``, one for each file."""
         return self.git("status", "--porcelain", "--untracked-files=all").splitlines()
 
     @property
@@ -140,7 +140,7 @@ class Vault:
         return Repository.open(self.folder, self.environ)
 
     def context(self, *, look: Callable[[str], ServedKeys] | None = None) -> Context:
-        """Return what an operation gets, at the present instant; by default the host serves every commit."""
+        """Return the context of an operation at the present instant; by default the host serves every commit."""
         context = Context.find(self.folder, self.now, self.environ)
         context.fetch_key_ids = look or serving(context.repository.read_with_damage(context.repository.head()))
         return context
@@ -169,14 +169,14 @@ class Vault:
         return self
 
     def write(self, path: str, content: str | bytes) -> Path:
-        """Write a file of the work tree."""
+        """Write a file of the working tree."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         return target
 
     def commit(self, files: Mapping[str, bytes | str | None], message: str = "by hand") -> str:
-        """Commit *files* past every check, as somebody with other tools could; None removes one."""
+        """Commit *files* without any checks, as another program could; None removes a file."""
         contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
         with transaction(self.repository) as changes:
             for _ in changes.heads():
@@ -185,7 +185,7 @@ class Vault:
         return changes.commit
 
     def plant(self, path: str, content: bytes | str, *, mode: str = "100644") -> str:
-        """Commit one entry of any mode by plain git, the work tree left as it is; return the commit."""
+        """Commit one entry of any mode with plain git, keep the working tree, and return the commit."""
         if mode == "160000":
             oid = str(content)
         else:
@@ -200,17 +200,17 @@ class Vault:
         return commit
 
     def edit_policy(self, old: str, new: str) -> None:
-        """Replace *old* by *new* in keyvault.toml, and commit that."""
+        """Replace *old* by *new* in keyvault.toml, and commit the change."""
         text = (self.folder / "keyvault.toml").read_text()
         assert old in text
         self.commit({"keyvault.toml": text.replace(old, new)}, "edit the policy")
 
     def files(self) -> dict[str, bytes]:
-        """Return every file of the work tree, by path."""
+        """Return every file of the working tree, by path."""
         return dict(tree(self.folder))
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line in a process of its own, at the present instant."""
+        """Run the command line in its own process, at the present instant."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -223,7 +223,7 @@ class Vault:
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start the command line in a process group of its own, at the present instant."""
+        """Start the command line in its own process group, at the present instant."""
         environ = self.environ | {"PYTHONPATH": str(PROJECT)} | options.pop("environ", {})
         return subprocess.Popen(
             self.command(*arguments),
@@ -241,26 +241,26 @@ class Vault:
         return [sys.executable, "-c", CLOCKED, self.now.isoformat(), *arguments]
 
     def clone(self, name: str, *arguments: str, source: Path | str | None = None) -> Vault:
-        """Clone the vault, or *source*, beside it; the same person works there."""
+        """Clone the vault, or *source*, beside it, with the same environment."""
         target = self.top / name
         run_git(self.top, self.environ, "clone", "--quiet", *arguments, "--", str(source or self.folder), str(target))
         return replace(self, folder=target)
 
     def publish_to(self, name: str = "origin.git", *options: str) -> Path:
-        """Make a bare repository that the vault is pushed to, and set it up as its remote."""
+        """Create a bare repository, push the vault to it, and configure it as the remote."""
         bare = self.add_remote("origin", self.top / name, *options)
         self.git("push", "--quiet", "--set-upstream", "origin", "main")
         return bare
 
     def add_remote(self, name: str, bare: Path, *options: str) -> Path:
-        """Make a bare repository, and give the vault a remote that names it."""
+        """Create a bare repository, and add a remote for it to the vault."""
         run_git(self.top, self.environ, "init", "--quiet", "--bare", "--initial-branch=main", *options, str(bare))
         self.git("remote", "add", name, str(bare))
         return bare
 
 
 def tree(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the path and bytes of every file below *folder*, outside of git's own."""
+    """Yield the path and bytes of every file below *folder*, except those of git."""
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if relative.parts[0] != ".git" and path.is_file():
@@ -277,7 +277,7 @@ def make_vault(
     environ: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Vault:
-    """Make a vault in *top*, with an identity beside it."""
+    """Create a vault in *top*, with an identity beside it."""
     own = environment(top) | dict(environ or {})
     target = top / folder
     setup.init(target, T0, own, NewVault(url, parse_sets(sets), confirm=confirm, **options))
@@ -285,7 +285,7 @@ def make_vault(
 
 
 def copy_vault(vault: Vault, top: Path) -> Vault:
-    """Return a copy of *vault*, its identities and its environment in *top*, without the examples of git's hooks."""
+    """Return a copy of *vault*, its identities and its environment in *top*, without git's example hooks."""
     shutil.copytree(vault.top, top, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sample"))
     moved = {
         name: value.replace(str(vault.top), str(top)) if name != "PATH" else value

@@ -1,8 +1,9 @@
 """
-What a process makes once when it runs one command, and would make anew for each test when it runs thousands.
+Caches for a process that runs thousands of tests.
 
-Templates are compiled from their text, the command line from its declarations, a key from a passphrase: the same input
-gives the same result, so the first one is kept. A real process, as many tests start it, knows nothing of this.
+A process that runs one command compiles its templates, builds its command line and derives a key from a passphrase once.
+A test process would do so for each test. The same input gives the same result, so these caches keep the first one. Real
+processes, which many tests start, do not use them.
 """
 
 from __future__ import annotations
@@ -14,44 +15,44 @@ from typing import Any
 import pytest
 
 
-class _Kdf:
-    """PBKDF2 as jwcrypto calls it, that remembers what it derived."""
+class _CachedKdf:
+    """PBKDF2 with the interface that jwcrypto uses, and a cache of derived keys."""
 
-    def __init__(self, real: Callable[..., Any], known: dict[Any, bytes], **options: Any) -> None:
-        self._make = functools.partial(real, **options)
-        self._known = known
+    def __init__(self, real: Callable[..., Any], derived: dict[Any, bytes], **options: Any) -> None:
+        self._new = functools.partial(real, **options)
+        self._derived = derived
         self._key = (options["algorithm"].name, options["length"], options["salt"], options["iterations"])
 
     def derive(self, secret: bytes) -> bytes:
         key = (*self._key, secret)
-        if key not in self._known:
-            self._known[key] = self._make().derive(secret)
-        return self._known[key]
+        if key not in self._derived:
+            self._derived[key] = self._new().derive(secret)
+        return self._derived[key]
 
 
-def keep(patch: pytest.MonkeyPatch) -> None:
-    """Let this process keep what it makes, until *patch* is undone."""
+def use_caches(patch: pytest.MonkeyPatch) -> None:
+    """Use the caches in this process, until *patch* is undone."""
     import jinja2
     import typer.main
     from jwcrypto import jwa
 
     patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
-    patch.setattr(jinja2.Environment, "compile", _kept_code(jinja2.Environment.compile))
+    patch.setattr(jinja2.Environment, "compile", _with_cache(jinja2.Environment.compile))
     derived: dict[Any, bytes] = {}
-    patch.setattr(jwa, "PBKDF2HMAC", functools.partial(_Kdf, jwa.PBKDF2HMAC, derived))
+    patch.setattr(jwa, "PBKDF2HMAC", functools.partial(_CachedKdf, jwa.PBKDF2HMAC, derived))
 
 
-def _kept_code(compile_: Callable[..., Any]) -> Callable[..., Any]:
-    """Return jinja's own *compile_*, which keeps the code of templates that are loaded with all of keyvault's settings."""
-    made: dict[Any, Any] = {}
+def _with_cache(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *compile_* of Jinja with a cache of the templates that are loaded with all of keyvault's settings."""
+    compiled_templates: dict[Any, Any] = {}
 
     def compiled(self: Any, source: Any, name: Any = None, filename: Any = None, *more: Any, **options: Any) -> Any:
         usual = self.autoescape is True and self.trim_blocks and self.lstrip_blocks and self.keep_trailing_newline
         if more or options or not usual or not isinstance(source, str):
             return compile_(self, source, name, filename, *more, **options)
         key = (type(self), source, name, filename)
-        if key not in made:
-            made[key] = compile_(self, source, name, filename)
-        return made[key]
+        if key not in compiled_templates:
+            compiled_templates[key] = compile_(self, source, name, filename)
+        return compiled_templates[key]
 
     return compiled

@@ -20,7 +20,7 @@ from keyvault.cli.global_options import settings
 from keyvault.core.gate import ServedKeys
 from keyvault.core.state import VaultState
 from keyvault.publish import live
-from tests.vaults import T0, Vault, environment, nowhere, serving
+from tests.vaults import T0, Vault, environment, refuse_fetch, serving
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Terminal:
         return result
 
     def _fetch_key_ids(self, url: str) -> ServedKeys:
-        return nowhere(url) if self.served is None else serving(self.served)(url)
+        return refuse_fetch(url) if self.served is None else serving(self.served)(url)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Terminal:

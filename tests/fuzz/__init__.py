@@ -1,10 +1,10 @@
 """
-Fuzz targets: whatever the bytes are, what must hold holds.
+Fuzz targets, which check that invariants hold for any bytes.
 
-Each target is a module with a function ``one``, which takes bytes and fails where an invariant does not hold. Here
-are their names and what they share; `mutation` makes new bytes of old ones, and ``python -m tests.fuzz TARGET`` runs a
-target under atheris (``make fuzz`` runs all). ``test_targets`` runs them without it. The private keys among the seeds
-protect nothing.
+Each target is a module with a function ``check``, which takes bytes and fails if an invariant does not hold. This module
+has their names and their common helpers. `mutation` makes new inputs from old ones, and ``python -m tests.fuzz TARGET``
+runs a target under atheris (``make fuzz`` runs all). ``test_targets`` runs them without it. The private keys among the
+seeds protect nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keyvault.core.text import printable
 
 TARGETS = ("record", "envelope", "config", "jwk_set", "key_file")
 CORPUS = Path(__file__).parent / "corpus"
-#: Libraries put what they were given into their errors; ours are lines for a terminal.
+#: Libraries quote their input in errors; our messages are short lines for a terminal.
 MESSAGE_MAX = 1_000
 
 Target = Callable[[bytes], None]
@@ -26,9 +26,9 @@ Mutator = Callable[[bytes, random.Random], bytes]
 
 
 def load(name: str) -> tuple[Target, Mutator]:
-    """Return the target *name*, and what makes new inputs of old ones for it."""
+    """Return the function that checks an input of the target *name*, and the function that mutates inputs for it."""
     module = importlib.import_module(f"tests.fuzz.{name}")
-    return module.one, module.mutate
+    return module.check, module.mutate
 
 
 def seeds(name: str) -> list[bytes]:
@@ -37,7 +37,7 @@ def seeds(name: str) -> list[bytes]:
 
 
 def check_message(message: str) -> None:
-    """Fail where *message* is more than one bearable line that a terminal can take."""
+    """Fail if *message* is not one short line that a terminal can show."""
     assert message, "an error says nothing"
     assert message == printable(message), f"a message could repaint a screen: {message!r}"
     assert len(message) < MESSAGE_MAX, f"a message of {len(message)} characters"

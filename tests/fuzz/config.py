@@ -1,4 +1,4 @@
-"""keyvault.toml: a policy or one clear error, and edits that change what they should and nothing else."""
+"""Policies in keyvault.toml: they give a policy or one clear error, and edits change only their own values."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.fuzz.mutation import mutated_toml
 NEW = "fuzzed-set"
 
 
-def one(data: bytes) -> None:
-    """Read *data* as keyvault.toml, edit it there and back, and publish what it asks for."""
+def check(data: bytes) -> None:
+    """Read *data* as keyvault.toml, edit it and undo that, and publish the keys that it asks for."""
     try:
         policy = read_policy(data)
     except ConfigError as error:

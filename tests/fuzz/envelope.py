@@ -1,4 +1,6 @@
-"""Envelopes: they open to what was sealed, or not at all; and encrypted identities, whose headers are read alike."""
+"""
+Envelopes, which give exactly the sealed bytes or an error, and encrypted identities, which share their header format.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ SEALED = ("protected", "iv", "ciphertext", "tag")
 
 @functools.cache
 def sealed() -> tuple[Key, bytes]:
-    """Return the record of the vectors whose envelope opens, and what is sealed in it."""
+    """Return the record of the vectors whose envelope opens, and its plaintext."""
     vector = next(one for one in load("envelopes")["vectors"] if one["name"] == "P-256")
     key = read(octets(vector["data"]), vector["path"])
     return key, use(key) or b""
 
 
-def one(data: bytes) -> None:
+def check(data: bytes) -> None:
     """Read *data* as the envelope of the vectors' key, and as an encrypted identity."""
     try:
         identity_documents(data)

@@ -1,4 +1,4 @@
-"""JWK Sets of anybody: looked at, compared, imported; nothing private comes out, and nothing escapes but our errors."""
+"""Foreign JWK Sets: lint, compare and import them; no private member leaves, and no exceptions but ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.core.build import T0, activated, created, make_key, restart, vault
 from tests.fuzz import check_message
 from tests.fuzz.mutation import as_record, mutated_json
 
-#: What the issuer of that set should serve.
+#: The discovery document that the issuer of that set should serve.
 DISCOVERY = b'{"issuer": "https://keys.example.com", "jwks_uri": "https://keys.example.com/.well-known/jwks.json"}'
 URL = "https://keys.example.com/.well-known/jwks.json"
 RECIPIENTS = "keys.enc/recipients.json"
@@ -35,8 +35,8 @@ def state() -> VaultState:
     return vault([make_key(created(T0), activated(T0)), make_key(created(T0))])
 
 
-def one(data: bytes) -> None:
-    """Take *data* as whatever a JWK Set is read as."""
+def check(data: bytes) -> None:
+    """Read *data* in every way in which keyvault reads a JWK Set."""
     _lint(data)
     wanted = jwk_set_bytes(key.public for key in state().keys.values())
     differences = [*drift.set_drift(URL, state(), wanted, data), *drift.discovery_drift(URL, DISCOVERY, data)]
@@ -71,7 +71,7 @@ def _read_as_recipients(data: bytes) -> None:
 
 
 def _publish(jwk: dict[str, Any]) -> None:
-    """Publish *jwk* for every algorithm that it may fit: out come the members of the profile."""
+    """Publish *jwk* for every algorithm that it may fit; the result has only the members of the profile."""
     for alg in ALGORITHMS:
         try:
             published = jwk_set_bytes([public_jwk(jwk, kid="key", alg=alg)])

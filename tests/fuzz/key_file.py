@@ -1,4 +1,4 @@
-"""Files of keys from anybody, as `key import` reads them: what comes out is sound, and nothing escapes but our errors."""
+"""Foreign key files, as `key import` reads them: the keys are valid, and there are no exceptions but ours."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from keyvault.errors import KeyVaultError
 from tests.fuzz import check_message
 from tests.fuzz.mutation import as_record, mutated_bytes, mutated_json
 
-#: What the encrypted ones of the corpus are encrypted under.
+#: The password of the encrypted files in the corpus.
 PASSWORD = b"corpus"
 
 
-def one(data: bytes) -> None:
-    """Take *data* as a file of keys."""
+def check(data: bytes) -> None:
+    """Read *data* as a key file."""
     try:
         found = read_keys(data, lambda: PASSWORD)
     except KeyVaultError as error:

@@ -1,5 +1,5 @@
 """
-New inputs of old ones: bytes, JSON documents, and lines of TOML, changed at one place or a few.
+New inputs from old ones: bytes, JSON documents and lines of TOML, with one or a few changes.
 
 The same generator of random numbers gives the same input on every machine.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.errors import JWKError
 
-#: Values that somebody once forgot.
+#: Values that developers often forget.
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 2**31, 2**63, 2**64, 10**30, 1.0, 0.5, 1e300, "", "A", "AA", "AQAB", "e30", "none", "dir"),
     *([], {}, [[]], [{}], {"": None}, "2026-11-23T17:00:00Z", "2026-11-23T17:00:00", "9999-12-31T23:59:59Z", "sig", "enc"),
@@ -37,7 +37,7 @@ RAW = (
 
 
 def mutated_bytes(data: bytes, rng: Random) -> bytes:
-    """Return *data* with a few octets changed, doubled, moved or lost."""
+    """Return *data* with a few octets changed, repeated, moved or removed."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
         at, length = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 8, 40))
@@ -57,7 +57,9 @@ def mutated_bytes(data: bytes, rng: Random) -> bytes:
 
 
 def mutated_json(data: bytes, rng: Random, write: Callable[[Any], bytes]) -> bytes:
-    """Return *data* with a node changed and written by *write*; as bytes where it is no JSON, or nothing fits."""
+    """
+    Return *data* with one node changed, encoded by *write*; with octets changed if it is not JSON or no change fits.
+    """
     if rng.randrange(4) == 0:
         return mutated_bytes(data, rng)
     try:
@@ -70,12 +72,12 @@ def mutated_json(data: bytes, rng: Random, write: Callable[[Any], bytes]) -> byt
 
 
 def as_record(document: Any) -> bytes:
-    """Write *document* as records are written."""
+    """Encode *document* in the form of records."""
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _changed(value: Any, rng: Random) -> Any:
-    """Return *value* with one node of it changed; deeper nodes as often as shallow ones."""
+    """Return *value* with one of its nodes changed; deep nodes are as likely as shallow ones."""
     inner = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
     if inner and rng.randrange(8):
         at = rng.choice(inner)
@@ -135,7 +137,7 @@ def _changed_text(value: str, rng: Random) -> str:
 
 
 def mutated_toml(data: bytes, rng: Random) -> bytes:
-    """Return *data* with lines changed, moved, doubled or lost, or with values in other places."""
+    """Return *data* with lines changed, moved, repeated or removed, or with values exchanged."""
     if rng.randrange(3) == 0:
         return mutated_bytes(data, rng)
     lines = data.decode(errors="surrogateescape").split("\n")

@@ -1,4 +1,4 @@
-"""Key records: two readers that agree, one spelling, and nothing that stops a planner or reaches the public."""
+"""Key records: two readers agree, each record has one spelling, and none stops a planner or leaks to the site."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.vectors.reading import JUDGED_LATER, audit, read
 ELSEWHERE = "keys.enc/id-token/x.json"
 
 
-def one(data: bytes) -> None:
-    """Read *data* as a record, at the place where it says that it belongs."""
+def check(data: bytes) -> None:
+    """Read *data* as a record, at the path that it names."""
     path = _place(data)
     for _, message in read_record(data, path, None)[1]:
         check_message(message)
@@ -52,7 +52,7 @@ def _place(data: bytes) -> str:
 
 
 def _plan(key: Key) -> None:
-    """Whatever a record says, planning ends with a plan or with one clear error."""
+    """Check that planning gives a plan or one clear error, for any record."""
     state = vault([key], set_policy(key.set, key.public.alg))
     for plan in (
         lambda: plan_due(state, T0, live={}),

@@ -1,4 +1,4 @@
-"""Every fuzz target holds for its corpus and for two hundred inputs made of it, without a fuzzer."""
+"""Every fuzz target holds for its corpus and for two hundred mutations of it, without a fuzzer."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ MUTATIONS = 200
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_corpus(name: str) -> None:
-    """The seeds, and whatever was once found and kept beside them."""
-    one, _ = load(name)
+    """The invariants hold for the seeds and for the inputs that once failed."""
+    check, _ = load(name)
     corpus = seeds(name)
     assert 5 <= len(corpus) <= 100
     for data in corpus:
-        one(data)
+        check(data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations(name: str) -> None:
-    """Two hundred inputs, the same in every run; each is made of the one before it or of a seed."""
-    one, mutate = load(name)
+    """
+    The invariants hold for two hundred inputs, the same in every run; each is a mutation of the last one or of a seed.
+    """
+    check, mutate = load(name)
     corpus = seeds(name)
     rng = random.Random(name)  # noqa: S311 - the same inputs in every run
     data = corpus[0]
     for _ in range(MUTATIONS):
         data = mutate(data if rng.randrange(3) == 0 else rng.choice(corpus), rng)
-        one(data)
+        check(data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations_are_the_same_everywhere(name: str) -> None:
-    """What one machine finds, another finds again."""
+    """Every machine can reproduce a failure, because the inputs depend on the seed only."""
     _, mutate = load(name)
     first, second = (
         [mutate(seed, random.Random(7)) for seed in seeds(name)]  # noqa: S311 - the same inputs in every run
@@ -50,7 +52,7 @@ def test_mutations_are_the_same_everywhere(name: str) -> None:
 
 
 def test_seeds_of_envelopes_open() -> None:
-    """They are sealed to the identities of the vectors: what is made of them gets behind the outer checks."""
+    """The seeds open with the identities of the vectors, so their mutations pass the outer checks."""
     key, plain = envelope.sealed()
     opened = 0
     for data in seeds("envelope"):
