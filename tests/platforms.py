@@ -31,7 +31,7 @@ _WINDOWS: Mapping[str, str] = {
     "tests/cli/test_exchange.py": _MODES,
     "tests/cli/test_revisions.py": "its git is a script with #!/bin/sh, which does not run there",
     "tests/crypto/test_identities.py::test_a_pipe_is_read": "there is no /dev/fd",
-    "tests/crypto/test_identities.py::test_a_place_that_is_no_file": "there is no /dev, and the message for a folder differs",
+    "tests/crypto/test_identities.py::test_a_path_that_is_not_a_file": "there is no /dev, and the message for a folder differs",
     "tests/crypto/test_identities.py::test_an_identity_file_is_its_owners_alone": _MODES,
     "tests/publish/test_folder.py::test_modes_are_those_of_a_public_site": _MODES,
     "tests/publish/test_folder.py::test_special_file_is_refused": "there are no named pipes in folders",

@@ -1,4 +1,4 @@
-"""The library: what a program that signs relies on."""
+"""The library, as a program that signs uses it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.errors import fails
 from tests.site.vaults import DAY, HOUR, MINUTE, SITE, T0, Lab, MakeVault
 
 NO_WAIT = timedelta(0)
-#: The tokens are of T0, whatever the clock of the machine says.
+#: The tokens are signed at T0, whatever the machine's clock says.
 NO_CLOCK = {"verify_iat": False, "verify_exp": False}
 
 
 @pytest.fixture(autouse=True)
 def at_t0(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
-    """Set the clock of the library to the instant at which vaults begin; gives a function that sets it."""
+    """Set the library's clock to the instant at which vaults are created, and give a function that sets it."""
 
     def set_clock(instant: datetime) -> None:
         monkeypatch.setattr(api, "_now", lambda: instant)
@@ -49,7 +49,7 @@ def parts(token: str) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def test_public_names_are_few() -> None:
-    """``from keyvault import …`` has the vault, the signer and the errors, and each is there."""
+    """``from keyvault import …`` has the vault, the signer and the errors, and each name exists."""
     assert sorted(keyvault.__all__) == keyvault.__all__
     for name in keyvault.__all__:
         assert getattr(keyvault, name) is not None
@@ -59,7 +59,7 @@ def test_public_names_are_few() -> None:
 
 
 def test_vault_is_found_from_below(vault: Lab) -> None:
-    """Any folder in the vault opens it, as with git; the commit is the newest one."""
+    """Any folder in the vault opens it, as with git; the vault is that of the newest commit."""
     found = Vault.open(vault.folder / "keys.enc" / "id-token", environ=vault.environ)
 
     assert found.commit == vault.head
@@ -67,15 +67,15 @@ def test_vault_is_found_from_below(vault: Lab) -> None:
 
 
 def test_path_may_be_text(vault: Lab) -> None:
-    """A plain string will do, and so will a bare clone."""
+    """The path may be a string, and it may name a bare clone."""
     vault.git("clone", "--quiet", "--bare", str(vault.folder), str(vault.folder.parent / "bare.git"))
 
     for path in (str(vault.folder), str(vault.folder.parent / "bare.git")):
         assert Vault.open(path, environ=vault.environ).commit == vault.head
 
 
-def test_where_there_is_no_vault(tmp_path: Path) -> None:
-    """The error names the folder and says how to make one."""
+def test_a_folder_without_a_vault(tmp_path: Path) -> None:
+    """The error names the folder and says how to create a vault."""
     with fails("vault-missing", GitError) as caught:
         Vault.open(tmp_path, environ={})
     assert str(tmp_path) in caught.value.message
@@ -87,7 +87,7 @@ def test_where_there_is_no_vault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alg", ["RS256", "PS384", "ES256", "ES512", "EdDSA"])
 def test_token_names_its_key_and_issuer(make_vault: MakeVault, alg: str) -> None:
-    """kid, alg and typ stand in the header, iss, iat and exp in the claims, and the JWK Set verifies it."""
+    """The header has kid, alg and typ, the claims have iss, iat and exp, and the JWK Set verifies the token."""
     lab = make_vault(f"id-token:{alg}")
     found = opened(lab)
     token = found.signer("id-token").sign({"sub": "alice", "aud": "app"})
@@ -102,7 +102,7 @@ def test_token_names_its_key_and_issuer(make_vault: MakeVault, alg: str) -> None
 
 
 def test_claims_of_the_caller_win(vault: Lab) -> None:
-    """A program that sets iss, iat or exp itself gets what it set, and its own typ."""
+    """A program may set iss, iat, exp and typ itself."""
     token = opened(vault).signer("id-token").sign({"iss": "https://else.example", "iat": 7, "exp": 8}, typ="at+jwt")
     header, claims = parts(token)
 
@@ -111,20 +111,20 @@ def test_claims_of_the_caller_win(vault: Lab) -> None:
 
 
 def test_issuer_is_that_of_the_set(vault: Lab) -> None:
-    """A set with an issuer of its own signs in its name."""
+    """A set with its own issuer puts it into its tokens."""
     keys.add_set(vault.context(), "api", spec=key_spec("ES256"), issuer=f"{SITE}/api")
 
     assert parts(opened(vault).signer("api").sign({}))[1]["iss"] == f"{SITE}/api"
 
 
 def test_claims_that_are_not_json_are_refused(vault: Lab) -> None:
-    """What cannot be written as JSON is an error of usage, not a broken token."""
+    """Claims that JSON cannot represent are a usage error."""
     with fails("claims-not-json", UsageError):
         opened(vault).signer("id-token").sign({"sub": object()})
 
 
-def test_identity_may_be_named(vault: Lab, tmp_path: Path) -> None:
-    """A service names its identity file; without any identity the error says where it looked."""
+def test_identity_file_may_be_given(vault: Lab, tmp_path: Path) -> None:
+    """A service names its identity file; without any identity, the error names the paths that were searched."""
     (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
     elsewhere = {**vault.environ, "KEYVAULT_CONFIG_DIR": str(tmp_path / "none")}
 
@@ -136,7 +136,7 @@ def test_identity_may_be_named(vault: Lab, tmp_path: Path) -> None:
 
 
 def test_environment_of_the_process_is_the_default(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without *environ* the process's own variables count."""
+    """Without *environ*, the variables of the process apply."""
     for name, value in vault.environ.items():
         monkeypatch.setenv(name, value)
 
@@ -148,7 +148,7 @@ def test_environment_of_the_process_is_the_default(vault: Lab, monkeypatch: pyte
     [("id-tokn", "set-unknown"), ("mail", "use-mismatch")],
 )
 def test_set_that_cannot_sign(vault: Lab, name: str, code: str) -> None:
-    """A misspelt set and one for encryption are refused when the signer is made, not at the first token."""
+    """A misspelt set and a set for encryption are refused when the signer is created, not at the first token."""
     keys.add_set(vault.context(), "mail", spec=key_spec("ECDH-ES+A256KW"))
 
     with fails(code):
@@ -156,7 +156,7 @@ def test_set_that_cannot_sign(vault: Lab, name: str, code: str) -> None:
 
 
 def test_set_without_keys_says_what_to_run(vault: Lab) -> None:
-    """A set that is new in keyvault.toml has nobody to sign yet."""
+    """A set that is new in keyvault.toml has no active key yet."""
     vault.append_policy('\n[sets.fresh]\nalg = "ES256"\n')
 
     with fails("active-key-missing") as caught:
@@ -168,7 +168,7 @@ def test_set_without_keys_says_what_to_run(vault: Lab) -> None:
 
 
 def test_signer_picks_up_a_rotation(vault: Lab) -> None:
-    """When the repository moves, the next token is signed with the new active key; no restart is needed."""
+    """After a new commit in the repository, the next token is signed with the new active key, without a restart."""
     signer = opened(vault).signer("id-token", refresh=NO_WAIT)
     old = vault.key("id-token", "active").kid
     assert signer.kid == old
@@ -181,8 +181,8 @@ def test_signer_picks_up_a_rotation(vault: Lab) -> None:
     assert signer.kid == old
 
 
-def test_signer_picks_up_what_was_pulled(vault: Lab) -> None:
-    """A clone that pulls a rotation signs with the new key."""
+def test_signer_picks_up_a_pulled_rotation(vault: Lab) -> None:
+    """After a clone pulls a rotation, it signs with the new key."""
     clone = vault.folder.parent / "clone"
     vault.git("clone", "--quiet", str(vault.folder), str(clone))
     signer = Vault.open(clone, environ=vault.environ).signer("id-token", refresh=NO_WAIT)
@@ -194,7 +194,7 @@ def test_signer_picks_up_what_was_pulled(vault: Lab) -> None:
 
 
 def test_commit_that_changes_nothing_keeps_the_key(vault: Lab) -> None:
-    """A commit about something else does not disturb a signer."""
+    """A commit that does not change the set does not change the signer's key."""
     signer = opened(vault).signer("id-token", refresh=NO_WAIT)
     before = signer.kid
     vault.commit({"notes.txt": "hello\n"})
@@ -202,8 +202,8 @@ def test_commit_that_changes_nothing_keeps_the_key(vault: Lab) -> None:
     assert signer.kid == before
 
 
-def test_signer_looks_no_more_often_than_told(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within *refresh* no git process is started; after it, a rotation is seen."""
+def test_signer_refreshes_no_more_often_than_asked(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within *refresh*, the signer starts no git process; after it, the signer finds a rotation."""
     clock = {"now": 100.0}
     monkeypatch.setattr("keyvault.api.time.monotonic", lambda: clock["now"])
     signer = opened(vault).signer("id-token", refresh=timedelta(seconds=60))
@@ -217,7 +217,7 @@ def test_signer_looks_no_more_often_than_told(vault: Lab, monkeypatch: pytest.Mo
 
 
 def test_refresh_longer_than_signer_lag_is_refused(vault: Lab) -> None:
-    """A signer that looked less often than policy assumes would use a key beyond its promise."""
+    """A signer that refreshed less often than policy assumes would use a key for too long."""
     assert isinstance(opened(vault).signer("id-token", refresh=HOUR), Signer)
 
     with fails("refresh-too-long", UsageError) as caught:
@@ -225,8 +225,8 @@ def test_refresh_longer_than_signer_lag_is_refused(vault: Lab) -> None:
     assert caught.value.message == "refresh of 1:00:01 is longer than the signer_lag 1:00:00 of id-token"
 
 
-def test_signer_that_can_no_longer_open_says_so(vault: Lab, tmp_path: Path) -> None:
-    """After a rotation to keys that are sealed to others, signing fails instead of going on with the old key."""
+def test_signer_that_cannot_open_the_new_key_fails(vault: Lab, tmp_path: Path) -> None:
+    """After a rotation to keys that it cannot open, signing fails and does not continue with the old key."""
     from keyvault.operations import recipients
 
     (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
@@ -244,7 +244,7 @@ def test_signer_that_can_no_longer_open_says_so(vault: Lab, tmp_path: Path) -> N
 
 
 def test_threads_may_share_a_signer(vault: Lab) -> None:
-    """Eight threads that sign across a rotation get whole tokens of one of the two keys each."""
+    """Eight threads that sign during a rotation get valid tokens, each of one of the two keys."""
     signer = opened(vault).signer("id-token", refresh=NO_WAIT)
     vault.mature()
     tokens: list[str] = []
@@ -273,8 +273,8 @@ def test_threads_may_share_a_signer(vault: Lab) -> None:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def test_jwks_is_what_is_published(vault: Lab) -> None:
-    """A program gets the very set that the site serves, of the default issuer or of another one."""
+def test_jwks_equals_the_published_set(vault: Lab) -> None:
+    """A program gets the same JWK Set that the site serves, for the default issuer or another one."""
     keys.add_set(vault.context(), "api", spec=key_spec("ES256"), issuer=f"{SITE}/api")
     found, site = opened(vault), vault.site()
 
@@ -284,7 +284,7 @@ def test_jwks_is_what_is_published(vault: Lab) -> None:
 
 
 def test_unknown_issuer_is_refused(vault: Lab) -> None:
-    """The error lists the issuers that there are."""
+    """The error lists the issuers of the vault."""
     with fails("issuer-unknown", UsageError) as caught:
         opened(vault).jwks("https://else.example")
     assert caught.value.hint == f"one of {SITE}"
@@ -301,7 +301,7 @@ def test_jwks_follows_the_repository(vault: Lab) -> None:
 
 
 def test_plan_looks_ahead(vault: Lab, at_t0: Callable[[datetime], None]) -> None:
-    """Transitions come oldest first, within the given span, for the named sets only."""
+    """The plan lists transitions, oldest first, within the given time and for the named sets only."""
     vault.mature()
     at_t0(vault.now)
     found = opened(vault)
@@ -321,7 +321,7 @@ def test_plan_looks_ahead(vault: Lab, at_t0: Callable[[datetime], None]) -> None
 
 
 def test_example_of_the_docstring_runs(vault: Lab) -> None:
-    """The lines that ``help(Vault)`` shows work as they stand, in a vault."""
+    """The lines that ``help(Vault)`` shows work unchanged in a vault."""
     examples = doctest.DocTestParser().get_examples(str(Vault.__doc__))
     program = "".join(example.source for example in examples)
     source = str(Path(keyvault.__file__).parent.parent)
@@ -337,7 +337,7 @@ def test_example_of_the_docstring_runs(vault: Lab) -> None:
 
 
 def test_every_public_method_is_documented() -> None:
-    """Whoever types ``help(Vault)`` or ``help(Signer)`` reads a sentence about each method."""
+    """``help(Vault)`` and ``help(Signer)`` show a sentence about each method."""
     for kind in (Vault, Signer):
         for name, member in vars(kind).items():
             if not name.startswith("_"):

@@ -1,4 +1,4 @@
-"""A program that signs needs only four third-party packages: typer, jinja2, git's wrapper and others may be missing."""
+"""A program that signs needs only four third-party packages: typer, jinja2, GitPython and others may be missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jwt
 import keyvault
 from tests.site.vaults import Lab
 
-#: The packages that signing needs, and those that they import themselves.
+#: The packages that signing needs, and the packages that these import.
 NEEDED = ("cryptography", "jwcrypto", "msgspec", "platformdirs")
 NEEDED_BY_THEM = ("_cffi_backend", "cffi", "bcrypt", "typing_extensions")
 
@@ -55,7 +55,7 @@ def run(program: str, *arguments: str, environ: dict[str, str]) -> subprocess.Co
 
 
 def test_other_packages_are_refused() -> None:
-    """The finder of this test works, with a package that a command imports."""
+    """The import hook of this test works: it refuses a package that a command imports."""
     done = run("import typer", environ=dict(os.environ))
 
     assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_other_packages_are_refused() -> None:
 
 
 def test_signing_needs_four_packages(vault: Lab) -> None:
-    """A service opens a vault, signs, and reads its JWK Sets and its plan, with nothing but these four installed."""
+    """A service opens a vault, signs, and reads its JWK Sets and its plan with only these four packages installed."""
     done = run(_SIGN, str(vault.folder), "", environ=vault.environ)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -75,7 +75,7 @@ def test_signing_needs_four_packages(vault: Lab) -> None:
 
 
 def test_a_named_identity_needs_no_more(vault: Lab) -> None:
-    """An identity file, in place of the folder of identities."""
+    """An identity file instead of the identity folder needs no other package."""
     (identity,) = Path(vault.environ["KEYVAULT_CONFIG_DIR"], "identities").glob("*.json")
     environ = {**vault.environ, "KEYVAULT_CONFIG_DIR": str(vault.folder / "none")}
 

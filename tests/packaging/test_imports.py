@@ -1,4 +1,4 @@
-"""Imports point downwards only, and what is heavy is imported where it is used."""
+"""Imports point downwards only, and functions import heavy libraries where they use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.site.vaults import DemoLab, environment
 
 PACKAGE = Path(__file__).parent.parent.parent / "keyvault"
 
-#: Rooms of the package, and the rooms that each may import from.
+#: The subpackages, and those that each may import from.
 ALLOWED = {
     "errors": set(),
     "flush": set(),
@@ -39,14 +39,14 @@ ALLOWED["__main__"] = {"cli"}
 
 
 def modules() -> Iterator[tuple[str, str, ast.Module]]:
-    """Yield (room, path, syntax tree) of every module."""
+    """Yield (subpackage, path, syntax tree) of every module."""
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE)
         yield relative.parts[0].removesuffix(".py"), str(relative), ast.parse(path.read_text())
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the full name of every module that is imported, inside functions too."""
+    """Yield the full name of every imported module, including imports inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,7 +56,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_files_import_each_other() -> None:
-    """Not even inside of functions; what only type checkers import does not count."""
+    """There are no import cycles, even inside functions; imports for type checkers do not count."""
     names = {("keyvault." + path[:-3].replace("/", ".")).removesuffix(".__init__"): tree for _, path, tree in modules()}
     graph = {name: set(run_imports(tree, names)) - {name} for name, tree in names.items()}
     assert [name for name in graph if name in reachable(graph, name)] == []
@@ -68,14 +68,14 @@ def run_imports(node: ast.AST, names: Collection[str]) -> Iterator[str]:
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         if isinstance(child, ast.ImportFrom) and child.module:
-            # Of a package either a module of it is imported, or a name that the package itself has.
+            # An import from a package names either a module of it, or a name in the package's own file.
             found = {f"{child.module}.{alias.name}" for alias in child.names}
             yield from {name if name in names else child.module for name in found} & set(names)
         yield from run_imports(child, names)
 
 
 def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    """Return what *start* imports, directly or not."""
+    """Return the modules that *start* imports, directly or indirectly."""
     found, waiting = set[str](), [*graph[start]]
     while waiting:
         name = waiting.pop()
@@ -86,15 +86,15 @@ def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 def test_imports_point_downwards_only() -> None:
-    """The core knows nothing of git, the site nothing of private keys, and nobody below it of the command line."""
-    for room, path, tree in modules():
+    """The core does not know git, the site does not know private keys, and only cli knows the command line."""
+    for package, path, tree in modules():
         for name in imported(tree):
             if name.startswith("keyvault."):
-                assert name.split(".")[1] in ALLOWED[room], f"{path} imports {name}"
+                assert name.split(".")[1] in ALLOWED[package], f"{path} imports {name}"
 
 
-def test_the_audit_has_rules_of_its_own() -> None:
-    """A second opinion that asks the first is none: of what writes vaults, its core takes the form of an event only."""
+def test_the_audit_has_its_own_rules() -> None:
+    """The audit is a second opinion: of the code that writes vaults, its core imports only the form of an event."""
     found = {
         f"{name}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
         for _, path, tree in modules()
@@ -110,19 +110,19 @@ def test_the_audit_has_rules_of_its_own() -> None:
     assert (events, planning) == ({"keyvault.core.events.Event"}, set())
 
 
-def test_the_audit_asks_no_record_for_its_life() -> None:
-    """What a key or a set derives by the rules of those that write is not asked by the audit."""
+def test_the_audit_derives_states_itself() -> None:
+    """The audit does not use the states that keys and sets derive by the rules of the planners."""
     for _, path, tree in modules():
         if path.startswith(("core/history/", "repo/audit/")):
-            asked = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-            assert not {one for one in asked if one.endswith((".life", "key.state"))}, path
+            attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            assert not {name for name in attributes if name.endswith((".life", "key.state"))}, path
             assert not set(imported(tree)) & {
                 f"keyvault.core.state.{name}" for name in ("KeySet", "VaultState", "longest_token_lifetime")
             }
 
 
 @pytest.mark.parametrize(
-    ("names", "rooms"),
+    ("names", "packages"),
     [
         ({"subprocess"}, {"repo", "spread"}),
         ({"git"}, {"repo"}),
@@ -132,19 +132,19 @@ def test_the_audit_asks_no_record_for_its_life() -> None:
         ({"typer", "rich"}, {"cli"}),
     ],
 )
-def test_doors_to_the_world_are_few(names: set[str], rooms: set[str]) -> None:
-    """Processes, sockets, key material and terminals are each touched in one place."""
-    for room, path, tree in modules():
+def test_access_to_the_world_is_confined(names: set[str], packages: set[str]) -> None:
+    """Processes, sockets, key material and terminals are each used in one subpackage."""
+    for package, path, tree in modules():
         for name in imported(tree):
             if name in names or name.split(".")[0] in names:
-                assert room in rooms, f"{path} imports {name}"
+                assert package in packages, f"{path} imports {name}"
 
 
 def test_nothing_below_operations_reads_clock_environment_or_prints() -> None:
     """`now` and the environment are parameters."""
     below = {"core", "config", "crypto", "site"}
-    for room, path, tree in modules():
-        if room not in below:
+    for package, path, tree in modules():
+        if package not in below:
             continue
         found = re.findall(
             r"\b(?:datetime\.now|time\.time|date\.today|os\.environ|os\.getenv|print\()", ast.unparse(tree)
@@ -170,10 +170,10 @@ def loaded_by(*arguments: str, folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])
 def test_help_loads_nothing_heavy(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """Help comes at once."""
+    """Help starts fast."""
     assert not loaded_by(*arguments, folder=tmp_path) & {*HEAVY, "msgspec", "logging"}
 
 
 def test_status_loads_nothing_heavy(demo: DemoLab) -> None:
-    """A look at the vault needs git's processes and our own rules, no library for keys or pages."""
+    """`status` needs git's processes and our own rules, but no library for keys or pages."""
     assert not loaded_by("status", folder=demo.folder) & set(HEAVY)

@@ -1,4 +1,4 @@
-"""Lock files pin by hash, and say nothing of where somebody once fetched things from."""
+"""Lock files pin by hash, and contain no address of an index or mirror."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ LOCKS = ("*.lock", "*package-lock.json", "*go.sum")
 
 
 def locks() -> list[str]:
-    """Return the lock files that git has, none outside of a clone; what tools make beside them is not the project's."""
+    """
+    Return the lock files in git, or none outside of a clone; lock files that tools write beside them do not count.
+    """
     command = ["git", "ls-files", "-z", "--", *LOCKS]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
     return sorted(name for name in listed.split("\0") if name)
@@ -21,5 +23,5 @@ def locks() -> list[str]:
 
 @pytest.mark.parametrize("name", locks())
 def test_a_lock_file_has_no_address(name: str) -> None:
-    """Neither an index nor a mirror, nor the web page of somebody who wants money."""
+    """A lock file names no index, no mirror and no funding page."""
     assert re.findall(r"https?://\S+", (PROJECT / name).read_text(encoding="utf-8")) == []

@@ -1,4 +1,4 @@
-"""A signer in a service: tokens that do not outlive their key, vaults that cannot be read, threads, and its log."""
+"""A signer in a service: tokens that do not outlive their key, unreadable vaults, threads, and its log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STAMP = int(T0.timestamp())
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
-    """Set the clock of the library to the instant at which vaults begin; gives a function that sets it."""
+    """Set the library's clock to the instant at which vaults are created, and give a function that sets it."""
 
     def set_clock(instant: datetime) -> None:
         monkeypatch.setattr(api, "_now", lambda: instant)
@@ -55,7 +55,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("lifetime", "lives"), [("9m", 540), ("10m", 600), ("1h", 600), ("30s", 30)])
 def test_a_token_without_exp_gets_one(vault: Lab, lifetime: str, lives: int) -> None:
-    """Ten minutes, or token_lifetime where that is shorter; from the library and from the command alike."""
+    """exp is ten minutes ahead, or token_lifetime if that is shorter, in the library and in the command."""
     vault.edit_policy("[sets.id-token]\n", f'[sets.id-token]\ntoken_lifetime = "{lifetime}"\n')
 
     assert claims_of(signer_of(vault).sign({})) == {"iss": SITE, "iat": STAMP, "exp": STAMP + lives}
@@ -87,7 +87,7 @@ OUTLIVES = "token-outlives-key"
     ids=str,
 )
 def test_no_token_outlives_its_key(vault: Lab, claims: dict[str, Any], code: str | None, words: str) -> None:
-    """The command and the library refuse the same claims, and both name both figures."""
+    """The command and the library refuse the same claims, and both name both values."""
     makers: tuple[Callable[[], str], ...] = (
         lambda: signer_of(vault).sign(claims),
         lambda: sign(vault.context(), "id-token", claims)[0],
@@ -101,8 +101,8 @@ def test_no_token_outlives_its_key(vault: Lab, claims: dict[str, Any], code: str
             assert words in caught.value.message
 
 
-def test_a_ttl_is_bounded_alike(vault: Lab) -> None:
-    """The option of the command is another way to say exp."""
+def test_a_ttl_has_the_same_bounds(vault: Lab) -> None:
+    """The command's option has the same bounds as exp."""
     context = vault.context()
     for ttl in (HOUR - SECOND, HOUR):
         token, _ = sign(context, "id-token", {}, ttl=ttl)
@@ -112,18 +112,18 @@ def test_a_ttl_is_bounded_alike(vault: Lab) -> None:
     assert "1h1s" in caught.value.message
 
 
-def test_completing_changes_nothing_that_is_there(vault: Lab) -> None:
-    """The mapping of the caller stays as it is, and its claims win."""
+def test_completing_keeps_the_claims_of_the_caller(vault: Lab) -> None:
+    """The mapping of the caller does not change, and its claims win."""
     policy, given = vault.state.sets["id-token"].policy, {"iss": "https://else.example", "iat": 7, "exp": STAMP}
     assert complete_claims(given, policy, T0) == given
     assert complete_claims({"sub": "a"}, policy, T0) == {"iss": SITE, "iat": STAMP, "exp": STAMP + 600, "sub": "a"}
 
 
-# --- a vault that cannot be read ------------------------------------------------------------------------
+# --- unreadable vaults ----------------------------------------------------------------------------------
 
 
-def unsound_record(lab: Lab) -> None:
-    """Commit the record of another set with blanks that its canonical form does not have."""
+def record_with_blanks(lab: Lab) -> None:
+    """Commit a record of another set with blanks that its canonical form does not have."""
     key = lab.key("access-token", "next")
     lab.commit({key.path: encode_key(key).replace(b"\n", b"\n ")})
 
@@ -139,17 +139,17 @@ UNREADABLE: dict[str, tuple[Callable[[Lab], object], str]] = {
         lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-token]\ntoken_liftime = '1h'\n"),
         "token_liftime",
     ),
-    "a value that cannot be": (
+    "an invalid value": (
         lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-token]\ncryptoperiod = '1m'\n"),
         "cryptoperiod",
     ),
-    "no TOML": (lambda lab: lab.append_policy("\n[sets.access-token\n"), "keyvault.toml is not TOML"),
-    "a record that is not canonical": (unsound_record, "keys.enc/access-token/"),
-    "a file that does not belong there": (
+    "not TOML": (lambda lab: lab.append_policy("\n[sets.access-token\n"), "keyvault.toml is not TOML"),
+    "a record that is not canonical": (record_with_blanks, "keys.enc/access-token/"),
+    "an unexpected file": (
         lambda lab: lab.commit({"keys.enc/notes.txt": "hello\n"}),
         "'keys.enc/notes.txt' does not belong in a vault",
     ),
-    "a list of recipients that is none": (
+    "an invalid list of recipients": (
         lambda lab: lab.commit({"keys.enc/recipients.json": "{}\n"}),
         "recipients.json",
     ),
@@ -157,17 +157,17 @@ UNREADABLE: dict[str, tuple[Callable[[Lab], object], str]] = {
         lambda lab: lab.edit_policy("[sets.access-token]\n", "[sets.access-tokens]\n"),
         "set 'access-token' has live keys but no table",
     ),
-    "no vault": (lambda lab: lab.commit({"keyvault.toml": None}), "has no keyvault.toml"),
+    "no policy": (lambda lab: lab.commit({"keyvault.toml": None}), "has no keyvault.toml"),
 }
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_others_break_does_not_stop_a_signer(
+def test_an_unreadable_vault_does_not_stop_a_signer(
     vault: Lab, clock: Callable[[datetime], None], caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     """
-    The last good key goes on signing until signer_lag is over since the commit that cannot be read; the log says so,
-    once. Then an error says why. When the vault is mended, the signer follows it again.
+    The last good key continues to sign until signer_lag has passed since the unreadable commit; the log says so once.
+    Then an error says why. When the vault is repaired, the signer follows it again.
     """
     damage, why = UNREADABLE[case]
     signer, good = signer_of(vault), vault.head
@@ -201,8 +201,8 @@ def test_what_others_break_does_not_stop_a_signer(
     assert "set id-token: the vault can be read again" in caplog.messages
 
 
-def test_a_rotation_behind_the_damage_is_found_when_it_is_mended(vault: Lab) -> None:
-    """Nothing that happened meanwhile is lost."""
+def test_a_rotation_behind_the_damage_is_found_after_the_repair(vault: Lab) -> None:
+    """The signer misses no commit that was written meanwhile."""
     signer = signer_of(vault)
     vault.mature()
     vault.append_policy("\n[sets.access-token\n")
@@ -212,8 +212,8 @@ def test_a_rotation_behind_the_damage_is_found_when_it_is_mended(vault: Lab) -> 
     assert signer.kid == vault.key("id-token", "active").kid != old
 
 
-def test_a_repository_that_is_away(vault: Lab, clock: Callable[[datetime], None]) -> None:
-    """Without git to ask, signer_lag counts from when the vault was last seen."""
+def test_a_missing_repository(vault: Lab, clock: Callable[[datetime], None]) -> None:
+    """Without a repository, signer_lag counts from the last successful read."""
     signer = signer_of(vault)
     old, folder = signer.kid, vault.folder / ".git"
     clock(T0 + MINUTE)
@@ -232,7 +232,9 @@ def test_a_repository_that_is_away(vault: Lab, clock: Callable[[datetime], None]
 
 
 def test_the_date_of_a_commit_does_not_stretch_signer_lag(vault: Lab, clock: Callable[[datetime], None]) -> None:
-    """A commit that says that it is of tomorrow, or of last year, counts from when it was seen, or was not there yet."""
+    """
+    A commit whose date is tomorrow counts from its first read, and one of last year from the last read without it.
+    """
     for date in (T0 + DAY, T0 - 365 * DAY):
         signer, before = signer_of(vault), vault.head
         vault.now = date
@@ -249,8 +251,8 @@ def test_the_date_of_a_commit_does_not_stretch_signer_lag(vault: Lab, clock: Cal
         clock(T0)
 
 
-def test_what_is_said_of_the_set_itself_counts_at_once(vault: Lab) -> None:
-    """A set that was taken out of service signs nothing more: that is no vault that cannot be read."""
+def test_removing_the_set_takes_effect_at_once(vault: Lab) -> None:
+    """A removed set signs nothing more: the vault is readable, so signer_lag does not apply."""
     signer = signer_of(vault)
     assert signer.kid
     keys.remove_set(vault.context(), "id-token", forced="leaked")
@@ -263,7 +265,7 @@ def test_what_is_said_of_the_set_itself_counts_at_once(vault: Lab) -> None:
 
 
 def test_key_and_issuer_change_together(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one thread opens the key of a new issuer, others sign with the old key in the old issuer's name."""
+    """While a thread opens the key of a new issuer, others sign with the old key and the old issuer."""
     signer = signer_of(vault)
     old = signer.kid
     vault.rotate("id-token")
@@ -281,7 +283,7 @@ def test_key_and_issuer_change_together(vault: Lab, monkeypatch: pytest.MonkeyPa
     thread = threading.Thread(target=lambda: made.append(signer.sign({})))
     thread.start()
     assert begun.wait(30)
-    signer._refresh = 3600.0  # the others do not look again
+    signer._refresh = 3600.0  # the other threads do not refresh
     meanwhile = signer.sign({})
     go_on.set()
     thread.join()
@@ -291,7 +293,9 @@ def test_key_and_issuer_change_together(vault: Lab, monkeypatch: pytest.MonkeyPa
 
 
 def test_threads_see_whole_commits(vault: Lab) -> None:
-    """Of tokens that eight threads sign while the issuer changes and then the key, each is of one commit."""
+    """
+    Eight threads sign while the issuer and then the key change; the key and issuer of each token are from one commit.
+    """
     signer = signer_of(vault)
     old = signer.kid
     vault.mature()
@@ -321,10 +325,10 @@ def test_threads_see_whole_commits(vault: Lab) -> None:
 # --- the log --------------------------------------------------------------------------------------------
 
 
-def test_a_service_hears_what_the_library_does(
+def test_the_library_logs_its_work(
     vault: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys that begin to sign, fetches and pushes, commits, and reads that fail; by kid, set, commit and remote."""
+    """The log reports new signing keys, fetches, pushes, commits and failed reads, by kid, set, commit and remote."""
     made: list[JWK] = []
     watch(made.append, monkeypatch.setattr)
     caplog.set_level(logging.DEBUG)
@@ -359,7 +363,7 @@ def test_a_service_hears_what_the_library_does(
 
 
 def test_the_library_is_quiet_by_default(vault: Lab) -> None:
-    """A program that configures no logging sees nothing on stderr, warnings neither."""
+    """A program without logging sees nothing on stderr, not even warnings."""
     program = (
         "import sys\nfrom datetime import timedelta\nfrom pathlib import Path\nfrom keyvault import Vault\n"
         "signer = Vault.open('.').signer('id-token', refresh=timedelta(0))\n"
@@ -376,8 +380,8 @@ def test_the_library_is_quiet_by_default(vault: Lab) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "eyJ\n", "")
 
 
-def test_errors_of_a_refresh_are_those_of_the_vault(vault: Lab) -> None:
-    """What cannot be opened at all is refused when the signer is made."""
+def test_a_signer_without_a_policy_is_refused(vault: Lab) -> None:
+    """A vault that does not open at all is refused when the signer is created."""
     vault.commit({"keyvault.toml": None})
     with fails("policy-missing", GitError):
         signer_of(vault)

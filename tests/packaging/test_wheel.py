@@ -1,4 +1,4 @@
-"""What is installed from a wheel works outside the source tree."""
+"""A package that is installed from a wheel works outside the source tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from the source tree, by the backend that pyproject.toml names."""
+    """Return a wheel that the backend of pyproject.toml builds from the source tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(PROJECT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
-    """Templates, assets and the mark of a typed package are in it; tests and docs are not."""
+    """The wheel contains templates, assets and ``py.typed``, but no tests and no docs."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"keyvault/py.typed", "keyvault/cli/main.py"} <= names
     templates = PROJECT / "site_template"
@@ -38,8 +38,8 @@ def test_a_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_makes_shows_and_renders_a_vault(wheel: Path, tmp_path: Path) -> None:
-    """`init`, `status` and `render` work in a folder that knows nothing of the source tree."""
+def test_an_installed_wheel_creates_and_renders_a_vault(wheel: Path, tmp_path: Path) -> None:
+    """`init`, `status` and `render` work in a folder outside of the source tree."""
     installed = tmp_path / "site-packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed)]
     subprocess.run([*pip, str(wheel)], check=True, capture_output=True)

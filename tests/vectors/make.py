@@ -1,10 +1,10 @@
 """
-Write the vector files: ``python -m tests.vectors.make`` makes them anew, with new keys.
+Write the vector files: ``python -m tests.vectors.make`` generates them with new keys.
 
-What is sealed is random, so the files are kept as data and this is how they were made. What each vector must get is
-written here by hand, and never taken from what the code says. All keys in here are for tests and protect nothing.
+Sealed bytes are random, so the files are kept as data, and this module documents their origin. The expected result of each
+vector is written here by hand, and never copied from the code's output. All keys are for tests and protect nothing.
 
-Some of the vectors are the seeds of the fuzz targets that read records and envelopes; they are written, too.
+Some of the vectors are the seeds of the fuzz targets for records and envelopes; this module writes these, too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SEEDS = {
 
 
 def write_seeds() -> None:
-    """Write the vectors that are seeds; an envelope without the record around it."""
+    """Write the vectors that are seeds; for an envelope, without the record around it."""
     made = {f"{name}: {vector['name']}": octets(vector["data"]) for name, vector in vectors()}
     for target, names in SEEDS.items():
         for name in names:

@@ -1,8 +1,8 @@
 """
-How a vector is read: its bytes, the identities of the vector files, and everything that reads a record.
+Reading vectors: their bytes, the identities of the vector files, and every function that reads a record.
 
-Three readers judge each record: the one of every command, the audit's own, and whoever opens the key. What each must
-say stands in the vectors; here is only how they are asked.
+Three readers judge each record: the reader of every command, the audit's own reader, and the code that opens the key. The
+vectors contain the expected results; this module only calls the readers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from keyvault.repo.records import decode_key, encode_key
 FOLDER = Path(__file__).parent
 FILES = ("json", "records", "keys", "events", "envelopes")
 
-#: What the audit says of a record that can be read all the same: the key is looked at where it is used.
+#: Findings of the audit for a readable record; commands check the key where they use it.
 JUDGED_LATER = frozenset({"key-weak", "public-profile", "envelope-malformed"})
 
 
@@ -69,7 +69,7 @@ def identities() -> dict[str, JWKIdentity]:
 
 
 def audit(data: bytes, path: str) -> list[str]:
-    """Return the codes that the audit finds in the record *data* by itself, each once, in the order of finding."""
+    """Return the codes that the audit finds in the record *data* alone, each once, in the order of finding."""
     key, problems = read_record(data, path, None)
     codes = [code for code, _ in problems]
     if key is not None:
@@ -83,13 +83,13 @@ def audit(data: bytes, path: str) -> list[str]:
 
 def use(key: Key) -> bytes | None:
     """
-    Use *key* as somebody with the test identities would: judge it, open it, judge what was inside.
+    Use *key* with the test identities: check it, open it, check the private key.
 
     Returns:
-        What was sealed, or None for a record without an envelope.
+        The plaintext, or None for a record without an envelope.
 
     Raises:
-        KeyVaultError: It must not be used, or does not open.
+        KeyVaultError: If the key must not be used, or does not open.
     """
     public = msgspec.to_builtins(key.public)
     check_public_key(public, alg=key.public.alg)
@@ -103,7 +103,7 @@ def use(key: Key) -> bytes | None:
 
 
 def read(data: bytes, path: str) -> Key:
-    """Return the record that every command reads in *data*; a record that is accepted has one spelling."""
+    """Return the record in *data*, as every command reads it; an accepted record has one spelling."""
     key = decode_key(data, path=path)
     assert encode_key(key) == data, "a record that is not canonical was accepted"
     return key

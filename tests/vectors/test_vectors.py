@@ -1,4 +1,4 @@
-"""Every vector gets what it must get, from each of the three that read records."""
+"""Every vector gets its expected result from each of the three readers of records."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ALL = [
     pytest.param(vector, id=f"{name}: {vector['name']}".encode("ascii", "replace").decode())
     for name, vector in vectors()
 ]
-#: Of records that one cannot write down; 256 KiB is the largest that is parsed.
+#: For generated records; the largest that is parsed has 256 KiB.
 MEMORY_MAX = 16 * 1024 * 1024
 
 
 def outcome(vector: dict[str, Any]) -> str:
-    """Return the name of the error that whoever uses the record of *vector* gets, or "accepted"."""
+    """Return the name of the error that the record of *vector* raises when it is used, or ``accepted``."""
     try:
         use(read(octets(vector["data"]), vector["path"]))
     except KeyVaultError as error:
@@ -41,13 +41,15 @@ def outcome(vector: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("vector", ALL)
 def test_vector(vector: dict[str, Any]) -> None:
-    """Whoever uses the record gets exactly the class that the vector names, and the audit finds exactly its codes."""
+    """Using the record gives exactly the class that the vector names, and the audit finds exactly its codes."""
     assert outcome(vector) == vector["class"], vector["about"]
     assert audit(octets(vector["data"]), vector["path"]) == vector["audit"], vector["about"]
 
 
 def test_the_two_readers_agree() -> None:
-    """What commands refuse to read is found by the audit, and what it finds they refuse, there or where a key is used."""
+    """
+    The audit has a finding for every record that commands refuse, and commands refuse every record with a finding.
+    """
     apart = []
     for name, vector in vectors():
         data, path = octets(vector["data"]), vector["path"]
@@ -63,14 +65,14 @@ def test_the_two_readers_agree() -> None:
     assert apart == []
 
 
-def test_what_nobody_can_see_without_an_identity() -> None:
-    """The audit is silent on refused records only where the cryptography alone can tell."""
+def test_damage_that_only_decryption_shows() -> None:
+    """The audit finds nothing in a refused record only if the damage is visible to decryption alone."""
     silent = {name for name, vector in vectors() if vector["class"] != "accepted" and not vector["audit"]}
     assert silent == {"envelopes"}
 
 
 def test_findings_are_printable() -> None:
-    """What the audit says of a hostile record can be shown on a terminal."""
+    """A terminal can show the audit's findings for a hostile record."""
     for _, vector in vectors():
         for _, message in read_record(octets(vector["data"]), vector["path"], None)[1]:
             assert message == printable(message)
@@ -78,7 +80,7 @@ def test_findings_are_printable() -> None:
 
 
 def test_large_vectors_take_little_memory() -> None:
-    """What is built by repeating is judged within a small multiple of the largest record that is parsed."""
+    """Checking a generated record takes at most a small multiple of the largest record that is parsed."""
     for _, vector in vectors():
         if isinstance(vector["data"], str):
             continue
@@ -93,11 +95,11 @@ def test_large_vectors_take_little_memory() -> None:
         assert peak < MEMORY_MAX + 4 * len(data), vector["name"]
 
 
-# --- envelopes for other people -------------------------------------------------------------------------
+# --- other identities -----------------------------------------------------------------------------------
 
 
-def test_nobody_else_opens_one() -> None:
-    """Fresh identities under the same labels open none of the envelopes, and get no other error than that."""
+def test_other_identities_open_no_envelope() -> None:
+    """New identities under the same labels open none of the envelopes, and always get the same error."""
     algorithms = {jwk["kid"]: (jwk["alg"], jwk.get("crv")) for jwk in load("envelopes")["identities"]}
     fresh = {kid: JWKIdentity(new_identity(kid, alg=alg, crv=crv)) for kid, (alg, crv) in algorithms.items()}
     good = {vector["name"]: vector for vector in load("envelopes")["vectors"] if vector["class"] == "accepted"}
@@ -112,10 +114,10 @@ def test_nobody_else_opens_one() -> None:
                     )
 
 
-def test_what_is_sealed_now_is_like_the_vectors() -> None:
-    """An envelope of today has the form of the accepted ones: the files have not gone stale."""
+def test_new_envelopes_have_the_form_of_the_vectors() -> None:
+    """A new envelope has the form of the accepted vectors: the files are not out of date."""
     jwk = load("envelopes")["identities"][0]
-    vector = next(one for one in load("envelopes")["vectors"] if one["name"] == "P-256")
+    vector = next(candidate for candidate in load("envelopes")["vectors"] if candidate["name"] == "P-256")
     key = read(octets(vector["data"]), vector["path"])
     sealed = Sealer({jwk["kid"]: recipient_of(jwk)}).seal_bytes(use(key) or b"", kid=key.kid, set_name=key.set)
     assert isinstance(key.private, Envelope)
@@ -134,8 +136,10 @@ def leaves(value: Any, path: str = "") -> list[tuple[str, str]]:
 # --- the files ------------------------------------------------------------------------------------------
 
 
-def test_the_files_are_sound() -> None:
-    """More than two hundred, each with its own name, a class and codes that exist, and no other member."""
+def test_the_files_are_valid() -> None:
+    """
+    There are more than two hundred vectors, each with a unique name, a known class, known codes and no other member.
+    """
     classes = {name for name in vars(errors) if name.endswith("Error")} | {"accepted"}
     count = 0
     for name in FILES:
@@ -152,5 +156,5 @@ def test_the_files_are_sound() -> None:
 
 
 def test_the_identities_are_marked_as_worthless() -> None:
-    """They stand in the clear, and the file says so."""
+    """The test identities are in the clear, and the file says so."""
     assert re.search("protect nothing", load("envelopes")["warning"])

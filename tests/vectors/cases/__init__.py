@@ -1,1 +1,1 @@
-"""What stands in the vector files, one module a file."""
+"""The contents of the vector files, one module for each file."""

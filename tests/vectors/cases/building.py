@@ -1,4 +1,4 @@
-"""Records and vectors, and how they are changed."""
+"""Build records and vectors, and change them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Vectors:
         self.vectors: list[Doc] = []
 
     def add(self, name: str, about: str, kind: str, data: Any, *codes: str, path: str, source: str = "") -> None:
-        """Add a vector: *kind* is what whoever uses the record must get, *codes* are what the audit must find."""
+        """
+        Add a vector: *kind* is the expected result of using the record, *codes* are the expected findings of the audit.
+        """
         cited = {"source": source} if source else {}
         judged = {"class": kind, "audit": list(codes), "path": path}
         self.vectors.append({"name": name, "about": about, **cited, **judged, "data": encoded(data)})
@@ -41,7 +43,7 @@ class Vectors:
 
 
 def encoded(data: Any) -> Any:
-    """Return *data* as a vector holds it; see `reading.octets`."""
+    """Return *data* as a vector contains it; see `reading.octets`."""
     if isinstance(data, bytes):
         try:
             return data.decode()
@@ -58,7 +60,7 @@ def times(count: int, text: str) -> Doc:
 
 
 def text(document: Doc) -> str:
-    """Return *document* as a record is written."""
+    """Return *document* in the form of a record."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -80,7 +82,7 @@ def event(name: str, at: str = T0, **more: Any) -> Doc:
 
 
 def record(jwk: Doc, *events: Doc, alg: str = "ES256", use: str = "sig", kid: Any = None, **more: Any) -> Doc:
-    """Return a record of *jwk*; one under another kid than its thumbprint is imported."""
+    """Return a record of *jwk*; with a kid other than its thumbprint, the key is imported."""
     members = {name: jwk[name] for name in PUBLIC.get(jwk["kty"], ()) if name in jwk}
     made = kid if kid is not None else thumbprint(jwk)
     first = event("created") if kid is None else event("created", imported=True)
@@ -114,7 +116,7 @@ def flipped(member: str) -> str:
 
 
 def stray_bits(member: str) -> str:
-    """Return *member*, whose last letter carries bits that no octet has, with one of these bits set."""
+    """Return *member* with one unused bit of its last letter set."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     assert len(member) % 4
     return member[:-1] + letters[letters.index(member[-1]) | 1]

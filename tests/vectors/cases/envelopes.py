@@ -1,4 +1,4 @@
-"""Sealed private keys that are odd."""
+"""Malformed and unusual envelopes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
     ops, laptop = new_identity(OPS), new_identity(LAPTOP, crv="X25519")
     kms = {**new_identity(KMS, alg="RSA-OAEP-256")}
     stranger = new_identity("stranger")
-    made = Vectors(
+    vectors = Vectors(
         "envelopes",
         "Records whose sealed private key is odd. What can be authenticated is, so that only the check itself refuses it.",
         warning="The identities are test keys in the clear: they protect nothing.",
@@ -83,7 +83,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         aad: str = "",
         entries: Any = None,
     ) -> Doc:
-        """Return an envelope that is authentic, whatever *header* says."""
+        """Return an envelope that authenticates, whatever *header* contains."""
         people = tuple(sorted(people or (ops,), key=lambda one: one["kid"]))
         cek = os.urandom(32) if cek is None else cek
         nonce = os.urandom(iv)
@@ -106,7 +106,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         }
 
     def add(name: str, about: str, kind: str, envelope: Any, *codes: str, source: str = RFC7516) -> None:
-        made.add(name, about, kind, text({**public, "private": envelope}), *codes, path=path, source=source)
+        vectors.add(name, about, kind, text({**public, "private": envelope}), *codes, path=path, source=source)
 
     def bad(name: str, about: str, envelope: Any, source: str = RFC7516) -> None:
         add(name, about, ENVELOPE, envelope, "envelope-malformed", source=source)
@@ -129,7 +129,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
     whole = text({**public, "private": {**good, "recipients": []}})
     head, tail = whole.split('"recipients": []', 1)
     many = [times(4_999, compact(good["recipients"][0]).decode() + ","), compact(good["recipients"][0]).decode()]
-    made.add(
+    vectors.add(
         "5,000 recipients",
         "larger than a record can be",
         RECORD,
@@ -138,7 +138,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         path=path,
     )
     small = compact({"header": {"alg": "x", "kid": "x"}, "encrypted_key": ""}).decode()
-    made.add(
+    vectors.add(
         "4,000 small recipients",
         "counted, and never tried",
         RECORD,
@@ -238,8 +238,8 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
     ]:  # fmt: skip
         bad(f"protected is {name}", "the header has one spelling", seal(header=header), RFC7515)
     deep_head, deep_tail = text({**public, "private": {**good, "protected": "@"}}).split("@")
-    # W1tb is the base64url of three brackets.
-    made.add(
+    # W1tb is base64url for three brackets.
+    vectors.add(
         "protected is deep",
         "nested 100,002 deep",
         ENVELOPE,
@@ -365,7 +365,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         data = text(
             {**public, "private": {**good, "recipients": [{"header": header, "encrypted_key": b64u(bytes(40))}]}}
         )
-        made.add(
+        vectors.add(
             f"p2c: {name}",
             "a count of rounds that somebody else chose",
             RECORD,
@@ -406,7 +406,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
     ]:  # fmt: skip
         if name == "100,000 octets":
             first, last_part = text({**public, "private": entry_of("encrypted_key", to="@")}).split("@")
-            made.add(
+            vectors.add(
                 f"encrypted_key: {name}",
                 "32 octets, wrapped",
                 ENVELOPE,
@@ -521,11 +521,11 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         ("depth", b"[" * 16_000, ENVELOPE), ("d twice", compact(private)[:-1] + b',"d":"AA"}', KEY), ("a JWK Set", compact({"keys": [private]}), ENVELOPE), ("x of another", compact({**private, "x": other["x"]}), ENVELOPE),
     ]:  # fmt: skip
         shut(f"inside: {name}", "whoever can seal can seal anything", seal(plain=content), kind)
-    return made, {**public, "private": good}
+    return vectors, {**public, "private": good}
 
 
 def pkcs1(identity: Doc, cek: bytes, alg: str) -> Doc:
-    """Return an entry that is wrapped in the old way."""
+    """Return an entry that is wrapped with RSAES-PKCS1-v1_5."""
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
     numbers = [int.from_bytes(b64u_decode(identity[name], what=name), "big") for name in ("e", "n")]
@@ -534,6 +534,6 @@ def pkcs1(identity: Doc, cek: bytes, alg: str) -> Doc:
 
 
 def relabel(seal: Callable[..., Doc], how: Callable[..., Doc], identity: Doc, real: str, said: str) -> Doc:
-    """Return an envelope whose entry was wrapped by *real* and says *said*."""
+    """Return an envelope whose entry was wrapped by *real* but names *said*."""
     cek = os.urandom(32)
     return but(seal(identity, cek=cek, entries=[how(identity, cek, real)]), "recipients", 0, "header", "alg", to=said)

@@ -1,4 +1,4 @@
-"""Lives that no key can have, and instants that are none."""
+"""Impossible sequences of events, and invalid instants."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ STORIES: dict[str | None, list[str]] = {
 
 
 def event_vectors(base: Doc, sealed: Doc) -> Vectors:
-    made = Vectors("events", "Lives that no key can have, instants that are none, and the legal steps beside them.")
+    vectors = Vectors("events", "Lives that no key can have, instants that are none, and the legal steps beside them.")
     path = place(base)
 
     def bad(name: str, about: str, events: Any, *codes: str, document: Doc = base) -> None:
-        made.add(name, about, RECORD, text({**document, "events": events}), *codes or ("event-malformed",), path=path)
+        vectors.add(
+            name, about, RECORD, text({**document, "events": events}), *codes or ("event-malformed",), path=path
+        )
 
     def good(name: str, about: str, events: Any) -> None:
-        made.add(name, about, ACCEPTED, text({**base, "events": events}), path=path)
+        vectors.add(name, about, ACCEPTED, text({**base, "events": events}), path=path)
 
     bad("no events", "a key has at least the event created", [], "event-malformed")
     for name, value in [("null", None), ("text", "created"), ("a number", 1), ("a list", []), ("empty", {})]:
@@ -124,7 +126,7 @@ def event_vectors(base: Doc, sealed: Doc) -> Vectors:
                     json.dumps({**base, "events": [event("created", **{member: value})]}, indent=2, ensure_ascii=False)
                     + "\n"
                 )
-                made.add(
+                vectors.add(
                     f"{member}: {name}",
                     "text of people is kept as it is; who shows it escapes it",
                     ACCEPTED,
@@ -201,4 +203,4 @@ def event_vectors(base: Doc, sealed: Doc) -> Vectors:
     bad("said and default", "a default is not written", [{"at": T0, "event": "created", "imported": False}], SPELLING)
     bad("said and null", "what is absent is not written", [{"at": T0, "event": "created", "note": None}], SPELLING)
     good("400 receipts", "a long life", [event("created"), *(event("published") for _ in range(400))])
-    return made
+    return vectors

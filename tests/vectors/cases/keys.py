@@ -21,16 +21,18 @@ from tests.vectors.cases.building import (
 
 
 def key_vectors(ec_key: Doc) -> Vectors:
-    made = Vectors("keys", "Public keys that must not be used, in records that are well formed.")
+    vectors = Vectors("keys", "Public keys that must not be used, in records that are well formed.")
 
     def key(
         name: str, about: str, kind: str, jwk: Doc, *codes: str, alg: str, use: str = "sig", source: str = ""
     ) -> None:
         document = record(jwk, alg=alg, use=use, kid="key")
-        made.add(name, about, kind, text(document), *codes, path=place(document), source=source)
+        vectors.add(name, about, kind, text(document), *codes, path=place(document), source=source)
 
     def broken(name: str, about: str, document: Doc, *codes: str, kind: str = RECORD) -> None:
-        made.add(name, about, kind, text(document), *codes or ("public-profile",), path=place(document), source=RFC7518)
+        vectors.add(
+            name, about, kind, text(document), *codes or ("public-profile",), path=place(document), source=RFC7518
+        )
 
     sound = weak.sound("vector")
     key("RSA: sound", "a number of 2048 bits without small factors", ACCEPTED, weak.rsa(sound), alg="RS256")
@@ -237,4 +239,4 @@ def key_vectors(ec_key: Doc) -> Vectors:
             alg=alg,
             use=use,
         )
-    return made
+    return vectors

@@ -1,4 +1,4 @@
-"""Members, sets, kids and places."""
+"""Members, sets, kids and paths."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from tests.vectors.cases.building import (
 
 
 def record_vectors(base: Doc, secret: Doc) -> Vectors:
-    made = Vectors("records", "Records with members, sets, kids and places that cannot be, and some odd ones that can.")
+    vectors = Vectors(
+        "records", "Records with members, sets, kids and places that cannot be, and some odd ones that can."
+    )
     path = place(base)
 
     def bad(
         name: str, about: str, document: Doc, *codes: str, at: str = path, kind: str = RECORD, source: str = ""
     ) -> None:
-        made.add(name, about, kind, text(document), *codes or (MALFORMED,), path=at, source=source)
+        vectors.add(name, about, kind, text(document), *codes or (MALFORMED,), path=at, source=source)
 
     for member in ("format", "set", "public", "events"):
         bad(f"no {member}", "a member is missing", but(base, member))
@@ -98,7 +100,7 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
         ("a GUID", "{3f484124-b234-5dfa-a088-90fd217f00d9}"), ("all that can be", "".join(map(chr, range(32, 127)))),
     ]:  # fmt: skip
         odd = but(but(base, "public", "kid", to=kid), "events", 0, "imported", to=True)
-        made.add(
+        vectors.add(
             f"kid: {name}",
             "an odd kid of an imported key, at a path that every system takes",
             ACCEPTED,
@@ -140,7 +142,7 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
                 at=place(odd),
             )
     for name in ("a", "0", "a" * 64, "a.b_c-d", "api-v2"):
-        made.add(
+        vectors.add(
             f"set: {name[:10]}",
             "a name that a set can have",
             ACCEPTED,
@@ -156,7 +158,7 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
         bad(f"misplaced: {name}", "a record that was moved or copied", base, "record-misplaced", at=at)
 
     key = record({"kty": "oct", "k": secret["k"]}, alg="HS256", kid="secret")
-    made.add("a symmetric key", "it names a key and has no public half", ACCEPTED, text(key), path=place(key))
+    vectors.add("a symmetric key", "it names a key and has no public half", ACCEPTED, text(key), path=place(key))
     bad(
         "a symmetric key with k",
         "the secret in the clear",
@@ -190,4 +192,4 @@ def record_vectors(base: Doc, secret: Doc) -> Vectors:
             "public-profile",
             at=place(key),
         )
-    return made
+    return vectors

@@ -1,4 +1,4 @@
-"""Records in every spelling that JSON has and every one that it has not."""
+"""Records in valid and invalid spellings of JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.vectors.cases.building import (
 
 
 def json_vectors(base: Doc) -> Vectors:
-    made = Vectors("json", "Records in every spelling that JSON has and every one that it has not.")
+    vectors = Vectors("json", "Records in every spelling that JSON has and every one that it has not.")
     good, path = text(base), place(base)
     raw = good.encode()
 
     def other(name: str, about: str, data: Any, code: str = MALFORMED, source: str = RFC8259) -> None:
-        made.add(name, about, RECORD, data, code, path=path, source=source)
+        vectors.add(name, about, RECORD, data, code, path=path, source=source)
 
-    made.add("good", "a record as it is written", ACCEPTED, good, path=path)
+    vectors.add("good", "a record as it is written", ACCEPTED, good, path=path)
     for name, at, second in [
         ("format", '"format": 1,', '"format": 1,\n  "format": 1,'),
         ("format, the first another", '"format": 1,', '"format": 2,\n  "format": 1,'),
@@ -110,7 +110,7 @@ def json_vectors(base: Doc) -> Vectors:
         data = swap(good, note, f'{note},\n      "note": "x{escaped}"')
         other(f"escape: {name}", "the same text in another spelling", data, SPELLING)
         if plain:
-            made.add(
+            vectors.add(
                 f"plain: {name}",
                 "text as it is written",
                 ACCEPTED,
@@ -133,7 +133,7 @@ def json_vectors(base: Doc) -> Vectors:
         ("UTF-8 with a mark", "utf-8-sig"), ("UTF-16 with a mark", "utf-16"), ("UTF-16, little end first", "utf-16-le"),
         ("UTF-16, big end first", "utf-16-be"), ("UTF-32", "utf-32"), ("UTF-7", "utf-7"),
     ]:  # fmt: skip
-        # UTF-7 of plain letters is plain letters, but for the plus and the like: it is not UTF-8's spelling.
+        # UTF-7 and UTF-8 spell plain letters alike, but not the plus and a few others.
         data = good.encode(encoding)
         if data != raw:
             other(f"encoding: {name}", "JSON is exchanged in UTF-8 without a mark", data, source="RFC 8259 section 8.1")
@@ -163,4 +163,4 @@ def json_vectors(base: Doc) -> Vectors:
         ("a trailing blank", raw + b" ", SPELLING),
     ]:  # fmt: skip
         other(f"document: {name}", "the bytes around the record", data, code)
-    return made
+    return vectors
