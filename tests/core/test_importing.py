@@ -158,7 +158,7 @@ def test_a_next_key_must_fit_the_policy() -> None:
     with fails("next-key-ambiguous", UsageError) as caught:
         plan_import(held(), "id-token", [public_key(), public_key()], NOW, role="next")
     assert " 2 " in caught.value.message
-    with fails("active-missing", UsageError):
+    with fails("active-key-missing", UsageError):
         plan_import(vault([]), "id-token", [public_key()], NOW, role="next")
 
 
