@@ -1,7 +1,7 @@
 """
 The errors of the package, read from its source, and docs/errors.md, which lists them.
 
-    python -m tests.docs.errors         write the page again, after a message changed
+    python -m tests.docs.errors         regenerate the page after a message changed
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MARK = "<!-- generated from the source: python -m tests.docs.errors -->\n"
 @dataclass(frozen=True, order=True)
 class Raised:
     """
-    A place in the source that makes an error.
+    A place in the source that creates an error.
 
     Attributes:
-        code: Its code; empty if it has none, or if that is the code of another error.
-        passed_on: Whether the code is that of another error, ``code=error.code``.
+        code: Its code; empty if it has none, or passes on the code of another error.
+        passed_on: Whether it passes on the code of another error, ``code=error.code``.
         kind: The name of its class.
-        message: Its message, with the expressions that fill it.
+        message: Its message, with names in braces for the values.
         hint: Its hint in the same form, or an empty text.
         where: The file and line.
     """
@@ -42,7 +42,7 @@ class Raised:
 
 
 def raised() -> list[Raised]:
-    """Return every place in the package that makes an error, by code."""
+    """Return every place in the package that creates an error, sorted by code."""
     found: list[Raised] = []
     names = set(_classes())
     for path in sorted((REPOSITORY / "keyvault").rglob("*.py")):
@@ -58,7 +58,7 @@ def exit_code(kind: str) -> int:
 
 
 def _classes() -> dict[str, type[errors.KeyVaultError]]:
-    """Return every class of deliberate errors, by name."""
+    """Return all error classes of the package, by name."""
     for path in sorted((REPOSITORY / "keyvault").rglob("*.py")):
         if re.search(r"^class \w+Error\(", path.read_text(encoding="utf-8"), re.MULTILINE):
             importlib.import_module(
@@ -87,7 +87,7 @@ def _raised(call: ast.Call, kind: str, where: str) -> Raised:
 
 
 def _template(node: ast.expr) -> str:
-    """Return the text of an expression: what is fixed as it is, what is not in braces."""
+    """Return the text of an expression, with names in braces for the values."""
     if isinstance(node, ast.Constant):
         return str(node.value) if node.value is not None else ""
     if isinstance(node, ast.JoinedStr):
@@ -102,7 +102,7 @@ def _template(node: ast.expr) -> str:
 
 
 def _name(node: ast.expr) -> str:
-    """Return what a reader should see in place of an expression: the name that its value comes from."""
+    """Return the name of the value in an expression, for readers of the page."""
     if isinstance(node, ast.Call) and node.args:
         return _name(node.args[0])
     if isinstance(node, ast.Call):
@@ -117,12 +117,12 @@ def _name(node: ast.expr) -> str:
 
 
 def page() -> str:
-    """Return docs/errors.md as it should be: what stands above its mark, and the table."""
+    """Return docs/errors.md as it should be: the text above the mark, and the table."""
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     rows = dict.fromkeys(
-        (one.code, exit_code(one.kind), one.message.replace("|", "\\|"), one.hint.replace("|", "\\|"))
-        for one in raised()
-        if not one.passed_on
+        (error.code, exit_code(error.kind), error.message.replace("|", "\\|"), error.hint.replace("|", "\\|"))
+        for error in raised()
+        if not error.passed_on
     )
     lines = ["| code | exit | message | hint |", "|---|---|---|---|"]
     lines += [f"| `{code}` | {number} | {_cell(message)} | {_cell(hint)} |" for code, number, message, hint in rows]

@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: fenced blocks, headings, sections, tables."""
+"""Parts of the documentation's pages: fenced blocks, headings, sections, tables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 def read(path: str) -> str:
-    """Return the page at *path* below the top of the repository."""
+    """Return the page at *path*, relative to the repository."""
     return (REPOSITORY / path).read_text(encoding="utf-8")
 
 
 def pages() -> list[Path]:
-    """Return every page that somebody may read."""
+    """Return every page of the documentation."""
     top = ("README.md", "SECURITY.md", "CHANGELOG.md", "keys.enc/README.md")
     return [*(REPOSITORY / path for path in top), *sorted(DOCS.rglob("*.md"))]
 
@@ -34,7 +34,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors of the headings of a page, as code hosts make them."""
+    """Return the anchors of a page's headings, as code hosts generate them."""
     headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -46,6 +46,6 @@ def sections(text: str) -> dict[str, str]:
 
 
 def first_column(section: str) -> list[str]:
-    """Return the first cell of each row of the one table of *section*, without its head."""
+    """Return the first cell of each row of the table in *section*, without its header."""
     rows = [line for line in section.splitlines() if line.startswith("|")]
     return [re.split(r"(?<!\\)\|", row)[1].strip() for row in rows[2:]]

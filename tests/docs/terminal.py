@@ -1,11 +1,11 @@
 """
-A terminal for the transcripts in the docs: runs their commands under a clock of its own.
+A terminal that runs the commands of the docs' transcripts, with its own clock.
 
-Knows ``keyvault``, in process, with ``> FILE``, ``< FILE`` and assignments before it; ``cd``; ``echo $?``; and a few
-ordinary programs. Two ways to publish reach a host that then serves the site: ``rsync`` to a host, and buckets named
-after one (``s3://keys-example-com`` is what keys.example.com serves). Each command takes a minute, and a line such as
-``# 25 hours later`` lets time pass; ``earlier`` sets a clock back. What differs from one run to the next (kids, commit ids, labels, folders) is
-replaced by placeholders before texts are compared, and in the commands that name it.
+It knows ``keyvault``, in process, with ``> FILE``, ``< FILE`` and assignments before it; ``cd``; ``echo $?``; and a few
+ordinary programs. Two ways of publishing reach a host that then serves the site: ``rsync`` to a host, and buckets named
+after a host (keys.example.com serves ``s3://keys-example-com``). Each command takes a minute, a line such as
+``# 25 hours later`` moves the clock forward, and ``earlier`` moves it back. Kids, commit ids, labels and folders differ
+between runs: placeholders replace them before texts are compared, and the terminal translates them in commands.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from keyvault.publish import live
 START = datetime(2026, 11, 23, 17, tzinfo=UTC)
 HOME = "/home/ada"
 
-#: Programs that are run as they are.
+#: Programs that run unchanged.
 ORDINARY = ("cp", "git", "jq", "rm", "sed")
 
 _BUCKET = re.compile(r"s3://([a-z-]+)")
@@ -40,7 +40,7 @@ _ASSIGNMENT = re.compile(r"([A-Z_]+)=(.*)", re.DOTALL)
 
 
 class Terminal:
-    """Runs commands in *folder*, as somebody called ada whose home it is."""
+    """Runs commands in *folder*, the home of a user called ada."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._home, self._monkeypatch = folder / "home", monkeypatch
@@ -68,7 +68,7 @@ class Terminal:
         monkeypatch.chdir(self._home)
 
     def _request(self, url: str, *, max_bytes: int = live.BODY_MAX, verify: bool = True) -> live.Answer:
-        """Return what the host answers at *url*, with the headers of GitHub Pages."""
+        """Return the host's response to *url*, with the headers of GitHub Pages."""
         parts = urlsplit(url)
         path = self._hosts / parts.netloc / parts.path.lstrip("/")
         path = path / "index.html" if path.is_dir() else path
@@ -84,14 +84,14 @@ class Terminal:
         return live.Answer(url, 200 if found else 404, headers, body[:max_bytes], len(body) <= max_bytes, (), None)
 
     def serve(self, url: str, body: bytes) -> None:
-        """Have a host answer *url* with *body*."""
+        """Make a host serve *body* at *url*."""
         parts = urlsplit(url)
         path = self._hosts / parts.netloc / parts.path.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
 
     def run(self, line: str) -> str:
-        """Return what the command *line* prints, with the folder of this test replaced by a home folder."""
+        """Return the output of the command *line*, with a home folder in place of the folder of this test."""
         words = shlex.split(line, comments=True)
         match words:
             case ["cd", folder]:
@@ -159,7 +159,7 @@ class Terminal:
         return printed.replace(host, bucket[0]) if bucket else printed
 
     def play(self, transcript: str) -> str:
-        """Run the commands of *transcript*, its lines that begin with ``$``; return it with what they print."""
+        """Run the commands of *transcript*, its lines that begin with ``$``, and return it with their output."""
         played = []
         for command, written in _steps(transcript):
             if later := _LATER.fullmatch(command):
@@ -177,7 +177,7 @@ class Terminal:
         return "".join(played)
 
     def _unabridged(self, command: str) -> str:
-        """Return *command* with kids in the place of their beginnings, as the transcript has them."""
+        """Return *command* with whole kids in place of their beginnings."""
         for word in re.findall(r"(?<= )[A-Za-z0-9_-]{4,42}(?=\s|$)", command):
             kids = [
                 actual for written, actual in self._renamed.items() if len(written) == 43 and written.startswith(word)
@@ -188,7 +188,7 @@ class Terminal:
 
 
 def _steps(transcript: str) -> Iterator[tuple[str, str]]:
-    """Yield each command of *transcript*, or line that lets time pass, with what the transcript has it print."""
+    """Yield each command of *transcript*, or line that moves the clock, with its expected output."""
     command, written = "", ""
     for line in transcript.splitlines(keepends=True):
         if line.startswith("$ ") or _LATER.fullmatch(line):
@@ -216,11 +216,11 @@ _SEVERAL = re.compile(r"<kid \d+>(?: <kid \d+>)+")
 
 
 def placeholders(text: str) -> str:
-    """Return *text* with what is random in it numbered in the order of its first appearance."""
+    """Return *text* with its random parts numbered in the order of their first appearance."""
     names: dict[str, str] = {}
 
     def name(match: re.Match[str]) -> str:
         return names.setdefault(match[0], f"<{match.lastgroup} {len(names) + 1}>")
 
-    # Where several kids stand in a row they are sorted, and the order of random names is random.
+    # Several kids in a row are sorted, and the order of random names is random.
     return _SEVERAL.sub(lambda row: " ".join(sorted(re.findall(r"<.*?>", row[0]))), _CHANGING.sub(name, text))

@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: its picture is the imports of the code, its flows are functions that exist."""
+"""docs/architecture.md is true: its picture shows the imports of the code, and the functions of its flows exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOWS = {part.split("`")[1]: part for part in PAGE.split("\n### ")[1:]}
 
 
 def imports() -> set[tuple[str, str]]:
-    """Return which of the packages imports from which other."""
+    """Return the packages that each package imports from."""
     found = {
         (room, name.split(".")[1]) for room, _, tree in modules() for name in imported(tree) if "keyvault." in name
     }
@@ -29,7 +29,7 @@ def imports() -> set[tuple[str, str]]:
 
 
 def below(package: str) -> set[str]:
-    """Return the packages that the arrows lead to, directly or not."""
+    """Return the packages that the arrows lead to, directly or indirectly."""
     direct = {end for start, end in ARROWS if start == package}
     return direct.union(*map(below, direct))
 
@@ -49,7 +49,7 @@ def test_the_picture_shows_the_imports() -> None:
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_functions_of_a_flow_exist(flow: str) -> None:
-    """Each is found under the name that the page gives."""
+    """Each function exists under the name that the page gives."""
     names = list(functions(flow))
     assert len(names) > 5
     for name in names:

@@ -14,13 +14,13 @@ HEADINGS = re.findall(r"^### (\S+)$", PAGE, re.MULTILINE)
 
 
 def test_every_code_has_a_section() -> None:
-    """In the order of the code, once."""
+    """Each code has one section, in the order of the code."""
     assert [*ERRORS, *NOTES] == HEADINGS
 
 
 @pytest.mark.parametrize("code", [*ERRORS, *NOTES])
 def test_a_section_says_more_than_its_name(code: str) -> None:
-    """What it means, where it comes from, and what to do about it."""
+    """The section explains the meaning, the cause and the remedy."""
     section = PAGE.partition(f"### {code}\n")[2].partition("\n#")[0]
 
     assert len(section.split()) >= 15

@@ -1,4 +1,4 @@
-"""docs/cli.md has every command and every option, and no others."""
+"""docs/cli.md lists every command and every option, and no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTION = re.compile(r"`(--?[a-z][a-z0-9-]*)")
 
 
 def commands(group: Any, *above: str) -> Iterator[tuple[str, Any]]:
-    """Yield (name, command) of everything below *group* that does something."""
+    """Yield (name, command) of every executable command below *group*."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, *above, name)
@@ -40,7 +40,7 @@ def options(command: Any) -> set[str]:
 
 
 def test_every_command_has_a_section() -> None:
-    """Sections without a command are those of the page itself."""
+    """Other sections belong to the page itself."""
     own = {
         "Commands",
         "Options before the command",
@@ -57,7 +57,7 @@ def test_every_command_has_a_section() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_its_options(name: str) -> None:
-    """Each option stands in the table of its command, and the table has no other."""
+    """The table of a command lists each of its options and no other."""
     section = SECTIONS[name]
     documented = {option for cell in first_column(section) for option in _OPTION.findall(cell)}
 
@@ -66,7 +66,7 @@ def test_a_command_has_its_options(name: str) -> None:
 
 
 def test_options_before_the_command() -> None:
-    """The options of the app itself are there as well."""
+    """The page lists the options of the app itself, too."""
     documented = {
         option for cell in first_column(SECTIONS["Options before the command"]) for option in _OPTION.findall(cell)
     }
@@ -75,7 +75,7 @@ def test_options_before_the_command() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    """Those of the error classes, and the others that main gives."""
+    """The page explains the exit codes of the error classes and of main."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     codes = {found.exit_code for found in classes if issubclass(found, errors.KeyVaultError)}
 

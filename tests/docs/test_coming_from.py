@@ -1,4 +1,4 @@
-"""docs/coming-from.md: each line of its tables is run, and where the other tool is there, its line before ours."""
+"""docs/coming-from.md: the tests run each line of its tables, after the line of the other tool if that is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.elsewhere import STAND_INS, bring
+from tests.docs.other_tools import STAND_INS, write_files
 from tests.docs.pages import read
 from tests.docs.terminal import Terminal
 from tests.docs.test_transcripts import AT_WORK
@@ -23,7 +23,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def tables() -> dict[str, list[list[str]]]:
-    """Return the cells of each row below each heading, without the heads of tables."""
+    """Return the cells of each row below each heading, without table headers."""
     found: dict[str, list[list[str]]] = {}
     for part in re.split(r"^#+ ", PAGE, flags=re.MULTILINE)[1:]:
         title, *lines = part.splitlines()
@@ -39,20 +39,20 @@ TABLES = tables()
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of somebody whose vault has been at work for a month, with files of other tools in it."""
+    """Return a folder with a vault that has been in use for a month, and with files of other tools."""
     folder = tmp_path_factory.mktemp("coming-from")
     with pytest.MonkeyPatch.context() as patched:
         terminal = Terminal(folder, patched)
-        # Keys for ES256 are made in no time.
+        # ES256 keys are generated fastest.
         for line in (f"{AT_WORK[0]} --set id-token:ES256 --set access-token:ES256", *AT_WORK[1:]):
             terminal.run(line)
-        bring(terminal, folder / "home" / "my-keys")
+        write_files(terminal, folder / "home" / "my-keys")
     return folder
 
 
 @pytest.fixture
 def terminal(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal in a copy of that vault."""
+    """Return a terminal in a copy of that vault."""
     terminal = Terminal(tmp_path, monkeypatch)
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     terminal.now += timedelta(days=30)
@@ -70,7 +70,7 @@ def _kid(terminal: Terminal) -> str:
 
 
 def ours(terminal: Terminal, line: str) -> None:
-    """Run a line of ours, which must do what it says."""
+    """Run a line of keyvault, which must succeed."""
     if "KID" in line.split():
         line = line.replace("KID", _kid(terminal))
     if "RSA-KID" in line:
@@ -88,28 +88,28 @@ def ours(terminal: Terminal, line: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("title", TABLES)
 def test_each_line_of_a_table_works(title: str, terminal: Terminal) -> None:
-    """In the order of the page."""
+    """The lines run in the order of the page."""
     for cells in TABLES[title]:
         (line,) = _CODE.findall(cells[1])
         assert line.startswith("keyvault ")
         ours(terminal, line)
 
 
-def test_no_line_stands_elsewhere() -> None:
-    """What is not in a table is in a transcript, which test_transcripts plays."""
+def test_commands_are_in_tables_or_transcripts() -> None:
+    """Commands are in tables, or in transcripts, which test_transcripts plays."""
     prose = "\n".join(line for line in PAGE.splitlines() if not line.startswith("|"))
 
     assert [code for code in _CODE.findall(prose) if code.startswith("keyvault ")] == []
 
 
 def without_stand_ins() -> None:
-    """Take away what the tools write themselves."""
+    """Remove the files that the tools write themselves."""
     for name in STAND_INS:
         Path(name).unlink()
 
 
 def theirs(line: str, step: Path | None = None) -> None:
-    """Run a line of another tool; *step* is where that lies, if it is the one."""
+    """Run a line of another tool; *step* is the path of step, if the line runs it."""
     words = shlex.split(line)
     source, target = b"", None
     if "<" in words:
@@ -124,7 +124,7 @@ def theirs(line: str, step: Path | None = None) -> None:
 
 @pytest.mark.interop
 def test_openssl_and_jose(terminal: Terminal) -> None:
-    """Theirs, then ours, which reads what theirs has written."""
+    """The other tool writes a file, then keyvault reads it."""
     without_stand_ins()
     needs("openssl")
     needs("jose")
@@ -137,7 +137,7 @@ def test_openssl_and_jose(terminal: Terminal) -> None:
 @pytest.mark.slow
 @pytest.mark.interop
 def test_step(terminal: Terminal, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Theirs, then ours. `jwt verify` asks the machine's clock, so it is left to tests/interop."""
+    """The other tool runs first, then keyvault. `jwt verify` uses the machine's clock, so tests/interop covers it."""
     step = build_step(tmp_path_factory.mktemp("step"))
     without_stand_ins()
     Path("jwks.json").write_text('{"keys": []}')

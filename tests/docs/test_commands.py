@@ -1,4 +1,4 @@
-"""Every keyvault command in a block of the documentation is one that the program takes."""
+"""The program parses every keyvault command in the documentation's blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.docs.test_cli_page import COMMANDS, options
 
 APP = get_command(app)
 
-#: Commands and options that the pages name and the program does not have yet. To be emptied when they are there.
+#: Commands and options that the pages name and the program does not have yet. An entry is removed when it exists.
 NOT_YET: dict[str, set[str]] = {}
 
 _OPERATORS = re.compile(r"[();<>|&]+")
@@ -23,7 +23,7 @@ _INLINE = re.compile(r"`(keyvault [^`]+)`")
 
 
 def simple_commands(script: str) -> Iterator[list[str]]:
-    """Yield the words of each simple command of *script*: what stands between the operators of a shell."""
+    """Yield the words of each simple command of *script*, between the operators of a shell."""
     pending = ""
     for line in script.replace("\\\n", " ").splitlines():
         pending += line + "\n"
@@ -31,7 +31,7 @@ def simple_commands(script: str) -> Iterator[list[str]]:
         lexer.whitespace_split = True
         try:
             tokens = list(lexer)
-        except ValueError:  # a quotation that goes on in the next line
+        except ValueError:  # a quotation that continues on the next line
             continue
         pending = ""
         words: list[str] = []
@@ -59,7 +59,7 @@ def keyvault_commands(text: str) -> Iterator[list[str]]:
 
 
 def name_of(arguments: list[str]) -> str:
-    """Return which command *arguments* call."""
+    """Return the name of the command that *arguments* call."""
     words = [word for word in arguments if not word.startswith("-")]
     for length in (2, 1):
         name = " ".join(words[:length])
@@ -78,7 +78,7 @@ INLINE = sorted({code for page in pages() for code in _INLINE.findall(prose(page
 
 @pytest.mark.parametrize("arguments", BLOCKS)
 def test_a_command_of_a_block_is_parsed(arguments: list[str]) -> None:
-    """With its options, their values and its arguments, as if it were run."""
+    """The program parses it with its options, their values and its arguments, without running it."""
     name = name_of(arguments)
     early = NOT_YET.get(name, set())
     given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
@@ -95,17 +95,17 @@ def test_a_command_of_a_block_is_parsed(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("code", INLINE)
 def test_a_command_in_a_sentence_exists(code: str) -> None:
-    """It has the options that the sentence gives it."""
+    """The command exists and has the options in the sentence."""
     words = code.removeprefix("keyvault ").split()
     if not re.fullmatch(r"[a-z]+", words[0]):
-        return  # what any command takes: keyvault -vv …, keyvault COMMAND --help
+        return  # options of any command: keyvault -vv …, keyvault COMMAND --help
     name = name_of(words)
     known = options(COMMANDS[name]) if name in COMMANDS else set()
 
     assert set(re.findall(r"--[a-z][a-z0-9-]*", code)) - {"--help"} <= known | NOT_YET.get(name, set())
 
 
-def test_what_is_not_yet_there_is_not_there() -> None:
-    """An entry that has come is taken off the list."""
+def test_missing_commands_are_missing() -> None:
+    """Commands and options on the list do not exist yet."""
     for name, early in NOT_YET.items():
         assert name not in COMMANDS or not early & options(COMMANDS[name])

@@ -8,12 +8,12 @@ from tests.docs.errors import PAGE, page, raised
 
 
 def test_the_page_is_up_to_date() -> None:
-    """The table is what the source says, word for word; `python -m tests.docs.errors` writes it again."""
+    """The table equals the source, word for word; `python -m tests.docs.errors` regenerates it."""
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
 def test_every_error_has_a_code() -> None:
-    """A code is words in lower case joined by hyphens, which a program can compare."""
+    """A code is lower-case words joined by hyphens, which a program can compare."""
     made = [one for one in raised() if not one.passed_on]
     wrong = [f"{one.where} {one.kind} {one.code!r}" for one in made if not re.fullmatch(r"[a-z0-9-]+", one.code)]
     assert not wrong

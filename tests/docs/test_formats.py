@@ -1,4 +1,4 @@
-"""Files that the documentation shows can be read, and name everything there is."""
+"""The documentation's example files are valid, and name every member, algorithm and event."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORMAT = fenced(read("docs/format.md"), "toml")
 
 @pytest.mark.parametrize("text", [*RECIPES, *FORMAT])
 def test_a_keyvault_toml_of_the_docs_is_a_policy(text: str) -> None:
-    """It is read by the same code as that of a vault."""
+    """The same code reads it that reads a vault's policy."""
     policy = config.read_policy(text.encode())
 
     assert policy.site.url == "https://keys.example.com"
 
 
 def test_the_full_keyvault_toml_has_every_member() -> None:
-    """Each member of the schema occurs, in its own table or, for a set, in the defaults."""
+    """Each member of the schema occurs, in its table or, for a set, in the defaults."""
     text = RECIPES[0]
     document = tomllib.loads(text)
     tables: dict[str, Any] = schema()["properties"]
@@ -42,25 +42,25 @@ def test_the_full_keyvault_toml_has_every_member() -> None:
 
 
 def test_the_full_keyvault_toml_shows_the_defaults() -> None:
-    """What it says in [site] and [defaults] is what holds where nothing is said."""
+    """The values in [site] and [defaults] are the defaults of the program."""
     text, [least] = RECIPES[0], FORMAT
     full, bare = config.read_policy(text.encode()), config.read_policy(least.encode())
 
     for member in ("title", "max_age", "confirm", "discovery"):
         assert getattr(full.site, member) == getattr(bare.site, member)
     assert full.audit == bare.audit
-    # Where no algorithm_lead is said, publication_lead is all of it.
+    # Without algorithm_lead, publication_lead applies.
     lead = bare.sets["id-token"].publication_lead
     assert full.sets["id-token"] == replace(bare.sets["id-token"], algorithm_lead=lead)
 
 
 def test_the_schema_is_what_the_code_gives() -> None:
-    """docs/keyvault.schema.json is generated; regenerate it when this fails."""
+    """docs/keyvault.schema.json is generated; regenerate it if this fails."""
     assert (REPOSITORY / "docs" / "keyvault.schema.json").read_bytes() == pretty(schema())
 
 
 def test_the_record_of_the_docs_is_a_record() -> None:
-    """It is canonical, and its kid is its thumbprint."""
+    """The record is canonical, and its kid is its thumbprint."""
     [text] = fenced(read("docs/format.md"), "json")
 
     key = decode_key(text.encode(), path="keys.enc/id-token/6y-VdGGz5lSkvAdYfGAYLBFnEqnRjq7BaoJ9pPTx4Zo.json")
@@ -69,7 +69,7 @@ def test_the_record_of_the_docs_is_a_record() -> None:
 
 
 def test_every_algorithm_is_named() -> None:
-    """docs/format.md lists what a set can have."""
+    """docs/format.md lists the algorithms of sets."""
     text = read("docs/format.md")
     written = text.replace("`+A", "`ECDH-ES+A")
 
@@ -77,7 +77,7 @@ def test_every_algorithm_is_named() -> None:
 
 
 def test_every_event_is_explained() -> None:
-    """docs/lifecycle.md has a row for each, and says what it carries."""
+    """docs/lifecycle.md has a row for each event, with its members."""
     section = sections(read("docs/lifecycle.md"))["Events and states"]
 
     assert [cell.strip("`") for cell in first_column(section)] == list(TRANSITIONS)

@@ -1,4 +1,4 @@
-"""What docs/publish tells to set at a host does there what it says."""
+"""The settings of docs/publish work on their hosts as the pages say."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ NOT_SERVED = ("_headers", ".nojekyll")
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Vault:
-    """A vault that looks at no URL."""
+    """Return a vault that fetches no URL."""
     return make_vault(tmp_path / "ada", confirm="commit")
 
 
 def policies(page: str) -> list[dict[str, Any]]:
-    """Return the policies of AWS in a page."""
+    """Return the AWS policies of a page."""
     return [document for text in fenced(read(page), "json") if "Statement" in (document := json.loads(text))]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_json_blocks_are_json(page: Path) -> None:
-    """Whoever pastes one into a console is not told off."""
+    """A console accepts a pasted block."""
     for block in fenced(page.read_text(encoding="utf-8"), "json"):
         json.loads(block)
 
 
 def test_yaml_blocks_are_yaml() -> None:
-    """And so are pieces of workflows and configurations."""
+    """Parts of workflows and configurations are valid YAML, too."""
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
     for page in pages():
@@ -60,8 +60,8 @@ def test_yaml_blocks_are_yaml() -> None:
 # --- _headers -----------------------------------------------------------------------------------------------
 
 
-def test_the_headers_file_is_the_one_that_is_shown() -> None:
-    """Without assets, and for one issuer."""
+def test_the_page_shows_the_headers_file() -> None:
+    """The page shows it without assets, and for one issuer."""
     [shown] = fenced(read("docs/publish/cloudflare-netlify.md"), "")
     json_paths = [".well-known/openid-configuration"]
 
@@ -78,7 +78,7 @@ def _free_port() -> int:
 
 
 def _nginx(folder: Path, site: Path, port: int) -> list[str]:
-    """Return the command that runs nginx with the configuration of the page, at places of this test."""
+    """Return the command that runs nginx with the configuration of the page, with the paths of this test."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists() or not shutil.which("openssl"):
         pytest.skip("nginx or openssl is not installed")
@@ -108,8 +108,8 @@ def _nginx(folder: Path, site: Path, port: int) -> list[str]:
     return [nginx, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def test_nginx_takes_the_block(tmp_path: Path) -> None:
-    """``nginx -t`` has nothing against it."""
+def test_nginx_accepts_the_block(tmp_path: Path) -> None:
+    """``nginx -t`` accepts it."""
     done = subprocess.run([*_nginx(tmp_path, tmp_path, _free_port()), "-t"], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
@@ -118,7 +118,7 @@ def test_nginx_takes_the_block(tmp_path: Path) -> None:
 
 @pytest.fixture
 def served(vault: Vault, tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A site, and the address at which nginx serves it."""
+    """Return a site, and the address at which nginx serves it."""
     site, port = tmp_path / "site", _free_port()
     done = vault.run("publish", str(site))
     assert done.returncode == 0, done.stderr
@@ -139,7 +139,7 @@ def served(vault: Vault, tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.slow
 def test_nginx_sends_the_headers_of_the_preview(served: tuple[Path, str], tmp_path: Path) -> None:
-    """For each file of a site the same type and the same headers, and the same bytes."""
+    """nginx sends the same bytes, type and headers as the preview for each file."""
     site, address = served
     trust = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
     paths = [path.relative_to(site).as_posix() for path in sorted(site.rglob("*")) if path.is_file()]
@@ -158,8 +158,8 @@ def test_nginx_sends_the_headers_of_the_preview(served: tuple[Path, str], tmp_pa
 
 
 @pytest.mark.slow
-def test_nginx_leads_to_folders_and_shows_the_page_of_what_is_missing(served: tuple[Path, str], tmp_path: Path) -> None:
-    """As the links of the pages need it."""
+def test_nginx_redirects_to_folders_and_shows_the_error_page(served: tuple[Path, str], tmp_path: Path) -> None:
+    """Folders redirect, as the links of the pages need it, and missing paths show the error page."""
     site, address = served
     trust = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
 
@@ -175,7 +175,7 @@ def test_nginx_leads_to_folders_and_shows_the_page_of_what_is_missing(served: tu
 
 
 def _as_json(value: Any) -> Any:
-    """Return a node of a template with its functions resolved for the example of the page."""
+    """Return a node of a template with its functions resolved for the page's example."""
     known = {"Ref": {"OIDCProviderArn": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"}}
     known["Ref"]["Subject"] = "repo:OWNER/REPO:ref:refs/heads/main"
     if isinstance(value, dict):
@@ -197,15 +197,15 @@ def _template() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_cloudformation_takes_the_template() -> None:
-    """As far as cfn-lint knows: names, types, values and references."""
+def test_cloudformation_accepts_the_template() -> None:
+    """cfn-lint accepts its names, types, values and references."""
     api = pytest.importorskip("cfnlint.api", reason="cfn-lint is not installed")
 
     assert api.lint_file(DOCS / "publish" / "s3-cloudfront.yaml") == []
 
 
 def test_the_template_has_the_policies_of_the_page() -> None:
-    """The page says what the template makes."""
+    """The page describes the resources that the template creates."""
     resources = _template()["Resources"]
     role = resources["Publisher"]["Properties"]
 
@@ -217,7 +217,7 @@ def test_the_template_has_the_policies_of_the_page() -> None:
 
 
 def test_the_template_sends_the_headers_of_the_preview() -> None:
-    """Type and caching are the objects'; the rest is the distribution's."""
+    """The objects have a type and caching; the distribution adds the other headers."""
     policy = _template()["Resources"]["Headers"]["Properties"]["ResponseHeadersPolicyConfig"]
     expected = headers("index.html", max_age=datetime.timedelta(minutes=10))
     security = policy["SecurityHeadersConfig"]
@@ -228,7 +228,7 @@ def test_the_template_sends_the_headers_of_the_preview() -> None:
     assert set(security) == {"ContentTypeOptions", "ReferrerPolicy", "ContentSecurityPolicy"}
 
 
-#: A store that asks IAM before each request, once it was set up. Prints where it listens and whom it knows.
+#: A store that checks each request with IAM after its setup. It prints its address and a credential.
 _STORE = """
 import json, sys
 import boto3
@@ -250,7 +250,7 @@ _REQUESTS_TO_SET_UP = "4"
 
 
 def _publish(vault: Vault, policy: dict[str, Any], times: int) -> list[subprocess.CompletedProcess[str]]:
-    """Publish to a store of its own as somebody who may do what *policy* says, and nothing else."""
+    """Publish to a new store with a credential that has only the permissions of *policy*."""
     environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": _REQUESTS_TO_SET_UP}
     command = [sys.executable, "-c", _STORE, json.dumps(policy)]
     pipe = subprocess.PIPE
@@ -282,7 +282,7 @@ def _moto() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_moto")
 def test_the_permissions_are_enough(vault: Vault) -> None:
-    """The first upload, and one that replaces what is there."""
+    """They suffice for the first upload, and for one that replaces it."""
     for done in _publish(vault, policies(S3)[2], 2):
         assert done.returncode == 0, done.stderr
 
@@ -290,8 +290,8 @@ def test_the_permissions_are_enough(vault: Vault) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_moto")
 @pytest.mark.parametrize("action", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
-def test_the_permissions_are_not_too_many(vault: Vault, action: str) -> None:
-    """Without one of them it does not work. Deleting comes when a page of a set goes."""
+def test_each_permission_is_needed(vault: Vault, action: str) -> None:
+    """Publishing fails without any of them. Only removing the page of a set needs the permission to delete."""
     text = json.dumps(policies(S3)[2])
     less = json.loads(re.sub(rf'"{action}"', '"s3:Nothing"', text))
 

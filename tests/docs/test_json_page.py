@@ -1,4 +1,4 @@
-"""docs/json.md names the members that ``--json`` prints, in their order."""
+"""docs/json.md names the members of ``--json`` in their order."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ STRUCTS = {
 
 
 def members(section: str) -> list[str]:
-    """Return the members that the table of *section* names."""
+    """Return the member names in the table of *section*."""
     return [cell.strip("`") for cell in first_column(SECTIONS[section])]
 
 
 def test_every_report_has_a_section() -> None:
-    """A struct that is added to the reports is noticed here."""
+    """Each struct of the reports has a section."""
     defined = {
         value
         for value in vars(reports).values()
@@ -51,19 +51,19 @@ def test_every_report_has_a_section() -> None:
 
 @pytest.mark.parametrize("section", STRUCTS)
 def test_members_of_a_report(section: str) -> None:
-    """Names and order are those of the struct."""
+    """Names and order equal those of the struct."""
     assert members(section) == list(STRUCTS[section].__struct_fields__)
 
 
 def test_every_command_with_json_is_listed() -> None:
-    """The table at the top has each of them."""
+    """The table at the top lists each command."""
     listed = {name for cell in first_column(SECTIONS["JSON output"]) for name in cell.replace("`", "").split(", ")}
 
     assert listed == {name for name, command in COMMANDS.items() if "--json" in options(command)}
 
 
 def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shapes that are not structs, seen in what the commands print."""
+    """Shapes without a struct equal the output of the commands."""
     terminal = Terminal(tmp_path, monkeypatch)
 
     def ask(line: str) -> Any:

@@ -1,4 +1,4 @@
-"""Links of the documentation lead somewhere, and nothing is left out of its list."""
+"""The documentation's links resolve, and its index is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = re.compile(r"docs/[\w/.-]+")
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_relative_links_resolve(page: Path) -> None:
-    """The file is there, and so is the heading that an anchor names."""
+    """The file exists, and so does the heading of an anchor."""
     for link in _LINK.findall(prose(page.read_text(encoding="utf-8"))):
         if link.startswith(("https://", "mailto:")):
             continue
@@ -27,7 +27,7 @@ def test_relative_links_resolve(page: Path) -> None:
 
 
 def test_the_index_lists_every_page() -> None:
-    """Nothing in docs is hidden from somebody who reads the index."""
+    """A reader of the index finds every page in docs."""
     linked = {(DOCS / link).resolve() for link in _LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))}
 
     present = {
@@ -51,7 +51,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def test_pages_that_the_code_names_exist() -> None:
-    """A docstring that gives a page as its source is right about that."""
+    """Pages that docstrings give as their source exist."""
     named = {
         match.rstrip(".")
         for path in (REPOSITORY / "keyvault").rglob("*.py")

@@ -1,4 +1,4 @@
-"""docs/lint.md has every rule with its level and whom it hurts, and no others."""
+"""docs/lint.md lists every rule with its level and the libraries it hurts, and no others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECTIONS = sections(read("docs/lint.md"))
 
 
 def rows(section: str) -> list[list[str]]:
-    """Return the cells of each row of the table of *section*, without its head."""
+    """Return the cells of each row of the table of *section*, without its header."""
     lines = [line for line in SECTIONS[section].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
@@ -29,13 +29,13 @@ ROWS = {
 
 
 def test_every_rule_has_a_row() -> None:
-    """In the order of the code, once."""
+    """Each rule has one row, in the order of the code."""
     assert list(ROWS) == list(RULES)
 
 
 @pytest.mark.parametrize("code", RULES)
 def test_row_of_a_rule(code: str) -> None:
-    """Level and whom it hurts are those of the code; what it means and what to do is said."""
+    """Level and libraries equal those of the code; the row explains the meaning and the remedy."""
     rule = RULES[code]
     _, level, means, hurts, advice = ROWS[code]
 
@@ -46,19 +46,19 @@ def test_row_of_a_rule(code: str) -> None:
 
 
 def test_names_are_written_by_the_program() -> None:
-    """`make interop` would change nothing."""
+    """`make interop` would not change the page."""
     assert page(read("docs/lint.md")) == read("docs/lint.md")
 
 
 def test_levels() -> None:
-    """Errors and warnings end with 5."""
+    """Errors, and warnings, give exit code 5."""
     assert [(cells[0], cells[-1]) for cells in rows("Levels")] == [
         (level, "0" if level == "note" else "5") for level in LEVELS
     ]
 
 
 def test_consumers() -> None:
-    """Each name that --for takes, what findings call it, and the algorithms it takes."""
+    """The page lists each name for --for, its name in findings, and its algorithms."""
     assert [(name.strip("`"), label, algs) for name, label, algs in rows("Where this comes from")] == [
         (name, consumer.label, " ".join(consumer.algs)) for name, consumer in CONSUMERS.items()
     ]

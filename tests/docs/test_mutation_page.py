@@ -1,4 +1,4 @@
-"""docs/mutation.md lists survivors of code that is there, as many as its table counts."""
+"""docs/mutation.md lists survivors in existing code, as many as its table counts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TABLE = sections(PAGE)["Mutation testing of the rules"]
 
 
 @pytest.mark.parametrize("diff", DIFFS, ids=lambda diff: diff.splitlines()[0].rpartition(" ")[2])
-def test_a_survivor_is_one_of_code_that_is_there(diff: str) -> None:
-    """Each line that a mutant changes stands in the function that is named."""
+def test_survivors_are_in_existing_code(diff: str) -> None:
+    """Each line that a mutant changes exists in the named function."""
     head, *lines = diff.splitlines()
     path, name = head.removeprefix("# ").split(": ")
     source = read(path)
@@ -31,15 +31,15 @@ def test_a_survivor_is_one_of_code_that_is_there(diff: str) -> None:
 
 
 def test_every_survivor_is_explained() -> None:
-    """The numbers of the table and of the text are the same, and each has its diff."""
+    """The numbers of the table and of the text are equal, and each survivor has its diff."""
     explained = [int(count) for count in re.findall(r"^\*\*(\d+) of `\w+`\*\*: ", PAGE, re.MULTILINE)]
     counted = [int(row.split("|")[5]) for row in TABLE.splitlines() if row.startswith("| `")]
     assert sum(explained) == sum(counted)
     assert len(explained) == len(DIFFS)
 
 
-def test_the_table_has_what_is_mutated() -> None:
-    """Every module of the settings, and files that are there."""
+def test_the_table_lists_the_mutated_modules() -> None:
+    """The table lists every module of the settings; the files exist."""
     mutated, judging = SETTINGS["only_mutate"], SETTINGS["pytest_add_cli_args_test_selection"]
     modules = sorted("/".join(path.removesuffix(".py").split("/")[1:3]) for path in mutated)
     assert modules == [name.strip("`") for name in first_column(TABLE)]
@@ -47,7 +47,7 @@ def test_the_table_has_what_is_mutated() -> None:
 
 
 def test_the_percentages_of_the_table() -> None:
-    """What never ended counts as killed, and each mutant was judged."""
+    """Timeouts count as killed, and every mutant was judged."""
     for row in TABLE.splitlines():
         if row.startswith("| `"):
             mutants, killed, endless, survived = map(int, row.split("|")[2:6])

@@ -1,4 +1,4 @@
-"""The README's transcript and examples do what it says they do."""
+"""The README's transcript and examples work as it says."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.docs.terminal import Terminal, placeholders
 README = read("README.md")
 
 
-def test_the_transcript_is_what_the_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kids, commits and labels differ from run to run; everything else is compared, instants too."""
+def test_the_transcript_equals_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kids, commits and labels differ between runs; everything else is compared, even instants."""
     [transcript] = fenced(README, "console")
 
     played = Terminal(tmp_path, monkeypatch).play(transcript)
@@ -27,15 +27,15 @@ def test_the_transcript_is_what_the_commands_print(tmp_path: Path, monkeypatch: 
     assert placeholders(played) == placeholders(transcript)
 
 
-def test_the_terminal_refuses_what_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that the README adds is never skipped in silence."""
+def test_the_terminal_refuses_unknown_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new command in the README is never skipped silently."""
     with pytest.raises(AssertionError, match="does not know"):
         Terminal(tmp_path, monkeypatch).play("$ ls\n")
 
 
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A vault my-keys in the present folder, made at the present instant."""
+    """Return a vault called my-keys in the working directory, created at the present instant."""
     terminal = Terminal(tmp_path, monkeypatch)
     monkeypatch.setattr(main, "clock", lambda: datetime.now(UTC).replace(microsecond=0))
     terminal.run("keyvault init my-keys --url https://keys.example.com")
@@ -43,7 +43,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_python_example_runs(vault: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its token verifies, and it prints every key and what is to come."""
+    """Its token verifies, and it prints every key and the planned transitions."""
     [example] = fenced(README, "python")
     names: dict[str, object] = {}
 
@@ -58,7 +58,7 @@ def test_the_python_example_runs(vault: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.interop
 @pytest.mark.skipif(not (shutil.which("jose") and shutil.which("jq")), reason="jose and jq are not installed")
 def test_other_tools_open_a_private_key(vault: Path) -> None:
-    """The jq and jose line, with its capitals filled in, prints the private JWK."""
+    """The jq and jose line, with its capitals replaced, prints the private JWK."""
     [line] = [line for block in fenced(README, "sh") for line in block.splitlines() if line.startswith("jq ")]
     [identity] = (Path.cwd() / ".config" / "keyvault" / "identities").glob("*.json")
     record = next(path for path in (vault / "keys.enc" / "access-token").glob("*.json"))

@@ -1,4 +1,4 @@
-"""docs/templates.md names every template, and every member that templates are given."""
+"""docs/templates.md names every template, and every member that templates can use."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_members_of_a_value(name: str) -> None:
-    """The paragraph of a value lists its members, all of them and in order."""
+    """The paragraph of a value lists all its members in order."""
     [text] = re.findall(rf"^An? \*\*{name}\*\* has (.*?)\n\n", read(PAGE) + "\n\n", re.MULTILINE | re.DOTALL)
 
     assert re.findall(r"`(\w+)`", text) == [field.name for field in fields(VALUES[name])]
 
 
 def test_every_template_has_a_row() -> None:
-    """Whoever looks for the file to override finds it."""
+    """A user finds the file to override."""
     rows = set(re.findall(r"`([\w/.]+\.(?:html|css|js|svg))`", read(PAGE)))
 
     assert set(default_templates()) <= rows
 
 
 def test_names_that_a_page_is_given(vault: Lab) -> None:
-    """The tables list the names of each page, no more and no fewer."""
+    """The tables list exactly the names that each page can use."""
     from keyvault.site.pages import Pages
 
     given: dict[str, set[str]] = {}

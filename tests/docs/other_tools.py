@@ -1,4 +1,4 @@
-"""The files of other tools that docs/coming-from.md takes in, made when the tests run."""
+"""The files of other tools that docs/coming-from.md imports, generated when the tests run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.crypto.server_files import (
 )
 from tests.docs.terminal import START, Terminal
 
-#: What the page has step, OpenSSL and jose write, for machines that do not have them.
+#: The files that step, OpenSSL and jose write on the page, for machines without these tools.
 STAND_INS = ("key.json", "encrypted.pem", "jose.jwk")
 PASSWORD = b"correct horse"
 
 
 def _keys(form: KeyParameters) -> Iterator[PrivateJWK]:
-    """Yield keys whose kid at Keycloak or Kubernetes can be typed: it does not look like an option."""
+    """Yield keys whose kid at Keycloak or Kubernetes can be typed: it does not begin like an option."""
     while True:
         key = generate_from_parameters(form)
         if spki_kid({name: key[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in key})[0] not in "-_":
@@ -41,7 +41,7 @@ def _keys(form: KeyParameters) -> Iterator[PrivateJWK]:
 
 
 def _encrypted(key: PrivateJWK) -> bytes:
-    """Return an encrypted JWK, as step writes it (smallstep/crypto, jose/encrypt.go), with fewer rounds."""
+    """Return an encrypted JWK as step writes it (smallstep/crypto, jose/encrypt.go), with fewer iterations."""
     from jwcrypto.jwe import JWE
     from jwcrypto.jwk import JWK
 
@@ -51,8 +51,8 @@ def _encrypted(key: PrivateJWK) -> bytes:
     return str(token.serialize()).encode()
 
 
-def bring(terminal: Terminal, folder: Path) -> None:
-    """Put files into *folder*, and keys onto hosts."""
+def write_files(terminal: Terminal, folder: Path) -> None:
+    """Write the files to *folder*, and publish JWK Sets on hosts."""
     new, number = _keys(ES256), iter(range(100, 200))
 
     def named(key: PrivateJWK) -> PrivateJWK:
