@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # openid-client 6.9.0 with jose 6.2.18 on Node.js 20.20.2
 #
-# Behaviour: a key that was imported from a JWK with alg "EdDSA" signs a client assertion whose header says "Ed25519".
+# Behaviour: a key imported from a JWK with alg "EdDSA" signs a client assertion whose header says "Ed25519".
 # An authorization server that looks for a key by kid and alg finds none, since the published JWK says "EdDSA".
-# A Web Crypto key does not remember the alg of its JWK, and oauth4webapi, which openid-client stands on, derives the name
-# of RFC 9864 from the key.
-# One would guess: the header repeats the alg of the JWK.
+# A Web Crypto key does not remember the alg of its JWK, and oauth4webapi, which openid-client uses, derives the name of
+# RFC 9864 from the key.
+# Expected instead: the header repeats the alg of the JWK.
 #
 # Output seen:
 #   jwk: EdDSA

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # spring-security-oauth2-jose 6.5.11 with spring-web 6.2.19 on OpenJDK 17
 #
-# Behaviour: the same two documents, sent as application/octet-stream, are a JWK Set and no discovery document. Spring
-# reads the JWK Set whatever its Content-Type says, and cannot start from the discovery document, since it looks for a
-# converter for that type. Hosts that go by the extension, GitHub Pages among them, send both documents so, as
-# openid-configuration has none and jwks.json may be served at a path without one.
-# One would guess: the type matters for both, or for neither.
+# Behaviour: if both documents are sent as application/octet-stream, Spring reads the JWK Set, but cannot start from the
+# discovery document. It ignores the Content-Type of the JWK Set, but needs a converter for that of the discovery
+# document. Hosts that choose the type by extension, such as GitHub Pages, send both documents with that type:
+# openid-configuration has no extension, and the path of the JWK Set may have none.
+# Expected instead: the type matters for both, or for neither.
 #
 # Output seen:
 #   application/json, by JWK Set: taken

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # spring-security-oauth2-jose 6.5.11 with nimbus-jose-jwt 9.37.4 on OpenJDK 17
 #
-# Behaviour: a decoder that is made from the issuer ignores id_token_signing_alg_values_supported. It trusts the algorithms
+# Behaviour: a decoder that is built from the issuer ignores id_token_signing_alg_values_supported. It trusts the algorithms
 # of the keys that are in the JWK Set when it starts, for as long as it runs. When a key of another algorithm is published
 # later, it fetches the key and refuses its tokens, although the discovery document has named the algorithm all the time.
-# One would guess: the discovery document says which algorithms the issuer uses, or the key that kid names does.
+# Expected instead: the discovery document says which algorithms the issuer uses, or the key that kid names does.
 #
 # Output seen:
 #   listed: RS256 ES256

@@ -2,9 +2,9 @@
 # jose 6.2.18 on Node.js 20.20.2
 #
 # Behaviour: a private key that is restricted to RSASSA-PSS (id-RSASSA-PSS in its PKCS#8, RFC 4055) cannot be imported for
-# PS256, the one algorithm that it is made for: Web Crypto takes keys with the identifier rsaEncryption alone. Node.js
-# itself reads the key and signs with it. OpenSSL makes such keys with `genpkey -algorithm RSA-PSS`.
-# One would guess: the restricted key is the best fit for PS256.
+# PS256, the one algorithm that it is for: Web Crypto accepts only keys with the identifier rsaEncryption. Node.js
+# itself reads the key and signs with it. OpenSSL generates such keys with `genpkey -algorithm RSA-PSS`.
+# Expected instead: the restricted key is the best fit for PS256.
 #
 # Output seen:
 #   node:crypto: rsa-pss sha256

@@ -12,7 +12,7 @@ __all__ = ["_prepared", "demo", "make_vault", "vault"]
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Give a function that returns the command line of a verifier; each program is compiled once."""
+    """Give a function that returns the command line of a verifier; it compiles each program once."""
     found: dict[str, list[str]] = {}
 
     def find(verifier: Verifier) -> list[str]:

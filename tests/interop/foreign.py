@@ -1,4 +1,4 @@
-"""The programs that keys come from and go to: OpenSSL, jose of Debian, step, keytool of Java."""
+"""External programs that write and read keys: OpenSSL, jose of Debian, step, keytool of Java."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-#: A Go module that names step and all that it is made of.
+#: A Go module that pins step and its dependencies.
 STEP = Path(__file__).parent / "step"
 
 
 class ForeignError(Exception):
-    """What a program says when it does not do what it was asked."""
+    """The error message of an external program."""
 
 
 def run(*command: str | Path, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
-    """Return what *command* prints; a message of its own where it fails."""
-    # In C, messages are those of the sources; openssl writes no random state into the home of whoever tests.
+    """Return the output of *command*, or raise an error with its message."""
+    # The C locale gives the messages of the sources; openssl writes no random state to the home folder.
     environ = {**os.environ, "LC_ALL": "C", "RANDFILE": os.devnull, "STEPPATH": str(cwd or os.curdir)}
     done = subprocess.run(
         [*map(str, command)], input=stdin, capture_output=True, cwd=cwd, env=environ, check=False, timeout=60
@@ -34,7 +34,7 @@ def run(*command: str | Path, stdin: bytes = b"", cwd: Path | None = None) -> by
 
 @functools.cache
 def openssl_version() -> tuple[int, int]:
-    """Return the version of the program, which need not be that of Python's library."""
+    """Return the version of the program, which may differ from that of Python's library."""
     if not shutil.which("openssl"):
         return 0, 0
     found = re.match(rb"OpenSSL (\d+)\.(\d+)", run("openssl", "version"))
@@ -42,17 +42,17 @@ def openssl_version() -> tuple[int, int]:
 
 
 def needs(program: str) -> None:
-    """Skip the test where *program* is missing; LibreSSL is no OpenSSL."""
+    """Skip the test if *program* is missing; LibreSSL does not count as OpenSSL."""
     if not shutil.which(program) or (program == "openssl" and openssl_version() < (3, 0)):
         pytest.skip(f"{program} is not installed")
 
 
 def build_step(folder: Path) -> Path:
     """
-    Return step, made of the modules that `make prepare` fetched and compiled.
+    Return the path of step, built from the modules that `make prepare` fetched and compiled.
 
     Args:
-        folder: One that all workers of a run share.
+        folder: A folder that all workers of a run share.
     """
     if not shutil.which("go"):
         pytest.skip("Go is not installed")

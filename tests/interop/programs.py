@@ -1,7 +1,7 @@
 """
-Verifiers of several languages, and the programs that run them: found, compiled, started and asked.
+Verifiers in several languages: find, compile, start and query the programs that run them.
 
-Each project is one small program, which is told the verifier, the URL of a JWK Set, the issuer, the audience and the
+Each project is one small program, which gets the verifier, the URL of a JWK Set, the issuer, the audience and the
 algorithms to expect. It reads a token a line and answers a JSON line: ``{"ok": sub}`` or ``{"error": text}``. Where
 something is missing on this machine, the test is skipped and says what. No test fetches anything.
 """
@@ -41,11 +41,11 @@ class Verifier:
     A library, or the module of a server, that verifies tokens.
 
     Attributes:
-        name: What programs and expected.toml call it.
-        title: What the documentation calls it, with the class or function that fetches.
+        name: Its name in programs and expected.toml.
+        title: Its name in the documentation, with the class or function that fetches.
         project: The project of its program.
-        packages: What it consists of, as its lock file has it.
-        consumer: What ``keyvault lint --for`` calls it; empty where it does not know it.
+        packages: Its packages, as the lock file names them.
+        consumer: Its name for ``keyvault lint --for``; empty if lint does not know it.
         secure: Whether it wants https, or finds the JWK Set by the issuer alone.
         oldest: The oldest Node.js that it runs on.
     """
@@ -96,7 +96,7 @@ VERIFIERS = {
 }
 
 
-# --- versions: what the lock file of each project says -------------------------------------------------------
+# --- versions in the lock file of each project ---------------------------------------------------------------
 
 
 def _locked_python(folder: Path) -> dict[str, str]:
@@ -142,7 +142,7 @@ Program = Callable[[Verifier], list[str]]
 
 
 def need(verifier: Verifier) -> None:
-    """Skip where the language of *verifier* is there, but too old for it."""
+    """Skip if the language of *verifier* is installed, but too old for it."""
     if verifier.project == "node":
         need_node(verifier.oldest)
 
@@ -156,7 +156,7 @@ def command(name: str, build: Path) -> list[str]:
 def build(line: Sequence[str], project: Path, **environ: str) -> None:
     """Run *line*, which checks or compiles *project* and has nothing to print."""
     done = subprocess.run(line, cwd=project, env={**os.environ, **environ}, capture_output=True, text=True)
-    # On standard error a Java virtual machine may tell which options it picked up.
+    # On standard error, a Java virtual machine may list the options from its environment.
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
@@ -170,7 +170,7 @@ def _python(project: Path, build: Path) -> list[str]:
 
 
 def need_node(oldest: int = 18) -> None:
-    """Skip where Node.js is missing or too old, or its packages are."""
+    """Skip if Node.js is missing or too old, or its packages are missing."""
     if not shutil.which("node") or not (NODE / "node_modules" / "jose").is_dir():
         pytest.skip("Node.js, or the npm package jose in tests/node, is not installed")
     there = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -197,7 +197,7 @@ def _newer_node(project: Path, build: Path) -> list[str]:
 
 
 def go_environment(project: Path, module: Path = GO) -> dict[str, str]:
-    """Copy the Go module of the tests to *project*, and return what its builds need; skip where there is no Go."""
+    """Copy the Go module of the tests to *project*, and return the environment of its builds; skip without Go."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     # No test fetches anything, neither modules nor a newer Go.
@@ -208,7 +208,7 @@ def go_environment(project: Path, module: Path = GO) -> dict[str, str]:
     assert needed is not None
     if numbers(there) < numbers(needed[1]):
         pytest.skip(f"Go {there.removeprefix('go')} is too old: {needed[1]} is needed")
-    # Of the modules that others name, a good part is never compiled, and so not fetched.
+    # Many modules in the graph are never compiled, and so not fetched.
     fetch = ["go", "mod", "download"] if module == GO else ["go", "list", "-deps", "./..."]
     fetched = subprocess.run(fetch, cwd=project, env={**os.environ, **offline}, capture_output=True)
     if fetched.returncode:
@@ -224,7 +224,7 @@ def _go(project: Path, folder: Path) -> list[str]:
 
 
 def java_libraries(project: Path = JAVA) -> str:
-    """Return the class path of what Maven fetched; skip where there is no Java."""
+    """Return the class path of the libraries that Maven fetched; skip without Java."""
     if not shutil.which("javac") or not shutil.which("java"):
         pytest.skip("the Java development kit is not installed")
     if not (project / "target" / "complete").exists():
@@ -235,7 +235,7 @@ def java_libraries(project: Path = JAVA) -> str:
 def compile_java(project: Path, *sources: str, libraries: str = "") -> list[str]:
     """Compile *sources* in *project*, and return the command line up to the name of the class to run."""
     libraries = libraries or java_libraries()
-    # Compilers of the JVM run for a second: the optimising one would only get in their way.
+    # Java's compiler runs for a second, so an optimising JIT compiler would only slow it down.
     build(["javac", "-J-XX:TieredStopAtLevel=1", "-Xlint:all", "-Werror", "-cp", libraries, *sources], project)
     classes = os.pathsep.join((str(project), libraries))
     return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8", "-cp", classes]
@@ -247,7 +247,7 @@ def _java(project: Path, folder: Path) -> list[str]:
 
 
 def rust_program(name: str) -> str:
-    """Compile the Rust programs, and return the path of the one called *name*; skip where that is not possible."""
+    """Compile the Rust programs, and return the path of *name*; skip if that is not possible."""
     if not shutil.which("cargo"):
         pytest.skip("Rust is not installed")
     there = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
@@ -256,7 +256,7 @@ def rust_program(name: str) -> str:
         pytest.skip(f"Rust {there} is too old: {needed} is needed")
     if not (RUST / "target" / "complete").exists():
         pytest.skip("the crates of tests/interop/rust are not fetched: make prepare")
-    # With what `make prepare` compiled, this takes no time.
+    # This is fast, since `make prepare` compiled the dependencies.
     build(["cargo", "build", "--quiet", "--locked", "--offline"], RUST)
     return str(RUST / "target" / "debug" / name)
 
@@ -292,11 +292,11 @@ def _envoy(project: Path, folder: Path) -> list[str]:
 @dataclass(frozen=True)
 class Project:
     """
-    A program that runs verifiers, and what it is made of.
+    A program that runs verifiers.
 
     Attributes:
         title: The ecosystem, as the documentation has it.
-        folder: Where its sources and its lock file are.
+        folder: The folder of its sources and its lock file.
         locked: Gives the version of each package that the lock file of a folder names.
         command: Gives the command line of the program of a folder, which it compiles in another; skips where it cannot.
     """
@@ -326,7 +326,7 @@ PROJECTS = {
 
 
 class Process:
-    """A verifier that runs, with its own cache, until the block ends."""
+    """A running verifier with its own cache, until the block ends."""
 
     def __init__(
         self,
@@ -355,7 +355,7 @@ class Process:
         return self
 
     def ask(self, token: str) -> str:
-        """Return what the verifier has against *token*, in one line; empty where it accepts it."""
+        """Return the verifier's reason to refuse *token*, in one line; empty if it accepts it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(token + "\n")
@@ -363,7 +363,7 @@ class Process:
         line = self._process.stdout.readline()
         assert line, f"{self._line} ended without an answer"
         answer = json.loads(line)
-        # The subject of a token is its issuer: that is how clients of an authorization server say who they are.
+        # The subject of a token is its issuer, as in a client's assertion to an authorization server.
         assert answer.get("ok") == self._issuer or answer["error"], answer
         return " ".join(answer.get("error", "").split())
 

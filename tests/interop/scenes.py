@@ -1,7 +1,7 @@
 """
-What verifiers are shown: rendered sites, and tokens that they must accept or refuse.
+Input for verifiers: rendered sites, and tokens that they must accept or refuse.
 
-Everything is made once, by the real operations under a clock of its own; a test then serves a site and asks.
+The real operations generate everything once, with their own clock; a test then serves a site and queries verifiers.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from keyvault.operations.new_vault import NewVault
 from tests.interop.sites import AUDIENCE, FUTURE, PAST
 from tests.site.vaults import HOUR, SITE, T0, Lab, environment
 
-#: Every algorithm that signs what is published, by its name in the matrix. EdDSA has two curves.
+#: Every algorithm of published signing keys, by its name in the matrix. EdDSA has two curves.
 SPECS: dict[str, KeySpec] = {
     **{alg: key_spec(alg) for alg in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")},
     **{alg: key_spec(alg) for alg in ("ES256", "ES384", "ES512", "ES256K", "EdDSA")},
     "EdDSA Ed448": key_spec("EdDSA", crv="Ed448"),
     **{alg: key_spec(alg) for alg in ("Ed25519", "Ed448", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")},
 }
-#: What keyvault lets share a JWK Set: a key of type AKP never stands among others.
+#: The algorithms that may share a JWK Set: a key of type AKP never shares one.
 SHARED = tuple(label for label, spec in SPECS.items() if spec.kty != "AKP")
-#: What a set that is for everybody holds, by alg.
+#: The algorithms of a set for all verifiers, by alg.
 MIXED = ("RS256", "ES256", "EdDSA")
 
 
@@ -71,7 +71,7 @@ def issuer_of(label: str) -> str:
 
 
 def sign(lab: Lab, label: str, issuer: str = SITE) -> str:
-    """Return a token of the active key of the set of *label*, whose issuer is *issuer*."""
+    """Return a token that the active key of the set of *label* signed, for the issuer *issuer*."""
     return signed_by(lab, lab.key(set_name(label), "active"), issuer)
 
 
@@ -97,7 +97,7 @@ class Shown:
     Attributes:
         site: The site.
         good: Tokens that its keys have signed, by label.
-        bad: Tokens to refuse, by label and by what is wrong with them.
+        bad: Tokens to refuse, by label and by their defect.
     """
 
     site: Mapping[str, bytes]
@@ -121,7 +121,7 @@ def alone(folder: Path) -> Shown:
 
 
 def crowd(folder: Path) -> Shown:
-    """All algorithms that may share a JWK Set, in one."""
+    """Return a site with one JWK Set of all algorithms that may share one."""
     lab = make(folder, SHARED)
     return Shown(lab.site(), {label: sign(lab, label) for label in SHARED})
 
@@ -132,7 +132,7 @@ class Story:
     A JWK Set of three key types through a rotation, a rollback and a revocation.
 
     Attributes:
-        sites: What the host serves after each step: ``mixed``, ``rotated``, ``back``, ``revoked``.
+        sites: The site that the host serves after each step: ``mixed``, ``rotated``, ``back``, ``revoked``.
         tokens: By who signed them and by alg: the keys that were ``retiring`` and ``active`` when the story begins, the
             ``next`` one, and the ``later`` one, which nobody knew before the rotation. The active ones signed others
             ``again``.

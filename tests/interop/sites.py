@@ -28,7 +28,7 @@ from keyvault.publish.preview import make_server
 from keyvault.site.headers import headers
 from tests.site.vaults import MINUTE, SITE, Lab
 
-#: Whom tokens are for. It is a URL, since a token is also an assertion for an authorization server.
+#: The audience of tokens. It is a URL, since a token is also an assertion for an authorization server.
 AUDIENCE = "https://app.example.com"
 #: Instants that are past and future on any clock, so that no verifier depends on today.
 PAST, FUTURE = 1_700_000_000, 4_102_444_800
@@ -37,14 +37,14 @@ PAST, FUTURE = 1_700_000_000, 4_102_444_800
 @dataclass
 class Host:
     """
-    A static host on this machine that serves what was deployed last.
+    A static host on this machine that serves the last deployed site.
 
     Attributes:
         url: Its address.
         environ: Variables that make a program trust a secure host, and reach it at every https URL but those of this
             machine.
-        files: What it serves.
-        asked: How often it was asked for each path.
+        files: The files that it serves.
+        asked: The number of requests for each path.
         types: The Content-Type of a path, if it is not the one that a host should send.
     """
 
@@ -65,7 +65,7 @@ class Host:
 
 @contextmanager
 def hosting(base: str = "", *, secure: bool = False) -> Iterator[Host]:
-    """Give a host that serves a site under the path *base*; a *secure* one by https."""
+    """Give a host that serves a site under the path *base*, over https if it is *secure*."""
     host = Host()
     server = make_server(lambda: host.files, host._answer, port=0, base=base)
     port = server.server_address[1]
@@ -73,7 +73,7 @@ def hosting(base: str = "", *, secure: bool = False) -> Iterator[Host]:
         if secure:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(authority() / "host.pem")
-            # The handshake is for the thread of a connection: the one that accepts must not wait for a client.
+            # The thread of a connection does the handshake, so that the accepting thread does not wait for a client.
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
             host.environ = environment(stack.enter_context(_proxying(port)))
         stack.enter_context(_serving(server))
@@ -83,7 +83,7 @@ def hosting(base: str = "", *, secure: bool = False) -> Iterator[Host]:
 
 @contextmanager
 def _serving(server: socketserver.BaseServer) -> Iterator[None]:
-    # It looks as often whether it shall end, and hundreds of tests have a host each.
+    # The server checks this often whether to stop, and each of hundreds of tests has its own host.
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -99,7 +99,7 @@ def _serving(server: socketserver.BaseServer) -> Iterator[None]:
 
 @contextmanager
 def _proxying(target: int) -> Iterator[int]:
-    """Give the port of a proxy that connects whoever asks for any host to the port *target* of this machine."""
+    """Give the port of a proxy that connects requests for any host to the port *target* of this machine."""
 
     class Tunnel(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -120,7 +120,7 @@ def _proxying(target: int) -> Iterator[int]:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what *source* sends until it ends."""
+    """Forward the bytes of *source* until it ends."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
@@ -146,7 +146,7 @@ def environment(proxy: int) -> dict[str, str]:
 
 @functools.cache
 def authority() -> Path:
-    """Make a certificate authority that signs one certificate, for this machine and the host of `SITE`."""
+    """Create a certificate authority that signs one certificate, for this machine and the host of `SITE`."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -182,5 +182,5 @@ def authority() -> Path:
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that goes when the process does."""
+    """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix=f"authority-{os.getpid()}-")

@@ -1,7 +1,7 @@
 """
-A client of an authorization server proves who it is with a key of a vault: both ends are real, and read what we publish.
+A client authenticates to an authorization server with a key of a vault, with real programs on both ends.
 
-The server is oidc-provider; the clients sign with a private JWK, as ``keyvault key export --active --private`` gives it.
+The server is oidc-provider; the clients sign with a private JWK of ``keyvault key export --active --private``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LIBRARIES = ("openid-client", "oauth4webapi")
 
 
 def private(lab: Lab, alg: str) -> PrivateJWK:
-    """Return the private JWK of the active key of the set of *alg*."""
+    """Return the private JWK of the active key of the set for *alg*."""
     return keys.open_key(lab.context(), lab.key(alg.lower(), "active"))
 
 
 def tried(host: Host, requests: Sequence[tuple[str, PrivateJWK]]) -> list[Mapping[str, str]]:
-    """Return what a server that reads the set of *host* says to each client: its library and its private JWK."""
+    """Return the server's response to each client (its library and its private JWK), with the set of *host*."""
     done = subprocess.run(
         [newer_node(), "--no-warnings", str(NODE / "assertions.mjs"), f"{host.url}/.well-known/jwks.json", CLIENT],
         input="".join(json.dumps({"library": library, "jwk": jwk}) + "\n" for library, jwk in requests),
@@ -44,11 +44,10 @@ def tried(host: Host, requests: Sequence[tuple[str, PrivateJWK]]) -> list[Mappin
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_clients_prove_themselves_with_a_key_of_the_vault(make_vault: MakeVault) -> None:
+def test_clients_authenticate_with_a_key_of_the_vault(make_vault: MakeVault) -> None:
     """
-    Each algorithm works at both ends, but EdDSA: these clients name it Ed25519, and the server then finds no key.
-
-    So a set of such a client is one of Ed25519, as docs/recipes/private-key-jwt.md says.
+    Each algorithm works on both ends except EdDSA: these clients call it Ed25519, and the server then finds no key. So
+    such a client needs a set of Ed25519, as docs/recipes/private-key-jwt.md says.
     """
     lab = make_vault(*SETS)
     pairs = [(library, alg) for library in LIBRARIES for alg in ALGORITHMS]
@@ -63,8 +62,8 @@ def test_clients_prove_themselves_with_a_key_of_the_vault(make_vault: MakeVault)
             assert answer == {"ok": alg}, library
 
 
-def test_a_revoked_key_proves_nothing(make_vault: MakeVault) -> None:
-    """A server that starts after the deploy refuses a client that still has the key, and takes one with the new key."""
+def test_a_revoked_key_does_not_authenticate(make_vault: MakeVault) -> None:
+    """A server that starts after the deploy refuses a client with the revoked key, and accepts one with the new key."""
     lab = make_vault(*SETS)
     stolen = [private(lab, alg) for alg in ALGORITHMS]
     for alg in ALGORITHMS:

@@ -1,4 +1,4 @@
-"""Keys of OAuth clients that sign with a library of their own: does the server find them in the set of the vault?"""
+"""Keys of OAuth clients that sign with their own library: the server finds them in the set of the vault, or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 @pytest.mark.parametrize(("alg", "found"), [("EdDSA", False), ("Ed25519", True)])
 def test_oauth4webapi_signs_as_ed25519(tmp_path: Path, alg: str, found: bool) -> None:
-    """It writes Ed25519 into the header, whatever the exported key says: a set that says EdDSA does not have that key."""
+    """oauth4webapi writes Ed25519 into the header for any exported key, so a set with EdDSA lacks the key."""
     need_node(20)
     vault = make_vault(tmp_path, sets=(f"client:{alg}",))
     terminal = Terminal.of(vault)

@@ -1,4 +1,4 @@
-"""Other programs read the keys that we write, and we read those that they write: OpenSSL, jose, step, keytool."""
+"""Other programs read the key files that we write, and we read theirs: OpenSSL, jose, step, keytool."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.interop
 PAIRS = [kind for kind in KINDS if kind != "oct"]
 SIGNING = [kind for kind in PAIRS if kind not in AGREEMENT]
 
-#: What a program says of a key that it does not know: by what it was asked, and the kind. What stands here and works
-#: fails the test, so that the page docs/coming-from.md does not call a program worse than it is.
+#: The messages of programs about unsupported keys, by request and kind. If a listed request works, its test fails, so that
+#: docs/coming-from.md does not claim a limit that is gone.
 UNKNOWN: dict[tuple[str, str], str] = {
     # OpenSSL has ML-DSA since 3.5.
     **{("openssl pkey", kind): "unsupported" for kind in ML_DSA if openssl_version() < (3, 5)},
@@ -38,7 +38,7 @@ UNKNOWN: dict[tuple[str, str], str] = {
     # jose knows RSA, EC and oct.
     **{("jose jwk pub", kind): "Error removing private keys!" for kind in ("Ed25519", "Ed448", *AGREEMENT, *ML_DSA)},
     **{("jose jwk thp", kind): "another thumbprint" for kind in ("Ed25519", "Ed448", *AGREEMENT, *ML_DSA)},
-    # step knows what go-jose and Go know: no secp256k1, no Ed448, and keys for agreement on NIST curves alone.
+    # step supports the keys of go-jose and Go: no secp256k1, no Ed448, and key agreement on NIST curves only.
     **{
         (asked, kind): "error reading JWK: unsupported format"
         for asked in ("step crypto jwk public", "step crypto jwk thumbprint")
@@ -61,7 +61,7 @@ UNKNOWN: dict[tuple[str, str], str] = {
 
 
 def expect(asked: str, kind: str, attempt: Callable[[], None]) -> None:
-    """Make *attempt*, which must fail in the words of the table where that has any."""
+    """Call *attempt*, which must fail with the message in the table, if there is one."""
     words = UNKNOWN.get((asked, kind))
     if words is None:
         attempt()
@@ -73,7 +73,7 @@ def expect(asked: str, kind: str, attempt: Callable[[], None]) -> None:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Write the key of a kind in a format, and return the file."""
+    """Give a function that writes a key in a format and returns the file."""
 
     def written(kind: str, form: str, password: bytes | None = None) -> Path:
         path = tmp_path / f"key.{form}"
@@ -85,14 +85,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def password(tmp_path: Path) -> Path:
-    """A file with the password."""
+    """Return a file with the password."""
     path = tmp_path / "password"
     path.write_bytes(PASSWORD)
     return path
 
 
 def read(data: bytes) -> FoundKey:
-    """Return the one private key of a file."""
+    """Return the only private key in a file."""
     (found,) = read_keys(data, lambda: PASSWORD)
     assert found.private
     return found
@@ -110,7 +110,7 @@ def spki(kind: str) -> bytes:
 )
 @pytest.mark.parametrize("kind", PAIRS)
 def test_openssl_reads_pkcs8(kind: str, form: str, write: Callable[..., Path], password: Path) -> None:
-    """With its private half, and the public one that it derives from that is the same."""
+    """OpenSSL reads the private key, and derives the same public key from it."""
     needs("openssl")
     name, _, encrypted = form.partition(" ")
     path = write(kind, name, PASSWORD if encrypted else None)
@@ -126,7 +126,7 @@ def test_openssl_reads_pkcs8(kind: str, form: str, write: Callable[..., Path], p
 @pytest.mark.parametrize("form", ["pem", pytest.param("der", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_openssl_reads_public_keys(kind: str, form: str, tmp_path: Path) -> None:
-    """SubjectPublicKeyInfo, in both encodings."""
+    """OpenSSL reads SubjectPublicKeyInfo in both encodings."""
     needs("openssl")
     (tmp_path / "key").write_bytes(public_half(key(kind), form))
 
@@ -143,7 +143,7 @@ def test_openssl_reads_public_keys(kind: str, form: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", [kind for kind in SIGNING if kind not in ML_DSA])
 def test_openssl_reads_pkcs12(kind: str, write: Callable[..., Path], password: Path) -> None:
-    """The key, its certificate, and the kid as their friendly name."""
+    """OpenSSL reads the key, its certificate, and the kid as their friendly name."""
     needs("openssl")
     path = write(kind, "p12", PASSWORD)
 
@@ -155,7 +155,7 @@ def test_openssl_reads_pkcs12(kind: str, write: Callable[..., Path], password: P
 
 @pytest.mark.parametrize("kind", SIGNING)
 def test_openssl_reads_certificates(kind: str, write: Callable[..., Path]) -> None:
-    """Its public key is ours, and its signature verifies."""
+    """The certificate's public key is ours, and its signature verifies."""
     needs("openssl")
     path = write(kind, "x509")
 
@@ -183,7 +183,7 @@ def _openssl_key(kind: str) -> bytes:
 
 
 def same(data: bytes, kind: str) -> None:
-    """Expect *data* to hold the key of *kind* that OpenSSL made."""
+    """Expect *data* to contain the key of *kind* that OpenSSL generated."""
     found = read(data)
     derived = run("openssl", "pkey", "-pubout", "-outform", "DER", stdin=_openssl_key(kind))
     assert public_der(found.public) == derived
@@ -192,7 +192,7 @@ def same(data: bytes, kind: str) -> None:
     assert text[0] == text[1]
 
 
-#: How each format is asked for, of a key in PKCS#8 on stdin; and for which keys there is one.
+#: The command for each format, with a key in PKCS#8 on stdin, and the kinds of keys that it supports.
 _TRADITIONAL = ("RSA", "P-256", "P-384", "P-521", "secp256k1")
 _OPENSSL_WRITES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "PKCS#8": (["pkey"], (*_GENPKEY,)),
@@ -225,8 +225,8 @@ _OPENSSL_WRITES: dict[str, tuple[list[str], tuple[str, ...]]] = {
 @pytest.mark.parametrize(
     ("form", "kind"), [(form, kind) for form, (_, kinds) in _OPENSSL_WRITES.items() for kind in kinds]
 )
-def test_we_read_what_openssl_writes(form: str, kind: str, password: Path) -> None:
-    """The same key, to its last number."""
+def test_we_read_keys_of_openssl(form: str, kind: str, password: Path) -> None:
+    """We read the same key, to its last number."""
     needs("openssl")
 
     def attempt() -> None:
@@ -249,7 +249,7 @@ def test_we_read_what_openssl_writes(form: str, kind: str, password: Path) -> No
     ids=["modern", "legacy", "certificate in the clear"],
 )
 def test_we_read_pkcs12_of_openssl(kind: str, ciphers: list[str], tmp_path: Path, password: Path) -> None:
-    """With the ciphers of today and with those of Java 8 and Windows 7; the certificate is not taken for a second key."""
+    """We read today's ciphers and those of Java 8 and Windows 7; the certificate does not count as a second key."""
     needs("openssl")
     (tmp_path / "key").write_bytes(_openssl_key(kind))
     run("openssl", "req", "-x509", "-key", tmp_path / "key", "-subj", "/CN=key", "-out", tmp_path / "certificate")
@@ -265,7 +265,7 @@ def test_we_read_pkcs12_of_openssl(kind: str, ciphers: list[str], tmp_path: Path
 @pytest.mark.parametrize("form", ["PEM", "DER"])
 @pytest.mark.parametrize("kind", ["RSA", "P-384", "Ed25519"])
 def test_we_read_certificates_of_openssl(kind: str, form: str, tmp_path: Path) -> None:
-    """The public key alone. By default OpenSSL makes the certificate of a CA, whose key is no key of a set."""
+    """We read the public key. By default, OpenSSL writes a CA certificate, whose key does not belong in a set."""
     needs("openssl")
     (tmp_path / "key").write_bytes(_openssl_key(kind))
     command = ["openssl", "req", "-x509", "-key", tmp_path / "key", "-subj", "/CN=key", "-outform", form]
@@ -280,7 +280,7 @@ def test_we_read_certificates_of_openssl(kind: str, form: str, tmp_path: Path) -
 
 
 def test_we_read_public_keys_of_openssl() -> None:
-    """SubjectPublicKeyInfo and PKCS#1."""
+    """We read SubjectPublicKeyInfo and PKCS#1."""
     needs("openssl")
     derived = run("openssl", "pkey", "-pubout", "-outform", "DER", stdin=_openssl_key("RSA"))
 
@@ -293,8 +293,8 @@ def test_we_read_public_keys_of_openssl() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_jose_takes_the_private_half_away(kind: str, write: Callable[..., Path]) -> None:
-    """What is left is what we publish; of a symmetric key no secret."""
+def test_jose_removes_the_private_half(kind: str, write: Callable[..., Path]) -> None:
+    """jose removes the private members and leaves our public JWK; of a symmetric key no secret is left."""
     needs("jose")
 
     def attempt() -> None:
@@ -307,7 +307,7 @@ def test_jose_takes_the_private_half_away(kind: str, write: Callable[..., Path])
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_jose_computes_the_kid(kind: str, write: Callable[..., Path]) -> None:
-    """Its thumbprint is ours."""
+    """jose computes the same thumbprint."""
     needs("jose")
 
     def attempt() -> None:
@@ -319,8 +319,8 @@ def test_jose_computes_the_kid(kind: str, write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_jose_allows_what_a_key_is_for(kind: str, write: Callable[..., Path]) -> None:
-    """A key with use sig signs and wraps no key, and one with enc the other way round."""
+def test_jose_respects_the_use_of_a_key(kind: str, write: Callable[..., Path]) -> None:
+    """A key with use sig signs and does not wrap keys; a key with use enc wraps and does not sign."""
     needs("jose")
     path = write(kind, "jwk")
     good, bad = ("wrapKey", "sign") if kind in AGREEMENT else ("sign", "wrapKey")
@@ -338,8 +338,8 @@ _JOSE_MAKES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("alg", _JOSE_MAKES)
-def test_we_read_what_jose_makes(alg: str) -> None:
-    """`jose jwk gen`: members without a kid."""
+def test_we_read_keys_of_jose(alg: str) -> None:
+    """We read members without a kid, from `jose jwk gen`."""
     needs("jose")
     if alg not in run("jose", "alg").decode().split():
         pytest.skip(f"this build of jose does not know {alg}")
@@ -357,7 +357,7 @@ def test_we_read_what_jose_makes(alg: str) -> None:
 
 @pytest.fixture(scope="session")
 def step(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The program."""
+    """Return the path of the program."""
     folder = tmp_path_factory.getbasetemp()
     return build_step(folder if worker_id == "master" else folder.parent)
 
@@ -365,7 +365,7 @@ def step(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_step_reads_our_jwk(kind: str, step: Path, write: Callable[..., Path]) -> None:
-    """`step crypto jwk public` and `thumbprint`."""
+    """`step crypto jwk public` and `thumbprint` read it."""
     data = write(kind, "jwk").read_bytes()
 
     def public() -> None:
@@ -375,7 +375,7 @@ def test_step_reads_our_jwk(kind: str, step: Path, write: Callable[..., Path]) -
     def computed() -> None:
         assert run(step, "crypto", "jwk", "thumbprint", stdin=data).decode().strip() == key(kind)["kid"]
 
-    if kind != "oct":  # it prints nothing, and calls that a success
+    if kind != "oct":  # step prints nothing, and exits with 0
         expect("step crypto jwk public", kind, public)
     expect("step crypto jwk thumbprint", kind, computed)
 
@@ -384,7 +384,7 @@ def test_step_reads_our_jwk(kind: str, step: Path, write: Callable[..., Path]) -
 @pytest.mark.parametrize("encrypted", [False, True], ids=["in the clear", "encrypted"])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_step_reads_our_pem(kind: str, encrypted: bool, step: Path, write: Callable[..., Path], password: Path) -> None:
-    """`step crypto key inspect`, and `format` to a JWK and to DER, which we read back."""
+    """`step crypto key inspect` reads it, and we read the JWK and the DER that `format` writes."""
     path = write(kind, "pem", PASSWORD if encrypted else None)
     ours = ["--password-file", password] if encrypted else []
     bare = ["--no-password", "--insecure"]
@@ -426,7 +426,7 @@ def _token(jwk: PrivateJWK) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SIGNING)
 def test_step_verifies_with_our_set(kind: str, step: Path, tmp_path: Path) -> None:
-    """A token, against the JWK Set as it is published."""
+    """step verifies a token with the published JWK Set."""
     (tmp_path / "jwks.json").write_bytes(public_half(key(kind), "jwks"))
     command = [step, "crypto", "jwt", "verify", "--jwks", tmp_path / "jwks.json"]
     command += ["--iss", "https://keys.example.com", "--aud", "app"]
@@ -450,8 +450,8 @@ _STEP_MAKES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("encrypted", [False, True], ids=["in the clear", "encrypted"])
 @pytest.mark.parametrize("what", _STEP_MAKES)
-def test_we_read_what_step_makes(what: str, encrypted: bool, step: Path, tmp_path: Path, password: Path) -> None:
-    """`step crypto jwk create`, encrypted as it does by itself: kid, use and alg stay."""
+def test_we_read_keys_of_step(what: str, encrypted: bool, step: Path, tmp_path: Path, password: Path) -> None:
+    """We read the encrypted JWK of `step crypto jwk create`, and keep kid, use and alg."""
     protect = ["--password-file", password] if encrypted else ["--no-password", "--insecure"]
 
     run(step, "crypto", "jwk", "create", "public.json", "private.json", *_STEP_MAKES[what], *protect, cwd=tmp_path)
@@ -459,7 +459,7 @@ def test_we_read_what_step_makes(what: str, encrypted: bool, step: Path, tmp_pat
 
     if what == "oct":
         assert (found.use, found.alg) == ("sig", "HS256")
-        # Whatever its help says of bits; and the public file is none.
+        # Its help documents another size, and its public file contains the secret.
         assert len(b64u_decode(found.members["k"], what="k")) == 48
         assert json.loads((tmp_path / "public.json").read_bytes())["k"] == found.members["k"]
         return
@@ -473,7 +473,7 @@ def test_we_read_what_step_makes(what: str, encrypted: bool, step: Path, tmp_pat
 @pytest.mark.parametrize("encrypted", [False, True], ids=["in the clear", "encrypted"])
 @pytest.mark.parametrize("what", [name for name in _STEP_MAKES if name not in ("oct", "enc", "kid")])
 def test_we_read_pem_of_step(what: str, encrypted: bool, step: Path, tmp_path: Path, password: Path) -> None:
-    """`step crypto keypair`, whose PEM is the legacy one of OpenSSL where it is encrypted."""
+    """We read `step crypto keypair`, whose encrypted PEM has OpenSSL's legacy format."""
     protect = ["--password-file", password] if encrypted else ["--no-password", "--insecure"]
 
     run(step, "crypto", "keypair", "public.pem", "private.pem", *_STEP_MAKES[what], *protect, cwd=tmp_path)
@@ -489,7 +489,7 @@ def test_we_read_pem_of_step(what: str, encrypted: bool, step: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in SIGNING if kind not in ML_DSA])
 def test_keytool_reads_our_pkcs12(kind: str, write: Callable[..., Path]) -> None:
-    """As a private key under its kid; Java folds the case of an alias."""
+    """keytool lists a private key under its kid; Java folds the case of an alias."""
     needs("keytool")
     command = ["keytool", "-list", "-keystore", write(kind, "p12", PASSWORD), "-storepass", PASSWORD.decode()]
 

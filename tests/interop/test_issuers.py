@@ -1,4 +1,4 @@
-"""Every verifier takes tokens of issuers that are not the site's url, exactly as they are written."""
+"""Every verifier accepts tokens of issuers other than the site's url, exactly as they are written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 #: Another domain, the client_id of an OAuth client, and a tenant with a slash at its end, which alone is on the site.
 ISSUERS = {"service": "https://auth.example.org", "client": "s6BhdRkqt3", "tenant": f"{SITE}/tenant/"}
-#: Who finds the keys by the issuer, and so needs a discovery document.
+#: Verifiers that find the keys by the issuer, and so need a discovery document.
 BY_ISSUER = ("spring", "kubernetes")
 
 
@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in VERIFIERS])
 def test_issuers_as_they_are_written(program: Program, world: World, name: str) -> None:
-    """A token verifies under its own issuer, and under none that differs by a slash or is that of another set."""
+    """A token verifies under its own issuer, but not with a slash added or removed, and not under another set's."""
     verifier = VERIFIERS[name]
     line = program(verifier)
     with hosting(secure=verifier.secure) as host:

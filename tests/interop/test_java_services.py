@@ -1,5 +1,5 @@
 """
-Services of Java that are set up as our pages say, and as they say not to: Spring Security, SmallRye JWT, Keycloak.
+Java services that are configured as our pages recommend, and as they warn against: Spring Security, SmallRye JWT, Keycloak.
 
 Source: docs/recipes/verifiers.md.
 """
@@ -24,12 +24,12 @@ from tests.site.vaults import SITE, Lab, MakeVault
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 SETS = ("rs256:RS256", "es256:ES256")
-#: What GitHub Pages sends, which goes by the ending of a name: one without an ending is octets.
+#: The types of GitHub Pages, which depend on the extension; without one, the type is application/octet-stream.
 GITHUB_PAGES = {".well-known/openid-configuration": "application/octet-stream"}
 
 
 def said(name: str, host: Host, line: Sequence[str], algs: Sequence[str], lab: Lab) -> dict[str, str]:
-    """Return what a verifier has against a token of each set; nothing where it accepts it."""
+    """Return a verifier's reason to refuse a token of each set; empty if it accepts it."""
     jwks_uri = f"{host.url}/.well-known/jwks.json"
     with Process(line, VERIFIERS[name], jwks_uri, SITE, algs, host.environ) as process:
         return {alg: process.ask(sign(lab, alg)) for alg in ("RS256", "ES256")}
@@ -37,7 +37,7 @@ def said(name: str, host: Host, line: Sequence[str], algs: Sequence[str], lab: L
 
 @pytest.mark.parametrize("name", ["spring-jwks", "smallrye"])
 def test_only_rs256_is_trusted_by_default(make_vault: MakeVault, tmp_path: Path, name: str) -> None:
-    """Told the JWK Set and no algorithm, it refuses each token of ES256; told both, it takes both."""
+    """With the JWK Set but no algorithm, it refuses each ES256 token; with both, it accepts both tokens."""
     lab, line = make_vault(*SETS), command(VERIFIERS[name].project, tmp_path)
     with hosting() as host:
         host.deploy(lab)
@@ -50,7 +50,7 @@ def test_only_rs256_is_trusted_by_default(make_vault: MakeVault, tmp_path: Path,
 
 
 def test_spring_on_github_pages(make_vault: MakeVault, tmp_path: Path) -> None:
-    """By issuer it starts with the types that we send, and not with those of GitHub Pages; by the JWK Set it starts there."""
+    """By issuer, Spring starts with our types but not with those of GitHub Pages; by JWK Set, it starts with both."""
     lab, line = make_vault(*SETS), command("spring", tmp_path)
     with hosting(secure=True) as host:
         host.deploy(lab)
@@ -70,7 +70,7 @@ def java(folder: Path, project: Path, name: str) -> list[str]:
 
 
 def metadata(member: str) -> str:
-    """Return the one block of the recipe that sets *member* last in ``[site.metadata]``."""
+    """Return the block of the recipe that sets *member* last in ``[site.metadata]``."""
     (block,) = [
         block
         for block in fenced(read("docs/recipes/verifiers.md"), "toml")
@@ -80,7 +80,7 @@ def metadata(member: str) -> str:
 
 
 def test_a_login_needs_the_endpoints_of_a_provider(make_vault: MakeVault, tmp_path: Path) -> None:
-    """A static issuer logs nobody in; one whose login server has endpoints names them, as the recipe shows."""
+    """A static issuer supports no login; an issuer with a login server names its endpoints, as the recipe shows."""
     line = [*java(tmp_path, PROJECTS["spring"].folder, "Login"), SITE]
 
     def login(lab: Lab) -> str:
@@ -98,7 +98,7 @@ def test_a_login_needs_the_endpoints_of_a_provider(make_vault: MakeVault, tmp_pa
 
 
 def test_keycloak_imports_the_document_of_the_recipe(make_vault: MakeVault, tmp_path: Path) -> None:
-    """Its own importer refuses the URN that stands for no endpoint, and takes the front page of the site."""
+    """Keycloak's importer refuses the URN in place of an endpoint, and accepts the front page of the site."""
     line = java(tmp_path, HERE / "keycloak", "Import")
 
     def imported(lab: Lab) -> str:

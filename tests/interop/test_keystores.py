@@ -1,4 +1,4 @@
-"""Keystores as the JDK's own keytool makes them: read, or named with the line that converts them."""
+"""Keystores of the JDK's keytool: we read them, or name the command that converts them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def keytool(command: str, store: Path, *options: str | Path, kind: str = "PKCS12
 
 @pytest.mark.parametrize(("kind", "typed"), [("JKS", "keytool -importkeystore"), ("JCEKS", "-srcstoretype JCEKS")])
 def test_old_keystores(kind: str, typed: str, tmp_path: Path) -> None:
-    """Are named, with what to type; typed, it makes a file that is read."""
+    """The error for an old keystore has a command that converts it to a readable file."""
     old, new = tmp_path / "key.jks", tmp_path / "key.p12"
     keytool("genkeypair", old, "-alias", "Signer", "-keypass", PASSWORD.decode(), *EC, kind=kind)
 
@@ -41,7 +41,7 @@ def test_old_keystores(kind: str, typed: str, tmp_path: Path) -> None:
 
 
 def test_all_that_a_keystore_holds(tmp_path: Path) -> None:
-    """Two keys are two keys; a partner's certificate and a secret are skipped, and named; a secret alone is named."""
+    """Two keys are two keys; a partner's certificate and a secret are skipped and named; a lone secret is named."""
     store, alone = tmp_path / "store.p12", tmp_path / "secret.p12"
     hmac = ("-alias", "hmac", "-keyalg", "HmacSHA256", "-keysize", "256")
     keytool("genseckey", alone, *hmac)

@@ -1,7 +1,7 @@
 """
-What lint says of verifiers is true: each breaking document is fed to real ones.
+Lint's statements about verifiers are true: real ones get each breaking document.
 
-`keyvault.core.lint.measured` has what they made of it when it was written; here they do it again. A library that no
+`keyvault.core.lint.measured` has their earlier results; these tests measure again. A library that no
 longer refuses what names it is noticed, and so is one that refuses what does not: `make interop` then writes the table
 anew.
 """
@@ -49,7 +49,7 @@ def expected(name: str) -> dict[str, verdicts.Extent]:
     [pytest.param(name, marks=() if name == "python" else pytest.mark.slow) for name in PROGRAMS],
 )
 def test_libraries_refuse_what_names_them_and_nothing_else(host: Host, program: str, tmp_path: Path) -> None:
-    """Each case in a fresh client; sound keys among broken ones have to verify, and the broken one where it can."""
+    """Each case gets a fresh client; valid keys beside broken ones verify, and so does the broken one if it can."""
     asked = verdicts.questions(host)
 
     for name, found in PROGRAMS[program](host, asked, tmp_path).items():
@@ -68,7 +68,7 @@ def test_findings_name_what_the_table_says(host: Host) -> None:
 
 
 def test_the_table_is_as_it_is_written() -> None:
-    """Nobody edited it: it is in the order and the form that the program writes."""
+    """The table has the order and form of the program's output: nobody edited it."""
     for table in (HURT, HURT_BY_SOME_FORMS):
         order = [code for code in RULES if code in table]
         assert list(table) == order
@@ -81,7 +81,7 @@ def test_the_table_is_as_it_is_written() -> None:
 
 @pytest.mark.slow  # go build takes a while
 def test_discovery_documents(host: Host, tmp_path: Path) -> None:
-    """go-oidc of today and of kube-apiserver refuse what names them, and take what lint only has a word for."""
+    """go-oidc of today and of kube-apiserver refuse the documents whose findings name them, and accept the others."""
     program = verdicts.go_program(tmp_path)
     for code in ("good", *DISCOVERY):
         issuer, body = verdicts.discovery(host, code)
@@ -131,7 +131,7 @@ def test_algorithms_that_for_names(host: Host, program: str, names: list[str], t
 
 @pytest.mark.parametrize("name", [name for name, verifier in VERIFIERS.items() if verifier.consumer])
 def test_versions_that_findings_name_are_those_that_run_here(name: str) -> None:
-    """A newer version that was not measured is not vouched for."""
+    """Findings name only measured versions."""
     label = CONSUMERS[VERIFIERS[name].consumer].label.split()[1]
     version = next(iter(versions(VERIFIERS[name]).values()))
 
@@ -148,14 +148,14 @@ def test_versions_that_findings_name_are_those_that_run_here(name: str) -> None:
     ],
 )
 def test_versions_of_modules_that_the_matrix_does_not_have(name: str, project: Path, module: str) -> None:
-    """As go.mod has them."""
+    """The versions equal those of go.mod."""
     number = re.findall(r"\d[\d.]*", LIBRARIES[name])[-1]
 
     assert f"{module} v{number}." in (project / "go.mod").read_text()
 
 
 def test_python_jose_and_sets_of_several_types() -> None:
-    """Given the whole set, it refuses the token of a key that stands behind one of another type: mixed-key-types."""
+    """python-jose, with the whole set, refuses a key's token if a key of another type precedes it: mixed-key-types."""
     from jose import JOSEError
     from jose import jwt as python_jose
 
@@ -174,21 +174,21 @@ def test_python_jose_and_sets_of_several_types() -> None:
 
 @pytest.mark.parametrize(("name", "package"), [(PYTHON_JOSE, "python-jose"), (LIBRARIES["jwskate"], "jwskate")])
 def test_versions_of_python_libraries_that_the_matrix_does_not_have(name: str, package: str) -> None:
-    """As the lock file has them."""
+    """The versions equal those of the lock file."""
     lock = (Path(__file__).parents[2] / "requirements-dev.lock").read_text()
 
     assert f"\n{package}=={name.split()[1]}." in lock
 
 
 def test_version_of_oauth4webapi() -> None:
-    """As the lock file of npm has it."""
+    """The version equals that of npm's lock file."""
     lock = json.loads((NODE / "package-lock.json").read_bytes())
 
     assert lock["packages"]["node_modules/oauth4webapi"]["version"].startswith(LIBRARIES["oauth4webapi"].split()[1])
 
 
 def test_every_library_is_run() -> None:
-    """What findings can name is what the tests run."""
+    """The tests run every library that findings can name."""
     assert list(verdicts.LIBRARIES) == list(LIBRARIES)
     assert {one.program for one in verdicts.LIBRARIES.values()} == set(PROGRAMS)
     assert [LIBRARIES[name] for name, one in verdicts.LIBRARIES.items() if one.scope == "fetches"] == list(CLIENTS)

@@ -58,7 +58,9 @@ def knows(name: str) -> list[str]:
 @pytest.mark.parametrize("label", SPECS)
 @each_verifier()
 def test_an_algorithm(program: Program, alone: Shown, name: str, label: str) -> None:
-    """A token verifies, or is refused in the words that are expected; with changed claims or a foreign key, it never does."""
+    """
+    A token verifies, or is refused with the expected message; with changed claims or a foreign key, it never verifies.
+    """
     verifier, issuer = VERIFIERS[name], issuer_of(label)
     line = program(verifier)
     with hosting(secure=verifier.secure) as host:
@@ -73,7 +75,7 @@ def test_an_algorithm(program: Program, alone: Shown, name: str, label: str) -> 
 
 
 def assert_expected(said: str, name: str, label: str) -> None:
-    """Fail unless a verifier takes what it is expected to take, and refuses the rest in the words that are expected."""
+    """Fail unless a verifier accepts the expected tokens, and refuses the others with the expected message."""
     refusal = EXPECTED[name].refuses.get(label)
     if refusal is None:
         assert said == "", f"{name} refuses {label}"
@@ -87,7 +89,9 @@ def assert_expected(said: str, name: str, label: str) -> None:
 
 @each_verifier()
 def test_all_algorithms_in_one_set(program: Program, crowd: Shown, name: str) -> None:
-    """What is ok alone is ok among all others, unless the set as a whole is lost; then lint names who is known to it."""
+    """
+    An algorithm that works alone works among all others, unless the whole set is lost; then lint names the verifier.
+    """
     verifier, expected = VERIFIERS[name], EXPECTED[name]
     algs = sorted({alg_of(label) for label in SHARED})
     line = program(verifier)
@@ -107,7 +111,7 @@ def test_all_algorithms_in_one_set(program: Program, crowd: Shown, name: str) ->
 
 
 def hurt_by_errors(shown: Shown) -> set[str]:
-    """Return whom lint says that the JWK Set of a site hurts, in errors."""
+    """Return the verifiers that lint's errors name for the JWK Set of a site."""
     found = lint_jwk_set(Source("it", shown.site[".well-known/jwks.json"], f"{SITE}/.well-known/jwks.json"))
     return {who for finding in found if finding.level == "error" for who in finding.hurts}
 
@@ -121,7 +125,7 @@ def jwks_uri(host: Host) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """Someone who reads the JWK Set of a host, with one verifier."""
+    """A client that reads the JWK Set of a host, with one verifier."""
 
     line: list[str]
     verifier: Verifier
@@ -131,7 +135,7 @@ class Reader:
         return Process(self.line, self.verifier, jwks_uri(self.host), SITE, MIXED, self.host.environ)
 
     def afresh(self, story: Story, site: str, *signers: str) -> dict[str, dict[str, bool]]:
-        """Deploy *site*, start a new process, and return what it makes of the tokens of *signers*."""
+        """Deploy *site*, start a new process, and return its results for the tokens of *signers*."""
         self.host.files = story.sites[site]
         with self.process() as process:
             return {signer: self.asked(process, story, signer) for signer in signers}
@@ -144,7 +148,7 @@ class Reader:
 @each_verifier()
 def test_a_story(program: Program, story: Story, name: str) -> None:
     """
-    A set of RSA, P-256 and Ed25519, with keys of every state, serves all who know one of them, whatever is done to it.
+    A set of RSA, P-256 and Ed25519, with keys of every state, serves every verifier that supports one of them, after each step.
 
     Before a deploy they live on what they fetched; after it, a new process sees what the new site says.
     """
@@ -170,13 +174,13 @@ def test_a_story(program: Program, story: Story, name: str) -> None:
 
 
 def assert_fetches(count: int, asks: str) -> None:
-    """Fail unless a verifier, or the program for one that fetches nothing, asked the host as it is expected to."""
+    """Fail unless a verifier, or the program that fetches for it, sent the expected number of requests."""
     assert (count > 1) if asks.startswith("each") else (count == (2 if asks == "twice" else 1))
 
 
 @contextmanager
 def warm(program: Program, story: Story, name: str) -> Iterator[tuple[Reader, Process]]:
-    """Give a verifier that knows a mixed set, whose host serves what came after the revocation."""
+    """Give a verifier that has cached a mixed set, and whose host serves the site after the revocation."""
     verifier = VERIFIERS[name]
     line = program(verifier)
     with hosting(secure=verifier.secure) as host:
@@ -229,7 +233,7 @@ def running(
 
 @each_verifier()
 def test_an_unknown_kid(running: tuple[Reader, Process], story: Story, name: str) -> None:
-    """Whether a verifier that runs on fetches again for a key that it has not seen, and then lets go of a revoked one."""
+    """A running verifier fetches again for an unknown kid, if expected, and then drops a revoked key."""
     expected = EXPECTED[name]
     reader, process = running
     before = reader.host.asked[".well-known/jwks.json"]
@@ -245,8 +249,8 @@ def test_an_unknown_kid(running: tuple[Reader, Process], story: Story, name: str
     assert seen == ((unseen or expected.remembers) and not expected.single)
 
 
-def test_lint_has_no_word_against_a_mixed_set(story: Story) -> None:
-    """What all of these verifiers take is what lint finds nothing in, but for a note on EdDSA that names who lacks it."""
+def test_lint_accepts_a_mixed_set(story: Story) -> None:
+    """Lint finds nothing in a set that all these verifiers accept, except a note on EdDSA that names the others."""
     for site in story.sites.values():
         found = list(lint_jwk_set(Source("it", site[".well-known/jwks.json"], f"{SITE}/.well-known/jwks.json")))
         assert {(one.level, one.code) for one in found} <= {("note", "eddsa"), ("note", "over-8-keys")}
@@ -261,7 +265,7 @@ def test_lint_has_no_word_against_a_mixed_set(story: Story) -> None:
 
 @pytest.mark.parametrize("name", [name for name, verifier in VERIFIERS.items() if verifier.consumer])
 def test_lint_knows_the_algorithms(name: str) -> None:
-    """The algorithms that lint has for a verifier are those that it takes here; EdDSA is that on Ed25519."""
+    """Lint's algorithms for a verifier are those that it accepts here; EdDSA means Ed25519."""
     refuses = EXPECTED[name].refuses
     clear = [label for label in SPECS if label != "EdDSA Ed448" and not (label in refuses and refuses[label].varies)]
 
@@ -270,7 +274,7 @@ def test_lint_knows_the_algorithms(name: str) -> None:
 
 
 def test_every_algorithm_is_there() -> None:
-    """Whatever signs and is published, on each of its curves."""
+    """The matrix has every published signing algorithm, on each of its curves."""
     signing = [algorithm for algorithm in ALGORITHMS.values() if algorithm.use == "sig" and algorithm.kty != "oct"]
 
     assert {(spec.alg, spec.crv) for spec in SPECS.values()} == {

@@ -1,5 +1,5 @@
 """
-A change of algorithm, before, during and after, on verifiers that run on and on those that are restarted in time.
+A change of algorithm, before, during and after, for verifiers that keep running and for those that restart in time.
 
 These learn the algorithms of an issuer when they start: Spring Security from the keys of the JWK Set, zitadel/oidc and
 openid-client from the discovery document. A restart while the next key is published is all that they need.
@@ -56,7 +56,7 @@ def sign(lab: Lab) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The commands of the runbook, with the waits that policy asks for."""
+    """Run the commands of the runbook, with the waits of the policy."""
     with hosting() as host:
         lab = new_lab(tmp_path_factory.mktemp("algorithm") / "vault", "id-token:RS256", url=host.url)
         sites, tokens = {"before": lab.site()}, {"before": sign(lab)}
@@ -77,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def lines(program: Program, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[str]]:
-    """The command line of each verifier, as far as this machine has it."""
+    """Return the command line of each verifier that this machine has."""
 
     def zitadel() -> Sequence[str]:
         folder = tmp_path_factory.mktemp("zitadel")
@@ -121,7 +121,7 @@ class Running:
 
 @contextmanager
 def started(name: str, line: Sequence[str], world: World) -> Iterator[Running]:
-    """Start a verifier on what the host serves now, and end it with the block."""
+    """Start a verifier on the site that the host serves now, and end it with the block."""
     issuer = world.host.url
     arguments = ["spring", f"{issuer}/.well-known/jwks.json", issuer, AUDIENCE, ""]
     command = [*line, *(arguments if name == "spring" else [issuer, AUDIENCE])]
@@ -145,7 +145,7 @@ def started(name: str, line: Sequence[str], world: World) -> Iterator[Running]:
 
 @pytest.mark.parametrize("name", ["spring", "zitadel", "openid-client"])
 def test_verifier_that_is_restarted_in_time(world: World, lines: dict[str, Sequence[str]], name: str) -> None:
-    """It takes every token throughout; one that is not restarted refuses the new algorithm, and nothing else."""
+    """A verifier that restarts accepts every token; one that does not refuses only tokens of the new algorithm."""
     if not lines[name]:
         pytest.skip(f"{name} is not here: make prepare")
     old, new = world.tokens["before"], world.tokens["after"]

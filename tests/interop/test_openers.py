@@ -28,12 +28,12 @@ const { plaintext } = await generalDecrypt(record.private, await importJWK(ident
 process.stdout.write(plaintext);
 """
 
-#: Vault, record and identity file in; the private JWK as printed out, or None where the tool refuses.
+#: From vault, record and identity file to the printed private JWK, or None if the tool refuses.
 Opener = Callable[[Lab, str, Path], bytes | None]
 
 
 def with_jq_and_jose(lab: Lab, record: str, identity: Path) -> bytes | None:
-    """The command line of docs/format.md."""
+    """Run the command line of docs/format.md."""
     if not shutil.which("jose") or not shutil.which("jq"):
         pytest.skip("jose and jq are not installed")
     alg = json.loads(identity.read_bytes())["alg"]
@@ -62,7 +62,7 @@ EACH_OPENER = [with_jq_and_jose, pytest.param(with_npm_jose, marks=pytest.mark.s
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("opener", EACH_OPENER)
 def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
-    """With a single recipient of either kind, the private JWK of every kind of key is printed."""
+    """With one recipient of either kind, the tool prints the private JWK of every kind of key."""
     alg, crv = KINDS[kind]
     home = tmp_path / "home"
     recipient, identity = recipients.create_identity(
@@ -84,7 +84,7 @@ def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
 
 @pytest.mark.parametrize("opener", EACH_OPENER)
 def test_several_recipients_and_one_who_left(tmp_path: Path, opener: Opener) -> None:
-    """Each of several recipients opens a key alone; whoever was removed opens nothing that is sealed now."""
+    """Each of several recipients opens a key alone; a removed recipient opens no new envelope."""
     lab = new_lab(tmp_path / "home" / "vault", "id-token:ES256")
     (first,) = (tmp_path / "home" / "config" / "identities").glob("*.json")
     identities = {"first": first}

@@ -1,5 +1,5 @@
 """
-The snippets of a page do what it says: each is copied out of the page into a project of its language and run.
+The snippets of a page work as it says: each runs, unchanged, in a project of its language.
 
 Tokens carry instants that are past and future on any clock, so that no verifier depends on today.
 """
@@ -51,12 +51,12 @@ def snippets(page: bytes) -> dict[str, str]:
 @dataclass
 class World:
     """
-    A site with two issuers, under a path of its host, and somebody else's vault that claims the same URL.
+    A site with two issuers, under a path of its host, and a foreign vault that claims the same URL.
 
     Attributes:
         host: Serves the site.
         lab: Its vault.
-        foreign: The vault of somebody else.
+        foreign: The foreign vault.
         sets: The set of each algorithm, by issuer.
         pages: The page of each issuer.
     """
@@ -73,7 +73,7 @@ class World:
 
 
 TENANT = {"tenant": "ES256", "tenant-rsa": "RS256"}
-#: Verifiers meet keys in the JWK Set that verify nothing.
+#: The JWK Set also contains keys that verify nothing.
 ENCRYPTION = "mail:ECDH-ES+A256KW"
 
 
@@ -109,11 +109,11 @@ def at(world: World, place: str) -> str:
 @dataclass(frozen=True)
 class Case:
     """
-    A token, and what a verifier for ``AUDIENCE`` must say of it.
+    A token, and the result that a verifier for ``AUDIENCE`` must give.
 
     Attributes:
         token: The token.
-        claims: What it must give, None where it must be refused.
+        claims: The claims of an accepted token, or None for a refused one.
     """
 
     token: str
@@ -158,7 +158,7 @@ def cases(world: World, issuer: str) -> dict[str, Case]:
         pem = world.host.files[f"keys/{key.kid}.pem"]
         bad[f"{alg} public key as secret"] = Case(f"{signed}.{b64u(hmac.digest(pem, signed.encode(), hashlib.sha256))}")
 
-        # Both know the algorithm and the claims; one has a kid of its own, the other the kid of our key.
+        # Both have valid claims and algorithms; one has its own kid, the other the kid of our key.
         private = keys.open_key(world.foreign.context(), world.foreign.key(alg.lower(), "active"))
         bad[f"{alg} foreign"] = Case(TokenSigner(private).sign(claims))
         bad[f"{alg} foreign with our kid"] = Case(TokenSigner({**private, "kid": key.kid}).sign(claims))
@@ -179,11 +179,13 @@ def other(character: str) -> str:
     return "B" if character == "A" else "A"
 
 
-# --- projects: the text of a snippet and tokens in, what its program prints for each token out ----------------
+# --- projects: from a snippet and tokens to the output for each token -----------------------------------------
 
 
 def run(command: list[str], project: Path, signed: list[str], **environ: str) -> list[str]:
-    """Run *command* in *project* and return a line for each of *signed*: claims in JSON, or why it was refused."""
+    """
+    Run *command* in *project* and return a line for each of *signed*: claims in JSON, or the reason for a refusal.
+    """
     done = subprocess.run(
         command,
         cwd=project,
@@ -269,7 +271,7 @@ def run_spring(project: Path, signed: list[str], **sources: str) -> list[str]:
 
 
 def spring_recipes() -> list[str]:
-    """Return the two beans of the recipe: one that is told all, and one that is made of the snippet of a page."""
+    """Return the two beans of the recipe: one with all settings, and one from the snippet of a page."""
     return fenced(read("docs/recipes/verifiers.md"), "java")
 
 
@@ -288,7 +290,7 @@ PROGRAMS: dict[str, Program] = {
     ["pyjwt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jose", "go", "java"))],
 )
 def test_snippet_verifies_and_refuses(world: World, tmp_path: Path, language: str, place: str) -> None:
-    """Verbatim, it gives the claims of good tokens of each algorithm and refuses every other, on each issuer's page."""
+    """Unchanged, it gives the claims of good tokens of each algorithm and refuses all others, on each issuer's page."""
     issuer = at(world, place)
     expected = cases(world, issuer)
     lines = PROGRAMS[language](world.snippets(issuer)[language], tmp_path, [case.token for case in expected.values()])
@@ -367,7 +369,7 @@ def test_each_page_names_its_own_issuer(make_vault: MakeVault, url: str) -> None
 
 
 def test_no_snippets_without_a_key_that_signs(make_vault: MakeVault) -> None:
-    """An issuer whose keys are for encryption, or that has none, has nothing to verify: its page has no section."""
+    """The page of an issuer with no keys, or only encryption keys, has no section for verifying."""
     assert snippets(make_vault().site()["index.html"])
 
     for lab in (make_vault("mail:ECDH-ES+A256KW"), make_vault("cookies:HS256"), make_vault(empty=True)):
@@ -378,7 +380,7 @@ def test_no_snippets_without_a_key_that_signs(make_vault: MakeVault) -> None:
 
 @pytest.mark.parametrize(("alg", "warned"), [("ES256", False), ("EdDSA", True), ("Ed25519", True)])
 def test_page_says_what_nimbus_refuses(make_vault: MakeVault, alg: str, warned: bool) -> None:
-    """Where a set signs with an Edwards curve, whoever reads the Java snippet learns that it cannot verify that."""
+    """If a set signs with an Edwards curve, the Java snippet says that it cannot verify that."""
     page = make_vault(f"id-token:{alg}").site()["index.html"]
 
     assert (b"it refuses tokens signed with EdDSA" in page) is warned

@@ -1,5 +1,5 @@
 """
-What real verifiers make of each breaking JWK Set of lint's tests, and the table of codes and libraries that follows.
+Results of real verifiers for each breaking JWK Set of lint's tests, and the resulting table of codes and libraries.
 
 A case counts for a code where no other code of the case explains why a library refuses it. A code hurts a library in
 all of its forms, in some, or in none.
@@ -112,11 +112,11 @@ def questions(host: Host) -> list[Question]:
     ]
 
 
-#: Why each question's token was refused; empty where it was accepted.
+#: The reason for refusing each question's token; empty if it was accepted.
 Verdicts = list[str]
 #: From a host, questions, and a folder to compile in, to the verdicts of each library.
 Ask = Callable[[Host, list[Question], Path], dict[str, Verdicts]]
-#: What a library does by itself: fetch a document, parse its bytes, or take the parsed document from its user.
+#: The input of a library: a URL, bytes, or a parsed document.
 Scope = Literal["fetches", "parses", "given"]
 
 
@@ -126,8 +126,8 @@ class Library:
     A library that lint names, by the name of `rules.LIBRARIES`.
 
     Attributes:
-        scope: What it does by itself: of a case that never comes so far, nothing is asked.
-        program: What runs it, in `PROGRAMS`.
+        scope: Its input; a case that fails before the library gets its input does not apply.
+        program: The program that runs it, in `PROGRAMS`.
     """
 
     scope: Scope
@@ -156,7 +156,7 @@ LIBRARIES = {
 
 
 def applies(scope: Scope, case: Case) -> bool:
-    """Whether a library of *scope* gets at the document of *case*: how a host answers is a matter of those that fetch."""
+    """Whether a library of *scope* reads the document of *case*: only a library that fetches sees the HTTP response."""
     if scope == "fetches":
         return True
     if case.status != 200 or case.redirect is not None or "content-encoding" in case.headers:
@@ -182,7 +182,7 @@ def _with_authlib(host: Host, question: Question) -> object:
     from authlib.deprecate import AuthlibDeprecationWarning
 
     with warnings.catch_warnings():
-        # That authlib.jose is deprecated is known.
+        # authlib.jose is deprecated.
         warnings.simplefilter("ignore", AuthlibDeprecationWarning)
         from authlib.jose import JsonWebKey, JsonWebToken
 
@@ -219,7 +219,7 @@ _PYTHON = {
 
 
 def _why(verify: Callable[[], object]) -> str:
-    """Return why *verify* refuses; broken keys raise anything in real verifiers."""
+    """Return the reason why *verify* refuses; broken keys raise any exception in real verifiers."""
     try:
         verify()
     except Exception as error:
@@ -240,7 +240,7 @@ def _ask_python(host: Host, asked: list[Question], folder: Path) -> dict[str, Ve
 
 
 def answers(command: list[str], lines: list[str]) -> list[Any]:
-    """Run *command* and return what it answers to each of *lines*."""
+    """Run *command* and return its answer to each of *lines*."""
     done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     # Libraries may write to standard output, too.
@@ -303,7 +303,7 @@ Extent = Literal["all", "some", "none"]
 
 
 def refusals(host: Host, name: str, asked: list[Question], verdicts: Verdicts) -> Refused:
-    """Return what the library *name* refused, by case; an empty list is a case that it takes."""
+    """Return the refusals of the library *name*, by case; an accepted case has an empty list."""
     found: Refused = {}
     for question, verdict in zip(asked, verdicts, strict=True):
         if applies(LIBRARIES[name].scope, host.cases[question.case]):
@@ -317,14 +317,14 @@ def extents(host: Host, refused: Refused) -> dict[str, Extent]:
     Return to which extent each code hurts a library that *refused* what it did.
 
     Raises:
-        AssertionError: A case is refused, and none of its codes tells why.
+        AssertionError: If none of the codes of a refused case explains it.
     """
     by_code: dict[str, list[str]] = {}
     for name in refused:
         for code in host.cases[name].codes:
             by_code.setdefault(code, []).append(name)
     found: dict[str, Extent] = {}
-    # Codes that stand alone in some case come first: they explain others, or are ruled out.
+    # Codes that are alone in some case come first: they explain other cases, or are ruled out.
     for code in sorted(by_code, key=lambda code: min(len(host.cases[name].codes) for name in by_code[code])):
         own = [
             name
@@ -342,7 +342,7 @@ def extents(host: Host, refused: Refused) -> dict[str, Extent]:
 
 # --- discovery documents ----------------------------------------------------------------------------------
 
-#: What is changed in a good discovery document, and the code of the rule that speaks then.
+#: Changes of a good discovery document, and the code of the resulting finding.
 DISCOVERY: dict[str, dict[str, Any]] = {
     "issuer-mismatch": {"issuer": "https://other.example"},
     "no-jwks-uri": {"jwks_uri": None},
@@ -350,13 +350,13 @@ DISCOVERY: dict[str, dict[str, Any]] = {
     "discovery-incomplete": {"subject_types_supported": None},
     "alg-without-key": {"id_token_signing_alg_values_supported": ["ES256", "PS256", "RS256"]},
 }
-#: The libraries that read one.
+#: The libraries that read discovery documents.
 BY_ISSUER = ("go-oidc", "kubernetes")
 CONFIGURATION = "/.well-known/openid-configuration"
 
 
 def discovery(host: Host, code: str, mark: bytes = b"") -> tuple[str, bytes]:
-    """Serve a discovery document, in which the rule *code* speaks, and return its issuer and its bytes."""
+    """Serve a discovery document with a finding of the rule *code*, and return its issuer and its bytes."""
     issuer = f"{host.url}/{code}"
     members = {
         "issuer": issuer,
@@ -373,7 +373,9 @@ def discovery(host: Host, code: str, mark: bytes = b"") -> tuple[str, bytes]:
 
 
 def refused_by_issuer(host: Host, code: str, program: list[str], mark: bytes = b"") -> set[str]:
-    """Return which of `BY_ISSUER` refuse a token of the issuer whose discovery document has what *code* is about."""
+    """
+    Return the members of `BY_ISSUER` that refuse a token of an issuer whose discovery document has the finding *code*.
+    """
     issuer, _ = discovery(host, code, mark)
     lines = [json.dumps({"issuer": issuer, "token": token}) for token in (rs_token(), es_token())]
     found = answers(program, lines)
@@ -386,7 +388,7 @@ Table = dict[str, tuple[str, ...]]
 
 
 def tables(extents_of: Mapping[str, Mapping[str, Extent]]) -> tuple[Table, Table]:
-    """Return which libraries each code hurts in all of its forms, and in some, in the order of `rules.LIBRARIES`."""
+    """Return the libraries that each code hurts in all of its forms, and in some, in the order of `rules.LIBRARIES`."""
     every: Table = {}
     some: Table = {}
     for code in rules.RULES:

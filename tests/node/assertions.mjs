@@ -1,10 +1,10 @@
-// An authorization server, and clients that prove who they are to it with a key (private_key_jwt).
+// An authorization server, and clients that authenticate to it with a key (private_key_jwt).
 //
 // usage: node assertions.mjs JWKS_URL CLIENT <requests
 //
 // The server is oidc-provider, which reads the JWK Set of CLIENT at JWKS_URL. Each line has the library of a client and its
-// private JWK, {"library":"openid-client","jwk":{…}}. For each, in the same order, a line says what came of it:
-//   {"ok":"the alg of the assertion"}   or   {"error":"what the server says"}
+// private JWK, {"library":"openid-client","jwk":{…}}. For each, in the same order, it prints a line:
+//   {"ok":"the alg of the assertion"}   or   {"error":"the message of the server"}
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -15,7 +15,7 @@ import Provider from "oidc-provider";
 import * as oauth from "oauth4webapi";
 import * as openid from "openid-client";
 
-// The server has things to say on standard output.
+// The server logs to standard output.
 console.info = console.error;
 
 const [jwksUri, clientId] = process.argv.slice(2);
@@ -36,13 +36,13 @@ const provider = new Provider(issuer, {
   ],
   clientAuthMethods: ["private_key_jwt"],
   enabledJWA: { clientAuthSigningAlgValues: ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"] },
-  // It fetches nothing from this machine, unless by a function of ours.
+  // Its own fetch refuses addresses of this machine.
   fetch: (target, options) => fetch(target, { ...options, dispatcher: undefined }),
   features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
 });
 let seen, alg;
 provider.on("grant.error", (_, error) => (seen = `${error.message}: ${error.error_detail}`));
-// The header of an assertion says how it was signed.
+// The header of an assertion names its algorithm.
 provider.on("grant.success", ({ oidc }) => (alg = decodeProtectedHeader(oidc.body.client_assertion).alg));
 listener.on("request", provider.callback());
 

@@ -1,4 +1,4 @@
-// Sign a client assertion (private_key_jwt) with an exported key, and find the key in a JWK Set as a server does.
+// Sign a client assertion (private_key_jwt) with an exported key, and find the key in a JWK Set like a server.
 //
 // Reads a JSON line {"key", "set"}, a private JWK and the JWK Set that the client registered, and prints a JSON line:
 // {"alg": "the alg in the header", "found": whether jose finds a key of the set for it}.
@@ -13,7 +13,7 @@ const { createLocalJWKSet, decodeProtectedHeader, jwtVerify } = await import("jo
 
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
   const { key, set } = JSON.parse(line);
-  // What the key is for is said by the last two arguments; Web Crypto of some versions does not know each alg.
+  // The last two arguments give the use of the key; some versions of Web Crypto do not support every alg.
   const { alg, key_ops, use, ...bare } = key;
   const signer = await crypto.subtle.importKey("jwk", bare, { name: "Ed25519" }, false, ["sign"]);
   const body = new URLSearchParams();

@@ -1,9 +1,9 @@
-// Verify ID tokens as a client does that uses openid-client and reads the discovery document when it starts.
+// Verify ID tokens like a client that uses openid-client and reads the discovery document when it starts.
 //
 // usage: node discover.mjs ISSUER AUDIENCE <tokens
 //
 // Reads one token a line and prints one JSON line for each, in the same order: {"ok": "the sub of the token"} or
-// {"error": "what the library says"}. All tokens of a run share what the library caches. The first line says "ready".
+// {"error": "the message of the library"}. All tokens of a run share the library's cache. The first line says "ready".
 
 import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";

@@ -1,7 +1,7 @@
 // Verify tokens by JWK Sets that may be broken, each with a remote set of its own.
 //
 // Reads JSON lines {"jwks_uri", "token"} and prints a JSON line for each, in the same order:
-// {"jose": "…", "jwks-rsa": "…", …}, each empty where the token was accepted, else the code of the error.
+// {"jose": "…", "jwks-rsa": "…", …}, each empty if the token was accepted, else the code of the error.
 
 import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";
@@ -28,7 +28,7 @@ const verifiers = {
     );
   },
 
-  // As an ID token in the answer of a token endpoint; openid-client does it so, too.
+  // As an ID token in the response of a token endpoint, like openid-client.
   async oauth4webapi({ jwks_uri, token }) {
     const issuer = "https://issuer.example";
     const as = { issuer, jwks_uri, id_token_signing_alg_values_supported: algorithms };

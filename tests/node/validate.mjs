@@ -1,13 +1,13 @@
-// Reads pages of HTML as a JSON object {path: text} and prints what html-validate has to say of them, as a JSON
-// array of sentences. Its command line would need a newer Node.js than Debian's; its library does not.
+// Reads pages of HTML as a JSON object {path: text} and prints the messages of html-validate about them, as a
+// JSON array. Its command line needs a newer Node.js than Debian's; its library does not.
 import { readFileSync } from "node:fs";
 import { HtmlValidate, StaticConfigLoader } from "html-validate";
 
-// All that it recommends.
+// All recommended rules.
 const config = {
   root: true,
   extends: ["html-validate:recommended"],
-  // HTML knows no case here; ours is that of the tags.
+  // HTML ignores case here; we use that of the tags.
   rules: { "doctype-style": ["error", { style: "lowercase" }] },
 };
 

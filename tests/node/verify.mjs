@@ -1,11 +1,11 @@
-// Verify tokens as a service does that uses one of npm's libraries.
+// Verify tokens like a service with one of npm's libraries.
 //
 // usage: node verify.mjs VERIFIER JWKS_URL ISSUER AUDIENCE ALG[,ALG…] <tokens
 //
 // Reads one token a line and prints one JSON line for each, in the same order:
-//   {"ok":"the sub of the token"}   or   {"error":"what the library says"}
+//   {"ok":"the sub of the token"}   or   {"error":"the message of the library"}
 //
-// All tokens of a run share what the library caches.
+// All tokens of a run share the library's cache.
 
 import { webcrypto } from "node:crypto";
 import { once } from "node:events";
@@ -19,7 +19,7 @@ globalThis.crypto ??= webcrypto;
 const [name, url, issuer, audience, algs] = process.argv.slice(2);
 const algorithms = algs.split(",");
 
-// What makes the function from a token to its claims, by the name of the library that fetches.
+// Factories of functions from a token to its claims, by the name of the library that fetches.
 const verifiers = {
   async jose() {
     const { createRemoteJWKSet, jwtVerify } = await import("jose");
@@ -44,7 +44,7 @@ const verifiers = {
   async "fast-jwt"() {
     const { createVerifier } = await import("fast-jwt");
     const { default: buildGetJwks } = await import("get-jwks");
-    // It adds the path itself, unless told another.
+    // It adds its default path unless another is given.
     const { origin, pathname } = new URL(url);
     const jwks = buildGetJwks({ jwksPath: pathname });
     const key = ({ header: { kid, alg } }) => jwks.getPublicKey({ kid, alg, domain: origin });
@@ -53,7 +53,7 @@ const verifiers = {
 
   async "aws-jwt-verify"() {
     const { JwtVerifier } = await import("aws-jwt-verify");
-    // It takes the algorithm of the key.
+    // It uses the algorithm of the key.
     const verifier = JwtVerifier.create({ jwksUri: url, issuer, audience });
     return (token) => verifier.verify(token);
   },

@@ -1,11 +1,11 @@
 """
-Verify tokens as Apache does that guards a page with mod_oauth2.
+Verify tokens with Apache, which protects a page with mod_oauth2.
 
 usage: python verify.py VERIFIER JWKS_URL ISSUER AUDIENCE ALG[,ALG…] <tokens
 
 Reads one token a line and prints one JSON line for each, in the same order: {"ok": "the sub of the token"} or
-{"error": "what the module writes into its log"}. All tokens of a run go to the same server, with the module's own cache.
-The module takes the algorithms that it knows, and is not told which are expected.
+{"error": "the message in the log of the module"}. All tokens of a run go to the same server, with the module's own cache.
+The module accepts every algorithm that it supports; it has no setting for the expected ones.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NEEDED = ("mpm_event", "authn_core", "authz_core", "authz_user", "headers", "oau
 def main(_name: str, url: str, issuer: str, audience: str, _algs: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # Whatever user root's server changes to has to read it.
+        # If root starts the server, it changes to another user, who has to read this.
         folder.chmod(0o755)
         (folder / "pages").mkdir()
         (folder / "pages" / "index.html").write_text("secret")
@@ -81,7 +81,7 @@ def ask(url: str, token: str, log: Path) -> dict[str, str]:
                 lines.seek(begin)
                 return {"error": f"{error.code}: {reason(lines.read())}"}
         except urllib.error.URLError:
-            # It does not listen yet.
+            # The server does not listen yet.
             time.sleep(0.05)
     return {"error": "Apache did not start"}
 

@@ -1,11 +1,11 @@
 """
-Verify tokens as Envoy does that guards a route with jwt_authn; Istio's RequestAuthentication is made of it.
+Verify tokens with Envoy, which protects a route with jwt_authn; Istio's RequestAuthentication uses that filter.
 
 usage: python verify.py ENVOY VERIFIER JWKS_URL ISSUER AUDIENCE ALG[,ALG…] <tokens
 
 Reads one token a line and prints one JSON line for each, in the same order: {"ok": "the sub of the token"} or
-{"error": "what Envoy answers"}. All tokens of a run go to the same server, with the filter's own cache. The filter takes
-the algorithms that it knows, and is not told which are expected.
+{"error": "the body of Envoy's response"}. All tokens of a run go to the same server, with the filter's own cache. The
+filter accepts every algorithm that it supports; it has no setting for the expected ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 
 def configuration(port: int, url: str, issuer: str, audience: str) -> dict[str, Any]:
-    """Return a server that answers whoever has a token, with the claims of it in a header."""
+    """Return a configuration for a server that responds to a valid token with a header of its claims."""
     prefix = "type.googleapis.com/envoy.extensions.filters"
     place = urlsplit(url)
     address = {"socket_address": {"address": "127.0.0.1", "port_value": place.port}}
@@ -111,7 +111,7 @@ def ask(url: str, token: str) -> dict[str, str]:
         except urllib.error.HTTPError as error:
             return {"error": f"{error.code}: {error.read().decode()}"}
         except (urllib.error.URLError, ConnectionError):
-            # It does not listen yet.
+            # The server does not listen yet.
             time.sleep(0.05)
     return {"error": "Envoy did not start"}
 

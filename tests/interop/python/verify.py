@@ -1,11 +1,11 @@
 """
-Verify tokens as a service does that uses one of Python's libraries.
+Verify tokens like a service with one of Python's libraries.
 
 usage: python verify.py VERIFIER JWKS_URL ISSUER AUDIENCE ALG[,ALG…] <tokens
 
 Reads one token a line and prints one JSON line for each, in the same order: {"ok": "the sub of the token"} or
-{"error": "what the library says"}. All tokens of a run share what the library caches. A library that fetches nothing
-is given the JWK Set by the program, once.
+{"error": "the message of the library"}. All tokens of a run share the library's cache. For a library that fetches
+nothing, the program fetches the JWK Set once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-#: A token in, its claims out.
+#: From a token to its claims.
 Verify = Callable[[str], dict[str, Any]]
 
 
@@ -59,7 +59,7 @@ def joserfc(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
 def authlib(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
     from authlib.deprecate import AuthlibDeprecationWarning
 
-    # That authlib.jose is deprecated is known.
+    # authlib.jose is deprecated.
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
     from authlib.jose import JsonWebKey, JsonWebToken
 
@@ -96,7 +96,7 @@ def google_auth(url: str, issuer: str, audience: str, algs: list[str]) -> Verify
     request = Request()
 
     def verify(token: str) -> dict[str, Any]:
-        # It takes the algorithm of the key, and leaves the issuer to whoever calls.
+        # It uses the algorithm of the key, and the caller checks the issuer.
         claims = dict(verify_token(token, request, audience=audience, certs_url=url))
         if claims["iss"] != issuer:
             raise ValueError("wrong issuer")
@@ -113,7 +113,7 @@ def cryptojwt(url: str, issuer: str, audience: str, algs: list[str]) -> Verify:
     jar.add_url(issuer, url)
 
     def verify(token: str) -> dict[str, Any]:
-        # It finds keys by the issuer that a token names. The audience is left to whoever calls.
+        # It finds keys by the issuer in the token. The caller checks the audience.
         claims: dict[str, Any] = JWT(key_jar=jar, allowed_sign_algs=algs).unpack(token)
         if audience not in claims["aud"]:
             raise ValueError("wrong audience")
