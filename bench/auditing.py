@@ -1,4 +1,4 @@
-"""Rows of reading: status and audit, against git giving the same bytes."""
+"""Rows of reading: status and audit, against git reading the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All rows and curves, in the order in which they are measured and shown."""
+"""List all rows and curves, in the order in which they are measured and shown."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What was measured, with its verdict, and the file that keeps it: build/bench/figures.json.
+Store measured figures and their verdicts in build/bench/figures.json.
 
-A run of some rows replaces those and leaves the others as they were, so that a long run can be done in parts. What
-was measured on another machine, or in other sizes, is not mixed with it.
+A run of some rows replaces those rows and keeps the others, so that a long run can be split. Figures of another
+machine or of other sizes are never mixed with them.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _MEGABYTES = 1024 * 1024 / 1e6
 @dataclass(frozen=True)
 class Result:
     """
-    What became of a row.
+    The result of a row.
 
     Attributes:
         name: The row.
-        about: What it shows.
-        commit: What was measured: the commit of keyvault.
-        ours: Our figures; None where the row was skipped.
-        peer: The peer's.
-        ratio: Ours over the peer's: of the medians.
-        turns: The same turn by turn, the median: each turn's two runs met the same machine.
-        bound: What the ratio must not pass, if there is a bound.
+        about: Its description.
+        commit: The measured commit of keyvault.
+        ours: Our figures; None if the row was skipped.
+        peer: The peer's figures.
+        ratio: Our median divided by the peer's.
+        turns: The median of the ratios of each pair of runs, which ran under the same load.
+        bound: The maximum of the ratio, if there is a bound.
         also: Another bound, in words.
-        missed: The bounds that were missed, one phrase each.
-        skipped: Why nothing was measured.
+        missed: The missed bounds, a phrase each.
+        skipped: The reason if nothing was measured.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Result:
 @dataclass(frozen=True)
 class Growth:
     """
-    What became of a curve.
+    The result of a curve.
 
     Attributes:
         name: The curve.
         command: The command.
-        commit: What was measured.
+        commit: The measured commit of keyvault.
         points: Numbers of keys, and the figures of each.
-        memory: Megabytes that must not be passed, if there is a bound.
-        missed: The bounds that were missed, one phrase each.
+        memory: The maximum of memory in megabytes, if there is a bound.
+        missed: The missed bounds, a phrase each.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Growth:
 @dataclass
 class Report:
     """
-    All that was measured on one machine.
+    All results of a machine.
 
     Attributes:
-        quick: Whether sizes were small.
-        machine: What the figures depend on.
+        quick: Whether the sizes were those of ``--quick``.
+        machine: The hardware and versions that the figures depend on.
         rows: The rows, by name.
         curves: The curves, by name.
     """
@@ -100,17 +100,17 @@ class Report:
     @property
     def missed(self) -> bool:
         """Whether any bound was missed."""
-        return any(one.missed for one in (*self.rows.values(), *self.curves.values()))
+        return any(found.missed for found in (*self.rows.values(), *self.curves.values()))
 
     def write(self, file: Path) -> None:
-        """Write it; a run that is cut short leaves the old file or the new one."""
+        """Write the report atomically: an interrupted run leaves the old file or the new one."""
         beside = file.with_suffix(".new")
         beside.write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n")
         beside.replace(file)
 
 
 def read(file: Path) -> Report | None:
-    """Return what was measured before, or None where there is nothing of this format."""
+    """Return the stored report, or None if there is none in this format."""
     if not file.exists():
         return None
     found = json.loads(file.read_bytes())
@@ -127,12 +127,12 @@ def _result(found: dict[str, Any]) -> Result:
 
 
 def _growth(found: dict[str, Any]) -> Growth:
-    points = tuple((keys, Figures(**one)) for keys, one in found["points"])
+    points = tuple((keys, Figures(**members)) for keys, members in found["points"])
     return Growth(**{**found, "points": points, "missed": tuple(found["missed"])})
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on, and nothing that names the machine."""
+    """Return the hardware and versions that the figures depend on, without any name of the machine."""
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cores": str(os.cpu_count()),
@@ -144,7 +144,7 @@ def machine() -> dict[str, str]:
 
 
 def measured_commit() -> str:
-    """Return the commit of keyvault that is measured, with a mark where files of it were changed since."""
+    """Return the measured commit of keyvault, with a ``+`` if its files have changed since."""
     git = ("git", "-C", str(BENCH.parent))
     changed = subprocess.run([*git, "status", "--porcelain", "keyvault"], capture_output=True, text=True, check=False)
     commit = subprocess.run(
@@ -154,7 +154,7 @@ def measured_commit() -> str:
 
 
 def measure(row: Row, workspace: Workspace, commit: str) -> Result:
-    """Measure one row; one that fails is skipped, so that it does not take the others along."""
+    """Measure a row; a failed row is skipped, so that the others still run."""
     if reason := row.missing():
         return Result(row.name, row.about, commit, bound=row.bound, skipped=reason)
     try:
@@ -164,7 +164,7 @@ def measure(row: Row, workspace: Workspace, commit: str) -> Result:
         return Result(row.name, row.about, commit, bound=row.bound, skipped=str(error))
     mine, others = figures(ours), figures(peer)
     ratio = mine.wall / others.wall
-    turns = statistics.median(one / other for one, other in zip(ours.walls(), peer.walls(), strict=True))
+    turns = statistics.median(wall / other for wall, other in zip(ours.walls(), peer.walls(), strict=True))
     missed = [f"ratio {ratio:.2f} is above {row.bound:g}"] if row.bound is not None and ratio > row.bound else []
     also = None
     if row.exact is not None:
@@ -180,7 +180,7 @@ def _exact_misses(taken: SideRuns, member: str, expected: int) -> list[str]:
 
 
 def measure_curve(curve: Curve, workspace: Workspace, commit: str) -> Growth:
-    """Measure one curve, point by point; the largest takes one run."""
+    """Measure a curve, point by point; the largest point has a single run."""
     points, missed = [], []
     for keys in curve.points:
         runs = 1 if keys == max(curve.points) else curve.runs
@@ -201,6 +201,6 @@ def measure_curve(curve: Curve, workspace: Workspace, commit: str) -> Growth:
 
 
 def facts(report: Report) -> dict[str, str]:
-    """Return the machine, the peers, and the commits that were measured, for the page."""
-    commits = sorted({one.commit for one in (*report.rows.values(), *report.curves.values())})
+    """Return the machine, the peers' versions and the measured commits, for the page."""
+    commits = sorted({found.commit for found in (*report.rows.values(), *report.curves.values())})
     return {**report.machine, **peers.versions(), "commit": ", ".join(commits)}

@@ -1,9 +1,9 @@
 """
-Where rows work: sizes, the environment of every process, vaults that are made once and kept.
+Provide the fixtures of all rows: sizes, the environment of every process, and cached vaults.
 
-A vault of 100,000 keys takes minutes to make. It is made by a process of its own and kept in build/bench, under a
-name that says all that it was made with. Its clock stands still: keys are made at `MADE_AT`, and every command that
-looks at them is told that it is `NOW`, so that nothing becomes overdue in a vault that is kept.
+Generating a vault of 100,000 keys takes minutes, so a separate process generates it once. It stays in build/bench,
+under a name that contains its parameters. Its clock stands still: keys are created at `MADE_AT` of workloads.py, and
+every command runs at `NOW`, so that nothing becomes overdue in a cached vault.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from measure import log, run
 
 BENCH = Path(__file__).resolve().parent
 BUILD = BENCH.parent / "build" / "bench"
-#: Goes up when workloads.py makes other vaults than before from the same arguments, or records change.
+#: Increase this if workloads.py generates other vaults from the same arguments, or if the format of records changes.
 FORMAT = 1
 #: An hour after the rotation of workloads.py.
 NOW = "2026-01-06T02:00:00+00:00"
@@ -32,14 +32,14 @@ _CLOCKED = (
     "from datetime import datetime; from keyvault.cli import main; "
     f"main.clock = lambda: datetime.fromisoformat({NOW!r}); main.main()"
 )
-#: What the installed command does, without knowing where it was installed.
+#: The installed command, wherever it was installed.
 KEYVAULT = (sys.executable, "-c", _MAIN)
-#: The same for vaults that are kept: under a clock that stands still.
+#: The same under a fixed clock, for cached vaults.
 CLOCKED = (sys.executable, "-c", _CLOCKED)
 TYPER = (sys.executable, str(BENCH / "bare_typer.py"))
 WORKLOADS = (sys.executable, str(BENCH / "workloads.py"))
 
-#: Given where a vault keeps its identity under one.
+#: For vaults whose identity has a passphrase.
 PASSPHRASE = {"KEYVAULT_PASSPHRASE": "protects nothing here"}
 
 _numbers = itertools.count(1)
@@ -48,22 +48,22 @@ _numbers = itertools.count(1)
 @dataclass(frozen=True)
 class Size:
     """
-    How much is done: all of it, or what ``--quick`` leaves.
+    The sizes of a full run, or of ``--quick``.
 
     Attributes:
-        starts: Runs of the rows that take a moment.
+        starts: Runs of the rows that take less than a second.
         runs: Runs of the rows that take seconds.
         rotated: Sets that are rotated in one commit.
-        jose: Keys that the jose script makes.
+        jose: Keys that the jose script generates.
         rsa: Sets of RSA keys that are rotated.
         small: Sets of the small vault.
         large: Sets of the large vault, ten times as many.
         opened: Keys that are opened.
-        asked: Keys that a peer opens or seals which needs a process for each.
+        asked: Keys that a peer opens or seals, if it needs a process for each.
         sealed: Keys that are sealed.
         commits: Commits of the long history.
-        published: Sets of the vault that is published, of three keys: eleven files of the site each.
-        curve: Keys of the vaults of the growth curves.
+        published: Sets of the published vault, with three keys each; the site has eleven files per set.
+        curve: Numbers of keys of the growth curves' vaults.
     """
 
     starts: int = 15
@@ -102,12 +102,12 @@ def environment(home: Path, bytecode: Path) -> dict[str, str]:
     """
     Return the environment of every measured process.
 
-    Nothing of the user's git settings, identities or Python settings is in it. Bytecode is cached, as it is for an
-    installed program, but not beside the sources.
+    It has none of the user's git settings, identities or Python settings. Bytecode is cached, as for an installed
+    program, but not beside the sources.
 
     Args:
-        home: Where identities lie: beside the vaults, since those who kept one have to open it.
-        bytecode: Where bytecode is cached.
+        home: The folder of the identities, beside the cached vaults that they open.
+        bytecode: The folder for cached bytecode.
     """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT", "TMPDIR") if name in os.environ}
     paths = [str(BENCH.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -129,14 +129,14 @@ def environment(home: Path, bytecode: Path) -> dict[str, str]:
 @dataclass(frozen=True)
 class Workspace:
     """
-    Where rows work.
+    The folders, environment and sizes of a run.
 
     Attributes:
         folder: A temporary folder, removed at the end.
-        kept: The folder of vaults, which stays.
+        kept: The folder of cached vaults, which stays.
         environ: The environment of every process.
-        size: How much is done.
-        closing: What a row has started, to be ended behind it.
+        size: The sizes of this run.
+        closing: Stops the servers that a row has started.
     """
 
     folder: Path
@@ -147,48 +147,48 @@ class Workspace:
 
     @property
     def work(self) -> Path:
-        """The folder in which processes run that name all their files."""
+        """The working folder of processes that get all files by absolute path."""
         return self.path("work")
 
     def path(self, name: str) -> Path:
-        """Return a folder of that name, made where it is missing."""
+        """Return the folder *name*; create it if it is missing."""
         path = self.folder / name
         path.mkdir(exist_ok=True)
         return path
 
     def run(self, *command: str | Path, folder: Path | None = None) -> bytes:
-        """Run what is not measured, and return what it prints."""
+        """Run a command without measuring it, and return its output."""
         environ = {**self.environ, **PASSPHRASE}
         return run([*map(str, command)], folder=folder or self.work, environ=environ).output
 
     def put_aside(self, path: Path) -> None:
         """
-        Take *path* out of the way, until the whole folder is removed.
+        Move *path* away until the whole folder is removed.
 
-        Removing thousands of files now would slow down the next run: ext4 does not use an inode again that
-        was freed a moment ago, and searches past each of them.
+        Removing thousands of files now would slow down the next run: ext4 does not reuse recently freed inodes,
+        and searches past each of them.
         """
         if path.exists():
             path.rename(self.path("aside") / str(next(_numbers)))
 
     def fresh_copy(self, source: Path, target: Path) -> None:
-        """Copy a folder; what follows does not have to wait until the copy is on the disk."""
+        """Copy a folder, and sync it to disk, so that no measured run has to wait for that."""
         self.put_aside(target)
         self.run("cp", "-a", source, target)
         os.sync()
 
-    def keep(self, name: str, make: Callable[[Path], object]) -> Path:
-        """Return the vault that is kept under *name*; *make* makes it in a new repository where it is missing."""
+    def keep(self, name: str, generate: Callable[[Path], object]) -> Path:
+        """Return the cached vault *name*; if it is missing, *generate* it in a new repository."""
         path = self.kept / f"{name}-v{FORMAT}"
         if not path.exists():
-            log(f"making {path.name}")
+            log(f"generating {path.name}")
             begun = self.kept / f"{path.name}.part"
             shutil.rmtree(begun, ignore_errors=True)
-            # The folder of builds lies in the repository of the project: without one of its own, a vault would be
-            # committed there.
+            # The build folder is inside the project's repository: without a repository of its own, the vault would be
+            # committed to the project.
             self.run("git", "init", "--quiet", "--initial-branch=main", begun)
-            make(begun)
-            begun.rename(path)  # what was cut short is never taken for a whole vault
+            generate(begun)
+            begun.rename(path)  # so that an interrupted run leaves no incomplete vault
         return path
 
     def vault(self, sets: int, *options: str, alg: str = "ES256") -> Path:
@@ -196,16 +196,16 @@ class Workspace:
         Return a vault of *sets* sets, of two keys each.
 
         Args:
-            sets: How many.
-            options: Of ``rotated`` (each set has three keys), ``passphrase``, ``issuers`` (as workloads.py says).
-            alg: The algorithm of all.
+            sets: The number of sets.
+            options: Any of ``rotated`` (three keys a set), ``passphrase``, ``issuers`` (see workloads.py).
+            alg: The algorithm of all sets.
         """
         name = "-".join([alg.lower(), str(sets), *options])
         named = ["--alg", alg, *(f"--{option}" for option in options)]
         return self.keep(name, partial(self._workload, "vault", "--sets", str(sets), *named))
 
     def history(self, commits: int) -> Path:
-        """Return a vault of 20 sets with a history of *commits*."""
+        """Return a vault of 20 sets with *commits* commits."""
         return self.keep(f"history-{commits}", partial(self._workload, "history", "--commits", str(commits)))
 
     def _workload(self, command: str, *options: str | Path) -> None:

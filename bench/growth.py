@@ -1,4 +1,4 @@
-"""Rows and curves of growth: one command, on vaults of more and more keys."""
+"""Rows and curves of growth: the same command on larger and larger vaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rows import Row
 
 #: After one rotation each set has three: next, active and retiring.
 KEYS_A_SET = 3
-#: Ten times as much, and a tenth for what a machine does beside.
+#: Ten times as much, and a tenth for other load of the machine.
 _BOUND = 11
 
 
@@ -34,7 +34,7 @@ def rows(workspace: Workspace) -> list[Row]:
 
 def at_sets(workspace: Workspace, command: str, sets: int) -> Side:
     """Return *command* on a vault of *sets* sets of three keys."""
-    # All keys of an issuer stand in one JWK Set, and verifiers take 256 KiB of it.
+    # All keys of an issuer are in one JWK Set, and verifiers accept 256 KiB.
     vault = workspace.vault(sets, "rotated", *["issuers"] * (command == "check"))
     label, call = f"keyvault {command}, {sets:,} sets", (*CLOCKED, "--vault", str(vault), command)
     if command == "render":
@@ -47,12 +47,12 @@ def at_sets(workspace: Workspace, command: str, sets: int) -> Side:
 
 
 def at_keys(command: str, workspace: Workspace, keys: int) -> Side:
-    """Return *command* on a vault of *keys* keys, or as many more as its last set needs."""
+    """Return *command* on a vault of *keys* keys, rounded up to whole sets."""
     return at_sets(workspace, command, -(-keys // KEYS_A_SET))
 
 
 def audited(workspace: Workspace, commits: int) -> Side:
-    """Return the audit of a history of *commits*."""
+    """Return an audit of *commits* commits."""
     vault = workspace.history(commits)
     return Side(f"keyvault audit, {commits:,} commits", (*CLOCKED, "--vault", str(vault), "audit"), workspace.work)
 

@@ -1,14 +1,14 @@
 """
 Measure whole processes, and compare two of them.
 
-A process is measured by what the kernel says about it when it ends (wait4: CPU time, and the largest resident
-set of any process among it and the children that it waited for) and by the wall clock. The two sides of a comparison
-take turns (A B A B), so that a machine that slows down or speeds up meanwhile does so for both. What a process and
-its children hold together is watched in the warm-up, whose time is not looked at (see ``memory``).
+The figures of a process are its wall time, and the kernel's numbers when it ends (wait4: CPU time, and the largest
+resident set of any process among it and the children that it waited for). The two sides of a comparison alternate
+(A B A B), so that a machine that slows down or speeds up meanwhile affects both. The memory of a process and its
+children together is sampled in the warm-up, whose time does not count (see ``memory``).
 
-On Linux a new process begins with the resident set of its parent as its maximum, so nothing smaller than the
-program that measures can be seen. It stays small: it imports neither keyvault nor what keyvault imports, and
-vaults are made by other processes.
+On Linux a new process starts with its parent's resident set as its maximum, so no value below the measuring program's
+own is visible. That program stays small: it imports neither keyvault nor keyvault's dependencies, and other processes
+generate the vaults.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pathlib import Path
 
 from memory import Watch
 
-#: A path of this machine: a message may end up on the page, and must not tell where it came from.
+#: A path of this machine: messages may appear on the page, which must not show such paths.
 _PATH = re.compile(r"(?<![\w:/.])(?:/[\w.+@-]+){2,}")
 
 
 class FailedError(Exception):
-    """A measured process did not do what it should."""
+    """A measured process failed."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Sample:
         wall: Seconds by the clock.
         cpu: Seconds of processor time, in user and kernel mode.
         rss: Largest resident set of one process in MiB.
-        together: What it and its children held together at most, in MiB, where that was watched.
-        output: What it wrote to stdout.
+        together: Peak memory of the process and its children together in MiB; None if it was not watched.
+        output: Its stdout.
     """
 
     wall: float
@@ -61,11 +61,11 @@ class Side:
     One of the two processes of a comparison.
 
     Attributes:
-        label: What it does, for the table.
+        label: Its description in the table.
         command: Its arguments.
-        folder: Where it runs.
-        units: How many things it does: times are given for one of them.
-        environ: What it has in its environment beside what all have.
+        folder: Its working folder.
+        units: The number of items it processes; times are given per item.
+        environ: Its additional environment variables.
         before: Prepares each run; not measured.
         after: Cleans up after each run; not measured.
     """
@@ -80,16 +80,16 @@ class Side:
 
 
 def log(text: str) -> None:
-    """Say on stderr what is being done."""
+    """Report progress on stderr."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], watched: bool = False) -> Sample:
     """
-    Run a process to its end and return what it took; where it is *watched*, its time is not worth much.
+    Run a process to its end and return its figures; if it is *watched*, its time is not accurate.
 
     Raises:
-        FailedError: It ended with another exit code than 0.
+        FailedError: If its exit code is not 0.
     """
     output, errors = folder / ".stdout", folder / ".stderr"
     with output.open("wb") as stdout, errors.open("wb") as stderr:
@@ -103,10 +103,10 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], wat
         together = watch.end() if watch else None
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        told = errors.read_text(errors="replace").strip().splitlines()
+        lines = errors.read_text(errors="replace").strip().splitlines()
         log(f"failed: {shlex.join(command)}")
-        said = _PATH.sub("…", " / ".join(told[-3:]))
-        raise FailedError(f"ended with {process.returncode}: {said}")
+        message = _PATH.sub("…", " / ".join(lines[-3:]))
+        raise FailedError(f"exit code {process.returncode}: {message}")
     return Sample(wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage), together, output.read_bytes())
 
 
@@ -132,7 +132,7 @@ def sample(side: Side, *, environ: Mapping[str, str], watched: bool = False) -> 
 
 
 def alternate(sides: Sequence[Side], *, runs: int, environ: Mapping[str, str], name: str) -> list[SideRuns]:
-    """Return what each of *sides* took: a warm-up in which memory is watched, then *runs* of each, in turns."""
+    """Return the runs of each of *sides*: a warm-up that watches memory, then *runs* timed runs, alternating."""
     log(f"{name}: warm-up")
     watched = [sample(side, environ=environ, watched=True).together for side in sides]
     samples: list[list[Sample]] = [[] for _ in sides]
@@ -149,9 +149,9 @@ class SideRuns:
     All runs of one side.
 
     Attributes:
-        side: What was run.
+        side: The measured side.
         samples: The timed runs.
-        together: What it and its children held together in the warm-up, in MiB; None where nobody can see that.
+        together: Peak memory of all its processes together in the warm-up, in MiB; None if the system can't tell.
     """
 
     side: Side
@@ -159,7 +159,7 @@ class SideRuns:
     together: float | None
 
     def walls(self) -> list[float]:
-        """Return the seconds of each run, for one unit."""
+        """Return the seconds of each run, per unit."""
         return [sample.wall / self.side.units for sample in self.samples]
 
 
@@ -169,16 +169,16 @@ class Figures:
     Medians of one side, in seconds and MiB.
 
     Attributes:
-        label: What was measured.
-        runs: How often.
-        units: How many things a run did; times are those of one.
-        wall: Seconds by the clock.
-        least: The shortest of them.
+        label: The label of the side.
+        runs: The number of timed runs.
+        units: The number of items in a run; times are given per item.
+        wall: Median of the wall time.
+        least: The shortest wall time.
         cpu: Seconds of processor time.
         rss: Largest resident set of one process.
-        floor: That of the program that measures, below which nothing can be seen.
-        together: What all processes held together; None where nobody can see that.
-        parallel: Processor time over wall time: how many cores it kept busy.
+        floor: Resident set of the measuring program; no lower value is visible.
+        together: Peak memory of all processes together; None if the system can't tell.
+        parallel: Processor time divided by wall time: the number of busy cores.
     """
 
     label: str
@@ -194,7 +194,7 @@ class Figures:
 
 
 def figures(taken: SideRuns) -> Figures:
-    """Return the medians of what was *taken*."""
+    """Return the medians of the runs in *taken*."""
     side, samples = taken.side, taken.samples
     return Figures(
         side.label,

@@ -1,4 +1,4 @@
-"""Rows of sealing and opening: many keys in one of our processes, against a process for each key."""
+"""Rows of sealing and opening: many keys in a single keyvault process, against a process for each key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from measure import Side
 from peers import program
 from rows import Row
 
-#: To how many recipients keys are sealed.
+#: Numbers of recipients to seal to.
 _RECIPIENTS = (1, 3, 10)
 
 
@@ -107,11 +107,11 @@ def _open_age(workspace: Workspace) -> tuple[Side, Side]:
 def _passphrase(workspace: Workspace) -> tuple[Side, Side]:
     count = workspace.size.opened
     vault = workspace.vault((count + 1) // 2, "passphrase")
-    many, one = (
+    many, single = (
         Side(label, (*WORKLOADS, "open", str(vault), str(number)), workspace.work, environ=PASSPHRASE)
         for label, number in ((f"opening {count:,} keys", count), ("opening 1 key", 1))
     )
-    return many, one
+    return many, single
 
 
 def _sealed(workspace: Workspace, count: int) -> Side:
@@ -122,8 +122,8 @@ def _sealed(workspace: Workspace, count: int) -> Side:
 
 
 def _repeated(command: str, times: int, folder: Path, label: str) -> Side:
-    made = """jose jwk gen -i '{"alg":"ES256"}'"""
-    script = f"for i in $(seq {times}); do {made} | {command} >/dev/null || exit; done"
+    generate = """jose jwk gen -i '{"alg":"ES256"}'"""
+    script = f"for i in $(seq {times}); do {generate} | {command} >/dev/null || exit; done"
     return Side(f"{label}, {times} times", ("sh", "-c", script), folder, units=times)
 
 

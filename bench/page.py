@@ -1,4 +1,4 @@
-"""Write docs/performance.md from figures, and its pictures."""
+"""Write docs/performance.md and its pictures from the figures."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def _ratio(row: Result) -> Sequence[str]:
 
 
 def _explained(found: Iterable[Result | Growth], notes: Mapping[str, str]) -> Iterable[str]:
-    for one in found:
-        if one.missed:
-            why = notes.get(one.name, "Not explained yet.").strip()
-            yield f"- `{one.name}`: {'; '.join(one.missed)}. {why}\n"
-        elif one.name in notes:
-            yield f"- `{one.name}`: {notes[one.name].strip()}\n"
+    for result in found:
+        if result.missed:
+            why = notes.get(result.name, "Not explained yet.").strip()
+            yield f"- `{result.name}`: {'; '.join(result.missed)}. {why}\n"
+        elif result.name in notes:
+            yield f"- `{result.name}`: {notes[result.name].strip()}\n"
 
 
 def _seconds(row: Result) -> Iterable[Sequence[str]]:

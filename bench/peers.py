@@ -1,4 +1,4 @@
-"""The programs of others: where they are, and of which version. bench/prepare gets them."""
+"""Find the other programs and their versions. bench/prepare installs them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from fixtures import BENCH, BUILD
 
-#: Compiled here; the version is that of a module in a go.mod.
+#: Compiled from source; a go.mod has the version of the module.
 _COMPILED = {
     "sops": (BENCH / "peers" / "sops", "github.com/getsops/sops/v3"),
     "hydra": (BENCH / "peers" / "hydra", "github.com/ory/hydra/v2"),
     "step": (BENCH.parent / "tests" / "interop" / "step", "github.com/smallstep/cli"),
 }
-#: Of a distribution, with what makes each tell its version.
+#: Installed from packages, with the arguments that print their versions.
 _INSTALLED = {
     "age": ("--version",),
     "git": ("--version",),
@@ -31,8 +31,8 @@ BIN = BUILD / "bin"
 
 
 def path(name: str) -> Path | None:
-    """Return where the program *name* lies, or None."""
-    # What Python packages bring lies beside the interpreter, on nobody's PATH.
+    """Return the path of the program *name*, or None."""
+    # Programs of Python packages are beside the interpreter, which may not be on the PATH.
     folders = [str(BIN), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     found = shutil.which(name, path=os.pathsep.join(folders))
     return Path(found) if found else None
@@ -46,13 +46,13 @@ def program(name: str) -> str:
 
 
 def lacking(names: Iterable[str]) -> str | None:
-    """Return that some of *names* are not here, or None."""
+    """Return a message that names the missing programs among *names*, or None."""
     missing = [name for name in names if path(name) is None]
     return f"{', '.join(missing)} not here: bench/prepare" if missing else None
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each program that is here."""
+    """Return the version of each installed program."""
     found = {}
     for name, (project, module) in _COMPILED.items():
         match = re.search(rf"{re.escape(module)} v(\S+)", (project / "go.mod").read_text())
@@ -63,7 +63,7 @@ def versions() -> dict[str, str]:
             match = _NUMBER.search(_printed(name, *arguments))
             found[name] = match[0] if match else "?"
     if path("jose"):
-        # It does not tell its version; the distribution does.
+        # It can't print its version; the package manager can.
         said = _printed("dpkg-query", "--show", "--showformat=${Version}", "jose") if path("dpkg-query") else ""
         found["jose"] = said.partition("-")[0] or "?"
     return dict(sorted(found.items()))

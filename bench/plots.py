@@ -1,7 +1,7 @@
 """
-Draw the curves of growth, as SVG: the same figures give the same bytes.
+Draw the growth curves as SVG: the same figures give the same bytes.
 
-Text stays text and takes the colour of nothing: the ground is white, so that a dark page shows it as well.
+Text stays text. The background is white, so that a dark page shows the picture, too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from figures import Growth
 from measure import Figures
 
-#: Okabe and Ito's colours, which people with any kind of colour vision can tell apart; and another mark each.
+#: Okabe and Ito's colours, which people with any kind of colour vision can tell apart; and a marker each.
 _STYLES = {"status": ("#0072B2", "o"), "render": ("#D55E00", "s"), "check": ("#009E73", "^"), "audit": ("#CC79A7", "D")}
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture: its file, what it is about, and what of a figure it shows."""
+    """A picture: its file, its title, and the value of a figure that it shows."""
 
     file: str
     title: str
@@ -36,14 +36,14 @@ PLOTS = (
 
 def draw(curves: Sequence[Growth], folder: Path) -> None:
     """Write a picture of each of `PLOTS` to *folder*."""
-    # Loaded only here: what measures stays small.
+    # Loaded only here, so that the measuring program stays small.
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    # Text is set by whoever shows the picture, and names inside of it do not change from run to run.
+    # The viewer sets the text, and ids inside the picture do not change between runs.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "keyvault", "font.family": "sans-serif", "font.size": 10}
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(settings):
@@ -55,7 +55,7 @@ def draw(curves: Sequence[Growth], folder: Path) -> None:
                 axes.plot(*zip(*points, strict=True), color=colour, marker=mark, label=command)
             _guide(axes, [point for _, points in lines for point in points])
             axes.set(xscale="log", yscale="log", xlabel="keys", ylabel=plot.unit, title=plot.title)
-            # Powers of ten alone would leave an axis without a number where all lies between two of them.
+            # With powers of ten alone, an axis could have no label: all values may be between two of them.
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LogLocator(subs=(1.0,) if axis is axes.xaxis else (1.0, 2.0, 5.0)))
                 axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}"))
@@ -73,11 +73,11 @@ def _points(curve: Growth, plot: Plot) -> list[tuple[int, float]]:
 
 
 def _guide(axes: Any, points: Sequence[tuple[int, float]]) -> None:
-    """Draw what grows as the keys do: a line that ends where the highest curve does."""
+    """Draw a line of linear growth that ends at the end of the highest curve."""
     most = max(keys for keys, _ in points)
     least, top = min(keys for keys, _ in points), max(value for keys, value in points if keys == most)
     bottom = min(value for _, value in points)
-    # It begins where it would leave the picture.
+    # It starts where it enters the picture.
     first = max(float(least), most * bottom / top)
     line = ([first, most], [top * first / most, top])
     axes.plot(*line, color="#888888", linestyle="--", linewidth=1, label="linear")

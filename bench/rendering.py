@@ -81,7 +81,7 @@ def _render_one(workspace: Workspace) -> tuple[Side, Side]:
     sets = itertools.count()
 
     def rotated() -> None:
-        # Another one each time: what is left to do is the same.
+        # Another set each time, so that every run has the same work.
         force = ("--force", "--reason", "benchmark")
         workspace.run(*CLOCKED, "--vault", copy, "rotate", f"set-{next(sets):05}", *force)
 
@@ -113,7 +113,7 @@ def _publish(workspace: Workspace) -> tuple[Side, Side]:
     def another_prefix() -> None:
         place.write_text(f"{store['BUCKET']}/run-{next(numbers)}")
 
-    # As rclone wants it: everything about the remote from the environment, all else as it is by default.
+    # rclone reads the remote from the environment; everything else stays at its defaults.
     remote = {
         "RCLONE_CONFIG_WEED_TYPE": "s3",
         "RCLONE_CONFIG_WEED_PROVIDER": "Other",

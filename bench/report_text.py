@@ -1,4 +1,4 @@
-"""How figures are written, on the terminal and on the page."""
+"""Format figures for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _digits(value: float) -> int:
 
 
 def number(value: float) -> str:
-    """Return a ratio with two or three digits that say something."""
+    """Return a ratio with two or three significant digits."""
     return f"{value:.3f}" if value < 0.1 else f"{value:.{_digits(value)}f}"
 
 
 def largest(side: Figures) -> str:
-    """Return the memory of the largest process; what is not above our own cannot be told from it."""
+    """Return the memory of the largest process; no value below that of the measuring program can be seen."""
     return f"{side.rss:.0f} MiB" if side.rss > side.floor * 1.02 else f"< {side.floor:.0f} MiB"
 
 
@@ -35,18 +35,18 @@ def together(side: Figures) -> str:
 
 
 def bound(result: Result) -> str:
-    """Return what must hold of a row, in words."""
+    """Return the bounds of a row, in words."""
     ratio = f"at most {result.bound:g}" if result.bound is not None else None
     return ", ".join(part for part in (ratio, result.also) if part) or "-"
 
 
-def verdict(one: Result | Growth) -> str:
+def verdict(found: Result | Growth) -> str:
     """Return whether the bounds hold."""
-    if isinstance(one, Result):
-        if one.skipped:
+    if isinstance(found, Result):
+        if found.skipped:
             return "left out"
-        if one.bound is None and one.also is None:
+        if found.bound is None and found.also is None:
             return "-"
-    elif one.memory is None:
-        return "missed" if one.missed else "-"
-    return "**missed**" if one.missed else "reached"
+    elif found.memory is None:
+        return "missed" if found.missed else "-"
+    return "**missed**" if found.missed else "reached"

@@ -1,4 +1,4 @@
-"""Rows of rotations: one set, a thousand sets in one commit, RSA on all cores."""
+"""Rows of rotations: a single set, a thousand sets in one commit, RSA on all cores."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows(workspace: Workspace) -> list[Row]:
 
 
 def _rotated(workspace: Workspace, pristine: Path, sets: int, label: str) -> Side:
-    """Return our side: every set of a fresh copy of *pristine* is rotated."""
+    """Return our side: rotate every set of a fresh copy of *pristine*."""
     copy = workspace.folder / f"copy-{pristine.name}"
     command = (*CLOCKED, "--vault", str(copy), "rotate", "--all", "--force", "--reason", "benchmark")
     before, after = partial(workspace.fresh_copy, pristine, copy), partial(workspace.put_aside, copy)
@@ -100,8 +100,8 @@ def _rotate(workspace: Workspace) -> tuple[Side, Side]:
 
 def _rsa(workspace: Workspace) -> tuple[Side, Side]:
     keys, cores = workspace.size.rsa, os.cpu_count() or 1
-    one = f"{program('openssl')} genrsa -out /dev/null 2048"
-    script = f"seq {keys} | xargs -P {cores} -I @ {one} 2>/dev/null"
+    genrsa = f"{program('openssl')} genrsa -out /dev/null 2048"
+    script = f"seq {keys} | xargs -P {cores} -I @ {genrsa} 2>/dev/null"
     return (
         _rotated(workspace, workspace.vault(keys, alg="RS256"), keys, f"keyvault rotate, {keys} sets"),
         Side(f"openssl genrsa 2048, {cores} at a time", ("sh", "-c", script), workspace.work, units=keys),

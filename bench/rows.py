@@ -1,8 +1,8 @@
 """
-What a row is, and what a curve is; catalogue.py has the list of all.
+Define rows and curves; catalogue.py lists all of them.
 
 A row prepares its two sides when it is measured. Figures that depend on the machine (seconds) have no bound; ratios
-of two processes that met the same machine do. A curve is one command on vaults of growing size.
+of two processes on the same machine do. A curve is one command on vaults of growing size.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Row:
     One comparison.
 
     Attributes:
-        name: What ``--only`` takes.
-        about: What it shows, in one line.
+        name: Its name for ``--only``.
+        about: Its description, in one line.
         sides: Prepares ours and the peer's side.
         runs: Runs of each side, after a warm-up.
-        bound: The ratio that must not be passed, if there is one.
-        exact: A member of what our side reports on stdout as JSON, and what it must be.
-        needs: Programs without which there is no peer.
+        bound: The maximum of the ratio, if there is a bound.
+        exact: A member of the JSON that our side prints, and the value that it must have.
+        needs: Programs that the peer needs.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Row:
     needs: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        """Return why the row cannot be measured here, or None."""
+        """Return why the row cannot be measured here; None if it can."""
         return peers.lacking(self.needs)
 
 
@@ -51,12 +51,12 @@ class Curve:
     One command, on vaults of growing size.
 
     Attributes:
-        name: What ``--only`` takes.
+        name: Its name for ``--only``.
         command: The command.
         points: The numbers of keys.
-        side: Prepares the run on a vault of so many keys.
-        runs: Runs of each; the largest takes one.
-        memory: Megabytes (of 10^6 bytes) that all its processes must not pass together, if there is a bound.
+        side: Prepares the run on a vault with a number of keys.
+        runs: Runs of each point; the largest point has a single run.
+        memory: The maximum of all processes' memory together, in megabytes of 10^6 bytes, if there is a bound.
     """
 
     name: str

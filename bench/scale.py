@@ -1,8 +1,8 @@
 """
-What is known of large vaults, kept in bench/scale.json: the figures, tables and pictures of docs/scale.md.
+Write the tables and pictures of docs/scale.md from the figures of large vaults in bench/scale.json.
 
-The page is written by hand. What stands in it between ``<!-- name -->`` and ``<!-- end -->`` is written from the
-figures; a test holds the page against them.
+The page is written by hand, except the tables between ``<!-- name -->`` and ``<!-- end -->``, which are generated from
+the figures. A test compares the page with them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ PAGE = BENCH.parent / "docs" / "scale.md"
 IMAGES = PAGE.parent / "images"
 _PART = re.compile(r"(<!-- ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-#: Limits of hosts that docs/scale.md names, with its sources: files of a site, bytes of it, bytes of a file.
+#: Limits of hosts: files of a site, its bytes, bytes of a file. docs/scale.md names the sources.
 HOSTS: Mapping[str, tuple[float, float, float]] = {
     "GitHub Pages": (math.inf, 1e9, math.inf),
     "GitLab.com Pages": (200_000, 1e9, math.inf),
     "Cloudflare Pages, free": (20_000, math.inf, 25 * 2**20),
     "Cloudflare Pages, paid": (100_000, math.inf, 25 * 2**20),
 }
-#: Sets of which the computed rows speak, and bytes of a month's traffic that GitHub Pages asks to stay below.
-_SPOKEN_OF, _MONTHLY = 10_000, 100e9
+#: The number of sets of computed rows, and GitHub Pages' soft limit of monthly traffic in bytes.
+_COMPUTED_SETS, _MONTHLY = 10_000, 100e9
 
 Figures = dict[str, Any]
 
@@ -42,30 +42,30 @@ def read() -> Figures:
 
 
 def record(part: str, found: Mapping[str, Any]) -> None:
-    """Put what was *found* into the file of figures; what else is there stays."""
+    """Add the figures in *found* to the file, and keep the others."""
     figures = read()
     figures.setdefault(part, {}).update(found)
     FILE.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def interrupt_figures(steps: Mapping[str, Figures]) -> Figures:
-    """Return what is kept of a run of interrupts.py: no text of a terminal is."""
+    """Return the figures to store of a run of interrupts.py, without the output of the terminal."""
     return {
         name: {
-            **one["whole"],
-            "about": one["about"],
-            "strikes": len(one["strikes"]),
-            "ending": max((strike["ending"] for strike in one["strikes"] if strike["at"] is not None), default=0.0),
-            "codes": sorted({strike["code"] for strike in one["strikes"]}),
-            "new": sum(strike["state"] == "new" for strike in one["strikes"]),
-            "harm": sorted({_kind(text) for strike in [one, *one["strikes"]] for text in strike["harm"]}),
+            **step["whole"],
+            "about": step["about"],
+            "strikes": len(step["strikes"]),
+            "ending": max((strike["ending"] for strike in step["strikes"] if strike["at"] is not None), default=0.0),
+            "codes": sorted({strike["code"] for strike in step["strikes"]}),
+            "new": sum(strike["state"] == "new" for strike in step["strikes"]),
+            "harm": sorted({_kind(text) for strike in [step, *step["strikes"]] for text in strike["harm"]}),
         }
-        for name, one in steps.items()
+        for name, step in steps.items()
     }
 
 
 def _kind(harm: str) -> str:
-    """Return *harm* without what is different each time."""
+    """Return *harm* without its random parts."""
     return re.sub(r"(tmp_\w+?)_\w+, [\d,]+ bytes|.git/objects/[0-9a-f]{2}/", r"\1", harm).replace("//", "/")
 
 
@@ -73,7 +73,7 @@ def _kind(harm: str) -> str:
 
 
 def written(text: str, figures: Figures) -> str:
-    """Return the page *text* with the tables of *figures*."""
+    """Return the page *text* with the tables generated from *figures*."""
     return _PART.sub(lambda found: found[1] + _table(found[2], figures) + found[3], text)
 
 
@@ -81,12 +81,12 @@ def _table(name: str, figures: Figures) -> str:
     try:
         return _TABLES[name](figures)
     except KeyError as missing:
-        # A run of some parts leaves the others to be measured.
+        # A run of some parts leaves no figures of the others.
         return f"Not measured yet: {missing.args[0]}.\n"
 
 
 def write() -> None:
-    """Write the tables and the pictures again."""
+    """Write the tables and the pictures."""
     figures = read()
     if PAGE.exists():
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
@@ -94,11 +94,11 @@ def write() -> None:
 
 
 def _sizes(figures: Figures) -> list[Figures]:
-    return sorted(figures["decade"].values(), key=lambda one: int(one["sets"]))
+    return sorted(figures["decade"].values(), key=lambda size: int(size["sets"]))
 
 
-def _keys(one: Figures) -> int:
-    return sum(year["keys"] for year in one["years"]) + 2 * int(one["sets"])
+def _keys(size: Figures) -> int:
+    return sum(year["keys"] for year in size["years"]) + 2 * int(size["sets"])
 
 
 def _bytes(number: float) -> str:
@@ -127,81 +127,83 @@ def _git(figures: Figures) -> str:
     )
     rows = [
         (
-            f"{one['sets']:,}",
-            f"{_keys(one):,}",
-            f"{one['grown']['commits']:,}",
-            _bytes(one["grown"]["git_bytes"]),
-            f"{one['grown']['packs']:,}",
-            f"{one['grown']['loose']:,}",
-            _bytes(one["packed"]["git_bytes"]),
-            _bytes(one["packed"]["git_bytes"] / _keys(one)),
-            _seconds(one["gc"]["seconds"]),
+            f"{size['sets']:,}",
+            f"{_keys(size):,}",
+            f"{size['grown']['commits']:,}",
+            _bytes(size["grown"]["git_bytes"]),
+            f"{size['grown']['packs']:,}",
+            f"{size['grown']['loose']:,}",
+            _bytes(size["packed"]["git_bytes"]),
+            _bytes(size["packed"]["git_bytes"] / _keys(size)),
+            _seconds(size["gc"]["seconds"]),
         )
-        for one in _sizes(figures)
+        for size in _sizes(figures)
     ]
-    measured, widest = {int(one["sets"]) for one in _sizes(figures)}, _sizes(figures)[-1]
-    for one in _made(figures):
-        last = one["years"][-1]
-        if one["sets"] not in measured:
+    measured, widest = {int(size["sets"]) for size in _sizes(figures)}, _sizes(figures)[-1]
+    for size in _generated(figures):
+        last = size["years"][-1]
+        if size["sets"] not in measured:
             cells = (_bytes(last["git_bytes"]), f"{last['packs']:,}", f"{last['loose']:,}", "-", "-", "-")
-            rows.append((f"{one['sets']:,}", f"{_keys(one):,}", f"{last['commits']:,}", *cells))
-    # All of it grows as the sets do, so this is the largest one times as many.
-    largest, keys = _made(figures)[-1], _SPOKEN_OF * _keys(widest) // widest["sets"]
-    grown = largest["years"][-1]["git_bytes"] / largest["sets"] * _SPOKEN_OF
+            rows.append((f"{size['sets']:,}", f"{_keys(size):,}", f"{last['commits']:,}", *cells))
+    # Everything grows in proportion to the sets, so scale the largest size.
+    largest, keys = _generated(figures)[-1], _COMPUTED_SETS * _keys(widest) // widest["sets"]
+    grown = largest["years"][-1]["git_bytes"] / largest["sets"] * _COMPUTED_SETS
     packed = widest["packed"]["git_bytes"] / _keys(widest) * keys
-    rows.append((f"{_SPOKEN_OF:,}, computed", f"{keys:,}", "522", _bytes(grown), "-", "-", _bytes(packed), "-", "-"))
+    rows.append(
+        (f"{_COMPUTED_SETS:,}, computed", f"{keys:,}", "522", _bytes(grown), "-", "-", _bytes(packed), "-", "-")
+    )
     return table(head, rows)
 
 
-def _made(figures: Figures) -> list[Figures]:
-    """Return all sizes that were made, those that were not measured in the end too."""
+def _generated(figures: Figures) -> list[Figures]:
+    """Return all sizes that were generated, including those that were not measured."""
     found = {int(sets): {"sets": int(sets), "years": years} for sets, years in figures.get("made", {}).items()}
-    found |= {int(one["sets"]): one for one in _sizes(figures)}
+    found |= {int(size["sets"]): size for size in _sizes(figures)}
     return [found[sets] for sets in sorted(found)]
 
 
 def _years(figures: Figures) -> str:
-    looked_at = [pack["year"] for pack in _sizes(figures)[-1]["packs"]]
+    pack_years = [pack["year"] for pack in _sizes(figures)[-1]["packs"]]
     rows = []
-    for one in _made(figures):
-        grown = {year["week"] // 52: year["git_bytes"] for year in one["years"]}
-        rows.append([f"{one['sets']:,}", "without gc", *(_bytes(grown[year]) for year in looked_at)])
-        if "packs" in one:
-            rows.append(["", "a fresh clone", *(_bytes(pack["bytes"]) for pack in one["packs"])])
-    return table(("sets", "", *(f"{year} y" for year in looked_at)), rows)
+    for size in _generated(figures):
+        grown = {year["week"] // 52: year["git_bytes"] for year in size["years"]}
+        rows.append([f"{size['sets']:,}", "without gc", *(_bytes(grown[year]) for year in pack_years)])
+        if "packs" in size:
+            rows.append(["", "a fresh clone", *(_bytes(pack["bytes"]) for pack in size["packs"])])
+    return table(("sets", "", *(f"{year} y" for year in pack_years)), rows)
 
 
 def _kinds(figures: Figures) -> str:
-    one = _sizes(figures)[-1]
+    size = _sizes(figures)[-1]
     rows = (
         (f"{name}s", f"{kind['objects']:,}", _bytes(kind["bytes"]), _bytes(kind["disk"]))
-        for name, kind in sorted(one["kinds"].items())
+        for name, kind in sorted(size["kinds"].items())
     )
-    return table((f"{one['sets']} sets", "objects", "bytes", "in the pack"), rows)
+    return table((f"{size['sets']} sets", "objects", "bytes", "in the pack"), rows)
 
 
 def _commands(figures: Figures) -> str:
     rows = []
-    for one in _sizes(figures):
-        for label, part in (("without gc", one["grown"]), ("after gc", one["packed"])):
+    for size in _sizes(figures):
+        for label, part in (("without gc", size["grown"]), ("after gc", size["packed"])):
             names = [_took(part[name]) for name in ("status", "audit", "rotate")]
-            other = [_took(one["clone"]), "-"] if label == "without gc" else ["-", _took(one.get("render"))]
-            first = f"{one['sets']:,} sets, {_keys(one):,} keys" if label == "without gc" else ""
+            other = [_took(size["clone"]), "-"] if label == "without gc" else ["-", _took(size.get("render"))]
+            first = f"{size['sets']:,} sets, {_keys(size):,} keys" if label == "without gc" else ""
             rows.append([first, label, *names, *other])
     return table(("", "", "`status`", "`audit`", "`rotate --due`", "`git clone`", "`render`"), rows)
 
 
-def _took(one: Figures | None) -> str:
-    return "-" if one is None else f"{_seconds(one['seconds'])}, {one['together'] or 0:,.0f} MiB"
+def _took(sample: Figures | None) -> str:
+    return "-" if sample is None else f"{_seconds(sample['seconds'])}, {sample['together'] or 0:,.0f} MiB"
 
 
 def _clones(figures: Figures) -> str:
     rows = []
-    for one in _sizes(figures):
-        shallow, blobless = one["clones"]["shallow"], one["clones"]["blobless"]
-        full = one["packed"]["git_bytes"]
+    for size in _sizes(figures):
+        shallow, blobless = size["clones"]["shallow"], size["clones"]["blobless"]
+        full = size["packed"]["git_bytes"]
         cells = [full, shallow["git_bytes"], blobless["without"], blobless["git_bytes"]]
-        rows.append([f"{one['sets']:,}", *map(_bytes, cells)])
+        rows.append([f"{size['sets']:,}", *map(_bytes, cells)])
     head = ("sets", "full", "`--depth=1`", "`--filter=blob:none`", "with the blobs of `HEAD`")
     return table(head, rows)
 
@@ -220,15 +222,15 @@ def _wide(figures: Figures) -> str:
     rows = (
         (
             f"`{name}`",
-            f"{one['widest']:,}",
-            _seconds(one["commit"]),
-            _bytes(one["commit_bytes"]),
-            _seconds(one["ls_tree"]),
-            _seconds(one["ls_one"]),
-            _seconds(one["diff"]),
-            _bytes(one["packed"]),
+            f"{layout['widest']:,}",
+            _seconds(layout["commit"]),
+            _bytes(layout["commit_bytes"]),
+            _seconds(layout["ls_tree"]),
+            _seconds(layout["ls_one"]),
+            _seconds(layout["diff"]),
+            _bytes(layout["packed"]),
         )
-        for name, one in figures["wide"].items()
+        for name, layout in figures["wide"].items()
     )
     return table(head, rows)
 
@@ -238,21 +240,21 @@ def _long(figures: Figures) -> str:
     rows = (
         (
             f"`{name}`",
-            _bytes(one["grown"]),
-            _bytes(one["packed"]),
-            _bytes(one["trees"]["disk"]),
-            _seconds(one["last"]),
-            _seconds(one["ls_tree"]),
+            _bytes(layout["grown"]),
+            _bytes(layout["packed"]),
+            _bytes(layout["trees"]["disk"]),
+            _seconds(layout["last"]),
+            _seconds(layout["ls_tree"]),
         )
-        for name, one in figures["long"].items()
+        for name, layout in figures["long"].items()
     )
     return table(head, rows)
 
 
 def _per_set(figures: Figures) -> tuple[float, float, float, float]:
-    """Return files and bytes of a site for each set of three keys, and for each key that is withdrawn."""
+    """Return files and bytes of a site for each set of three keys, and for each withdrawn key."""
     young = figures["site"]
-    old = [one for one in _sizes(figures) if "site" in one][-1]
+    old = [size for size in _sizes(figures) if "site" in size][-1]
     kept = _keys(old) - 3 * old["sets"]
     files, size = young["files"] / young["sets"], young["bytes"] / young["sets"]
     return (
@@ -277,12 +279,12 @@ def _site(figures: Figures) -> str:
             _bytes(young["issuer_bytes"]),
         ),
         ("JWK Set of a set of three keys", "measured", "1", _bytes(young["set_bytes"])),
-        (f"{_SPOKEN_OF:,} sets, new", "computed", f"{files * _SPOKEN_OF:,.0f}", _bytes(size * _SPOKEN_OF)),
+        (f"{_COMPUTED_SETS:,} sets, new", "computed", f"{files * _COMPUTED_SETS:,.0f}", _bytes(size * _COMPUTED_SETS)),
         (
-            f"{_SPOKEN_OF:,} sets after 10 years of weekly rotation",
+            f"{_COMPUTED_SETS:,} sets after 10 years of weekly rotation",
             "computed",
-            f"{(files + more * 520) * _SPOKEN_OF:,.0f}",
-            _bytes((size + bigger * 520) * _SPOKEN_OF),
+            f"{(files + more * 520) * _COMPUTED_SETS:,.0f}",
+            _bytes((size + bigger * 520) * _COMPUTED_SETS),
         ),
     )
     return table(("", "", "files", "bytes"), rows)
@@ -290,7 +292,7 @@ def _site(figures: Figures) -> str:
 
 def _hosts(figures: Figures) -> str:
     files, size, more, bigger = _per_set(figures)
-    young, old = figures["site"], [one for one in _sizes(figures) if "site" in one][-1]
+    young, old = figures["site"], [size for size in _sizes(figures) if "site" in size][-1]
     entry = young["history"] / young["sets"] / 3
     later = old["site"]["history"] / _keys(old)
     rows = []
@@ -306,7 +308,7 @@ def _hosts(figures: Figures) -> str:
 
 def _traffic(figures: Figures) -> str:
     young = figures["site"]
-    month = 30 * 24 * 6  # fetches of a verifier that asks every ten minutes
+    month = 30 * 24 * 6  # fetches of a verifier that fetches every ten minutes
     rows = []
     for label, size in (
         ("a set of three keys", young["set_bytes"]),
@@ -331,16 +333,16 @@ def _life(figures: Figures) -> str:
     )
     rows = []
     for keys, steps in sorted(figures["life"].items(), key=lambda item: int(item[0])):
-        for name, one in steps.items():
+        for name, step in steps.items():
             cells = (
-                _seconds(one["seconds"]),
-                f"{one['together'] or 0:,.0f} MiB",
-                str(one["states"]),
-                _seconds(one["still"]),
-                str(one["strikes"]),
-                str(one["new"]),
-                _seconds(one["ending"]),
-                "; ".join(one["harm"]) or "none",
+                _seconds(step["seconds"]),
+                f"{step['together'] or 0:,.0f} MiB",
+                str(step["states"]),
+                _seconds(step["still"]),
+                str(step["strikes"]),
+                str(step["new"]),
+                _seconds(step["ending"]),
+                "; ".join(step["harm"]) or "none",
             )
             rows.append((f"{int(keys):,}", f"`{name}`", *cells))
     return table(head, rows)
@@ -363,7 +365,7 @@ _TABLES = {
 
 # --- pictures ------------------------------------------------------------------------------------------------
 
-#: Okabe and Ito's colours, and another mark each, as in plots.py.
+#: Okabe and Ito's colours, and a marker each, as in plots.py.
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
 
 
@@ -383,20 +385,20 @@ Line = tuple[str, Sequence[tuple[float, float]], bool]
 
 
 def _bytes_lines(figures: Figures) -> Iterator[Line]:
-    for one in reversed(_made(figures)):
-        grown = [(year["week"] / 52, year["git_bytes"] / 1e6) for year in one["years"] if year["week"]]
-        yield f"{one['sets']} sets", grown, False
-        if "packs" in one:
-            yield "", [(pack["year"], pack["bytes"] / 1e6) for pack in one["packs"]], True
+    for size in reversed(_generated(figures)):
+        grown = [(year["week"] / 52, year["git_bytes"] / 1e6) for year in size["years"] if year["week"]]
+        yield f"{size['sets']} sets", grown, False
+        if "packs" in size:
+            yield "", [(pack["year"], pack["bytes"] / 1e6) for pack in size["packs"]], True
 
 
 def _lines(figures: Figures) -> list[Line]:
     sizes = _sizes(figures)
     names = ("status", "audit", "rotate")
-    lines: list[Line] = [(n, [(_keys(one), one["packed"][n]["seconds"]) for one in sizes], False) for n in names]
-    # A clone is made before gc.
-    lines.append(("git clone, no gc", [(_keys(one), one["clone"]["seconds"]) for one in sizes], False))
-    lines.append(("render", [(_keys(one), one["render"]["seconds"]) for one in sizes if "render" in one], False))
+    lines: list[Line] = [(n, [(_keys(size), size["packed"][n]["seconds"]) for size in sizes], False) for n in names]
+    # The vault is cloned before gc.
+    lines.append(("git clone, no gc", [(_keys(size), size["clone"]["seconds"]) for size in sizes], False))
+    lines.append(("render", [(_keys(size), size["render"]["seconds"]) for size in sizes if "render" in size], False))
     return lines
 
 

@@ -1,8 +1,8 @@
 """
-Serve a rendered site on 127.0.0.1, as a host of static files does: `python bench/serve.py FOLDER`.
+Serve a rendered site on 127.0.0.1 as static files: `python bench/serve.py FOLDER`.
 
-Tells its URL in one line of JSON, and ends when its stdin does. Headers are those that keyvault's own preview sends,
-files are read when they are asked for.
+Prints its URL as a line of JSON, and ends at the end of its stdin. Sends the same headers as keyvault's own preview,
+and reads each file when it is requested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from keyvault.site.headers import headers
 
 
 class Server(ThreadingHTTPServer):
-    """Takes a new connection for each request, as the check makes them."""
+    """Accepts many connections: `check` opens one for each request."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -32,14 +32,14 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that has left."""
+        """Ignore clients that have disconnected."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Status line, headers and body in one packet each would make the client wait for its own acknowledgement.
+    # Buffered: with separate packets for headers and body, the client's delayed acknowledgement would cost time.
     wbufsize = -1
     server: Server
 
@@ -58,12 +58,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body or b"")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def serving(site: Path) -> Any:
-    """Serve *site* from a thread; gives the server."""
+    """Serve *site* from a thread; yields the server."""
     with Server(site) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

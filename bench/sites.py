@@ -1,4 +1,4 @@
-"""What rows need beside processes: rendered sites, a host that serves one, an object store."""
+"""Provide rendered sites, a server for a site, and an object store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from measure import FailedError
 
 
 def rendered(workspace: Workspace, vault: Path) -> Path:
-    """Return the site of *vault*, rendered once in a run: what renders may have changed since the last one."""
+    """Return the site of *vault*. Each run renders it once: keyvault may have changed since the last run."""
     site = workspace.path("sites") / vault.name
     if not site.exists():
         workspace.run(*CLOCKED, "--vault", vault, "render", "--output", site)
@@ -20,17 +20,17 @@ def rendered(workspace: Workspace, vault: Path) -> Path:
 
 
 def served(workspace: Workspace, site: Path) -> str:
-    """Return the URL at which *site* is served until the row has ended."""
+    """Serve *site* until the row has ended, and return its URL."""
     return str(_started(workspace, sys.executable, str(BENCH / "serve.py"), str(site))["url"])
 
 
 def object_store(workspace: Workspace) -> dict[str, str]:
-    """Return what publishers to a new SeaweedFS have in their environment; it runs until the row has ended."""
+    """Run a new SeaweedFS until the row has ended, and return the environment for publishers."""
     return _started(workspace, sys.executable, str(BENCH / "store.py"), str(workspace.path("store")))
 
 
 def _started(workspace: Workspace, *command: str) -> dict[str, str]:
-    """Start a program that tells in one line of JSON how it is reached, and ends when its stdin does."""
+    """Start a program that prints its address as a line of JSON, and ends at the end of its stdin."""
     process = subprocess.Popen(
         command, env=workspace.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=workspace.work
     )
@@ -41,6 +41,6 @@ def _started(workspace: Workspace, *command: str) -> dict[str, str]:
     workspace.closing.callback(process.stdout.close)
     line = process.stdout.readline()
     if not line:
-        raise FailedError(f"{Path(command[1]).name} does not start")
-    told: dict[str, str] = json.loads(line)
-    return told
+        raise FailedError(f"{Path(command[1]).name} did not start")
+    address: dict[str, str] = json.loads(line)
+    return address

@@ -1,4 +1,4 @@
-"""Rows of what takes a moment: help, status of a small vault, making one key."""
+"""Rows of the start-up time: help, status of a small vault, generating a key."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _help(workspace: Workspace) -> tuple[Side, Side]:
 
 
 def _status(workspace: Workspace) -> tuple[Side, Side]:
-    def make(folder: Path) -> None:
+    def generate(folder: Path) -> None:
         workspace.run(*CLOCKED, "init", folder, "--url", "https://keys.example.com")
 
-    vault = workspace.keep("default", make)
+    vault = workspace.keep("default", generate)
     return (
         Side("keyvault status", (*CLOCKED, "--vault", str(vault), "status"), workspace.work),
         Side("bare Typer program, a command", (*TYPER, "hello"), workspace.work),

@@ -1,7 +1,7 @@
 """
 Run SeaweedFS as the tests do: `python bench/store.py FOLDER`.
 
-Tells in one line of JSON what publishers need in their environment, and ends when its stdin does.
+Prints the environment for publishers as a line of JSON, and ends at the end of its stdin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.publish.servers import BUCKET, seaweedfs
 
 
 def main() -> None:
-    """Run it until stdin ends."""
+    """Run SeaweedFS until stdin ends."""
     with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder, seaweedfs(Path(folder)) as store:
         print(json.dumps({**store.environ, "BUCKET": BUCKET}), flush=True)
         sys.stdin.buffer.read()

@@ -1,16 +1,17 @@
 """
-Ten years of weekly rotation: what they do to the repository of a vault, and to commands that read it.
+Measure the repository of a vault after ten years of weekly rotation, and the commands that read it.
 
     python bench/ten_years.py [--sets N…] [--weeks W] [--layouts] [--page]
 
-Every key is made and sealed for real, every plan is the real planner's, and every commit is written as a command writes
-it: blobs and trees by `Git.write_tree`, the commit by `Git.commit_tree`. What is left out is what does not end up in
-the repository: starting the command, reading the vault before each commit, and index and work tree, which follow once,
-in the end. So it is for each size as a command would have left it. A size is made once and kept in build/bench/vaults;
-then it is cloned, in full and in part, `git gc` is run on the clone, and commands run on both.
+Every key is generated and sealed, every plan comes from the planner, and every commit is written as by a command:
+blobs and trees by `Git.write_tree`, the commit by `Git.commit_tree`. The simulation skips only work that does not reach
+the repository: starting the command, reading the vault before each commit, and updating index and working tree, which
+happens once, at the end. So the repository is as commands would have left it. Each size is generated once and cached in
+build/bench/vaults. Then the program clones it, in full and in part, runs `git gc` on the clone, and runs commands on
+both.
 
-With --layouts it also measures other layouts of keys.enc, whose records are random bytes. Results go to
-bench/scale.json, and from there to docs/scale.md and its pictures: --page writes these again and measures nothing.
+With --layouts it also measures other layouts of keys.enc, with records of random bytes. The results are stored in
+bench/scale.json, and from there written to docs/scale.md and its pictures: --page only writes these.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ from measure import FailedError, log, run
 BEGUN = datetime(2016, 1, 4, tzinfo=UTC)
 WEEK = timedelta(days=7)
 YEAR = 52
-#: Years after which the pack is measured that a clone of that time would get.
-LOOKED_AT = (1, 2, 5, 10)
-#: A site of more keys than that takes millions of files.
-RENDERED = 200_000
+#: Years after which the pack of a fresh clone is measured.
+PACK_YEARS = (1, 2, 5, 10)
+#: A site of more keys would have millions of files.
+MAX_RENDERED_KEYS = 200_000
 
 
-# --- making it: in a process of its own ----------------------------------------------------------------------
+# --- generate the vault, in a separate process ---------------------------------------------------------------
 
 
-def make(folder: Path, *, sets: int, weeks: int) -> None:
-    """Make the vault, week by week, and print a line of JSON after each year."""
+def generate_vault(folder: Path, *, sets: int, weeks: int) -> None:
+    """Generate the vault, week by week, and print a line of JSON after each year."""
     from keyvault.core.algorithms import key_spec
     from keyvault.core.planning import plan_due
     from keyvault.core.state import VaultState
@@ -73,7 +74,7 @@ def make(folder: Path, *, sets: int, weeks: int) -> None:
     git = repository.git
     state = repository.read(repository.head())
     spent = {"planning": 0.0, "keys": 0.0, "git": 0.0}
-    _tell(folder, 0, spent, 0)
+    _print_year(folder, 0, spent, 0)
     made, written = 0, 0
     for week in range(1, weeks + 1):
         now, marks = BEGUN + WEEK * week, [time.perf_counter()]
@@ -90,33 +91,33 @@ def make(folder: Path, *, sets: int, weeks: int) -> None:
             spent[part] += ended - begun
         made += sum(event.event == "created" for _, event in events)
         written += sum(len(data or b"") for data in files.values())
-        # Planners do not look at keys whose life has ended: without them a week costs what it changes.
+        # Planners ignore withdrawn and revoked keys: without them, the cost of a week is that of its changes.
         records = {**state.keys, **{key.kid: key for key in keys}}
         live = {kid: key for kid, key in records.items() if key.state not in ("withdrawn", "revoked")}
         state = VaultState(commit, state.policy, live, state.recipients)
         if week % YEAR == 0 or week == weeks:
-            _tell(folder, week, spent, made, bytes=written, records=len(files), last=marks[-1] - marks[-2])
+            _print_year(folder, week, spent, made, bytes=written, records=len(files), last=marks[-1] - marks[-2])
             spent, made, written = dict.fromkeys(spent, 0.0), 0, 0
     _git(folder, "reset", "--quiet", "--hard")
 
 
-def _tell(folder: Path, week: int, spent: dict[str, float], made: int, **more: float) -> None:
+def _print_year(folder: Path, week: int, spent: dict[str, float], made: int, **more: float) -> None:
     print(json.dumps({"week": week, "keys": made, "spent": spent, **more, **objects(folder)}), flush=True)
 
 
 def objects(folder: Path) -> dict[str, int]:
-    """Return what git says of the objects of a repository, in bytes and numbers; and the bytes of its git directory."""
+    """Return the numbers and bytes of a repository's objects, and the size of its git directory in bytes."""
     lines = _git(folder, "count-objects", "-v").splitlines()
-    said = dict(line.split(": ") for line in lines)
+    counts = dict(line.split(": ") for line in lines)
     git_dir = folder / ".git" if (folder / ".git").is_dir() else folder
     total = sum(path.stat().st_size for path in git_dir.rglob("*") if path.is_file())
     return {
         "commits": int(_git(folder, "rev-list", "--count", "--all")),
-        "loose": int(said["count"]),
-        "loose_bytes": int(said["size"]) * 1024,
-        "packed": int(said["in-pack"]),
-        "packs": int(said["packs"]),
-        "pack_bytes": int(said["size-pack"]) * 1024,
+        "loose": int(counts["count"]),
+        "loose_bytes": int(counts["size"]) * 1024,
+        "packed": int(counts["in-pack"]),
+        "packs": int(counts["packs"]),
+        "pack_bytes": int(counts["size-pack"]) * 1024,
         "git_bytes": total,
     }
 
@@ -125,39 +126,39 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-# --- measuring it ------------------------------------------------------------------------------------------
+# --- measure the vault -------------------------------------------------------------------------------------
 
 
 class TenYears:
-    """One size: made once and kept, then measured."""
+    """A vault of one size: generated once and cached, then measured."""
 
     def __init__(self, workspace: Workspace, sets: int, weeks: int) -> None:
         self.workspace, self.sets, self.weeks = workspace, sets, weeks
         self.name = f"decade-{sets}-{weeks}"
         self.clock = (BEGUN + WEEK * (weeks + 1)).isoformat()
 
-    def made(self) -> Path:
-        """Return the vault; what was told while it was made stays beside it."""
-        return self.workspace.keep(self.name, self._make)
+    def vault(self) -> Path:
+        """Return the vault; a file beside it has the figures of its years."""
+        return self.workspace.keep(self.name, self._generate)
 
-    def _make(self, folder: Path) -> None:
+    def _generate(self, folder: Path) -> None:
         size = ["--sets", str(self.sets), "--weeks", str(self.weeks)]
         command = [sys.executable, __file__, "--make", str(folder), *size]
         begun = time.perf_counter()
-        told = subprocess.run(command, env=self.workspace.environ, check=True, stdout=subprocess.PIPE).stdout
-        years = [json.loads(line) for line in told.splitlines()]
+        printed = subprocess.run(command, env=self.workspace.environ, check=True, stdout=subprocess.PIPE).stdout
+        years = [json.loads(line) for line in printed.splitlines()]
         years[-1]["seconds"] = time.perf_counter() - begun
         (self.workspace.kept / f"{self.name}.json").write_text(json.dumps(years))
 
     def years(self) -> list[dict[str, Any]]:
-        """Return what was told at the end of each year of making it."""
-        self.made()
-        told: list[dict[str, Any]] = json.loads((self.workspace.kept / f"{self.name}.json").read_text())
-        return told
+        """Return the figures at the end of each simulated year."""
+        self.vault()
+        years: list[dict[str, Any]] = json.loads((self.workspace.kept / f"{self.name}.json").read_text())
+        return years
 
-    def measured(self) -> dict[str, Any]:
-        """Return all that is measured of this size."""
-        vault = self.made()
+    def measure(self) -> dict[str, Any]:
+        """Return all figures of this size."""
+        vault = self.vault()
         clone = self.workspace.folder / f"{self.name}-clone"
         found: dict[str, Any] = {"sets": self.sets, "weeks": self.weeks, "years": self.years()}
         found["grown"] = {**objects(vault), **self._commands(vault)}
@@ -168,9 +169,9 @@ class TenYears:
         found["gc"] = self._timed("git", "-C", str(clone), "gc", "--quiet")
         found["clones"] = self._partial(clone)
         found["packed"] = {**objects(clone), **self._commands(clone)}
-        found["packs"] = [self._pack(clone, year) for year in LOOKED_AT if year * YEAR <= self.weeks]
-        found["kinds"] = kinds(clone)
-        if self.sets * self.weeks <= RENDERED:
+        found["packs"] = [self._pack(clone, year) for year in PACK_YEARS if year * YEAR <= self.weeks]
+        found["kinds"] = object_kinds(clone)
+        if self.sets * self.weeks <= MAX_RENDERED_KEYS:
             found["render"], found["site"] = self._render(clone)
         self.workspace.put_aside(clone)
         return found
@@ -196,7 +197,7 @@ class TenYears:
         return found
 
     def _partial(self, source: Path) -> dict[str, Any]:
-        """Return what clones take that a signer can do with, and that keyvault works in them, or does not."""
+        """Return the figures of shallow and partial clones, which are enough for a signer, and of `status` in them."""
         url = f"file://{source}"
         _git(source, "config", "uploadpack.allowFilter", "true")
         _git(source, "config", "uploadpack.allowAnySHA1InWant", "true")
@@ -215,8 +216,8 @@ class TenYears:
         return found
 
     def _pack(self, clone: Path, year: int) -> dict[str, int]:
-        """Return the bytes of the pack that a clone would have got at the end of *year*."""
-        # Two commits come before the first week.
+        """Return the size of the pack of a clone at the end of *year*, in bytes."""
+        # The first week follows two commits.
         commit = _git(clone, "rev-list", "--reverse", "HEAD").splitlines()[year * YEAR + 1]
         packing = ["git", "pack-objects", "--quiet", "--revs", "--stdout", "--threads=1"]
         packed = subprocess.run(packing, cwd=clone, input=commit.encode(), check=True, stdout=subprocess.PIPE).stdout
@@ -225,60 +226,60 @@ class TenYears:
     def _render(self, clone: Path) -> tuple[dict[str, Any], dict[str, int]]:
         site = self.workspace.folder / f"{self.name}-site"
         taken = self._keyvault(clone, "render", "--output", str(site))
-        return taken, self._weigh(site)
+        return taken, self._size_of(site)
 
-    def _weigh(self, site: Path) -> dict[str, int]:
-        found = weight(site)
+    def _size_of(self, site: Path) -> dict[str, int]:
+        found = site_size(site)
         self.workspace.put_aside(site)
         return found
 
 
-def young(workspace: Workspace, sets: int) -> dict[str, Any]:
-    """Return what a site of *sets* sets of three keys has, with an issuer for each 30 of them."""
+def new_site(workspace: Workspace, sets: int) -> dict[str, Any]:
+    """Return the sizes of a site of *sets* sets of three keys, with an issuer for each group of 30 sets."""
     site = sites.rendered(workspace, workspace.vault(sets, "rotated", "issuers"))
     issuer = site / "0" / ".well-known" / "jwks.json"
-    one = site / "sets" / "set-00000" / "jwks.json"
+    single = site / "sets" / "set-00000" / "jwks.json"
     keys = len(json.loads(issuer.read_bytes())["keys"])
-    found = {"sets": sets, **weight(site), "issuer_keys": keys, "issuer_bytes": issuer.stat().st_size}
-    return {**found, "set_bytes": one.stat().st_size}
+    found = {"sets": sets, **site_size(site), "issuer_keys": keys, "issuer_bytes": issuer.stat().st_size}
+    return {**found, "set_bytes": single.stat().st_size}
 
 
-def weight(site: Path) -> dict[str, int]:
-    """Return how many files a site has, and how many bytes."""
+def site_size(site: Path) -> dict[str, int]:
+    """Return the number of files of a site, and their size in bytes."""
     sizes = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
     return {"files": len(sizes), "bytes": sum(sizes), "history": (site / "history.json").stat().st_size}
 
 
-def kinds(folder: Path) -> dict[str, dict[str, int]]:
-    """Return how many objects of each kind a repository has, their bytes, and what they take in its packs."""
+def object_kinds(folder: Path) -> dict[str, dict[str, int]]:
+    """Return the number of objects of each kind in a repository, their size, and their size in its packs."""
     form = "--batch-check=%(objecttype) %(objectsize) %(objectsize:disk)"
     found: dict[str, dict[str, int]] = {}
     for line in _git(folder, "cat-file", "--batch-all-objects", "--unordered", form).splitlines():
         kind, size, disk = line.split()
-        one = found.setdefault(kind, {"objects": 0, "bytes": 0, "disk": 0})
-        one["objects"] += 1
-        one["bytes"] += int(size)
-        one["disk"] += int(disk)
+        counts = found.setdefault(kind, {"objects": 0, "bytes": 0, "disk": 0})
+        counts["objects"] += 1
+        counts["bytes"] += int(size)
+        counts["disk"] += int(disk)
     return found
 
 
 # --- other layouts ---------------------------------------------------------------------------------------------
 
-#: How a record is found: one folder for all, one for each set (as it is), and sets spread over 256 folders.
-WIDE: Mapping[str, Callable[[int, str], str]] = {
+#: Paths of records: a single folder, a folder for each set (the real layout), and sets spread over 256 folders.
+WIDE_LAYOUTS: Mapping[str, Callable[[int, str], str]] = {
     "flat": lambda number, kid: f"keys.enc/{kid}.json",
     "sets": lambda number, kid: f"keys.enc/set-{number:05}/{kid}.json",
     "sharded": lambda number, kid: f"keys.enc/{number % 256:02x}/set-{number:05}/{kid}.json",
 }
-#: The same for ten years: all records of a set in its folder (as it is), and a folder for each year in that.
-LONG: Mapping[str, Callable[[int, str, int], str]] = {
+#: The same for ten years: a folder for each set (the real layout), and in it a folder for each year.
+LONG_LAYOUTS: Mapping[str, Callable[[int, str, int], str]] = {
     "sets": lambda number, kid, year: f"keys.enc/set-{number:05}/{kid}.json",
     "years": lambda number, kid, year: f"keys.enc/set-{number:05}/{2016 + year}/{kid}.json",
 }
 
 
 class Layout:
-    """A repository whose trees and blobs keyvault writes, and whose paths are made up."""
+    """A repository with trees and blobs that keyvault writes, at paths of another layout."""
 
     def __init__(self, folder: Path) -> None:
         from keyvault.repo.git import Git
@@ -291,7 +292,7 @@ class Layout:
         self._head: str | None = None
 
     def commit(self, paths: Iterator[str]) -> float:
-        """Write records of random bytes, as long as a record's id is in a tree, to *paths*; return the seconds."""
+        """Write random bytes, as many as a record's id has in a tree, to each of *paths*; return the seconds."""
         files = [(path, secrets.token_bytes(32)) for path in paths]
         begun = time.perf_counter()
         tree = self._git.write_tree(self._head, files)
@@ -301,16 +302,16 @@ class Layout:
         return time.perf_counter() - begun
 
     def timed(self, *arguments: str) -> float:
-        """Return the seconds of a command of git."""
+        """Return the seconds that a git command takes."""
         begun = time.perf_counter()
         _git(self.folder, *arguments)
         return time.perf_counter() - begun
 
 
-def wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
-    """Return for each layout what a commit that rotates one of *sets* sets costs."""
+def measure_wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
+    """Return for each layout the cost of a commit that rotates one of *sets* sets."""
     found = {}
-    for name, path in WIDE.items():
+    for name, path in WIDE_LAYOUTS.items():
         log(f"layout {name}, {sets:,} sets")
         layout = Layout(folder / f"wide-{name}")
         kids = [[_kid() for _ in range(3)] for _ in range(sets)]
@@ -318,8 +319,8 @@ def wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
         before = objects(layout.folder)
         seconds = []
         for number in range(commits):
-            one = number * (sets // commits)
-            seconds.append(layout.commit(path(one, kid) for kid in [*kids[one], _kid()]))
+            rotated = number * (sets // commits)
+            seconds.append(layout.commit(path(rotated, kid) for kid in [*kids[rotated], _kid()]))
         after = objects(layout.folder)
         _git(layout.folder, "gc", "--quiet")
         found[name] = {
@@ -335,19 +336,19 @@ def wide(folder: Path, sets: int, commits: int = 50) -> dict[str, Any]:
     return found
 
 
-def long(folder: Path, sets: int, weeks: int) -> dict[str, Any]:
-    """Return for each layout what ten years of rotation take in trees."""
+def measure_long(folder: Path, sets: int, weeks: int) -> dict[str, Any]:
+    """Return for each layout the size of the trees after years of rotation."""
     found = {}
-    for name, path in LONG.items():
+    for name, path in LONG_LAYOUTS.items():
         log(f"layout {name}, {weeks} weeks")
         layout = Layout(folder / f"long-{name}")
         kids = [[(_kid(), 0) for _ in range(3)] for _ in range(sets)]
-        layout.commit(path(number, *one) for number, three in enumerate(kids) for one in three)
+        layout.commit(path(number, *key) for number, three in enumerate(kids) for key in three)
         seconds = 0.0
         for week in range(weeks):
             for three in kids:
                 three.append((_kid(), week // YEAR))
-            seconds = layout.commit(path(number, *one) for number, all_ in enumerate(kids) for one in all_[-4:])
+            seconds = layout.commit(path(number, *key) for number, all_ in enumerate(kids) for key in all_[-4:])
         grown = objects(layout.folder)
         _git(layout.folder, "gc", "--quiet")
         found[name] = {
@@ -357,7 +358,7 @@ def long(folder: Path, sets: int, weeks: int) -> dict[str, Any]:
             "grown": grown["git_bytes"],
             "packed": objects(layout.folder)["git_bytes"],
             "ls_tree": layout.timed("ls-tree", "-r", "HEAD"),
-            "trees": kinds(layout.folder)["tree"],
+            "trees": object_kinds(layout.folder)["tree"],
         }
     return found
 
@@ -371,22 +372,22 @@ def _widths(folder: Path) -> list[int]:
     return [len(_git(folder, "ls-tree", oid).splitlines()) for oid in folders[:2]]
 
 
-# --- all of it -----------------------------------------------------------------------------------------------
+# --- the command line ----------------------------------------------------------------------------------------
 
 
 def main() -> int:
-    """Make, measure and write; return the exit code."""
+    """Generate, measure and write; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--sets", type=int, nargs="*", default=[10, 30, 100, 300])
     parser.add_argument("--weeks", type=int, default=520)
-    parser.add_argument("--layouts", action="store_true", help="measure other layouts of keys.enc, too")
-    parser.add_argument("--only-made", action="store_true", help="clone and run nothing: how it grew is enough")
-    parser.add_argument("--folder", type=Path, default=BUILD, help="where clones and sites lie")
-    parser.add_argument("--page", action="store_true", help="measure nothing; write the page again")
+    parser.add_argument("--layouts", action="store_true", help="also measure other layouts of keys.enc")
+    parser.add_argument("--only-made", action="store_true", help="only generate vaults and record their growth")
+    parser.add_argument("--folder", type=Path, default=BUILD, help="folder for clones and sites")
+    parser.add_argument("--page", action="store_true", help="measure nothing; only write the page")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.make:
-        make(asked.make, sets=asked.sets[0], weeks=asked.weeks)
+        generate_vault(asked.make, sets=asked.sets[0], weeks=asked.weeks)
         return 0
     if asked.page:
         scale.write()
@@ -397,15 +398,15 @@ def main() -> int:
     workspace = Workspace(folder, kept, environment(kept, BUILD / "bytecode"), QUICK)
     try:
         for sets in asked.sets:
-            one = TenYears(workspace, sets, asked.weeks)
+            measured = TenYears(workspace, sets, asked.weeks)
             if asked.only_made:
-                scale.record("made", {str(sets): one.years()})
+                scale.record("made", {str(sets): measured.years()})
                 continue
-            scale.record("decade", {one.name: one.measured()})
+            scale.record("decade", {measured.name: measured.measure()})
         if asked.layouts:
-            scale.record("wide", wide(folder, 33_334))
-            scale.record("long", long(folder, 25, asked.weeks))
-            scale.record("site", young(workspace, 3_334))
+            scale.record("wide", measure_wide(folder, 33_334))
+            scale.record("long", measure_long(folder, 25, asked.weeks))
+            scale.record("site", new_site(workspace, 3_334))
     except FailedError as error:
         log(str(error))
         return 1

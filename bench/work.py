@@ -1,12 +1,12 @@
 """
-Count the work of commands, and never time it: processes of git, files read and written, keys loaded and made.
+Count the work of commands, without timing it: git processes, files read and written, keys loaded and generated.
 
-    python bench/work.py            # what is counted, beside what is recorded
-    python bench/work.py --record   # write bench/work.json anew
+    python bench/work.py            # print the counts beside the recorded ones
+    python bench/work.py --record   # write bench/work.json
 
-Each command runs as a process on a vault of a few sets, and again on one of ten times as many. A count that goes up,
-or that grows faster from the small vault to the large one, is a regression on any machine; tests/bench fails then.
-A count that goes down is good news, to be recorded. counting/sitecustomize.py says what is counted, on Linux.
+Each command runs as a process on a vault of a few sets, and on a vault with ten times as many. A count that goes up, or
+that grows faster from the small vault to the large one, is a regression on any machine, and a test in tests/bench
+fails. If a count goes down, record it. counting/sitecustomize.py does the counting, on Linux.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from serve import serving
 BENCH = Path(__file__).resolve().parent
 RECORDED = BENCH / "work.json"
 SIZES = (8, 80)
-#: What is counted, in the order of the file.
+#: The kinds of work, in the order of the file.
 KINDS = (
     "git", "read", "listed", "written", "linked", "renamed", "removed", "loaded", "made", "derived", "connected"
 )  # fmt: skip
@@ -52,10 +52,10 @@ class _Counted:
     Runs commands and counts what they do.
 
     Attributes:
-        folder: All vaults and sites lie below it, and only they.
-        logs: Where processes tell what they do; empty between commands.
+        folder: The folder of all vaults and sites, and of nothing else.
+        logs: The folder for the processes' logs; empty between commands.
         environ: The environment of every command.
-        prelude: What each runs before it begins.
+        prelude: Python code that each command runs first.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class _Counted:
     prelude: str
 
     def __call__(self, *arguments: str | Path, at: str = NOW) -> dict[str, int]:
-        """Run keyvault and return what it did, by kind."""
+        """Run keyvault and return the counts by kind."""
         command = (sys.executable, "-c", _COMMAND.format(prelude=self.prelude), at, *map(str, arguments))
         run(command, folder=self.logs.parent, environ=self.environ)
         found: Counter[str] = Counter()
@@ -76,18 +76,18 @@ class _Counted:
 
 def count(folder: Path, sizes: Iterable[int] = SIZES, *, prelude: str = "") -> Counts:
     """
-    Return what each command does in vaults of *sizes* sets.
+    Return the work of each command in vaults of *sizes* sets.
 
     Args:
-        folder: An empty one, for everything.
-        sizes: How many sets.
-        prelude: Python that every command runs first: a test makes it do too much.
+        folder: An empty folder for all files.
+        sizes: The numbers of sets.
+        prelude: Python code that every command runs first; tests use it to add work.
     """
     vaults, logs = folder / "vaults", folder / "logs"
-    for made in (vaults, logs):
-        made.mkdir()
+    for path in (vaults, logs):
+        path.mkdir()
     environ = environment(folder / "home", folder / "bytecode")
-    del environ["PYTHONPYCACHEPREFIX"]  # what others have compiled does as well, where no time is measured
+    del environ["PYTHONPYCACHEPREFIX"]  # no time is measured, so existing bytecode is as good
     environ["PYTHONPATH"] = os.pathsep.join([str(BENCH / "counting"), environ["PYTHONPATH"]])
     environ |= {"COUNT_INTO": str(logs), "COUNT_BELOW": str(vaults) + os.sep}
     command = _Counted(vaults, logs, environ, prelude)
@@ -119,46 +119,46 @@ def _commands(command: _Counted, sets: int) -> Iterable[tuple[str, dict[str, int
 
 
 def recorded() -> Counts:
-    """Return what bench/work.json says."""
+    """Return the counts in bench/work.json."""
     found = json.loads(RECORDED.read_bytes())
     return {name: {int(sets): counts for sets, counts in sizes.items()} for name, sizes in found.items()}
 
 
 def record(counts: Counts) -> None:
-    """Write bench/work.json; what a command does not do is not written."""
+    """Write bench/work.json without the zeros."""
     kept = {
-        name: {str(sets): {kind: number for kind, number in one.items() if number} for sets, one in sizes.items()}
+        name: {str(sets): {kind: number for kind, number in work.items() if number} for sets, work in sizes.items()}
         for name, sizes in counts.items()
     }
     RECORDED.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def worse(counts: Counts, expected: Counts) -> list[str]:
-    """Return every count that is above what was *expected*, and every one that grows faster; a phrase each."""
+    """Return a phrase for every count that is above the *expected* one, or that grows faster."""
     found = []
     for name, sizes in counts.items():
         known = expected.get(name, {})
         for kind in KINDS:
-            numbers = {sets: one.get(kind, 0) for sets, one in sizes.items()}
+            numbers = {sets: work.get(kind, 0) for sets, work in sizes.items()}
             before = {sets: known.get(sets, {}).get(kind, 0) for sets in sizes}
             above = [sets for sets in sizes if numbers[sets] > before[sets]]
             found += [f"{name}, {sets} sets: {kind} {numbers[sets]} instead of {before[sets]}" for sets in above]
             if not above and _growth(numbers) > _growth(before):
-                told = f"{kind} grows {_growth(numbers):.2f} times instead of {_growth(before):.2f}"
-                found.append(f"{name}: {told}: if that is as it should be, record it")
+                growth = f"{kind} grows {_growth(numbers):.2f} times instead of {_growth(before):.2f}"
+                found.append(f"{name}: {growth}: if that is intended, record it")
     return found
 
 
 def _growth(numbers: Mapping[int, int]) -> float:
-    """Return how many times more is done in the largest vault than in the smallest; where nothing is, 0."""
+    """Return the count of the largest vault divided by that of the smallest; 0 if both are 0."""
     least, most = numbers[min(numbers)], numbers[max(numbers)]
     return most / least if least else float(most)
 
 
 def main() -> int:
-    """Count, print or record, and return 1 where something is worse."""
+    """Count, then print or record; return 1 if a count is worse."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
-    parser.add_argument("--record", action="store_true", help=f"write {RECORDED.name} anew")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORDED.name}")
     asked = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="keyvault-work-") as folder:
@@ -171,12 +171,12 @@ def main() -> int:
         return 0
     expected = recorded()
     for name, sizes in counts.items():
-        for sets, one in sizes.items():
+        for sets, work in sizes.items():
             known = expected.get(name, {}).get(sets, {})
-            told = (
-                f"{kind} {number} ({known.get(kind, 0)})" for kind, number in one.items() if number or kind in known
+            shown = (
+                f"{kind} {number} ({known.get(kind, 0)})" for kind, number in work.items() if number or kind in known
             )
-            print(f"{name}, {sets} sets: {', '.join(told)}")
+            print(f"{name}, {sets} sets: {', '.join(shown)}")
     found = worse(counts, expected)
     for line in found:
         print(f"work: {line}", file=sys.stderr)

@@ -1,5 +1,5 @@
 """
-What the benchmark runs in processes of their own: making vaults, sealing and opening keys, the floor of rendering.
+Run the benchmark's workloads as separate processes: generate vaults, seal and open keys, write the rendered files.
 
     python bench/workloads.py vault FOLDER --sets 1000 [--alg ES256] [--rotated] [--passphrase] [--issuers]
     python bench/workloads.py history FOLDER --commits 10000 [--sets 20]
@@ -11,8 +11,8 @@ What the benchmark runs in processes of their own: making vaults, sealing and op
     python bench/workloads.py pages FOLDER COUNT
     python bench/workloads.py decode <BLOBS
 
-Everything goes through the operations that commands use. Where identities lie and who commits is said by the
-environment that run.py gives.
+Everything uses the operations of the commands. The environment from run.py sets the folder of identities and the
+author of commits.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from pathlib import Path
 from typing import Any
 
 URL = "https://keys.example.com"
-#: When vaults are made. The rotation comes when the first next keys have matured, and fixtures.py's `NOW` an hour later.
+#: When vaults are created. They are rotated when their next keys have matured; `NOW` of fixtures.py is an hour later.
 MADE_AT = datetime(2026, 1, 5, tzinfo=UTC)
 ROTATED_AT = MADE_AT + timedelta(hours=25)
 
 
 def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, issuers: bool, passphrase: str | None) -> None:
     """
-    Make a vault in which the commit counts as proof of publication.
+    Generate a vault in which the commit counts as proof of publication.
 
     Each set has an active and a next key; with *rotated* there is another commit, and a retiring key too. With
-    *issuers* each 30 sets have an issuer of their own.
+    *issuers* each group of 30 sets has its own issuer.
     """
     from keyvault.core.algorithms import key_spec
     from keyvault.operations import rotation, setup
@@ -57,7 +57,7 @@ def make_vault(folder: Path, *, sets: int, alg: str, rotated: bool, issuers: boo
 
 
 def _edit_policy(folder: Path, now: datetime, lines: Mapping[str, str]) -> None:
-    """Give each set a line in keyvault.toml, and commit that."""
+    """Add a line for each set to keyvault.toml, and commit that."""
     policy = folder / "keyvault.toml"
     heads = policy.read_text().splitlines()
     added = {f"[sets.{name}]": line for name, line in lines.items()}
@@ -68,9 +68,9 @@ def _edit_policy(folder: Path, now: datetime, lines: Mapping[str, str]) -> None:
 
 def make_history(folder: Path, *, sets: int, commits: int) -> None:
     """
-    Make a vault with many commits, each what a scheduled run does: planned and sealed by the real code.
+    Generate a vault with many commits, each like a scheduled run: planned and sealed by the real code.
 
-    Commits are written by one ``git fast-import``, since ten thousand runs of the command would take an hour.
+    A single ``git fast-import`` writes the commits: ten thousand runs of the command would take an hour.
     """
     from keyvault.core.algorithms import key_spec
     from keyvault.core.planning import plan_due
@@ -84,7 +84,7 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
     now = datetime(2016, 1, 4, tzinfo=UTC)
     names = {f"set-{number:05}": key_spec("ES256") for number in range(sets)}
     setup.init(folder, now, os.environ, NewVault(URL, names, confirm="commit"))
-    # Not all in step: a run finds one or two sets due.
+    # With different periods, so that each run finds one or two due sets.
     periods = {name: f'cryptoperiod = "{26 * 60 + 97 * number}m"' for number, name in enumerate(names)}
     _edit_policy(folder, now, periods)
     repository = Repository.open(folder, os.environ)
@@ -104,7 +104,7 @@ def make_history(folder: Path, *, sets: int, commits: int) -> None:
         for path, data in record_files(keys).items():
             assert data is not None
             stream.append(b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(data), data))
-        # Planners do not look at keys whose life has ended: without them a step costs what it changes.
+        # Planners ignore withdrawn and revoked keys: without them, the cost of a step is that of its changes.
         records = {**state.keys, **{key.kid: key for key in keys}}
         live = {kid: key for kid, key in records.items() if key.state not in ("withdrawn", "revoked")}
         state = VaultState(state.commit, state.policy, live, state.recipients)
@@ -123,7 +123,7 @@ def write_recipients(file: Path, count: int) -> None:
 
 
 def seal(file: Path, count: int) -> None:
-    """Make *count* keys, and seal each to all recipients of *file*."""
+    """Generate *count* keys, and seal each to all recipients of *file*."""
     from keyvault.core.algorithms import key_spec
     from keyvault.crypto.envelope import Sealer
     from keyvault.crypto.generate import generate
@@ -138,7 +138,7 @@ def seal(file: Path, count: int) -> None:
 
 
 def open_sealed(folder: Path, count: int) -> None:
-    """Open *count* keys of a vault, and say how many keys were derived from the passphrase for that."""
+    """Open *count* keys of a vault, and print the number of key derivations from the passphrase."""
     from jwcrypto import jwa
 
     from keyvault.operations.context import Context
@@ -166,10 +166,10 @@ def pack(site: Path, file: Path) -> None:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Write what `pack` took, file by file, as plainly as Python can."""
+    """Write the files that `pack` packed, as plainly as Python can."""
     made = set()
     for path, data in pickle.loads(file.read_bytes()):  # noqa: S301 - written by the same run
-        target = os.path.join(folder, path)  # noqa: PTH118 - the plainest way is the one to compare with
+        target = os.path.join(folder, path)  # noqa: PTH118 - the plainest way is the reference
         parent = os.path.dirname(target)  # noqa: PTH120 - the same
         if parent not in made:
             os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - the same
@@ -179,7 +179,7 @@ def unpack(file: Path, folder: Path) -> None:
 
 
 def write_pages(folder: Path, count: int) -> None:
-    """Write a site of *count* pages for Hugo, each with as much on it as the page of a key."""
+    """Write a Hugo site of *count* pages, each as large as the page of a key."""
     (folder / "content").mkdir(parents=True)
     (folder / "layouts" / "_default").mkdir(parents=True)
     (folder / "config.toml").write_text(f'baseURL = "{URL}/"\ndisableKinds = ["RSS", "sitemap", "taxonomy", "term"]\n')
@@ -206,7 +206,7 @@ def write_pages(folder: Path, count: int) -> None:
 
 
 def decode() -> None:
-    """Decode what ``git cat-file --batch`` writes as JSON, blob by blob."""
+    """Decode the output of ``git cat-file --batch`` as JSON, blob by blob."""
     stream, records = sys.stdin.buffer, []
     while head := stream.readline():
         data = stream.read(int(head.split()[2]) + 1)
@@ -242,7 +242,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the workload that the arguments name."""
     chosen = _arguments()
     match chosen.command:
         case "vault":

@@ -1,10 +1,9 @@
 """
-Count what a process of ours does: found by Python through PYTHONPATH, before anything else runs.
+Count the work of keyvault's processes: Python imports this module from PYTHONPATH before anything else runs.
 
-Each process appends a line for every piece of work to a file of its own in the folder that COUNT_INTO names, at once:
-one that is killed has told all that it did. Files count where they lie below COUNT_BELOW. What other programs do is
-theirs, and so is what workers of a large render do; that they were started is counted. A file that Python opens through
-an opener of the caller's is counted twice.
+Each process appends a line for each operation, at once, to its own file in the folder COUNT_INTO, so that a killed
+process loses no count. Files count if they are below COUNT_BELOW. The work of other programs and of the workers of a
+large render does not count, but their starts do. A file that Python opens through a custom opener counts twice.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ def _count(what: str) -> None:
 
 def _is_below(path: object, folder: int = -1) -> bool:
     if not isinstance(path, str | bytes | os.PathLike):
-        return False  # the descriptor of a file that was opened, and counted, before
-    if folder != -1:  # what removes a tree goes from folder to folder, and knows each by its descriptor
+        return False  # the descriptor of an open file, which was counted before
+    if folder != -1:  # code that removes a tree refers to each folder by its descriptor
         path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))  # noqa: PTH115, PTH118 - as fast
-    named = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - what is counted must not be resolved
-    # Into how many folders git's objects fall is luck.
+    named = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - links must not be resolved
+    # The number of folders of git's objects is random.
     return named.startswith(_BELOW) and "/keyvault-objects-" not in named
 
 
@@ -49,7 +48,7 @@ def _on_open(path: object, mode: object, flags: int) -> None:
             _count("read")
 
 
-#: What the interpreter says of itself, and what is counted then. See "Audit events table" of Python's manual.
+#: Audit events of the interpreter, and what they count as. See "Audit events table" of Python's manual.
 _EVENTS: dict[str, Callable[..., None]] = {
     "open": _on_open,
     "os.listdir": lambda path: _count("listed") if _is_below(path) else None,
@@ -67,8 +66,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         _EVENTS[event](*arguments)
 
 
-#: Attributes of modules that stand for work on keys, and what is counted when they are called. They are looked up by
-#: those who call them, so that replacing them is enough. A key is counted as loaded where its numbers are put together.
+#: Functions that work on keys, and what a call counts as. Callers look them up in their modules, so replacing them is
+#: enough. A key counts as loaded when its numbers are assembled.
 _KEYS = {
     "cryptography.hazmat.primitives.asymmetric.rsa": {
         "generate_private_key": "made",
@@ -95,18 +94,18 @@ def _counted(call: Callable[..., Any], what: str) -> Callable[..., Any]:
     def counted(*arguments: Any, **named: Any) -> Any:
         _count(what)
         made = call(*arguments, **named)
-        while what == "made" and _is_thrown_away(made):
+        while what == "made" and _is_rejected(made):
             made = call(*arguments, **named)
         return made
 
     return counted
 
 
-def _is_thrown_away(key: Any) -> bool:
+def _is_rejected(key: Any) -> bool:
     """
-    Return whether keyvault would draw *key* again: the thumbprint (RFC 7638) of one in 32 begins with ``-`` or ``_``.
+    Return whether keyvault would replace *key*: one thumbprint (RFC 7638) in 32 begins with ``-`` or ``_``.
 
-    Such keys never reach it, since a count must not depend on luck. Keys of the counted vaults are on P-256.
+    Such keys never reach keyvault, because counts must not be random. Keys of the counted vaults are on P-256.
     """
     numbers = key.public_key().public_numbers()
     x, y = (
@@ -117,7 +116,7 @@ def _is_thrown_away(key: Any) -> bool:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Lets others find the modules of `_KEYS`, and wraps what is in them when they were loaded."""
+    """Wraps the functions of `_KEYS` after their modules are loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

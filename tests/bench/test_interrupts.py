@@ -1,4 +1,4 @@
-"""A small vault goes through its life at a terminal, and Ctrl-C does no harm; docs/scale.md says what was measured."""
+"""Ctrl-C does no harm to the commands of a small vault at a terminal; docs/scale.md has the recorded figures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.docs.pages import read
 BENCH = Path(__file__).parents[2] / "bench"
 STEPS = ("rotate", "render", "publish", "publish-folder", "check", "audit", "status")
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="terminals are made as Linux makes them")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="pseudo-terminals are opened as on Linux")
 
-#: Prints the page as it would be written again from the figures.
+#: Prints the page as it is generated from the figures.
 _WRITTEN = (
     "import sys; sys.path.insert(0, sys.argv[1]); import scale; print(scale.written(sys.stdin.read(), scale.read()))"
 )
 
-#: Runs interrupts.py on a keyvault that is worse: what the argument names is put before its command line.
+#: Code that makes keyvault do harm, by the harm: it runs before the command.
 _WORSE = {
-    # An interrupted command says that it succeeded.
+    # An interrupted command ends with another exit code.
     "exit code 7": "import signal, os; signal.signal(signal.SIGINT, lambda *_: os._exit(7))",
     # It leaves a half-written pack.
     "left over: .git/objects/pack/tmp_pack_1": (
@@ -35,7 +35,7 @@ _WORSE = {
 }
 
 
-def life(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+def run_interrupts(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     output = folder / "life.json"
     command = [sys.executable, str(BENCH / "interrupts.py"), "--output", str(output), "--folder", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -44,10 +44,10 @@ def life(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
 
 
 def harms(found: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the harm of each step that did any."""
+    """Return the harm of each step with harm."""
     all_harm = {
-        name: one["harm"] + [text for strike in one["strikes"] for text in strike["harm"]]
-        for name, one in found.items()
+        name: step["harm"] + [text for strike in step["strikes"] for text in strike["harm"]]
+        for name, step in found.items()
     }
     return {name: harm for name, harm in all_harm.items() if harm}
 
@@ -55,12 +55,12 @@ def harms(found: dict[str, Any]) -> dict[str, list[str]]:
 @on_linux
 @pytest.mark.slow
 def test_ctrl_c_does_no_harm(tmp_path: Path) -> None:
-    """Neither in Python's start nor later, to none of the steps; how long anything takes plays no part."""
-    code, found, said = life(tmp_path, "--keys", "60", "--strikes", "2", "--only", *STEPS)
+    """Neither during Python's start nor later, in any step; durations do not matter."""
+    code, found, said = run_interrupts(tmp_path, "--keys", "60", "--strikes", "2", "--only", *STEPS)
 
     assert list(found) == list(STEPS), said
     assert harms(found) == {}
-    assert all(len(one["strikes"]) == 2 for one in found.values())
+    assert all(len(step["strikes"]) == 2 for step in found.values())
     assert code == 0, said
 
 
@@ -68,17 +68,17 @@ def test_ctrl_c_does_no_harm(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", _WORSE)
 def test_harm_is_found(tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyvault that ends otherwise, or leaves something behind, is not passed."""
+    """Another exit code and leftovers are harm."""
     monkeypatch.setenv("INTERRUPTS_PRELUDE", _WORSE[harm])
 
-    code, found, said = life(tmp_path, "--keys", "6", "--strikes", "2", "--only", "status")
+    code, found, said = run_interrupts(tmp_path, "--keys", "6", "--strikes", "2", "--only", "status")
 
     assert code == 1, said
     assert any(text.startswith(harm) for text in harms(found)["status"]), said
 
 
-def test_the_page_says_what_was_measured() -> None:
-    """Its tables are those that the figures give, and neither names a machine."""
+def test_the_page_has_the_recorded_figures() -> None:
+    """Its tables match the figures, and neither has a path of a machine."""
     page = read("docs/scale.md")
 
     command = [sys.executable, "-c", _WRITTEN, str(BENCH)]

@@ -1,4 +1,4 @@
-"""docs/performance.md has every row, in words that the notes and figures can be found by."""
+"""docs/performance.md has every row and curve, by the names that notes and figures use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.docs.pages import DOCS, first_column, read, sections
 BENCH = Path(__file__).parents[2] / "bench"
 PAGE = read("docs/performance.md")
 
-#: Prints the names of rows and of curves, without measuring any.
+#: Prints the names of rows and curves, without measuring any.
 _NAMES = """
 import json, sys
 from pathlib import Path
@@ -22,7 +22,7 @@ sys.path.insert(0, sys.argv[1])
 from catalogue import all_curves, all_rows
 from fixtures import Size, Workspace
 workspace = Workspace(Path(), Path(), {}, Size())
-print(json.dumps([[one.name for one in found(workspace)] for found in (all_rows, all_curves)]))
+print(json.dumps([[measured.name for measured in found(workspace)] for found in (all_rows, all_curves)]))
 """
 
 
@@ -33,7 +33,7 @@ def names() -> tuple[list[str], list[str]]:
 
 
 def test_every_row_is_on_the_page() -> None:
-    """In the order of the catalogue; and the curves with their pictures."""
+    """In the order of the catalogue, and the curves with their pictures."""
     rows, curves = names()
     assert [name.strip("`") for name in first_column(sections(PAGE)["Ratios"])] == rows
     assert [f"curve-{name}" for name in re.findall(r"^\| `(\w+)` \| (?:at most|-)", PAGE, re.MULTILINE)] == curves
@@ -43,11 +43,11 @@ def test_every_row_is_on_the_page() -> None:
 
 
 def test_notes_are_about_rows() -> None:
-    """A row that was renamed leaves no note behind."""
+    """Each note is for an existing row or curve."""
     rows, curves = names()
     assert tomllib.loads(read("bench/notes.toml")).keys() <= {*rows, *curves}
 
 
 def test_the_page_names_no_machine() -> None:
-    """Neither a path nor an address of where it was measured."""
+    """It has no path or address of the measuring machine."""
     assert re.findall(r"/(?:home|root|work|tmp|Users)/|https?://(?!github\.com)\S+", PAGE) == []

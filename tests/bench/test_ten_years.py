@@ -1,4 +1,4 @@
-"""Small vaults grow old week by week, and so do other layouts: what is measured of ten years is measured of any time."""
+"""Simulates some weeks of small vaults, and of other layouts, with the code that measures ten years."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-#: What is measured takes seconds, and both tests look at it.
+#: The measurement takes seconds; both tests use it.
 pytestmark = pytest.mark.slow
 
 BENCH = Path(__file__).parents[2] / "bench"
 
-#: Measures two sets of three weeks, and layouts as small as they can be, in a workspace of its own.
+#: Measures two sets for three weeks, and minimal layouts, in a separate workspace.
 _MEASURED = """
 import json, sys
 from pathlib import Path
@@ -27,9 +27,9 @@ kept = folder / "kept"
 kept.mkdir()
 workspace = Workspace(folder, kept, environment(kept, folder / "bytecode"), QUICK)
 print(json.dumps({
-    "decade": ten_years.TenYears(workspace, 2, 3).measured(),
-    "wide": ten_years.wide(folder, 50),
-    "long": ten_years.long(folder, 2, 60),
+    "decade": ten_years.TenYears(workspace, 2, 3).measure(),
+    "wide": ten_years.measure_wide(folder, 50),
+    "long": ten_years.measure_long(folder, 2, 60),
 }))
 """
 
@@ -44,7 +44,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_weeks_of_a_vault(measured: dict[str, Any]) -> None:
-    """Each week has a commit and a new key of each set; a clone has them all, and a shallow one has less."""
+    """Each week has a commit and a new key for each set; a clone has all of them, a shallow clone has less."""
     found = measured["decade"]
     first, last = found["years"]
 
@@ -57,10 +57,10 @@ def test_weeks_of_a_vault(measured: dict[str, Any]) -> None:
 
 
 def test_layouts(measured: dict[str, Any]) -> None:
-    """A folder is as wide as the layout makes it, and all layouts hold the same."""
+    """The layout determines the width of its folders; all layouts have the same records."""
     wide, long = measured["wide"], measured["long"]
 
-    assert {name: one["widest"] for name, one in wide.items()} == {"flat": 200, "sets": 50, "sharded": 50}
+    assert {name: figures["widest"] for name, figures in wide.items()} == {"flat": 200, "sets": 50, "sharded": 50}
     assert wide["sharded"]["commit_bytes"] > 0
-    # A year has 52 weeks, so the second one has a folder of its own.
+    # A year has 52 weeks, so the second year has its own folder.
     assert long["years"]["trees"]["objects"] > long["sets"]["trees"]["objects"]

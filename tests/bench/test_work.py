@@ -1,4 +1,4 @@
-"""Commands do no more work than bench/work.json says, and no more of it for each set; time plays no part."""
+"""Commands do no more work than bench/work.json records, in total and per set; time does not matter."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 BENCH = Path(__file__).parents[2] / "bench"
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="pages are made by forked workers, and removals followed, on Linux only"
+    sys.platform != "linux", reason="forked workers generate pages, and removals are traced, on Linux only"
 )
 
-#: Prints what is worse than recorded. The benchmark is no package: it runs from its own folder.
+#: Prints the counts that are worse than the recorded ones. The benchmark is no package: it runs from its own folder.
 _COUNT = """
 import json, sys
 from pathlib import Path
@@ -28,7 +28,7 @@ assert found.keys() == recorded.keys()
 print(json.dumps(work.worse(found, recorded)))
 """
 
-#: Whenever the vault is read, asks git for each set in a process of its own, and parses a key for each key.
+#: Each read of the vault starts a git process for each set, and parses a key for each key.
 _TOO_MUCH = """
 from keyvault.repo.vault import Repository
 read = Repository._read
@@ -54,25 +54,25 @@ def worse(folder: Path, sizes: list[int], prelude: str = "") -> list[str]:
 
 @pytest.mark.slow
 def test_no_command_does_more_than_is_recorded(tmp_path: Path) -> None:
-    """Neither in a vault of 8 sets, nor in one of 80, nor does any work grow faster between them."""
+    """Neither with 8 sets, nor with 80, and no kind of work grows faster between them."""
     assert worse(tmp_path, [8, 80]) == []
 
 
 @pytest.mark.slow
 def test_a_regression_is_found(tmp_path: Path) -> None:
-    """A process of git for each set, and a key that is parsed for each key, at every reading of the vault."""
+    """Additional git processes for each set, and parsed keys for each key, at every read of the vault."""
     found = worse(tmp_path, [8], _TOO_MUCH)
     for kind in ("git", "loaded"):
         commands = {line.partition(", 8 sets")[0] for line in found if f": {kind} " in line}
         assert {"status", "rotate one", "render", "render, unchanged", "check"} <= commands
 
 
-def test_what_grows_faster_is_found() -> None:
-    """Even where both counts are no larger than they were; less of everything is no finding."""
+def test_faster_growth_is_found() -> None:
+    """Even if both counts are no larger than before; fewer of everything is no finding."""
     expected = {"status": {8: {"git": 4, "read": 8}, 80: {"git": 4, "read": 80}}}
     assert _judged({"status": {8: {"git": 4, "read": 4}, 80: {"git": 4, "read": 40}}}, expected) == []
     (line,) = _judged({"status": {8: {"git": 4, "read": 4}, 80: {"git": 4, "read": 80}}}, expected)
-    assert line == "status: read grows 20.00 times instead of 10.00: if that is as it should be, record it"
+    assert line == "status: read grows 20.00 times instead of 10.00: if that is intended, record it"
 
 
 def _judged(counts: Any, expected: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""`init --ci`, and what a review of a change is shown."""
+"""`init --ci`, and the diff that a review shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 def test_a_vault_with_workflows(terminal: Terminal) -> None:
-    """All in the first commit; the locks are those that this version is tested with."""
+    """All files are in the first commit; the lock files are those that this version is tested with."""
     made = terminal(*INIT, "--ci", "github", "--tool", TOOL, "--json")
 
     assert made.code == 0, made.err
@@ -48,7 +48,7 @@ def test_a_vault_with_workflows(terminal: Terminal) -> None:
 
 
 def test_a_vault_with_a_pipeline(terminal: Terminal) -> None:
-    """One file for GitLab, and the same locks; what comes next is said for GitLab."""
+    """One file for GitLab, and the same lock files; the printed next steps are those for GitLab."""
     made = terminal(*INIT, "--ci", "gitlab", "--tool", TOOL)
 
     assert made.code == 0, made.err
@@ -64,8 +64,8 @@ def test_a_vault_with_a_pipeline(terminal: Terminal) -> None:
     assert (terminal.folder / ".gitlab-ci.yml").read_bytes() == shipped.read_bytes()
 
 
-def test_zizmor_has_no_complaint_about_it(terminal: Terminal) -> None:
-    """At its strictest, about a repository of a user."""
+def test_zizmor_accepts_the_workflows(terminal: Terminal) -> None:
+    """In its strictest mode, in a user's repository."""
     assert terminal(*INIT, "--ci", "github", "--tool", TOOL).code == 0
     program = shutil.which("zizmor", path=str(Path(sys.executable).parent))
     assert program is not None
@@ -76,8 +76,8 @@ def test_zizmor_has_no_complaint_about_it(terminal: Terminal) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_stands_there_stays(terminal: Terminal) -> None:
-    """A workflow of the user's is not replaced; a folder of the action is taken as a whole or left alone."""
+def test_existing_files_stay(terminal: Terminal) -> None:
+    """`init` does not replace a user's workflow; it writes the action's folder as a whole or not at all."""
     own = {".github/workflows/rotate-and-publish.yml": "name: mine\n", ".github/actions/keyvault/action.yml": "own\n"}
     for path, text in own.items():
         (terminal.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +97,8 @@ def test_what_stands_there_stays(terminal: Terminal) -> None:
         (".gitlab/keyvault/requirements.lock", [".gitlab-ci.yml"]),
     ],
 )  # fmt: skip
-def test_what_stands_there_for_gitlab_stays(terminal: Terminal, own: str, written: list[str]) -> None:
-    """A pipeline of the user's is not replaced; the folder of the locks is taken as a whole or left alone."""
+def test_existing_files_for_gitlab_stay(terminal: Terminal, own: str, written: list[str]) -> None:
+    """`init` does not replace a user's pipeline; it writes the folder of lock files as a whole or not at all."""
     (terminal.folder / own).parent.mkdir(parents=True, exist_ok=True)
     (terminal.folder / own).write_text("own: {}\n")
 
@@ -118,7 +118,7 @@ def test_what_stands_there_for_gitlab_stays(terminal: Terminal, own: str, writte
     ],
 )  # fmt: skip
 def test_a_vault_in_a_folder_of_a_repository(terminal: Terminal, kind: str, workflow: str, named: str) -> None:
-    """Forges read workflows at the top of a repository only; those that `init` writes there name the vault's folder."""
+    """Forges read workflows only at the top of a repository; `init` writes them there, with the vault's folder."""
     (terminal.folder / "app.py").write_text("print()\n")
     run_git(terminal.folder, terminal.environ, "add", "app.py")
     run_git(terminal.folder, terminal.environ, "commit", "-q", "-m", "an app")
@@ -149,54 +149,54 @@ def test_a_folder_whose_name_looks_like_another_type(terminal: Terminal, folder:
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
 @pytest.mark.parametrize("folder", ["my keys", "it's", "$(id)", "a/-b", "schlüssel", "${{ github.token }}"])
 def test_a_folder_that_workflows_cannot_name(terminal: Terminal, kind: str, folder: str) -> None:
-    """Its name would mean something to YAML, an expression or bash; without --ci it is a vault like others."""
+    """Its name contains syntax of YAML, expressions or bash; without --ci, `init` accepts it."""
     made = terminal("init", folder, *INIT[1:], "--ci", kind, "--tool", TOOL)
 
     assert (made.code, made.out) == (2, "")
-    assert "workflows name it" in made.error
+    assert made.problem == "path-invalid"
     assert [path.name for path in terminal.folder.iterdir()] == [".git"]
     assert terminal("init", folder, *INIT[1:]).code == 0
 
 
 def test_a_second_vault_in_the_repository(terminal: Terminal) -> None:
-    """The workflows of the first one stay, and `init` says which variable leads them to the second."""
+    """The workflows of the first vault stay, and `init` prints the variable that points them to the second."""
     terminal.ok("init", "a", *INIT[1:], "--ci", "github", "--tool", TOOL)
 
     made = terminal.ok("init", "b", *INIT[1:], "--ci", "github", "--tool", TOOL)
 
     assert "kept existing files: .github/actions/keyvault/action.yml" in made.out
-    assert "set the variable KEYVAULT_DIR to b" in made.out
+    assert "set their variable KEYVAULT_DIR to b" in made.out
     assert "|| 'a' }}" in (terminal.folder / ".github/workflows/rotate-and-publish.yml").read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "problem"),
     [
-        (["--ci", "jenkins"], "unknown value 'jenkins' of --ci"),
-        (["--tool", TOOL], "--tool needs --ci github or --ci gitlab"),
-        (["--ci", "github", "--tool", "--index-url=https://evil.example"], "is not a line of a requirements file"),
-        (["--ci", "github", "--tool", "a\nb"], "is not a line of a requirements file"),
-        (["--ci", "gitlab", "--tool", " "], "is not a line of a requirements file"),
+        (["--ci", "jenkins"], "option-invalid"),
+        (["--tool", TOOL], "option-conflict"),
+        (["--ci", "github", "--tool", "--index-url=https://evil.example"], "option-invalid"),
+        (["--ci", "github", "--tool", "a\nb"], "option-invalid"),
+        (["--ci", "gitlab", "--tool", " "], "option-invalid"),
     ],
 )
-def test_arguments_that_cannot_be(terminal: Terminal, arguments: list[str], message: str) -> None:
+def test_invalid_arguments(terminal: Terminal, arguments: list[str], problem: str) -> None:
     """One line, exit code 2, and no vault."""
     made = terminal(*INIT, *arguments)
 
     assert made.code == 2
-    assert message in made.error
+    assert made.problem == problem
     assert not (terminal.folder / "keyvault.toml").exists()
 
 
 def test_diff_of_a_rotation(terminal: Terminal) -> None:
     """A forced rotation: the next key is active, the active one retires, and a new one appears."""
     assert terminal(*INIT, "--confirm", "commit").code == 0
-    keys = {one["state"]: one["kid"] for one in terminal("key", "list", "--json").json}
+    keys = {key["state"]: key["kid"] for key in terminal("key", "list", "--json").json}
     assert terminal("rotate", "id-token", "--force", "--reason", "a test").code == 0
 
     found = terminal("diff", "HEAD~1", "--json").json
 
-    changes = {(one["kid"], one["before"], one["after"]) for one in found["keys"]}
+    changes = {(key["kid"], key["before"], key["after"]) for key in found["keys"]}
     assert {(keys["active"], "active", "retiring"), (keys["next"], "next", "active")} < changes
     [created] = changes - {(keys["active"], "active", "retiring"), (keys["next"], "next", "active")}
     assert created[1:] == (None, "next")
@@ -206,13 +206,13 @@ def test_diff_of_a_rotation(terminal: Terminal) -> None:
 
 
 def test_diff_of_the_first_commit_and_of_nothing(terminal: Terminal) -> None:
-    """Where there was no vault everything is new; a commit does not differ from itself."""
+    """If the base has no vault, everything is new; a commit does not differ from itself."""
     run_git(terminal.folder, terminal.environ, "commit", "-q", "--allow-empty", "-m", "begin")
     assert terminal(*INIT).code == 0
 
     found = terminal("diff", "HEAD~1", "--json").json
     assert found["base"] is None
-    assert {one["before"] for one in found["keys"]} == {None}
-    assert {one["name"] for one in found["settings"]} >= {"url", "max_age", "alg"}
+    assert {key["before"] for key in found["keys"]} == {None}
+    assert {setting["name"] for setting in found["settings"]} >= {"url", "max_age", "alg"}
     assert terminal("diff", "HEAD").out == ""
     assert terminal("diff", "nowhere").code == 1
