@@ -32,7 +32,7 @@ T0 = datetime(2026, 11, 23, 17, tzinfo=UTC)
 SITE = "https://keys.example.com"
 URL = f"{SITE}/.well-known/jwks.json"
 
-#: Stands for a sealed private half; it does not open.
+#: A placeholder for a sealed private half; it does not open.
 SEALED = Envelope(
     protected="e30",
     recipients=[WrappedKey(header=RecipientHeader(alg="RSA-OAEP-256", kid="ops"), encrypted_key="AA")],
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 
 
 def restart() -> None:
-    """Begin again with the first public key: a story that is told twice then has the same kids."""
+    """Restart the sequence of public keys: a story that is played twice then has the same kids."""
     global _numbers
     _numbers = itertools.count(1)
 
@@ -113,12 +113,12 @@ def make_key(*events: Event, spec: KeySpec | str = "ES256", set_name: str = "id-
 
 
 def active_key(at: datetime = T0, *, lifetime: timedelta = HOUR, **more: Any) -> Key:
-    """Return a key that was made and activated at *at*."""
+    """Return a key that was created and activated at *at*."""
     return make_key(created(at), activated(at, lifetime), **more)
 
 
 def next_key(at: datetime = T0, *, seen_at: datetime | None = None, **more: Any) -> Key:
-    """Return a key that was made at *at*, and seen live at *seen_at* if at all."""
+    """Return a key that was created at *at*, and seen live at *seen_at* if given."""
     return make_key(created(at), *([published(seen_at)] if seen_at else []), **more)
 
 
@@ -128,7 +128,7 @@ def retiring_key(at: datetime, until: datetime, **more: Any) -> Key:
 
 
 def set_policy(name: str = "id-token", spec: KeySpec | str = "ES256", **more: Any) -> SetPolicy:
-    """Return the policy of a set, with the defaults of the tool for what is not said."""
+    """Return the policy of a set, with the default values for missing members."""
     spec = key_spec(spec) if isinstance(spec, str) else spec
     issuer = more.pop("issuer", SITE)
     place = more.pop("place", issuer.removeprefix(SITE).rstrip("/") if issuer.startswith(SITE) else "")
@@ -142,7 +142,7 @@ def vault(keys: Iterable[Key] = (), *policies: SetPolicy, **site: Any) -> VaultS
 
 
 def only_set(state: VaultState) -> KeySet:
-    """Return the one set of *state*."""
+    """Return the only set of *state*."""
     (key_set,) = state.sets.values()
     return key_set
 
@@ -157,7 +157,7 @@ def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> Vaul
     """
     Return the vault that *plan* makes of *state*, with keys of the right shape for the new ones.
 
-    Of what is imported, the kids in *sealed* come with their private half.
+    The imported keys in *sealed* have their private half.
     """
     keys = dict(state.keys)
     for change in plan.changes:
@@ -178,7 +178,7 @@ def apply(plan: Plan, state: VaultState, *, sealed: Container[str] = ()) -> Vaul
 
 
 def serving(state: VaultState) -> LiveSite:
-    """Return what the live site shows once *state* is deployed."""
+    """Return the keys that the live site serves after *state* is deployed."""
     return {
         key_sets[0].policy.url: frozenset((key.kid, key.public.thumbprint) for key in state.keys_at(place))
         for place, key_sets in state.places.items()

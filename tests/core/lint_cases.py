@@ -79,7 +79,7 @@ class Case:
 
     @property
     def response(self) -> Response:
-        """What lint is told of the answer."""
+        """The HTTP response that lint gets."""
         headers = {name: value for name, value in {**HEADERS, **self.headers}.items() if value is not None}
         return Response(self.status, headers, redirects=() if self.redirect is None else (self.redirect,))
 
@@ -107,7 +107,7 @@ def number(value: int, octets: int | None = None) -> str:
 
 
 def jwk(key: Private, **more: Any) -> JWK:
-    """Return the public JWK of *key*, for signatures, with what *more* says; None takes a member out."""
+    """Return the public JWK of *key*, for signatures, with the members of *more*; None removes a member."""
     made: JWK
     if isinstance(key, rsa.RSAPrivateKey):
         numbers = key.public_key().public_numbers()
@@ -162,7 +162,7 @@ def es_token() -> str:
 
 
 def sound() -> list[JWK]:
-    """Return the keys that stand in every set."""
+    """Return the keys of every set."""
     return [jwk(private("RSA", "rs"), kid="rs"), jwk(private("P-256", "es"), kid="es")]
 
 
@@ -345,7 +345,7 @@ def _members() -> Iterator[tuple[str, Case]]:
 def _kids() -> Iterator[tuple[str, Case]]:
     first, second = private("RSA", "own"), private("RSA", "second")
     other = private("P-384", "own")
-    # Verifiers that choose among keys by alg alone have one to choose.
+    # Verifiers that select a key by alg alone have one candidate.
     yield "no kid", one(jwk(other, kid=None), "missing-kid", alg="ES384", signer=other, kid=None)
     yield "null kid", one({**jwk(other), "kid": None}, "null-kid", alg="ES384", signer=other, kid=None)
     yield "empty kid", one(jwk(other, kid=""), "empty-kid", alg="ES384", signer=other, kid="")

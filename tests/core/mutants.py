@@ -1,7 +1,7 @@
 """
-Timing rules that are wrong by little, each in a way in which somebody got it wrong before.
+Timing rules with small errors, each an error that somebody made before.
 
-Tests put one in the place of the real rule; what judges the sweeps must then find a token that breaks.
+Tests replace the real rule by one of them; the judge of the sweeps must then find a token that fails.
 """
 
 from __future__ import annotations

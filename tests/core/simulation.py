@@ -33,7 +33,7 @@ from tests.core.build import SECOND, T0, apply, only_set, vault, with_policy
 
 @dataclass(frozen=True)
 class Spell:
-    """A time in which one key was active; *end* is None while it lasts."""
+    """A time span in which a key was active; *end* is None while it lasts."""
 
     kid: str
     start: datetime
@@ -49,7 +49,7 @@ class World:
     now: datetime = T0
     reachable: bool = True
     spells: list[Spell] = field(default_factory=list)
-    #: Keys that were made active before verifiers could know them.
+    #: Keys that became active before verifiers could know them.
     early: set[str] = field(default_factory=set)
     revoked_at: dict[str, datetime] = field(default_factory=dict)
     #: Since when the host serves which kids; each entry holds until the next one.
@@ -85,7 +85,7 @@ class World:
             self.served.append(self.deploying.pop(0))
 
     def live(self, *, rotating: tuple[str, ...] = ()) -> LiveSite:
-        """Look at the URLs that have to be looked at."""
+        """Fetch the URLs that must be checked."""
         urls = urls_to_fetch(self.state, self.now, rotating=rotating)
         return {url: self._seen() if self.reachable else None for url in urls}
 
@@ -94,7 +94,7 @@ class World:
         return frozenset((kid, self.state.keys[kid].public.thumbprint) for kid in kids)
 
     def tick(self, latency: timedelta | None = timedelta(0)) -> Plan:
-        """Run the scheduled job: do what is due, then deploy; None stands for a deploy that fails."""
+        """Run the scheduled job: apply due transitions, then deploy; None means a deploy that fails."""
         plan = plan_due(self.state, self.now, live=self.live())
         self.commit(plan)
         self.deploy(latency)
@@ -161,7 +161,7 @@ class World:
             yield start, self.now + SECOND
 
     def violations(self) -> list[str]:
-        """Return one sentence for each time in which some token could not be verified somewhere."""
+        """Return a sentence for each time span in which a token could not be verified somewhere."""
         policy, found = self.policy, []
         for spell in self.spells:
             first = spell.start - policy.publication_lead
@@ -200,7 +200,7 @@ def check_growth(before: VaultState, after: VaultState) -> None:
 
 
 def begin(policy: SetPolicy, latency: timedelta | None = timedelta(0), **site: str) -> World:
-    """Return a world in which a vault was just made and its first deploy begun."""
+    """Return a world with a new vault and its first deploy under way."""
     world = World(vault([], policy, **site))
     world.tick(latency)
     return world

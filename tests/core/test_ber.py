@@ -1,4 +1,4 @@
-"""BER as NSS, macOS and OpenSSL write it: lengths of every form, and what a file says of its own hashing."""
+"""BER as NSS, macOS and OpenSSL write it: every form of length, and what a file says of its own hashing."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def jwk(name: str) -> dict[str, Any]:
     ],
 )
 def test_how_a_jwk_set_differs(keys: list[Any], found: list[str]) -> None:
-    """Each key is compared with what the vault knows of it."""
+    """Each served key is compared with the vault's record of it."""
     assert drifts(keys) == found
 
 

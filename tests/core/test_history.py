@@ -1,4 +1,4 @@
-"""The audit's own rules, by themselves: nothing that stands in a history stops them from judging it."""
+"""The audit's own rules, by themselves: no content of a history stops the audit."""
 
 from __future__ import annotations
 

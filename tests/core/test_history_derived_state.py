@@ -1,4 +1,4 @@
-"""The audit's reading of a record: where its events lead, what is wrong with one, and how that is said."""
+"""The audit's reading of a record: the state after its events, the problems of an event, and their messages."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_what_has_ended(state: str, ended: bool) -> None:
     assert ended == DerivedState(state).ended
 
 
-# --- what is wrong with an event ------------------------------------------------------------------------
+# --- problems of an event -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
 
 @pytest.mark.parametrize(("later", "expected"), [(-SECOND, True), (timedelta(0), False), (SECOND, False)])
 def test_an_event_that_is_older_than_the_one_before_it(later: timedelta, expected: bool) -> None:
-    """Two of one instant are in order."""
+    """Two events at one instant are in order."""
     found = list(event_problems(DerivedState("next", T0, newest_at=T0), published(T0 + later)))
     message = "event published at 2026-11-23 16:59:59Z is older than the one before it"
     assert found == ([("instant-decreases", message)] if expected else [])
@@ -251,7 +251,7 @@ TEXT = f"must have 1 to {TEXT_MAX} characters, not only blanks"
     ],
 )
 def test_an_event_that_is_malformed(derived: DerivedState, event: Event, sentences: list[str]) -> None:
-    """Each member that is wrong is named, and what is wrong with it."""
+    """The message names each invalid member and its problem."""
     expected = [("event-malformed", f"event {event.event}: {sentence}") for sentence in sentences]
     assert list(event_problems(derived, event)) == expected
 
@@ -276,7 +276,7 @@ SYMMETRIC = PublicJWK(kid="a", kty="oct", use="sig", alg="HS256")
 
 
 def _judged(key: Key) -> Key:
-    """Return what the audit keeps of *key*."""
+    """Return the audit's compact form of *key*."""
     return msgspec.structs.replace(key, private=summarize_envelope(key.private))
 
 
@@ -364,7 +364,7 @@ def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
 
 
 def test_records_share_their_words() -> None:
-    """A large vault holds each word once; a later version shares with the one before."""
+    """A large vault stores each string once; a version shares strings with its predecessor."""
     data = encode_key(GOOD)
     one, _ = read_record(data, GOOD.path, None)
     other, _ = read_record(data, GOOD.path, None)
@@ -374,7 +374,7 @@ def test_records_share_their_words() -> None:
     assert one.set is other.set
 
 
-# --- what a merge dropped -------------------------------------------------------------------------------
+# --- events that a merge dropped ------------------------------------------------------------------------
 
 KEPT = {
     "next": DerivedState("next", T0),

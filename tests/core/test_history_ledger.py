@@ -36,7 +36,7 @@ def entry(key: Key) -> Entry:
 
 
 def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
-    """Return a ledger that has read the records of *keys*, one after the other."""
+    """Return a ledger of the records of *keys*, read in order."""
     ledger = Ledger(policy)
     for key in keys:
         list(ledger.remember(key, key.path))
@@ -59,7 +59,7 @@ def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
     ],
 )
 def test_what_a_key_counts_as(key: Key, count: SetCount) -> None:
-    """As what its state says, and as live until its end; in its own set only."""
+    """A key counts under its state, and as live until its end, in its own set only."""
     ledger = ledger_of(key)
     assert (ledger.count("id-token"), ledger.count("other")) == (count, SetCount())
 
@@ -156,7 +156,7 @@ def test_a_copy_goes_its_own_way() -> None:
 
 
 def test_what_a_parent_had() -> None:
-    """Of what a commit touches, and of nothing else; what was not there is None."""
+    """The ledger lists keys that a commit changes, and no others; a new key has None."""
     key, other = active_key(), next_key(set_name="other")
     policy = Policy(SitePolicy(SITE), {})
     ledger = ledger_of(key, other, policy=policy)
@@ -167,7 +167,7 @@ def test_what_a_parent_had() -> None:
     assert before.sets == {"id-token": SetCount(1, 0, 1, T0, orphaned=True, signing={"ES256": 1}), "gone": SetCount()}
 
 
-# --- what was used --------------------------------------------------------------------------------------
+# --- used kids ------------------------------------------------------------------------------------------
 
 
 def remembered(ledger: Ledger, key: Key, path: str) -> list[tuple[str, str]]:

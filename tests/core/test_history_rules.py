@@ -127,7 +127,7 @@ OTHER_SEAL = msgspec.structs.replace(SEALED, tag="BB")
     ],
 )
 def test_what_a_record_must_keep(new: Key | None, found: Problems) -> None:
-    """Events are added and never touched; the key stays; its private half goes only when its life ends."""
+    """Events are added and never changed, the key stays, and its private half is removed only at its end."""
     assert found == grown(ACTIVE, new)
 
 
@@ -137,13 +137,13 @@ def test_a_private_key_that_appears() -> None:
     assert grown(BARE, BARE) == []
 
 
-def test_sealing_again_with_a_reason() -> None:
-    """Recipients who come and go are one."""
+def test_resealing_for_changed_recipients() -> None:
+    """Changed recipients are a reason to reseal."""
     assert grown(ACTIVE, replaced(ACTIVE, private=OTHER_SEAL), reseal=True) == []
 
 
 def test_changes_of_a_record_that_cannot_be_read() -> None:
-    """That it cannot be read was said: there is nothing to compare."""
+    """The unreadable record has its own finding, and nothing is compared."""
     assert grown(ACTIVE, BARE, readable=False) == []
 
 
@@ -160,8 +160,8 @@ def test_changes_of_a_record_that_cannot_be_read() -> None:
         pytest.param(replaced(ENDED, private=SEALED), True, "private-kept", id="made, withdrawn and sealed"),
     ],
 )
-def test_who_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
-    """A key has its private half from the start, and until its end."""
+def test_when_a_record_has_a_private_key(key: Key, new: bool, code: str | None) -> None:
+    """A key has its private half from its creation until its end."""
     words = {
         "private-missing": "a key was created without a sealed private key",
         "private-kept": "the key is withdrawn and still has a sealed private key",
@@ -184,7 +184,7 @@ def sealed_for(*kids: str) -> Key:
 def sealing(
     key: Key, wanted: Sequence[str] | None, *, fresh: bool = True, known: bool = False, beside: str = "new"
 ) -> Problems:
-    """Judge how *key* is sealed where *wanted* are the recipients, beside whose list *beside* it was sealed."""
+    """Judge the recipients of *key* against *wanted*; *beside* is the list of recipients at its sealing."""
     recipients: Any = None if wanted is None else dict.fromkeys(wanted)
     ledger = Ledger(recipients=recipients, recipients_oid="new")
     return list(judge_seal(entry(key, recipients=beside), ledger, fresh=fresh, known=known))
@@ -203,18 +203,18 @@ def sealing(
         pytest.param((), {}, [("envelope-recipients", "key a is sealed to ada, bob instead of ")], id="an empty list"),
     ],
 )
-def test_whom_a_key_is_sealed_to(wanted: Sequence[str] | None, how: Any, found: Problems) -> None:
-    """A new envelope is for all recipients and nobody else; an old one is renewed when they change."""
+def test_recipients_of_a_key(wanted: Sequence[str] | None, how: Any, found: Problems) -> None:
+    """A new envelope is for all recipients and no others; an old envelope is renewed when they change."""
     assert found == sealing(sealed_for("ada", "bob"), wanted, **how)
 
 
 def test_a_key_that_is_not_sealed() -> None:
-    """There is nobody to whom it could be sealed wrongly."""
+    """A key without an envelope has no recipients to check."""
     assert sealing(BARE, None) == []
 
 
 def test_a_long_list_of_recipients_is_cut() -> None:
-    """The sentence stays one that can be read: 200 letters of each list."""
+    """The message stays readable: it has 200 characters of each list."""
     ((_, message),) = sealing(sealed_for("x" * 300), ["y" * 300])
     assert message == f"key a is sealed to {'x' * 200} instead of {'y' * 200}"
 
@@ -233,7 +233,7 @@ def judge(
     skew: timedelta = 3_650 * DAY,
     **site: Any,
 ) -> Problems:
-    """Judge new events of a key; its clocks may be anything unless a test says otherwise."""
+    """Judge new events of a key; its clocks may be any unless a test sets them."""
     table = policy or set_policy()
     whole = Policy(SitePolicy(SITE, **site), {"id-token": table})
     context = EventContext(make_key(kid="a"), whole, table, parents, new, ClockBounds(authored_at, now, skew))
@@ -254,7 +254,7 @@ def clocks(event: Event, *, authored_at: datetime = T0, now: datetime = T0 + DAY
     ],
 )
 def test_an_event_lies_near_its_commit(at: timedelta, message: str | None) -> None:
-    """As near as clocks may be apart, to the second."""
+    """An event may differ from its commit by the allowed clock skew, to the second."""
     code = "instant-backdated" if at < NOTHING else "instant-future"
     assert clocks(published(T0 + at)) == ([(code, message)] if message else [])
 
@@ -262,14 +262,14 @@ def test_an_event_lies_near_its_commit(at: timedelta, message: str | None) -> No
 @pytest.mark.parametrize(("at", "future"), [(SKEW, False), (SKEW + SECOND, True)])
 @pytest.mark.parametrize("authored", [NOTHING, DAY])
 def test_no_event_lies_after_the_audit(at: timedelta, future: bool, authored: timedelta) -> None:
-    """Whatever the commit says of itself: the audit has a clock of its own, and names it first."""
+    """The audit uses its own clock, whatever the date of the commit, and reports this first."""
     found = [one for one in clocks(published(T0 + at), now=T0, authored_at=T0 + authored) if "future" in one[0]]
     message = "event published at 2026-11-23 17:10:01Z is later than the audit"
     assert found == ([("instant-future", message)] if future else [])
 
 
 def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
-    """Then it is its commit that it is too far from."""
+    """At the limit of the audit's clock, the event is too far from its commit."""
     message = "event published at 2026-11-23 17:10Z is later than its commit of 2026-11-23 16:59:59Z"
     found = clocks(published(T0 + SKEW), now=T0, authored_at=T0 - SECOND)
     assert found == [("instant-future", message)]
@@ -277,7 +277,7 @@ def test_an_event_that_lies_as_far_from_the_audit_as_clocks_may() -> None:
 
 @pytest.mark.parametrize(("at", "old"), [(-SECOND, True), (NOTHING, False), (SECOND, False)])
 def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
-    """The newest instant that any parent has of the set counts; parents without keys have none."""
+    """The newest instant of the set in any parent counts; parents without keys have none."""
     parents = [SetCount(newest_at=T0 - DAY), SetCount(newest_at=T0), SetCount()]
     message = "event published at 2026-11-23 16:59:59Z is older than the newest event of its set, at 2026-11-23 17:00Z"
     assert judge(published(T0 + at), parents=parents) == ([("instant-before-set", message)] if old else [])
@@ -296,14 +296,14 @@ def test_no_event_is_older_than_its_set(at: timedelta, old: bool) -> None:
     ],
 )
 def test_tokens_live_as_long_as_policy_says(event: Event, wanted: str | None) -> None:
-    """Neither longer nor shorter, whenever a key begins to sign."""
+    """The recorded lifetime equals that of the policy, whenever a key begins to sign."""
     state = {"activated": "next", "reactivated": "retiring", "lifetime": "active"}[event.event]
     found = judge(event, derived=DerivedState(state, T0, {URL: T0}))
     assert found == ([("token-lifetime", wanted)] if wanted else [])
 
 
 def test_a_lifetime_that_is_missing_is_one_finding() -> None:
-    """It is malformed; that it is not the one of policy need not be said too."""
+    """The event is malformed; the audit does not also report that the lifetime differs from the policy."""
     event = Event(at=T0, event="lifetime")
     assert judge(event, derived=DerivedState("active", T0)) == [
         ("event-malformed", "event lifetime: token_lifetime is required")
@@ -313,7 +313,7 @@ def test_a_lifetime_that_is_missing_is_one_finding() -> None:
 @pytest.mark.parametrize(("url", "reported"), [(URL, False), (ELSEWHERE, True)])
 @pytest.mark.parametrize("new", [False, True])
 def test_a_receipt_is_of_the_right_place_and_time(url: str, reported: bool, new: bool) -> None:
-    """At the URL of the set, and not in the commit that makes the key."""
+    """A receipt names the URL of the set, and is not in the commit that creates the key."""
     found = []
     if reported:
         found.append(("receipt-url", f"the receipt is for {ELSEWHERE}, not for {URL}"))
@@ -323,7 +323,7 @@ def test_a_receipt_is_of_the_right_place_and_time(url: str, reported: bool, new:
 
 
 def test_a_receipt_cannot_repaint_a_screen() -> None:
-    """Its URL is shown, not obeyed, and cut."""
+    """The message escapes the URL, and cuts it."""
     ((_, message),) = judge(published(T0, "\x1b[2J" + "u" * 300))
     assert message == f"the receipt is for \\x1b[2J{'u' * 193}, not for {URL}"
 
@@ -376,8 +376,8 @@ def test_key_of_a_new_algorithm_signs_after_its_lead(
     assert found == ([("activated-early", reported)] if early else [])
 
 
-def test_a_key_that_nobody_saw() -> None:
-    """A receipt from elsewhere is none."""
+def test_a_key_without_a_receipt() -> None:
+    """A receipt for another URL does not count."""
     derived = DerivedState("next", T0 - 9 * DAY, {ELSEWHERE: T0 - 9 * DAY})
     unseen = [("activated-unseen", f"the key was activated, but was never seen at {URL}")]
     assert unseen == judge(activated(), derived=derived)
@@ -392,8 +392,8 @@ def test_a_key_that_nobody_saw() -> None:
         pytest.param({"parents": (SetCount(), SetCount(active=1))}, False, id="one was active in one parent"),
     ],
 )
-def test_whom_nobody_waits_for(how: Any, silent: bool) -> None:
-    """There is nothing to wait for where nobody verifies, and where no key signed before."""
+def test_activations_that_need_no_wait(how: Any, silent: bool) -> None:
+    """No wait is needed if nobody verifies, or if no key signed before."""
     assert silent == (judge(activated(), **how) == [])
 
 
@@ -421,7 +421,7 @@ KEPT = T0 + HOUR + HOUR + SKEW
     ],
 )
 def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new: bool, silent: bool) -> None:
-    """Verifiers need not know it before; this holds only in the commit that creates it, for an imported key."""
+    """Verifiers need not know it before; this holds only for an imported key, in the commit that creates it."""
     key = make_key(*events, kid="a")
     whole = Policy(SitePolicy(SITE), {"id-token": set_policy()})
     parents = (SetCount(active=1, next=1, live=2),)
@@ -433,7 +433,7 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
 
 
 def test_the_order_of_a_joined_record() -> None:
-    """Each event is judged after the one before it, and where they lead is said."""
+    """The audit judges each event by the state after the event before it, and names that state."""
     events = [created(), activated(), activated(), deactivated(T0, T0 + DAY)]
     derived, found = judge_order(events)
     assert (derived.state, derived.keep_until) == ("retiring", T0 + DAY)
@@ -441,22 +441,22 @@ def test_the_order_of_a_joined_record() -> None:
 
 
 def test_a_secret_of_another_algorithm_signs_after_the_usual_lead() -> None:
-    """No verifier has to be restarted for one."""
+    """No verifier needs a restart for a secret."""
     policy = set_policy(spec="HS256", algorithm_lead=7 * DAY)
     made = DerivedState("next", T0 - LEAD)
     assert judge(activated(), derived=made, policy=policy, parents=[SetCount(1, 1, 2)]) == []
 
 
 def test_a_repair_is_a_note() -> None:
-    """With its reason in one line; it may be older than its set, since it dates that back."""
+    """The note has the reason on one line; a repair may be older than its set, since it dates the set back."""
     repair = Event(at=T0, event="repaired", note="two schedules\x1b[2J met")
     note = [("repaired", "key a was repaired: two schedules\\x1b[2J met")]
     assert judge(repair, derived=DerivedState("active", T0)) == note
     assert judge(repair, derived=DerivedState("active", T0), parents=[SetCount(1, 1, 2, T0 + DAY)]) == note
 
 
-def test_what_was_forced_is_a_note() -> None:
-    """It is past the gate, and its reason is shown in one line."""
+def test_a_forced_event_is_a_note() -> None:
+    """A forced event passes the gate, and the note has its reason on one line."""
     early = Event(at=T0, event="activated", token_lifetime=3_600, forced="leaked\x1b[2J")
     soon = Event(at=T0, event="withdrawn", forced="not used")
     assert judge(early) == [("forced", "activated of a was forced: leaked\\x1b[2J")]
@@ -474,7 +474,7 @@ def test_what_was_forced_is_a_note() -> None:
     ],
 )
 def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedelta, words: str) -> None:
-    """Until the last token has expired on the slowest clock; not a second less."""
+    """A key is kept until its last token has expired on the slowest clock, and not a second less."""
     derived = DerivedState("active", T0, lifetime=lifetime)
 
     def kept(until: timedelta) -> Problems:
@@ -488,7 +488,7 @@ def test_how_long_a_key_is_kept(policy: Any, lifetime: timedelta, least: timedel
 
 
 def test_a_key_that_was_kept_until_before() -> None:
-    """It is kept for no time at all, not for less."""
+    """The message says 0s, not a negative time."""
     derived = DerivedState("active", T0)
     assert judge(deactivated(T0, T0 - SECOND), derived=derived) == [
         ("event-malformed", "event deactivated: keep_until is before the event"),
@@ -497,8 +497,8 @@ def test_a_key_that_was_kept_until_before() -> None:
 
 
 @pytest.mark.parametrize(("offset", "early"), [(-SECOND, True), (NOTHING, True), (SECOND, False)])
-def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -> None:
-    """The last instant is one in which it must still be there."""
+def test_a_key_is_withdrawn_strictly_after_keep_until(offset: timedelta, early: bool) -> None:
+    """At the last instant, the key must still be published."""
     until = T0 + DAY
     at = until + offset
     found = judge(withdrawn(at), derived=DerivedState("retiring", T0, {}, until))
@@ -506,13 +506,16 @@ def test_a_key_goes_strictly_after_it_was_kept(offset: timedelta, early: bool) -
     assert found == ([("withdrawn-early", reported)] if early else [])
 
 
-def test_a_next_key_goes_at_any_time() -> None:
-    """It never signed: nobody promised to keep it."""
+def test_a_next_key_is_withdrawn_at_any_time() -> None:
+    """A next key never signed, so no token needs it."""
     assert judge(withdrawn(T0)) == []
 
 
 def test_events_are_judged_one_after_the_other() -> None:
-    """Each where the one before it led: a receipt counts for the activation beside it, and is too young."""
+    """
+    Each event is judged by the state after the last one: a receipt counts for the activation beside it, and is too
+    young.
+    """
     context = EventContext(make_key(), None, None, (), False, ClockBounds(T0, T0, SKEW))
     derived, found = judge_events(context, DerivedState("next", T0), [published(), activated(), activated()])
     assert (derived.state, derived.receipts) == ("active", {URL: T0})
@@ -522,7 +525,7 @@ def test_events_are_judged_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("missing", ["policy", "table"])
 def test_without_a_policy_there_is_no_timing(missing: str) -> None:
-    """A set that is in no table, or a keyvault.toml that is gone: that is said elsewhere."""
+    """A set without a table, and a missing keyvault.toml, have their own findings."""
     policy = None if missing == "policy" else Policy(SitePolicy(SITE), {})
     table = set_policy() if missing == "policy" else None
     context = EventContext(make_key(), policy, table, (SetCount(active=1),), False, ClockBounds(T0, T0, SKEW))
@@ -568,13 +571,13 @@ def judged(after: SetCount, *parents: SetCount, closing: bool = False, listed: b
         pytest.param(SetCount(), [FULL, SetCount(0, 0, 0, T0)], [], id="none, as in a parent that has closed the set"),
     ],
 )
-def test_what_a_set_has(after: SetCount, parents: list[SetCount], found: Problems) -> None:
-    """One active and one next key, as long as no parent lacks it already."""
+def test_keys_of_a_set(after: SetCount, parents: list[SetCount], found: Problems) -> None:
+    """A set has one active and one next key, unless a parent already lacks it."""
     assert found == judged(after, *parents)
 
 
 def test_a_set_that_closes_may_be_empty() -> None:
-    """Its keys go one after the other, and none comes; two active ones are wrong all the same."""
+    """Its keys end one after the other, and no key is added; two active keys are still an error."""
     assert judged(SetCount(), FULL, closing=True) == []
     assert judged(SetCount(2, 0, 2), FULL, closing=True) == [("two-active", "set id-token has 2 active keys")]
 
@@ -589,7 +592,7 @@ def test_a_set_that_closes_may_be_empty() -> None:
     ],
 )
 def test_a_set_without_a_table(after: SetCount, parents: list[SetCount], orphaned: bool) -> None:
-    """Nobody would rotate its keys."""
+    """No run would rotate its keys."""
     message = "set id-token has live keys but no table in keyvault.toml"
     assert judged(after, *parents, listed=False) == ([("set-orphaned", message)] if orphaned else [])
 
@@ -611,7 +614,7 @@ def test_sets_without_a_policy() -> None:
     ],
 )
 def test_a_key_is_of_the_kind_that_policy_asks_for(key: Key, table: SetPolicy | None, reported: bool) -> None:
-    """Only what came from outside may be of another kind."""
+    """Only an imported key may be of another kind."""
     words = "a key for ES256 was created, but policy asks for EdDSA Ed25519"
     assert list(judge_algorithm(key, table)) == ([("algorithm-differs", words)] if reported else [])
 
@@ -662,8 +665,8 @@ COMMITS = 'confirm went from "live" to "commit": activation no longer waits for 
         ),
     ],
 )
-def test_a_policy_that_asks_less(olds: list[Policy], new: Policy, messages: list[str]) -> None:
-    """Than each of its parents: what a merge takes over was said in the line that it comes from."""
+def test_a_weaker_policy(olds: list[Policy], new: Policy, messages: list[str]) -> None:
+    """The policy is compared with that of each parent: the line that a merge takes it from already has the finding."""
     assert list(judge_policy(olds, new)) == [("policy-loosened", message) for message in messages]
 
 
@@ -699,21 +702,21 @@ SKEWS = "clock_skew of id-token went from 10m to 10m1s: instants may be that far
         pytest.param([{}], {"publication_lead": LEAD - SECOND, "clock_skew": SKEW + SECOND}, [LEADS, SKEWS], id="both"),
     ],
 )
-def test_a_set_that_asks_less(olds: list[Any], new: Any, messages: list[str]) -> None:
-    """A shorter lead or a wider skew, than that of each parent that has the set."""
+def test_a_weaker_set(olds: list[Any], new: Any, messages: list[str]) -> None:
+    """A shorter lead or a wider skew than in each parent that has the set."""
     others = [policy_of(set_policy(**old)) for old in olds]
     found = judge_policy([*others, policy_of(set_policy("other"))], policy_of(set_policy(**new)))
     assert list(found) == [("policy-loosened", message) for message in messages]
 
 
-def test_how_far_clocks_may_be_apart() -> None:
-    """As far as the set that allows most; ten minutes where no set says anything."""
+def test_the_allowed_clock_skew() -> None:
+    """The largest skew of any set applies, or ten minutes without sets."""
     tables = [set_policy(name, clock_skew=skew) for name, skew in (("a", HOUR), ("b", DAY), ("c", MINUTE))]
     assert max_skew(policy_of(*tables)) == DAY
     assert max_skew(policy_of()) == max_skew(None) == SKEW_DEFAULT == 10 * MINUTE
 
 
-def test_how_a_set_stood_in_each_parent() -> None:
-    """One count for each of them, of nothing where a parent had no such set."""
+def test_the_counts_of_a_set_in_each_parent() -> None:
+    """Each parent has one count, which is zero if it had no such set."""
     parents = [ParentView(None, None, {}, {"a": FULL}), ParentView(None, None, {}, {})]
     assert parent_counts(parents, "a") == [FULL, SetCount()]

@@ -108,7 +108,7 @@ def test_replacing_an_active_key_needs_force() -> None:
 
 
 def test_a_retiring_key_is_kept_for_tokens_signed_elsewhere() -> None:
-    """Policy gives its end, and an import may ask for a later end but not for an earlier one."""
+    """Policy sets its end; an import may request a later end but not an earlier one."""
     for keep, expected in ((timedelta(0), KEPT), (HOUR, KEPT), (7 * DAY, 7 * DAY)):
         state, public = held(), public_key("RS256")
         plan = plan_import(state, "id-token", [public], NOW, role="retiring", keep=keep)

@@ -1,4 +1,4 @@
-"""Private keys in the clear are found in every form in which people store them; public and encrypted keys pass."""
+"""Private keys in the clear are found in every common storage format; public and encrypted keys pass."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def _openssl_pfx(folder: Path, *options: str) -> bytes:
 
 
 def _ways(data: bytes) -> list[bytes]:
-    """Return a binary file as people store it."""
+    """Return a typical binary file."""
     text = base64.b64encode(data).decode()
     return [
         data,

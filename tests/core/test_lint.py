@@ -50,7 +50,7 @@ def keys(*members: Any) -> list[Finding]:
 
 
 def discovery(url: str | None = CONFIGURATION, **changes: Any) -> list[Finding]:
-    """Return what is found in the good discovery document with *changes*; None takes a member out."""
+    """Return what is found in the good discovery document with *changes*; None removes a member."""
     members = {name: value for name, value in {**DISCOVERY, **changes}.items() if value is not None}
     return lint_discovery(Source("it", json.dumps(members).encode(), url), sound())
 
@@ -95,7 +95,7 @@ def test_every_rule_has_a_case() -> None:
 
 
 def test_a_finding_says_which_key() -> None:
-    """By its kid, or by its place where it has none that can be shown."""
+    """By its kid, or by its position if the kid is missing or unprintable."""
     own = private("RSA", "own")
 
     assert [finding.where for finding in keys(*sound(), jwk(own, use="x"))] == ["own"]
@@ -126,7 +126,7 @@ def test_registered_algorithms(kind: str, alg: str, use: str, found: set[str]) -
 
 
 def test_messages() -> None:
-    """They say what it is, shortly, with the value that is wrong."""
+    """They are short and contain the invalid value."""
     own, other = private("RSA", "own"), private("P-256", "own")
 
     def messages(*members: Any) -> list[str]:
@@ -200,7 +200,7 @@ def test_cache_control(header: str, code: str | None) -> None:
     ],
 )
 def test_content_type(kind: str, path: str, code: str | None) -> None:
-    """Octets are what hosts say of a file without an extension."""
+    """Hosts send application/octet-stream for a file without an extension."""
     response = Response(200, {**HEADERS, "content-type": kind})
 
     found = lint_jwk_set(Source("it", document(), f"https://keys.example.com{path}", response))
@@ -372,7 +372,7 @@ def test_discovery(changes: dict[str, Any], found: set[str]) -> None:
 
 
 def test_discovery_at_another_place() -> None:
-    """Nobody can tell which issuer a document elsewhere belongs to."""
+    """A document at another path does not identify its issuer."""
     assert discovery(f"{ISSUER}/metadata.json", issuer="https://other.example") == []
 
 
@@ -433,11 +433,11 @@ def test_discovery_names_only_who_reads_it() -> None:
     assert lint_discovery(Source("it", b"[]", CONFIGURATION))[0].hurts == ("go-oidc 3.21", "Kubernetes (go-oidc 2)")
 
 
-# --- whom a document is for -----------------------------------------------------------------------------
+# --- consumers of a document ----------------------------------------------------------------------------
 
 
 def test_for_makes_a_note_a_warning() -> None:
-    """For whom it names, and nobody else; what is worse stays as it is."""
+    """For the named consumers only; a worse level stays."""
     case = table()["9 keys"]
     assert [finding.level for finding in lint(case)] == ["note"]
     assert [finding.level for finding in lint(case, "gcp") if finding.code == "over-8-keys"] == ["warning"]
@@ -464,7 +464,7 @@ def test_for_makes_a_note_a_warning() -> None:
     ],
 )
 def test_algorithms_of_consumers(consumer: str, refused: set[str]) -> None:
-    """Keys for encryption are nobody's business."""
+    """Keys for encryption are ignored."""
     own = [
         jwk(private("RSA", "own"), alg="PS256", kid="PS256"),
         jwk(private("P-384", "own"), kid="ES384"),
@@ -496,7 +496,7 @@ def test_algorithms_that_spring_accepts_only_if_configured() -> None:
 
 
 def test_mixed_types_are_reported_for_python_jose_only() -> None:
-    """Every vault has RSA and EC keys by default, and nobody else minds."""
+    """Every vault has RSA and EC keys by default, and other consumers accept them."""
     mixed, alone = table()["clean"], Source("it", json.dumps({"keys": sound()[:1]}).encode())
 
     assert codes(lint(mixed, "python-jose")) == {"mixed-key-types"}
@@ -516,7 +516,7 @@ def test_unknown_consumer() -> None:
     assert find_consumers(["AWS", "aws", "Aws"])[0].label == "AWS IAM"
 
 
-# --- data of anybody ------------------------------------------------------------------------------------
+# --- foreign data ---------------------------------------------------------------------------------------
 
 _MEMBERS = st.sampled_from(
     [
@@ -553,19 +553,19 @@ def is_sound(findings: list[Finding]) -> bool:
 
 @given(_KEYS)
 def test_any_keys(members: list[Any]) -> None:
-    """Whatever stands in a set, there are findings and no exception, in text that a terminal can take."""
+    """Any set gives printable findings and no exception."""
     assert is_sound(look(json.dumps({"keys": members}).encode()))
 
 
 @given(st.dictionaries(_MEMBERS, _WORDS | _VALUES, max_size=12) | _VALUES)
 def test_any_document(value: Any) -> None:
-    """The same for what is no set."""
+    """The same holds for other JSON."""
     assert is_sound(look(json.dumps(value).encode()))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
-    """And for what is no JSON."""
+    """The same holds for other bytes."""
     assert is_sound(look(data))
 
 

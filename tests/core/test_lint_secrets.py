@@ -1,4 +1,4 @@
-"""Nothing private in what lint says: private keys in every place of a document, in every encoding, are found, not shown."""
+"""Lint reveals no private key: it finds private keys in every place of a document and every encoding, and shows none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def said(findings: list[Finding]) -> str:
 
 
 def leaks(alg: str, text: str) -> set[str]:
-    """Return the stretches of the canary *alg* that stand in *text*."""
+    """Return the parts of the canary *alg* that *text* contains."""
     return {text[at : at + STRETCH] for at in range(len(text) - STRETCH + 1)} & STRETCHES[alg]
 
 
@@ -68,7 +68,7 @@ def base64_of(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-#: From a private JWK to the bytes of a document in which it stands.
+#: From a private JWK to the bytes of a document that contains it.
 DOCUMENTS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "a key of the set": lambda key: document(key),
     "a key alone": lambda key: json.dumps(key).encode(),
@@ -154,7 +154,7 @@ def values(text: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("alg", ALGS)
 def test_a_private_value_is_not_shown(alg: str) -> None:
-    """A bare value looks like any other text, so it is no finding; but no message has it, wherever it stands."""
+    """A bare value looks like any other text, so it gives no finding; but no message contains it."""
     url = f"{ISSUER}/.well-known/openid-configuration"
     everybody = find_consumers(CONSUMERS)
     for one in values(value(alg)):
@@ -253,7 +253,7 @@ def test_where_a_private_key_stands() -> None:
     assert places(document(jwk(private("RSA", "own"), backup={"old": json.dumps([key])}))) == ["keys[2].backup.old[0]"]
     assert places(document(**{value("ES256"): key})) == ["(member 2)"]
     assert places(json.dumps(json.dumps(key)).encode()) == [""]
-    # Public halves in the same places are nobody's secret.
+    # Public halves in the same places are not secret.
     public = {name: member for name, member in key.items() if name != "d"}
     assert places(document(public, note=json.dumps(public), jwk=public)) == []
 

@@ -103,7 +103,7 @@ def test_events_that_are_alike_stand_once() -> None:
 
 
 def test_a_list_is_known_as_a_join_of_its_sides() -> None:
-    """Neither a list that lacks an event of a side nor one that has more is one; nor is that of a single side."""
+    """A list is not the merge if it lacks an event of a side, has another one, or is that of a single side."""
     ours, theirs = (created(), published(T0 + HOUR)), (created(), activated(T0 + DAY))
     joined = join_events(ours, theirs)
     assert is_join(joined, [ours, theirs])

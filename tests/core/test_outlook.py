@@ -59,7 +59,7 @@ def really(state: VaultState, now: datetime, until: datetime) -> list[Transition
                 kid = change.kid if isinstance(change, Amend) and change.kid in known else None
                 done += [Transition(event.at, change.set, event.event, kid) for event in change.events]
         now = min((at for at in changing_instants(state) if at > now), default=until + SECOND)
-    # A new key is taken to be seen as soon as it is made: its receipt is not announced.
+    # A new key counts as seen when it is created: its receipt is not announced.
     return [it for it in done if it.event != "lifetime" and (it.event != "published" or it.kid)]
 
 
@@ -122,7 +122,7 @@ def test_the_outlook_is_oldest_first_and_ends_where_it_should() -> None:
 
 
 def test_the_outlook_of_some_sets() -> None:
-    """Sets that nobody asked about are left out."""
+    """Sets that were not requested are omitted."""
     keys = [make(set_name=name) for name in "ab" for make in (active_key, next_key)]
     state = vault(keys, set_policy("a"), set_policy("b"))
     assert {it.set for it in outlook(state, T0, until=UNTIL)} == {"a", "b"}
@@ -131,7 +131,7 @@ def test_the_outlook_of_some_sets() -> None:
 
 @pytest.mark.parametrize("story", STORIES)
 def test_the_next_transition_is_the_first_of_the_outlook(story: str) -> None:
-    """`status` and `plan` tell one story."""
+    """`status` and `plan` agree."""
     keys, policy, site = STORIES[story]
     state = vault(keys, policy, **site)
     first = next_transition(only_set(state), state.policy.site, T0)
@@ -182,7 +182,7 @@ def test_a_missing_key_is_said(keys: list[Key]) -> None:
 
 @pytest.mark.parametrize("spec", [ENC, OCT])
 def test_keys_that_nobody_publishes_are_not_missed(spec: str) -> None:
-    """Without a URL to look at there is no receipt to wait for."""
+    """Without a URL to fetch, there is no receipt to wait for."""
     assert overdue(vault(pair(spec, seen_at=None), set_policy(spec=spec)), T0 + 30 * DAY) == []
 
 

@@ -163,7 +163,7 @@ def test_what_has_ended_cannot_be_revoked(end: Any) -> None:
 
 
 def test_a_prefix_is_enough_to_revoke() -> None:
-    """In an emergency nobody types 43 characters; a prefix that fits two keys is refused."""
+    """A prefix of a kid suffices in an emergency; a prefix of two kids is refused."""
     keys = [make_key(created(), activated(), kid="abc"), make_key(created(), kid="abd")]
     assert plan_revocation(vault(keys), "abd", NOW, reason="unspecified").changes[0].events[0].reason == "unspecified"
     with fails("kid-ambiguous", UsageError) as caught:
@@ -200,7 +200,7 @@ def test_a_rollback_takes_the_newest_key_that_is_still_sealed() -> None:
 
 @pytest.mark.parametrize(("after", "there"), [(timedelta(0), True), (SECOND, True), (DAY, True)])
 def test_a_rollback_works_until_the_key_is_withdrawn(after: timedelta, there: bool) -> None:
-    """As long as it stands in the JWK Set it can sign, also when its withdrawal is late."""
+    """It can sign while the JWK Set contains it, even if its withdrawal is late."""
     state = vault([retiring_key(T0, T0 + HOUR), active_key(), next_key()])
     assert there == bool(plan_rollback(state, "id-token", T0 + HOUR + after))
 
@@ -285,7 +285,7 @@ def test_closing_an_empty_set_does_nothing() -> None:
 
 
 def test_next_keys_can_be_replaced() -> None:
-    """Somebody who could read them leaves: they never signed, so others take their places."""
+    """A removed recipient could read them; they never signed, so new keys replace them."""
     coming = {name: next_key(set_name=name) for name in "ad"}
     keys = [active_key(set_name="a"), active_key(set_name="b"), next_key(set_name="c"), *coming.values()]
     state = vault(keys, set_policy("a"), set_policy("b"), set_policy("c", closing=True), set_policy("d"))

@@ -44,7 +44,7 @@ from tests.errors import fails
 ENC, OCT = "ECDH-ES+A256KW", "HS256"
 KEEPERS = ", ".join(KEEP_ALGORITHMS)
 PERIOD, LEAD = 90 * DAY, 24 * HOUR
-#: What an hour of lag, an hour of token and ten minutes of skew add up to.
+#: The sum of an hour of lag, an hour of token lifetime and ten minutes of skew.
 KEPT = 2 * HOUR + 10 * MINUTE
 
 
@@ -88,7 +88,7 @@ def test_events_carry_whole_seconds() -> None:
 
 
 def test_a_clock_far_behind_stops_the_scheduled_run() -> None:
-    """Nothing is planned on a clock that cannot be right."""
+    """Nothing is planned with an impossible clock."""
     with fails("clock-behind") as caught:
         plan_due(vault(ready()), T0 - DAY, live={})
     assert "2026-11-22 17:00Z" in caught.value.message
@@ -129,7 +129,7 @@ def test_a_set_without_an_active_key_is_never_due() -> None:
     assert rotation_due_at(only_set(vault([active_key(T0)]))) == T0 + PERIOD
 
 
-# --- looking --------------------------------------------------------------------------------------------
+# --- URLs to fetch --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_set_without_an_active_key_is_never_due() -> None:
 def test_urls_are_asked_only_where_the_answer_matters(
     keys: list[Key], now: datetime, rotating: tuple[str, ...], asked: bool
 ) -> None:
-    """A key that waits for its receipt, or that is about to become active: otherwise nobody is bothered."""
+    """A URL is fetched only for a key that waits for its receipt, or is about to become active."""
     assert ({URL} if asked else set()) == urls_to_fetch(vault(keys), now, rotating=rotating)
 
 
@@ -176,12 +176,12 @@ def test_a_set_that_is_not_asked_for_hides_no_other() -> None:
 
 
 def test_sets_that_share_a_url_ask_it_once() -> None:
-    """One request an issuer, however many sets stand in its JWK Set."""
+    """One request for each issuer, for any number of sets in its JWK Set."""
     keys = [make(set_name=name) for name in ("a", "b") for make in (active_key, next_key)]
     assert urls_to_fetch(vault(keys, set_policy("a"), set_policy("b")), T0) == {URL}
 
 
-# --- what is missing ------------------------------------------------------------------------------------
+# --- missing keys ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spec", ["ES256", "RS256", ENC, OCT])
@@ -198,7 +198,7 @@ def test_a_new_set_gets_an_active_and_a_next_key(spec: str) -> None:
 
 
 def test_a_missing_next_key_is_made() -> None:
-    """Whatever became of it: the standby is there again after the next run."""
+    """Whatever happened to the next key, the next run creates another."""
     assert plan_due(vault([active_key()]), T0 + HOUR, live={}).changes == (
         Create("id-token", set_policy().spec, (created(T0 + HOUR),)),
     )
@@ -319,7 +319,7 @@ def test_a_receipt_comes_even_when_the_rotation_is_overdue() -> None:
 
 
 def test_an_overdue_rotation_says_that_it_was_never_seen() -> None:
-    """Both sentences: what waits, and what it waits for."""
+    """The message names the waiting key and the event that it waits for."""
     plan = plan_due(vault([active_key(), next_key()]), T0 + PERIOD, live={URL: set()})
     assert plan == Plan(
         waiting=(
@@ -330,7 +330,7 @@ def test_an_overdue_rotation_says_that_it_was_never_seen() -> None:
 
 
 def test_where_the_commit_counts_nobody_is_asked() -> None:
-    """With confirm = "commit" a mature key is activated without a look."""
+    """With confirm = "commit", a mature key is activated without a fetch."""
     state = vault([active_key(), next_key()], confirm="commit")
     assert events_of(plan_due(state, T0 + PERIOD, live={})) == ["activated", "deactivated", "created"]
     fresh = vault([active_key(), next_key(T0 + PERIOD - HOUR)], confirm="commit")
@@ -435,7 +435,7 @@ def test_key_of_a_new_algorithm_waits_for_algorithm_lead(after: timedelta, signs
 
 
 def test_key_of_an_algorithm_that_still_retires_waits_for_the_usual_lead() -> None:
-    """After a rollback the algorithm is no news to anybody: keys of it are published."""
+    """After a rollback the algorithm is not new: keys of it are published."""
     policy = set_policy(spec="ES256", algorithm_lead=7 * DAY)
     former = retiring_key(T0, T0 + 2 * PERIOD, spec="ES256")
     state = vault([active_key(spec="RS256"), next_key(spec="ES256", seen_at=T0), former], policy)
@@ -481,7 +481,7 @@ def test_a_key_that_needs_no_head_start_is_active_in_the_same_run(spec: str, new
     ],
 )
 def test_a_key_that_needs_a_head_start_gets_it(spec: str, lead: timedelta, confirm: str) -> None:
-    """A lead and a look are each reason enough to wait, also where the rotation is due."""
+    """A missing lead or a missing fetch delays the rotation, even if it is due."""
     keys = [active_key(spec="RS256"), next_key(spec="RS256")]
     state = vault(keys, set_policy(spec=spec, publication_lead=lead), confirm=confirm)
     assert events_of(plan_due(state, T0 + PERIOD, live={})) == ["withdrawn", "created"]

@@ -1,4 +1,4 @@
-"""Rotations that somebody asks for: the gate, its words, and all sets or none."""
+"""Requested rotations: the gate, its messages, and all sets or none."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_gate_is_shut_while_nobody_saw_the_key() -> None:
 
 
 def test_the_gate_names_the_commit_where_that_counts() -> None:
-    """With confirm = "commit" the age of the key is what the message says."""
+    """With confirm = "commit", the message gives the age of the key."""
     state = vault([active_key(), next_key()], confirm="commit")
     assert refusal(state, HOUR, {}) == (
         "its next key was created 1 hour ago; publication_lead is 24h",
@@ -100,7 +100,7 @@ def test_the_gate_names_the_commit_where_that_counts() -> None:
 
 
 def test_the_gate_of_a_symmetric_set_counts_from_the_creation() -> None:
-    """There is no URL to look at; those who verify get the key by hand, and need their time."""
+    """There is no URL to fetch; verifiers get the key by hand, which takes time."""
     state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
     assert refusal(state, HOUR, {})[0] == "its next key was created 1 hour ago; publication_lead is 24h"
     assert plan_rotation(state, NAMES, T0 + LEAD, live={})
@@ -136,13 +136,13 @@ def test_force_goes_past_the_gate_and_says_why() -> None:
 
 
 def test_force_leaves_no_trace_where_the_gate_is_open() -> None:
-    """An audit shows only what really went past a gate."""
+    """An audit shows only events that bypassed a gate."""
     state = ready()
     plan = plan_rotation(state, NAMES, T0 + LEAD, live=serving(state), forced="to be sure")
     assert plan.changes[0].events[0].forced is None
 
 
-# --- what cannot be rotated -----------------------------------------------------------------------------
+# --- refused rotations ----------------------------------------------------------------------------------
 
 
 def test_a_closing_set_is_not_rotated() -> None:

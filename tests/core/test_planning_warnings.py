@@ -46,7 +46,7 @@ def signs_with(alg: str, since: str) -> str:
     )
 
 
-# --- nobody signs ---------------------------------------------------------------------------------------
+# --- no active key --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_the_next_key_of_another_kind_waits_for(spec: str, rendered: bool, 
 
 
 def test_a_rotation_to_another_algorithm_says_since_when_its_key_is_seen() -> None:
-    """Whoever was restarted since then knows it."""
+    """Verifiers that restarted since then know it."""
     state = vault([active_key(spec="RS256"), next_key(seen_at=T0 + DAY)])
     plan = plan_rotation(state, ["id-token"], NOW, live=serving(state))
     assert plan.warnings == (signs_with("ES256", "2026-11-24 17:00Z"),)
@@ -102,7 +102,7 @@ def test_a_rotation_to_another_algorithm_says_since_when_its_key_is_seen() -> No
 
 @pytest.mark.parametrize(("seen_at", "since"), [(T0 + DAY, "2026-11-24 17:00Z"), (None, "the key was published")])
 def test_a_revocation_to_another_algorithm_says_who_refuses_it(seen_at: datetime | None, since: str) -> None:
-    """Also where nobody has seen the key yet."""
+    """The warning is given even if no verifier has seen the key yet."""
     active = active_key(spec="RS256")
     retiring = retiring_key(NOW - DAY, NOW + DAY, spec="RS256")
     state = vault([active, retiring, next_key(seen_at=seen_at)])
@@ -205,7 +205,7 @@ def test_a_revocation_reckons_with_the_true_time(ahead: timedelta) -> None:
 
 
 def test_an_unpublished_set_warns_of_no_cache() -> None:
-    """Secrets are in no cache of ours, and nobody misses one."""
+    """Secrets are in no cache of a JWK Set."""
     for spec, warnings in (("HS256", 0), (ENC, 1)):
         active = active_key(NOW, spec=spec)
         state = vault([active, next_key(NOW, spec=spec)], set_policy(spec=spec))

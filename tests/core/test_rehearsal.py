@@ -1,5 +1,5 @@
 """
-A rehearsal says of a policy what it does to verifiers, and its verdict is right.
+A rehearsal reports the effects of a policy on verifiers, and its verdict is right.
 
 The gaps that it names are those that can be worked out by hand: what a verifier keeps, and the host's caches, less
 the time for which the key was to be seen live.
@@ -54,7 +54,7 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
     ],
 )
 def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
-    """Those that keep a copy for longer, the host's own ten minutes included, and nobody else."""
+    """Verifiers that keep a copy for longer, including the host's ten minutes, and no others."""
     rehearsal = rehearse(set_policy(publication_lead=lead), HOST, schedules=400)
 
     assert set(planned(rehearsal)) == broken
@@ -73,7 +73,7 @@ def test_how_long_it_breaks_them() -> None:
 
 @pytest.mark.slow
 def test_without_proof_of_publication_a_failed_deploy_breaks_all() -> None:
-    """With confirm = "commit" nobody looks whether the key is there."""
+    """With confirm = "commit", no fetch checks that the host serves the key."""
     rehearsal = rehearse(set_policy(publication_lead=3 * HOUR), SitePolicy(SITE, confirm="commit"), schedules=400)
 
     assert set(planned(rehearsal)) == {verifier.name for verifier in VERIFIERS}

@@ -99,7 +99,7 @@ def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
 
 
 def test_a_repair_says_why() -> None:
-    """Its note is what an auditor reads."""
+    """An auditor reads its note."""
     with fails("event-malformed", RecordError) as caught:
         fold([created(), Event(at=T0, event="repaired")])
     assert "note" in caught.value.message
@@ -164,14 +164,14 @@ def test_three_of_each() -> None:
 
 
 def test_keys_that_were_never_published_are_withdrawn() -> None:
-    """Next keys for encryption stand in no JWK Set."""
+    """No JWK Set contains next keys for encryption."""
     policy = set_policy(spec="ECDH-ES")
     state = vault([active_key(spec="ECDH-ES"), next_key(spec="ECDH-ES"), next_key(spec="ECDH-ES")], policy)
     assert sorted(key.state for key in mend(state).keys.values()) == ["active", "next", "withdrawn"]
 
 
 def test_with_the_commit_as_proof_each_next_key_counts_as_published() -> None:
-    """Where nobody looks at the live URL, the site of any commit may have been served."""
+    """If the live URL is not fetched, the site of any commit may have been served."""
     state = vault([active_key(), next_key(), next_key(T0 + HOUR)], confirm="commit")
     assert sorted(key.state for key in mend(state).keys.values()) == ["active", "next", "retiring"]
 
@@ -247,7 +247,7 @@ def test_emergencies_do_not_wait_for_a_clock() -> None:
     assert plan_revocation(state, active.kid, ahead, reason="compromised").changes[0].events[0].note is None
 
 
-# --- what a merge dropped -------------------------------------------------------------------------------
+# --- events that a merge dropped ------------------------------------------------------------------------
 
 
 def with_events(key: Key, *events: Event) -> Key:

@@ -28,7 +28,7 @@ POLICIES = {
     "no slack": set_policy(cryptoperiod=30 * DAY, signer_lag=0 * HOUR, clock_skew=0 * HOUR, token_lifetime=SECOND),
 }
 
-#: Where everything that the rule is made of takes one step, a rule that is wrong by one step shows.
+#: If each part of a rule takes one step, an error of one step is visible.
 STEP = HOUR
 UNIT = set_policy(
     cryptoperiod=3 * STEP, publication_lead=2 * STEP, token_lifetime=STEP, signer_lag=STEP, clock_skew=STEP
@@ -92,7 +92,7 @@ def test_two_years_of_many_schedules_never_break_a_token(seed: int) -> None:
 
 # --- every schedule of a short time ---------------------------------------------------------------------
 
-#: What can become of one tick: it is dropped, its deploy takes so long, or its deploy fails.
+#: The outcomes of a tick: it is dropped, its deploy takes this long, or its deploy fails.
 DROPPED = "dropped"
 Fate = timedelta | str | None
 

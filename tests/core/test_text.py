@@ -232,7 +232,7 @@ def test_text_that_looks_like_a_key_is_cut(text: str, shown: str) -> None:
 @given(st.binary(min_size=32, max_size=64), st.sampled_from(["b64", "b64url", "hex"]))
 def test_random_octets_are_cut(octets: bytes, form: str) -> None:
     """A message shows almost nothing of random octets as long as a key, in any usual form."""
-    if len(set(octets)) < 24:  # no key looks so
+    if len(set(octets)) < 24:  # keys do not have this form
         return
     text = {"b64": base64.b64encode, "b64url": base64.urlsafe_b64encode, "hex": binascii.hexlify}[form](octets).decode()
     assert len(elided(text).rstrip("=")) <= 12

@@ -1,8 +1,8 @@
 """
 The expected results of the matrix, from tests/interop/expected.toml.
 
-A missing cell is expected to be ok. Tests fail if a verifier refuses a token that it should accept, or accepts one that it
-should refuse.
+A missing cell is expected to be ok. Tests fail if a verifier refuses a token that it should accept, or accepts one that
+it should refuse.
 """
 
 from __future__ import annotations

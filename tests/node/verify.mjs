@@ -60,7 +60,7 @@ const verifiers = {
 
   async "express-jwt"() {
     const { auth } = await import("express-oauth2-jwt-bearer");
-    // It takes the algorithm of the key, or one that it is told.
+    // It uses the algorithm of the key, or a configured one.
     return byExpress(auth({ jwksUri: url, issuer, audience }), (request) => request.auth.payload);
   },
 
@@ -84,7 +84,7 @@ const verifiers = {
     return byExpress(guard, (request) => request.user);
   },
 
-  // A client that was redirected back and exchanges the code: the token is the ID token that it is given.
+  // A client that exchanges the code after the redirect: the token is its ID token.
   async oauth4webapi() {
     const oauth = await import("oauth4webapi");
     const server = { issuer, jwks_uri: url, id_token_signing_alg_values_supported: algorithms };
@@ -123,10 +123,10 @@ const verifiers = {
 
   // An authorization server that AUDIENCE names; the token is the assertion of a client that ISSUER names.
   async "oidc-provider"() {
-    // It has things to say on standard output.
+    // It logs to standard output.
     console.info = console.error;
     const { default: Provider } = await import("oidc-provider");
-    // It starts with algorithms that it knows only.
+    // It starts only with algorithms that it supports.
     const known = algorithms.filter((alg) => /^([RP]S\d+|ES(256|384|512)|EdDSA|Ed25519)$/.test(alg));
     const provider = new Provider(audience, {
       clients: [
@@ -141,7 +141,7 @@ const verifiers = {
       ],
       clientAuthMethods: ["private_key_jwt"],
       enabledJWA: { clientAuthSigningAlgValues: known.length ? known : algorithms },
-      // It fetches nothing from this machine, unless by a function of ours.
+      // Its own fetch refuses addresses of this machine.
       fetch: (target, options) => fetch(target, { ...options, dispatcher: undefined }),
       features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
     });
@@ -165,7 +165,7 @@ const verifiers = {
   },
 };
 
-// Serves *listener* on this machine until the program ends, and gives the address.
+// Serve *listener* on this machine until the program ends, and return its address.
 async function listening(listener) {
   const server = createServer(listener).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -173,7 +173,7 @@ async function listening(listener) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-// Gives the function from a token to its claims of an Express app that *guard* guards.
+// Return the function from a token to its claims, with an Express app that *guard* protects.
 async function byExpress(guard, claims) {
   const { default: express } = await import("express");
   const app = express();
@@ -189,8 +189,8 @@ async function byExpress(guard, claims) {
   };
 }
 
-// What an error says, and those below it: fetch hides the error of the network (ECONNREFUSED) in its cause, fast-jwt that
-// of the key, oidc-provider what it does not tell the client.
+// Return the messages of an error and its causes: fetch hides the network error (ECONNREFUSED) in its cause, fast-jwt the
+// key error, oidc-provider the details that the client does not get.
 function words(error) {
   const inner = error.cause ?? error.originalError;
   return [error.message, error.error_detail, ...(inner instanceof Error ? words(inner) : [])].filter(Boolean);
@@ -207,5 +207,5 @@ for await (const token of createInterface({ input: process.stdin, crlfDelay: Inf
   }
   console.log(JSON.stringify(answer));
 }
-// fetch keeps connections for a while.
+// fetch keeps connections open for some time.
 process.exit();
