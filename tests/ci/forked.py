@@ -98,7 +98,7 @@ def _serve(place: str, clock: Path, told: int) -> None:
 
 
 def _answer(client: socket.socket, clock: Path, main: object) -> None:
-    """Run one command: in a child of this child, so that a crash of it is an exit code, too."""
+    """Run a command in a child of this child, so that its crash becomes an exit code, too."""
     size, streams, _, _ = socket.recv_fds(client, 4, 3)
     data = b""
     while len(data) < int.from_bytes(size, "big"):

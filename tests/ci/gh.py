@@ -4,7 +4,7 @@ As much of ``gh`` as the workflows use, on issues and pull requests in a file.
 The file is named by ``FAKE_GH``; it holds {"issues": [{number, title, body, labels, state, comments}], "labels": [],
 "pulls": [{number, headRefName, baseRefName, state, isCrossRepository, auto, by}], "calls": [[METHOD, PATH, TOKEN]],
 "private": false}.
-A call that this one does not know ends with an error, as does one without ``GH_TOKEN``.
+An unknown call, or a call without ``GH_TOKEN``, ends with an error.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def main(arguments: list[str]) -> int:
     elif (group, action) == ("issue", "list"):
         wanted = (given.state or "open").upper()
         found = [
-            {"number": one["number"], "title": one["title"], "state": one["state"], "body": one["body"]}
-            for one in reversed(issues)
-            if wanted in ("ALL", one["state"]) and (given.label is None or given.label in one["labels"])
+            {name: issue[name] for name in ("number", "title", "state", "body")}
+            for issue in reversed(issues)
+            if wanted in ("ALL", issue["state"]) and (given.label is None or given.label in issue["labels"])
         ]
         _print_chosen(found, given)
     elif (group, action) == ("issue", "create"):
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         )
         print(f"https://github.com/example/keys/issues/{number}")
     elif (group, action) in (("issue", "comment"), ("issue", "close"), ("issue", "reopen"), ("issue", "edit")):
-        issue = next(one for one in issues if str(one["number"]) == given.what)
+        issue = next(issue for issue in issues if str(issue["number"]) == given.what)
         text = body if action == "comment" else given.comment
         if action == "edit":
             issue["body"] = body or issue["body"]

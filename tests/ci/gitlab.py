@@ -47,9 +47,9 @@ def holds(text: str, variables: Mapping[str, str]) -> bool:
         match = _TOKEN.match(text, place)
         assert match, f"{text!r} cannot be read at {text[place:]!r}"
         kind = ("operator", "variable", "text", "pattern", "null")[
-            next(i for i, one in enumerate(match.groups()) if one is not None)
+            next(i for i, group in enumerate(match.groups()) if group is not None)
         ]
-        tokens.append((kind, next(one for one in match.groups() if one is not None)))
+        tokens.append((kind, next(group for group in match.groups() if group is not None)))
         place = match.end()
 
     def value() -> str | None:
@@ -93,12 +93,12 @@ def holds(text: str, variables: Mapping[str, str]) -> bool:
 
 
 def expanded(text: str, variables: Mapping[str, str]) -> str:
-    """Return *text* with variables put in; an unknown one stays as it is written."""
+    """Return *text* with its variables replaced; unknown variables stay."""
     return re.sub(r"\$(\w+)", lambda match: variables.get(match[1], match[0]), text)
 
 
 def read(text: str, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Return the pipeline of a file with a header, *inputs* put in as GitLab does before it reads the rest."""
+    """Return the pipeline of a file with a header; like GitLab, insert *inputs* before parsing the rest."""
     header, _, body = text.partition("\n---\n")
     known = yaml.safe_load(header)["spec"]["inputs"]
     assert set(inputs) <= set(known), f"there is no input {set(inputs) - set(known)}"
@@ -150,7 +150,7 @@ class Project:
         protected: Variables that merge requests do not see.
         job_tokens_push: Whether Git push requests with a job token are allowed.
         tokens: Who may push with which token, beside jobs.
-        places: The project that a token is of, where it is another one.
+        places: The projects of tokens for other projects.
         pages_fail: Whether deploys of Pages fail.
         on_pages: Gets what Pages serves from now on.
         pushed: Job or name of a token that pushed, and its push options.
@@ -178,7 +178,7 @@ class Project:
         branch: str = "main",
         base: str = "",
     ) -> dict[str, Job]:
-        """Run every job that the rules want, once, and return them by name; none where there is no pipeline."""
+        """Run every job that the rules select, and return them by name; none if there is no pipeline."""
         commit = run_git(self.bare, self.environ, "rev-parse", branch).strip()
         document = read(run_git(self.bare, self.environ, "show", f"{commit}:.gitlab-ci.yml"), inputs or {})
         variables = {
@@ -216,7 +216,7 @@ class Project:
         for name, (definition, when) in sorted(wanted.items(), key=lambda item: stages.index(item[1][0]["stage"])):
             jobs[name] = Job(name)
             needs = self._needs(definition, wanted, stages)
-            if when == "always" or all(jobs[one].result in ("success", "warning") for one in needs):
+            if when == "always" or all(jobs[job].result in ("success", "warning") for job in needs):
                 self._run(jobs[name], {**default, **definition}, variables, commit)
         return jobs
 
@@ -234,7 +234,7 @@ class Project:
         if "needs" not in definition:
             before = stages[: stages.index(definition["stage"])]
             return [name for name, (other, _) in wanted.items() if other["stage"] in before]
-        needs = [{"job": one} if isinstance(one, str) else one for one in definition["needs"]]
+        needs = [{"job": need} if isinstance(need, str) else need for need in definition["needs"]]
         for need in needs:
             assert need["job"] in wanted or need.get("optional"), f"there is no job {need['job']}: no pipeline"
         return [need["job"] for need in needs if need["job"] in wanted]
@@ -254,7 +254,7 @@ class Project:
         scope = definition.get("environment", {}).get("name")
         assert scope is None or definition["environment"]["action"] == "access"
         own |= {key[0]: value for key, value in self.variables.items() if isinstance(key, tuple) and key[1] == scope}
-        own |= {name: f"id-token-for-{one['aud']}" for name, one in definition.get("id_tokens", {}).items()}
+        own |= {name: f"id-token-for-{token['aud']}" for name, token in definition.get("id_tokens", {}).items()}
         own |= {"CI_PROJECT_DIR": str(work), "CI_JOB_TOKEN": job.token, "CI_JOB_NAME": job.name, "TMPDIR": str(temp)}
         own = {name: expanded(str(value), own) for name, value in own.items()}
         job.environ = {**self.environ, **own}
@@ -263,7 +263,7 @@ class Project:
         # What does not come in a second does not come in ten minutes either: here a deploy is done or has failed.
         lines = [line.replace("--wait 10m", "--wait 1s") for line in definition["before_script"] + definition["script"]]
         done = subprocess.run(
-            # A runner puts all lines into one shell, and ends at the first that fails.
+            # A runner executes all lines in one shell, and stops at the first failure.
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(lines)],
             cwd=work,
             env=job.environ,
@@ -295,7 +295,7 @@ class Project:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Project]:
-        """Serve the repository as GitLab does: jobs may read while they run; who may push is said above."""
+        """Serve the repository like GitLab: running jobs may read; the attributes above say which tokens may push."""
         project = self
 
         class Handler(BaseHTTPRequestHandler):

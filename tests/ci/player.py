@@ -2,7 +2,7 @@
 Plays a workflow of GitHub Actions on this machine: the `run:` steps of the YAML file itself, by bash.
 
 Knows what the project's workflows use: `needs`, `if`, `env`, `defaults`, outputs, the step summary, expressions.
-An action that a job uses is played by a handler of the test; one without a handler is an error.
+A handler of the test plays each action that a job uses; an action without a handler is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StepFailure(Exception):
 
 
 def evaluate(text: str, context: Mapping[str, Any]) -> Any:
-    """Return the value of one expression."""
+    """Return the value of an expression."""
     tokens = []
     text = text.strip()
     place = 0
@@ -104,7 +104,7 @@ def _lookup(path: str, context: Mapping[str, Any]) -> Any:
     for index, part in enumerate(others):
         if part == "*":
             rest = others[index + 1 :]
-            return [_dig(one, rest) for one in found.values()]
+            return [_dig(value, rest) for value in found.values()]
         found = _dig(found, [part])
     return found
 
@@ -116,14 +116,14 @@ def _dig(found: Any, parts: list[str]) -> Any:
 
 
 def _bare(condition: Any) -> str:
-    """Return a condition without the braces that it may stand in."""
+    """Return a condition without its optional braces."""
     text = text_of(condition).strip()
     match = _EXPRESSION.fullmatch(text)
     return match[1] if match else text
 
 
 def text_of(value: Any) -> str:
-    """Return *value* as it is put into a string."""
+    """Return *value* as text, as an expression inserts it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
@@ -201,7 +201,7 @@ class Player:
         inputs: Mapping[str, Any] | None = None,
         payload: Mapping[str, Any] | None = None,
     ) -> dict[str, Job]:
-        """Run every job once, and return them by id; *payload* is what ``github.event`` holds."""
+        """Run every job once, and return them by id; *payload* is ``github.event``."""
         document = yaml.safe_load(self.workflow.read_text())
         jobs: dict[str, Job] = {}
         for name, definition in document["jobs"].items():
@@ -224,8 +224,8 @@ class Player:
         folder, temp = self.folder / "work", self.folder / "temp"
         for path in (folder, temp):
             path.mkdir(parents=True)
-        known = {one: {"result": done[one].result, "outputs": done[one].outputs} for one in needs}
-        good = all(one["result"] == "success" for one in known.values())
+        known = {need: {"result": done[need].result, "outputs": done[need].outputs} for need in needs}
+        good = all(need["result"] == "success" for need in known.values())
         context: dict[str, Any] = {
             "github": {
                 "token": self.token,

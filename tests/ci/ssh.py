@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command of git over there."""
+    """Run git's command on the server."""
     forge = json.loads(Path(os.environ["FAKE_SSH"]).read_text())
     command = arguments[-1]
     real = os.environ["REAL_SSH"]

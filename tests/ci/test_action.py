@@ -69,7 +69,7 @@ Install = Callable[..., Installed]
 
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
-    """Run the `run:` steps of the action that lies in a folder."""
+    """Run the `run:` steps of the action in a folder."""
 
     def run(action: Path, *, fails: str = "") -> Installed:
         programs, temp, work = (tmp_path / name for name in ("programs", "runner", "work space"))
@@ -100,7 +100,7 @@ def install(tmp_path: Path) -> Install:
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Path:
-    """The action in a vault that `init --ci github` made."""
+    """The action in a vault that `init --ci github` created."""
     terminal = Terminal.in_folder(tmp_path / "vault")
     run_git(terminal.folder, terminal.environ, "init", "-q", "-b", "main")
     terminal.ok(*INIT, "--ci", "github", "--tool", TOOL)
@@ -109,7 +109,7 @@ def vault(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["here", "elsewhere"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The action in the source tree of keyvault: ours, and where a runner puts that of `uses: OWNER/keyvault/…`."""
+    """The action in a source tree of keyvault: ours, and a runner's copy for `uses: OWNER/keyvault/…`."""
     if request.param == "here":
         return PROJECT / ACTION
     top = tmp_path / "_actions" / "owner" / "keyvault" / "0123abc"
@@ -120,7 +120,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_in_a_vault(vault: Path, install: Install) -> None:
-    """The locks beside the action, each file of them by hash; then the tool that tool.txt names, and nothing else."""
+    """It installs the lock files beside the action, with hashes, then the tool in tool.txt, and nothing else."""
     done = install(vault)
 
     assert done.code == 0
@@ -135,7 +135,7 @@ def test_in_a_vault(vault: Path, install: Install) -> None:
 
 
 def test_in_the_source_tree(tree: Path, install: Install) -> None:
-    """The locks of the tree, and the tree itself: what runs is the commit that `uses:` names."""
+    """It installs the lock files of the tree, and the tree itself: the commit that `uses:` names runs."""
     done = install(tree)
 
     assert done.code == 0
@@ -149,7 +149,7 @@ def test_in_the_source_tree(tree: Path, install: Install) -> None:
 
 
 def test_one_command_is_put_on_the_path(vault: Path, install: Install) -> None:
-    """A folder with `keyvault` in it: neither the python of that environment nor what its packages bring."""
+    """A folder with only `keyvault` in it: neither the environment's python nor programs of its packages."""
     done = install(vault)
 
     [folder] = done.path
@@ -160,7 +160,7 @@ def test_one_command_is_put_on_the_path(vault: Path, install: Install) -> None:
 
 @pytest.mark.parametrize("option", ["--require-hashes", "--no-deps"])
 def test_a_failed_install_ends_the_job(vault: Path, install: Install, option: str) -> None:
-    """A hash that does not fit stops everything: nothing more is installed, and nothing is put on the PATH."""
+    """A wrong hash stops the action: it installs nothing more, and changes no PATH."""
     done = install(vault, fails=option)
 
     assert done.code == 1

@@ -31,7 +31,7 @@ FORCED = {"set": "id-token", "force": True, "reason": "a laptop was lost"}
 
 
 def ssh(forge: Forge, **keys: str) -> Path:
-    """Let the forge take deploy keys, and give the repository for a site."""
+    """Make the forge accept deploy keys, and return the repository for a site."""
     site = forge.top / "site.git"
     run_git(forge.top, environment(forge.top), "init", "--quiet", "--bare", "--initial-branch=main", str(site))
     repositories = {"example/keys": str(forge.bare), "example/site": str(site)}
@@ -41,7 +41,7 @@ def ssh(forge: Forge, **keys: str) -> Path:
 
 
 def written(forge: Forge) -> list[bytes]:
-    """Return what lies in the folders of the runner and the forge after a play."""
+    """Return the files in the folders of the runner and the forge after a run."""
     own = {forge.top / "ssh.json", forge.bare / "hooks" / "update"}
     return [path.read_bytes() for path in forge.top.rglob("*") if path.is_file() and path not in own]
 
@@ -55,7 +55,7 @@ def files(forge: Forge, repository: Path, branch: str) -> set[str]:
 
 
 def test_a_protected_branch_refuses_the_token_of_the_workflow(forge: Forge) -> None:
-    """The run says so, and publishes what is there."""
+    """The run reports it, and publishes the existing commit."""
     forge.protect()
 
     jobs = forge.player().play("workflow_dispatch", FORCED)
@@ -66,7 +66,7 @@ def test_a_protected_branch_refuses_the_token_of_the_workflow(forge: Forge) -> N
 
 @pytest.mark.parametrize("kind", ["token", "app", "key"])
 def test_a_protected_branch_takes_a_credential_of_its_own(forge: Forge, kind: str) -> None:
-    """A token, an app's, or a deploy key: whoever may bypass the rule; no other job sees it, and no file keeps it."""
+    """By a token, an app or a deploy key that may bypass the rule; no other job sees it, and no file keeps it."""
     ssh(forge, **{KEY: "example/keys"})
     if kind == "token":
         forge.secrets["KEYVAULT_PUSH_TOKEN"] = "github_pat_of_a_bot"
@@ -85,14 +85,14 @@ def test_a_protected_branch_takes_a_credential_of_its_own(forge: Forge, kind: st
     assert set(results(jobs).values()) == {"success", "skipped"}, logs(jobs)
     assert forge.head() != before
     secrets = set(forge.secrets.values())
-    seeing = {name for name, job in jobs.items() for one in job.environments if secrets & set(one.values())}
+    seeing = {name for name, job in jobs.items() for environ in job.environments if secrets & set(environ.values())}
     assert seeing <= {"rotate"}
     assert not [data for data in written(forge) for secret in secrets if secret.encode() in data]
 
 
 @pytest.mark.parametrize(("host", "key"), [("evil.example ssh-ed25519 AAAA", KEY), (HOST, SITE_KEY)])
 def test_a_deploy_key_that_does_not_fit(forge: Forge, host: str, key: str) -> None:
-    """A server with another host key, or a key of another repository, gets nothing and is an alarm; the rest goes on."""
+    """A wrong host key, or a key of another repository, fails the push and raises the alarm; the other jobs run."""
     ssh(forge, **{KEY: "example/keys"})
     forge.variables["KEYVAULT_KNOWN_HOSTS"] = host
     forge.secrets["KEYVAULT_DEPLOY_KEY"] = key
@@ -110,7 +110,7 @@ def test_a_deploy_key_that_does_not_fit(forge: Forge, host: str, key: str) -> No
 
 @pytest.fixture
 def proposing(forge: Forge) -> Forge:
-    """A forge whose main takes changes by pull request only; its first keys are published and seen."""
+    """A forge whose main accepts only pull requests; its first keys are published and seen."""
     text = (forge.team / "keyvault.toml").read_text()
     (forge.team / "keyvault.toml").write_text(text.replace('signer_lag = "1h"', 'signer_lag = "1d"'))
     environ = environment(forge.top)
@@ -131,7 +131,7 @@ def active(forge: Forge) -> dict[str, str]:
 
 
 def test_a_rotation_by_pull_request(proposing: Forge) -> None:
-    """One pull request; a second run opens no other and makes no other key; the merge keeps dates, and is published."""
+    """A second run opens no second pull request and generates no key; the merge keeps dates, and is published."""
     forge = proposing
     main, before = forge.head(), active(forge)
 
@@ -161,7 +161,7 @@ def test_a_rotation_by_pull_request(proposing: Forge) -> None:
 
 
 def test_signers_must_be_allowed_to_lag_for_the_time_of_a_pull_request(forge: Forge) -> None:
-    """Else a merge after some hours would withdraw the old key while its last tokens are valid."""
+    """Otherwise a merge after some hours would withdraw the old key while its last tokens are valid."""
     forge.variables["KEYVAULT_PUSH"] = "pull-request"
 
     jobs = forge.player().play("push")
@@ -172,7 +172,7 @@ def test_signers_must_be_allowed_to_lag_for_the_time_of_a_pull_request(forge: Fo
 
 
 def test_an_old_proposal_is_made_anew(proposing: Forge) -> None:
-    """Signers go on with the old key until the merge, so its record must not say for long that they do not."""
+    """Signers use the old key until the merge, so its record must not say otherwise for long."""
     forge = proposing
     forge.player().play()
     proposal = forge.head("keyvault/rotation")
@@ -188,7 +188,7 @@ def test_an_old_proposal_is_made_anew(proposing: Forge) -> None:
 
 
 def test_a_proposal_whose_base_moved_is_made_anew(proposing: Forge) -> None:
-    """It follows the head of the default branch, so no merge joins two rotations; what is done by hand ends it."""
+    """It is based on the head of the default branch, so no merge combines two rotations; a manual rotation ends it."""
     forge = proposing
     forge.player().play()
     environ = environment(forge.top) | {"FORGE_TOKEN": "the-forge"}
@@ -227,7 +227,7 @@ def test_a_pull_request_of_a_fork_is_none_of_ours(proposing: Forge) -> None:
 
 
 def test_an_app_proposes(proposing: Forge) -> None:
-    """So that checks run: those of a pull request by the workflow's own token do not."""
+    """So that checks run: a pull request by the workflow's own token starts none."""
     forge = proposing
     forge.variables["KEYVAULT_APP_CLIENT_ID"] = "Iv1.app"
     forge.secrets["KEYVAULT_APP_PRIVATE_KEY"] = "the-key-of-the-app"
@@ -246,7 +246,7 @@ def deploys(jobs: dict[str, Job]) -> set[str]:
 
 
 def test_to_a_branch_of_the_same_repository(forge: Forge) -> None:
-    """One commit without a parent; no secret is needed. Caches are purged by the job that deploys alone."""
+    """One commit without a parent, without any secret. Only the job that deploys purges caches."""
     forge.variables |= {"KEYVAULT_DEPLOY": "branch:gh-pages"}
 
     jobs = forge.player().play("push")
@@ -258,13 +258,13 @@ def test_to_a_branch_of_the_same_repository(forge: Forge) -> None:
     forge.secrets["CLOUDFLARE_API_TOKEN"] = "a-token"
     jobs = forge.player().play("push")
     assert deploys(jobs) == {"deploy-branch"}, logs(jobs)
-    seeing = {name for name, job in jobs.items() for one in job.environments if one.get("KEYVAULT_INVALIDATE")}
+    seeing = {name for name, job in jobs.items() for environ in job.environments if environ.get("KEYVAULT_INVALIDATE")}
     assert seeing == {"deploy-branch"}
 
 
 @pytest.mark.parametrize("branch", ["gh-pages", "main"])
 def test_to_another_repository(forge: Forge, branch: str) -> None:
-    """By a deploy key of that one, which no other job sees; the branch may have the name of the vault's."""
+    """By a deploy key of that repository, which no other job sees; the branch may have the vault branch's name."""
     site = ssh(forge, **{SITE_KEY: "example/site"})
     forge.variables |= {"KEYVAULT_DEPLOY": f"branch:{branch}", "KEYVAULT_DEPLOY_REPOSITORY": "example/site"}
     forge.secrets["KEYVAULT_DEPLOY_REPOSITORY_KEY"] = SITE_KEY
@@ -276,7 +276,7 @@ def test_to_another_repository(forge: Forge, branch: str) -> None:
     assert ".well-known/jwks.json" in files(forge, site, branch)
     assert "keyvault.toml" not in files(forge, site, branch)
     assert forge.head() == before
-    seeing = {name for name, job in jobs.items() for one in job.environments if SITE_KEY in one.values()}
+    seeing = {name for name, job in jobs.items() for environ in job.environments if SITE_KEY in environ.values()}
     assert seeing == {"deploy-repository"}
     assert not [data for data in written(forge) if SITE_KEY.encode() in data]
     # A second run has nothing to do there.
@@ -286,7 +286,7 @@ def test_to_another_repository(forge: Forge, branch: str) -> None:
 
 
 def test_to_another_repository_without_its_key(forge: Forge) -> None:
-    """The error names the secret, and the alarm is raised."""
+    """The error names the secret, and the watchdog raises the alarm."""
     forge.variables |= {"KEYVAULT_DEPLOY": "branch:gh-pages", "KEYVAULT_DEPLOY_REPOSITORY": "example/site"}
 
     jobs = forge.player().play("push")
@@ -300,7 +300,7 @@ def test_to_another_repository_without_its_key(forge: Forge) -> None:
     "name", ["example", "example/site/x", "ex ample/site", "../site", "-o/../x", "$(id)/x", "git@host:x/y"]
 )
 def test_another_repository_that_cannot_be(forge: Forge, name: str) -> None:
-    """Anything but OWNER/NAME is refused before a job that deploys begins."""
+    """The workflow refuses anything but OWNER/NAME before a deploy job begins."""
     forge.variables |= {"KEYVAULT_DEPLOY": "branch:gh-pages", "KEYVAULT_DEPLOY_REPOSITORY": name}
 
     jobs = forge.player().play("push")
@@ -310,7 +310,7 @@ def test_another_repository_that_cannot_be(forge: Forge, name: str) -> None:
 
 
 def test_to_a_store_that_knows_no_roles(forge_with_store: Forge) -> None:
-    """By an access key, which only the step that publishes sees."""
+    """By an access key that only the publishing step sees."""
     forge = forge_with_store
     assert forge.store is not None
     forge.serve_s3()
@@ -324,13 +324,13 @@ def test_to_a_store_that_knows_no_roles(forge_with_store: Forge) -> None:
     assert set(results(jobs).values()) == {"success", "skipped"}, logs(jobs)
     assert ".well-known/jwks.json" in forge.store.names(PREFIX)
     secrets = set(forge.secrets.values())
-    seeing = {name for name, job in jobs.items() for one in job.environments if secrets & set(one.values())}
+    seeing = {name for name, job in jobs.items() for environ in job.environments if secrets & set(environ.values())}
     assert seeing == {"deploy-store"}
 
 
 @pytest.fixture
 def cloud() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """A server that gives tokens of GitHub, and refuses whatever else; what it was asked for, with which credentials."""
+    """A server that issues GitHub's tokens and refuses all else; it records requests with their credentials."""
     asked: list[tuple[str, str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -358,7 +358,7 @@ def cloud() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
 
 
 def test_to_google(forge: Forge) -> None:
-    """The token of a service account goes to the step that publishes, by the name that its client knows."""
+    """The publishing step gets the service account's token, in the variable that its client reads."""
     forge.variables |= {
         "KEYVAULT_DEPLOY": "gs://keys-example-com",
         "GOOGLE_WORKLOAD_PROVIDER": "projects/1/locations/global/workloadIdentityPools/github/providers/keys",
@@ -375,7 +375,7 @@ def test_to_google(forge: Forge) -> None:
 
 
 def test_to_azure(forge: Forge, cloud: tuple[str, list[tuple[str, str, str]]]) -> None:
-    """The token of the job, for Azure alone, lies in a file that only it can read, until it ends."""
+    """The job's token, valid for Azure only, is in a private file until the job ends."""
     url, asked = cloud
     forge.variables |= {
         "KEYVAULT_DEPLOY": "az://$web",
@@ -406,7 +406,7 @@ def test_to_azure(forge: Forge, cloud: tuple[str, list[tuple[str, str, str]]]) -
 
 @pytest.mark.parametrize(("days", "private", "alarm"), [(44, False, False), (46, False, True), (46, True, False)])
 def test_an_alarm_before_the_schedule_is_turned_off(forge: Forge, days: int, private: bool, alarm: bool) -> None:
-    """GitHub does so in public repositories after 60 days without activity; the alarm comes two weeks before."""
+    """GitHub disables it in public repositories after 60 days without activity; the alarm comes two weeks before."""
     text = (forge.team / "keyvault.toml").read_text()
     (forge.team / "keyvault.toml").write_text(text.replace('cryptoperiod = "30d"', 'cryptoperiod = "90d"'))
     environ = environment(forge.top)

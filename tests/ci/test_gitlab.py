@@ -51,11 +51,11 @@ def documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def jobs_of(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: one for name, one in body.items() if isinstance(one, dict) and "script" in one}
+    return {name: job for name, job in body.items() if isinstance(job, dict) and "script" in job}
 
 
 def test_it_follows_the_schema() -> None:
-    """The one that GitLab's own editor uses."""
+    """The JSON Schema that GitLab's own editor uses."""
     import jsonschema
 
     vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "gitlab-ci.json"
@@ -65,7 +65,7 @@ def test_it_follows_the_schema() -> None:
 
 
 def test_nothing_foreign_is_put_into_a_script() -> None:
-    """Inputs become variables, and can hold nothing that YAML or bash would read."""
+    """Inputs become variables, and cannot contain syntax of YAML or bash."""
     header, body = documents()
     for name, job in jobs_of(body).items():
         assert "$[[" not in json.dumps([job["script"], job.get("before_script")]), name
@@ -75,13 +75,13 @@ def test_nothing_foreign_is_put_into_a_script() -> None:
 
 @pytest.mark.parametrize("value", ['"', "$(id)", "`id`", "$HOME", "a\nb", "a\\", "a: b", "a # b", "x\n"])
 def test_inputs_that_are_refused(value: str) -> None:
-    """The pipeline is not made."""
+    """GitLab creates no pipeline."""
     with pytest.raises(ValueError, match="required RegEx pattern"):
         gitlab.read(SHIPPED.read_text(), {"reason": value})
 
 
 def test_jobs_that_write_run_one_at_a_time_and_to_their_end() -> None:
-    """In any pipeline; and all of those that read the vault have its whole history."""
+    """In any pipeline; and all jobs that read the vault fetch its whole history."""
     _, body = documents()
     writing = {name for name, job in jobs_of(body).items() if job.get("resource_group") == "keyvault"}
     assert writing == {"rotate", "pages", "store", "branch"}
@@ -91,7 +91,7 @@ def test_jobs_that_write_run_one_at_a_time_and_to_their_end() -> None:
 
 
 def test_only_the_job_that_deploys_to_a_store_proves_who_it_is() -> None:
-    """And only the one that pushes is in the scope of a token for it."""
+    """And only the job that pushes is in the scope of its token."""
     _, body = documents()
     assert {name for name, job in jobs_of(body).items() if "id_tokens" in job} == {"store"}
     scopes = {name: job["environment"]["name"] for name, job in jobs_of(body).items() if "environment" in job}
@@ -104,7 +104,7 @@ def test_only_the_job_that_deploys_to_a_store_proves_who_it_is() -> None:
 
 @dataclass
 class Roles:
-    """As much of Amazon's token service as publishing asks for; it speaks TLS only, as its client wants."""
+    """The part of Amazon's token service that publishing uses; over TLS only, as its client requires."""
 
     url: str
     certificate: Path
@@ -113,7 +113,7 @@ class Roles:
 
 @contextlib.contextmanager
 def roles(folder: Path, store: Store) -> Iterator[Roles]:
-    """Give the keys of *store* to whoever comes with a token for the role."""
+    """Return the keys of *store* for a token for the role."""
     made = Roles("", folder / "certificate.pem")
     context = _context(made.certificate)
 
@@ -153,7 +153,7 @@ def roles(folder: Path, store: Store) -> Iterator[Roles]:
 
 
 def _context(place: Path) -> ssl.SSLContext:
-    """Return a server's side of TLS, with a certificate of its own that is written to *place*."""
+    """Return the TLS context of a server, with a self-signed certificate that is written to *place*."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -191,7 +191,7 @@ class GitLab(Forge):
     project: Project | None = None
 
     def run(self, source: str = "schedule", inputs: dict[str, str] | None = None, **more: str) -> dict[str, Job]:
-        """Run a pipeline; what Pages got is live at its end, or before that where a job looks at it."""
+        """Run a pipeline; Pages' files are live at its end, or earlier if a job checks the live site."""
         assert self.project is not None
         return self.project.pipeline(source, inputs, **more)
 
@@ -212,7 +212,7 @@ class GitLab(Forge):
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., GitLab]]:
-    """Give a way to make a project with a vault that has just been pushed."""
+    """Return a function that creates a project with a vault that has just been pushed."""
     with contextlib.ExitStack() as stack:
 
         def made(store: Store | None = None, vault: str = "") -> GitLab:
@@ -269,7 +269,7 @@ def all_good(*, deploy: str = "pages") -> dict[str, str]:
 
 @pytest.mark.slow
 def test_from_the_first_push_to_a_rotation(make: Callable[..., GitLab]) -> None:
-    """The first push publishes; the next run records that; after a period the keys rotate; no secret is around."""
+    """The first push publishes; the next run records that; after a period the keys rotate; no job has a secret."""
     forge = make()
     first = forge.run("push")
     assert results(first) == all_good(), logs(first)
@@ -293,7 +293,7 @@ def test_from_the_first_push_to_a_rotation(make: Callable[..., GitLab]) -> None:
 
 
 def _no_secret_in(jobs: dict[str, Job], forge: GitLab) -> None:
-    """A job has its own token, which GitLab gives to each, and nothing that opens anything else."""
+    """A job has only the token that GitLab gives to each job."""
     identities = [path.read_text() for path in forge.top.rglob("*.json") if "identities" in path.parts]
     assert identities
     for job in jobs.values():
@@ -307,7 +307,7 @@ def _no_secret_in(jobs: dict[str, Job], forge: GitLab) -> None:
 
 @pytest.mark.slow
 def test_a_deploy_that_failed_is_mended_by_the_next_run(make: Callable[..., GitLab]) -> None:
-    """Nothing signs with a key that was not seen live, and a pipeline that fails is the alarm."""
+    """No key signs before it was seen live, and a failed pipeline is the alarm."""
     forge = make()
     assert forge.project is not None
     forge.project.pages_fail = True
@@ -326,7 +326,7 @@ def test_a_deploy_that_failed_is_mended_by_the_next_run(make: Callable[..., GitL
 
 @pytest.mark.slow
 def test_by_hand(make: Callable[..., GitLab]) -> None:
-    """The gate holds a set without force, and the rest goes on; force goes past it, with its reason."""
+    """Without force the gate refuses the set, and the other jobs run; force overrides it, with a reason."""
     forge = make()
     before = forge.states()
     refused = forge.run("web", {"set": "id-token"})
@@ -340,7 +340,7 @@ def test_by_hand(make: Callable[..., GitLab]) -> None:
 
 @pytest.mark.slow
 def test_who_may_push(make: Callable[..., GitLab]) -> None:
-    """Without the setting the job fails and says what to do; a project access token does, and only rotate sees it."""
+    """Without the setting the job fails with a hint; a project access token works, and only rotate sees it."""
     forge = make()
     assert forge.project is not None
     forge.project.job_tokens_push = False
@@ -361,7 +361,7 @@ def test_who_may_push(make: Callable[..., GitLab]) -> None:
 
 @pytest.mark.slow
 def test_never_back_behind_what_is_live(make: Callable[..., GitLab]) -> None:
-    """A site of a commit that the branch does not have is left alone."""
+    """The job does not replace a site of a commit that the branch does not have."""
     forge = make()
     forge.commit("one more", notes_txt="hello")
     forge.run("push")
@@ -377,7 +377,7 @@ def test_never_back_behind_what_is_live(make: Callable[..., GitLab]) -> None:
 
 
 def test_without_a_vault_it_ends_green_and_says_so(make: Callable[..., GitLab]) -> None:
-    """As in a project that was made from the template; on merge requests, too."""
+    """As in a project that was created from the template; on merge requests, too."""
     forge = make()
     (forge.team / "keyvault.toml").unlink()
     forge.commit("no vault")
@@ -405,7 +405,7 @@ def test_a_vault_in_a_folder(make: Callable[..., GitLab]) -> None:
 
 @pytest.mark.slow
 def test_a_vault_in_a_folder_from_the_first_push(make: Callable[..., GitLab]) -> None:
-    """`init` names the folder in the pipeline at the top; nobody sets a variable."""
+    """`init` names the folder in the pipeline at the top, without any variable."""
     forge = make(vault="app/keys")
     first = forge.run("push")
     assert results(first) == all_good(), logs(first)
@@ -422,7 +422,7 @@ def test_a_vault_in_a_folder_from_the_first_push(make: Callable[..., GitLab]) ->
 
 @pytest.mark.slow
 def test_a_rotation_by_merge_request(make: Callable[..., GitLab]) -> None:
-    """One push opens it, a second run pushes nothing; it is merged when its pipeline succeeds, with a merge commit."""
+    """A push opens it, a second run pushes nothing; GitLab merges it when its pipeline succeeds, with a merge commit."""
     forge = make()
     assert forge.project is not None
     forge.project.variables["KEYVAULT_PUSH"] = "merge-request"
@@ -469,7 +469,7 @@ def test_a_rotation_by_merge_request(make: Callable[..., GitLab]) -> None:
 
 @pytest.mark.slow
 def test_a_way_to_push_that_is_none(make: Callable[..., GitLab]) -> None:
-    """The job that rotates says so; what is there is published."""
+    """The rotate job reports it; the existing commit is published."""
     forge = make()
     assert forge.project is not None
     forge.project.variables["KEYVAULT_PUSH"] = "force"
@@ -494,7 +494,7 @@ def test_to_a_branch(make: Callable[..., GitLab]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("branch", ["site", "main"])
 def test_to_another_project(make: Callable[..., GitLab], branch: str) -> None:
-    """By a token of that project, which the job that deploys alone sees, and which opens no other project."""
+    """By a token of that project only, which only the deploy job sees."""
     forge = make()
     assert forge.project is not None
     environ = environment(forge.top)
@@ -522,7 +522,7 @@ def test_to_another_project(make: Callable[..., GitLab], branch: str) -> None:
 @pytest.mark.parametrize("path", ["site", "../x/y", "-o/x y", "$(id)/x", "https://host/x"])
 @pytest.mark.slow
 def test_another_project_that_cannot_be(make: Callable[..., GitLab], path: str) -> None:
-    """A path of a project, and nothing else, becomes a part of a URL."""
+    """Only the path of a project becomes part of a URL."""
     forge = make()
     assert forge.project is not None
     forge.project.variables |= {"KEYVAULT_DEPLOY": "branch:site", "KEYVAULT_DEPLOY_PROJECT": path}
@@ -533,7 +533,7 @@ def test_another_project_that_cannot_be(make: Callable[..., GitLab], path: str) 
 
 @pytest.fixture
 def google() -> Iterator[tuple[str, list[tuple[str, str, dict[str, Any]]]]]:
-    """The two services of Google that exchange a token: their URL, and path, credentials and body of each request."""
+    """Google's two token services: their URL, and path, credentials and body of each request."""
     asked: list[tuple[str, str, dict[str, Any]]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -560,7 +560,7 @@ def google() -> Iterator[tuple[str, list[tuple[str, str, dict[str, Any]]]]]:
 
 @pytest.mark.slow
 def test_to_google(make: Callable[..., GitLab], google: tuple[str, list[tuple[str, str, dict[str, Any]]]]) -> None:
-    """The job's token becomes one of a service account, by the two requests of workload identity federation."""
+    """Two requests of workload identity federation exchange the job's token for a service account's."""
     url, asked = google
     forge = make()
     assert forge.project is not None
@@ -589,7 +589,7 @@ def test_to_google(make: Callable[..., GitLab], google: tuple[str, list[tuple[st
 
 @pytest.mark.slow
 def test_to_azure(make: Callable[..., GitLab]) -> None:
-    """The job's token for Azure lies in a file until the job ends."""
+    """The job's token for Azure is in a file until the job ends."""
     forge = make()
     assert forge.project is not None
     forge.project.variables |= {
@@ -608,7 +608,7 @@ def test_to_azure(make: Callable[..., GitLab]) -> None:
 
 
 def test_pipelines_that_are_not_made(make: Callable[..., GitLab]) -> None:
-    """Other branches and other sources are nobody's business here."""
+    """Pushes to other branches and other sources start no pipeline."""
     forge = make()
     run_git(forge.bare, environment(forge.top), "branch", "other", "main")
     assert forge.run("push", branch="other") == {}
@@ -618,7 +618,7 @@ def test_pipelines_that_are_not_made(make: Callable[..., GitLab]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("deploy", "jobs"), [("none", all_good(deploy="")), ("ftp://host", None), ("s3://", None)])
 def test_where_to_deploy(make: Callable[..., GitLab], deploy: str, jobs: dict[str, str] | None) -> None:
-    """Nowhere, where something else publishes; what cannot be is said."""
+    """`none` deploys nothing; an invalid destination is an error."""
     forge = make()
     assert forge.project is not None
     forge.project.variables["KEYVAULT_DEPLOY"] = deploy
@@ -633,7 +633,7 @@ def test_where_to_deploy(make: Callable[..., GitLab], deploy: str, jobs: dict[st
 
 
 def test_a_merge_request(make: Callable[..., GitLab]) -> None:
-    """It shows what changes, what comes and what breaks; it sees nothing protected, and a key fails it."""
+    """It shows changes, coming transitions and problems; it sees no protected variable, and a private key fails it."""
     forge = make()
     environ = environment(forge.top)
     base = run_git(forge.team, environ, "rev-parse", "HEAD").strip()
@@ -665,7 +665,7 @@ def test_a_merge_request(make: Callable[..., GitLab]) -> None:
 
 @pytest.mark.slow
 def test_half_a_year_and_a_move_to_s3(make: Callable[..., GitLab], tmp_path: Path) -> None:
-    """Keys rotate while deploys fail and are mended; half way the site moves to S3, and no key to it is kept."""
+    """Keys rotate while deploys fail and recover; halfway the site moves to S3, without a stored access key."""
     (tmp_path / "s3").mkdir()
     with seaweedfs(tmp_path / "s3") as store, roles(tmp_path, store) as service:
         forge = make(store)

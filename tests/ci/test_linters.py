@@ -1,4 +1,4 @@
-"""What others say of the workflows: actionlint, shellcheck, and the JSON Schemas that editors go by."""
+"""The workflows pass actionlint, shellcheck, and the JSON Schemas that editors use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMAS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a linter says: whether all is well, and its words."""
+    """The result of a linter: whether it found nothing, and its output."""
 
     well: bool
     words: str
@@ -45,7 +45,7 @@ def run(command: list[str | Path], folder: Path) -> Verdict:
 
 @pytest.fixture(scope="session")
 def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, made of the modules that `make prepare` fetched."""
+    """The program, compiled from the modules that `make prepare` downloaded."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     # No test fetches anything, neither modules nor a newer Go.
@@ -60,7 +60,7 @@ def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
-    """A terminal in a repository with nothing in it."""
+    """A terminal in an empty repository."""
     terminal = Terminal.in_folder(tmp_path)
     run_git(terminal.folder, terminal.environ, "init", "-q", "-b", "main")
     return terminal
@@ -78,7 +78,7 @@ def documented(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["this repository", "init --ci github"])
 def repository(request: pytest.FixtureRequest, terminal: Terminal) -> Path:
-    """A folder with a .github that the linters shall like: ours, and what a user gets."""
+    """A folder with a .github that must pass the linters: ours, and that of a user."""
     if request.param == "this repository":
         return PROJECT
     terminal.ok(*INIT, "--ci", "github", "--tool", TOOL)
@@ -86,15 +86,15 @@ def repository(request: pytest.FixtureRequest, terminal: Terminal) -> Path:
 
 
 def lint(actionlint: Path, repository: Path, *, shellcheck: str = "") -> Verdict:
-    """Return what actionlint says of all workflows; without shellcheck it reads no script."""
-    # As files and not as "all of the project": one that has none would pass.
+    """Return the result of actionlint for all workflows; without shellcheck it skips scripts."""
+    # As files and not as "all of the project": a project without any would pass.
     paths = sorted(repository.glob(SCHEMAS["vendor.github-workflows"]))
     assert paths
     return run([actionlint, "-no-color", f"-shellcheck={shellcheck}", "-pyflakes=", *paths], repository)
 
 
 def validate(repository: Path, schema: str) -> Verdict:
-    """Return what a schema says of the files that are its business."""
+    """Return the result of a schema for its files."""
     program = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent))
     assert program is not None
     paths = sorted(repository.glob(SCHEMAS[schema]))
@@ -110,19 +110,19 @@ def test_actionlint_has_no_complaint(actionlint: Path, repository: Path) -> None
 
 
 def test_the_workflow_of_the_documentation(actionlint: Path, documented: Path) -> None:
-    """Nobody complains about it, and the table has the inputs of the action, with their defaults."""
+    """It passes all linters, and the table has the inputs of the action with their defaults."""
     for said in (lint(actionlint, documented), validate(documented, "vendor.github-workflows")):
         assert said.well, said.words
     inputs = yaml.safe_load((PROJECT / ".github/actions/keyvault/action.yml").read_text())["inputs"]
     section = sections(read("docs/cli.md"))["In your own workflow"]
     assert first_column(section) == [f"`{name}`" for name in inputs]
-    for one in inputs.values():
-        assert f"default is {one['default']} |" in section
+    for given in inputs.values():
+        assert f"default is {given['default']} |" in section
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_has_no_complaint(actionlint: Path, repository: Path) -> None:
-    """About what the workflows run, and the action, which actionlint does not read."""
+    """On the scripts of the workflows, and of the action, which actionlint does not read."""
     said = lint(actionlint, repository, shellcheck="shellcheck")
     assert said.well, said.words
 
@@ -149,7 +149,7 @@ def test_shellcheck_has_no_complaint(actionlint: Path, repository: Path) -> None
 def test_actionlint_sees_what_is_wrong(
     actionlint: Path, terminal: Terminal, old: str, new: str, complaint: str
 ) -> None:
-    """None of these is a mistake of YAML, and each would be found by the first run only."""
+    """All of these are valid YAML, and without actionlint only a run would find them."""
     terminal.ok(*INIT, "--ci", "github", "--tool", TOOL)
     change(terminal.folder / ".github/workflows/pull-request.yml", old, new)
 
@@ -161,7 +161,7 @@ def test_actionlint_sees_what_is_wrong(
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_files_follow_their_schema(repository: Path, schema: str) -> None:
-    """Offline: the schemas came with the package."""
+    """Offline: the package contains the schemas."""
     said = validate(repository, schema)
 
     assert said.well, said.words
@@ -176,7 +176,7 @@ def test_files_follow_their_schema(repository: Path, schema: str) -> None:
     ],
 )
 def test_a_schema_sees_what_is_wrong(terminal: Terminal, schema: str, path: str, old: str, new: str) -> None:
-    """A misspelt member, a value of another type, a word that is none of those."""
+    """A misspelt member, a value of the wrong type, an unknown value."""
     terminal.ok(*INIT, "--ci", "github", "--tool", TOOL)
     change(terminal.folder / path, old, new)
 

@@ -38,7 +38,7 @@ ROW = re.compile(r"^\| ([a-z\\-]+) \| .*\|$", re.MULTILINE)
 
 
 class _Objects(dict[str, Any]):
-    """What a host in front of a bucket serves: files, or the headers of files."""
+    """Files, or headers of files, as the host in front of a bucket serves them."""
 
     def __init__(self, store: Store, part: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Forge:
         top: The folder of it all.
         bare: The repository.
         host: What serves the site.
-        store: The S3 server, None where nothing is published to one.
+        store: The S3 server; None if the run publishes to none.
         clock: The file of the clock.
         now: The present instant.
         deploys_fail: Whether the next deploy fails.
@@ -222,7 +222,7 @@ class Forge:
         return list(json.loads(place.read_text()).get("pulls", [])) if place.exists() else []
 
     def merge(self, number: int) -> None:
-        """Merge a pull request as the forge does, by a merge commit, once its checks pass."""
+        """Merge a pull request like the forge: with a merge commit, when its checks pass."""
         known = json.loads((self.top / "issues.json").read_text())
         [pull] = [pull for pull in known["pulls"] if pull["number"] == number]
         assert (pull["state"], pull["auto"]) == ("OPEN", True)
@@ -235,11 +235,11 @@ class Forge:
         (self.top / "issues.json").write_text(json.dumps(known))
 
     def head(self, branch: str = "main") -> str:
-        """Return the commit of a branch over there, empty if there is none."""
+        """Return the commit of a branch of the remote, empty if there is none."""
         return run_git(self.top, environment(self.top), "ls-remote", str(self.bare), f"refs/heads/{branch}")[:40]
 
     def move_to_s3(self) -> None:
-        """Publish to S3 from now on; what stands in front of it has the address of before."""
+        """Publish to S3 from now on; the host in front of it has the same address as before."""
         self.variables |= {
             "KEYVAULT_DEPLOY": f"s3://{BUCKET}/{PREFIX}",
             "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/keys",
@@ -252,7 +252,7 @@ class Forge:
         self.host.headers = {"Access-Control-Allow-Origin": "*"}
 
     def keyvault(self, folder: Path, *arguments: str) -> str:
-        """Run a command as the team does, on its own machine."""
+        """Run a command on the team's machine."""
         environ = environment(self.top) | {"PATH": f"{self.commands}:{os.environ['PATH']}"}
         done = subprocess.run(["keyvault", *arguments], cwd=folder, env=environ, capture_output=True, text=True)
         assert done.returncode == 0, (arguments, done.stderr)
@@ -283,7 +283,7 @@ def forge_with_store(tmp_path: Path) -> Iterator[Forge]:
 
 @pytest.fixture
 def forge_below(tmp_path: Path) -> Iterator[Forge]:
-    """A repository whose vault lies in a folder."""
+    """A repository with the vault in a folder."""
     yield from _forge(tmp_path, None, vault="app/keys")
 
 
@@ -323,7 +323,7 @@ def logs(jobs: dict[str, Job]) -> str:
 
 
 def publishing(forge: Forge) -> Any:
-    """Let `keyvault publish` write down what it was given instead of asking a cloud; everything else runs as it is."""
+    """Make `keyvault publish` record its environment and arguments instead of using a cloud; all else is real."""
     note = forge.top / "published.json"
     shim = forge.commands / "keyvault"
     (forge.commands / "real").mkdir()
@@ -343,7 +343,7 @@ def publishing(forge: Forge) -> Any:
 
 
 def test_without_a_vault_it_ends_green_and_says_so(forge: Forge) -> None:
-    """As in a repository that was made from the template."""
+    """As in a repository that was created from the template."""
     environ = environment(forge.top)
     run_git(forge.team, environ, "rm", "--quiet", "keyvault.toml")
     run_git(forge.team, environ, "commit", "--quiet", "-m", "no vault")
@@ -355,7 +355,7 @@ def test_without_a_vault_it_ends_green_and_says_so(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_one_run_by_hand(forge: Forge) -> None:
-    """A set is rotated by force, with its reason; without force the gate holds and nothing else breaks."""
+    """Force rotates a set, with a reason; without force the gate refuses, and all else works."""
     first = forge.player().play("push")
     assert results(first) == {
         "look": "success", "rotate": "success", "audit": "success", "render": "success", "deploy-pages": "success",
@@ -374,13 +374,13 @@ def test_one_run_by_hand(forge: Forge) -> None:
     forge.signer_pulls()
     kids = [key["kid"] for key in json.loads(forge.keyvault(forge.team, "key", "list", "--json"))]
     shown = [json.loads(forge.keyvault(forge.team, "key", "show", "--json", "--", kid)) for kid in kids]
-    assert hostile in {event.get("forced") for one in shown for event in one["events"]}
+    assert hostile in {event.get("forced") for key in shown for event in key["events"]}
     assert not list(forge.top.rglob("pwned"))
 
 
 @pytest.mark.slow
 def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
-    """A folder without a vault, or a place that is none, is no reason to end green."""
+    """A folder without a vault, or an invalid destination, fails the run."""
     for name, value in (
         ("KEYVAULT_DIR", "elsewhere"),
         ("KEYVAULT_DEPLOY", "ftp://x"),
@@ -401,7 +401,7 @@ def test_settings_that_are_wrong_raise_the_alarm(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_a_tool_that_cannot_be_installed_raises_the_alarm(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The alarm needs nothing of ours."""
+    """The alarm works without keyvault."""
 
     def broken(job: Job, given: dict[str, str]) -> dict[str, str]:
         raise StepFailure("no matching distribution")
@@ -422,7 +422,7 @@ def test_only_the_default_branch_is_published(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_force_without_a_set_is_refused(forge: Forge) -> None:
-    """To force what is due would be to say nothing."""
+    """Force requires the name of a set."""
     jobs = forge.player().play("workflow_dispatch", {"set": "", "force": True, "reason": "lost"})
     assert jobs["rotate"].result == "failure"
     assert "name the set" in jobs["rotate"].log
@@ -430,7 +430,7 @@ def test_force_without_a_set_is_refused(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
-    """What the audit finds stops the site; a commit that somebody trusts, named outside of git, lets it go on."""
+    """Findings of the audit block the deploy; an accepted commit in the settings outside of git allows it again."""
     environ = environment(forge.top)
     record = next((forge.team / "keys.enc" / "id-token").iterdir())
     sound = record.read_text()
@@ -449,7 +449,7 @@ def test_a_mistake_that_was_mended_is_accepted_by_name(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_a_pull_request(forge: Forge) -> None:
-    """The summary shows what it changes, what comes and what breaks; it may write nothing, and a key fails it."""
+    """The summary shows changes, coming transitions and problems; the job may not write, and a private key fails it."""
     environ = environment(forge.top)
     base = run_git(forge.team, environ, "rev-parse", "HEAD").strip()
     run_git(forge.team, environ, "switch", "--quiet", "--create", "change")
@@ -484,7 +484,7 @@ def test_a_pull_request(forge: Forge) -> None:
 
 @pytest.mark.slow
 def test_a_vault_in_a_folder_rotates_and_publishes(forge_below: Forge) -> None:
-    """Nobody sets a variable: the workflow at the top names the folder."""
+    """Without any variable: the workflow at the top names the folder."""
     forge = forge_below
     first = forge.player().play("push")
     assert first["check"].result == "success", logs(first)
@@ -505,7 +505,7 @@ def test_a_vault_in_a_folder_rotates_and_publishes(forge_below: Forge) -> None:
 
 @pytest.mark.slow
 def test_half_a_year(forge_with_store: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys rotate, receipts come, and every token verifies with every service at every step."""
+    """Keys rotate, receipts are recorded, and every token verifies with every service at every step."""
     forge = forge_with_store
     chance = random.Random(20261124)  # noqa: S311 - a seed makes the run the same each time
     seen: Counter[str] = Counter()
@@ -517,7 +517,7 @@ def test_half_a_year(forge_with_store: Forge, monkeypatch: pytest.MonkeyPatch) -
     with Verifiers(jwks_uri, forge.host.url, AUDIENCE, forge.now, monkeypatch) as verifiers:
 
         def services() -> None:
-            """Sign with what the signer has, and let both services verify that and what is still valid."""
+            """Sign a token, and verify it and all valid older tokens with both services."""
             verifiers.clock.now = forge.now
             valid[:] = [(until, token) for until, token in valid if until > forge.now]
             valid.extend((forge.now + timedelta(minutes=59), forge.sign(name)) for name in names)

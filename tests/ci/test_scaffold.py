@@ -20,7 +20,7 @@ INIT = ("init", "--url", "https://keys.example.com", "--set", "id-token:ES256")
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
-    """A terminal in a repository with nothing in it."""
+    """A terminal in an empty repository."""
     environ = environment(tmp_path)
     folder = tmp_path / "repo"
     run_git(tmp_path, environ, "init", "-q", "-b", "main", folder)

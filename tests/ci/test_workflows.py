@@ -1,4 +1,4 @@
-"""The workflows themselves: pinned, without secrets, the same here and in what is shipped, and without a complaint."""
+"""The workflows are pinned, need no secrets, equal the shipped copies, and pass zizmor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(path: Path) -> dict[Any, Any]:
 
 
 def test_what_is_shipped_is_what_runs_here() -> None:
-    """There is one of each workflow, one action, and one lock."""
+    """The repository's workflows, action and lock files equal the shipped ones."""
     for name in ("rotate-and-publish.yml", "pull-request.yml"):
         assert (SHIPPED / name).read_bytes() == (PROJECT / ".github/workflows" / name).read_bytes()
     for name in ("requirements.lock", "requirements-build.lock"):
@@ -36,7 +36,7 @@ def test_what_is_shipped_is_what_runs_here() -> None:
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: path.parent.name + "-" + path.stem)
 def test_actions_are_pinned_by_commit(path: Path) -> None:
-    """A tag can be moved; a commit cannot. The version stands beside it for people."""
+    """A tag can be moved; a commit cannot. The version is in a comment, for readers."""
     for line in path.read_text().splitlines():
         match = re.match(r"\s*(?:- )?uses: (\S+)(.*)", line)
         if match and not match[1].startswith("./"):
@@ -46,7 +46,7 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_permissions_are_given_one_by_one(path: Path) -> None:
-    """Nothing on top; each job says what it needs, and why."""
+    """The workflow has no permissions; each job lists those that it needs, with reasons."""
     workflow = load(path)
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
@@ -60,7 +60,7 @@ PUSHING = {"KEYVAULT_PUSH_TOKEN", "KEYVAULT_APP_PRIVATE_KEY"}
 
 
 def test_who_may_do_what() -> None:
-    """A job that deploys cannot push to the vault, but to a branch of the same repository, where GitHub knows no less."""
+    """Jobs that deploy cannot push to the vault; only for a branch GitHub has no narrower permission."""
     jobs = load(MAIN)["jobs"]
     assert jobs["rotate"]["permissions"] == {"contents": "write"}
     writing = {name for name, job in jobs.items() if job["permissions"].get("contents") == "write"}
@@ -72,7 +72,7 @@ def test_who_may_do_what() -> None:
 
 
 def test_which_job_sees_which_secret() -> None:
-    """None sees a secret of another one's duty; no step that does not need a secret sees it."""
+    """Each secret is visible only to the jobs and steps that need it."""
     seen: dict[str, set[str]] = {}
     for name, job in load(MAIN)["jobs"].items():
         assert "secrets." not in str(job.get("env", {}))
@@ -93,7 +93,7 @@ def test_which_job_sees_which_secret() -> None:
 
 
 def test_nothing_foreign_is_put_into_a_script() -> None:
-    """Expressions stand in `env:`, `if:` and `with:`: what they give is data."""
+    """Expressions appear only in `env:`, `if:` and `with:`, so their values are data."""
     for path in (*WORKFLOWS, *ACTIONS):
         document = load(path)
         jobs = document.get("jobs", {"action": document.get("runs", {})})
@@ -103,7 +103,7 @@ def test_nothing_foreign_is_put_into_a_script() -> None:
 
 
 def test_every_checkout_leaves_no_credentials_but_the_one_that_pushes() -> None:
-    """And all of those that read the vault have its whole history."""
+    """And all jobs that read the vault fetch its whole history."""
     for name, job in load(MAIN)["jobs"].items():
         for step in job["steps"]:
             if "actions/checkout@" in step.get("uses", ""):
@@ -112,7 +112,7 @@ def test_every_checkout_leaves_no_credentials_but_the_one_that_pushes() -> None:
 
 
 def test_zizmor_has_no_complaint() -> None:
-    """At its strictest."""
+    """In its strictest mode."""
     program = shutil.which("zizmor", path=str(Path(sys.executable).parent))
     assert program is not None
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Services that run for half a year: PyJWT's and npm jose's caching clients, under the clock of a test."""
+"""Services that run for half a year, with the caching clients of PyJWT and npm jose, under a test's clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.interop.programs import need_node
 
 
 class Clock:
-    """Stands for the module ``time`` in PyJWT."""
+    """Replaces the module ``time`` in PyJWT."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -53,7 +53,7 @@ class Verifiers:
         )
 
     def verify(self, token: str) -> dict[str, str]:
-        """Return what each says about *token*: empty when it is accepted."""
+        """Return each service's error for *token*; empty if it accepts the token."""
         return {"PyJWT": self._pyjwt(token), "jose": self._jose(token)}
 
     def _pyjwt(self, token: str) -> str:
