@@ -1,8 +1,8 @@
 """
-Keys, sets and vaults made without cryptography, and plans applied in memory.
+Keys, sets and vaults without cryptography, and plans applied in memory.
 
-The public JWKs are distinct and of the right shape, but no private key belongs to them: planners never look
-at more than that. So years of a vault's life take milliseconds.
+The public JWKs are distinct and of the right shape, but have no private keys, since planners need nothing
+else. So years of a vault's life take milliseconds.
 """
 
 from __future__ import annotations

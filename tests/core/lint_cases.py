@@ -61,7 +61,7 @@ class Case:
 
     Attributes:
         body: Its bytes.
-        codes: What lint finds in it, all of it.
+        codes: All findings of lint.
         tokens: Tokens by label, besides those of the sound keys; an empty mapping with *alone*.
         headers: Headers that differ from good ones; None for one that is not there.
         status: The status of the answer.

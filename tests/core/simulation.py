@@ -1,5 +1,5 @@
 """
-A vault, its host, its signers and its verifiers, with a clock of their own.
+A vault, its host, its signers and its verifiers, with their own clock.
 
 The model, stated against the verifiers' and signers' worst behaviour:
 
@@ -52,12 +52,12 @@ class World:
     #: Keys that became active before verifiers could know them.
     early: set[str] = field(default_factory=set)
     revoked_at: dict[str, datetime] = field(default_factory=dict)
-    #: Since when the host serves which kids; each entry holds until the next one.
+    #: The kids that the host serves from an instant on; each entry holds until the next entry.
     served: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
     deploying: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
 
     def copy(self) -> World:
-        """Return a world that goes its own way from here."""
+        """Return an independent copy of this world."""
         return replace(
             self,
             spells=list(self.spells),
@@ -186,7 +186,7 @@ def check_whole(key_set: KeySet) -> None:
 
 
 def check_growth(before: VaultState, after: VaultState) -> None:
-    """Event lists only grow, ended lives stay ended, and a public key never changes or goes."""
+    """Event lists only grow, ended lives stay ended, and a public key never changes and is never removed."""
     for kid, key in before.keys.items():
         now = after.keys[kid]
         if now is key:

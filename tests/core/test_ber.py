@@ -1,4 +1,4 @@
-"""BER as NSS, macOS and OpenSSL write it: every form of length, and what a file says of its own hashing."""
+"""BER as NSS, macOS and OpenSSL write it: every form of length, and the hash parameters in a file."""
 
 from __future__ import annotations
 

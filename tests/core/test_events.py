@@ -226,7 +226,7 @@ def test_keep_until_is_not_before_the_deactivation(kept: timedelta, valid: bool)
 
 
 def test_the_dates_of_a_whole_life() -> None:
-    """Each date of a key comes from the event that set it; the longest lifetime counts."""
+    """Each date of a key is that of the event that set it; the longest lifetime counts."""
     events = [
         created(T0),
         published(T0 + MINUTE),

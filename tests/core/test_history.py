@@ -28,7 +28,7 @@ def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
 
 
 def test_what_is_only_worth_a_look() -> None:
-    """Six findings of what is legal or mended; all others are errors, which keep a commit from being published."""
+    """Six findings are about legal or repaired changes; all others are errors, which prevent publishing a commit."""
     assert [code for code in (*ERRORS, *NOTES) if Finding(code, "").level == "note"] == [
         "forced",
         "policy-loosened",

@@ -163,7 +163,7 @@ def test_an_event_out_of_order(event: Event, state: str, sentence: str) -> None:
 
 
 def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
-    """It may be older than what it dates back, if the key is kept from then on for as long as it was to be."""
+    """It may be older than the event that it dates back, if the key is still kept for the whole time from then on."""
     ahead = derive_state([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
     assert list(event_problems(ahead, repaired())) == []
     assert list(event_problems(ahead, repaired(keep_until=T0 + 2 * DAY))) == []

@@ -193,8 +193,8 @@ def test_a_jwk_set_is_bytes_in_the_given_order() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_base64url_goes_both_ways(data: bytes) -> None:
-    """Every string of octets has an encoding, and comes back from it."""
+def test_base64url_round_trips(data: bytes) -> None:
+    """Every string of octets has an encoding, and decoding returns it."""
     assert data == b64u_decode(b64u(data), what="it")
 
 

@@ -50,7 +50,7 @@ def keys(*members: Any) -> list[Finding]:
 
 
 def discovery(url: str | None = CONFIGURATION, **changes: Any) -> list[Finding]:
-    """Return what is found in the good discovery document with *changes*; None removes a member."""
+    """Return the findings for the good discovery document with *changes*; None removes a member."""
     members = {name: value for name, value in {**DISCOVERY, **changes}.items() if value is not None}
     return lint_discovery(Source("it", json.dumps(members).encode(), url), sound())
 
@@ -278,7 +278,7 @@ def test_more_keys_than_are_looked_at() -> None:
     [(2047, "short-rsa-key"), (2048, None), (4096, None), (4097, "long-rsa-key"), (100_000, "long-rsa-key")],
 )
 def test_length_of_rsa_keys(bits: int, code: str | None) -> None:
-    """The modulus stands for a product of two primes: none has to be found."""
+    """The modulus is a placeholder for a product of two primes, so the test searches for no primes."""
     modulus = sound_modulus(f"lint {bits}", bits) if bits < 5_000 else 1 << (bits - 1)
     key = {"kty": "RSA", "kid": "it", "use": "sig", "alg": "RS256", "n": number(modulus), "e": number(RSA_EXPONENT_MIN)}
 
@@ -443,7 +443,7 @@ def test_for_makes_a_note_a_warning() -> None:
     assert [finding.level for finding in lint(case, "gcp") if finding.code == "over-8-keys"] == ["warning"]
     assert [finding.level for finding in lint(case, "pyjwt")] == ["note"]
 
-    # jose and joserfc begin alike, and so do the two of AWS, which are one.
+    # The names of jose and joserfc begin alike; the two of AWS are one library.
     assert [finding.level for finding in lint(table()["key_ops"], "aws")] == ["warning"]
     assert [finding.level for finding in lint(table()["kid twice"], "jose")] == ["error"]
     assert {finding.level for finding in lint(table()["eddsa"], "joserfc", "jose")} == {"note"}

@@ -259,7 +259,7 @@ def test_where_a_private_key_stands() -> None:
 
 
 def test_json_that_was_encoded_twice() -> None:
-    """The message says so, for it is what a secrets store did."""
+    """The message says so, since a secrets store did this."""
     key = CANARIES["EdDSA"]
     found = lint_jwk_set(Source("it", json.dumps(json.dumps(key)).encode()))
 

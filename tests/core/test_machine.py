@@ -35,7 +35,7 @@ algorithms = st.sampled_from(["ES256", "EdDSA", "RS256"])
 
 
 class Story(RuleBasedStateMachine):
-    """Commands on a set, and what happens to its host."""
+    """Commands on a set, and events of its host."""
 
     world: World
 
@@ -118,7 +118,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(lifetime=lifetimes)
     def change_lifetime(self, lifetime: timedelta) -> None:
-        # The commands that edit keyvault.toml plan in the same commit; a deploy comes with the next run.
+        # The commands that edit keyvault.toml plan in the same commit; the next run deploys.
         world = self.world
         world.edit_policy(dataclasses.replace(world.policy, token_lifetime=lifetime))
         world.commit(plan_due(world.state, world.now, live={}))

@@ -48,7 +48,7 @@ def recipient(kid: str) -> Recipient:
 
 
 def test_what_both_sides_added_is_joined_in_its_order() -> None:
-    """A receipt of one side and the activation of the other: whichever is asked, the result is one."""
+    """A receipt of one side and the activation of the other: the order of the sides does not change the result."""
     base = next_key()
     ours = add(base, published(T0 + HOUR))
     theirs = add(base, published(T0 + 2 * HOUR), activated(T0 + DAY))
@@ -173,7 +173,7 @@ def test_vaults_that_cannot_be_joined() -> None:
 
 
 def test_a_set_that_would_be_left_without_a_key() -> None:
-    """One side let the next key sign after a revocation, the other side revoked that key: nobody would sign."""
+    """One side let the next key sign after a revocation, the other side revoked that key: no key would sign."""
     active, candidate, fresh = active_key(), next_key(), next_key()
     base = replace(vault([active, candidate]), recipients=OPS)
     ours = replace(

@@ -50,7 +50,7 @@ def changing_instants(state: VaultState) -> Iterator[datetime]:
 
 
 def really(state: VaultState, now: datetime, until: datetime) -> list[Transition]:
-    """Run the scheduled job at each of these instants, deploying at once, and return what it did."""
+    """Run the scheduled job at each of these instants, deploying at once, and return its transitions."""
     known, done = set(state.keys), list[Transition]()
     while now <= until:
         while plan := plan_due(state, now, live=serving(state)):

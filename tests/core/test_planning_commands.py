@@ -61,7 +61,7 @@ def revoke(key: Key, *others: Key, now: datetime = NOW, policy: Any = None, **si
     ],
 )
 def test_what_drops_the_private_half(events: tuple[Event, ...], drops: bool) -> None:
-    """The end of a key, whatever stands before it in the same change."""
+    """The end of a key, after any other event in the same change."""
     assert drops == Amend("id-token", "a", events).drops_private
 
 
@@ -133,7 +133,7 @@ def test_revoking_the_next_key() -> None:
 
 
 def test_revoking_a_retiring_key() -> None:
-    """It just goes; its tokens stop to verify."""
+    """The key is withdrawn at once; its tokens no longer verify."""
     plan = revoke(retiring_key(T0, T0 + 90 * DAY), active_key(), next_key())
     assert events_of(plan) == ["revoked"]
     assert plan.warnings == (CACHES,)
@@ -256,7 +256,7 @@ def test_a_rollback_can_be_rolled_back() -> None:
 
 
 def test_closing_a_set_keeps_its_tokens_verifiable() -> None:
-    """Signing stops, the standby goes, and what was signed verifies until it has expired."""
+    """Signing stops, the standby key is withdrawn, and tokens verify until they expire."""
     keys = [active_key(), next_key(), retiring_key(T0, T0 + DAY), retiring_key(T0, NOW + DAY)]
     plan = plan_closing(vault(keys), "id-token", NOW)
     assert [(change.kid, change.events[0].event) for change in plan.changes if isinstance(change, Amend)] == [

@@ -83,7 +83,7 @@ def test_events_never_run_backwards(behind: timedelta, expected: datetime | None
 
 
 def test_events_carry_whole_seconds() -> None:
-    """A fraction of a second is cut off, so that what was planned can be written."""
+    """Fractions of a second are cut off, so that the plan can be written."""
     assert effective_instant(only_set(vault()), T0.replace(microsecond=999_999)) == T0
 
 
@@ -169,7 +169,7 @@ def test_some_sets_are_never_asked_for(policy: Any, site: dict[str, str]) -> Non
 
 
 def test_a_set_that_is_not_asked_for_hides_no_other() -> None:
-    """Whatever stands before it in keyvault.toml: one that closes, or one without a next key."""
+    """A closing set, or one without a next key, may precede it in keyvault.toml."""
     keys = [active_key(set_name="a"), active_key(set_name="b"), active_key(set_name="c"), next_key(set_name="c")]
     state = vault(keys, set_policy("a"), set_policy("b", closing=True), set_policy("c"))
     assert urls_to_fetch(state, T0) == {URL}
@@ -186,7 +186,7 @@ def test_sets_that_share_a_url_ask_it_once() -> None:
 
 @pytest.mark.parametrize("spec", ["ES256", "RS256", ENC, OCT])
 def test_a_new_set_gets_an_active_and_a_next_key(spec: str) -> None:
-    """A set that is new in keyvault.toml: one key signs at once, since nobody holds older ones."""
+    """A set that is new in keyvault.toml: one key signs at once, since no verifier holds older ones."""
     policy = set_policy(spec=spec)
     expected = Plan(
         (
@@ -276,7 +276,7 @@ def test_a_rotation_waits_for_the_lead(after: timedelta, rotates: bool) -> None:
 
 
 def test_what_a_rotation_writes() -> None:
-    """One key begins, one stops and is kept until its last token has expired, and a fresh one stands by."""
+    """One key begins to sign, one stops and is kept until its last token has expired, and a new next key is created."""
     state = vault(ready())
     key_set, at = only_set(state), T0 + PERIOD
     assert key_set.active
@@ -300,7 +300,7 @@ def test_what_a_rotation_writes() -> None:
     ],
 )
 def test_a_receipt_can_go_stale(live: LiveSite, reason: str) -> None:
-    """A host that was rolled back, or cannot be asked, holds a rotation up; the old key goes on signing."""
+    """A host that was rolled back, or cannot be reached, delays a rotation; the old key continues to sign."""
     plan = plan_due(vault(ready()), T0 + PERIOD, live=live)
     assert plan == Plan(waiting=(f"id-token: rotation is due since 2027-02-21 17:00Z, but {reason}",))
 
@@ -581,7 +581,7 @@ def test_one_plan_holds_what_all_sets_need() -> None:
 @pytest.mark.parametrize("confirm", ["live", "commit"])
 @pytest.mark.parametrize("lead", [timedelta(0), LEAD])
 def test_two_runs_are_one(policy: Any, spec: str, age: timedelta, confirm: str, lead: timedelta) -> None:
-    """On what a run leads to, another one at the same instant does nothing, whatever there was to do."""
+    """A second run at the same instant does nothing, whatever the first run did."""
     policy = dataclasses.replace(policy, publication_lead=lead, token_lifetime=2 * HOUR)
     for keys in (
         [],

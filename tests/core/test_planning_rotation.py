@@ -127,7 +127,7 @@ def test_encryption_keys_pass_the_gate_at_once() -> None:
 
 
 def test_force_goes_past_the_gate_and_says_why() -> None:
-    """The reason stands on the event for good."""
+    """The event contains the reason permanently."""
     state = vault([active_key(), next_key()])
     plan = plan_rotation(state, NAMES, T0 + HOUR, live={}, forced="the key has leaked")
     assert plan.changes[0].events == (

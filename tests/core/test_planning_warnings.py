@@ -1,4 +1,4 @@
-"""Warnings of plans: verifiers to restart, verifiers that may not know a key yet, and caches that still hold one."""
+"""Warnings of plans: verifiers to restart, verifiers that may not know a key yet, and caches that still contain a key."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def signs_with(alg: str, since: str) -> str:
 def test_a_next_key_that_takes_an_empty_place(
     signed: list[object], seen_at: datetime | None, more: dict[str, Any], warned: bool
 ) -> None:
-    """Verifiers of earlier tokens of the set may not know it; of a set that never signed there are none."""
+    """Verifiers of earlier tokens may not know the key; a set that never signed has no verifiers."""
     made = more.get("at", T0)
     more = {name: value for name, value in more.items() if name != "at"}
     former = make_key(created(), *signed, deactivated(T0, T0 + HOUR), withdrawn(T0 + DAY), **more) if signed else None  # type: ignore[arg-type]  # events and a spec
@@ -151,7 +151,7 @@ def test_a_change_of_algorithm_says_who_is_restarted_and_how_long_there_is() -> 
 
 
 def test_the_gate_of_a_new_algorithm_names_its_lead() -> None:
-    """Not the usual one, which is over."""
+    """The usual lead is over."""
     policy = set_policy(algorithm_lead=7 * DAY)
     state = vault([active_key(spec="RS256"), next_key(seen_at=NOW - 2 * DAY)], policy)
     with fails("rotation-too-early", GateError) as caught:

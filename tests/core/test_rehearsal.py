@@ -1,7 +1,7 @@
 """
 A rehearsal reports the effects of a policy on verifiers, and its verdict is right.
 
-The gaps that it names are those that can be worked out by hand: what a verifier keeps, and the host's caches, less
+The reported gaps equal those computed by hand: what a verifier keeps, and the host's caches, less
 the time for which the key was to be seen live.
 """
 
@@ -24,7 +24,7 @@ HOST = SitePolicy(SITE)
 
 
 def planned(rehearsal: Rehearsal) -> dict[str, timedelta]:
-    """Return the gaps after planned rotations, of the verifiers that have one."""
+    """Return the gaps after planned rotations, by verifier."""
     return {verdict.verifier.name: verdict.planned for verdict in rehearsal.verdicts if verdict.planned}
 
 
@@ -32,7 +32,7 @@ def planned(rehearsal: Rehearsal) -> dict[str, timedelta]:
 @pytest.mark.parametrize("spec", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("period", [2 * DAY, 30 * DAY, 365 * DAY])
 def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
-    """Whatever goes wrong with runs and deploys: no token of a planned rotation fails anywhere."""
+    """Whatever run or deploy fails, no token of a planned rotation fails anywhere."""
     rehearsal = rehearse(set_policy(spec=spec, cryptoperiod=period), HOST, schedules=60)
 
     assert rehearsal.fine
@@ -63,7 +63,7 @@ def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
 
 @pytest.mark.slow
 def test_how_long_it_breaks_them() -> None:
-    """At worst for what the copy outlives the lead; runs come every minute at best."""
+    """At worst, the gap is the time by which the copy outlives the lead; runs are at least a minute apart."""
     rehearsal = rehearse(set_policy(publication_lead=3 * HOUR), HOST, schedules=400)
 
     gap = planned(rehearsal)["Microsoft.IdentityModel 8"]

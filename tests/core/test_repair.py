@@ -88,7 +88,7 @@ def test_a_repair_leaves_the_past_alone() -> None:
 
 
 def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
-    """A longer time is what a merge may have dropped."""
+    """A merge may have dropped a longer time."""
     events = [created(), activated(), deactivated(T0, T0 + DAY)]
     assert fold([*events, repaired(T0, keep_until=T0 + 2 * DAY)]).keep_until == T0 + 2 * DAY
     with fails("keep-until-too-early", RecordError):
@@ -109,7 +109,7 @@ def test_a_repair_says_why() -> None:
 
 
 def test_after_a_repair_time_runs_on() -> None:
-    """The next event must not be older than the repair; it may be older than what the repair dated back."""
+    """The next event must not be older than the repair, but may be older than the events that it dated back."""
     events = [created(T0 + YEAR), repaired(T0)]
     assert fold([*events, published(T0 + HOUR)]).state == "next"
     with fails("instant-decreases", RecordError):
@@ -187,7 +187,7 @@ def test_a_sound_vault_needs_nothing() -> None:
 
 
 def test_a_clock_that_was_ahead() -> None:
-    """After the repair the schedule goes on as if the run had been now, and emergencies went on before it."""
+    """After the repair, the schedule continues as if the run had been now; emergency commands worked before it, too."""
     ahead = NOW + YEAR
     state = vault([retiring_key(ahead, ahead + 2 * HOUR), active_key(ahead), next_key(ahead, seen_at=ahead)])
     with fails("clock-behind"):

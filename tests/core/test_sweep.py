@@ -1,7 +1,7 @@
 """
 Two years of scheduled runs, and every schedule of a short time: every token verifies until it has expired.
 
-Ticks are dropped, deploys are late or fail, the host cannot be reached; the clock is the test's own. The same
+Ticks are dropped, deploys are late or fail, the host cannot be reached; the test sets the clock. The same
 judge must condemn four rules that are wrong by little: otherwise its praise would be worth nothing.
 """
 
@@ -36,7 +36,7 @@ UNIT = set_policy(
 
 
 class Chance:
-    """Numbers that look random and are the same everywhere (a linear congruential generator)."""
+    """Pseudo-random numbers that are the same everywhere (a linear congruential generator)."""
 
     def __init__(self, seed: int) -> None:
         self.state = seed * 2_654_435_761 % 2**32
