@@ -10,6 +10,7 @@ import pytest
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.jwk import jwk_set_bytes
+from keyvault.core.places import SITE_PATHS
 from keyvault.core.state import VaultState
 from keyvault.errors import ConfigError, RecordError, RenderError
 from keyvault.operations import keys, rotation
@@ -429,3 +430,10 @@ def test_a_set_that_became_symmetric_keeps_the_pages_of_its_public_keys(make_vau
     assert b"no longer in use" in site["sets/cookie/index.html"]
     assert all(f"keys/{kid}/index.html" in site and f"keys/{kid}.json" in site for kid in public)
     assert not [kid for kid in lab.state.keys if kid not in public and kid.encode() in b"".join(site.values())]
+
+
+def test_no_file_at_the_root_is_a_valid_extra_path(vault: Lab) -> None:
+    """Every file that the site itself has at its root, apart from the JWK Set, is reserved."""
+    own = {path for path in vault.site() if "/" not in path and path != "jwks.json"}
+
+    assert {f"/{path}" for path in own} <= SITE_PATHS
