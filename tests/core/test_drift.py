@@ -98,8 +98,8 @@ def test_how_an_answer_is_labelled(url: str, kind: str, found: list[str]) -> Non
         ({"headers": {"access-control-allow-origin": SITE}}, ["cors"]),
     ],
 )
-def test_what_else_an_answer_can_have(how: dict[str, Any], found: list[str]) -> None:
-    """After another status than 200 nothing else is said of it."""
+def test_other_problems_of_a_response(how: dict[str, Any], found: list[str]) -> None:
+    """With another status than 200, there is no other finding."""
     assert found_in(**how) == found
 
 
@@ -162,13 +162,13 @@ def test_how_a_jwk_set_differs(keys: list[Any], found: list[str]) -> None:
 @pytest.mark.parametrize(
     ("body", "code"), [(b"<html>", "not-json"), (b"[]", "not-jwks"), (b'{"keys": {}}', "not-jwks"), (b"", "not-json")]
 )
-def test_what_is_no_jwk_set(body: bytes, code: str) -> None:
-    """Nothing else is said of it."""
+def test_a_body_that_is_not_a_jwk_set(body: bytes, code: str) -> None:
+    """It has no other finding."""
     assert [finding.code for finding in set_drift(URL, STATE, encode(WANTED), body)] == [code]
 
 
 def test_a_private_member_of_a_key_names_the_key() -> None:
-    """And not what it holds."""
+    """The finding names the key but does not contain the member's value."""
     found = list(set_drift(URL, STATE, encode(WANTED), encode([{**WANTED[0], "d": "c2VjcmV0"}, *WANTED[1:]])))
     assert (found[0].message, found[0].kid) == ("serves private members of active: revoke it", "active")
 

@@ -19,7 +19,7 @@ from tests.core.build import SITE, T0, activated, created, deactivated, make_key
 
 
 @pytest.mark.parametrize("keep_until", ["2026-11-24T17:00:00", "2026-11-24T17:00:00+01:00", "9999-12-31T23:59:59Z"])
-def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
+def test_an_invalid_instant(keep_until: str) -> None:
     """Each instant of a record is checked before any rule computes with it."""
     key = make_key(created(), activated(), deactivated(T0, T0))
     data = encode_key(key).replace(b'"keep_until": "2026-11-23T17:00:00Z"', f'"keep_until": "{keep_until}"'.encode())
@@ -27,7 +27,7 @@ def test_an_instant_that_cannot_be_compared(keep_until: str) -> None:
     assert (found, [code for code, _ in problems]) == (None, ["event-malformed"])
 
 
-def test_what_is_only_worth_a_look() -> None:
+def test_levels_of_findings() -> None:
     """Six findings are about legal or repaired changes; all others are errors, which prevent publishing a commit."""
     assert [code for code in (*ERRORS, *NOTES) if Finding(code, "").level == "note"] == [
         "forced",

@@ -132,8 +132,8 @@ def test_where_events_lead(events: list[Event], derived: DerivedState) -> None:
         (10**30, LIFETIME_MAX),
     ],
 )
-def test_a_promise_that_nobody_can_make(seconds: int, promised: int) -> None:
-    """It is malformed, and reckoned with as far as durations go."""
+def test_an_invalid_token_lifetime(seconds: int, promised: int) -> None:
+    """The event is malformed, and the lifetime counts up to the longest duration."""
     assert advance(DerivedState("active", T0), lifetime(seconds)).lifetime == timedelta(seconds=promised)
 
 
@@ -141,7 +141,7 @@ def test_a_promise_that_nobody_can_make(seconds: int, promised: int) -> None:
     ("state", "ended"),
     [("", False), ("next", False), ("active", False), ("retiring", False), ("withdrawn", True), ("revoked", True)],
 )
-def test_what_has_ended(state: str, ended: bool) -> None:
+def test_ended_states(state: str, ended: bool) -> None:
     """Two states are ends."""
     assert ended == DerivedState(state).ended
 
@@ -162,7 +162,7 @@ def test_an_event_out_of_order(event: Event, state: str, sentence: str) -> None:
     assert list(event_problems(DerivedState(state), event)) == [("event-order", sentence)]
 
 
-def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
+def test_a_repair_has_a_reason_and_keeps_the_key_as_long() -> None:
     """It may be older than the event that it dates back, if the key is still kept for the whole time from then on."""
     ahead = derive_state([created(), activated(), deactivated(T0 + DAY, T0 + 3 * DAY)])
     assert list(event_problems(ahead, repaired())) == []
@@ -179,8 +179,8 @@ def test_a_repair_says_why_and_keeps_what_was_promised() -> None:
     assert [code for code, _ in event_problems(DerivedState(), repaired())] == ["event-order"]
 
 
-def test_a_repair_brings_back_what_a_clock_withdrew_too_early() -> None:
-    """And nothing that was withdrawn in time, or revoked."""
+def test_a_repair_restores_a_key_withdrawn_too_early() -> None:
+    """A key that was withdrawn in time, or revoked, is not restored."""
     derived = derive_state([created(), activated(), deactivated(T0, T0 + 2 * DAY), withdrawn(T0 + 3 * DAY)])
     event = repaired(T0 + DAY, keep_until=T0 + 2 * DAY)
     assert list(event_problems(derived, event)) == []
@@ -331,7 +331,7 @@ def test_a_place_that_is_cut() -> None:
     assert problems[0] == ("record-misplaced", f"the record belongs at keys.enc/{'s' * 241}")
 
 
-def test_a_record_that_is_none() -> None:
+def test_a_record_that_does_not_parse() -> None:
     """The message of the parser is shown on one line, and cut."""
     assert read_record(b"", "x", None) == (
         None,
@@ -354,7 +354,7 @@ def test_a_record_that_is_none() -> None:
         pytest.param(changed(private=msgspec.structs.replace(SEALED, tag="")), "envelope-malformed", id="envelope"),
     ],
 )
-def test_what_is_not_new_is_not_judged_again(key: Key, code: str) -> None:
+def test_old_problems_are_not_reported_again(key: Key, code: str) -> None:
     """Problems that the version before had too are not reported again; new problems are."""
 
     def codes(known: Key | None) -> list[str]:
@@ -398,6 +398,9 @@ KEEPS_PROMISES = {
 
 
 @pytest.mark.parametrize("dropped", KEPT)
-def test_what_keeps_the_promises_of_a_version_that_was_dropped(dropped: str) -> None:
-    """A key that signed there signs here, or stays published for as long; one that was revoked there is gone here."""
+def test_versions_that_honour_a_dropped_version(dropped: str) -> None:
+    """
+    A key that signed in the dropped version signs here, or stays published for as long; a key revoked there is gone
+    here.
+    """
     assert {name for name, derived in KEPT.items() if keeps_promises(derived, KEPT[dropped])} == KEEPS_PROMISES[dropped]

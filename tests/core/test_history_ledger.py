@@ -58,7 +58,7 @@ def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
         pytest.param(make_key(), SetCount(), id="without events"),
     ],
 )
-def test_what_a_key_counts_as(key: Key, count: SetCount) -> None:
+def test_counts_of_a_key(key: Key, count: SetCount) -> None:
     """A key counts under its state, and as live until its end, in its own set only."""
     ledger = ledger_of(key)
     assert (ledger.count("id-token"), ledger.count("other")) == (count, SetCount())
@@ -96,8 +96,8 @@ def test_a_record_that_changes() -> None:
         pytest.param(active_key(), None, False, id="no policy"),
     ],
 )
-def test_sets_that_nobody_looks_after(key: Key, policy: Policy | None, orphaned: bool) -> None:
-    """Live keys, and a keyvault.toml that does not name their set."""
+def test_sets_without_a_table(key: Key, policy: Policy | None, orphaned: bool) -> None:
+    """They have live keys, but keyvault.toml does not name them."""
     assert orphaned == ledger_of(key, policy=policy).count("id-token").orphaned
 
 
@@ -114,8 +114,8 @@ def test_sets_that_nobody_looks_after(key: Key, policy: Policy | None, orphaned:
         pytest.param([make_key(kid="other")], T0, id="beside one without events"),
     ],
 )
-def test_restoring_what_a_record_was(others: list[Key], newest_at: datetime) -> None:
-    """A restored record leaves no instant of the future behind, which all later events would be older than."""
+def test_restoring_a_record(others: list[Key], newest_at: datetime) -> None:
+    """A restored record leaves no future instant behind, which would make all later events too old."""
     key = active_key(T0, kid="a")
     ledger = ledger_of(*others, key)
     sound = ledger.entries[key.path]
@@ -138,7 +138,7 @@ def test_restoring_a_record_without_events() -> None:
     assert ledger.count("id-token") == SetCount()
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     """A change of one branch does not appear in the other."""
     key, more = active_key(), next_key(T0, set_name="more")
     ledger = ledger_of(key, policy=Policy(SitePolicy(SITE), {}))
@@ -155,7 +155,7 @@ def test_a_copy_goes_its_own_way() -> None:
         assert getattr(other, member) != getattr(ledger, member)
 
 
-def test_what_a_parent_had() -> None:
+def test_records_of_a_parent() -> None:
     """The ledger lists keys that a commit changes, and no others; a new key has None."""
     key, other = active_key(), next_key(set_name="other")
     policy = Policy(SitePolicy(SITE), {})
@@ -195,7 +195,7 @@ def test_a_public_key_is_used_once() -> None:
     assert ledger.thumbprints == {key.public.thumbprint: "a"}
 
 
-def test_what_a_record_that_was_gone_had_is_remembered() -> None:
+def test_kids_of_removed_records_are_remembered() -> None:
     """A kid is not free because its record was removed."""
     key = make_key(created(), kid="a")
     ledger = ledger_of(key)
@@ -253,8 +253,8 @@ def test_a_public_key_that_both_sides_used() -> None:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_what_one_side_holds_both_of(swapped: bool) -> None:
-    """It was said there, in whichever of the two lines that was."""
+def test_duplicates_on_one_side(swapped: bool) -> None:
+    """The merge does not report them again, whichever side has them."""
     one = make_key(created(), kid="A", set_name="one")
     two = make_key(created(), kid="A", set_name="two")
     copied = msgspec.structs.replace(one, set="three", public=msgspec.structs.replace(one.public, kid="B"))

@@ -246,8 +246,8 @@ def test_size(octets: int, code: str | None) -> None:
     assert ("empty-set" in codes(lint_jwk_set(Source("it", broken)))) is (code != "too-large")
 
 
-def test_a_body_that_was_cut_off_is_not_looked_at() -> None:
-    """As one that is too large."""
+def test_a_truncated_body_is_not_checked() -> None:
+    """It is reported like a body that is too large."""
     assert codes(lint_jwk_set(Source("it", b"{", URL, Response(200, HEADERS, complete=False)))) == {"too-large"}
 
 
@@ -262,7 +262,7 @@ def test_number_of_keys(count: int, found: set[str]) -> None:
     assert codes(keys(*many)) == found
 
 
-def test_more_keys_than_are_looked_at() -> None:
+def test_more_keys_than_the_limit() -> None:
     """Later keys are not checked."""
     many = [{"kty": "oct", "kid": str(index)} for index in range(1_000)]
     found = keys(*many, {"kty": "RSA", "kid": "last"})
@@ -419,7 +419,7 @@ def test_type_that_a_discovery_document_can_have(kind: str | None) -> None:
     assert [(finding.code, finding.level) for finding in found] == ([] if kind else [("no-content-type", "note")])
 
 
-def test_discovery_names_only_who_reads_it() -> None:
+def test_discovery_findings_name_only_its_readers() -> None:
     """A redirect is for them to follow, and PyJWT never sees the document."""
     data = json.dumps(DISCOVERY).encode()
     found = lint_discovery(

@@ -201,7 +201,7 @@ def test_labels(text: str) -> None:
         ),
     ],
 )
-def test_what_is_no_label(text: str) -> None:
+def test_text_that_is_not_a_label(text: str) -> None:
     """A text that could encode 128 bits is not a label."""
     assert not is_label(text)
     assert shown(text) == f"(text of {len(text)} characters, not shown)"
@@ -242,8 +242,8 @@ def test_a_kid_that_is_a_hash_of_its_key_is_shown() -> None:
     assert where(jwk(other, kid=kid, use="x"), frozenset({kid})) == [kid]
 
 
-def test_where_a_private_key_stands() -> None:
-    """The place is a path; a name on it that is no label is counted, not shown."""
+def test_the_path_of_a_private_key() -> None:
+    """The place is a path; a name in it that is not a label is counted, not shown."""
     key = CANARIES["ES256"]
 
     def places(data: bytes) -> list[str]:

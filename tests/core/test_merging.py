@@ -47,7 +47,7 @@ def recipient(kid: str) -> Recipient:
 # --- records --------------------------------------------------------------------------------------------
 
 
-def test_what_both_sides_added_is_joined_in_its_order() -> None:
+def test_events_of_both_sides_are_joined_in_order() -> None:
     """A receipt of one side and the activation of the other: the order of the sides does not change the result."""
     base = next_key()
     ours = add(base, published(T0 + HOUR))
@@ -83,7 +83,7 @@ def test_a_new_seal_of_one_side_joins_with_an_event_of_the_other() -> None:
     assert joined == join_keys(base, theirs, ours)
 
 
-def test_what_cannot_be_joined_says_why() -> None:
+def test_conflicts_name_their_reason() -> None:
     """Two activations, another public key, a shortened list, two seals."""
     base = next_key()
     with fails("key-conflict", MergeError):
@@ -146,7 +146,7 @@ def test_rotations_of_two_sets_join() -> None:
         assert joined.policy == other.policy
 
 
-def test_vaults_that_cannot_be_joined() -> None:
+def test_conflicting_vaults() -> None:
     """A record that a side removed, two edits of keyvault.toml, two next keys, two kids of one file."""
     base = replace(vault([active_key()]), recipients=OPS)
     kid = next(iter(base.keys))

@@ -100,7 +100,7 @@ STORIES: dict[str, tuple[list[Key], Any, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_what_is_announced_is_what_the_runs_do(story: str) -> None:
+def test_runs_do_what_the_outlook_announces(story: str) -> None:
     """The calendar agrees with the scheduler: each transition, to the second, for more than a year."""
     keys, policy, site = STORIES[story]
     state = vault(keys, policy, **site)
@@ -166,8 +166,8 @@ RETIRED = retiring_key(T0 - DAY, T0, kid="former")
         ),
     ],
 )
-def test_what_is_late_is_said(keys: list[Key], at: datetime, sentence: str, grace: timedelta) -> None:
-    """Not at the instant itself and not within the grace; one second later it is said, with how long ago."""
+def test_overdue_transitions_are_reported(keys: list[Key], at: datetime, sentence: str, grace: timedelta) -> None:
+    """Not at the instant and not within the grace period, but one second later, with the time since then."""
     state = vault(keys)
     ago = {ZERO: "a moment ago", HOUR: "1 hour ago"}[grace]
     assert overdue(state, at + grace, grace=grace) == []
@@ -175,13 +175,13 @@ def test_what_is_late_is_said(keys: list[Key], at: datetime, sentence: str, grac
 
 
 @pytest.mark.parametrize("keys", [[], [active_key()], [next_key()]])
-def test_a_missing_key_is_said(keys: list[Key]) -> None:
-    """A set that is not whole needs a run."""
+def test_a_missing_key_is_reported(keys: list[Key]) -> None:
+    """An incomplete set needs a run."""
     assert overdue(vault(keys), T0) == ["id-token: a key is missing; keyvault rotate --due creates it"]
 
 
 @pytest.mark.parametrize("spec", [ENC, OCT])
-def test_keys_that_nobody_publishes_are_not_missed(spec: str) -> None:
+def test_unpublished_keys_are_not_overdue(spec: str) -> None:
     """Without a URL to fetch, there is no receipt to wait for."""
     assert overdue(vault(pair(spec, seen_at=None), set_policy(spec=spec)), T0 + 30 * DAY) == []
 
@@ -192,8 +192,8 @@ def test_a_closing_set_is_late_with_withdrawals_only() -> None:
     assert overdue(state, T0 + MINUTE) == ["id-token: key former should have been withdrawn 1 min ago"]
 
 
-def test_each_set_that_is_late_is_said() -> None:
-    """In the order of keyvault.toml, whatever is the matter with the sets between them."""
+def test_each_overdue_set_is_reported() -> None:
+    """In the order of keyvault.toml, whatever the state of the sets between them."""
     keys = [retiring_key(T0 - DAY, T0, kid=name, set_name=name) for name in "abc"]
     state = vault(keys, set_policy("a", closing=True), set_policy("b"), set_policy("c"))
     late = "{0}: key {0} should have been withdrawn 1 min ago"

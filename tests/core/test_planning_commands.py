@@ -60,7 +60,7 @@ def revoke(key: Key, *others: Key, now: datetime = NOW, policy: Any = None, **si
         ((revoked(T0),), True),
     ],
 )
-def test_what_drops_the_private_half(events: tuple[Event, ...], drops: bool) -> None:
+def test_events_that_drop_the_private_half(events: tuple[Event, ...], drops: bool) -> None:
     """The end of a key, after any other event in the same change."""
     assert drops == Amend("id-token", "a", events).drops_private
 
@@ -153,7 +153,7 @@ def test_warnings_fit_the_kind_of_set(spec: str, warnings: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize("end", [withdrawn, revoked])
-def test_what_has_ended_cannot_be_revoked(end: Any) -> None:
+def test_an_ended_key_cannot_be_revoked(end: Any) -> None:
     """No JWK Set contains it; the message names its state."""
     key = make_key(created(), end(T0))
     with fails("key-ended", UsageError) as caught:

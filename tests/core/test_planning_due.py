@@ -107,8 +107,8 @@ def test_a_clock_far_behind_stops_the_scheduled_run() -> None:
         (ENC, "commit", T0, T0),
     ],
 )
-def test_what_counts_as_publication(spec: str, confirm: str, seen: datetime, mature: datetime) -> None:
-    """The public URL, where there is one to ask; the commit otherwise. Encryption keys need no head start."""
+def test_proof_of_publication(spec: str, confirm: str, seen: datetime, mature: datetime) -> None:
+    """The public URL, if it can be fetched; else the commit. Encryption keys need no lead."""
     key = make_key(created(T0), published(T0 + HOUR), spec=spec)
     state = vault([key], set_policy(spec=spec), confirm=confirm)
     key_set, site = only_set(state), state.policy.site
@@ -197,7 +197,7 @@ def test_a_new_set_gets_an_active_and_a_next_key(spec: str) -> None:
     assert expected == plan_due(vault([], policy), T0, live={})
 
 
-def test_a_missing_next_key_is_made() -> None:
+def test_a_missing_next_key_is_created() -> None:
     """Whatever happened to the next key, the next run creates another."""
     assert plan_due(vault([active_key()]), T0 + HOUR, live={}).changes == (
         Create("id-token", set_policy().spec, (created(T0 + HOUR),)),
@@ -251,7 +251,7 @@ def test_the_kid_alone_is_no_proof() -> None:
 
 
 @pytest.mark.parametrize(("after", "rotates"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True), (DAY, True)])
-def test_a_rotation_comes_when_the_cryptoperiod_ends(after: timedelta, rotates: bool) -> None:
+def test_a_rotation_is_due_when_the_cryptoperiod_ends(after: timedelta, rotates: bool) -> None:
     """Not a second before its end; at it, or at the first run after it."""
     state = vault(ready())
     plan = plan_due(state, T0 + PERIOD + after, live=serving(state))
@@ -275,7 +275,7 @@ def test_a_rotation_waits_for_the_lead(after: timedelta, rotates: bool) -> None:
         )
 
 
-def test_what_a_rotation_writes() -> None:
+def test_events_of_a_rotation() -> None:
     """One key begins to sign, one stops and is kept until its last token has expired, and a new next key is created."""
     state = vault(ready())
     key_set, at = only_set(state), T0 + PERIOD
@@ -305,8 +305,8 @@ def test_a_receipt_can_go_stale(live: LiveSite, reason: str) -> None:
     assert plan == Plan(waiting=(f"id-token: rotation is due since 2027-02-21 17:00Z, but {reason}",))
 
 
-def test_a_receipt_comes_even_when_the_rotation_is_overdue() -> None:
-    """A key that was never seen gets its receipt now, and its lead begins; both are said."""
+def test_a_receipt_is_recorded_even_if_the_rotation_is_overdue() -> None:
+    """A key that was never seen gets its receipt now, and its lead begins; both are reported."""
     keys = [active_key(), next_key()]
     plan = plan_due(vault(keys), T0 + PERIOD, live=serving(vault(keys)))
     assert plan == Plan(
@@ -329,7 +329,7 @@ def test_an_overdue_rotation_says_that_it_was_never_seen() -> None:
     )
 
 
-def test_where_the_commit_counts_nobody_is_asked() -> None:
+def test_confirm_commit_fetches_nothing() -> None:
     """With confirm = "commit", a mature key is activated without a fetch."""
     state = vault([active_key(), next_key()], confirm="commit")
     assert events_of(plan_due(state, T0 + PERIOD, live={})) == ["activated", "deactivated", "created"]
@@ -341,7 +341,7 @@ def test_where_the_commit_counts_nobody_is_asked() -> None:
 
 
 @pytest.mark.parametrize("spec", [ENC, OCT])
-def test_sets_that_are_not_looked_at_rotate_by_their_dates(spec: str) -> None:
+def test_sets_without_a_fetch_rotate_by_their_dates(spec: str) -> None:
     """Encryption keys are not published before they are used, symmetric ones never."""
     state = vault([active_key(spec=spec), next_key(spec=spec)], set_policy(spec=spec))
     assert events_of(plan_due(state, T0 + PERIOD - SECOND, live={})) == []
@@ -453,8 +453,8 @@ def test_algorithm_lead_never_shortens_a_lead() -> None:
 
 
 @pytest.mark.parametrize(("spec", "new"), [(ENC, "RSA-OAEP-256"), (OCT, "HS512")])
-def test_nobody_is_restarted_for_keys_that_no_verifier_fetches(spec: str, new: str) -> None:
-    """Neither for keys to encrypt with nor for secrets."""
+def test_keys_that_no_verifier_fetches_need_no_restart(spec: str, new: str) -> None:
+    """These are keys for encryption, and secrets."""
     state = vault(ready(spec=spec), set_policy(spec=new))
     assert plan_due(state, T0 + DAY, live={}).warnings == ()
 
@@ -488,7 +488,7 @@ def test_a_key_that_needs_a_head_start_gets_it(spec: str, lead: timedelta, confi
 
 
 @pytest.mark.parametrize("spec", [OCT, "ES256"])
-def test_a_change_of_algorithm_keeps_what_was_promised(spec: str) -> None:
+def test_a_change_of_algorithm_keeps_the_old_key_long_enough(spec: str) -> None:
     """The key that retires is kept for the tokens that it signed, however short those of today live."""
     keys = [active_key(spec="RS256", lifetime=5 * HOUR), next_key(spec="RS256")]
     state = vault(keys, set_policy(spec=spec, publication_lead=timedelta(0)), confirm="commit")
@@ -580,7 +580,7 @@ def test_one_plan_holds_what_all_sets_need() -> None:
 @pytest.mark.parametrize("age", [timedelta(0), HOUR, PERIOD - SECOND, PERIOD, 2 * PERIOD])
 @pytest.mark.parametrize("confirm", ["live", "commit"])
 @pytest.mark.parametrize("lead", [timedelta(0), LEAD])
-def test_two_runs_are_one(policy: Any, spec: str, age: timedelta, confirm: str, lead: timedelta) -> None:
+def test_a_second_run_does_nothing(policy: Any, spec: str, age: timedelta, confirm: str, lead: timedelta) -> None:
     """A second run at the same instant does nothing, whatever the first run did."""
     policy = dataclasses.replace(policy, publication_lead=lead, token_lifetime=2 * HOUR)
     for keys in (

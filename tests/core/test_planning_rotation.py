@@ -82,7 +82,7 @@ def test_the_gate_opens_when_the_lead_is_over(after: timedelta, passes: bool) ->
         )
 
 
-def test_the_gate_is_shut_while_nobody_saw_the_key() -> None:
+def test_the_gate_is_closed_without_a_receipt() -> None:
     """A commit is no proof: the site must be published and fetched."""
     assert refusal(vault([active_key(), next_key()]), 365 * DAY, {}) == (
         f"its next key was not yet seen at {URL}",

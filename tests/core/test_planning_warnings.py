@@ -79,7 +79,7 @@ def test_a_next_key_that_takes_an_empty_place(
 
 @pytest.mark.parametrize(("spec", "rendered"), [("ES256", True), (ENC, True), ("HS256", False)])
 @pytest.mark.parametrize("longer", [False, True])
-def test_what_the_next_key_of_another_kind_waits_for(spec: str, rendered: bool, longer: bool) -> None:
+def test_the_wait_of_a_next_key_of_another_kind(spec: str, rendered: bool, longer: bool) -> None:
     """Its receipt, if the set is published, and the longer of its leads."""
     old = {"ES256": "RS256", ENC: "RSA-OAEP-256", "HS256": "HS512"}[spec]
     policy = set_policy(spec=spec, algorithm_lead=7 * DAY if longer else None)

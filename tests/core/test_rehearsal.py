@@ -53,7 +53,7 @@ def test_the_default_lead_is_fine_for_all(spec: str, period: timedelta) -> None:
         pytest.param(2 * HOUR, {"Microsoft.IdentityModel 8", "AWS API Gateway"}, marks=pytest.mark.slow),
     ],
 )
-def test_whom_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
+def test_verifiers_that_a_short_lead_breaks(lead: timedelta, broken: set[str]) -> None:
     """Verifiers that keep a copy for longer, including the host's ten minutes, and no others."""
     rehearsal = rehearse(set_policy(publication_lead=lead), HOST, schedules=400)
 

@@ -66,7 +66,7 @@ def kept(before: VaultState, after: VaultState) -> bool:
 # --- the event ------------------------------------------------------------------------------------------
 
 
-def test_a_repair_dates_back_what_seems_to_come() -> None:
+def test_a_repair_dates_back_future_events() -> None:
     """Creation, receipts, activation, retirement and its end: nothing lies after the repair, and no span shrinks."""
     ahead = T0 + YEAR
     events = [created(ahead), published(ahead), activated(ahead), deactivated(ahead + DAY, ahead + 3 * DAY)]
@@ -98,7 +98,7 @@ def test_a_repair_may_keep_a_key_for_longer_and_not_for_less() -> None:
     assert "active" in caught.value.message
 
 
-def test_a_repair_says_why() -> None:
+def test_a_repair_has_a_reason() -> None:
     """An auditor reads its note."""
     with fails("event-malformed", RecordError) as caught:
         fold([created(), Event(at=T0, event="repaired")])
@@ -353,8 +353,8 @@ def test_a_set_is_never_left_without_an_active_key() -> None:
     assert made.kid not in state.keys
 
 
-def test_what_was_withdrawn_on_the_side_that_was_dropped_promises_nothing() -> None:
-    """The repair says that it was seen, and the key lives on."""
+def test_a_key_withdrawn_on_the_dropped_side_stays_live() -> None:
+    """The repair reports the dropped event, and the key stays live."""
     state = vault([active_key(), next_key()])
     candidate = only_set(state).next
     assert candidate is not None
@@ -381,7 +381,7 @@ def test_live_keys_of_a_set_without_a_table_are_found() -> None:
     assert [(damage.code, damage.set) for damage in set_damage(vault([live, gone]))] == [("set-orphaned", "former")]
 
 
-def test_what_a_merge_dropped_of_a_set_without_a_table() -> None:
+def test_dropped_events_of_a_set_without_a_table() -> None:
     """An ended record says that it was seen; of a live one its table is asked for first."""
     live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
     dropped = {gone.kid: [make_key(created(), activated())], live.kid: [make_key(created(), revoked(T0))]}
@@ -419,7 +419,7 @@ def test_a_rotation_that_is_pushed_late_keeps_the_old_key_for_longer() -> None:
     assert event.note == "its rotation of 2026-11-24 17:00Z was pushed late"
 
 
-def test_a_push_within_what_clocks_differ_by_is_not_late() -> None:
+def test_a_push_within_the_clock_skew_is_not_late() -> None:
     """Nothing is written."""
     assert rotate_late(ROTATED + 10 * MINUTE)[1].changes == ()
 

@@ -48,7 +48,7 @@ def expected(name: str) -> dict[str, verdicts.Extent]:
     # Compilers, and another process for each language.
     [pytest.param(name, marks=() if name == "python" else pytest.mark.slow) for name in PROGRAMS],
 )
-def test_libraries_refuse_what_names_them_and_nothing_else(host: Host, program: str, tmp_path: Path) -> None:
+def test_libraries_refuse_the_cases_that_name_them(host: Host, program: str, tmp_path: Path) -> None:
     """Each case gets a fresh client; valid keys beside broken ones verify, and so does the broken one if it can."""
     asked = verdicts.questions(host)
 
@@ -58,7 +58,7 @@ def test_libraries_refuse_what_names_them_and_nothing_else(host: Host, program: 
         assert seen == expected(name), name
 
 
-def test_findings_name_what_the_table_says(host: Host) -> None:
+def test_findings_name_the_libraries_of_the_table(host: Host) -> None:
     """The names of a finding are those of its rule, and these come from the table; none is written by hand."""
     for case in host.cases.values():
         for one in lint_jwk_set(Source("it", case.body, URL, case.response)):

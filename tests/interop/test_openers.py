@@ -83,7 +83,7 @@ def test_one_recipient(tmp_path: Path, opener: Opener, kind: str) -> None:
 
 
 @pytest.mark.parametrize("opener", EACH_OPENER)
-def test_several_recipients_and_one_who_left(tmp_path: Path, opener: Opener) -> None:
+def test_several_recipients_and_a_removed_one(tmp_path: Path, opener: Opener) -> None:
     """Each of several recipients opens a key alone; a removed recipient opens no new envelope."""
     lab = new_lab(tmp_path / "home" / "vault", "id-token:ES256")
     (first,) = (tmp_path / "home" / "config" / "identities").glob("*.json")
