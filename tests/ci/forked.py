@@ -1,8 +1,8 @@
 """
-The command line, started quickly: a server that has imported keyvault and forks for each command.
+Start the command line quickly: a server imports keyvault once and forks for each command.
 
-A shim called ``keyvault`` goes on the PATH. It hands its arguments, folder, environment and streams to the server,
-which runs the command in a process of its own, under the clock of the test, and ends with its exit code. A
+A shim called ``keyvault`` goes on the PATH. It passes its arguments, folder, environment and streams to the server,
+which runs the command in a new process under the test's clock. The shim ends with that process's exit code. A
 simulation of half a year starts the command thousands of times.
 """
 
@@ -28,9 +28,9 @@ import json, os, socket, sys
 try:
     server = socket.socket(socket.AF_UNIX)
     server.connect({path!r})
-    told = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    socket.send_fds(server, [len(told).to_bytes(4, "big")], [0, 1, 2])
-    server.sendall(told)
+    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(4, "big")], [0, 1, 2])
+    server.sendall(request)
     code = server.recv(1)
     sys.stdout.flush()
     os._exit(code[0] if code else 70)
@@ -42,10 +42,10 @@ except OSError as error:
 @contextlib.contextmanager
 def command(clock: Path) -> Iterator[Path]:
     """
-    Give a folder for the PATH in which a ``keyvault`` lies.
+    Yield a folder for the PATH that contains ``keyvault``.
 
     Args:
-        clock: A file that holds the present instant; read for each command.
+        clock: A file with the present instant, read for each command.
     """
     folder = Path(tempfile.mkdtemp(prefix="kv-"))  # the path of a socket is short
     place = str(folder / "socket")
@@ -53,15 +53,15 @@ def command(clock: Path) -> Iterator[Path]:
     shim.parent.mkdir()
     shim.write_text(_SHIM.format(python=sys.executable, path=place))
     shim.chmod(0o755)
-    ready, told = os.pipe()
+    ready, ready_end = os.pipe()
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.ci.forked", place, str(clock), str(told)],
+        [sys.executable, "-m", "tests.ci.forked", place, str(clock), str(ready_end)],
         cwd=PROJECT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},
         stdin=subprocess.DEVNULL,
-        pass_fds=(told,),
+        pass_fds=(ready_end,),
     )
-    os.close(told)
+    os.close(ready_end)
     try:
         assert os.read(ready, 1) == b"r", "the server did not start"
         yield shim.parent
@@ -72,8 +72,8 @@ def command(clock: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _serve(place: str, clock: Path, told: int) -> None:
-    import keyvault.operations.check  # what is imported here is not imported for each command
+def _serve(place: str, clock: Path, ready_end: int) -> None:
+    import keyvault.operations.check  # imported once, not for each command
     import keyvault.operations.publish
     import keyvault.operations.reports
     import keyvault.operations.rotation
@@ -84,8 +84,8 @@ def _serve(place: str, clock: Path, told: int) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(place)
     server.listen(16)
-    os.write(told, b"r")
-    os.close(told)
+    os.write(ready_end, b"r")
+    os.close(ready_end)
     while True:
         client, _ = server.accept()
         if os.fork() == 0:

@@ -1,7 +1,7 @@
 """
-As much of ``gh`` as the workflows use, on issues and pull requests in a file.
+A stand-in for ``gh``: the calls that the workflows use, on issues and pull requests in a file.
 
-The file is named by ``FAKE_GH``; it holds {"issues": [{number, title, body, labels, state, comments}], "labels": [],
+``FAKE_GH`` names the file, which contains {"issues": [{number, title, body, labels, state, comments}], "labels": [],
 "pulls": [{number, headRefName, baseRefName, state, isCrossRepository, auto, by}], "calls": [[METHOD, PATH, TOKEN]],
 "private": false}.
 An unknown call, or a call without ``GH_TOKEN``, ends with an error.

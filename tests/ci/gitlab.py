@@ -1,8 +1,8 @@
 """
-Plays a pipeline of GitLab on this machine: the script lines of the YAML file itself, by bash.
+Run a GitLab pipeline on this machine: bash runs the script lines of the YAML file itself.
 
-Knows what the project's pipeline uses: `spec: inputs`, `workflow`, `rules`, `needs`, `default`, `variables`, environments
-as a scope of variables, `id_tokens`, `pages`. A keyword that it does not know is an error.
+Supports the keywords of the project's pipeline: `spec: inputs`, `workflow`, `rules`, `needs`, `default`, `variables`,
+environments as a scope of variables, `id_tokens`, `pages`. An unknown keyword is an error.
 
 Sources: CI/CD YAML syntax reference, Predefined CI/CD variables reference, of GitLab 18.
 """
@@ -120,12 +120,12 @@ def read(text: str, inputs: Mapping[str, str]) -> dict[str, Any]:
 @dataclass
 class Job:
     """
-    A job that was played.
+    The result of a job.
 
     Attributes:
         name: Its name.
-        environ: What its script had in its environment.
-        log: What was printed.
+        environ: The environment of its script.
+        log: Its output.
         result: success, failed, warning (it failed and may), or skipped.
         token: Its ``CI_JOB_TOKEN``.
     """
@@ -144,12 +144,12 @@ class Project:
 
     Attributes:
         bare: The repository.
-        folder: Where jobs work.
-        environ: The environment that every job begins with.
-        variables: Variables of the project; ``(NAME, SCOPE)`` is seen by jobs of that environment only.
+        folder: The folder of the jobs' clones.
+        environ: The initial environment of every job.
+        variables: Variables of the project; only jobs of the environment see ``(NAME, SCOPE)``.
         protected: Variables that merge requests do not see.
         job_tokens_push: Whether Git push requests with a job token are allowed.
-        tokens: Who may push with which token, beside jobs.
+        tokens: Users and their tokens that may push, besides jobs.
         places: The projects of tokens for other projects.
         pages_fail: Whether deploys of Pages fail.
         on_pages: Gets what Pages serves from now on.
@@ -368,19 +368,19 @@ class Project:
 
 def image(folder: Path, commands: Path) -> Path:
     """
-    Give a folder for the PATH: an image whose ``python3`` makes an environment with a pip that downloads nothing.
+    Return a folder for the PATH: its ``python3`` creates environments with a pip that downloads nothing.
 
     Args:
-        folder: Where to make it.
-        commands: Where the ``keyvault`` lies that pip installs.
+        folder: The folder to create.
+        commands: The folder of the ``keyvault`` that pip installs.
     """
     folder.mkdir()
     pip = folder / "pip"
     pip.write_text(
         "#!/bin/bash\n"
-        "# Every file that is asked for is there; what is not pinned by hash is the tool alone.\n"
+        "# Every requested file exists; only the tool is not pinned by hash.\n"
         "[[ $1 == install ]] || exit 2\n"
-        'for one in "$@"; do [[ $one != */requirements*.lock || -s $one ]] || exit 3; done\n'
+        'for path in "$@"; do [[ $path != */requirements*.lock || -s $path ]] || exit 3; done\n'
         'if [[ " $* " == *" --no-deps "* ]]; then\n'
         "  [[ -s ${!#} ]] || exit 4\n"
         f'  ln -s "{commands}/keyvault" "$(dirname "$0")/keyvault"\n'

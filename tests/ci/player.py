@@ -1,7 +1,7 @@
 """
-Plays a workflow of GitHub Actions on this machine: the `run:` steps of the YAML file itself, by bash.
+Run a GitHub Actions workflow on this machine: bash runs the `run:` steps of the YAML file itself.
 
-Knows what the project's workflows use: `needs`, `if`, `env`, `defaults`, outputs, the step summary, expressions.
+Supports the features that the project's workflows use: `needs`, `if`, `env`, `defaults`, outputs, the step summary, expressions.
 A handler of the test plays each action that a job uses; an action without a handler is an error.
 """
 
@@ -137,17 +137,17 @@ def filled(value: Any, context: Mapping[str, Any]) -> str:
 @dataclass
 class Job:
     """
-    A job that is played.
+    A job and its result.
 
     Attributes:
         name: Its id.
         definition: Its YAML.
         folder: The workspace.
         temp: ``RUNNER_TEMP``.
-        environ: What its steps have in their environment so far.
-        context: What expressions see.
-        environments: What each `run:` step had, in order.
-        summary: What was written to the step summary.
+        environ: The environment of its next step.
+        context: The contexts of its expressions.
+        environments: The environment of each `run:` step, in order.
+        summary: The text of the step summary.
         log: What was printed.
     """
 
@@ -179,9 +179,9 @@ class Player:
 
     Attributes:
         workflow: The YAML file.
-        folder: Where jobs work.
-        environ: The environment that every step begins with.
-        handlers: What plays an action, by its name without the version.
+        folder: The folder of the jobs' workspaces.
+        environ: The initial environment of every step.
+        handlers: The handler of each action, by its name without the version.
         variables: Variables of the repository.
         secrets: Secrets of the repository.
         token: ``github.token``.

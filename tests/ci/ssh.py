@@ -1,8 +1,8 @@
 """
-Plays ``ssh`` to a forge: resolves its options by the real ssh, and lets a deploy key push to its own repository.
+A stand-in for ``ssh`` to a forge: the real ssh resolves the options, and a deploy key may push to its own repository.
 
-``FAKE_SSH`` names a file that holds {"known_hosts": LINE, "keys": {PRIVATE KEY: REPOSITORY}, "repositories": {NAME:
-FOLDER}}. Git's hooks over there see the repository of the key as ``FORGE_KEY``.
+``FAKE_SSH`` names a file that contains {"known_hosts": LINE, "keys": {PRIVATE KEY: REPOSITORY}, "repositories": {NAME:
+FOLDER}}. Git's hooks on the server see the repository of the key as ``FORGE_KEY``.
 """
 
 from __future__ import annotations

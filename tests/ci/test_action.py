@@ -1,7 +1,7 @@
 """
-The action that installs keyvault, as bash runs it: in a vault, in this repository, and from another one by `uses:`.
+The action that installs keyvault, run by bash: in a vault, in this repository, and from another repository by `uses:`.
 
-``python`` and ``pip`` stand in for the real ones: they write down what they were called with, and fetch nothing.
+Stand-ins for ``python`` and ``pip`` record their arguments, and download nothing.
 """
 
 from __future__ import annotations

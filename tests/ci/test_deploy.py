@@ -1,6 +1,7 @@
 """
-The workflow's own steps where it pushes past a protected branch, and where it deploys to: branches, another repository,
-object stores. Real remotes, whose hooks know who pushes; ssh is played up to the options that the real one resolves.
+The workflow's own steps push to a protected branch, and deploy to branches, another repository and object stores.
+
+The remotes are real, with hooks that check who pushes. A stand-in replaces ssh; the real ssh resolves its options.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def ssh(forge: Forge, **keys: str) -> Path:
     site = forge.top / "site.git"
     run_git(forge.top, environment(forge.top), "init", "--quiet", "--bare", "--initial-branch=main", str(site))
     repositories = {"example/keys": str(forge.bare), "example/site": str(site)}
-    told = {"known_hosts": HOST, "keys": keys, "repositories": repositories}
-    (forge.top / "ssh.json").write_text(json.dumps(told))
+    settings = {"known_hosts": HOST, "keys": keys, "repositories": repositories}
+    (forge.top / "ssh.json").write_text(json.dumps(settings))
     return site
 
 

@@ -1,7 +1,7 @@
 """
-The pipeline of GitLab: what stands in it, and what its own script lines do.
+The pipeline of GitLab: its keywords, and the effects of its own script lines.
 
-A bare remote behind HTTP with the rules of GitLab, a web server, an S3 server, and a service that takes on roles.
+Uses a bare remote behind HTTP with GitLab's rules, a web server, an S3 server, and a token service for roles.
 """
 
 from __future__ import annotations

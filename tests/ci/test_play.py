@@ -1,6 +1,6 @@
 """
-Half a year of the workflow's own steps: a bare remote, a web server, an S3 server, ticks that are late or dropped,
-deploys that fail. Services that verify tokens run all the while and never start again.
+Half a year of the workflow's own steps: a bare remote, a web server, an S3 server, late and dropped schedules, failing
+deploys. Services that verify tokens run the whole time and never restart.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Forge:
     A forge, a host and a team.
 
     Attributes:
-        top: The folder of it all.
+        top: The folder of everything.
         bare: The repository.
-        host: What serves the site.
+        host: The host of the site.
         store: The S3 server; None if the run publishes to none.
         clock: The file of the clock.
         now: The present instant.
         deploys_fail: Whether the next deploy fails.
-        branch: What is checked out.
+        branch: The branch that is checked out.
     """
 
     top: Path
@@ -335,8 +335,8 @@ def publishing(forge: Forge) -> Any:
         "path = os.environ.get('AZURE_FEDERATED_TOKEN_FILE')\n"
         "token = open(path).read() if path else None\n"
         "mode = stat.S_IMODE(os.stat(path).st_mode) if path else None\n"
-        "told = {'arguments': sys.argv[1:], 'environ': dict(os.environ), 'token': token, 'mode': mode}\n"
-        f"json.dump(told, open({str(note)!r}, 'w'))\n"
+        "seen = {'arguments': sys.argv[1:], 'environ': dict(os.environ), 'token': token, 'mode': mode}\n"
+        f"json.dump(seen, open({str(note)!r}, 'w'))\n"
     )
     shim.chmod(0o755)
     return lambda: json.loads(note.read_text())

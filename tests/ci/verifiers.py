@@ -32,7 +32,7 @@ class Clock:
 
 class Verifiers:
     """
-    Two services that began at the same instant and never start again.
+    Two services that started at the same instant and never restart.
 
     Attributes:
         clock: Their clock; a test moves it.
