@@ -84,7 +84,7 @@ def spread(work: Callable[[Item], Iterable[Result]], items: Iterable[Item]) -> G
 
 
 def _can_start() -> bool:
-    """Whether this interpreter can be started again: an interpreter embedded in another program cannot."""
+    """Return whether this interpreter can be started again: an embedded interpreter cannot."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
