@@ -263,7 +263,9 @@ def test_an_event_lies_near_its_commit(at: timedelta, message: str | None) -> No
 @pytest.mark.parametrize("authored", [NOTHING, DAY])
 def test_no_event_lies_after_the_audit(at: timedelta, future: bool, authored: timedelta) -> None:
     """The audit uses its own clock, whatever the date of the commit, and reports this first."""
-    found = [one for one in clocks(published(T0 + at), now=T0, authored_at=T0 + authored) if "future" in one[0]]
+    found = [
+        finding for finding in clocks(published(T0 + at), now=T0, authored_at=T0 + authored) if "future" in finding[0]
+    ]
     message = "event published at 2026-11-23 17:10:01Z is later than the audit"
     assert found == ([("instant-future", message)] if future else [])
 

@@ -66,7 +66,7 @@ def _token(terminal: Terminal) -> str:
 
 def _kid(terminal: Terminal) -> str:
     listed = json.loads(terminal.run("keyvault key list access-token --json"))
-    return next(one["kid"] for one in listed if one["state"] == "next")
+    return next(key["kid"] for key in listed if key["state"] == "next")
 
 
 def ours(terminal: Terminal, line: str) -> None:

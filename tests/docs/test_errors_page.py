@@ -14,6 +14,8 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_error_has_a_code() -> None:
     """A code is lower-case words joined by hyphens, which a program can compare."""
-    made = [one for one in raised() if not one.passed_on]
-    wrong = [f"{one.where} {one.kind} {one.code!r}" for one in made if not re.fullmatch(r"[a-z0-9-]+", one.code)]
+    errors = [error for error in raised() if not error.passed_on]
+    wrong = [
+        f"{error.where} {error.kind} {error.code!r}" for error in errors if not re.fullmatch(r"[a-z0-9-]+", error.code)
+    ]
     assert not wrong

@@ -87,7 +87,7 @@ def test_members_that_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyP
         row = next(line for line in SECTIONS["lint"].splitlines() if line.startswith(f"| `{name}`"))
         assert [member for member in rows[0] if f"`{member}`" not in row] == []
     assert list(ask("recipient check --json")) == members("recipient check")
-    assert [list(one) for one in ask("identity list --json")] == [members("identity list")]
+    assert [list(entry) for entry in ask("identity list --json")] == [members("identity list")]
     terminal.run("keyvault token sign id-token > token")
     token = Path("token").read_text().strip()
     assert list(ask(f"token inspect {token} --json")) == members("token inspect")

@@ -26,7 +26,7 @@ SEALED = ("protected", "iv", "ciphertext", "tag")
 @functools.cache
 def sealed() -> tuple[Key, bytes]:
     """Return the record of the vectors whose envelope opens, and its plaintext."""
-    vector = next(one for one in load("envelopes")["vectors"] if one["name"] == "P-256")
+    vector = next(candidate for candidate in load("envelopes")["vectors"] if candidate["name"] == "P-256")
     key = read(octets(vector["data"]), vector["path"])
     return key, use(key) or b""
 

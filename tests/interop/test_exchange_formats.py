@@ -188,7 +188,7 @@ def same(data: bytes, kind: str) -> None:
     derived = run("openssl", "pkey", "-pubout", "-outform", "DER", stdin=_openssl_key(kind))
     assert public_der(found.public) == derived
     pkcs8 = encode_keys([{**found.members, "kid": "key"}], "pem", name="key", certificate=CERTIFICATE)
-    text = [run("openssl", "pkey", "-noout", "-text", stdin=one) for one in (pkcs8, _openssl_key(kind))]
+    text = [run("openssl", "pkey", "-noout", "-text", stdin=key) for key in (pkcs8, _openssl_key(kind))]
     assert text[0] == text[1]
 
 
@@ -415,7 +415,7 @@ def _token(jwk: PrivateJWK) -> bytes:
         "exp": 4_102_444_799,
     }
     if jwk["kty"] == "AKP":
-        signing = ".".join(b64u(json.dumps(one).encode()) for one in ({"alg": jwk["alg"], "kid": jwk["kid"]}, claims))
+        signing = ".".join(b64u(json.dumps(part).encode()) for part in ({"alg": jwk["alg"], "kid": jwk["kid"]}, claims))
         loaded: Any = private_key(jwk)
         return f"{signing}.{b64u(loaded.sign(signing.encode()))}".encode()
     token = JWT(header={"alg": jwk["alg"], "kid": jwk["kid"], "typ": "JWT"}, claims=claims, algs=[jwk["alg"]])

@@ -56,5 +56,5 @@ def test_issuers_as_they_are_written(program: Program, world: World, name: str) 
             other = issuer.removesuffix("/") if issuer.endswith("/") else f"{issuer}/"
             with Process(line, verifier, host.url + path, issuer, ["RS256"], host.environ) as process:
                 assert process.ask(world.token(set_name, issuer)) == ""
-                for wrong in (other, *(one for one in ISSUERS.values() if one != issuer)):
+                for wrong in (other, *(candidate for candidate in ISSUERS.values() if candidate != issuer)):
                     assert process.ask(world.token(set_name, wrong)), f"{name} takes {wrong} for {issuer}"

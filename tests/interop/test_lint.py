@@ -61,10 +61,10 @@ def test_libraries_refuse_the_cases_that_name_them(host: Host, program: str, tmp
 def test_findings_name_the_libraries_of_the_table(host: Host) -> None:
     """The names of a finding are those of its rule, and these come from the table; none is written by hand."""
     for case in host.cases.values():
-        for one in lint_jwk_set(Source("it", case.body, URL, case.response)):
-            measured = [LIBRARIES[name] for name in HURT.get(one.code, ())]
-            assert list(one.hurts[: len(measured)]) == measured
-            assert one.hurts == RULES[one.code].hurts
+        for finding in lint_jwk_set(Source("it", case.body, URL, case.response)):
+            measured = [LIBRARIES[name] for name in HURT.get(finding.code, ())]
+            assert list(finding.hurts[: len(measured)]) == measured
+            assert finding.hurts == RULES[finding.code].hurts
 
 
 def test_the_table_is_as_it_is_written() -> None:
@@ -87,7 +87,7 @@ def test_discovery_documents(host: Host, tmp_path: Path) -> None:
         issuer, body = verdicts.discovery(host, code)
         found = lint_discovery(Source("it", body, issuer + CONFIGURATION), sound())
 
-        assert {one.code for one in found} == ({code} if code in DISCOVERY else set())
+        assert {finding.code for finding in found} == ({code} if code in DISCOVERY else set())
         refused = verdicts.refused_by_issuer(host, code, program)
         assert refused == {name for name in BY_ISSUER if name in HURT.get(code, ())}, code
 
@@ -95,7 +95,7 @@ def test_discovery_documents(host: Host, tmp_path: Path) -> None:
     issuer, body = verdicts.discovery(host, "byte-order-mark", mark)
     found = lint_discovery(Source("it", body, issuer + CONFIGURATION), sound())
     refused = verdicts.refused_by_issuer(host, "byte-order-mark", program, mark)
-    assert [(one.code, one.hurts) for one in found] == [
+    assert [(finding.code, finding.hurts) for finding in found] == [
         ("byte-order-mark", tuple(LIBRARIES[name] for name in BY_ISSUER if name in refused))
     ]
 
@@ -190,5 +190,7 @@ def test_version_of_oauth4webapi() -> None:
 def test_every_library_is_run() -> None:
     """The tests run every library that findings can name."""
     assert list(verdicts.LIBRARIES) == list(LIBRARIES)
-    assert {one.program for one in verdicts.LIBRARIES.values()} == set(PROGRAMS)
-    assert [LIBRARIES[name] for name, one in verdicts.LIBRARIES.items() if one.scope == "fetches"] == list(CLIENTS)
+    assert {library.program for library in verdicts.LIBRARIES.values()} == set(PROGRAMS)
+    assert [LIBRARIES[name] for name, library in verdicts.LIBRARIES.items() if library.scope == "fetches"] == list(
+        CLIENTS
+    )

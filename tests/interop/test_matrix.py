@@ -253,8 +253,8 @@ def test_lint_accepts_a_mixed_set(story: Story) -> None:
     """Lint finds nothing in a set that all these verifiers accept, except a note on EdDSA that names the others."""
     for site in story.sites.values():
         found = list(lint_jwk_set(Source("it", site[".well-known/jwks.json"], f"{SITE}/.well-known/jwks.json")))
-        assert {(one.level, one.code) for one in found} <= {("note", "eddsa"), ("note", "over-8-keys")}
-        named = {who for one in found if one.code == "eddsa" for who in one.hurts}
+        assert {(finding.level, finding.code) for finding in found} <= {("note", "eddsa"), ("note", "over-8-keys")}
+        named = {who for finding in found if finding.code == "eddsa" for who in finding.hurts}
         lacking = {
             CONSUMERS[verifier.consumer].label
             for verifier in VERIFIERS.values()

@@ -161,7 +161,9 @@ def applies(scope: Scope, case: Case) -> bool:
         return True
     if case.status != 200 or case.redirect is not None or "content-encoding" in case.headers:
         return False
-    return scope == "parses" or not {"not-json", "not-utf-8", "utf-16"} & {one.code for one in read(case.body).problems}
+    return scope == "parses" or not {"not-json", "not-utf-8", "utf-16"} & {
+        problem.code for problem in read(case.body).problems
+    }
 
 
 # --- the libraries ----------------------------------------------------------------------------------------
@@ -250,7 +252,7 @@ def answers(command: list[str], lines: list[str]) -> list[Any]:
 
 
 def _ask(command: list[str], host: Host, asked: list[Question]) -> dict[str, Verdicts]:
-    lines = [json.dumps({"jwks_uri": host.jwks_uri(one.case), "token": one.token}) for one in asked]
+    lines = [json.dumps({"jwks_uri": host.jwks_uri(question.case), "token": question.token}) for question in asked]
     found = answers(command, lines)
     return {name: [answer[name] for answer in found] for name in found[0]}
 

@@ -75,7 +75,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         return {"format": 1, "kid": kid, "recipients": sorted(kids), "set": "id-token", **more}
 
     def seal(
-        *people: Doc,
+        *recipients: Doc,
         header: Any = None,
         plain: bytes = plain,
         cek: bytes | None = None,
@@ -84,11 +84,11 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
         entries: Any = None,
     ) -> Doc:
         """Return an envelope that authenticates, whatever *header* contains."""
-        people = tuple(sorted(people or (ops,), key=lambda one: one["kid"]))
+        recipients = tuple(sorted(recipients or (ops,), key=lambda recipient: recipient["kid"]))
         cek = os.urandom(32) if cek is None else cek
         nonce = os.urandom(iv)
         if header is None:
-            header = {"cty": "jwk+json", "enc": "A256GCM", "kv": binding(one["kid"] for one in people)}
+            header = {"cty": "jwk+json", "enc": "A256GCM", "kv": binding(recipient["kid"] for recipient in recipients)}
         protected = b64u(header if isinstance(header, bytes) else compact(header))
         seen = protected + (f".{aad}" if aad else "")
         sealed = (
@@ -96,7 +96,7 @@ def envelope_vectors(private: Doc, other: Doc) -> tuple[Vectors, Doc]:
             if iv >= 8 and len(cek) in (16, 24, 32)
             else os.urandom(200)
         )
-        entries = [wrap(one, cek) for one in people] if entries is None else entries
+        entries = [wrap(recipient, cek) for recipient in recipients] if entries is None else entries
         return {
             "protected": protected,
             "recipients": entries,

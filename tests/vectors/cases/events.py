@@ -59,7 +59,7 @@ def event_vectors(base: Doc, sealed: Doc) -> Vectors:
 
     for state, story in STORIES.items():
         for name, following in TRANSITIONS.items():
-            events = [event(one) for one in story] + [event(name)]
+            events = [event(earlier) for earlier in story] + [event(name)]
             if state in following:
                 good(f"{name} after {state or 'nothing'}", "a legal step", events)
             else:
@@ -68,7 +68,7 @@ def event_vectors(base: Doc, sealed: Doc) -> Vectors:
     carriers = {"url": URL, "token_lifetime": 60, "keep_until": "2026-11-25T17:00:00Z", "reason": "compromised"}
     before = {name: STORIES[next(iter(states))] for name, states in TRANSITIONS.items()}
     for name, story in before.items():
-        events = [event(one) for one in story]
+        events = [event(earlier) for earlier in story]
         own = set(event(name)) - {"at", "event"}
         for member in own:
             bad(
