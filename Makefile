@@ -1,4 +1,4 @@
-# Each CI job is a target here, and CI calls nothing else.
+# CI calls these targets; only on Windows, which has no make, it runs the commands of test-fast itself.
 
 PYTHON ?= python3
 # Workers for the fast and the slow tests: slow sweeps start processes of their own.
@@ -43,7 +43,7 @@ test: prepare $(VENV)/installed  ## Run all tests; requires 95 % branch coverage
 test-core: $(VENV)/installed  ## Run the tests of the rules, without any process
 	$(PYTEST) -m 'not slow' -n $(JOBS) tests/core tests/vectors
 
-test-fast: $(VENV)/installed  ## Run the fast tests, in less than two minutes
+test-fast: $(VENV)/installed  ## Run the tests not marked slow; takes some minutes
 	$(PYTEST) -m 'not slow' -n $(JOBS)
 
 sweep: $(VENV)/installed  ## Simulate more than a million schedules with the real planners
