@@ -198,7 +198,7 @@ def new_identity(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write to this new file (mode 0600); default is in your settings folder.",
+            help="Write to this new file (mode 0600); default is in your configuration folder.",
         ),
     ] = None,
     passphrase: Annotated[

@@ -151,7 +151,7 @@ def test_the_identity(fresh: Terminal) -> None:
 
 
 def test_no_identity_in_the_clear_in_a_repository(fresh: Terminal) -> None:
-    """If the settings folder lies in the repository, no unencrypted identity is written there."""
+    """If the configuration folder lies in the repository, no unencrypted identity is written there."""
     fresh.environ["KEYVAULT_CONFIG_DIR"] = str(fresh.folder / "settings")
 
     result = fresh("init", *URL, "--set", "a:ES256")

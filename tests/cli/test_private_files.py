@@ -61,7 +61,7 @@ def test_a_private_file_is_its_owners_alone(keyvault: Terminal, vault: Vault, co
 
 @pytest.mark.parametrize("mask", MASKS, ids=oct)
 def test_so_are_identities_that_are_nowhere_named(fresh: Terminal, mask: int) -> None:
-    """The same for an identity in the settings folder, which is created."""
+    """The same for an identity in the configuration folder, which is created."""
     home = fresh.folder.parent / "home"
     del fresh.environ["KEYVAULT_CONFIG_DIR"]
 
@@ -75,7 +75,7 @@ def test_so_are_identities_that_are_nowhere_named(fresh: Terminal, mask: int) ->
 
 
 def test_init_in_an_open_folder(fresh: Terminal) -> None:
-    """The same for the identity in the settings folder; others may read an encrypted identity in the vault."""
+    """The same for the identity in the configuration folder; others may read an encrypted identity in the vault."""
     masked(fresh, 0, "init", "one", "--url", "https://keys.example.com", "--set", "a:ES256")
     config = fresh.folder.parent / "config"
     (path,) = config.rglob("*.json")
