@@ -1,5 +1,5 @@
 """
-EnvelopeSummary and open private keys: JWE general JSON serialization with its recipients bound.
+Seal and open private keys: JWE general JSON serialization with its recipients bound.
 
 The content key and IV are fresh each time. Sealing needs public keys only. Before any cryptography runs, opening
 refuses every envelope that sealing would not write; ``core/envelopes`` defines the form.
