@@ -31,6 +31,8 @@ thing to do next. Programs compare codes: a code stays when a message changes.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class KeyVaultError(Exception):
     """
@@ -50,6 +52,16 @@ class KeyVaultError(Exception):
         self.message = message
         self.code = code
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes send errors to the process that started them.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[KeyVaultError], args: tuple[Any, ...], attributes: dict[str, Any]) -> KeyVaultError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(KeyVaultError):

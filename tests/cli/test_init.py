@@ -322,7 +322,8 @@ def test_with_a_passphrase(fresh: Terminal) -> None:
 
     wrong = clone("token", "sign", "a", KEYVAULT_PASSPHRASE="wrong horse battery")
     assert (wrong.code, wrong.out) == (1, "")
-    assert wrong.problem == "passphrase-wrong"
+    assert wrong.problem == "identity-missing"
+    assert "wrong passphrase for identity" in wrong.error
     assert "wrong horse" not in wrong.err
     missing = clone("token", "sign", "a")
     assert (missing.code, missing.hint) == (1, "set KEYVAULT_PASSPHRASE")
