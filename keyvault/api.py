@@ -244,7 +244,7 @@ class Signer:
         was last read: nobody knows when a commit was pulled, but at the last read it was not there yet.
         """
         try:
-            first = self._context.repository.git.first_commit_after(active.commit)
+            first = self._context.repository.git.date_of_first_commit_after(active.commit)
         except (KeyVaultError, OSError):
             first = None
         return active.read_at if first is None else min(max(first, active.read_at), _now())

@@ -93,8 +93,8 @@ def check_staged(start: Path, environ: Mapping[str, str]) -> None:
     repository = Repository.open(find_vault(start), environ)
     # Git may set a path relative to the working folder of the hook, which is the top of the repository.
     index = environ.get("GIT_INDEX_FILE")
-    tree = repository.git.write_index(os.path.abspath(index) if index else None)  # noqa: PTH100 - a string for git
-    state = repository.read_with_damage(tree, envelopes=False)
+    tree = repository.git.write_index_tree(os.path.abspath(index) if index else None)  # noqa: PTH100 - a string for git
+    state = repository.read_tree(tree, repository.git.resolve("HEAD"))
     if state.damage:
         raise MergeError(state.damage[0].message, code="merge-damaged", hint=REFUSED_HINT)
     check_joined(state)

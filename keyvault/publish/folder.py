@@ -33,7 +33,15 @@ from keyvault.publish.destination import (
 )
 from keyvault.publish.fingerprints import Fingerprints
 from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
-from keyvault.publish.swap import StagingFolder, exclusive, folder_matches, lies_below, recover, site_above, spare_of
+from keyvault.publish.swap import (
+    StagingFolder,
+    exclusive,
+    folder_matches,
+    lies_below,
+    restore_site,
+    site_above,
+    spare_of,
+)
 
 #: How much of a file is read at once, to compare it.
 _BLOCK = 1 << 20
@@ -89,7 +97,7 @@ def write_site(
     """
     folder = SiteFolder(output, protected, keep, progress=progress)
     with exclusive(folder.output):
-        recover(folder.output)
+        restore_site(folder.output)
         below = folder.check().below
         if previous is not None and (previous.folder != place_of(folder.output) or below.folders):
             raise StaleError
@@ -270,7 +278,7 @@ class Folder:
         folder = SiteFolder(self._output, self._protected, keep, served=True, progress=self._progress)
         with contextlib.nullcontext() if dry_run else exclusive(folder.output):
             if not dry_run:
-                recover(folder.output)
+                restore_site(folder.output)
             yield _OpenFolder(folder, keep)
 
 

@@ -108,7 +108,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def recover(output: Path) -> None:
+def restore_site(output: Path) -> None:
     """Restore a site that a dead run moved aside, and remove its temporary folders; the caller holds the lock."""
     prefix = f".{output.name}."
     try:

@@ -1,1 +1,1 @@
-"""The only package that uses git: read the state of a commit, write a plan as one commit, push, and judge history."""
+"""Read the vault at a commit, write changes as one commit, push, and judge the history; starts every git process."""

@@ -1,5 +1,5 @@
 """
-Move a branch to a new commit; index and working tree follow. Finish this work if an earlier run died in it.
+Move a branch to a new commit, update index and working tree; finish this for an earlier run that died.
 
 A crash at any point leaves the old state or the new one: the branch moves by compare-and-swap, after the journal says
 where to, and the next run completes what the journal describes. Writing commits is for `transaction`, files and index
@@ -34,7 +34,7 @@ _QUARANTINE_MAX = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class NewCommit:
     """
     A commit that no branch points at yet.
 
@@ -49,7 +49,7 @@ class Written:
     contents: Mapping[str, bytes] | None = None
 
 
-def advance(checkout: Checkout, move: Move, reason: str, written: Written | None = None) -> tuple[str, ...]:
+def advance(checkout: Checkout, move: Move, reason: str, written: NewCommit | None = None) -> tuple[str, ...]:
     """
     Move a branch, and let index and working tree follow.
 
@@ -73,15 +73,15 @@ def advance(checkout: Checkout, move: Move, reason: str, written: Written | None
             git.move_branch(move.branch, old=move.old, new=move.new, reason=reason)
         except GitError as error:
             # Git can fail after it has moved the branch, for example on a full disk: then the commit stands.
-            stands = git.resolve(move.branch) == move.new
+            moved = git.resolve(move.branch) == move.new
             if isinstance(error, KilledError):
                 journal.remove_stale(entry)
-            if not stands:
+            if not moved:
                 journal.remove(git)
                 raise
         else:
-            # Git is silent if it cannot remove a lock of its own, which would be in the way of the next run.
-            journal.remove_stale(journal.Entry(journal.ref_locks(git, move.branch), entry.started_at))
+            # Git reports no error if it cannot remove its own lock, which would block the next run.
+            journal.remove_stale(journal.Journal(journal.ref_locks(git, move.branch), entry.written_at))
         try:
             warnings = _follow(checkout, move, written)
         except (GitError, OSError) as error:
@@ -90,13 +90,15 @@ def advance(checkout: Checkout, move: Move, reason: str, written: Written | None
             with contextlib.suppress(GitError):
                 journal.write(git, (), move)
             why = error.message if isinstance(error, GitError) else f"{error.strerror}"
-            return (f"the commit is made, but index and work tree do not follow yet: {why}",)
+            return (
+                f"the commit is written, but index and working tree are not updated yet ({why}); the next change updates them",
+            )
         journal.remove(git)
     logger.info("%s is at commit %s", move.branch, move.new)
     return warnings
 
 
-def _follow(checkout: Checkout, move: Move, written: Written | None = None) -> tuple[str, ...]:
+def _follow(checkout: Checkout, move: Move, written: NewCommit | None = None) -> tuple[str, ...]:
     """Update index and working tree after a branch moved; run a git that is killed on the way once more."""
     if written is None or written.changes is None:
         changes, contents = checkout.git.changes(move.old, move.new), None
@@ -131,9 +133,9 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def recover(git: Git) -> None:
-    """Finish the work of a dead run. The caller holds the lock of the clone, so that run is dead."""
+    """Finish the work of a dead run. The caller must hold the lock of the clone, which proves that the run is dead."""
     for folder in git.common_dir.glob(QUARANTINE + "*"):
-        # A publication holds no lock; none takes that long.
+        # `publish` writes here without the lock, but never for a day.
         if time.time() - folder.lstat().st_mtime > _QUARANTINE_MAX:
             shutil.rmtree(folder, ignore_errors=True)
     entry = journal.read(git)

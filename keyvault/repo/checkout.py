@@ -71,7 +71,7 @@ class Checkout:
         removed = {change.path for change in changes if change.after is None}
         for change in with_progress(changes, git.progress, "checking files", len(changes)):
             target = target_of(change.path)
-            present = self._hash(target, change) if target else "behind a link"
+            present = self._hash(target, change) if target else worktree.BEHIND_A_LINK
             expected = (change.before, change.after)
             changed = present is not None and present not in expected and not _is_replaced(git.root, change, removed)
             if changed or staged.get(change.path, change.before) not in expected:
@@ -111,29 +111,33 @@ class Checkout:
         ordered = sorted(changes, key=lambda change: change.after is not None)
         for change in with_progress(ordered, git.progress, "comparing files", len(ordered)):
             path, before, after = change.path, change.before, change.after
+            mode_changed = before == after  # otherwise the file would not be among the changes
             target = target_of(path)
             # In a sparse checkout most files are only in the index, and so is a new file in a folder of such files.
             absent = path in index.sparse or (before is None and path.rpartition("/")[0] in index.sparse)
             absent = absent and target is not None and not os.path.lexists(target)
             if index.files.get(path) not in (before, after):
                 skipped.append(path)
-            elif index.files.get(path) != after or before == after:
+            elif index.files.get(path) != after or mode_changed:
                 updates.append(f"{change.mode if after else '0'} {after or git.no_object}\t{path}\0")
                 newly_sparse += [f"{path}\0"] if absent and after else []
             if absent or change.mode == "160000" or (after is None and target and worktree.is_folder(target)):
                 continue  # as git does: it updates the commit of a submodule in the index, not its folder
-            present = self._hash(target, change) if target else "behind a link"
+            present = self._hash(target, change) if target else worktree.BEHIND_A_LINK
             if target is None or present not in (before, after):
                 skipped.append(path)
             elif after is None:
                 worktree.remove(target, git.root)
-            elif present != after or before == after:
+            elif present != after or mode_changed:
                 pending.append((change, target))
         self._write(pending, contents)
         if updates:
             self._update_index(updates, newly_sparse)
-        names = ", ".join(printable(path) for path in sorted(set(skipped))[:5])
-        return (f"not updated in the working tree, because it was changed there: {names}",) if skipped else ()
+        if not skipped:
+            return ()
+        paths = sorted(set(skipped))
+        names = ", ".join(map(printable, paths[:5])) + (f", and {len(paths) - 5} more" if len(paths) > 5 else "")
+        return (f"not updated, because changed here: {names}",)
 
     def remove_temporary(self, changes: Iterable[TreeChange]) -> None:
         """Remove the temporary files that a dead run left beside the files of *changes*."""

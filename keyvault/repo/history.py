@@ -16,14 +16,14 @@ import msgspec
 from keyvault.core.state import Commit
 from keyvault.errors import GitError
 from keyvault.progress import with_progress
-from keyvault.repo.git import Git, Writer
+from keyvault.repo.git import Git, WrittenBy
 
 #: How many versions of records to read at once.
 _BATCH_SIZE = 2_000
 
 
 #: The commit that wrote each event of a record, as (id, committed at); None if only a merge added the event.
-EventWriters = tuple[Writer | None, ...]
+EventWriters = tuple[WrittenBy | None, ...]
 
 
 class _Events(msgspec.Struct):
@@ -54,9 +54,9 @@ def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str,
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
     changes = with_progress(git.log_raw(commit, *folders), git.progress, "reading history")
     versions = ((writer, change) for writer, change in changes if change.after and change.path in present)
-    first: dict[str, dict[bytes, Writer]] = {}
+    first: dict[str, dict[bytes, WrittenBy]] = {}
     final: dict[str, list[bytes]] = {}
-    interned_writers: dict[Writer, Writer] = {}
+    interned_writers: dict[WrittenBy, WrittenBy] = {}
     with git.blob_reader() as read:
         while batch := list(itertools.islice(versions, _BATCH_SIZE)):
             for (writer, version), data in zip(batch, read([str(change.after) for _, change in batch]), strict=True):

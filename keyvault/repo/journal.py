@@ -26,9 +26,9 @@ from keyvault.repo.git import Git, as_commit, is_oid
 
 #: How long to wait for another keyvault in the same clone, in seconds.
 LOCK_TIMEOUT = 60.0
-#: How long to wait for a lock of git before a dead run of ours counts as its holder, in seconds.
+#: How long to wait for a lock of git, in seconds, before it counts as stale or as held.
 STALE_TIMEOUT = 0.5
-#: By how much a lock may seem older than the journal and count as newer, in seconds: clocks of file systems are coarse.
+#: How much older than the journal a lock of the same run may seem, in seconds: clocks of file systems are coarse.
 _CLOCK_TOLERANCE = 1.0
 
 
@@ -49,18 +49,18 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Journal:
     """
     The content of a journal.
 
     Attributes:
         locks: Locks of git that the run may have left behind.
-        started_at: When the run started, by the clock of the file system, in seconds since 1970.
+        written_at: When the journal was written, by the clock of the file system, in seconds since 1970.
         move: The branch that it moved or was about to move; None before that.
     """
 
     locks: tuple[Path, ...]
-    started_at: float
+    written_at: float
     move: Move | None = None
 
 
@@ -94,9 +94,9 @@ def exclusive_lock(git: Git) -> Iterator[None]:
 # --- the journal ----------------------------------------------------------------------------------------
 
 
-def write(git: Git, locks: Iterable[Path], move: Move | None = None) -> Entry:
+def write(git: Git, locks: Iterable[Path], move: Move | None = None) -> Journal:
     """
-    Write the journal of this clone, replacing an older one, and return it.
+    Write the journal of this working tree, replacing an older one, and return it.
 
     Args:
         git: The repository.
@@ -115,16 +115,16 @@ def write(git: Git, locks: Iterable[Path], move: Move | None = None) -> Entry:
         worktree.create(os.fspath(new_path), json.dumps(document).encode())
         flush([new_path])
         new_path.replace(path)
-        return Entry(tuple(locks), path.stat().st_mtime, move)
+        return Journal(tuple(locks), path.stat().st_mtime, move)
     except OSError as error:
         raise GitError(f"cannot write to {git.git_dir}: {error.strerror}", code="repository-not-writable") from None
 
 
-def read(git: Git) -> Entry | None:
-    """Return the journal of this clone; None if there is none, or a crash truncated it."""
+def read(git: Git) -> Journal | None:
+    """Return the journal of this working tree; None if there is none, or a crash truncated it."""
     path = _path(git)
     try:
-        started_at = path.stat().st_mtime
+        written_at = path.stat().st_mtime
         document = json.loads(path.read_bytes())
         locks = tuple(_lock(git, name) for name in document["locks"])
         move = _move(document) if "branch" in document else None
@@ -133,11 +133,11 @@ def read(git: Git) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         remove(git)
         return None
-    return Entry(locks, started_at, move)
+    return Journal(locks, written_at, move)
 
 
 def remove(git: Git) -> None:
-    """Remove the journal of this clone: the work is finished."""
+    """Remove the journal of this working tree: the work is finished."""
     _path(git).unlink(missing_ok=True)
 
 
@@ -206,13 +206,13 @@ def lock_held_error(lock: Path) -> GitError:
     )
 
 
-def remove_stale(entry: Entry) -> None:
-    """Remove the locks that the dead run of *entry* left: those that are not older than it and stay."""
+def remove_stale(entry: Journal) -> None:
+    """Remove the locks of *entry* that still exist after a moment, unless they are older than it."""
     for lock in entry.locks:
         deadline = time.monotonic() + STALE_TIMEOUT
         while lock.exists():
             with contextlib.suppress(FileNotFoundError):
-                if lock.stat().st_mtime < entry.started_at - _CLOCK_TOLERANCE:
+                if lock.stat().st_mtime < entry.written_at - _CLOCK_TOLERANCE:
                     break
             if time.monotonic() > deadline:
                 lock.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from keyvault.repo.checkout import Checkout
 from keyvault.repo.git import Git, TreeChange, as_commit
 from keyvault.repo.vault import is_vault_path
 
-#: The age of a lock, in seconds, from which on it may be stale.
+#: The age of a lock, in seconds, at which it may be stale.
 _STALE_AGE = 10.0
 
 #: The age of a stale lock, in seconds, if the running programs cannot be listed.
@@ -35,7 +35,7 @@ _COMMITS_MAX = 100
 
 
 def stale_locks(git: Git) -> list[Path]:
-    """Return the locks of git in this clone that no running program holds."""
+    """Return the locks of git in this clone that probably no program holds."""
     names = [journal.index_lock(git), git.git_dir / "HEAD.lock"]
     names += [git.common_dir / name for name in ("packed-refs.lock", "config.lock", "shallow.lock")]
     names += (git.common_dir / "refs").rglob("*.lock")
@@ -78,7 +78,7 @@ def _git_is_running(git: Git) -> bool | None:
 
 def commit_of_index(git: Git, head: Commit) -> Commit | None:
     """
-    Return the older commit whose vault is in the index; None if that of *head* is, or that of no commit.
+    Return the commit before *head* whose vault is in the index; None if the vault of *head* is, or of no commit.
 
     None if git itself moved the branch last: then the index followed, and a difference is the user's change, such as a
     file restored from an older commit.

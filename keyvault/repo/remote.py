@@ -80,7 +80,7 @@ class Remote:
     @classmethod
     def of(cls, git: Git, branch: str) -> Remote:
         """
-        Return the remote that *branch* follows: the configured one, or ``origin``.
+        Return the remote that is configured for *branch*, or ``origin``.
 
         Raises:
             GitError: If there is no such remote, or it is inside the repository itself.
@@ -106,8 +106,8 @@ class Remote:
     def _tracking(self) -> str:
         return f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"
 
-    def lost_commits_of(self, local: Commit, theirs: Commit) -> bool:
-        """Whether this clone once saw a commit of *local* on the remote that *theirs*, its present commit, lacks."""
+    def was_rewound(self, local: Commit, theirs: Commit) -> bool:
+        """Whether the remote, now at *theirs*, once had a commit of *local* that is not in the history of *theirs*."""
         seen = self.git.run("log", "-g", "--format=%H", self._tracking, "--", ok=(0, 128)).decode().split()
         return not set(seen).isdisjoint(self.git.run("rev-list", local, f"^{theirs}", "--").decode().split())
 
@@ -124,10 +124,10 @@ class Remote:
 
         environment = {
             **self.git.environment(self._settings),
-            **self.git.configuration.proxy(),
+            **self.git.configuration.environment_without_proxy(),
             "GIT_ALLOW_PROTOCOL": self.git.environ.get("GIT_ALLOW_PROTOCOL", PROTOCOLS),
-            # GitPython adds the environment of this process, which may contain secrets, and expands variables in the
-            # path of its folder: neither may decide in which repository git works.
+            # GitPython adds the environment of this process, which may contain secrets and other values of these two
+            # variables, and expands variables in the path of its folder. Git must still work in this repository.
             "GIT_DIR": str(self.git.git_dir),
             "GIT_OBJECT_DIRECTORY": str(self.git.common_dir / "objects"),
             **dict.fromkeys(SECRETS, ""),
@@ -149,7 +149,7 @@ class Remote:
 
     def _check_urls(self) -> None:
         """Refuse a remote inside the repository: git runs the hooks of a remote on this machine."""
-        inside = [folder for folder in (self.git.root, self.git.git_dir, self.git.common_dir) if folder]
+        folders = [folder for folder in (self.git.root, self.git.git_dir, self.git.common_dir) if folder]
         if any("\n" in text for text in self.git.configuration.settings_below("remote.", "url.")):
             raise GitError(
                 "the URL of a remote has a line break",
@@ -168,8 +168,8 @@ class Remote:
             path = url.removeprefix("file://")
             if path == url and ":" in url.partition("/")[0]:
                 continue  # https://host, host:path
-            place = (inside[0] / path).resolve()
-            if any(place.is_relative_to(folder.resolve()) for folder in inside):
+            place = (folders[0] / path).resolve()
+            if any(place.is_relative_to(folder.resolve()) for folder in folders):
                 raise GitError(
                     f"the remote {self.remote} is inside this repository: {quoted(url, 200)}",
                     code="remote-url-invalid",
@@ -284,8 +284,8 @@ def _wait_for_end(process: AnyGit.AutoInterrupt, *, lasting: bool) -> tuple[byte
     try:
         output, errors = process.communicate()
     except KeyboardInterrupt:
-        # A receiving process on this machine needs time to remove the objects that it received. If we are the first
-        # process of a terminal, it would end with us. It has ended once no process holds stderr any more.
+        # If the remote is on this machine, its process needs time to remove the objects that it received, and would end
+        # with us if we are the first process of a terminal. It has ended when no process holds stderr any more.
         try:
             output, errors = process.communicate(timeout=_END_TIMEOUT)
         except subprocess.TimeoutExpired:

@@ -26,7 +26,7 @@ from keyvault.core.state import Commit
 from keyvault.errors import ConflictError, GitError, KilledError
 from keyvault.progress import with_progress
 from keyvault.repo import journal
-from keyvault.repo.branch import Written, advance, recover
+from keyvault.repo.branch import NewCommit, advance, recover
 from keyvault.repo.checkout import Checkout
 from keyvault.repo.git import Git, TreeChange
 from keyvault.repo.git.objects import blob_id
@@ -49,7 +49,7 @@ class Head:
 
     Attributes:
         commit: Its id; None if the branch has no commit yet.
-        public: The commit of the remote, if the draft is pushed and `commit` is not there yet; else None.
+        public: The commit of the remote if it is older than `commit`, and the draft is pushed; else None.
     """
 
     commit: Commit | None
@@ -144,30 +144,30 @@ class Transaction:
         if draft is None:
             return
         checkout = Checkout(self._git)
-        written = self._written(checkout, self._head, draft)
+        written = self._write_draft(checkout, self._head, draft)
         self.warnings = advance(checkout, Move(self._branch, self._head, written.commit), _reason(draft), written)
         self.commit = written.commit
 
     def _pause(self, attempt: int, worked: float) -> None:
-        """Wait before the next try; within a clone, nobody is in the way any more."""
+        """Do not wait: within a clone, the lock keeps others out."""
 
     def _conflict(self, error: ConflictError) -> ConflictError:
         """Return the error to raise if this was the last try."""
         return error
 
-    def _written(self, checkout: Checkout, base: Commit | None, draft: Draft) -> Written:
+    def _write_draft(self, checkout: Checkout, base: Commit | None, draft: Draft) -> NewCommit:
         """Write *draft* as a child of *base*, the commit that index and working tree show."""
-        changes = self._changes(base, draft)
+        changes = self._changes_of(base, draft)
         checkout.check_clean(changes)
-        commit = self._child(base, draft)
+        commit = self._write_commit(base, draft)
         prefix = self._git.prefix
         contents = {prefix + path: data for path, data in draft.files.items() if data is not None}
         if any(change.before == change.after for change in changes):
             # A file that keeps its content may have had another mode: only git knows the difference.
-            return Written(commit)
-        return Written(commit, changes, contents)
+            return NewCommit(commit)
+        return NewCommit(commit, changes, contents)
 
-    def _changes(self, base: Commit | None, draft: Draft) -> list[TreeChange]:
+    def _changes_of(self, base: Commit | None, draft: Draft) -> list[TreeChange]:
         git = self._git
         known = self._repository.ids(base, draft.files) if base else {}
         return [
@@ -177,7 +177,7 @@ class Transaction:
             for path, data in draft.files.items()
         ]
 
-    def _child(self, base: Commit | None, draft: Draft) -> Commit:
+    def _write_commit(self, base: Commit | None, draft: Draft) -> Commit:
         git = self._git
         files = with_progress(draft.files.items(), git.progress, "writing objects", len(draft.files))
         return git.commit_tree(git.write_tree(base, files), [base] if base else [], draft.message, draft.at)
@@ -205,7 +205,7 @@ class _PushingTransaction(Transaction):
             base = local
         elif git.is_ancestor(local, theirs):
             base = theirs
-            git.changes(local, theirs)  # what can't be checked out is refused before anything is written
+            git.changes(local, theirs)  # raises if a path cannot be checked out, before anything is written
         else:
             raise _diverged(git, self._branch, local, theirs, self._remote)
         self._head, self._theirs = base, theirs
@@ -217,10 +217,10 @@ class _PushingTransaction(Transaction):
             return
         checkout = Checkout(self._git)
         if self._head == self._local:
-            written = self._written(checkout, self._head, draft)
+            written = self._write_draft(checkout, self._head, draft)
         else:
-            checkout.check_clean(self._changes(self._local, draft))
-            written = Written(self._child(self._head, draft))
+            checkout.check_clean(self._changes_of(self._local, draft))
+            written = NewCommit(self._write_commit(self._head, draft))
         self._remote.push(written.commit)
         try:
             self.warnings = advance(checkout, Move(self._branch, self._local, written.commit), _reason(draft), written)
@@ -245,8 +245,8 @@ class _PushingTransaction(Transaction):
         """
         Wait for a random time, measured in tries.
 
-        Whoever pushes between another clone's fetch and its push makes that clone lose. On a slow machine a try takes
-        long, and pauses shorter than a try would let the clones stay in each other's way.
+        A clone loses the race if another one pushes between its fetch and its push. On a slow machine a try takes long;
+        if pauses were shorter than a try, the clones would go on colliding.
         """
         time.sleep(random.uniform(0, min(worked / attempt * 2 ** min(attempt, 6), PUSH_WAIT_MAX)))  # noqa: S311 - no secret
 
@@ -266,7 +266,7 @@ def _reason(draft: Draft) -> str:
 
 @contextlib.contextmanager
 def _leaving_no_locks(git: Git, remote: Remote) -> Iterator[None]:
-    """Record the locks that a killed fetch or push would leave, and remove them if it was killed."""
+    """Record the locks that a killed fetch or push would leave behind, and remove them if one is killed."""
     entry = journal.write(git, remote.locks)
     try:
         yield
@@ -282,7 +282,7 @@ def _leaving_no_locks(git: Git, remote: Remote) -> Iterator[None]:
 def _diverged(git: Git, branch: str, local: Commit, theirs: Commit, remote: Remote) -> GitError:
     short, messages = branch.removeprefix("refs/heads/"), git.messages(local, theirs)
     ours = all("\nKeyvault-Event: " in message for message in messages)
-    if ours and (any(map(_is_emergency, messages)) or remote.lost_commits_of(local, theirs)):
+    if ours and (any(map(_is_emergency, messages)) or remote.was_rewound(local, theirs)):
         # Dropping the commits would silently lose a revocation; and a commit that was once pushed may be published.
         hint = (
             f"git merge -X ours {remote.name}; then keyvault repair, and run this again: your commits must not be lost"

@@ -26,7 +26,7 @@ from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
 from keyvault.progress import with_progress
-from keyvault.repo.git import Git, TreeEntry, describe_mode
+from keyvault.repo.git import Git, Tree, TreeEntry, describe_mode
 from keyvault.repo.history import EventWriters, event_commits
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
 
@@ -41,8 +41,8 @@ SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
 #: The command that reports damage of a vault.
 _REPAIR_HINT = "keyvault repair --dry-run"
 
-#: The modes of plain files in a tree.
-_PLAIN = ("100644", "100755")
+#: The modes of the files that are read: plain files in a tree.
+_READABLE_MODES = ("100644", "100755")
 
 _RECORD = re.compile(rf"{re.escape(KEYS)}/(?!identities/)[^/]*/[^/]*\.json")
 
@@ -65,7 +65,7 @@ class Draft:
 
 def find_vault(start: Path) -> Path:
     """
-    Return the folder of the vault that contains *start*: the nearest one upwards with a keyvault.toml.
+    Return the folder of the vault that contains *start*: the nearest of *start* and its parents with a keyvault.toml.
 
     Raises:
         GitError: If there is none.
@@ -152,7 +152,7 @@ class Repository:
             RecordError: If a file of the vault is malformed, or does not belong there.
             ConfigError: If keyvault.toml is malformed.
         """
-        return self._read(commit, envelopes=envelopes, damage=None)
+        return self._read(commit, commit, envelopes=envelopes, damage=None)
 
     def read_with_damage(self, commit: Commit, *, envelopes: bool = True) -> VaultState:
         """
@@ -169,13 +169,36 @@ class Repository:
             GitError: If the commit has no keyvault.toml.
             ConfigError: If every version of keyvault.toml is malformed.
         """
+        return self._read_with_damage(commit, commit, envelopes=envelopes)
+
+    def read_tree(self, tree: Tree, history: Commit | None) -> VaultState:
+        """
+        Return the readable state of the vault in *tree*, which belongs to no commit yet, and its damage.
+
+        Args:
+            tree: The tree; the state has its id in place of a commit's.
+            history: The commit whose history has older versions of damaged files; None if there are none.
+
+        Raises:
+            GitError: If the tree has no keyvault.toml.
+            ConfigError: If every version of keyvault.toml is malformed.
+        """
+        return self._read_with_damage(Commit(tree), history, envelopes=False)
+
+    def _read_with_damage(self, commit: Commit, history: Commit | None, *, envelopes: bool) -> VaultState:
         damage: list[Damage] = []
-        state = self._read(commit, envelopes=envelopes, damage=damage)
+        state = self._read(commit, history, envelopes=envelopes, damage=damage)
         damage += set_damage(state)
         return replace(state, damage=tuple(damage))
 
-    def _read(self, commit: Commit, *, envelopes: bool, damage: list[Damage] | None) -> VaultState:
-        """Read *commit*; append the damage that is found to *damage*, or raise it as an error if that is None."""
+    def _read(
+        self, commit: Commit, history: Commit | None, *, envelopes: bool, damage: list[Damage] | None
+    ) -> VaultState:
+        """
+        Read *commit*; append the damage that is found to *damage*, or raise it as an error if that is None.
+
+        Damaged files are replaced by their last readable versions in *history*.
+        """
 
         def report(error: KeyVaultError, code: str, path: str) -> None:
             if damage is None:
@@ -198,16 +221,17 @@ class Repository:
             self._listed = commit, {path: entry.oid for path, entry in entries.items()}
         wanted = []
         for path, entry in entries.items():
+            if entry.mode not in _READABLE_MODES:
+                report(_not_plain(entry), "unexpected-mode", path)
+                continue
             try:
-                if entry.mode not in _PLAIN:
-                    report(_not_plain(entry), "unexpected-mode", path)
-                elif path == config.FILE or _is_record(path):
+                if path == config.FILE or _is_record(path):
                     wanted.append(entry)
             except RecordError as error:
                 report(error, "unexpected-path", path)
         policy, recipients = None, None
         keys: dict[str, Key] = {}
-        path_of_kid: dict[str, str] = {}  # by the kid in one case: kids must differ on every file system
+        path_of_kid: dict[str, str] = {}  # by the casefolded kid: on some file systems, names that differ in case clash
         contents = with_progress(
             self.git.blobs(entry.oid for entry in wanted), self.git.progress, "reading keys", len(wanted)
         )
@@ -231,9 +255,10 @@ class Repository:
             except RecordError as error:
                 report(error, "recipients-malformed" if entry.path == RECIPIENTS else "record-malformed", entry.path)
         if policy is None:
-            policy = config.read_policy(self.last_readable(commit, config.FILE, config.read_policy) or b"")
-        if recipients is None and damage is not None:
-            older = self.last_readable(commit, RECIPIENTS, partial(decode_recipients, path=RECIPIENTS))
+            older = self.last_readable(history, config.FILE, config.read_policy) if history else None
+            policy = config.read_policy(older or b"")
+        if recipients is None and damage is not None and history:
+            older = self.last_readable(history, RECIPIENTS, partial(decode_recipients, path=RECIPIENTS))
             recipients = decode_recipients(older, path=RECIPIENTS) if older else None
         return VaultState(commit, policy, keys, recipients or {})
 
@@ -253,7 +278,9 @@ class Repository:
         """
         log = self.git.log_raw(commit, path, first_parent=first_parent)
         changes = [change for _, change in log if change.path == path]
-        return list(self.git.blobs(str(change.after) for change in changes if change.after and change.mode in _PLAIN))
+        return list(
+            self.git.blobs(str(change.after) for change in changes if change.after and change.mode in _READABLE_MODES)
+        )
 
     def _entries(self, commit: Commit, *paths: str) -> dict[str, TreeEntry]:
         return {entry.path: entry for entry in self.git.tree(commit, *paths)}
@@ -267,7 +294,7 @@ class Repository:
         """
         entries = list(self._entries(commit, *paths).values())
         for entry in entries:
-            if entry.mode not in _PLAIN:
+            if entry.mode not in _READABLE_MODES:
                 raise _not_plain(entry)
         contents = self.git.blobs(entry.oid for entry in entries)
         return {entry.path: data for entry, data in zip(entries, contents, strict=True)}

@@ -17,6 +17,12 @@ from pathlib import Path
 from keyvault.flush import flush
 from keyvault.repo.git.objects import blob_id
 
+#: In place of the id of a blob: there is something at the path from which git could not create a blob.
+NOT_A_FILE = "not a file"
+BEHIND_A_FILE = "behind a file"
+BEHIND_A_LINK = "behind a link"
+NOT_READABLE = "not readable"
+
 #: The mode of a link in a tree.
 _LINK = "120000"
 
@@ -52,7 +58,7 @@ def hash_file(target: str, like: str | None, object_format: str) -> str | None:
     """
     Return the id of the blob that git would create from *target*.
 
-    None if there is no *target*. If git could not create a blob from it, a text that is not an id.
+    None if there is no *target*; `NOT_A_FILE`, `BEHIND_A_FILE` or `NOT_READABLE` if it cannot become a blob.
 
     Args:
         target: The file, or a link.
@@ -64,15 +70,15 @@ def hash_file(target: str, like: str | None, object_format: str) -> str | None:
         if stat.S_ISLNK(mode):
             return blob_id(os.fsencode(os.readlink(target)), object_format)
         if not stat.S_ISREG(mode):
-            return "no file"  # reading a pipe would block
+            return NOT_A_FILE  # reading a pipe would block
         with open(target, "rb", buffering=0) as file:
             data = file.read()
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        return "behind a file"
+        return BEHIND_A_FILE
     except OSError:
-        return "unreadable"
+        return NOT_READABLE
     found = blob_id(data, object_format)
     # With core.autocrlf a checkout has CRLF where the blob has LF: the user changed nothing.
     return blob_id(data.replace(b"\r\n", b"\n"), object_format) if b"\r\n" in data and found != like else found

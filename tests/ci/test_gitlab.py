@@ -371,7 +371,7 @@ def test_never_back_behind_what_is_live(make: Callable[..., GitLab]) -> None:
     live = dict(forge.host.files)
     behind = forge.run()
     assert behind["pages"].result == "failed", logs(behind)
-    assert "is no ancestor of this commit" in behind["pages"].log
+    assert "is not an ancestor of this commit" in behind["pages"].log
     assert behind["check"].result == "skipped"
     assert forge.host.files == live
 

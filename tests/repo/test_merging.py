@@ -174,6 +174,20 @@ def test_a_conflict_that_is_resolved_is_checked_too(clones: tuple[Vault, Vault])
     later.commit({"notes.md": "mine\n"})
 
 
+def test_a_damaged_policy_is_refused(clones: tuple[Vault, Vault]) -> None:
+    """The hook reads the policy of an older commit, and names the damage of the merged file."""
+    ours, theirs = clones
+    theirs.commit({config.FILE: "[["})
+    theirs.git("push", "--quiet")
+    ours.commit({"notes.md": "mine\n"})
+    assert merged(ours, "--no-commit").returncode == 0
+
+    with fails("merge-damaged", MergeError) as caught:
+        merge.check_staged(ours.folder, ours.environ)
+
+    assert config.FILE in caught.value.message
+
+
 def test_rotations_of_one_set_conflict(clones: tuple[Vault, Vault]) -> None:
     """The driver names the key that both sides changed, and does not change our record."""
     ours, theirs = clones

@@ -353,7 +353,7 @@ def test_a_lock_that_comes_when_the_branch_has_moved(vault: Vault, monkeypatch: 
 
     assert outcome.commit == vault.head
     assert len(outcome.warnings) == 1
-    assert outcome.warnings[0].startswith("the commit is made, but index and work tree do not follow yet: ")
+    assert outcome.warnings[0].startswith("the commit is written, but index and working tree are not updated yet (")
     with pytest.raises(GitError):
         rotate(vault)
     assert lock.exists()

@@ -129,7 +129,7 @@ class CommitJudge:
         for path, data in self.context.blobs.each({path: own[path] for path in records if path in own}):
             self._read_record(path, own[path], data, before, clock)
         for key, oldest, early in self.early:
-            # A repair dates back events that seem later than it, so that its set is not newer than the repair.
+            # A repair dates back later events of its set, so an event at or after the repair is not too early.
             if key.set not in self.repaired or oldest < self.repaired[key.set]:
                 self._report(key.path, early)
         for name in self.repaired:

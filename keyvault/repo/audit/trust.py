@@ -46,7 +46,7 @@ class TrustJudge:
         git: The repository.
         blobs: Reads the lists of signers.
         findings: Collects findings.
-        signers: The allowed signers, from outside the vault; if given, every commit must be signed.
+        signers: The allowed signers, from outside the vault; if given, every change of the vault must be signed.
     """
 
     git: Git
@@ -77,36 +77,46 @@ class TrustJudge:
         newest = _line_with_newest_lists(lines, self._older)
         base = next((index for index, line in enumerate(lines) if line[-1].required), 0) if newest is None else newest
         before, own = lines[base][-1], inside[base]
-        after = before
-        if SIGNERS_SSH in own:
-            after = msgspec.structs.replace(after, ssh=own[SIGNERS_SSH].after)
-        if SIGNERS_OPENPGP in own:
-            after = msgspec.structs.replace(after, openpgp=own[SIGNERS_OPENPGP].after)
-        if config.FILE in own:
-            required = self._requires(own[config.FILE], before.required)
-            after = msgspec.structs.replace(after, required=required)
+        after = self._changed_trust(before, own)
         if before == Trust():
             before = after  # the first lists are trusted because of a pin, or on first use
         # Files that a merge only takes from its parents were signed there.
         needed = bool(set.intersection(*(set(changes) for changes in inside)))
-        required, judges = True, [before]
+        judges = [before]
         if self.signers is None:
-            required = after.required or any(trust.required for trust in lists)
-            judges = [trust for trust in lists if trust.required] or judges
             # But an older list may have accepted what a newer one would not: then the merge must be signed, too.
             needed = needed or after != before or newest is None or (len(lists) > 1 and bool(own))
-        if needed and required:
-            for judge in judges:
-                if after != before:
-                    # Judged at once, because a commit without a good signature must not change the lists.
-                    if self._report(judge_signatures(self.git, [step.commit], self._signers(judge))):
-                        after = before
-                else:
-                    self._unjudged.setdefault(judge, []).append(step.commit)
-            if self.signers is None and not self._signers(before):
-                problem = "signers-missing", "signatures are required, but no signer is allowed"
-                self.findings.add(step.commit, SIGNERS_SSH, [problem])
+            required = [trust for trust in lists if trust.required]
+            judges = required or ([before] if after.required else [])
+        if needed and judges:
+            after = self._judge_signature(step.commit, judges, before, after)
         self._trust[step.commit] = (*dict.fromkeys(trust for line in lines for trust in line if trust != after), after)
+
+    def _changed_trust(self, before: Trust, changes: Mapping[str, TreeChange]) -> Trust:
+        """Return the trust that *changes* of the vault make of *before*."""
+        after = before
+        if SIGNERS_SSH in changes:
+            after = msgspec.structs.replace(after, ssh=changes[SIGNERS_SSH].after)
+        if SIGNERS_OPENPGP in changes:
+            after = msgspec.structs.replace(after, openpgp=changes[SIGNERS_OPENPGP].after)
+        if config.FILE in changes:
+            required = self._requires(changes[config.FILE], before.required)
+            after = msgspec.structs.replace(after, required=required)
+        return after
+
+    def _judge_signature(self, commit: str, judges: Sequence[Trust], before: Trust, after: Trust) -> Trust:
+        """Judge the signature of *commit* by each of *judges*, now or later; return the trust after the commit."""
+        for judge in judges:
+            if after != before:
+                # Judged at once, because a commit without a good signature must not change the lists.
+                if self._report(judge_signatures(self.git, [commit], self._signers(judge))):
+                    after = before
+            else:
+                self._unjudged.setdefault(judge, []).append(commit)
+        if self.signers is None and not self._signers(before):
+            problem = "signers-missing", "signatures are required, but no signer is allowed"
+            self.findings.add(commit, SIGNERS_SSH, [problem])
+        return after
 
     def _requires(self, change: TreeChange, otherwise: bool) -> bool:
         if not is_file(change):
@@ -127,7 +137,7 @@ class TrustJudge:
             self.findings.add(commit, "", [problem])
         return bool(verdicts)
 
-    def judge_signatures(self, progress: Progress) -> None:
+    def judge_deferred(self, progress: Progress) -> None:
         """Judge the signatures that `judge` deferred, so that git checks many at once."""
         total, done = sum(map(len, self._unjudged.values())), 0
         for trust, commits in self._unjudged.items():

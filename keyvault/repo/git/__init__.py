@@ -1,5 +1,5 @@
 """
-Run git's plumbing commands in hardened processes; nothing else in the package starts git.
+Run all commands of git but fetch and push, in hardened processes.
 
 `environment` hardens, `process` runs, `reader` reads the objects of a commit, `log` reads history, `write` writes
 commits. `objects` encodes trees and packs, `paths` checks names. ``repo/remote`` fetches and pushes.
@@ -15,7 +15,7 @@ from pathlib import Path
 from keyvault.core.text import printable
 from keyvault.errors import GitError
 from keyvault.repo.git.environment import SECRETS
-from keyvault.repo.git.log import CommitChanges, TreeChange, Writer
+from keyvault.repo.git.log import CommitChanges, TreeChange, WrittenBy
 from keyvault.repo.git.paths import as_commit, can_be_checked_out, describe_mode, is_oid
 from keyvault.repo.git.process import killed_error
 from keyvault.repo.git.reader import Tree, TreeEntry
@@ -29,7 +29,7 @@ __all__ = [
     "Tree",
     "TreeChange",
     "TreeEntry",
-    "Writer",
+    "WrittenBy",
     "as_commit",
     "can_be_checked_out",
     "describe_mode",

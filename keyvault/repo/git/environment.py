@@ -5,7 +5,7 @@ Reading a repository must not run a program that the repository names. So hooks,
 replace refs and the ``ext`` protocol are off, and each setting that names a program comes from the user's own
 configuration, never from the repository's. Does not start processes.
 
-Sources: git-config(1); docs/adr/0006.
+Sources: git-config(1); docs/adr/0009.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class Configuration:
             name for scope, name, value in self.entries if scope in ("local", "worktree") and name in PROGRAMS and value
         )
 
-    def proxy(self) -> dict[str, str]:
-        """Return the environment that stops git from running the repository's own ``core.gitProxy``."""
+    def environment_without_proxy(self) -> dict[str, str]:
+        """Return variables that stop git from running the repository's ``core.gitProxy``; empty if it sets none."""
         # Git takes the first value of this setting, so a value of ours would come too late.
         named = ("local", "core.gitproxy"), ("worktree", "core.gitproxy")
         if any((scope, name) in named for scope, name, _ in self.entries):

@@ -22,7 +22,7 @@ from keyvault.repo.git.paths import can_be_checked_out
 from keyvault.repo.git.reader import ObjectReader
 
 #: The id of a commit, and its committer date, in seconds since 1970.
-Writer = tuple[str, int]
+WrittenBy = tuple[str, int]
 
 
 class CommitChanges(msgspec.Struct, frozen=True):
@@ -56,7 +56,9 @@ class TreeChange(msgspec.Struct, frozen=True):
 class HistoryReader(ObjectReader):
     """Reads the history of a repository."""
 
-    def log_raw(self, commit: Commit, *paths: str, first_parent: bool = False) -> Iterator[tuple[Writer, TreeChange]]:
+    def log_raw(
+        self, commit: Commit, *paths: str, first_parent: bool = False
+    ) -> Iterator[tuple[WrittenBy, TreeChange]]:
         """
         Yield every change below *paths* of the vault with its commit, up to *commit*, oldest first.
 
@@ -70,7 +72,7 @@ class HistoryReader(ObjectReader):
             *(":(top,literal)" + self.prefix + path for path in paths),
         ]  # fmt: skip
         with self.stream_output(command) as stdout:
-            writer: Writer = ("", 0)
+            writer: WrittenBy = ("", 0)
             fields = _read_fields(stdout)
             for item in fields:
                 text = item.lstrip("\n")
@@ -227,7 +229,7 @@ class HistoryReader(ObjectReader):
         found = [[Commit(oid) for oid in line.split(" ")] for line in lines if line]
         return [(merge, tuple(parents)) for merge, *parents in found]
 
-    def first_commit_after(self, old: Commit) -> datetime | None:
+    def date_of_first_commit_after(self, old: Commit) -> datetime | None:
         """
         Return the date of the oldest commit in the history of HEAD but not in that of *old*; None if there is none.
 

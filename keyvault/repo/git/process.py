@@ -3,7 +3,7 @@ Start git processes, and turn their failures into errors.
 
 Every process gets the hardened environment of `environment`. Knows no git command.
 
-Source: docs/adr/0006.
+Source: docs/adr/0009.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Runner:
 
     @contextlib.contextmanager
     def request_pipes(self, *command: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-        """Run a git that answers requests, and yield its stdin and stdout; end it at the end."""
+        """Run a git command that answers requests, and yield its stdin and stdout; kill it when the context ends."""
         with self._process(command, stderr=subprocess.DEVNULL) as process:
             assert process.stdin is not None
             assert process.stdout is not None

@@ -69,16 +69,14 @@ class ObjectWriter(HistoryReader):
             self._store(pack, environment)
         return Tree(tree.hex())
 
-    def write_index(self, index: str | None) -> Commit:
+    def write_index_tree(self, index: str | None) -> Tree:
         """
         Write *index*, by default that of the working tree, as a tree, and return its id.
-
-        It is the tree of a commit that does not exist yet; reading it gives the same result as reading that commit.
 
         Raises:
             GitError: If the index has conflicts.
         """
-        return Commit(self.run("write-tree", extra={"GIT_INDEX_FILE": index} if index else None).decode().strip())
+        return Tree(self.run("write-tree", extra={"GIT_INDEX_FILE": index} if index else None).decode().strip())
 
     def _store(self, pack: Pack, environment: Mapping[str, str]) -> None:
         """Have git store the objects of *pack*: as single files if they are few, otherwise as a pack."""
@@ -115,7 +113,7 @@ class ObjectWriter(HistoryReader):
     @contextlib.contextmanager
     def _quarantine(self) -> Iterator[Mapping[str, str]]:
         """
-        Yield an environment in which git writes objects to a folder of its own, and move them to the others at the end.
+        Yield an environment in which git writes objects to a separate folder; at the end, move them to the others.
 
         Otherwise a git that is killed would leave a partial pack, which git removes only after two weeks.
         """
@@ -190,7 +188,7 @@ def _translated_errors(folder: Path) -> Iterator[None]:
 
 
 def _move_objects(folder: Path, objects: Path) -> None:
-    """Move git's files in *folder* to the other *objects*; an index last, because it makes its pack visible."""
+    """Move the files in *folder* to *objects*; the index of a pack last, because it makes the pack visible."""
     for subfolder in sorted(folder.iterdir()):
         with contextlib.suppress(OSError):  # there is such a folder already
             subfolder.rename(objects / subfolder.name)
