@@ -90,9 +90,8 @@ def advance(checkout: Checkout, move: Move, reason: str, written: NewCommit | No
             with contextlib.suppress(GitError):
                 journal.write(git, (), move)
             why = error.message if isinstance(error, GitError) else f"{error.strerror}"
-            return (
-                f"the commit is written, but index and working tree are not updated yet ({why}); the next change updates them",
-            )
+            problem = f"the commit is written, but index and working tree are not updated yet ({why})"
+            return (f"{problem}; the next change updates them",)
         journal.remove(git)
     logger.info("%s is at commit %s", move.branch, move.new)
     return warnings
