@@ -77,7 +77,7 @@ class Vault:
 
     @property
     def state(self) -> VaultState:
-        """The state of the vault at the newest commit; errors as `Repository.read`."""
+        """The state of the vault at the newest commit. Raises the errors of `Repository.read`."""
         return self._context.state()
 
     def jwks(self, issuer: str | None = None, *, at: str | None = None) -> dict[str, Any]:
@@ -164,7 +164,8 @@ class Signer:
         lag = state.find_set(name).policy.signer_lag
         if refresh > lag:
             raise UsageError(
-                f"refresh of {refresh} is longer than the signer_lag {lag} of {name}", code="refresh-too-long"
+                f"refresh of {format_duration(refresh)} is longer than the signer_lag {format_duration(lag)} of {name}",
+                code="refresh-too-long",
             )
         # Both attributes are replaced as a whole, so a thread never sees half of a rotation.
         self._active = self._load(state)
@@ -218,7 +219,7 @@ class Signer:
             reason = error.strerror or type(error).__name__
             error = KeyVaultError(f"the repository cannot be read: {reason}", code="vault-unreadable")
         if outage is None or outage.error.message != error.message:
-            since = outage.since if outage else self._rotated_since(active)
+            since = outage.since if outage else self._earliest_rotation(active)
             outage = self._outage = _Outage(since, error)
             until = format_instant(outage.since + active.policy.signer_lag)
             logger.warning(
@@ -228,15 +229,15 @@ class Signer:
         if _now() - outage.since > active.policy.signer_lag:
             lag = format_duration(active.policy.signer_lag)
             raise KeyVaultError(
-                f"the vault cannot be read since {format_instant(outage.since)}, which is longer than the signer_lag "
-                f"{lag} of {self._name}: {error.message}",
+                f"the vault has been unreadable since {format_instant(outage.since)}, longer than the signer_lag {lag} "
+                f"of {self._name}: {error.message}",
                 code="vault-unreadable",
                 hint=error.hint,
             ) from None
         self._checked_at = time.monotonic()
         return active
 
-    def _rotated_since(self, active: _ActiveKey) -> datetime:
+    def _earliest_rotation(self, active: _ActiveKey) -> datetime:
         """
         Return the earliest instant at which a commit may have rotated the set.
 

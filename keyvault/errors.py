@@ -3,7 +3,7 @@ Every deliberate error of keyvault, and the exit code it ends with.
 
 ::
 
-    KeyVaultError            1  the command failed; the vault is unchanged
+    KeyVaultError            1  the command failed
     ├── UsageError           2  an argument is invalid, or does not fit the vault
     ├── GateError            3  a safety gate refused the command
     ├── ConfigError          1  keyvault.toml is invalid
@@ -71,7 +71,7 @@ class UsageError(KeyVaultError):
 
 
 class GateError(KeyVaultError):
-    """A safety gate refused the command; ``--force --reason`` overrides it."""
+    """A safety gate refused the command; the hint says whether and how to override it."""
 
     exit_code = 3
 

@@ -1,7 +1,5 @@
 """The command audit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,15 +103,15 @@ def audit(
         )
 
 
-def _commits(report: Audit) -> str:
+def _commits(report: "Audit") -> str:
     return f"{report.commits} commit{'' if report.commits == 1 else 's'}"
 
 
-def _row(finding: Finding) -> tuple[str, str, str, str]:
+def _row(finding: "Finding") -> tuple[str, str, str, str]:
     return finding.commit[:12], finding.code, finding.path, finding.message
 
 
-def _show(report: Audit) -> None:
+def _show(report: "Audit") -> None:
     shown: dict[str, int] = {}
     rows = []
     for finding in report.findings:
@@ -129,7 +127,7 @@ def _show(report: Audit) -> None:
         say(f"audited {_commits(report)} up to {report.commit[:12]}{after}: no errors")
 
 
-def _report_to_actions(report: Audit) -> None:
+def _report_to_actions(report: "Audit") -> None:
     github_actions.summarize(
         f"Audit of {_commits(report)}",
         ("commit", "code", "file", "message"),

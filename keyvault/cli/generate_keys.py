@@ -68,7 +68,7 @@ def generate_key(
     """
     Generate a key offline, outside of any vault.
 
-    The key is printed. Only -o, --x509 and --save store it.
+    Prints the key, unless -o writes it to a file or --save makes it a key of a set.
 
     \b
     Examples:
@@ -86,13 +86,13 @@ def generate_key(
 
     if public and output is None:
         raise UsageError(
-            "--public prints the public half alone: the private half would be lost",
+            "--public prints only the public half: the private half would be lost",
             code="option-missing",
             hint="-o FILE keeps it",
         )
     if x509 is not None and output is None:
         raise UsageError(
-            "--x509 writes the certificate alone: the private key would be lost",
+            "--x509 writes only the certificate: the private key would not be stored",
             code="option-missing",
             hint="-o FILE keeps it",
         )

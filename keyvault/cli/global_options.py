@@ -24,12 +24,12 @@ def clock() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def ask_passphrase(kid: str) -> str | None:
-    """Ask on the terminal for the passphrase of identity *kid*; None if there is no terminal."""
+def ask_passphrase(prompt: str) -> str | None:
+    """Show *prompt* on the terminal and return the passphrase; None if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     try:
-        return getpass.getpass(f"passphrase of identity {kid}: ")
+        return getpass.getpass(prompt)
     except EOFError:
         return None
 
@@ -62,7 +62,7 @@ class Settings:
 
         context = Context.find(self.vault, self.now, os.environ)
         context.identity_file = self.identity
-        context.ask = ask_passphrase
+        context.ask = lambda kid: ask_passphrase(f"passphrase of identity {kid}: ")
         with output.progress(quiet=self.quiet) as report:
             context.progress = report
             yield context

@@ -1,5 +1,5 @@
 """
-The app: options before the command, the list of commands, and the only place that catches errors.
+The app: options before the command, the list of commands, and the only place that reports errors.
 
 Modules of this package that declare commands must not use ``from __future__ import annotations``: Typer would then
 evaluate every annotation from its text at each start.

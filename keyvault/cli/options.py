@@ -60,7 +60,9 @@ PasswordFile = Annotated[
 ]
 OutputFile = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write to this new file (mode 0600) instead of stdout."),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write to this new file instead of stdout; a private key gets mode 0600."
+    ),
 ]
 X5c = Annotated[bool, typer.Option("--x5c", help="Put a self-signed certificate into the JWK.")]
 Days = Annotated[int, typer.Option("--days", metavar="N", help="Validity of the certificate, in days.")]

@@ -2,7 +2,7 @@
 Output of the command line.
 
 Rules: results go to stdout, everything else to stderr. Text from a vault or a host is made printable before
-it is shown. Colours appear only on a terminal, and never with NO_COLOR. Key material never appears.
+it is shown. Colours appear only on a terminal, and never with NO_COLOR. Messages never contain key material.
 """
 
 from __future__ import annotations

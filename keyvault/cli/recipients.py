@@ -120,7 +120,8 @@ def remove_recipient(
     if readable.by_set and not rotate:
         note("hint: the removed recipient knows these keys; recipient remove --rotate replaces the next ones")
         note(
-            "hint: now run twice, each time once the next keys are mature: keyvault rotate " + " ".join(readable.by_set)
+            "hint: then run this twice, each time after the next keys have matured: keyvault rotate "
+            + " ".join(readable.by_set)
         )
     elif readable.by_set:
         names = " ".join(readable.by_set)
@@ -198,11 +199,12 @@ def new_identity(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write to this new file (mode 0600); default is in your configuration folder.",
+            help="Write to this new file, with mode 0600; default is in your configuration folder.",
         ),
     ] = None,
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Encrypt it with the passphrase in KEYVAULT_PASSPHRASE.")
+        bool,
+        typer.Option("--passphrase", help="Encrypt it: the passphrase is in KEYVAULT_PASSPHRASE, or asked for."),
     ] = False,
     as_json: JSON = False,
 ) -> None:
@@ -226,7 +228,8 @@ def new_identity(
         )
     secret = None
     if passphrase:
-        secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase(kid or "new")
+        prompt = f"passphrase for the new identity{f' {kid}' if kid else ''}: "
+        secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase(prompt)
         if not secret:
             raise UsageError(
                 "--passphrase needs a passphrase", code="passphrase-missing", hint="set KEYVAULT_PASSPHRASE"

@@ -169,9 +169,9 @@ def repair(
     Damage comes from merges, wrong clocks, crashes or manual edits.
 
     Unreadable records return to their last readable version, and foreign files are removed. If a set has two active or
-    two next keys, all but one step back. Instants in the future become the present. A published key stays published
-    until its tokens have expired. Locks of dead git processes are removed, and a stale index is updated. Needs no
-    identity. If events lie in the future, the host of the site is asked for the time.
+    two next keys, all but one step back. Events dated in the future are dated back to now. A published key stays
+    published until its tokens have expired. Locks of dead git processes are removed, and a stale index is updated.
+    Needs no identity. If events lie in the future, the host of the site is asked for the time.
 
     Exits with 1 if damage is left that needs a decision, with 3 if the clock is wrong or cannot be confirmed, and with
     5 if the audit still finds an error.
@@ -188,10 +188,10 @@ def repair(
     with settings.open() as context:
         repaired = mend(context, reason=reason, push=push, dry_run=dry_run, trust_clock=force)
     show_repair(repaired, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
-    if repaired.left:
-        left = repaired.left[0]
+    if repaired.unresolved:
+        unresolved = repaired.unresolved[0]
         raise RecordError(
-            f"not repaired: {left.message}",
+            f"not repaired: {unresolved.message}",
             code="repair-incomplete",
             hint="docs/runbooks/damaged-vault.md says how to decide",
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from keyvault.operations.import_keys import ImportOutcome
     from keyvault.operations.repair import RepairResult
 
-_VERBS = {
+_LABELS = {
     "created": "created",
     "published": "seen live",
     "activated": "active",
@@ -106,7 +106,7 @@ def _report_to_actions(report: ChangeReport, outcome: Outcome, now: datetime) ->
         f"Keys: commit {outcome.commit[:12]}" if outcome.commit else "Keys",
         ("event", "set", "key", "detail"),
         [_event_row(event, now) for event in report.events],
-        empty="Files were written." if report.changed else "Nothing was due.",
+        empty="Files change, but no events." if report.changed else "Nothing to do.",
     )
     for warning in report.warnings:
         github_actions.annotate("warning", warning)
@@ -134,7 +134,7 @@ def _event_row(event: EventReport, now: datetime) -> list[str]:
         detail += f" ({event.note})"
     if event.forced:
         detail += f" forced: {event.forced}"
-    return [_VERBS[event.event], event.set, event.kid or "(a new key)", detail.strip()]
+    return [_LABELS[event.event], event.set, event.kid or "(a new key)", detail.strip()]
 
 
 def show_status(report: StatusReport, *, now: datetime, quiet: bool) -> None:

@@ -99,7 +99,7 @@ def publish(
         bool, typer.Option("--dry-run", help="Show the uploads and deletions, and change nothing.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Publish even if the live commit is newer or the audit fails.")
+        bool, typer.Option("--force", help="Publish without the audit, and over a newer live commit.")
     ] = False,
     keep: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""The commands token."""
+"""The commands below token: sign, inspect, verify."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated

@@ -43,7 +43,7 @@ def init(
         bool,
         typer.Option(
             "--passphrase",
-            help="Store the identity in the vault, encrypted with the passphrase in KEYVAULT_PASSPHRASE.",
+            help="Store the identity in the vault, encrypted: the passphrase is in KEYVAULT_PASSPHRASE, or asked for.",
         ),
     ] = False,
     title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Headline of the site.")] = None,
@@ -102,7 +102,7 @@ def init(
         )
     secret = None
     if passphrase:
-        secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase("of the new vault")
+        secret = os.environ.get("KEYVAULT_PASSPHRASE") or ask_passphrase("passphrase for the new identity: ")
         if not secret:
             raise UsageError(
                 "--passphrase needs a passphrase", code="passphrase-missing", hint="set KEYVAULT_PASSPHRASE"

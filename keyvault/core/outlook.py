@@ -113,15 +113,19 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
     return found
 
 
-def overdue(state: VaultState, now: datetime, *, grace: timedelta = timedelta(0)) -> list[str]:
+def overdue(
+    state: VaultState, now: datetime, *, grace: timedelta = timedelta(0), names: Collection[str] | None = None
+) -> list[str]:
     """
-    Return the transitions that are overdue by more than *grace*, one sentence each.
+    Return the transitions that are overdue by more than *grace*, one sentence each; of the sets *names*, or of all.
 
     Lateness is safe: the old key continues to sign and old keys stay published. It is still worth an alarm.
     """
     found = []
     site = state.policy.site
     for name, key_set in state.sets.items():
+        if names is not None and name not in names:
+            continue
         found += [
             f"{name}: key {key.kid} should have been withdrawn {relative(key.life.keep_until, now)}"
             for key in key_set.retiring

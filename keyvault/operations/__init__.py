@@ -1,1 +1,1 @@
-"""Use cases: read a commit, plan, seal, commit, push. Join the rooms below; print nothing."""
+"""The use cases: they use core, crypto, repo, site and publish together, and print nothing."""

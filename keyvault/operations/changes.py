@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Proposal:
     """
-    What a command wants to do to a vault in one state.
+    The change that a command proposes for one state of a vault.
 
     Attributes:
-        plan: What happens to keys.
-        subject: Subject of the commit.
-        body: Reasons that somebody gave.
+        plan: The changes of keys.
+        subject: The subject of the commit.
+        body: The reasons for the change, or None.
         files: Other files of the commit, by path.
-        recipients: The recipients of new keys, if the proposal changes them.
-        restored: Records, by kid, that the plan goes on from in the place of those that cannot be read.
-        urgent: Whether it is an emergency, which must not wait for a clock to be set.
-        privates: The private halves of keys that are imported, by kid.
+        recipients: The recipients of new keys, or None if the proposal does not change them.
+        restored: Records, by kid, that the plan uses in place of unreadable records.
+        urgent: Whether it is an emergency, which must not wait for a wrong clock to be set.
+        privates: The private halves of imported keys, by kid.
     """
 
     plan: Plan
@@ -60,17 +60,16 @@ class Proposal:
 @dataclass(frozen=True)
 class Outcome:
     """
-    What was done, or would be.
+    The result of a proposal, carried out or planned.
 
     Attributes:
-        plan: The plan that was carried out.
-        before: The vault before.
-        commit: The new commit; None for a dry run, or where there was nothing to do.
+        plan: The plan.
+        before: The state of the vault before.
+        commit: The new commit; None for a dry run, or if there was nothing to do.
         pushed: Whether it is on the remote.
-        events: Each new event, with the key that it belongs to as it is now; for a dry run of a key that is
-            not made yet, the key is None.
-        warnings: What the user should know.
-        files: Paths of other files that changed, or would.
+        events: Each new event, with its key as it is now; empty for a dry run.
+        warnings: Warnings for the user.
+        files: Paths of other files that changed, or would change.
     """
 
     plan: Plan
@@ -89,17 +88,17 @@ def carry_out(
     context: Context, propose: Propose, *, push: bool = False, dry_run: bool = False, damaged: bool = False
 ) -> Outcome:
     """
-    Make a proposal on the present state and commit it.
+    Propose a change of the newest state and commit it.
 
     Args:
         context: The vault.
-        propose: Makes the proposal; called again when somebody else committed first.
-        push: Whether the commit goes to the remote as well.
-        dry_run: Only make the proposal.
-        damaged: Whether to go on if the vault is damaged; sets that are cannot be used.
+        propose: Returns the proposal; called again if somebody else commits first.
+        push: Whether to push the commit.
+        dry_run: Whether to only propose.
+        damaged: Whether to accept a damaged vault; its damaged sets cannot be used.
 
     Raises:
-        KeyVaultError: As the proposal, sealing and git raise; the vault is as it was.
+        KeyVaultError: If the proposal, sealing or git fails.
     """
     repository = context.repository
     read = repository.read_with_damage if damaged else repository.read
@@ -124,8 +123,8 @@ def _proposed(context: Context, propose: Propose, state: VaultState, public: Vau
     """
     Return the proposal of *propose* for *state*.
 
-    If *public* is the state on the remote, commits of *state* are pushed late: keys that they would withdraw too early
-    are kept first.
+    If *public*, the state on the remote, is not None, commits of *state* are pushed late: the proposal first keeps keys
+    that they would withdraw too early.
     """
     late = Plan() if public is None else plan_late_push(state, public, context.now)
     if not late:
@@ -141,7 +140,7 @@ def _proposed(context: Context, propose: Propose, state: VaultState, public: Vau
 def _draft(
     context: Context, state: VaultState, proposal: Proposal
 ) -> tuple[Draft | None, tuple[tuple[Key, Event], ...]]:
-    """Return *proposal* as a draft, None if it changes nothing; and its events, each with its key."""
+    """Return the draft of *proposal*, None if it changes nothing; and its events, each with its key."""
     if not proposal.plan and not proposal.files:
         return None, ()
     if not proposal.urgent:
@@ -156,11 +155,11 @@ def _draft(
 
 
 def _check_result(state: VaultState, proposal: Proposal, keys: Iterable[Key]) -> None:
-    """Refuse to commit what could not be read again, whatever a planner was led to."""
+    """Check that the vault is readable after *proposal*, in case a planner is wrong."""
     data = proposal.files.get(config.FILE)
     policy = config.read_policy(data) if data else state.policy
     after = dataclass_replace(state, policy=policy, keys={**state.keys, **{key.kid: key for key in keys}})
-    _ = after.sets  # raises where a set would have two active keys, or live keys without a table
+    _ = after.sets  # raises if a set would have two active keys, or live keys without a table
 
 
 def realize(
@@ -173,11 +172,11 @@ def realize(
     """
     Return the records that *plan* writes, and every new event with its key.
 
-    Keys are made and sealed here; no identity is needed for that. Those of *privates* are sealed where the plan
-    imports them; what it imports beside these has its private half elsewhere.
+    Generates and seals new keys, which needs no identity. Imported keys are sealed if *privates* has their private
+    halves; those of the others are elsewhere.
 
     Raises:
-        EnvelopeError: There is nobody to seal to.
+        EnvelopeError: If there are no recipients.
     """
     from keyvault.crypto.envelope import Sealer
     from keyvault.crypto.generate import generate_many
@@ -195,9 +194,7 @@ def realize(
             private = next(fresh)
             kid = private["kid"]
             if kid in state.keys or kid in records:
-                raise KeyVaultError(
-                    f"the random generator of this machine gave the same key twice: {kid}", code="random-repeated"
-                )
+                raise KeyVaultError(f"the random generator of this machine repeated key {kid}", code="random-repeated")
             records[kid] = Key(
                 format=1,
                 set=change.set,
@@ -206,15 +203,19 @@ def realize(
                 private=sealer.seal(private, kid=kid, set_name=change.set),
             )
             done += 1
-            context.progress("making keys", done, len(creations))
+            context.progress("generating keys", done, len(creations))
         elif isinstance(change, Import):
-            kid, held = change.kid, privates.get(change.kid)
+            kid, private_half = change.kid, privates.get(change.kid)
             records[kid] = Key(
                 format=1,
                 set=change.set,
                 public=change.public,
                 events=change.events,
-                private=sealer.seal(held, kid=kid, set_name=change.set) if sealer and held else msgspec.UNSET,
+                private=(
+                    sealer.seal(private_half, kid=kid, set_name=change.set)
+                    if sealer and private_half
+                    else msgspec.UNSET
+                ),
             )
         else:
             kid = change.kid
@@ -224,10 +225,10 @@ def realize(
 
 
 def amended(key: Key, change: Amend) -> Key:
-    """Return *key* with the events of *change*; where they end its life, without its private half."""
+    """Return *key* with the events of *change*, and without its private half if they end its life."""
     private = msgspec.UNSET if change.drops_private else key.private
     changed = msgspec.structs.replace(key, events=(*key.events, *change.events), private=private)
-    fold(changed.events)  # refuses what no legal command could have made
+    fold(changed.events)  # raises if a transition is illegal
     return changed
 
 
@@ -235,16 +236,16 @@ def edited_policy(
     context: Context, state: VaultState, tables: Mapping[str, Mapping[str, object] | None]
 ) -> tuple[VaultState, bytes]:
     """
-    Return *state* under an edited keyvault.toml, and that file.
+    Return *state* with the policy of an edited keyvault.toml, and that file.
 
     Raises:
-        ConfigError: The result would not be a policy, or gives a JWK Set two issuers that differ by a slash.
+        ConfigError: If the edited file is invalid, or gives a JWK Set two issuers that differ only in a slash.
     """
     data = context.repository.files(state.commit, config.FILE)[config.FILE]
     edited = config.edit_sets(data, tables)
     policy = config.read_policy(edited)
     if policy.places_with_mixed_issuers - state.policy.places_with_mixed_issuers:
-        # A file that somebody wrote by hand is read all the same: every command has to go on.
+        # Reading accepts such a file, which somebody edited by hand: other commands must still work.
         raise ConfigError(
             "two sets of one JWK Set would have issuers that differ only in a trailing slash",
             code="issuer-conflict",
@@ -253,7 +254,7 @@ def edited_policy(
     return dataclass_replace(state, policy=policy), edited
 
 
-#: Events that a subject speaks of, with the verb; whether it names sets or counts keys.
+#: Events that the subject of a commit names, each with its verb, and whether it names sets or counts keys.
 _SUBJECTS = (
     ("activated", "rotate", True),
     ("published", "record receipt for", True),
@@ -271,15 +272,15 @@ def describe(plan: Plan) -> str:
     for change in plan.changes:
         for event in change.events:
             if event.event == "activated" and isinstance(change, Create) and change.set not in replaced:
-                continue  # the first key of a set takes over from nobody
+                continue  # the first key of a set replaces no other
             sets_by_event.setdefault(event.event, []).append(change.set)
     parts: list[str] = []
     for name, verb, names_sets in _SUBJECTS:
-        touched = sets_by_event.get(name, [])
-        sets = list(dict.fromkeys(touched))
+        event_sets = sets_by_event.get(name, [])
+        sets = list(dict.fromkeys(event_sets))
         if not sets or (name == "created" and parts):
             continue
         shown = ", ".join(sets[:4]) + (f" and {len(sets) - 4} more" if len(sets) > 4 else "")
-        count = f"{len(touched)} key{'s' if len(touched) != 1 else ''} of "
+        count = f"{len(event_sets)} key{'s' if len(event_sets) != 1 else ''} of "
         parts.append(f"{verb} {'' if names_sets else count}{shown}")
     return "; ".join(parts) or "nothing to do"

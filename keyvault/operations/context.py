@@ -57,7 +57,7 @@ class Context:
         return cls(Repository.open(find_vault(start), environ), now.replace(microsecond=0), environ)
 
     def state(self, commit: Commit | None = None, *, envelopes: bool = True) -> VaultState:
-        """Return the state of the vault at *commit*, by default the newest; errors as `Repository.read`."""
+        """Return the state of the vault at *commit*, by default the newest. Raises the errors of `Repository.read`."""
         return self.repository.read(commit or self.repository.head(), envelopes=envelopes)
 
     @property

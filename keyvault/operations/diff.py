@@ -52,18 +52,18 @@ def difference(context: Context, base: Commit, head: Commit) -> Difference:
     # The first change of a vault adds the vault itself.
     before = repository.read(base) if config.FILE in repository.files(base, config.FILE) else None
     after = context.state(head)
-    old, new = _published(before), _published(after)
+    old_keys, new_keys = _published(before), _published(after)
     keys = []
-    for place in sorted({**old, **new}):
-        was, now = old.get(place), new.get(place)
-        states = was.state if was else None, now.state if now else None
+    for place in sorted({**old_keys, **new_keys}):
+        old_key, new_key = old_keys.get(place), new_keys.get(place)
+        states = old_key.state if old_key else None, new_key.state if new_key else None
         if states[0] != states[1]:
-            keys.append(KeyDifference(*place, (now or old[place]).public.alg, *states))
-    was_set, now_set = _settings(before), _settings(after)
+            keys.append(KeyDifference(*place, (new_key or old_keys[place]).public.alg, *states))
+    old_settings, new_settings = _settings(before), _settings(after)
     settings = [
-        SettingDifference(*setting, was_set.get(setting), now_set.get(setting))
-        for setting in {**was_set, **now_set}
-        if was_set.get(setting) != now_set.get(setting)
+        SettingDifference(*setting, old_settings.get(setting), new_settings.get(setting))
+        for setting in {**old_settings, **new_settings}
+        if old_settings.get(setting) != new_settings.get(setting)
     ]
     return Difference(before.commit if before else None, after.commit, keys, settings)
 

@@ -97,7 +97,7 @@ def chosen_keys(state: VaultState, name: str, *, active: bool = False) -> list[K
 
 
 def export_public(context: Context, name: str, *, active: bool = False, form: str = "jwk") -> bytes:
-    """Return public keys of *name* in *form*; errors as `chosen_keys` and `encode_public`."""
+    """Return public keys of *name* in *form*. Raises the errors of `chosen_keys` and `encode_public`."""
     keys = chosen_keys(context.state(), name, active=active)
     return encode_public([key.public for key in keys], form, name=name)
 

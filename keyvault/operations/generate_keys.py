@@ -30,7 +30,7 @@ def generate_key(
 
 
 def derived_kid(members: PrivateJWK, kid_from: str, now: datetime) -> str:
-    """Return the kid of a key in the form *kid_from*; errors as `derive_kid`."""
+    """Return the kid of a key in the form *kid_from*. Raises the errors of `derive_kid`."""
     from keyvault.core.pem import public_der
 
     needs_der = kid_from == "spki" and members["kty"] != "oct"

@@ -16,7 +16,7 @@ from keyvault.repo.git import Git
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GuardFinding:
     """
     A private key in the clear.
 
@@ -42,7 +42,7 @@ class GuardResult:
     """
 
     files: int
-    findings: tuple[Finding, ...]
+    findings: tuple[GuardFinding, ...]
 
 
 def guard_staged(folder: Path, environ: Mapping[str, str], *, exclude: Sequence[str] = ()) -> GuardResult:
@@ -98,7 +98,7 @@ def _search(files: Iterable[tuple[str, str, bytes]]) -> GuardResult:
     for path, oid, data in files:
         count += 1
         if what := find_private(data):
-            findings.append(Finding(printable(path), what, oid))
+            findings.append(GuardFinding(printable(path), what, oid))
     return GuardResult(count, tuple(findings))
 
 

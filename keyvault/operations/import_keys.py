@@ -103,7 +103,7 @@ def import_keys(
                 fresh.append((public, key))
             else:
                 present.append(existing)
-                warnings.append(_skip_existing(existing, key, request))
+                warnings.append(_check_existing(existing, key, request))
         if not fresh:
             return Proposal(Plan(warnings=tuple(warnings)), "")
         role = request.role or ("next" if key_set.active else "active")
@@ -135,7 +135,7 @@ def _imported(change: Import) -> ImportedKey:
 
 
 def save_key(context: Context, name: str, private: PrivateJWK) -> Outcome:
-    """Make a fresh private JWK the next key of set *name*, in one commit; errors as `import_keys`."""
+    """Make a fresh private JWK the next key of set *name*, in one commit. Raises the errors of `import_keys`."""
     from keyvault.core.jwk import thumbprint
     from keyvault.crypto.imports import read_jwk
 
@@ -152,7 +152,7 @@ def _existing_key(state: VaultState, name: str, public: PublicJWK) -> Key | None
     return key if key.public == public else None
 
 
-def _skip_existing(existing: Key, found: FoundKey, request: ImportRequest) -> str:
+def _check_existing(existing: Key, found: FoundKey, request: ImportRequest) -> str:
     """
     Return the warning that a key is in the vault already.
 

@@ -31,7 +31,7 @@ class ImportRequest:
     How to import keys.
 
     Attributes:
-        role: Their role; None: active in a set without an active key, retiring if they come from a URL, next otherwise.
+        role: Their role; None: next if the set has an active key, else active.
         alg: The algorithm of keys that name none, or that name one which sets do not support; None takes that of the
             set, or the usual one.
         kid: The kid of a single key; None keeps the one in the file.

@@ -93,6 +93,7 @@ class IncrementalRender:
         commits = repository.event_commits(self._commit, previous.changed_sets)
         for key in others:
             events = previous.history[key.kid].events
+            # The date is not used for sets that did not change.
             commits[key.path] = tuple((event.commit, 0) if event.commit else None for event in events)
         return state, build(state, commits, self._templates, previous, scratch=scratch)
 

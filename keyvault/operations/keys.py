@@ -116,8 +116,8 @@ def remove_set(
     def propose(state: VaultState) -> Proposal:
         key_set = state.find_set(name)
         plan = plan_closing(state, name, context.now, forced=forced)
-        left = {change.kid for change in plan.changes if isinstance(change, Amend) and change.drops_private}
-        kept = [key for key in key_set.keys if key.state in ("active", "next", "retiring") and key.kid not in left]
+        ending = {change.kid for change in plan.changes if isinstance(change, Amend) and change.drops_private}
+        kept = [key for key in key_set.keys if key.state in ("active", "next", "retiring") and key.kid not in ending]
         table = {"closing": True} if kept else None
         if key_set.policy.closing and kept and not plan:
             return Proposal(plan, "")
@@ -140,7 +140,7 @@ def open_key(context: Context, key: Key) -> PrivateJWK:
 
 
 def open_keys(context: Context, keys: Iterable[Key]) -> Iterator[PrivateJWK]:
-    """Yield the private JWK of each of *keys*; an identity is unlocked once, errors as `open_key`."""
+    """Yield the private JWK of each of *keys*; unlock each identity once. Raises the errors of `open_key`."""
     from keyvault.crypto.envelope import parse_private
 
     for key in keys:
@@ -148,7 +148,7 @@ def open_keys(context: Context, keys: Iterable[Key]) -> Iterator[PrivateJWK]:
 
 
 def open_sealed(context: Context, key: Key) -> bytes:
-    """Return the plaintext of the envelope of *key*; errors as `open_key`."""
+    """Return the plaintext of the envelope of *key*. Raises the errors of `open_key`."""
     from keyvault.crypto.envelope import envelope_of, open_bytes, recipient_kids
 
     envelope = envelope_of(key)

@@ -92,11 +92,11 @@ def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] 
         seen.add(data)
     for place, key_sets in state.places.items():
         document = f"{place}{WELL_KNOWN}".lstrip("/")
-        findings += judge(_issuer(state, place, key_sets), consumers, document=document)
+        findings += judge(_issuer_findings(state, place, key_sets), consumers, document=document)
     return Report(state.commit, tuple(documents), tuple(findings))
 
 
-def _issuer(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterator[Finding]:
+def _issuer_findings(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterator[Finding]:
     """Yield settings that verifiers need by hand, since no discovery document leads them to the JWK Set at *place*."""
     site, issuer = state.policy.site, state.issuer_at(place)
     for policy in (key_set.policy for key_set in key_sets):

@@ -95,7 +95,7 @@ def publish(
         destination: A folder, ``s3://BUCKET/PREFIX``, ``gs://BUCKET/PREFIX``, ``az://CONTAINER/PREFIX``, or
             ``branch:NAME``.
         dry_run: Report the changes, and write nothing.
-        force: Publish even if the live commit is newer or the audit fails.
+        force: Publish without the audit, and over a newer live commit.
         keep: Patterns of paths that are not part of the site and stay all the same.
         audited: A commit that is trusted with all its history: only later commits are audited.
         invalidate: Caches that changed documents are purged from, as ``cloudfront:ID`` or ``cloudflare:ID``.

@@ -114,7 +114,7 @@ class Purge:
 
 
 def _is_document(path: str) -> bool:
-    """Whether verifiers may have read a deleted file."""
+    """Whether *path* may be a document that verifiers fetch: a JWK Set or a discovery document."""
     from keyvault.site.headers import content_type
 
     return content_type(path) == "application/json" and not path.startswith(("keys/", "assets/", "history."))

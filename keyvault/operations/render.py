@@ -12,7 +12,7 @@ from keyvault.core.state import Commit
 from keyvault.core.text import elided
 from keyvault.errors import UsageError
 from keyvault.operations.context import Context
-from keyvault.operations.site import all_files, estimated_file_count, report_progress, templates_of
+from keyvault.operations.site import estimated_file_count, report_progress, site_files_with, templates_of
 from keyvault.publish import address
 
 if TYPE_CHECKING:
@@ -59,5 +59,5 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
 
 def _full(context: Context, commit: Commit, templates: Templates) -> Iterator[Rendered]:
     # No reference to the state remains, so that of a large vault is freed while its site is still written.
-    state, files = all_files(context, commit, templates)
+    state, files = site_files_with(context, commit, templates)
     return report_progress(context, estimated_file_count(state), files)

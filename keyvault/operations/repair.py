@@ -46,7 +46,7 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RepairFinding:
     """
     A problem, and how a repair solves it.
 
@@ -75,13 +75,13 @@ class RepairResult:
         errors: Errors of the audit that remain afterwards; none for a dry run.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[RepairFinding, ...]
     outcome: Outcome
     removed: tuple[Path, ...]
     errors: tuple[AuditFinding, ...] = ()
 
     @property
-    def left(self) -> list[Finding]:
+    def unresolved(self) -> list[RepairFinding]:
         """The findings that a person has to decide."""
         return [finding for finding in self.findings if finding.remedy is None]
 
@@ -119,7 +119,10 @@ def repair(
     confirmed = check_clock(context, state, behind=True)
     git = context.repository.git
     locks = leftovers.stale_locks(git)
-    found = [Finding("stale-lock", f"no program holds {lock.name}", str(lock), "it is removed") for lock in locks]
+    found = [
+        RepairFinding("stale-lock", f"probably no program holds {lock.name}", str(lock), "it is removed")
+        for lock in locks
+    ]
     if not dry_run:
         for lock in locks:
             lock.unlink(missing_ok=True)
@@ -127,7 +130,7 @@ def repair(
             branch.recover(git)  # the journal identifies files of a run of ours, however young they are
     young = [lock for lock in (journal.index_lock(git), git.git_dir / "HEAD.lock") if lock not in locks]
     found += [
-        Finding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None)
+        RepairFinding("stale-lock", f"{lock.name} is held, or was left just now", str(lock), None)
         for lock in young
         if lock.exists()
     ]
@@ -135,7 +138,7 @@ def repair(
     shown = leftovers.commit_of_index(git, head)
     if shown is not None:
         message = f"index and working tree show commit {shown[:12]}, but the branch is at {head[:12]}"
-        found.append(Finding("stale-index", message, "", "they follow the branch"))
+        found.append(RepairFinding("stale-index", message, "", "they follow the branch"))
         if not dry_run:
             _catch_up(context, shown, head)
     proposals: list[_RepairProposal] = []
@@ -170,19 +173,19 @@ def _catch_up(context: Context, shown: Commit, head: Commit) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _RepairProposal:
-    findings: tuple[Finding, ...]
+    findings: tuple[RepairFinding, ...]
     proposal: Proposal
 
 
 def _propose(context: Context, state: VaultState, reason: str | None, *, clock_confirmed: bool) -> _RepairProposal:
-    found: list[Finding] = []
+    found: list[RepairFinding] = []
     files: dict[str, bytes | None] = {}
     restored: dict[str, Key] = {}
     for damage in (*state.damage, *_lost_files(context, state)):
         if not damage.path:
             continue  # damage of a set: repaired below, once its records can be read
         data, remedy = _repaired_file(context, state, damage)
-        found.append(Finding(damage.code, damage.message, damage.path, remedy))
+        found.append(RepairFinding(damage.code, damage.message, damage.path, remedy))
         if remedy is not None:
             files[damage.path] = data
             if data is not None and is_record_path(damage.path):
@@ -204,13 +207,13 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, clock_c
             continue
         elif any(other.state == "revoked" for other in others):
             remedy = "it is revoked again" if kid in amended else None
-        found.append(Finding("event-removed", message, key.path, remedy))
+        found.append(RepairFinding("event-removed", message, key.path, remedy))
     repaired = {change.set for change in plan.changes}
     for damage in set_damage(readable, context.now):
         remedy = None
         if damage.code != "set-orphaned":
             remedy = "; ".join(_remedies(readable, plan, damage))
-        found.append(Finding(damage.code, damage.message, "", remedy or None))
+        found.append(RepairFinding(damage.code, damage.message, "", remedy or None))
     subject = "repair " + ", ".join([*sorted(repaired), *sorted(files)][:4]) if repaired or files else "nothing to do"
     lines = [f"{finding.code}: {finding.message}" for finding in found if finding.remedy]
     body = "\n".join(([reason] if reason else []) + lines)
@@ -231,7 +234,7 @@ def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
             yield f"key {key.kid[:12]} is dated back to now"
         elif damage.code == "active-missing" and last == "activated":
             yield f"key {key.kid[:12]} signs"
-        elif key.state == damage.code.removeprefix("two-") and last in _OUTCOMES:
+        elif damage.code == f"two-{key.state}" and last in _OUTCOMES:
             yield f"key {key.kid[:12]} {_OUTCOMES[last]}"
 
 
@@ -270,13 +273,14 @@ def _repaired_record(context: Context, commit: Commit, path: str) -> tuple[bytes
     sound: Key | None = None
     # Event lists only grow: the longest is the newest. Of two equally long lists, that of our own side of a merge
     # counts, as for the audit; the repair then restores the promises of the other side.
-    for first_parent in (True, False):
-        for data in repository.versions(commit, path, first_parent=first_parent):
+    for own_side in (True, False):
+        for data in repository.versions(commit, path, first_parent=own_side):
             try:
                 key = decode_key(data, path=path)
             except (RecordError, ConfigError):
                 continue
-            if sound is None or len(key.events) > len(sound.events) - first_parent:
+            longer = 1 if sound is None else len(key.events) - len(sound.events)
+            if longer > 0 or (longer == 0 and own_side):
                 sound = key
     found = salvage_key(_read_file(context, commit, path) or b"")
     if found is not None and found.path == path and (sound is None or _extends(found, sound)):

@@ -243,8 +243,7 @@ def status_report(
     """
     damage = [*state.damage, *(problem for problem in set_damage(state, now) if problem.usable)]
     chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
-    shown = {key_set.name for key_set in chosen}
-    late = [line for line in overdue(state, now, grace=grace) if line.partition(":")[0] in shown]
+    late = overdue(state, now, grace=grace, names=[key_set.name for key_set in chosen])
     return StatusReport(
         state.commit,
         state.policy.site.url,

@@ -1,4 +1,4 @@
-"""Rotate sets, revoke keys, roll back: transitions of keys that exist."""
+"""Rotate sets, revoke keys, roll sets back."""
 
 from __future__ import annotations
 
@@ -86,6 +86,8 @@ def rotate(
     """
     Make the next key of each named set active, in one commit.
 
+    If *alg* is new to the set, publish a next key of that algorithm instead.
+
     Args:
         context: The vault.
         names: The sets; empty for all.
@@ -145,7 +147,7 @@ def _members_for_algorithm(state: VaultState, name: str, alg: str) -> dict[str, 
     key_set = state.find_set(name)
     old, new = key_set.policy.spec, key_spec(alg)
     # A set of secrets has no published keys to lose, so it may become a set of signing keys.
-    if old.kty != "oct" and (old.use, False) != (new.use, new.kty == "oct"):
+    if old.kty != "oct" and (old.use != new.use or new.kty == "oct"):
         raise UsageError(
             f"set {name} is for {_purpose(old)}, but {alg} is for {_purpose(new)}: "
             "its published keys would be withdrawn at once",
@@ -182,7 +184,11 @@ def revoke(
     push: bool = False,
     dry_run: bool = False,
 ) -> Outcome:
-    """Remove *kid*, or the only key that begins with it, from its JWK Set at once; errors as `plan_revocation`."""
+    """
+    Remove *kid*, or the only key that begins with it, from its JWK Set at once.
+
+    Raises the errors of `plan_revocation`.
+    """
     note = check_text(note, "--note")
 
     def propose(state: VaultState) -> Proposal:
@@ -196,7 +202,7 @@ def revoke(
 def rollback(
     context: Context, name: str, *, note: str | None = None, push: bool = False, dry_run: bool = False
 ) -> Outcome:
-    """Make the previous key of set *name* active again; errors as `plan_rollback`."""
+    """Make the previous key of set *name* active again. Raises the errors of `plan_rollback`."""
     note = check_text(note, "--note")
 
     def propose(state: VaultState) -> Proposal:

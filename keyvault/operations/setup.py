@@ -27,8 +27,10 @@ from keyvault.operations.context import Context, identity_folder
 from keyvault.operations.new_vault import NewVault, policy_text
 from keyvault.operations.recipients import create_identity, vault_identity_path
 from keyvault.operations.scaffold import for_folder, without_existing
+from keyvault.repo.branch import recover
 from keyvault.repo.git import Git
 from keyvault.repo.git.process import Runner
+from keyvault.repo.journal import exclusive_lock
 from keyvault.repo.records import encode_recipients
 from keyvault.repo.transaction import transaction
 from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, Draft, Repository, commit_message, record_files
@@ -36,9 +38,9 @@ from keyvault.repo.vault import IDENTITIES, KEYS, README, RECIPIENTS, Draft, Rep
 _README = b"""\
 # keys.enc
 
-Key records of a keyvault: one file a key, its public half and its life in the clear, its private half sealed
-(JWE, RFC 7516) to the recipients in `recipients.json`. Written by `keyvault`, never by hand: a record that is
-not byte for byte in its canonical form is refused. `git log` of a file is the life of the key.
+The key records of a vault, a file for each key: the public half and the events in the clear, the private half sealed
+(JWE, RFC 7516) to the recipients in `recipients.json`. Only `keyvault` writes records. Do not edit them: keyvault
+refuses a record that is not byte for byte in its canonical form. `git log` of a record shows the life of its key.
 """
 
 _ATTRIBUTES = """\
@@ -151,9 +153,9 @@ def init(folder: Path, now: datetime, environ: Mapping[str, str], new: NewVault)
 def _refuse_existing_vault(repository: Repository, folder: Path) -> None:
     committed = _is_committed(repository, config.FILE)
     if committed:
-        # A run that died after its commit may not have written its files, and no other command finds a vault without.
-        with contextlib.suppress(GitError), transaction(repository):
-            pass
+        # If a run died after its commit, its files may be missing, and without them no other command finds the vault.
+        with contextlib.suppress(GitError), exclusive_lock(repository.git):
+            recover(repository.git)
     if committed or (folder / config.FILE).exists():
         raise UsageError(
             f"there is a vault in {elided(str(folder))} already",
@@ -197,7 +199,7 @@ class _Undo:
 
 @contextlib.contextmanager
 def _undone_on_error() -> Iterator[_Undo]:
-    """Yield a list of files and folders, which are removed if the block raises an error or is interrupted."""
+    """Yield a record of written files; remove them if the block raises an error or is interrupted."""
     undo = _Undo([])
     try:
         yield undo

@@ -69,11 +69,11 @@ def site_files(context: Context, commit: Commit, *, worktree: bool = False) -> t
         LeakError: If a private member was about to be published.
         GitError: If the history was cut off.
     """
-    return all_files(context, commit, templates_of(context, commit, worktree=worktree))
+    return site_files_with(context, commit, templates_of(context, commit, worktree=worktree))
 
 
-def all_files(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[Rendered]]:
-    """Return the state of *commit* and its site, rendered with *templates*; errors as `site_files`."""
+def site_files_with(context: Context, commit: Commit, templates: Templates) -> tuple[VaultState, Iterator[Rendered]]:
+    """Return the state of *commit* and its site, rendered with *templates*. Raises the errors of `site_files`."""
     from keyvault.site.build import build
 
     # In this order: history needs its memory only for a moment, the keys need theirs for long.

@@ -72,7 +72,7 @@ def test_a_rotation_that_is_refused(keyvault: Terminal, vault: Vault, step: Step
 
 
 def test_nothing_was_due(keyvault: Terminal, vault: Vault, step: Step) -> None:
-    """The summary says that nothing was due, and so does an output."""
+    """The summary says that there was nothing to do, and so does an output."""
     keyvault.ok("rotate", "--due")
     step.files["GITHUB_OUTPUT"].unlink()
     head = vault.git("rev-parse", "HEAD").strip()
@@ -80,7 +80,7 @@ def test_nothing_was_due(keyvault: Terminal, vault: Vault, step: Step) -> None:
     keyvault.ok("rotate", "--due")
 
     assert step.outputs == {"changed": "false", "commit": head}
-    assert "Nothing was due" in step.summary
+    assert "Nothing to do." in step.summary
 
 
 def test_check_shows_each_difference(keyvault: Terminal, vault: Vault, step: Step) -> None:

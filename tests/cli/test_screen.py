@@ -194,20 +194,20 @@ def test_a_real_terminal(vault: Vault) -> None:
     assert "\x1b" not in shown
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_a_passphrase_is_asked_for(vault: Vault) -> None:
-    """On a terminal the passphrase of an identity is asked for, without an echo."""
+def answer_prompt(vault: Vault, prompt: str, *arguments: str) -> bytes:
+    """Run keyvault on a terminal, answer *prompt* with a passphrase, and return stdout; the answer has no echo."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        vault.command("identity", "new", "--kid", "bea", "--passphrase", "-o", "bea.json"),
+        vault.command(*arguments),
         cwd=vault.folder,
         env=vault.environ | {"PYTHONPATH": str(PROJECT)},
         stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
     shown = b""
-    while b"passphrase of identity bea: " not in shown:
+    while prompt.encode() not in shown:
         shown += os.read(ours, 1024)
+    assert shown.decode() == prompt
     os.write(ours, b"correct horse battery\n")
     out, _ = process.communicate(timeout=30)
     while True:
@@ -217,6 +217,23 @@ def test_a_passphrase_is_asked_for(vault: Vault) -> None:
             break
     os.close(ours)
     assert process.returncode == 0
-    assert b'"kid": "bea"' in out
     assert b"horse" not in shown + out
+    return out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_passphrase_is_asked_for(vault: Vault) -> None:
+    """On a terminal the passphrase of an identity is asked for, without an echo: to encrypt it, and to open it."""
+    new = ("identity", "new", "--passphrase", "-o")
+    prompt = "passphrase for the new identity"
+
+    assert b'"kid": ' in answer_prompt(vault, f"{prompt}: ", *new, "any.json")
+    public = answer_prompt(vault, f"{prompt} bea: ", *new, "bea.json", "--kid", "bea")
+    answer_prompt(vault, f"{prompt}: ", "init", "other", "--url", "https://keys.example.com", "--passphrase")
+
+    assert b'"kid": "bea"' in public
     assert b"horse" not in (vault.folder / "bea.json").read_bytes()
+    (vault.folder / "bea.pub.json").write_bytes(public)
+    vault.run("recipient", "add", "bea.pub.json")
+    checked = answer_prompt(vault, "passphrase of identity bea: ", "--identity", "bea.json", "recipient", "check")
+    assert b"2 opened" in checked

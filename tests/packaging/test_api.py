@@ -222,7 +222,7 @@ def test_refresh_longer_than_signer_lag_is_refused(vault: Lab) -> None:
 
     with fails("refresh-too-long", UsageError) as caught:
         opened(vault).signer("id-token", refresh=timedelta(hours=1, seconds=1))
-    assert caught.value.message == "refresh of 1:00:01 is longer than the signer_lag 1:00:00 of id-token"
+    assert caught.value.message == "refresh of 1h1s is longer than the signer_lag 1h of id-token"
 
 
 def test_signer_that_cannot_open_the_new_key_fails(vault: Lab, tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_files_that_somebody_put_in_are_gone_again(output: Path) -> None:
 def test_long_rendering_tells_its_progress(vault: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever renders thousands of keys hears how far it is, and never more than all."""
     monkeypatch.setattr(
-        operations, "all_files", lambda *_, **__: (vault.state, (Rendered(f"{n}", b"") for n in range(250)))
+        operations, "site_files_with", lambda *_, **__: (vault.state, (Rendered(f"{n}", b"") for n in range(250)))
     )
     told: list[tuple[str, int, int]] = []
     context = vault.context()

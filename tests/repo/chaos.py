@@ -311,8 +311,8 @@ class Chaos:
             self.went["published commit restored"] += 1
         mended = repair(self.context(first), reason="the end of the run")
         again = repair(self.context(first)).findings
-        assert set(again) <= set(mended.left), self.failure(f"a second repair finds {again}")
-        self.went.update(f"left: {finding.code}" for finding in mended.left)
+        assert set(again) <= set(mended.unresolved), self.failure(f"a second repair finds {again}")
+        self.went.update(f"left: {finding.code}" for finding in mended.unresolved)
         _ = first.repository.read(first.repository.head()).sets
         self.git(first, "push", "--quiet", "--force", "origin", "main")
         found = audit(self.context(first)).errors

@@ -45,7 +45,7 @@ def test_a_rotation_reports_every_long_step(vault: Vault) -> None:
 
     labels = list(dict.fromkeys(label for label, *_ in reports))
     assert labels == [
-        "reading keys", "making keys", "checking files", "writing objects", "storing objects", "comparing files",
+        "reading keys", "generating keys", "checking files", "writing objects", "storing objects", "comparing files",
         "writing files",
     ]  # fmt: skip
     assert all(done <= total for _, done, total in reports)

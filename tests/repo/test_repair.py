@@ -59,7 +59,7 @@ def mend(vault: Vault, code: str, **options: object) -> RepairResult:
     done = repair(vault.context(), **options)  # type: ignore[arg-type]  # what repair takes
 
     assert code in [finding.code for finding in done.findings]
-    assert not done.left
+    assert not done.unresolved
     assert done.outcome.commit == vault.head
     assert len(vault.log) == count + 1
     _ = vault.state().sets
@@ -356,7 +356,7 @@ def test_locks_of_living_programs(vault: Vault) -> None:
     process = subprocess.Popen(["git", "cat-file", "--batch"], cwd=vault.folder, stdin=subprocess.PIPE)
     try:
         time.sleep(0.2)
-        assert [finding.remedy for finding in repair(vault.context()).left] == [None]
+        assert [finding.remedy for finding in repair(vault.context()).unresolved] == [None]
         assert lock.exists()
     finally:
         process.communicate()
@@ -412,7 +412,7 @@ def test_live_keys_without_a_table(vault: Vault) -> None:
 
     done = repair(vault.context())
 
-    assert [finding.code for finding in done.left] == ["set-orphaned"]
+    assert [finding.code for finding in done.unresolved] == ["set-orphaned"]
     assert done.outcome.commit is None
 
 
@@ -420,7 +420,7 @@ def test_a_lock_that_was_left_just_now(vault: Vault) -> None:
     """A process may still hold the lock: it is reported and stays."""
     lock = vault.git_dir / "index.lock"
     lock.write_bytes(b"")
-    assert [finding.code for finding in repair(vault.context()).left] == ["stale-lock"]
+    assert [finding.code for finding in repair(vault.context()).unresolved] == ["stale-lock"]
     assert lock.exists()
 
 
@@ -483,7 +483,7 @@ def test_no_active_key_is_left(vault: Vault) -> None:
 
     done = repair(vault.wait(HOUR).context())
 
-    assert not done.left
+    assert not done.unresolved
     assert vault.active().events[-1].forced == "the set had no active key"
     assert any("publish the site at once" in warning for warning in done.outcome.warnings)
     assert done.errors == ()

@@ -29,7 +29,7 @@ def origin(vault: Vault) -> Path:
 def mend(vault: Vault, *, publishes: bool = True) -> None:
     """Repair once; check that audit and a second repair find nothing, and that the site can be published."""
     done = repair(vault.context())
-    assert not done.left
+    assert not done.unresolved
     found = audit(vault.context())
     assert found.errors == (), found.errors
     assert repair(vault.context()).findings == ()
