@@ -69,7 +69,7 @@ class KeyView:
         thumbprint: RFC 7638, SHA-256; by default, the kid itself.
         state: next, active, retiring, withdrawn or revoked.
         created, seen, activated, retired, ended: The instant, or empty.
-        note: The end of its retention, the reason of its revocation, or empty.
+        note: The end of its retention, the reason and note of its revocation, the note of its withdrawal, or empty.
         commit: Id of the commit that created it, or empty.
         commit_url: URL of that commit, or empty.
     """
@@ -113,7 +113,7 @@ class KeyPageView:
 
     Attributes:
         key: The key, as tables show it.
-        kty: Key type, with curve or length.
+        kty: Key type, with curve or length if it has one.
         use: sig or enc.
         events: Its events, oldest first.
         jwk: Its public JWK, as published.
@@ -146,7 +146,7 @@ class SetView:
         issuer: Its issuer.
         jwks_uri: The JWK Set of its issuer; empty until one of its keys is published.
         cryptoperiod: How long a key signs, ``90d``.
-        lead: How long a key must have been seen live before it signs.
+        lead: How long a key must have been seen live before it signs; a key for a new algorithm may wait longer.
         keys: The live ones, in the order of the JWK Set.
         upcoming: A sentence about the next rotation, or empty.
     """
@@ -330,12 +330,12 @@ def key_page_view(key: Key, view: KeyView, commits: EventCommits, state: VaultSt
     public = key.public
     written = commits.get(key.path, ())
     key_set = state.sets.get(key.set)
-    shape = f"{key.rsa_bits} bits" if key.rsa_bits else str(public.crv)
+    shape = f"{key.rsa_bits} bits" if key.rsa_bits else public.crv  # unset for AKP, whose alg says everything
     der = public_der(public)
     digest = hashlib.sha256(der).hexdigest()
     return KeyPageView(
         key=view,
-        kty=f"{public.kty}, {shape}",
+        kty=f"{public.kty}, {shape}" if isinstance(shape, str) else public.kty,
         use=public.use,
         events=tuple(
             event_view(event, written[index] if index < len(written) else None, state.policy.site)

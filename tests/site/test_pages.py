@@ -220,3 +220,29 @@ def test_instants_do_not_depend_on_the_language_of_the_machine() -> None:
     labels = re.findall(r'<text class="when"[^>]*>([^<]*)<', page)
 
     assert {"Dec", "2027"} & {word for label in labels for word in label.split()}
+
+
+def test_a_post_quantum_key_has_neither_curve_nor_length() -> None:
+    """Its page names the key type alone, since ``alg`` determines the rest."""
+    key = make.active_key(spec="ML-DSA-44", set_name="pq")
+    files = site({"pq": make.set_policy("pq", "ML-DSA-44")}, [key])
+    page = files[f"keys/{key.kid}/index.html"].decode()
+
+    assert "ML-DSA-44, AKP, signatures" in page
+    assert not [path for path, data in files.items() if b"UNSET" in data]
+
+
+@pytest.mark.parametrize(
+    ("alg", "java", "rejected"),
+    [
+        ("RS256", "JWSAlgorithm.RS256", None),
+        ("EdDSA", "JWSAlgorithm.EdDSA", "EdDSA"),
+        ("ML-DSA-44", 'JWSAlgorithm.parse("ML-DSA-44")', "ML-DSA"),
+    ],
+)
+def test_the_java_snippet_names_the_algorithm(alg: str, java: str, rejected: str | None) -> None:
+    """An algorithm whose name has a hyphen is no Java identifier; the page says which tokens the library rejects."""
+    page = site({"a": make.set_policy("a", alg)}, [make.active_key(spec=alg, set_name="a")])["index.html"].decode()
+
+    assert f"Set.of({java});" in page
+    assert re.findall(r"it rejects tokens signed with (\S+)\.</p>", page) == ([rejected] if rejected else [])
