@@ -156,11 +156,11 @@ def _files(
     """Yield every file, after `leak_check`."""
     changed_sets = None if previous is None else previous.changed_sets
     extensionless = []
-    for file in _leak_checked(_changed(_jwk_sets(state), changed_sets)):
+    for file in _leak_checked(_files_of(_jwk_sets(state), changed_sets)):
         yield file
         if "." not in file.path.rpartition("/")[2]:
             extensionless.append(file.path)
-    for file in _leak_checked(_changed(_discovery(state), changed_sets)):
+    for file in _leak_checked(_files_of(_discovery(state), changed_sets)):
         yield file
         if not file.path.endswith(".json"):
             extensionless.append(file.path)
@@ -181,8 +181,10 @@ def _files(
     refuse_private("history.json", frame)
     history = HistoryDocument(frame, scratch())
     feeds = list(_leak_checked(_feeds(state, transitions)))
+    # To free each set of a large vault once it is rendered, `_parts` removes the changed sets from `sets`, and the loop
+    # removes the others. `rendered` yields the changed sets in the order of `names`.
     names, sets, policy, commit = list(pages.sets), dict(pages.sets), state.policy, state.commit
-    del state, pages, transitions  # of a large vault, each set is dropped from memory once it is rendered
+    del state, pages, transitions  # they hold the keys of all sets
     rendered = spread(_SetRenderer(templates), _parts(commit, policy, commits, sets, changed_sets))
     for name in names:
         if previous is None or name in previous.changed_sets:
@@ -199,7 +201,7 @@ def _files(
             listed += (path for path in paths if path.endswith("index.html"))
     rendered.close()
     site = policy.site
-    del policy, commits, previous, rendered, frame  # to make room: history.json is as large as a vault
+    del policy, commits, previous, rendered, frame  # to make room: history.json is as large as the vault
     yield Rendered("history.json", history.finish())
     yield from feeds
     urls = [f"{site.url}/{path.removesuffix('index.html')}" for path in listed]
@@ -310,16 +312,16 @@ class _Document(NamedTuple):
     render: Callable[[], bytes]
 
 
-def _changed(documents: Iterable[_Document], changed_sets: Collection[str] | None) -> Iterator[SiteFile]:
-    """Yield the files of *documents*, those that depend on *changed_sets* (None for all) rendered."""
+def _files_of(documents: Iterable[_Document], changed_sets: Collection[str] | None) -> Iterator[SiteFile]:
+    """Yield the files of *documents*: rendered if they depend on *changed_sets* (None for all), else `Unchanged`."""
     for document in documents:
         if any_changed(document.key_sets, changed_sets):
-            yield from _rendered([document])
+            yield from _render_documents([document])
         else:
             yield from map(Unchanged, document.paths)
 
 
-def _rendered(documents: Iterable[_Document]) -> Iterator[Rendered]:
+def _render_documents(documents: Iterable[_Document]) -> Iterator[Rendered]:
     for document in documents:
         data = document.render()
         yield from (Rendered(path, data) for path in document.paths)
@@ -327,7 +329,7 @@ def _rendered(documents: Iterable[_Document]) -> Iterator[Rendered]:
 
 def discovery(state: VaultState) -> Iterator[Rendered]:
     """Yield the discovery document of each issuer, at both of its paths."""
-    return _rendered(_discovery(state))
+    return _render_documents(_discovery(state))
 
 
 def _discovery(state: VaultState) -> Iterator[_Document]:
@@ -348,7 +350,7 @@ def _discovery(state: VaultState) -> Iterator[_Document]:
 
 def jwk_sets(state: VaultState) -> Iterator[Rendered]:
     """Yield every JWK Set of the site that has keys."""
-    return _rendered(_jwk_sets(state))
+    return _render_documents(_jwk_sets(state))
 
 
 def _jwk_sets(state: VaultState) -> Iterator[_Document]:

@@ -53,7 +53,7 @@ class _Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _KeyBars:
     """A key and its phases, oldest first."""
 
     key: Key
@@ -72,7 +72,9 @@ def timeline(key_sets: Sequence[KeySet], *, title: str) -> str:
     if not key_sets:
         return ""
     newest = max(key.life.newest_at for key_set in key_sets for key in key_set.keys)
-    lanes = [(key_set, [_Row(key, tuple(_bars(key, key_set, newest))) for key in key_set.keys]) for key_set in key_sets]
+    lanes = [
+        (key_set, [_KeyBars(key, tuple(_bars(key, key_set, newest))) for key in key_set.keys]) for key_set in key_sets
+    ]
     start, end = _window(lanes, newest)
     scale = WIDTH / (end - start).total_seconds()
 
@@ -114,7 +116,7 @@ def _bars(key: Key, key_set: KeySet, newest: datetime) -> Iterator[_Bar]:
         yield _Bar(phase, newest, planned, planned=True)
 
 
-def _window(lanes: Sequence[tuple[KeySet, Sequence[_Row]]], newest: datetime) -> tuple[datetime, datetime]:
+def _window(lanes: Sequence[tuple[KeySet, Sequence[_KeyBars]]], newest: datetime) -> tuple[datetime, datetime]:
     """Return the first and last instant of the drawing."""
     oldest = min(row.key.life.created_at for _, rows in lanes for row in rows)
     slowest = max(key_set.policy.cryptoperiod for key_set, _ in lanes)
@@ -127,9 +129,9 @@ def _window(lanes: Sequence[tuple[KeySet, Sequence[_Row]]], newest: datetime) ->
     return start, start + span * 1.02
 
 
-def _pack(rows: Iterable[_Row]) -> list[list[_Row]]:
+def _pack(rows: Iterable[_KeyBars]) -> list[list[_KeyBars]]:
     """Return *rows* distributed over as few lines as possible, without overlap."""
-    lines: list[list[_Row]] = []
+    lines: list[list[_KeyBars]] = []
     ends: list[datetime] = []
     for row in rows:
         start, end = row.bars[0].start, row.bars[-1].end
@@ -150,7 +152,7 @@ class _Canvas:
     def __init__(self, x: Scale, *, tooltips: bool) -> None:
         self._x, self._tooltips = x, tooltips
 
-    def draw(self, lines: Sequence[Sequence[_Row]], top: int) -> list[str]:
+    def draw(self, lines: Sequence[Sequence[_KeyBars]], top: int) -> list[str]:
         """Return the shapes of a lane whose upper edge is at *top*."""
         rects: list[str] = []
         paths: dict[str, list[str]] = {}
