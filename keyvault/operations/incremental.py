@@ -28,7 +28,7 @@ from keyvault.operations.context import Context
 from keyvault.operations.site import TEMPLATES, scratch
 from keyvault.publish.destination import HISTORY
 from keyvault.publish.folder import Written, is_stamped
-from keyvault.publish.stamp import Stamp, Stamps, mark_of
+from keyvault.publish.stamp import Stamp, StampFile, mark_of
 from keyvault.repo.vault import KEYS, is_record_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class IncrementalRender:
     A render that reuses the files of the previous site in the same folder.
 
     Attributes:
-        stamps: The place of the folder's stamp.
+        stamp_file: The file of the folder's stamp.
     """
 
     def __init__(self, context: Context, output: Path, commit: Commit, templates: Templates) -> None:
@@ -63,12 +63,12 @@ class IncrementalRender:
         self._context, self._output, self._commit, self._templates = context, output, commit, templates
         git = context.repository.git
         digest = cache(lambda: builder_digest(templates))
-        self.stamps = Stamps.of(git.git_dir, output, builder=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
+        self.stamp_file = StampFile.of(git.git_dir, output, builder=digest, commit=commit, least=MIN_FILES_FOR_STAMP)
 
     @cached_property
     def previous_stamp(self) -> Stamp | None:
         """The stamp of the previous site, if the same program rendered it into this folder."""
-        return self.stamps.load(self._output)
+        return self.stamp_file.load(self._output)
 
     def unchanged(self) -> Written | None:
         """Return the result if the folder has the site of this commit already; else None."""

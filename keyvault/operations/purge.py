@@ -93,7 +93,7 @@ class Purge:
             raise PublishError(
                 f"the site is published, but {cache.name} still serves old copies: {error.message}",
                 code="purge-failed",
-                hint=f"run publish again, or purge by hand: {cache.by_hand(urls)}",
+                hint=f"run publish again, or purge by hand: {cache.manual_command(urls)}",
             ) from None
 
     def _read(self) -> list[str] | None:

@@ -49,12 +49,12 @@ def render(context: Context, commit: Commit, output: Path, *, worktree: bool = F
                 report_progress(context, estimated_file_count(state), files),
                 output,
                 protected=protected,
-                stamps=incremental.stamps,
+                stamp_file=incremental.stamp_file,
                 previous=incremental.previous_stamp,
                 progress=context.progress,
             )
     files = _full(context, commit, templates)
-    return write_site(files, output, protected=protected, stamps=incremental.stamps, progress=context.progress)
+    return write_site(files, output, protected=protected, stamp_file=incremental.stamp_file, progress=context.progress)
 
 
 def _full(context: Context, commit: Commit, templates: Templates) -> Iterator[Rendered]:

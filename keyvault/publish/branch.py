@@ -14,7 +14,7 @@ from keyvault.publish.destination import (
     HISTORY,
     Changes,
     Contents,
-    Place,
+    OpenDestination,
     Rendering,
     SitesBelow,
     as_text,
@@ -71,7 +71,7 @@ class BranchDestination:
         return self._branch.alternative
 
     @contextlib.contextmanager
-    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[OpenDestination]:
         """Fetch the branch; see `Destination`."""
         yield _OpenBranch(self._branch, (*BRANCH_KEEPS, *keep))
 
@@ -93,12 +93,12 @@ class _OpenBranch:
         return False
 
     def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
-        """Write the site as a tree, and push it; see `Place`."""
+        """Write the site as a tree, and push it; see `OpenDestination`."""
         there, own = self._there, self.contents.paths
         files: dict[str, None] = {}
 
         def changed() -> Iterator[tuple[str, bytes | None]]:
-            for path, data in self.contents.below.without(rendering.files):
+            for path, data in self.contents.below.refuse_below(rendering.files):
                 files[path] = None
                 yield path, data
             yield from ((path, None) for path in there if path in own and path not in files)

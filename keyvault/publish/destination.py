@@ -89,7 +89,7 @@ class Changes:
     deleted: list[str]
 
 
-class Place(Protocol):
+class OpenDestination(Protocol):
     """An open destination: its files are listed, and other publishers wait if the place has locks."""
 
     @property
@@ -123,7 +123,7 @@ class Destination(Protocol):
     def alternative(self) -> str:
         """A hint for the user if the place holds files that are not a site."""
 
-    def open(self, keep: Sequence[str], *, dry_run: bool) -> AbstractContextManager[Place]:
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> AbstractContextManager[OpenDestination]:
         """
         Open the place.
 
@@ -191,12 +191,12 @@ class SitesBelow:
         """Whether *path* is, or lies in, such a site."""
         return bool(self.folders) and (path in self.folders or any(up in self.folders for up in _folders_above(path)))
 
-    def without(self, files: Iterable[File]) -> Iterator[File]:
+    def refuse_below(self, files: Iterable[File]) -> Iterator[File]:
         """
-        Yield *files*, none of which lies in such a site.
+        Yield *files*, and refuse any that lies in such a site.
 
         Raises:
-            GateError: If a file does, or is in the way of such a site.
+            GateError: If a file lies in such a site, or has the path of a folder that such a site lies in.
         """
         for file in files:
             path = file.path

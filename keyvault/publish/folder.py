@@ -25,14 +25,14 @@ from keyvault.publish.destination import (
     MARKERS,
     Changes,
     Contents,
-    Place,
+    OpenDestination,
     Rendering,
     SitesBelow,
     as_text,
     is_kept,
 )
 from keyvault.publish.fingerprints import Fingerprints
-from keyvault.publish.stamp import Mark, StaleError, Stamp, Stamps, mark_of, marks_below, place_of
+from keyvault.publish.stamp import Mark, StaleError, Stamp, StampFile, folder_id, mark_of, marks_below
 from keyvault.publish.swap import (
     StagingFolder,
     exclusive,
@@ -71,7 +71,7 @@ def write_site(
     *,
     protected: Path | None = None,
     keep: Sequence[str] = (),
-    stamps: Stamps | None = None,
+    stamp_file: StampFile | None = None,
     previous: Stamp | None = None,
     progress: Progress = quiet,
 ) -> Written:
@@ -85,7 +85,7 @@ def write_site(
         output: The folder; created if it does not exist.
         protected: A folder that must not be written over: *output* may lie in it, but not be it or hold it.
         keep: Patterns of paths that stay, though the site does not have them.
-        stamps: Where the stamp of the folder is kept; None to keep none.
+        stamp_file: The file of the folder's stamp; None to keep no stamp.
         previous: The stamp of the previous site, if files may be `Unchanged`.
         progress: Called with the work that follows the last file.
 
@@ -99,9 +99,9 @@ def write_site(
     with exclusive(folder.output):
         restore_site(folder.output)
         below = folder.check().below
-        if previous is not None and (previous.folder != place_of(folder.output) or below.folders):
+        if previous is not None and (previous.folder != folder_id(folder.output) or below.folders):
             raise StaleError
-        return folder.write(files, below, stamps=stamps, previous=previous)
+        return folder.write(files, below, stamp_file=stamp_file, previous=previous)
 
 
 def is_stamped(output: Path, stamp: Stamp) -> bool:
@@ -109,7 +109,7 @@ def is_stamped(output: Path, stamp: Stamp) -> bool:
     output = Path(os.path.abspath(output))  # noqa: PTH100 - as SiteFolder
     try:
         with exclusive(output):
-            return stamp.folder == place_of(output) and marks_below(str(output)) == stamp.files
+            return stamp.folder == folder_id(output) and marks_below(str(output)) == stamp.files
     except OSError:
         return False
 
@@ -189,7 +189,7 @@ class SiteFolder:
         files: Iterable[SiteFile],
         below: SitesBelow,
         *,
-        stamps: Stamps | None = None,
+        stamp_file: StampFile | None = None,
         previous: Stamp | None = None,
         dry_run: bool = False,
     ) -> Written:
@@ -200,7 +200,7 @@ class SiteFolder:
         changed: list[str] = []
         old = output.is_dir()
         try:
-            for file in below.without(files):
+            for file in below.refuse_below(files):
                 path = file.path
                 _check_path(path)
                 if isinstance(file, Unchanged):
@@ -223,22 +223,22 @@ class SiteFolder:
             if staging is None and old and len(kept) == len(gone):
                 if previous and not folder_matches(str(output), paths):
                     raise StaleError
-                if stamps and not previous:  # an old program wrote the folder, or its stamp was lost
-                    stamps.save_for(output, paths)
+                if stamp_file and not previous:  # an old program wrote the folder, or its stamp was lost
+                    stamp_file.save_for(output, paths)
                 return written
             self._progress("putting the site in place", 0, 0)
             staging = staging or StagingFolder(output, previous, served=self._served)
             staging.fill_unchanged(paths, kept)
             if self._served:
                 flush(staging.written)
-            if stamps:
-                stamps.forget()
+            if stamp_file:
+                stamp_file.forget()
             staging.swap()
-            if stamps:
+            if stamp_file:
                 shutil.rmtree(spare_of(output), ignore_errors=True)
-                if len(paths) >= stamps.least:
+                if len(paths) >= stamp_file.least:
                     staging.keep_as_spare()
-                stamps.save_for(output, paths, spare=place_of(spare_of(output)), changed=(*changed, *gone))
+                stamp_file.save_for(output, paths, spare=folder_id(spare_of(output)), changed=(*changed, *gone))
         except OSError as error:
             raise RenderError(
                 f"{elided(str(output))} cannot be written: {error.strerror}", code="folder-not-writable"
@@ -273,7 +273,7 @@ class Folder:
         return "name an empty folder; --keep GLOB leaves files there"
 
     @contextlib.contextmanager
-    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[OpenDestination]:
         """Lock the folder and list its files; see `Destination`."""
         folder = SiteFolder(self._output, self._protected, keep, served=True, progress=self._progress)
         with contextlib.nullcontext() if dry_run else exclusive(folder.output):
@@ -290,7 +290,7 @@ class _OpenFolder:
         self.contents = folder.check()
 
     def holds(self, site: Fingerprints) -> bool:
-        """Whether the folder has just the files of *site*; see `Place`."""
+        """Whether the folder has just the files of *site*; see `OpenDestination`."""
         output, files = self._folder.output, site.files
         others = [path for path in paths_below(output) if path not in files]
         if not all(is_kept(path, self._keep) or self.contents.below.hold(path) for path in others):
@@ -298,7 +298,7 @@ class _OpenFolder:
         return all(_has_digest(f"{output}/{path}", *wanted) for path, wanted in files.items())
 
     def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
-        """Write the site beside the folder, and swap it in; see `Place`."""
+        """Write the site beside the folder, and swap it in; see `OpenDestination`."""
         done = self._folder.write(rendering.files, self.contents.below, dry_run=dry_run)
         return Changes(done.files, done.changed_paths, done.deleted_paths)
 

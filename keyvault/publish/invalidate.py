@@ -50,8 +50,8 @@ class Cache(Protocol):
             PublishError: If the network refuses, or cannot be reached.
         """
 
-    def by_hand(self, urls: Sequence[str]) -> str:
-        """Return a command that does the same."""
+    def manual_command(self, urls: Sequence[str]) -> str:
+        """Return a shell command for the user that purges *urls*."""
 
 
 def open_cache(text: str, environ: Mapping[str, str]) -> Cache:
@@ -123,8 +123,8 @@ class CloudFront:
         except BotoCoreError as error:
             raise PublishError(_line(str(error)), code="purge-failed") from None
 
-    def by_hand(self, urls: Sequence[str]) -> str:
-        """Return a command that does the same."""
+    def manual_command(self, urls: Sequence[str]) -> str:
+        """Return a command that purges *urls*; if they are more than `BATCH`, it purges the whole distribution."""
         paths = " ".join(f"'{path}'" for path in (_paths(urls) if len(urls) <= BATCH else ["/*"]))
         return f"aws cloudfront create-invalidation --distribution-id {self._distribution} --paths {paths}"
 
@@ -209,8 +209,8 @@ class Cloudflare:
             raise PublishError(message, code="purge-failed") from None
         _check_answer(response.status, body)
 
-    def by_hand(self, urls: Sequence[str]) -> str:
-        """Return a command that does the same."""
+    def manual_command(self, urls: Sequence[str]) -> str:
+        """Return a command that purges *urls*; if they are more than `BATCH`, only the first ones, as in a request."""
         files = ",".join(f'"{url}"' for url in urls[:BATCH])
         return (
             f"curl -X POST https://api.cloudflare.com/client/v4/zones/{self._zone}/purge_cache"

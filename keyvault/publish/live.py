@@ -2,7 +2,8 @@
 Fetch live JWK Sets, with limits on everything that a host could do.
 
 A request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, bodies are never decompressed, and
-link-local addresses are refused. The result is data, which nobody has checked.
+literal link-local addresses are refused: a name that resolves to one is not. The result is data, which nobody has
+checked.
 
 Sources: docs/publishing.md; RFC 9110 sections 12.5.3 and 15.4.
 """
@@ -145,10 +146,10 @@ def fetch_key_ids(url: str) -> ServedKeys:
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or len(keys) > KEYS_MAX:
         raise LiveError(f"{url} does not serve a JWK Set", code="not-jwks")
-    return frozenset(_identities(keys))
+    return frozenset(_kids_and_thumbprints(keys))
 
 
-def _identities(keys: list[Any]) -> Iterable[tuple[str, str]]:
+def _kids_and_thumbprints(keys: list[Any]) -> Iterable[tuple[str, str]]:
     for jwk in keys:
         if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str):
             try:
@@ -233,7 +234,8 @@ def check_address(url: str) -> None:
     Refuse a URL that must not be requested.
 
     Raises:
-        LiveError: If it is not https (http for localhost), or its host is a link-local address.
+        LiveError: If it is not https (http for localhost), or its host is a literal link-local, multicast or
+            unspecified address.
     """
     try:
         parts = urlsplit(url)

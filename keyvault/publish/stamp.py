@@ -24,7 +24,7 @@ import msgspec
 Mark = tuple[int, int, int]
 
 #: Device and inode of a folder.
-Place = tuple[int, int]
+FolderId = tuple[int, int]
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
@@ -42,9 +42,9 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
 
     builder: str
     commit: str
-    folder: Place
+    folder: FolderId
     files: dict[str, Mark]
-    spare: Place | None = None
+    spare: FolderId | None = None
     paths_changed_since_spare: tuple[str, ...] = ()
 
 
@@ -52,51 +52,51 @@ _decoder = msgspec.msgpack.Decoder(Stamp)
 
 
 class StaleError(Exception):
-    """The folder does not fit its stamp; never leaves the package."""
+    """The folder does not fit its stamp: the whole site must be rendered. Never reaches the user."""
 
 
 @dataclass(frozen=True)
-class Stamps:
+class StampFile:
     """
-    The place of a folder's stamp, and the values of the next stamp.
+    The file of a folder's stamp, and the values of the next stamp.
 
     Attributes:
-        file: The file of the stamp.
+        path: The file.
         builder: Returns the digest for `Stamp.builder`; called only if a stamp is read or written.
         commit: The commit to render.
         least: The number of files from which a site gets a stamp.
     """
 
-    file: Path
+    path: Path
     builder: Callable[[], str]
     commit: str
     least: int
 
     @classmethod
-    def of(cls, git_dir: Path, output: Path, *, builder: Callable[[], str], commit: str, least: int) -> Stamps:
-        """Return the stamps of the folder *output*, for the vault with the git directory *git_dir*."""
+    def of(cls, git_dir: Path, output: Path, *, builder: Callable[[], str], commit: str, least: int) -> StampFile:
+        """Return the stamp file of the folder *output*, for the vault with the git directory *git_dir*."""
         name = hashlib.sha256(os.fsencode(os.path.abspath(output))).hexdigest()[:32]  # noqa: PTH100 - as write_site
         return cls(git_dir / "keyvault-rendered" / name, builder, commit, least)
 
     def load(self, output: Path) -> Stamp | None:
         """Return the stamp of *output*, or None if there is none that this builder wrote."""
         try:
-            stamp = _decoder.decode(self.file.read_bytes())
+            stamp = _decoder.decode(self.path.read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return stamp if stamp.folder == place_of(output) and stamp.builder == self.builder() else None
+        return stamp if stamp.folder == folder_id(output) and stamp.builder == self.builder() else None
 
     def forget(self) -> None:
         """Remove the stamp, before the folder is replaced."""
         with contextlib.suppress(OSError):
-            self.file.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def save_for(
         self,
         output: Path,
         paths: Mapping[str, Mark | None],
         *,
-        spare: Place | None = None,
+        spare: FolderId | None = None,
         changed: tuple[str, ...] = (),
     ) -> None:
         """
@@ -108,18 +108,19 @@ class Stamps:
             spare: As in `Stamp`.
             changed: The paths changed since the spare, as in `Stamp`.
         """
-        place, beside = place_of(output), self.file.with_suffix(".new")
-        if place is None or len(paths) < self.least:
+        folder, beside = folder_id(output), self.path.with_suffix(".new")
+        if folder is None or len(paths) < self.least:
             return
         with contextlib.suppress(OSError):
             files = {path: mark or mark_of(os.lstat(f"{output}/{path}")) for path, mark in paths.items()}
-            self.file.parent.mkdir(exist_ok=True)
-            beside.write_bytes(msgspec.msgpack.encode(Stamp(self.builder(), self.commit, place, files, spare, changed)))
-            beside.replace(self.file)
+            self.path.parent.mkdir(exist_ok=True)
+            stamp = Stamp(self.builder(), self.commit, folder, files, spare, changed)
+            beside.write_bytes(msgspec.msgpack.encode(stamp))
+            beside.replace(self.path)
 
 
-def place_of(folder: Path) -> Place | None:
-    """Return the place of *folder*, or None if there is no such folder."""
+def folder_id(folder: Path) -> FolderId | None:
+    """Return device and inode of *folder*, or None if there is no such folder."""
     try:
         found = folder.lstat()
     except OSError:

@@ -22,7 +22,7 @@ from pathlib import Path
 from keyvault.core.text import elided
 from keyvault.errors import RenderError
 from keyvault.publish.destination import MARKERS, SPARE, STAGING
-from keyvault.publish.stamp import Mark, StaleError, Stamp, mark_of, marks_below, place_of
+from keyvault.publish.stamp import Mark, StaleError, Stamp, folder_id, mark_of, marks_below
 
 #: How long, in seconds, a run waits for another run that writes to the same place.
 LOCK_WAIT = 60.0
@@ -188,7 +188,7 @@ class StagingFolder:
         self._output, self._previous, self._served = output, previous, served
         self.folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=STAGING, dir=output.parent))
         spare = spare_of(output)
-        self._spare = previous is not None and previous.spare is not None and previous.spare == place_of(spare)
+        self._spare = previous is not None and previous.spare is not None and previous.spare == folder_id(spare)
         if self._spare:
             # Under the name of a temporary folder: if this run dies, it must not count as a spare.
             self.folder.rmdir()
@@ -235,7 +235,11 @@ class StagingFolder:
 
     def fill_unchanged(self, paths: dict[str, Mark | None], kept: Iterable[str]) -> None:
         """
-        Link the files of *paths* that were not written, and *kept*, from the old folder.
+        Complete the folder with *kept*, and with the files of *paths* that were not written.
+
+        Without a spare, all of them are linked from the old folder; a file that has to be copied loses its mark in
+        *paths*. A spare has them already: only files that changed since then are linked, and files that are no longer
+        part of the site are removed.
 
         Raises:
             StaleError: If a file does not fit the stamp.

@@ -25,7 +25,7 @@ from keyvault.publish.destination import (
     HISTORY,
     Changes,
     Contents,
-    Place,
+    OpenDestination,
     Rendering,
     SitesBelow,
     is_kept,
@@ -70,7 +70,7 @@ class StoreDestination:
         return f"name an empty place, or a prefix below it: {self.name}/PREFIX; --keep GLOB leaves files there"
 
     @contextlib.contextmanager
-    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[Place]:
+    def open(self, keep: Sequence[str], *, dry_run: bool) -> Iterator[OpenDestination]:
         """List the store; see `Destination`."""
         yield _OpenStore(self._store, self._headers, self._progress, keep)
 
@@ -83,10 +83,10 @@ class _OpenStore:
     ) -> None:
         self._store, self._headers, self._progress = store, headers, progress
         self._there = there = store.listing()
-        self._mark = store.read(HISTORY) if HISTORY in there else None
+        self._history = store.read(HISTORY) if HISTORY in there else None
         below = SitesBelow(there, self._read)
         own = {path for path in there if not below.hold(path) and not is_kept(path, keep)}
-        self.contents = Contents(own, self._mark.data if self._mark else None, below, self._site_above())
+        self.contents = Contents(own, self._history.data if self._history else None, below, self._site_above())
 
     def _read(self, path: str) -> bytes | None:
         found = self._store.read(path)
@@ -106,34 +106,34 @@ class _OpenStore:
         return None
 
     def holds(self, site: Fingerprints) -> bool:
-        """Whether the store has just the objects of *site*; see `Place`."""
+        """Whether the store has just the objects of *site*; see `OpenDestination`."""
         there = self._there
         if any(path not in site.files for path in self.contents.paths) or any(path not in there for path in site.files):
             return False
-        comparison = _Comparison(self._store, there, self._mark, site.documents, self._headers(site.max_age))
+        comparison = _Comparison(self._store, there, self._history, site.documents, self._headers(site.max_age))
         items = ((path, wanted, None) for path, wanted in site.files.items())
         return next(comparison.differing(items), None) is None
 
     def write(self, rendering: Rendering, *, dry_run: bool) -> Changes:
-        """Compare each file as it is rendered, and upload those that differ; see `Place`."""
+        """Compare each file as it is rendered, and upload those that differ; see `OpenDestination`."""
         with tempfile.TemporaryFile() as file:
-            files, spool = self.contents.below.without(rendering.files), _Spool(file)
-            comparison = _Comparison(self._store, self._there, self._mark, rendering.documents, rendering.headers)
+            files, spool = self.contents.below.refuse_below(rendering.files), _Spool(file)
+            comparison = _Comparison(self._store, self._there, self._history, rendering.documents, rendering.headers)
             paths: dict[str, int] = {}
 
-            def printed() -> Iterator[tuple[str, Fingerprint, bytes]]:
+            def fingerprinted() -> Iterator[tuple[str, Fingerprint, bytes]]:
                 for path, data in files:
                     paths[path] = len(paths)
                     yield path, fingerprint(data), data
 
-            for path, data in comparison.differing(printed()):
+            for path, data in comparison.differing(fingerprinted()):
                 spool.add(path, data)
             phases = _phases(rendering.documents, sorted(spool.paths, key=paths.__getitem__))
             deleted = sorted(path for path in self.contents.paths if path not in paths)
             uploaded = [path for phase in phases for path in phase]
             if not dry_run and (uploaded or deleted):
                 self._upload(phases, spool, rendering, comparison.seen)
-                self._check_mark(rendering.commit)
+                self._check_history(rendering.commit)
                 self._store.delete(deleted)
         return Changes(len(paths), uploaded, deleted)
 
@@ -150,18 +150,19 @@ class _OpenStore:
         def upload(path: str) -> None:
             store.write(path, spool.read(path), rendering.headers(path), over=seen.get(path))
 
-        # Rendering takes a while: a newer publication must not be overwritten, even if the store ignores conditions.
-        mark = store.read(HISTORY)
-        if mark is not None:
-            store.check_conditions(HISTORY, mark)
+        # Rendering takes a while, and a newer publication must not be overwritten: so refuse a store that ignores
+        # conditions.
+        history = store.read(HISTORY)
+        if history is not None:
+            store.check_conditions(HISTORY, history)
         for phase in phases:
             for _ in in_parallel(upload, phase):
                 done += 1
                 self._progress("uploading", done, total)
-            if mark is None and HISTORY in phase and (mark := store.read(HISTORY)) is not None:
-                store.check_conditions(HISTORY, mark)
+            if history is None and HISTORY in phase and (history := store.read(HISTORY)) is not None:
+                store.check_conditions(HISTORY, history)
 
-    def _check_mark(self, commit: str) -> None:
+    def _check_history(self, commit: str) -> None:
         last = self._store.read(HISTORY)
         if last is None or live_commit(last.data) != commit:
             raise ConflictError(
@@ -186,17 +187,17 @@ class _Comparison:
         self,
         store: ObjectStore,
         there: Mapping[str, Stored],
-        mark: Found | None,
+        history: Found | None,
         documents: Collection[str],
         headers: Headers,
     ) -> None:
         self._store, self._there, self._documents, self._headers = store, there, documents, headers
         # A policy that changed max_age changes the headers of all objects, and the bytes of none.
-        self._fresh = mark is not None and self._has_headers(HISTORY, mark)
-        self._mark = mark
+        self._headers_hold = history is not None and self._has_headers(HISTORY, history)
+        self._history = history
         self.seen: dict[str, Stored] = dict(there)
-        if mark is not None:
-            self.seen[HISTORY] = mark.stored
+        if history is not None:
+            self.seen[HISTORY] = history.stored
 
     def _has_headers(self, path: str, found: Found) -> bool:
         wanted = self._headers(path)
@@ -229,11 +230,11 @@ class _Comparison:
         stored = self._there.get(path)
         if stored is None:
             return True
-        if path == HISTORY and self._mark is not None:
-            return not self._fresh or fingerprint(self._mark.data) != wanted
+        if path == HISTORY and self._history is not None:
+            return not self._headers_hold or fingerprint(self._history.data) != wanted
         if path in self._documents:
             return None
-        if not self._fresh or stored.size != wanted.size:
+        if not self._headers_hold or stored.size != wanted.size:
             return True
         match = _MD5.fullmatch(stored.e_tag or "")
         return False if match and bytes.fromhex(match[1]) == wanted.md5 else None

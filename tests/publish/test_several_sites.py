@@ -73,9 +73,9 @@ def test_paths_that_would_lie_in_a_site_below(path: str, refused: bool) -> None:
     site = SitesBelow(files, files.get)
     if refused:
         with fails("site-below", GateError):
-            list(site.without([Unchanged(path)]))
+            list(site.refuse_below([Unchanged(path)]))
     else:
-        assert list(site.without([Unchanged(path)])) == [Unchanged(path)]
+        assert list(site.refuse_below([Unchanged(path)])) == [Unchanged(path)]
 
 
 def test_our_own_site_has_no_site_below(make_vault: MakeVault) -> None:
