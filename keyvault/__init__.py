@@ -7,20 +7,21 @@ change between versions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from keyvault.errors import GateError, GitError, IdentityError, KeyVaultError, UsageError
-
+# As `typing.TYPE_CHECKING`, without its import. The command imports this package before it can handle Ctrl-C, and
+# `keyvault --help` must start fast: nothing is imported until it is used.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from keyvault.api import Signer, Vault
+    from keyvault.errors import GateError, GitError, IdentityError, KeyVaultError, UsageError
 
 __all__ = ["GateError", "GitError", "IdentityError", "KeyVaultError", "Signer", "UsageError", "Vault"]
 
 
 def __getattr__(name: str) -> Any:
-    # `keyvault --help` imports this package and must start fast: git and cryptography are imported on first use.
-    if name in ("Vault", "Signer"):
-        from keyvault import api
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("keyvault.api" if name in ("Vault", "Signer") else "keyvault.errors"), name)
