@@ -383,4 +383,4 @@ def test_page_says_what_nimbus_refuses(make_vault: MakeVault, alg: str, warned: 
     """If a set signs with an Edwards curve, the Java snippet says that it cannot verify that."""
     page = make_vault(f"id-token:{alg}").site()["index.html"]
 
-    assert (b"it refuses tokens signed with EdDSA" in page) is warned
+    assert (b"it rejects tokens signed with EdDSA" in page) is warned
