@@ -198,6 +198,6 @@ def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:
         raise ConfigError(
             f"{alg} does not support a secret of {length} bits",
             code="secret-size",
-            hint=f"bits must be {'exactly' if exact else 'at least'} {algorithm.octets * 8}",
+            hint=f"bits must be {algorithm.octets * 8}" + ("" if exact else " to 4096, a multiple of 8"),
         )
     return KeySpec(alg, bits=length)

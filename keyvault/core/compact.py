@@ -1,7 +1,8 @@
 """
 Reduce the memory that large vaults take: drop ciphertexts, and share equal parts of keys.
 
-Each function changes a key in place, so the caller must have just read it and hold the only reference.
+All functions but `summarize_envelope` change a key in place, so the caller must have just read it and hold the only
+reference.
 """
 
 from __future__ import annotations

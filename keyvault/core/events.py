@@ -2,7 +2,7 @@
 Events of a key, and the state that follows from them.
 
 A record stores only the list of events. The state is a fold over that list, so a state never contradicts its dates.
-`fold` refuses every list that no legal sequence of commands could have written.
+`fold` refuses lists whose order, instants or members are invalid; ``core/history`` judges whether policy allowed them.
 
 Source: docs/lifecycle.md.
 """
@@ -27,7 +27,8 @@ EventName = Literal[
 State = Literal["next", "active", "retiring", "withdrawn", "revoked"]
 Reason = Literal["compromised", "superseded", "unspecified"]
 
-#: From-state and to-state of every event. None is the state before the first event.
+#: From-state and to-state of every event. None is the state before the first event. `fold` knows an exception: a
+#: repair that extends ``keep_until`` takes a withdrawn key back to retiring.
 TRANSITIONS: dict[str, dict[State | None, State]] = {
     "created": {None: "next"},
     "published": {"next": "next"},
@@ -191,7 +192,8 @@ def fold(events: Sequence[Event]) -> Life:
     Return the state and the dates that follow from *events*.
 
     Raises:
-        RecordError: If the list is empty, an instant decreases, or a transition is illegal.
+        RecordError: If the list is empty, an event is malformed, an instant decreases, a transition is illegal, or
+            ``keep_until`` is too early.
     """
     state: State | None = None
     created_at = activated_at = deactivated_at = keep_until = ended_at = newest_at = None
@@ -227,7 +229,9 @@ def fold(events: Sequence[Event]) -> Life:
                 # A clock was ahead: every event that seems to lie after the repair happened before it.
                 if event.keep_until is not None:
                     if deactivated_at is None or keep_until is None:
-                        raise RecordError(f"a key that is {state} has no keep_until", code="event-malformed")
+                        raise RecordError(
+                            f"a repair sets keep_until on a key that is {state} and has none", code="event-malformed"
+                        )
                     if event.keep_until < keep_until - max(deactivated_at - event.at, _NO_OFFSET):
                         raise RecordError("a repair cannot shorten how long a key is kept", code="keep-until-too-early")
                     keep_until = event.keep_until
@@ -235,7 +239,7 @@ def fold(events: Sequence[Event]) -> Life:
                         # The clock that withdrew the key was ahead: it is published again, without its private half.
                         if state == "revoked" or ended_at <= event.at:
                             raise RecordError(
-                                f"a repair cannot restore a key that is {state}", code="key-not-restorable"
+                                f"a repair cannot restore a key that was {state} before it", code="key-not-restorable"
                             )
                         state, ended_at = "retiring", None
                 published = {url: min(seen, event.at) for url, seen in published.items()}

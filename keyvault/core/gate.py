@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from keyvault.core.keys import Key
 from keyvault.core.policy import SitePolicy
@@ -21,6 +21,21 @@ from keyvault.errors import GateError
 ServedKeys = Collection[tuple[str, str]] | None
 #: The keys that each URL serves.
 LiveSite = Mapping[str, ServedKeys]
+
+
+class Refusal(NamedTuple):
+    """
+    The reason why a key must not become active yet.
+
+    Attributes:
+        reason: The reason.
+        hint: What to do.
+        certain: Whether verifiers would fail; False if the live site could not be fetched.
+    """
+
+    reason: str
+    hint: str
+    certain: bool = True
 
 
 def must_be_seen_live(key_set: KeySet, site: SitePolicy) -> bool:
@@ -54,11 +69,11 @@ def is_served(key_set: KeySet, key: Key, live: LiveSite) -> bool | None:
     return None if served is None else (key.kid, key.public.thumbprint) in served
 
 
-def find_refusal(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: LiveSite) -> tuple[str, str] | None:
-    """Return why *key* must not become active at *at*, with a hint; None if it may."""
+def find_refusal(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live: LiveSite) -> Refusal | None:
+    """Return why *key* must not become active at *at*; None if it may."""
     mature = mature_at(key_set, key, site)
     if mature is None:
-        return (
+        return Refusal(
             f"its next key was not yet seen at {key_set.policy.url}",
             "publish the site, then record the receipt: keyvault rotate --due",
         )
@@ -68,36 +83,39 @@ def find_refusal(key_set: KeySet, key: Key, site: SitePolicy, at: datetime, live
         longer = needed > key_set.policy.publication_lead
         which = f"next key, the first for {key.public.alg}," if longer else "next key"
         member = "algorithm_lead" if longer else "publication_lead"
-        return (
+        return Refusal(
             f"its {which} was {verb} {relative(mature - needed, at)}; {member} is {format_duration(needed)}",
             f"wait until {format_instant(mature)}",
         )
     if must_be_seen_live(key_set, site):
         served = is_served(key_set, key, live)
         if served is None:
-            return (
+            return Refusal(
                 f"{key_set.policy.url} could not be fetched to check that it still serves the next key",
                 "try again later",
+                certain=False,
             )
         if not served:
-            return (f"{key_set.policy.url} no longer serves the next key", "publish the site again, then rotate")
+            return Refusal(f"{key_set.policy.url} no longer serves the next key", "publish the site again, then rotate")
     return None
 
 
-def refuse_rotation(refusals: list[tuple[str, str, str]]) -> NoReturn:
+def refuse_rotation(refusals: list[tuple[str, Refusal]]) -> NoReturn:
     """
     Raise the error of a rotation that must not happen yet.
 
     Args:
-        refusals: The name, reason and hint of each set that must wait; the message explains the first.
+        refusals: The name of each set that must wait, and why; the message explains the first.
 
     Raises:
         GateError: Always.
     """
-    name, why, hint = refusals[0]
-    others = f" (also waiting: {', '.join(other for other, _, _ in refusals[1:])})" if len(refusals) > 1 else ""
+    name, (reason, hint, certain) = refusals[0]
+    verb = "would" if certain else "might"
+    others = f" (also waiting: {', '.join(other for other, _ in refusals[1:])})" if len(refusals) > 1 else ""
     raise GateError(
-        f"rotating {name} now would break verifiers: {why}{others}",
+        f"rotating {name} now {verb} break verifiers: {reason}{others}",
         code="rotation-too-early",
-        hint=f'{hint}, or use --force --reason "…" if the active key has leaked',
+        hint=f'{hint}, or use --force --reason "…"; if the active key has leaked: '
+        "keyvault revoke KID --reason compromised",
     )

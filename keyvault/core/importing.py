@@ -35,7 +35,7 @@ class Origin:
     The origin of imported keys, as their records state it.
 
     Attributes:
-        imported: Whether they were generated outside of the vault; must be true for a kid that is no thumbprint.
+        imported: Whether they were generated outside of the vault; must be true if a kid is no hash of its key.
         note: A comment on their source, or None.
     """
 

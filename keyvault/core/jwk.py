@@ -141,7 +141,7 @@ def file_stem(kid: str) -> str:
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """
-    Return the SHA-256 thumbprint of *jwk*, the value we use as ``kid``.
+    Return the SHA-256 thumbprint of *jwk*, the default ``kid``.
 
     Private and descriptive members do not change it.
 

@@ -55,7 +55,7 @@ def outlook(
 def next_transition(key_set: KeySet, site: SitePolicy, now: datetime) -> Transition | None:
     """Return the first transition that policy will make in *key_set*; None if there is none."""
     due = max(rotation_due_at(key_set) or now, now)
-    found = _outlook_set(key_set, site, now, due + key_set.policy.publication_lead)
+    found = _outlook_set(key_set, site, now, due + key_set.policy.lead(new_algorithm=True))
     return min(found, key=lambda transition: transition.at, default=None)
 
 
@@ -80,12 +80,12 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
         if active is not None:
             retire(now, active)
         return found
-    usual, first = (
+    later_lead, next_lead = (
         (timedelta(0), timedelta(0))
         if policy.use == "enc"
         else (policy.publication_lead, lead(key_set, policy.spec.alg))
     )
-    due, mature = rotation_due_at(key_set), now + first
+    due, mature = rotation_due_at(key_set), now + next_lead
     if policy.external and candidate is None:
         return found  # the operator who imports the next key decides when
     if due is None:
@@ -109,7 +109,7 @@ def _outlook_set(key_set: KeySet, site: SitePolicy, now: datetime, until: dateti
             break
         add(at, "created", None)
         active, candidate = candidate, None
-        due, mature = at + policy.cryptoperiod, at + usual
+        due, mature = at + policy.cryptoperiod, at + later_lead
     return found
 
 

@@ -4,8 +4,8 @@ Planners: pure functions ``(state, …, now) → Plan``, one for each command th
 A plan says which keys to generate and which events to append. Does not generate keys, fetch URLs or read the clock.
 `timing` says when a key may sign and until when it is kept, `gate` which keys must be seen live before.
 
-Invariants that hold after every plan: a set that is not closing has exactly one active and one next key; event lists
-only grow and never run backwards; a late transition is made late and never skipped.
+Invariants that hold after every plan: a set that is neither closing nor external has exactly one active and one next
+key; event lists only grow and never run backwards; a late transition happens late and is never skipped.
 
 Source: docs/lifecycle.md.
 """
@@ -18,7 +18,7 @@ from datetime import datetime
 import msgspec
 
 from keyvault.core.events import TEXT_MAX, Event, Reason
-from keyvault.core.gate import LiveSite, find_refusal, is_served, must_be_seen_live, refuse_rotation
+from keyvault.core.gate import LiveSite, Refusal, find_refusal, is_served, must_be_seen_live, refuse_rotation
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
@@ -50,7 +50,7 @@ _CACHING_VERIFIERS = ", ".join(KEEP_ALGORITHMS)
 
 
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
-    """Return *note*, preceded by the true instant of an emergency if the newest event of the set lies after it."""
+    """Return *note*, preceded by *now* if *at*, the instant of the event, is later by more than ``clock_skew``."""
     if at - now <= key_set.policy.clock_skew:
         return note
     suffix = f"; {note}" if note else ""
@@ -92,7 +92,7 @@ def plan_rotation(
     changes: list[Change] = []
     waiting: list[str] = []
     warnings: list[str] = []
-    refusals: list[tuple[str, str, str]] = []
+    refusals: list[tuple[str, Refusal]] = []
     for name in dict.fromkeys(names):
         key_set = state.find_set(name)
         if key_set.policy.closing:
@@ -114,7 +114,7 @@ def plan_rotation(
             continue
         refusal = find_refusal(key_set, candidate, state.policy.site, at, live)
         if refusal and not forced:
-            refusals.append((name, *refusal))
+            refusals.append((name, refusal))
             continue
         changes += swap(key_set, active, candidate, at, forced=forced if refusal else None)
         warnings += _first_use_warnings(key_set, candidate, state.policy.site)
@@ -158,7 +158,7 @@ def _first_use_warnings(key_set: KeySet, candidate: Key, site: SitePolicy) -> tu
 
 
 def _new_algorithm_warnings(key_set: KeySet, alg: str, seen: datetime | None) -> tuple[str, ...]:
-    """Return a warning that verifiers may refuse *alg*; its key was first seen live at *seen*."""
+    """Return a warning that verifiers may refuse *alg*, whose key counts as published at *seen*, or None if unknown."""
     if not key_set.rendered or key_set.policy.use != "sig":
         return ()
     since = "the key was published" if seen is None else format_instant(seen)
@@ -176,7 +176,9 @@ def import_missing(key_set: KeySet) -> str:
 
 def plan_due(state: VaultState, now: datetime, *, live: LiveSite) -> Plan:
     """
-    Plan everything that is due: receipts, withdrawals, rotations, and the creation of missing keys.
+    Plan everything that is due: receipts, withdrawals, rotations, closings, and what a change of policy requires.
+
+    That is: missing keys, next keys of another kind to replace, and a longer ``token_lifetime`` to record.
 
     Idempotent: for the state that its plan leads to, it plans nothing more at the same instant.
 
@@ -247,7 +249,7 @@ def _plan_due_set(
             warnings += _first_use_warnings(key_set, candidate, site)
             return
         if due_at is not None and refusal is not None:
-            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal[0]}")
+            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal.reason}")
         if receipts:
             changes.append(Amend(key_set.name, candidate.kid, receipts))
     if key_set.policy.token_lifetime > active.life.token_lifetime:
@@ -338,7 +340,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
             if seen is None or began < bound:
                 warnings.append(
                     f"verifiers may not know the new active key until {when(bound, now)}"
-                    + ("" if seen else ", counted from its publication")
+                    + ("" if seen else ", if the site is published at once")
                 )
             if candidate is not None:
                 warnings += _first_use_warnings(key_set, candidate, site)
@@ -359,12 +361,18 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     Plan to make the newest retiring key of set *name* active again.
 
     Raises:
-        UsageError: If there is no such set, or it is closing.
+        UsageError: If there is no such set, it is closing, or it has no active key.
         KeyVaultError: If the set has no previous key that is still published and sealed.
     """
     key_set = state.find_set(name)
-    if key_set.policy.closing or key_set.active is None:
+    if key_set.policy.closing:
         raise UsageError(f"set {name} is closing: it cannot be rolled back", code="set-closing")
+    if key_set.active is None:
+        raise UsageError(
+            f"set {name} has no active key: it cannot be rolled back",
+            code="active-key-missing",
+            hint="keyvault repair --dry-run, or keyvault rotate --due",
+        )
     usable = (key for key in key_set.retiring if key.sealed or key_set.policy.external)
     previous = next((key for key in usable if not _retired_by_repair(key)), None)
     if previous is None:

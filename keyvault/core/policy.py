@@ -147,7 +147,7 @@ def check_set_name(name: str) -> str:
     Return *name* if it is a valid name of a set: ``[a-z0-9][a-z0-9._-]{0,63}``.
 
     Raises:
-        ConfigError: If it is not valid, for example because no folder can have it.
+        ConfigError: If it is not valid, for example because Windows reserves it.
     """
     from keyvault.core.jwk import file_stem
 
@@ -155,6 +155,7 @@ def check_set_name(name: str) -> str:
         raise ConfigError(
             f"invalid set name {quoted(name)}",
             code="set-name-invalid",
-            hint="a name is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit",
+            hint="a name is 1 to 64 of a-z 0-9 . _ -, begins with a letter or digit, and is not a reserved name such as "
+            "con or identities",
         )
     return name

@@ -102,7 +102,7 @@ def parse_policy(document: Mapping[str, Any]) -> Policy:
         sets[name] = _set_policy(name, {**defaults, **_read(f"[sets.{name}]", table, SET)}, site)
     _check_places(site, sets)
     _check_paths(site, sets)
-    _check_akp_alone_in_issuer(site, sets)
+    _check_akp_alone_at_place(site, sets)
     return Policy(site, sets, audit)
 
 
@@ -173,9 +173,10 @@ def _check_timing(where: str, policy: SetPolicy, *, allow_short_lead: bool) -> N
 
 def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
     """
-    Refuse a JWK Set with two issuers, and a discovery document that two sets need.
+    Refuse places of JWK Sets that conflict.
 
-    Issuers that share a JWK Set could sign for each other.
+    Conflicts are a JWK Set with two issuers, which could sign for each other; a discovery document that two JWK Sets
+    need; a JWK Set in the folder of another issuer; and places that differ only in case.
     """
     at_place: dict[str, SetPolicy] = {}
     by_home: dict[str, SetPolicy] = {}
@@ -225,7 +226,7 @@ def _check_places(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             )
 
 
-def _check_akp_alone_in_issuer(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
+def _check_akp_alone_at_place(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
     """
     Refuse AKP keys in a JWK Set with keys of other types.
 
@@ -257,7 +258,7 @@ def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             other = taken.setdefault(url, policy)
             if other.place != policy.place:
                 raise ConfigError(
-                    f"path {path} of [sets.{policy.name}] belongs to the issuer {elided(other.issuer)} already",
+                    f"path {path} of [sets.{policy.name}] already belongs to the issuer {elided(other.issuer)}",
                     code="path-conflict",
                 )
             if any(url.startswith(owned + "/") or owned.startswith(url + "/") for owned in taken if owned != url):

@@ -183,7 +183,7 @@ class _Simulation:
     rollbacks: int = 0
 
     def run(self) -> None:
-        """Simulate a few cryptoperiods with one or two incidents."""
+        """Simulate a few cryptoperiods with at most two incidents."""
         self.every = self.random.choose(_EVERY)
         self._run_job(reliable=True)
         incidents = {self.random.below(ROTATIONS): self.random.below(3) for _ in range(2)}
@@ -300,7 +300,11 @@ class _Simulation:
         return max(timedelta(0), known + keeps - period.start)
 
     def removed_too_early(self, period: _SigningPeriod) -> timedelta:
-        """Return for how long the host lacked the key of *period* while its tokens were valid; 0 if it was revoked."""
+        """
+        Return for how long the host lacked the key of *period* while its tokens were valid.
+
+        0 if the key was revoked, was never served, or followed a revoked key.
+        """
         if period.end is None or period.revoked:
             return timedelta(0)
         lifetime = self.policy.token_lifetime

@@ -40,13 +40,14 @@ def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damag
 
     Args:
         state: The vault.
-        now: The instant that no event may exceed by more than ``clock_skew``; None to accept any.
+        now: The instant that no event may exceed by more than ``clock_skew``; None to skip this check, and that for a
+            lost active key.
     """
     for name, key_set in state.all_sets.items():
-        for code, states in (("two-active", "active"), ("two-next", "next")):
-            kids = [key.kid for key in key_set.keys if key.state == states]
+        for code, key_state in (("two-active", "active"), ("two-next", "next")):
+            kids = [key.kid for key in key_set.keys if key.state == key_state]
             if len(kids) > 1:
-                yield Damage(code, f"set {name} has {len(kids)} {states} keys: {', '.join(kids)}", set=name)
+                yield Damage(code, f"set {name} has {len(kids)} {key_state} keys: {', '.join(kids)}", set=name)
         if now is not None and _lost_active_key(key_set):
             yield Damage("active-missing", f"set {name} has no active key", set=name, usable=True)
         if now is not None and (ahead := _keys_ahead(key_set, now)):

@@ -21,7 +21,7 @@ from keyvault.core.text import quoted
 from keyvault.errors import JWKError, WeakKeyError
 
 RSA_EXPONENT_MIN = 65_537
-#: Trial division bound. A key from a sound generator has no factor anywhere near.
+#: Bound of trial division. Factors of a key from a sound generator are far larger.
 SMALL_FACTOR_MAX = 20_000
 #: Steps of Fermat's method. Random primes of 1024 bits would take more than 2^500.
 FERMAT_STEPS = 1_000
@@ -72,7 +72,7 @@ def check_public_key(jwk: Mapping[str, Any], *, alg: str | None = None) -> None:
         case "AKP":
             _check_akp(jwk)
         case "oct":
-            pass  # there is no public half; `check_secret` judges the secret
+            pass  # there is no public half; `check_secret_length` judges the secret
         case _:
             raise JWKError(
                 f"unknown key type {quoted(kty, 40)}", code="kty-unknown", hint="kty is one of RSA, EC, OKP, AKP, oct"

@@ -3,8 +3,11 @@ When a key may become active, when its rotation is due, and until when it is kep
 
 The timing rule::
 
-    activate(next)    not before  published_at(next) + publication_lead, while the live URL still serves it
+    activate(next)    not before  first seen live + lead, while the live URL still serves it
     withdraw(retiring)      after keep_until = deactivated_at + signer_lag + token_lifetime + clock_skew
+
+``lead`` is publication_lead, or algorithm_lead if that is longer and the algorithm is new to the set. Encryption keys
+need no lead, and their keep_until is deactivated_at + retention.
 
 Source: docs/lifecycle.md.
 """

@@ -1,1 +1,1 @@
-"""Generate, seal, open and sign: the only package that touches private bytes."""
+"""Generate, import, seal, open, sign and export: other packages pass private bytes on, or search for leaked keys."""

@@ -36,7 +36,7 @@ from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.pairs import PrivateKey, private_key
 from keyvault.errors import UsageError
 
-#: Formats of private keys; those in `BINARY` are not text.
+#: Formats of exported keys, all but ``x509`` with private halves; those in `BINARY` are not text.
 FORMATS = ("jwk", "jwks", "pem", "der", "p12", "x509", "dotenv", "kubernetes-secret")
 BINARY = frozenset({"der", "p12"})
 DAYS_MAX = 36_525
@@ -73,7 +73,7 @@ def encode_keys(
     Args:
         keys: At least one key; exactly one if *form* holds a single key.
         form: One of `FORMATS`.
-        name: The common name of the keys, for formats that have one.
+        name: The name of the set or key, for variables, Kubernetes objects and errors.
         certificate: The content of certificates, for formats that have them.
         password: Encrypts ``pem``, ``der`` and ``p12``.
         x5c: Whether JWKs carry a self-signed certificate.

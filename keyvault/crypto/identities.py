@@ -1,9 +1,9 @@
 """
 Find the identity for a sealed key: the private half of a recipient.
 
-Everything that can unwrap a content key is an `Identity`. A `Keyring` searches its sources in order, reads each source
-once and only when needed, and asks for a passphrase only for an identity that could help: key derivation runs once
-a process, not once a sealed key. The caller reads the environment and the terminal; `identity_file` knows the format of
+An `Identity` is anything that can unwrap a content key. `Keyring.find` searches its sources in order, reads each source
+once and only when needed, and asks for a passphrase only for an identity that fits: key derivation runs once per
+process, not once per sealed key. The caller reads the environment and the terminal; `identity_file` knows the format of
 files.
 
 Sources: RFC 7516 (JWE), docs/format.md for the order of sources.

@@ -103,7 +103,7 @@ def check_recipient_kid(kid: object) -> str:
     Return *kid* if a recipient can have it.
 
     Raises:
-        JWKError: If it is not 1 to 300 printable ASCII characters without blanks, quotes or backslashes.
+        JWKError: If it is not 1 to 300 printable ASCII characters without any of blank ``"'\\<>`$``.
     """
     if (
         not isinstance(kid, str)

@@ -41,13 +41,19 @@ def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
     Return *jwk* as a key object, after checking that its halves belong together.
 
     Raises:
-        JWKError: If the key is malformed.
+        JWKError: If the key is malformed, or OpenSSL does not support it.
         WeakKeyError: If the public half is weak, or the private half does not belong to it.
     """
     check_public_key(jwk)
     try:
         return _load(jwk)
-    except (ValueError, UnsupportedAlgorithm):
+    except UnsupportedAlgorithm:
+        raise JWKError(
+            f"this machine's OpenSSL does not support {jwk.get('crv') or jwk.get('alg')}",
+            code="openssl-unsupported",
+            hint="pip install --upgrade cryptography",
+        ) from None
+    except ValueError:
         # The library's message may quote numbers of the key, so it is dropped.
         raise _mismatch() from None
 

@@ -44,7 +44,8 @@ def test_the_gate(live_vault: Vault) -> None:
     assert result.err == (
         "keyvault: error: rotating id-token now would break verifiers: its next key was first seen live 40 min ago; "
         "publication_lead is 24h\n"
-        'keyvault: hint: wait until 2026-11-24 17:20Z, or use --force --reason "…" if the active key has leaked\n'
+        'keyvault: hint: wait until 2026-11-24 17:20Z, or use --force --reason "…"; if the active key has leaked: '
+        "keyvault revoke KID --reason compromised\n"
     )
     assert live_vault.head == before
     live_vault.wait(23 * 60 * MINUTE + 19 * MINUTE)

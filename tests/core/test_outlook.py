@@ -86,6 +86,11 @@ STORIES: dict[str, tuple[list[Key], Any, dict[str, str]]] = {
     "symmetric": (pair(OCT, seen_at=None), set_policy(spec=OCT), {}),
     "other algorithm": (pair("RS256"), set_policy(spec="ES256"), {}),
     "other algorithm, overdue": (pair("RS256", at=T0 - 2 * PERIOD, seen_at=None), set_policy(), {}),
+    "other algorithm with a long lead, overdue": (
+        [active_key(T0 - 2 * PERIOD, spec="RS256"), next_key(seen_at=T0)],
+        set_policy(algorithm_lead=14 * DAY),
+        {},
+    ),
     "other encryption": (pair(ENC), set_policy(spec="RSA-OAEP-256"), {}),
     "other encryption, overdue": (pair(ENC, at=T0 - PERIOD, seen_at=None), set_policy(spec="RSA-OAEP-256"), {}),
     "new set": ([], set_policy(), {}),

@@ -75,7 +75,7 @@ def test_events_that_drop_the_private_half(events: tuple[Event, ...], drops: boo
         pytest.param(NOW - LEAD, False, None, id="just mature"),
         pytest.param(NOW - LEAD + SECOND, True, "2026-12-03 17:00:01Z, in a moment", id="mature in a second"),
         pytest.param(NOW - HOUR, True, "2026-12-04 16:00Z, in 23 hours", id="seen an hour ago"),
-        pytest.param(None, True, f"{TOMORROW}, counted from its publication", id="never seen"),
+        pytest.param(None, True, f"{TOMORROW}, if the site is published at once", id="never seen"),
     ],
 )
 def test_revoking_the_active_key(seen_at: datetime | None, forced: bool, warning: str | None) -> None:
@@ -214,11 +214,16 @@ def test_no_rollback_without_a_former_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "closing"), [([retiring_key(T0, NOW)], False), ([active_key(), retiring_key(T0, NOW)], True)]
+    ("keys", "closing", "code"),
+    [
+        ([retiring_key(T0, NOW)], False, "active-key-missing"),
+        ([active_key(), retiring_key(T0, NOW)], True, "set-closing"),
+        ([retiring_key(T0, NOW)], True, "set-closing"),
+    ],
 )
-def test_no_rollback_in_a_set_that_closes(keys: list[Key], closing: bool) -> None:
-    """Nothing begins to sign again in it."""
-    with fails("set-closing", UsageError):
+def test_no_rollback_of_a_set_that_does_not_sign(keys: list[Key], closing: bool, code: str) -> None:
+    """A closing set must not sign again, and without an active key there is nothing to roll back."""
+    with fails(code, UsageError):
         plan_rollback(vault(keys, set_policy(closing=closing)), "id-token", NOW)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import b64u, thumbprint
 from keyvault.core.pem import load_public
+from keyvault.crypto.generate import AKP
 from keyvault.crypto.pairs import check_private_jwk, private_key, private_pem
 from keyvault.errors import JWKError, WeakKeyError
 from tests.crypto.keys import KINDS, changed, number, private, text
@@ -98,6 +100,22 @@ def test_keys_without_a_private_half(jwk: dict[str, Any], code: str, member: str
     with fails(code, JWKError) as caught:
         private_key(jwk)
     assert member in caught.value.message
+
+
+class Unsupported:
+    """An algorithm that this machine's OpenSSL lacks."""
+
+    @staticmethod
+    def from_seed_bytes(data: bytes) -> None:
+        raise UnsupportedAlgorithm("not supported by this version of OpenSSL")
+
+
+def test_an_algorithm_that_openssl_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key may be sound: the error blames OpenSSL."""
+    monkeypatch.setitem(AKP, "ML-DSA-44", Unsupported)
+    with fails("openssl-unsupported", JWKError) as caught:
+        private_key(private("ML-DSA-44"))
+    assert "ML-DSA-44" in caught.value.message
 
 
 # --- RSA ------------------------------------------------------------------------------------------------

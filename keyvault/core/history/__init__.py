@@ -1,8 +1,9 @@
 """
 Which changes of a vault are legal: the second opinion of the audit.
 
-It shares the formats with the modules that write vaults, but no rules: it implements the lifecycle of a key and the
-timing rule a second time, so that a mistake on one side shows on the other. Values in, findings out; no I/O, no clock.
+It shares formats, policy and the checks of single keys with the modules that write vaults, but implements the
+lifecycle of a key and the timing rule a second time, so that a mistake on one side shows on the other. Values in,
+findings out; no I/O, no clock.
 
 =============== ====================================================================================
 `findings`      every code, and the finding that carries it

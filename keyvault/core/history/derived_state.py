@@ -2,7 +2,7 @@
 The state that follows from a list of events, implemented a second time for the audit.
 
 `advance` applies one event and `event_problems` yields its problems. After an illegal event `advance` continues from
-the state that the event claims, so that one mistake is one finding. Shares only the form of an event with
+the state that the event claims, so that one mistake is one finding. Shares only the struct of an event with
 ``core/events``.
 
 Source: docs/lifecycle.md, the table of events.
@@ -98,7 +98,7 @@ def advance(derived: DerivedState, event: Event) -> DerivedState:
 
 
 def _repaired(derived: DerivedState, event: Event) -> DerivedState:
-    """Return *derived* with no instant after the repair, except for ``keep_until``."""
+    """Return the state after a repair, which limits all instants but ``keep_until`` and may restore a withdrawn key."""
     at = event.at
     returns = derived.state == "withdrawn" and event.keep_until is not None
     return msgspec.structs.replace(

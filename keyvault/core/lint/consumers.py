@@ -31,7 +31,7 @@ class Consumer:
     default_algs: tuple[str, ...] | None = None
 
     def is_hurt_by(self, finding: Finding) -> bool:
-        """Whether *finding* names it, in any of its versions."""
+        """Whether *finding* names it, in any version; the services of AWS count as the same."""
         name = self.label.split()[0]
         return any(label.split()[0] == name for label in finding.hurts)
 

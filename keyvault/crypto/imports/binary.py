@@ -1,7 +1,7 @@
 """
 Read keys and certificates in DER or PKCS#12.
 
-A PKCS#12 file is itself DER and contains keys in DER: `der` reads a single key, `pkcs12` the whole file.
+A PKCS#12 file is itself DER, so its structure decides: `pkcs12` reads such a file, `der` a single key or certificate.
 """
 
 from __future__ import annotations
