@@ -155,7 +155,7 @@ def check_set_name(name: str) -> str:
         raise ConfigError(
             f"invalid set name {quoted(name)}",
             code="set-name-invalid",
-            hint="a name is 1 to 64 of a-z 0-9 . _ -, begins with a letter or digit, and is not a reserved name such as "
-            "con or identities",
+            hint="a name is 1 to 64 of a-z 0-9 . _ -, begins with a letter or digit, and is not a reserved name such "
+            "as con or identities",
         )
     return name

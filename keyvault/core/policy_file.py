@@ -258,7 +258,7 @@ def _check_paths(site: SitePolicy, sets: Mapping[str, SetPolicy]) -> None:
             other = taken.setdefault(url, policy)
             if other.place != policy.place:
                 raise ConfigError(
-                    f"path {path} of [sets.{policy.name}] already belongs to the issuer {elided(other.issuer)}",
+                    f"path {path} of [sets.{policy.name}] belongs to the issuer {elided(other.issuer)} already",
                     code="path-conflict",
                 )
             if any(url.startswith(owned + "/") or owned.startswith(url + "/") for owned in taken if owned != url):

@@ -80,7 +80,7 @@ class Sealer:
         return self.seal_bytes(msgspec.json.encode(private), kid=kid, set_name=set_name)
 
     def seal_bytes(self, plaintext: bytes, *, kid: str, set_name: str) -> Envelope:
-        """EnvelopeSummary *plaintext*, a private JWK as JSON, without parsing it."""
+        """Seal *plaintext*, a private JWK as JSON, without parsing it."""
         if len(plaintext) > PLAINTEXT_MAX:
             raise EnvelopeError(
                 f"private key of {len(plaintext)} bytes is too large; the limit is {PLAINTEXT_MAX}",
