@@ -141,7 +141,7 @@ def init(
     if settings.quiet:
         say(created.commit)
         return
-    from keyvault.core.lint.transport import pages_warning
+    from keyvault.core.lint.transport import discovery_type_warning
     from keyvault.core.places import WELL_KNOWN, path_of_issuer
 
     say(f"created a vault in {created.folder}, commit {created.commit[:12]}")
@@ -175,7 +175,7 @@ def init(
     site = url.rstrip("/")
     if issuer is not None and path_of_issuer(site, issuer) is None:
         note(f"the issuer is not on the site, so no discovery document is rendered: give verifiers {site}{WELL_KNOWN}")
-    elif warning := pages_warning(url):
+    elif warning := discovery_type_warning(url):
         note(warning)
 
 

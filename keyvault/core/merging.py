@@ -137,7 +137,7 @@ def join_states(base: VaultState, ours: VaultState, theirs: VaultState) -> Vault
     recipients = join_recipients(base.recipients, ours.recipients, theirs.recipients)
     joined = replace(ours, policy=policy, keys=keys, recipients=recipients)
     check_joined(joined)
-    _check_places(joined, (ours, theirs))
+    _check_roles(joined, (ours, theirs))
     _check_seals(joined, (ours, theirs))
     return joined
 
@@ -153,7 +153,7 @@ def _check_seals(joined: VaultState, sides: Sequence[VaultState]) -> None:
                 raise MergeError(f"key {kid} was re-sealed on one side and changed on the other", code="seal-conflict")
 
 
-def _check_places(joined: VaultState, sides: Sequence[VaultState]) -> None:
+def _check_roles(joined: VaultState, sides: Sequence[VaultState]) -> None:
     """Refuse a set that lacks an active or next key although each side has one: a side revoked the other's new key."""
     for name, key_set in joined.sets.items():
         if key_set.policy.closing or key_set.policy.external:

@@ -16,7 +16,7 @@ from keyvault.core.planning import import_missing
 from keyvault.core.policy import SitePolicy
 from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import relative
-from keyvault.core.timing import first_seen, keep_until, lead, mature_at, rotation_due_at
+from keyvault.core.timing import counts_as_published_at, keep_until, lead, mature_at, rotation_due_at
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -142,7 +142,7 @@ def overdue(
             continue
         if due is not None and now > max(due, mature_at(key_set, candidate, site) or due) + grace:
             found.append(f"{name}: rotation was due {relative(due, now)}")
-        if first_seen(key_set, candidate, site) is None:
+        if counts_as_published_at(key_set, candidate, site) is None:
             created_at = candidate.life.created_at
             if now > created_at + key_set.policy.publication_lead + grace:
                 found.append(

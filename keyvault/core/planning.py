@@ -36,8 +36,8 @@ from keyvault.core.steps import (
 )
 from keyvault.core.text import format_duration, format_instant, when
 from keyvault.core.timing import (
+    counts_as_published_at,
     effective_instant,
-    first_seen,
     is_new_algorithm,
     lead,
     mature_at,
@@ -46,7 +46,7 @@ from keyvault.core.timing import (
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import KeyVaultError, UsageError
 
-_CACHING_VERIFIERS = ", ".join(KEEP_ALGORITHMS)
+_RESTARTED_VERIFIERS = ", ".join(KEEP_ALGORITHMS)
 
 
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
@@ -142,7 +142,7 @@ def _restart_warnings(key_set: KeySet) -> list[str]:
     longer = policy.algorithm_lead
     advice = f"algorithm_lead is {format_duration(longer)}" if longer else "set algorithm_lead to leave time for it"
     return [
-        f"{key_set.name} changes to {policy.spec.alg}: restart {_CACHING_VERIFIERS} once the next key is seen live, "
+        f"{key_set.name} changes to {policy.spec.alg}: restart {_RESTARTED_VERIFIERS} once the next key is seen live, "
         f"since they learn algorithms only when they start; {advice}"
     ]
 
@@ -151,7 +151,7 @@ def _first_use_warnings(key_set: KeySet, candidate: Key, site: SitePolicy) -> tu
     """Return a warning if verifiers may refuse tokens of *candidate*, which is about to sign, for its algorithm."""
     alg = candidate.public.alg
     return (
-        _new_algorithm_warnings(key_set, alg, first_seen(key_set, candidate, site))
+        _new_algorithm_warnings(key_set, alg, counts_as_published_at(key_set, candidate, site))
         if is_new_algorithm(key_set, alg)
         else ()
     )
@@ -163,8 +163,8 @@ def _new_algorithm_warnings(key_set: KeySet, alg: str, seen: datetime | None) ->
         return ()
     since = "the key was published" if seen is None else format_instant(seen)
     return (
-        f"{key_set.name} signs with {alg} from now on: {_CACHING_VERIFIERS} refuse it unless they were restarted since "
-        f"{since}; keyvault rollback {key_set.name} goes back",
+        f"{key_set.name} signs with {alg} from now on: {_RESTARTED_VERIFIERS} refuse it unless they were restarted "
+        f"since {since}; keyvault rollback {key_set.name} goes back",
     )
 
 
@@ -240,7 +240,7 @@ def _plan_due_set(
             return
     else:
         receipts: tuple[Event, ...] = ()
-        if must_be_seen_live(key_set, site) and first_seen(key_set, candidate, site) is None:
+        if must_be_seen_live(key_set, site) and counts_as_published_at(key_set, candidate, site) is None:
             receipts = _receipts(key_set, candidate, at, live, waiting)
             candidate = msgspec.structs.replace(candidate, events=(*candidate.events, *receipts))
         refusal = find_refusal(key_set, candidate, site, at, live) if due else None
@@ -335,7 +335,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
         if candidate is None and policy.external:
             warnings.append(f"{key_set.name} has no active key now; keyvault key import {key_set.name} FILE")
         elif key_set.rendered and policy.use == "sig":
-            seen = None if candidate is None else first_seen(key_set, candidate, site)
+            seen = None if candidate is None else counts_as_published_at(key_set, candidate, site)
             bound = min(seen or began, began) + policy.publication_lead
             if seen is None or began < bound:
                 warnings.append(
@@ -384,7 +384,7 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
     at = effective_instant(key_set, now, emergency=True)
     note = _ahead_note(key_set, at, now, note)
     lifetime = whole_seconds(key_set.policy.token_lifetime)
-    seen = first_seen(key_set, previous, state.policy.site)
+    seen = counts_as_published_at(key_set, previous, state.policy.site)
     is_new = previous.public.alg != key_set.active.public.alg and (
         seen is None or at < seen + key_set.policy.lead(new_algorithm=True)
     )

@@ -21,7 +21,7 @@ from keyvault.core.policy import SitePolicy
 from keyvault.core.state import Damage, KeySet, VaultState
 from keyvault.core.steps import activated, deactivated, new_active, new_next, whole_seconds
 from keyvault.core.text import format_instant
-from keyvault.core.timing import first_seen, keep_until
+from keyvault.core.timing import counts_as_published_at, keep_until
 from keyvault.errors import GateError
 
 _ENDED = ("withdrawn", "revoked")
@@ -34,7 +34,7 @@ _STAGES = {"next": 0, "active": 1, "retiring": 2, "withdrawn": 3, "revoked": 3}
 _PROMISE_RANKS = {"withdrawn": 0, "next": 1, "active": 2, "retiring": 3, "revoked": 4}
 
 
-def set_damage(state: VaultState, now: datetime | None = None) -> Iterator[Damage]:
+def damage_of_sets(state: VaultState, now: datetime | None = None) -> Iterator[Damage]:
     """
     Yield the damage of the sets of *state*.
 
@@ -245,7 +245,7 @@ class _SetRepair:
     def _precedence(self, key: Key) -> tuple[object, ...]:
         """Return the sort key of the candidates for one place: the key that verifiers have known for longest first."""
         life = key.life
-        seen = first_seen(self._set, key, self._site) if self._is_published else None
+        seen = counts_as_published_at(self._set, key, self._site) if self._is_published else None
         began = life.activated_at or life.created_at
         return seen is None, not key.fits(self._set.policy.spec), seen or began, began, key.kid
 
@@ -257,7 +257,7 @@ class _SetRepair:
         """End the active or next state of a key; it stays published if it ever was, or *signed* on the other side."""
         key = self._keys[kid]
         if key.state == "next":
-            published = self._is_published and first_seen(self._set, key, self._site) is not None
+            published = self._is_published and counts_as_published_at(self._set, key, self._site) is not None
             if not (published or signed):
                 self._add(kid, Event(at=self._at, event="withdrawn"))
                 return

@@ -48,7 +48,7 @@ def effective_instant(key_set: KeySet, now: datetime, *, emergency: bool = False
     return newest
 
 
-def first_seen(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
+def counts_as_published_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     """Return since when *key* counts as published; None if it has no receipt yet."""
     if not key_set.rendered or key_set.policy.use == "enc" or site.confirm == "commit":
         return key.life.created_at
@@ -75,7 +75,7 @@ def mature_at(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     """
     if key_set.policy.use == "enc":
         return key.life.created_at
-    seen = first_seen(key_set, key, site)
+    seen = counts_as_published_at(key_set, key, site)
     return None if seen is None else seen + lead(key_set, key.public.alg)
 
 

@@ -20,7 +20,7 @@ from keyvault.core.events import Event
 from keyvault.core.history.findings import Finding as AuditFinding
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
-from keyvault.core.repair import plan_repair, set_damage
+from keyvault.core.repair import damage_of_sets, plan_repair
 from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.errors import ConfigError, GateError, GitError, RecordError
 from keyvault.operations.audit import audit
@@ -209,7 +209,7 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, clock_c
             remedy = "it is revoked again" if kid in amended else None
         found.append(RepairFinding("event-removed", message, key.path, remedy))
     repaired = {change.set for change in plan.changes}
-    for damage in set_damage(readable, context.now):
+    for damage in damage_of_sets(readable, context.now):
         remedy = None
         if damage.code != "set-orphaned":
             remedy = "; ".join(_remedies(readable, plan, damage))

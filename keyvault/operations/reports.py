@@ -16,9 +16,9 @@ from keyvault.core.jwk import PublicJWK
 from keyvault.core.keys import Key
 from keyvault.core.outlook import Transition, next_transition, overdue
 from keyvault.core.plan import Create, Plan
-from keyvault.core.repair import set_damage
+from keyvault.core.repair import damage_of_sets
 from keyvault.core.state import KeySet, VaultState
-from keyvault.core.timing import first_seen, mature_at, rotation_due_at
+from keyvault.core.timing import counts_as_published_at, mature_at, rotation_due_at
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def status_report(
         names: Only these sets; default is all.
         grace: Grace period before a transition counts as overdue.
     """
-    damage = [*state.damage, *(problem for problem in set_damage(state, now) if problem.usable)]
+    damage = [*state.damage, *(problem for problem in damage_of_sets(state, now) if problem.usable)]
     chosen = [state.find_set(name) for name in names] if names else list(state.sets.values())
     late = overdue(state, now, grace=grace, names=[key_set.name for key_set in chosen])
     return StatusReport(
@@ -268,7 +268,7 @@ def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
         closing=policy.closing,
         external=policy.external,
         keys=[key_report(key) for key in live],
-        first_seen_at=first_seen(key_set, candidate, site) if candidate else None,
+        first_seen_at=counts_as_published_at(key_set, candidate, site) if candidate else None,
         mature_at=mature_at(key_set, candidate, site) if candidate else None,
         rotation_due_at=None if policy.closing else rotation_due_at(key_set),
         next_transition=transition_report(coming) if coming else None,

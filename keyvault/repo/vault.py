@@ -21,7 +21,7 @@ from keyvault import config
 from keyvault.core.compact import drop_ciphertext
 from keyvault.core.events import Event
 from keyvault.core.keys import Key
-from keyvault.core.repair import set_damage
+from keyvault.core.repair import damage_of_sets
 from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
@@ -188,7 +188,7 @@ class Repository:
     def _read_with_damage(self, commit: Commit, history: Commit | None, *, envelopes: bool) -> VaultState:
         damage: list[Damage] = []
         state = self._read(commit, history, envelopes=envelopes, damage=damage)
-        damage += set_damage(state)
+        damage += damage_of_sets(state)
         return replace(state, damage=tuple(damage))
 
     def _read(

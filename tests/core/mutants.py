@@ -37,7 +37,7 @@ def removes_at_exactly(key_set: KeySet, key: Key, at: datetime) -> datetime:
 
 
 MUTANTS = [
-    pytest.param("first_seen", counts_from_the_commit, id="activation counts from the commit"),
+    pytest.param("counts_as_published_at", counts_from_the_commit, id="activation counts from the commit"),
     pytest.param("keep_until", forgets_the_signers, id="the signers' lag is forgotten"),
     pytest.param("keep_until", forgets_the_skew, id="the clocks' skew is forgotten"),
     pytest.param("keep_until", removes_at_exactly, id="removal comes at exactly the last instant"),

@@ -18,7 +18,7 @@ from keyvault.core.history.rules import (
     EventContext,
     judge_algorithm,
     judge_events,
-    judge_order,
+    judge_joined,
     judge_policy,
     judge_record,
     judge_record_change,
@@ -437,7 +437,7 @@ def test_a_key_that_comes_as_retiring_never_signs(events: tuple[Event, ...], new
 def test_the_order_of_a_joined_record() -> None:
     """The audit judges each event by the state after the event before it, and names that state."""
     events = [created(), activated(), activated(), deactivated(T0, T0 + DAY)]
-    derived, found = judge_order(events)
+    derived, found = judge_joined(events)
     assert (derived.state, derived.keep_until) == ("retiring", T0 + DAY)
     assert found == [("event-order", "event activated cannot follow the state active")]
 

@@ -14,7 +14,7 @@ from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Create, Plan
 from keyvault.core.planning import plan_due
 from keyvault.core.state import VaultState
-from keyvault.core.timing import effective_instant, first_seen, mature_at, rotation_due_at
+from keyvault.core.timing import counts_as_published_at, effective_instant, mature_at, rotation_due_at
 from keyvault.core.verifiers import KEEP_ALGORITHMS
 from tests.core.build import (
     DAY,
@@ -112,14 +112,14 @@ def test_proof_of_publication(spec: str, confirm: str, seen: datetime, mature: d
     key = make_key(created(T0), published(T0 + HOUR), spec=spec)
     state = vault([key], set_policy(spec=spec), confirm=confirm)
     key_set, site = only_set(state), state.policy.site
-    assert (seen, mature) == (first_seen(key_set, key, site), mature_at(key_set, key, site))
+    assert (seen, mature) == (counts_as_published_at(key_set, key, site), mature_at(key_set, key, site))
 
 
 def test_a_receipt_counts_for_its_url_only() -> None:
     """A key that moves to another issuer has to be seen there."""
     key = make_key(created(T0), published(T0, f"{SITE}/old/.well-known/jwks.json"))
     state = vault([key])
-    assert first_seen(only_set(state), key, state.policy.site) is None
+    assert counts_as_published_at(only_set(state), key, state.policy.site) is None
     assert mature_at(only_set(state), key, state.policy.site) is None
 
 

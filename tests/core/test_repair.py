@@ -12,7 +12,7 @@ from keyvault.core.events import Event, corrected_instants, fold
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback
-from keyvault.core.repair import plan_late_push, plan_repair, set_damage
+from keyvault.core.repair import damage_of_sets, plan_late_push, plan_repair
 from keyvault.core.state import VaultState
 from keyvault.core.timing import mature_at
 from keyvault.errors import GateError, RecordError
@@ -52,7 +52,7 @@ def mend(state: VaultState, **more: object) -> VaultState:
     """Repair *state*, and see that a second repair finds nothing to do."""
     after = apply(plan_repair(state, NOW, **more), state)  # type: ignore[arg-type]  # what plan_repair takes
     assert not plan_repair(after, NOW).changes
-    assert list(set_damage(after, NOW)) == []
+    assert list(damage_of_sets(after, NOW)) == []
     _ = after.sets
     return after
 
@@ -180,7 +180,7 @@ def test_a_sound_vault_needs_nothing() -> None:
     """The plan is empty."""
     state = vault([active_key(), next_key(), retiring_key(T0, T0 + DAY)])
     assert plan_repair(state, NOW).changes == ()
-    assert list(set_damage(state, NOW)) == []
+    assert list(damage_of_sets(state, NOW)) == []
 
 
 # --- the clock ------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_clock_that_was_ahead() -> None:
     state = vault([retiring_key(ahead, ahead + 2 * HOUR), active_key(ahead), next_key(ahead, seen_at=ahead)])
     with fails("clock-behind"):
         plan_due(state, NOW, live=serving(state))
-    assert [(damage.code, damage.usable) for damage in set_damage(state, NOW)] == [("instant-future", True)]
+    assert [(damage.code, damage.usable) for damage in damage_of_sets(state, NOW)] == [("instant-future", True)]
 
     after = mend(state)
     key_set = only_set(after)
@@ -378,7 +378,7 @@ def test_a_set_that_signs_elsewhere_gets_no_key() -> None:
 def test_live_keys_of_a_set_without_a_table_are_found() -> None:
     """Ended keys may be without a table."""
     live, gone = active_key(set_name="former"), make_key(created(), revoked(T0), set_name="older")
-    assert [(damage.code, damage.set) for damage in set_damage(vault([live, gone]))] == [("set-orphaned", "former")]
+    assert [(damage.code, damage.set) for damage in damage_of_sets(vault([live, gone]))] == [("set-orphaned", "former")]
 
 
 def test_dropped_events_of_a_set_without_a_table() -> None:

@@ -24,7 +24,7 @@ from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Create, Plan
 from keyvault.core.policy import SitePolicy
 from keyvault.core.state import KeySet
-from keyvault.core.timing import first_seen
+from keyvault.core.timing import counts_as_published_at
 from keyvault.operations import keys, rotation
 from keyvault.repo.audit import Audit, AuditOptions, audit
 from keyvault.repo.git import Git
@@ -180,7 +180,7 @@ def counts_a_receipt_of_any_url(key_set: KeySet, key: Key, site: SitePolicy) -> 
 def a_second_early(key_set: KeySet, key: Key, site: SitePolicy) -> datetime | None:
     if key_set.policy.use == "enc":
         return key.life.created_at
-    seen = first_seen(key_set, key, site)
+    seen = counts_as_published_at(key_set, key, site)
     return None if seen is None else seen + max(key_set.policy.publication_lead - SECOND, timedelta(0))
 
 
@@ -234,7 +234,7 @@ WRONG = [
     ),
     pytest.param("withdrawals", withdraws_at_exactly, {"withdrawn-early"}, id="withdrawn at exactly keep_until"),
     pytest.param("keep_until", forgets_what_was_promised, KEPT, id="a lowered token_lifetime shortens promises"),
-    pytest.param("first_seen", counts_a_receipt_of_any_url, EARLY, id="the receipt of another url counts"),
+    pytest.param("counts_as_published_at", counts_a_receipt_of_any_url, EARLY, id="the receipt of another url counts"),
     pytest.param("mature_at", a_second_early, {"activated-early"}, id="activated one second early"),
     pytest.param("effective_instant", believes_its_clock, {"instant-before-set"}, id="time runs backwards"),
     pytest.param("activated", does_not_say_forced, EARLY, id="a gate is passed in silence"),

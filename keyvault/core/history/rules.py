@@ -164,7 +164,7 @@ def judge_events(
     return derived, found
 
 
-def judge_order(events: Sequence[Event]) -> tuple[DerivedState, list[Problem]]:
+def judge_joined(events: Sequence[Event]) -> tuple[DerivedState, list[Problem]]:
     """Return the state after all *events* of a joined record, and the problems of their order."""
     derived, found = DerivedState(), list[Problem]()
     for event in events:

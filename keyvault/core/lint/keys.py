@@ -12,7 +12,7 @@ from typing import Any
 
 from keyvault.core.labels import is_label, json_type, shown
 from keyvault.core.lint.consumers import Consumer
-from keyvault.core.lint.members import RULES, Key, lint_type, public_names
+from keyvault.core.lint.members import RULES, Key, derived_kids, lint_type
 from keyvault.core.lint.rules import Finding, finding
 from keyvault.core.text import printable
 
@@ -46,16 +46,16 @@ def lint_keys(
         else:
             yield finding("key-not-object", f"a member of keys is {json_type(jwk)}, not an object", f"keys[{index}]")
     yield from _counts(keys)
-    mixed = any(key.is_common for key in keys)
+    has_common = any(key.is_common for key in keys)
     for key in keys:
         for rule in RULES:
             for code, message in rule(key):
                 yield finding(code, message, key.place)
-        for code, message in lint_type(key, mixed=mixed):
+        for code, message in lint_type(key, has_common=has_common):
             yield finding(code, message, key.place)
         for consumer in consumers:
             yield from _consumer_findings(consumer, key)
-    if keys and not mixed:
+    if keys and not has_common:
         yield finding("uncommon-keys", "no key of a common type: check that every verifier supports these")
     yield from _shared_kids(keys)
     yield from _repeated_keys(keys)
@@ -70,7 +70,7 @@ def lint_keys(
 def key_name(jwk: Mapping[str, Any], kids: Container[str]) -> str | None:
     """Return the kid of *jwk* if a message may show it: one of *kids*, a label, or a hash of the key; else None."""
     kid = jwk.get("kid")
-    if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in public_names(jwk)):
+    if not isinstance(kid, str) or not (kid in kids or is_label(kid) or kid in derived_kids(jwk)):
         return None
     return printable(kid[: KID_SHOWN_MAX - 1] + "…" if len(kid) > KID_SHOWN_MAX else kid)
 

@@ -91,7 +91,7 @@ class Key:
             return None
 
 
-def public_names(jwk: Mapping[str, Any]) -> Iterator[str]:
+def derived_kids(jwk: Mapping[str, Any]) -> Iterator[str]:
     """Yield the kids that issuers derive from the key *jwk*: hashes of its public half and its first certificate."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -276,11 +276,11 @@ def _decode(text: str) -> bytes | None:
 RULES: tuple[Rule, ...] = (_members, _kid, _exposure, _alg, _use, _key_ops, _certificates, _strength)
 
 
-def lint_type(key: Key, *, mixed: bool) -> Iterator[tuple[str, str]]:
+def lint_type(key: Key, *, has_common: bool) -> Iterator[tuple[str, str]]:
     """
     Yield (code, message) if verifiers may not support the type or curve of *key*.
 
-    In a set without common keys (not *mixed*) that is not a problem: its verifiers expect such keys.
+    In a set without common keys (not *has_common*) that is not a problem: its verifiers expect such keys.
     """
     kty, crv = key.text("kty"), key.text("crv")
     if kty is None:
@@ -289,11 +289,11 @@ def lint_type(key: Key, *, mixed: bool) -> Iterator[tuple[str, str]]:
         return
     own = ": give it a JWK Set of its own"
     if kty not in REQUIRED or kty == "AKP":  # RFC 9964 is new: few verifiers support it
-        if mixed:
+        if has_common:
             yield "unknown-kty", f"a key of type {shown(kty)} among common ones{own}"
     elif kty in ("EC", "OKP") and crv is not None and not key.is_common:
         code = {"secp256k1": "secp256k1", "Ed448": "ed448", "X25519": "x25519", "X448": "x25519"}.get(crv)
         if CURVE_KTY.get(crv) != kty:
             yield f"unknown-{kty.lower()}-curve", f"curve {shown(crv)} is not a curve of type {kty}"
-        elif code is not None and mixed:
+        elif code is not None and has_common:
             yield code, f"a key on {crv} among common ones{own}"

@@ -76,7 +76,7 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def pages_warning(url: str) -> str | None:
+def discovery_type_warning(url: str) -> str | None:
     """Return a warning if the host of *url* sends discovery documents with a type that verifiers refuse, or None."""
     host = ((parts := split(url)) and parts.hostname) or ""
     for ending, (name, kind, page) in _PAGES.items():

@@ -31,7 +31,7 @@ from keyvault.core.history.rules import (
     instant,
     judge_algorithm,
     judge_events,
-    judge_order,
+    judge_joined,
     judge_policy,
     judge_record,
     judge_record_change,
@@ -276,10 +276,10 @@ class CommitJudge:
         kept = len(best.key.events) if best else 0
         if is_join(key.events, [entry.key.events for entry in known]):
             self.joined.add(path)
-            derived, problems = judge_order(key.events)
+            derived, problems = judge_joined(key.events)
             self._report(path, problems)
         elif key.path != path or (best is not None and key.events[:kept] != best.key.events):
-            derived, problems = judge_order(key.events)
+            derived, problems = judge_joined(key.events)
             if len(self.parents) > 1:  # a merge may combine events into an order that no line had
                 self._report(path, problems)
                 if any(all(event not in entry.key.events for entry in known) for event in key.events):
