@@ -140,7 +140,7 @@ def _place(where: str, name: str, issuer: str, at: str | None, site: SitePolicy)
     raise ConfigError(
         f"issuer {elided(issuer)} of {where} is not below the site's url {site.url}, and the set has no at",
         code="place-missing",
-        hint=f'at = "/{name}"; or, if it is the issuer of all sets, issuer in [site]',
+        hint=f'at = "/{name}"; or, if all sets have this issuer, issuer in [site]',
     )
 
 

@@ -182,9 +182,10 @@ class _SetRepair:
             for key in held[1:]:
                 self._repair(key, f"the set had {len(held)} {state} keys: {held[0].kid[:12]} stays")
                 self._retire(key.kid)
-        if self._created or (self._added and not self._set.policy.closing and not self._in_state("next")):
-            had_next = any(key.state == "next" for key in self._set.keys) or self._created
-            self._created += new_next(self._set, self._at) if had_next and not self._in_state("next") else []
+        changed = self._created or (self._added and not self._set.policy.closing)
+        had_next = self._created or any(key.state == "next" for key in self._set.keys)
+        if changed and had_next and not self._in_state("next"):
+            self._created += new_next(self._set, self._at)
         self.warnings += [warning for kid, warning in self._unconfirmed.items() if self._keys[kid].state not in _ENDED]
         return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._created]
 

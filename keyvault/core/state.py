@@ -154,7 +154,7 @@ class VaultState:
                 raise RecordError(
                     f"set {quoted(name)} has live keys but no table in keyvault.toml",
                     code="set-orphaned",
-                    hint=f"put [sets.{name}] back; to remove the set, then: keyvault set remove {name}",
+                    hint=f"restore [sets.{name}] in keyvault.toml; then, to remove the set: keyvault set remove {name}",
                 )
         found = {name: key_set for name, key_set in self.all_sets.items() if name not in damaged}
         for key_set in found.values():

@@ -235,7 +235,10 @@ def test_a_table_that_was_deleted_by_hand(keyvault: Terminal, commented: Vault) 
 
     assert (result.code, result.problem) == (1, "set-orphaned")
     assert "'access-token'" in result.error
-    assert result.hint == "put [sets.access-token] back; to remove the set, then: keyvault set remove access-token"
+    assert (
+        result.hint
+        == "restore [sets.access-token] in keyvault.toml; then, to remove the set: keyvault set remove access-token"
+    )
     shown = keyvault("status", "--check")
     assert shown.code == 4
     assert "damaged: set access-token has live keys but no table in keyvault.toml" in shown.err

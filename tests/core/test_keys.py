@@ -179,7 +179,7 @@ def test_a_set_with_live_keys_needs_its_table(key: Key) -> None:
     with fails("set-orphaned", RecordError) as caught:
         _ = state.sets
     assert "'old'" in caught.value.message
-    assert caught.value.hint == "put [sets.old] back; to remove the set, then: keyvault set remove old"
+    assert caught.value.hint == "restore [sets.old] in keyvault.toml; then, to remove the set: keyvault set remove old"
 
 
 def test_a_set_is_found_by_its_name() -> None:

@@ -252,7 +252,7 @@ def _strength(key: Key) -> Iterator[tuple[str, str]]:
                 yield "short-rsa-key", f"an RSA key of {bits} bits; the minimum is {RSA_BITS_MIN}"
                 return
             if bits > RSA_BITS_MAX:
-                yield "long-rsa-key", f"an RSA key of {bits} bits; all verifiers support at most {RSA_BITS_MAX}"
+                yield "long-rsa-key", f"an RSA key of {bits} bits; some verifiers support at most {RSA_BITS_MAX}"
                 return
     try:
         check_public_key(jwk)

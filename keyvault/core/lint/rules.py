@@ -6,9 +6,9 @@ programs are listed here by their documentation.
 
 Levels:
 
-* error: a current verifier reads no key of the document at all, most of them lose one, or a key is not safe;
-* warning: some verifier loses a key, a few the document, or a new key arrives late;
-* note: nothing fails unless a verifier that it names reads the document: then ``--for`` makes it a warning.
+* error: a current verifier rejects the whole document, most verifiers reject a key, or a key is not safe;
+* warning: some verifier rejects a key, a few reject the document, or a new key arrives late;
+* note: nothing fails unless a verifier that the finding names reads the document: ``--for`` then makes it a warning.
 
 Source: docs/lint.md explains every code.
 """
@@ -25,7 +25,7 @@ Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
-#: The measured libraries with their names in findings, by the name that ``--for`` has for most of them.
+#: The measured libraries: their names in findings, by short name. Most short names are values of ``--for``.
 LIBRARIES = {
     "pyjwt": "PyJWT 2.15",
     "jose": "jose 6",
@@ -82,8 +82,8 @@ class Rule:
 
     Attributes:
         level: Its severity.
-        hurts: Verifiers and clouds, with their versions, that every form of it hurts; empty if there are none.
-        hurts_in_some_forms: Verifiers that only some forms of it hurt.
+        hurts: Verifiers and clouds, with their versions, that fail on every form of it.
+        hurts_in_some_forms: Verifiers that fail on some forms of it only.
     """
 
     level: Level
