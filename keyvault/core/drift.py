@@ -54,7 +54,7 @@ CODES = {
     "key-differs": "a key differs from the key in the vault",
     "private-member": "private key material is served",
     "duplicate-kid": "two keys have the same kid",
-    "order": "the keys are in another order: the active key must be first",
+    "order": "the keys are in another order: an active key must be the first among the keys of its set",
     "discovery-issuer": "the discovery document names another issuer",
     "discovery-jwks-uri": "the discovery document names another jwks_uri",
     "discovery-differs": "the discovery document differs in other members",

@@ -17,7 +17,7 @@ from keyvault.publish import live
 from keyvault.publish.preview import make_server
 from tests import revisions
 from tests.cli.terminal import Terminal
-from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, nowhere, serving
+from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, refuse_fetch, serving
 
 # --- a look of the test's own ---------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def test_receipts_are_recorded_once(live_vault: Vault) -> None:
         assert live_vault.next(name).life.published == {
             "https://keys.example.com/.well-known/jwks.json": live_vault.now
         }
-    assert rotation.rotate_due(live_vault.context(look=nowhere)).commit is None
+    assert rotation.rotate_due(live_vault.context(look=refuse_fetch)).commit is None
 
 
 def test_a_url_is_asked_once_for_all_its_sets(live_vault: Vault) -> None:
@@ -126,7 +126,7 @@ class Host:
 
     def deploy(self, vault: Vault) -> None:
         """Serve the site of the vault's newest commit from now on."""
-        self.files = dict(revisions.site_files(vault.context(look=nowhere))[1])
+        self.files = dict(revisions.site_files(vault.context(look=refuse_fetch))[1])
 
     def stop(self) -> None:
         self.server.shutdown()
