@@ -26,7 +26,7 @@ from keyvault.core.state import Commit, Damage, VaultState
 from keyvault.core.text import elided, printable, quoted
 from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError
 from keyvault.progress import with_progress
-from keyvault.repo.git import Git, Tree, TreeEntry, describe_mode
+from keyvault.repo.git import Git, Tree, TreeEntry, as_commit, describe_mode
 from keyvault.repo.history import EventWriters, event_commits
 from keyvault.repo.records import decode_key, decode_recipients, encode_key
 
@@ -183,7 +183,7 @@ class Repository:
             GitError: If the tree has no keyvault.toml.
             ConfigError: If every version of keyvault.toml is malformed.
         """
-        return self._read_with_damage(Commit(tree), history, envelopes=False)
+        return self._read_with_damage(as_commit(tree), history, envelopes=False)
 
     def _read_with_damage(self, commit: Commit, history: Commit | None, *, envelopes: bool) -> VaultState:
         damage: list[Damage] = []

@@ -452,8 +452,8 @@ def test_a_hostile_host(still: Lab, hostile: HostileHost, monkeypatch: pytest.Mo
     monkeypatch.setattr(module.live, "TIMEOUT", 0.3)
     hostile.mode = behaviour
     whole = check(still.context(), hostile.url)
-    monkeypatch.setattr(module, "_history", lambda *_: (None, []))
-    monkeypatch.setattr(module, "_page", lambda _: [])
+    monkeypatch.setattr(module, "_check_history", lambda *_: (None, []))
+    monkeypatch.setattr(module, "_check_page", lambda _: [])
     documents = check(still.context(), hostile.url)
     for seen in (whole, documents):
         assert behaviour in {name for code in codes(seen) for name in HOSTILE.get(code, ())}, seen.findings
