@@ -1,7 +1,7 @@
 """
 Commands whose argument may begin with a dash, as one thumbprint in 64 does.
 
-The option parser reads ``-abc`` as three short options. No command here has options that can be combined so, apart
+The option parser reads ``-abc`` as three short options. No command here combines short options, apart
 from a short option with its value (``-oFILE``). Every other word that begins with a single dash and is longer than
 two characters is therefore an argument. Arguments that begin with two dashes must follow ``--``, as usual.
 """

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from keyvault.core.keys import Key
-from keyvault.core.planning import import_missing
+from keyvault.core.notices import import_missing
 from keyvault.core.policy import SitePolicy
 from keyvault.core.state import KeySet, VaultState
 from keyvault.core.text import relative

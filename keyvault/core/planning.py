@@ -20,6 +20,14 @@ import msgspec
 from keyvault.core.events import TEXT_MAX, Event, Reason
 from keyvault.core.gate import LiveSite, Refusal, find_refusal, is_served, must_be_seen_live, refuse_rotation
 from keyvault.core.keys import Key
+from keyvault.core.notices import (
+    first_use_warnings,
+    import_missing,
+    new_algorithm_warnings,
+    restart_warnings,
+    unknown_signer_warnings,
+    waiting_for_new_kind,
+)
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
 from keyvault.core.state import KeySet, VaultState
@@ -34,19 +42,15 @@ from keyvault.core.steps import (
     whole_seconds,
     withdrawals,
 )
-from keyvault.core.text import format_duration, format_instant, when
+from keyvault.core.text import format_instant, when
 from keyvault.core.timing import (
     counts_as_published_at,
     effective_instant,
-    is_new_algorithm,
     lead,
     mature_at,
     rotation_due_at,
 )
-from keyvault.core.verifiers import KEEP_ALGORITHMS
 from keyvault.errors import KeyVaultError, UsageError
-
-_RESTARTED_VERIFIERS = ", ".join(KEEP_ALGORITHMS)
 
 
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
@@ -109,69 +113,18 @@ def plan_rotation(
             if key_set.policy.external:
                 waiting.append(import_missing(key_set))
             else:
-                waiting.append(_waiting_for_new_kind(key_set))
-            warnings += _restart_warnings(key_set)
+                waiting.append(waiting_for_new_kind(key_set))
+            warnings += restart_warnings(key_set)
             continue
         refusal = find_refusal(key_set, candidate, state.policy.site, at, live)
         if refusal and not forced:
             refusals.append((name, refusal))
             continue
         changes += swap(key_set, active, candidate, at, forced=forced if refusal else None)
-        warnings += _first_use_warnings(key_set, candidate, state.policy.site)
+        warnings += first_use_warnings(key_set, candidate, state.policy.site)
     if refusals:
         refuse_rotation(refusals)
     return Plan(tuple(changes), tuple(waiting), tuple(warnings))
-
-
-def _waiting_for_new_kind(key_set: KeySet) -> str:
-    """Return the reason why a next key that replaced a key of another kind must wait."""
-    policy = key_set.policy
-    if policy.use == "enc":
-        return f"{key_set.name}: the new {policy.spec} key takes over at the next rotation"
-    needed = lead(key_set, policy.spec.alg)
-    member = f"algorithm_lead, {format_duration(needed)}" if needed > policy.publication_lead else "publication_lead"
-    receipt = "its own receipt and " if key_set.rendered else ""
-    return f"{key_set.name}: the new {policy.spec} key waits for {receipt}{member}"
-
-
-def _restart_warnings(key_set: KeySet) -> list[str]:
-    """Return a warning to restart verifiers before a key of the set's new algorithm signs; empty if none must be."""
-    policy = key_set.policy
-    if not (key_set.rendered and policy.use == "sig" and is_new_algorithm(key_set, policy.spec.alg)):
-        return []
-    longer = policy.algorithm_lead
-    advice = f"algorithm_lead is {format_duration(longer)}" if longer else "set algorithm_lead to leave time for it"
-    return [
-        f"{key_set.name} changes to {policy.spec.alg}: restart {_RESTARTED_VERIFIERS} once the next key is seen live, "
-        f"since they learn algorithms only when they start; {advice}"
-    ]
-
-
-def _first_use_warnings(key_set: KeySet, candidate: Key, site: SitePolicy) -> tuple[str, ...]:
-    """Return a warning if verifiers may refuse tokens of *candidate*, which is about to sign, for its algorithm."""
-    alg = candidate.public.alg
-    return (
-        _new_algorithm_warnings(key_set, alg, counts_as_published_at(key_set, candidate, site))
-        if is_new_algorithm(key_set, alg)
-        else ()
-    )
-
-
-def _new_algorithm_warnings(key_set: KeySet, alg: str, seen: datetime | None) -> tuple[str, ...]:
-    """Return a warning that verifiers may refuse *alg*, whose key counts as published at *seen*, or None if unknown."""
-    if not key_set.rendered or key_set.policy.use != "sig":
-        return ()
-    since = "the key was published" if seen is None else format_instant(seen)
-    return (
-        f"{key_set.name} signs with {alg} from now on: {_RESTARTED_VERIFIERS} refuse it unless they were restarted "
-        f"since {since}; keyvault rollback {key_set.name} goes back",
-    )
-
-
-def import_missing(key_set: KeySet) -> str:
-    """Return the sentence that asks the operator to import the missing key of an external set."""
-    missing = f"next {key_set.policy.spec} key" if key_set.active else "active key"
-    return f"{key_set.name}: there is no {missing}; keyvault key import {key_set.name} FILE"
 
 
 def plan_due(state: VaultState, now: datetime, *, live: LiveSite) -> Plan:
@@ -221,13 +174,13 @@ def _plan_due_set(
             waiting += creation.waiting
         else:
             changes += [Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)]
-            warnings += _unknown_signer_warnings(key_set, candidate, site, at)
+            warnings += unknown_signer_warnings(key_set, candidate, site, at)
         return
     due_at = rotation_due_at(key_set)
     due = due_at is not None and due_at <= at
     if candidate is None or not candidate.fits(key_set.policy.spec):
         changes += replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
-        warnings += _restart_warnings(key_set)
+        warnings += restart_warnings(key_set)
         if key_set.policy.external:
             waiting.append(import_missing(key_set))
         elif due and _mature_at_creation(key_set, site):
@@ -246,7 +199,7 @@ def _plan_due_set(
         refusal = find_refusal(key_set, candidate, site, at, live) if due else None
         if due and refusal is None:
             changes += swap(key_set, active, candidate, at, receipts=receipts, forced=None)
-            warnings += _first_use_warnings(key_set, candidate, site)
+            warnings += first_use_warnings(key_set, candidate, site)
             return
         if due_at is not None and refusal is not None:
             waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal.reason}")
@@ -255,17 +208,6 @@ def _plan_due_set(
     if key_set.policy.token_lifetime > active.life.token_lifetime:
         lifetime = Event(at=at, event="lifetime", token_lifetime=whole_seconds(key_set.policy.token_lifetime))
         changes.append(Amend(key_set.name, active.kid, (lifetime,)))
-
-
-def _unknown_signer_warnings(key_set: KeySet, candidate: Key, site: SitePolicy, at: datetime) -> tuple[str, ...]:
-    """Return a warning if *candidate* succeeds earlier signers of the set, and verifiers may not know it."""
-    signed = any(event.event == "activated" for key in key_set.keys for event in key.events)
-    mature = mature_at(key_set, candidate, site)
-    if not signed or not key_set.rendered or (mature is not None and mature <= at):
-        return ()
-    return (
-        f"{key_set.name} had no active key: verifiers may not know the new active key yet; publish the site at once",
-    )
 
 
 def _mature_at_creation(key_set: KeySet, site: SitePolicy) -> bool:
@@ -343,7 +285,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
                     + ("" if seen else ", if the site is published at once")
                 )
             if candidate is not None:
-                warnings += _first_use_warnings(key_set, candidate, site)
+                warnings += first_use_warnings(key_set, candidate, site)
     elif key.state == "next" and not policy.closing:
         changes += new_next(key_set, at)
     return Plan(tuple(changes), warnings=tuple(warnings))
@@ -393,7 +335,7 @@ def plan_rollback(state: VaultState, name: str, now: datetime, *, note: str | No
             Amend(name, previous.kid, (Event(at=at, event="reactivated", token_lifetime=lifetime, note=note),)),
             Amend(name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)),
         ),
-        warnings=_new_algorithm_warnings(key_set, previous.public.alg, seen) if is_new else (),
+        warnings=new_algorithm_warnings(key_set, previous.public.alg, seen) if is_new else (),
     )
 
 

@@ -67,7 +67,7 @@ def read_url(url: str) -> tuple[list[FoundKey], list[str]]:
 
     Raises:
         LiveError: If the URL cannot be fetched.
-        UsageError: If it does not serve a JWK Set, serves a private key, too many keys, or none that can be imported.
+        UsageError: If it does not serve a JWK Set, serves a private key, too many keys, or no key to import.
     """
     from keyvault.crypto.imports import KEYS_MAX, read_jwk
 
