@@ -32,9 +32,9 @@ print(json.dumps(work.worse(found, recorded)))
 _TOO_MUCH = """
 from keyvault.repo.vault import Repository
 read = Repository._read
-def slow(self, commit, **options):
+def slow(self, *arguments, **options):
     from cryptography.hazmat.primitives.asymmetric import ec
-    state = read(self, commit, **options)
+    state = read(self, *arguments, **options)
     for name in state.sets:
         self.git.run("rev-parse", "HEAD")
     for key in state.keys:
