@@ -554,7 +554,7 @@ def test_demo(fresh: Terminal) -> None:
     assert vault.status == []
     assert len(vault.log) > 20
     assert (vault.folder / "public" / "index.html").exists()
-    assert result.err.startswith("keyvault: two years of rotations")
+    assert result.err.startswith("keyvault: running two years of rotations")
     inside = Terminal(fresh.folder, fresh.environ)
     for line in result.lines:
         if "keyvault --vault" in line and " serve" not in line:
