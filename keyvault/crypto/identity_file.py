@@ -66,7 +66,7 @@ def identity_documents(data: bytes) -> list[IdentityDocument]:
     Return the identities in *data*: a JWK, a JWK Set, or a JWE in JSON form as `encrypt_identity` writes it.
 
     Raises:
-        JWKError: If it is none of these.
+        JWKError: If *data* has another format.
     """
     if len(data) > IDENTITY_MAX:
         raise JWKError(

@@ -115,7 +115,7 @@ REQUIRED = {
 @pytest.mark.parametrize("members", [set(), {"url"}, {"token_lifetime"}, {"keep_until"}, {"reason"}, set(PAYLOAD)])
 def test_each_event_has_its_members_and_no_others(name: Any, members: set[str]) -> None:
     """The message names the members that the event has, and the member that it must have."""
-    event = Event(at=T0, event=name, **{member: PAYLOAD[member] for member in members})  # type: ignore[arg-type]
+    event = Event(at=T0, event=name, **{member: PAYLOAD[member] for member in members})  # type: ignore[arg-type]  # members of many types
     if members == REQUIRED[name]:
         check_event(event)
         return

@@ -301,7 +301,7 @@ def test_tls_to_a_plain_port(host: HostileHost, tls_host: HostileHost) -> None:
     """An https URL of a plain host, or an http URL of a TLS host, gives one clear sentence."""
     for url in (f"https://localhost:{host.port}/jwks.json", f"http://localhost:{tls_host.port}/jwks.json"):
         with pytest.raises(LiveError) as caught:
-            bounded(lambda url=url: fetch_key_ids(url))  # type: ignore[misc]
+            bounded(lambda url=url: fetch_key_ids(url))  # type: ignore[misc]  # a lambda with a default
         assert caught.value.code in ("tls", "unreachable")
         assert caught.value.message.startswith(f"{url} ")
         assert is_one_clear_sentence(caught.value.message), caught.value.message

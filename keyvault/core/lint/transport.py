@@ -70,7 +70,7 @@ def is_local(url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # No host name ends in a number: resolvers treat 2130706433, 0x7f.1 and the like as addresses.
+        # A host name never ends in a number. Resolvers read 2130706433 or 0x7f.1 as an address.
         return host == "localhost" or host.endswith(".localhost") or _ODD_ADDRESS.fullmatch(host) is not None
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_unspecified
