@@ -19,6 +19,9 @@ from keyvault.core.policy import Policy, SetPolicy
 from keyvault.core.text import elided, quoted
 from keyvault.errors import RecordError, UsageError
 
+#: The number of sets that a hint lists.
+_NAMES_MAX = 10
+
 
 @dataclass(frozen=True)
 class KeySet:
@@ -212,10 +215,12 @@ class VaultState:
         try:
             return self.sets[name]
         except KeyError:
+            names = list(self.sets)
+            names[_NAMES_MAX:] = ["…"] if len(names) > _NAMES_MAX else []
             raise UsageError(
                 f"no set {quoted(name)} in this vault",
                 code="set-unknown",
-                hint=nearest(name, self.sets) or f"the sets are {', '.join(self.sets) or 'none yet'}",
+                hint=nearest(name, self.sets) or f"the sets are {', '.join(names) or 'none yet'}",
             ) from None
 
     def find_key(self, prefix: str) -> Key:

@@ -198,6 +198,17 @@ def test_a_set_is_found_by_its_name() -> None:
     assert empty.value.hint == "the sets are none yet"
 
 
+def test_a_hint_lists_ten_sets_at_most() -> None:
+    """A vault of hundreds of sets does not fill the terminal."""
+    ten = [f"set-{number}" for number in range(10)]
+    with fails("set-unknown", UsageError) as all_ten:
+        vault([], *map(set_policy, ten)).find_set("x")
+    with fails("set-unknown", UsageError) as eleven:
+        vault([], *map(set_policy, [*ten, "set-10"])).find_set("x")
+    assert all_ten.value.hint == f"the sets are {', '.join(ten)}"
+    assert eleven.value.hint == f"the sets are {', '.join(ten)}, …"
+
+
 def test_a_key_is_found_by_the_beginning_of_its_kid() -> None:
     """As in git, an unambiguous prefix is enough, and an exact kid wins over longer kids."""
     keys = {
