@@ -85,7 +85,7 @@ _KEYS = {
     ),
     "cryptography.hazmat.primitives.kdf.concatkdf": {"ConcatKDFHash": "derived"},
     "jwcrypto.jwa": {"PBKDF2HMAC": "derived"},
-    "keyvault.core.pem": {"load_point": "loaded"},
+    "keyvault.core.key_objects": {"load_point": "loaded"},
 }
 
 

@@ -143,71 +143,87 @@ def plan_due(state: VaultState, now: datetime, *, live: LiveSite) -> Plan:
     Raises:
         KeyVaultError: If the clock is behind the newest event by more than ``clock_skew``.
     """
-    changes: list[Change] = []
-    waiting: list[str] = []
-    warnings: list[str] = []
-    for key_set in state.sets.values():
-        _plan_due_set(key_set, state.policy.site, now, live, changes, waiting, warnings)
-    return Plan(tuple(changes), tuple(waiting), tuple(warnings))
+    plans = [_plan_due_set(key_set, state.policy.site, now, live) for key_set in state.sets.values()]
+    return Plan(
+        tuple(change for plan in plans for change in plan.changes),
+        tuple(reason for plan in plans for reason in plan.waiting),
+        tuple(warning for plan in plans for warning in plan.warnings),
+    )
 
 
-def _plan_due_set(
-    key_set: KeySet,
-    site: SitePolicy,
-    now: datetime,
-    live: LiveSite,
-    changes: list[Change],
-    waiting: list[str],
-    warnings: list[str],
-) -> None:
+def _plan_due_set(key_set: KeySet, site: SitePolicy, now: datetime, live: LiveSite) -> Plan:
     at = effective_instant(key_set, now)
-    changes += withdrawals(key_set, at)
     active, candidate = key_set.active, key_set.next
     if key_set.policy.closing:
-        changes += close(key_set, at)
-        return
-    if active is None:
-        # A set that is new in keyvault.toml, or that was closed and is opened again.
-        if candidate is None:
-            creation = plan_creation(key_set, now)
-            changes += creation.changes
-            waiting += creation.waiting
-        else:
-            changes += [Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)]
-            warnings += unknown_signer_warnings(key_set, candidate, site, at)
-        return
-    due_at = rotation_due_at(key_set)
-    due = due_at is not None and due_at <= at
-    if candidate is None or not candidate.fits(key_set.policy.spec):
-        changes += replace_next(key_set, candidate, at) if candidate else new_next(key_set, at)
-        warnings += restart_warnings(key_set)
-        if key_set.policy.external:
-            waiting.append(import_missing(key_set))
-        elif due and _mature_at_creation(key_set, site):
-            # A key of the new kind would be due in the next run, so the planner would not be idempotent.
-            changes[-1:] = [
-                new_active(key_set, at),
-                Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
-                *new_next(key_set, at),
-            ]
-            return
+        plan = Plan(tuple(close(key_set, at)))
+    elif active is None:
+        plan = _plan_first_active(key_set, site, now)
+    elif candidate is None or not candidate.fits(key_set.policy.spec):
+        plan = _plan_another_next(key_set, active, site, at)
     else:
-        receipts: tuple[Event, ...] = ()
-        if must_be_seen_live(key_set, site) and counts_as_published_at(key_set, candidate, site) is None:
-            receipts = _receipts(key_set, candidate, at, live, waiting)
-            candidate = msgspec.structs.replace(candidate, events=(*candidate.events, *receipts))
-        refusal = find_refusal(key_set, candidate, site, at, live) if due else None
-        if due and refusal is None:
-            changes += swap(key_set, active, candidate, at, receipts=receipts, forced=None)
-            warnings += first_use_warnings(key_set, candidate, site)
-            return
-        if due_at is not None and refusal is not None:
-            waiting.append(f"{key_set.name}: rotation is due since {format_instant(due_at)}, but {refusal.reason}")
-        if receipts:
-            changes.append(Amend(key_set.name, candidate.kid, receipts))
-    if key_set.policy.token_lifetime > active.life.token_lifetime:
-        lifetime = Event(at=at, event="lifetime", token_lifetime=whole_seconds(key_set.policy.token_lifetime))
-        changes.append(Amend(key_set.name, active.kid, (lifetime,)))
+        plan = _plan_due_rotation(key_set, active, candidate, site, at, live)
+    return Plan((*withdrawals(key_set, at), *plan.changes), plan.waiting, plan.warnings)
+
+
+def _plan_first_active(key_set: KeySet, site: SitePolicy, now: datetime) -> Plan:
+    """Plan for a set that is new in keyvault.toml, or that was closed and is opened again."""
+    at, candidate = effective_instant(key_set, now), key_set.next
+    if candidate is None:
+        return plan_creation(key_set, now)
+    return Plan(
+        (Amend(key_set.name, candidate.kid, (activated(key_set, at),)), *new_next(key_set, at)),
+        warnings=unknown_signer_warnings(key_set, candidate, site, at),
+    )
+
+
+def _plan_another_next(key_set: KeySet, active: Key, site: SitePolicy, at: datetime) -> Plan:
+    """Plan for a set that has no next key, or one of another kind than policy asks for."""
+    changes = replace_next(key_set, key_set.next, at) if key_set.next else new_next(key_set, at)
+    warnings = tuple(restart_warnings(key_set))
+    if key_set.policy.external:
+        return Plan((*changes, *_longer_lifetime(key_set, active, at)), (import_missing(key_set),), warnings)
+    due_at = rotation_due_at(key_set)
+    if due_at is not None and due_at <= at and _mature_at_creation(key_set, site):
+        # A next key of the new kind would be due in the next run, so the planner would not be idempotent.
+        changes[-1:] = [
+            new_active(key_set, at),
+            Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
+            *new_next(key_set, at),
+        ]
+        return Plan(tuple(changes), warnings=warnings)
+    return Plan((*changes, *_longer_lifetime(key_set, active, at)), warnings=warnings)
+
+
+def _plan_due_rotation(
+    key_set: KeySet, active: Key, candidate: Key, site: SitePolicy, at: datetime, live: LiveSite
+) -> Plan:
+    """Plan the receipt of the next key, and the rotation if it is due and the gate permits it."""
+    receipts: tuple[Event, ...] = ()
+    waiting: tuple[str, ...] = ()
+    if must_be_seen_live(key_set, site) and counts_as_published_at(key_set, candidate, site) is None:
+        receipts, waiting = _receipts(key_set, candidate, at, live)
+        candidate = msgspec.structs.replace(candidate, events=(*candidate.events, *receipts))
+    due_at = rotation_due_at(key_set)
+    if due_at is not None and due_at <= at:
+        refusal = find_refusal(key_set, candidate, site, at, live)
+        if refusal is None:
+            return Plan(
+                tuple(swap(key_set, active, candidate, at, receipts=receipts, forced=None)),
+                waiting,
+                tuple(first_use_warnings(key_set, candidate, site)),
+            )
+        since = format_instant(due_at)
+        waiting = (*waiting, f"{key_set.name}: rotation is due since {since}, but {refusal.reason}")
+    receipt = [Amend(key_set.name, candidate.kid, receipts)] if receipts else []
+    return Plan((*receipt, *_longer_lifetime(key_set, active, at)), waiting)
+
+
+def _longer_lifetime(key_set: KeySet, active: Key, at: datetime) -> list[Change]:
+    """Return the change that records the set's ``token_lifetime``, if it is longer than the active key's."""
+    if key_set.policy.token_lifetime <= active.life.token_lifetime:
+        return []
+    lifetime = Event(at=at, event="lifetime", token_lifetime=whole_seconds(key_set.policy.token_lifetime))
+    return [Amend(key_set.name, active.kid, (lifetime,))]
 
 
 def _mature_at_creation(key_set: KeySet, site: SitePolicy) -> bool:
@@ -216,15 +232,17 @@ def _mature_at_creation(key_set: KeySet, site: SitePolicy) -> bool:
     return key_set.policy.use == "enc" or not (needed or must_be_seen_live(key_set, site))
 
 
-def _receipts(key_set: KeySet, candidate: Key, at: datetime, live: LiveSite, waiting: list[str]) -> tuple[Event, ...]:
+def _receipts(
+    key_set: KeySet, candidate: Key, at: datetime, live: LiveSite
+) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+    """Return the receipt of the next key, or why there is none yet."""
     served = is_served(key_set, candidate, live)
     if served:
-        return (Event(at=at, event="published", url=key_set.policy.url),)
+        return (Event(at=at, event="published", url=key_set.policy.url),), ()
+    url = key_set.policy.url
     if served is None:
-        waiting.append(f"{key_set.name}: {key_set.policy.url} could not be fetched, so there is no receipt yet")
-    else:
-        waiting.append(f"{key_set.name}: {key_set.policy.url} does not serve the next key yet")
-    return ()
+        return (), (f"{key_set.name}: {url} could not be fetched, so there is no receipt yet",)
+    return (), (f"{key_set.name}: {url} does not serve the next key yet",)
 
 
 def plan_replacement(key_sets: Iterable[KeySet], now: datetime, *, note: str) -> Plan:
@@ -347,8 +365,7 @@ def plan_closing(state: VaultState, name: str, now: datetime, *, forced: str | N
     """
     key_set = state.find_set(name)
     at = effective_instant(key_set, now)
-    held = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
     if forced:
         event = Event(at=at, event="revoked", reason="superseded", forced=forced)
-        return Plan(tuple(Amend(name, key.kid, (event,)) for key in held))
+        return Plan(tuple(Amend(name, key.kid, (event,)) for key in key_set.live))
     return Plan((*withdrawals(key_set, at), *close(key_set, at)))

@@ -275,7 +275,7 @@ class _Simulation:
         self.periods.append(_SigningPeriod(active.kid, self.now, urgent, resumed))
 
     def _deploy(self, *, fails: bool) -> None:
-        kids = frozenset(key.kid for key in self.key_set.published)
+        kids = frozenset(key.kid for key in self.key_set.jwk_set)
         latest = self.deploying[-1] if self.deploying else self.served[-1] if self.served else None
         if fails or (latest is not None and latest[1] == kids):
             return

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NewType
 
-from keyvault.core.algorithms import KTY_ORDER
+from keyvault.core.jwk_set_order import set_order, sort_keys
 from keyvault.core.keys import Key, Recipient
 from keyvault.core.policy import Policy, SetPolicy
 from keyvault.core.text import elided, quoted
@@ -72,18 +72,21 @@ class KeySet:
     @cached_property
     def retiring(self) -> tuple[Key, ...]:
         """The keys that no longer sign and are still published, newest first."""
-        return tuple(
-            sorted(self._in_state("retiring"), key=lambda key: (key.life.deactivated_at, key.kid), reverse=True)
-        )
+        return sort_keys(self._in_state("retiring"))
+
+    @cached_property
+    def live(self) -> tuple[Key, ...]:
+        """The active key, the next key and the retiring keys."""
+        return sort_keys(key for key in (self.active, self.next, *self.retiring) if key)
 
     @property
-    def published(self) -> tuple[Key, ...]:
-        """The keys of the set's JWK Set: active, next, retiring; for encryption only the active key."""
+    def jwk_set(self) -> tuple[Key, ...]:
+        """The keys of the set's JWK Set, in its order: all live keys, or for encryption only the active key."""
         if not self.rendered:
             return ()
-        order = (self.active,) if self.policy.use == "enc" else (self.active, self.next, *self.retiring)
         # If the set was symmetric once, it has keys without a public half.
-        return tuple(key for key in order if key is not None and key.public.kty != "oct")
+        public = (key for key in self.live if key.public.kty != "oct")
+        return tuple(key for key in public if key.state == "active" or self.policy.use != "enc")
 
     @property
     def rendered(self) -> bool:
@@ -298,20 +301,23 @@ class VaultState:
         """
         The sets of each JWK Set that the site renders, by its place below the site's url.
 
-        The root comes first, then the other places in the order of keyvault.toml. The sets of a place are in the order
-        RSA, EC, OKP, then by name.
+        The root comes first, then the other places in the order of keyvault.toml. The sets of a place are in the
+        order of their JWK Set.
         """
         grouped: dict[str, list[KeySet]] = {}
         for key_set in self.sets.values():
             if key_set.rendered:
                 grouped.setdefault(key_set.policy.place, []).append(key_set)
         order = sorted(grouped, key=lambda place: place != "")
-        return {place: tuple(sorted(grouped[place], key=_place_order)) for place in order}
+        return {
+            place: tuple(sorted(grouped[place], key=lambda key_set: set_order(key_set.policy.kty, key_set.name)))
+            for place in order
+        }
 
     def keys_at(self, place: str) -> Iterator[Key]:
         """Yield the published keys at *place* in the order of its JWK Set."""
         for key_set in self.places.get(place, ()):
-            yield from key_set.published
+            yield from key_set.jwk_set
 
     def served_at(self, url: str) -> list[Key]:
         """Return the published keys of the JWK Set at *url*, the URL in a set's policy."""
@@ -325,10 +331,6 @@ class VaultState:
 
 def _creation_order(key: Key) -> tuple[datetime, str]:
     return key.life.created_at, key.kid
-
-
-def _place_order(key_set: KeySet) -> tuple[int, str]:
-    return KTY_ORDER.index(key_set.policy.kty), key_set.name
 
 
 def longest_token_lifetime(key: Key, policy: SetPolicy) -> timedelta:

@@ -178,7 +178,7 @@ def _has_close_primes(modulus: int) -> bool:
 def _check_ec(jwk: Mapping[str, Any]) -> None:
     from cryptography.exceptions import UnsupportedAlgorithm
 
-    from keyvault.core.pem import load_point
+    from keyvault.core.key_objects import load_point
 
     crv = jwk.get("crv")
     octets = _COORDINATE_OCTETS.get(crv) if isinstance(crv, str) else None

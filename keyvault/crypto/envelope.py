@@ -2,7 +2,7 @@
 Seal and open private keys: JWE general JSON serialization with its recipients bound.
 
 The content key and IV are fresh each time. Sealing needs public keys only. Before any cryptography runs, opening
-refuses every envelope that sealing would not write; ``core/envelopes`` defines the form.
+refuses every envelope that sealing would not write; ``core/envelope_form`` defines the form.
 
 Sources: RFC 7516 sections 5.1, 5.2 and 7.2.1; RFC 7518 sections 4.3, 4.6 and 5.3; RFC 8037 section 3.2;
 docs/format.md.
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
-from keyvault.core.envelopes import (
+from keyvault.core.envelope_form import (
     CEK_OCTETS,
     CONTENT_TYPE,
     ENC,
@@ -39,8 +39,8 @@ from keyvault.core.envelopes import (
     decode_member,
 )
 from keyvault.core.jwk import REQUIRED, PublicJWK, b64u
+from keyvault.core.key_objects import PublicKey, load_public, public_members
 from keyvault.core.keys import Envelope, EnvelopeSummary, EphemeralKey, Key, Recipient, RecipientHeader, WrappedKey
-from keyvault.core.pem import PublicKey, load_public, public_members
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import EnvelopeError

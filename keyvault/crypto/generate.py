@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.jwk import b64u, thumbprint
+from keyvault.core.key_objects import CURVES, b64u_uint, public_members, spki_kid
 from keyvault.core.key_parameters import KeyParameters
-from keyvault.core.pem import CURVES, b64u_uint, public_members, spki_kid
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 

@@ -72,7 +72,7 @@ class JWKIdentity:
         from jwcrypto.common import JWException
         from jwcrypto.jwa import JWA
 
-        from keyvault.core.envelopes import decode_member
+        from keyvault.core.envelope_form import decode_member
 
         header: dict[str, Any] = {"alg": entry.header.alg, "enc": "A256GCM"}
         if not isinstance(entry.header.epk, msgspec.UnsetType):
@@ -210,7 +210,7 @@ def recipient_of(jwk: Mapping[str, Any]) -> Recipient:
     Raises:
         JWKError: If keys cannot be sealed to it.
     """
-    from keyvault.core.envelopes import check_recipient
+    from keyvault.core.envelope_form import check_recipient
 
     kty = jwk.get("kty")
     thumbprint(jwk)

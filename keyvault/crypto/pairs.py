@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.jwk import b64u_decode
-from keyvault.core.pem import CURVES, uint
+from keyvault.core.key_objects import CURVES, uint
 from keyvault.core.strength import check_public_key, check_secret_length
 from keyvault.crypto.generate import AKP, OKP, AKPPrivateKey
 from keyvault.errors import JWKError, WeakKeyError

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.claims import NUMERIC_DATES, is_numeric_date
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, PublicJWK, b64u, b64u_decode
-from keyvault.core.pem import CURVES, AKPPublicKey, load_public
+from keyvault.core.key_objects import CURVES, AKPPublicKey, load_public
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import AKPPrivateKey, PrivateJWK
 from keyvault.errors import JWKError, KeyVaultError, UsageError

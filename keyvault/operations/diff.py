@@ -72,7 +72,7 @@ def _published(state: VaultState | None) -> dict[tuple[str, str], Key]:
     """Return the keys that *state* serves, by set and kid."""
     if state is None:
         return {}
-    return {(name, key.kid): key for name, key_set in state.sets.items() for key in key_set.published if is_shown(key)}
+    return {(name, key.kid): key for name, key_set in state.sets.items() for key in key_set.jwk_set if is_shown(key)}
 
 
 def _settings(state: VaultState | None) -> dict[tuple[str | None, str], str]:

@@ -63,7 +63,7 @@ def public_half(private: PrivateJWK, form: str) -> bytes:
 
 def _unlabelled_half(private: PrivateJWK, form: str) -> bytes:
     from keyvault.core.jwk import REQUIRED
-    from keyvault.core.pem import public_der
+    from keyvault.core.key_objects import public_der
     from keyvault.site.documents import pem
 
     if private["kty"] == "oct":
@@ -88,11 +88,9 @@ def chosen_keys(state: VaultState, name: str, *, active: bool = False) -> list[K
     Raises:
         UsageError: If there is no such set or key, or no active key.
     """
-    keys = select(state, name)
-    if active:
-        keys = [key for key in keys if key.state == "active"]
-        if not keys:
-            raise UsageError(f"{name} has no active key", code="active-key-missing", hint="keyvault rotate --due")
+    keys = [key for key in select(state, name) if key.state == "active" or not active]
+    if not keys:
+        raise UsageError(f"{name} has no active key", code="active-key-missing", hint="keyvault rotate --due")
     return keys
 
 
@@ -165,5 +163,5 @@ def export_apiserver(context: Context, name: str) -> dict[str, bytes]:
     state = context.state()
     (active,) = chosen_keys(state, name, active=True)
     (private,) = open_keys(context, [active])
-    keys = [key.public for key in state.find_set(name).published] if name in state.sets else [active.public]
+    keys = [key.public for key in state.find_set(name).jwk_set] if name in state.sets else [active.public]
     return {"sa.key": private_pem(private), "sa.pub": encode_public(keys, "pem", name=name)}

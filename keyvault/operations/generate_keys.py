@@ -31,7 +31,7 @@ def generate_key(
 
 def derived_kid(members: PrivateJWK, kid_from: str, now: datetime) -> str:
     """Return the kid of a key in the form *kid_from*. Raises the errors of `derive_kid`."""
-    from keyvault.core.pem import public_der
+    from keyvault.core.key_objects import public_der
 
     needs_der = kid_from == "spki" and members["kty"] != "oct"
     return derive_kid(members, kid_from, now=now, der=public_der(members) if needs_der else None)

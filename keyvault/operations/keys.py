@@ -156,7 +156,7 @@ def open_sealed(context: Context, key: Key) -> bytes:
     return open_bytes(envelope, kid=key.kid, set_name=key.set, recipient=identity.kid, unwrap=identity.unwrap)
 
 
-def select(state: VaultState, name: str) -> list[Key]:
+def select(state: VaultState, name: str) -> tuple[Key, ...]:
     """
     Return the keys that *name* means: the live keys of a set, or the key with that kid.
 
@@ -164,9 +164,7 @@ def select(state: VaultState, name: str) -> list[Key]:
         UsageError: If there is no such set or key, or the set has no keys.
     """
     if name in state.sets:
-        key_set = state.sets[name]
-        found = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
-        if not found:
+        if not state.sets[name].live:
             raise UsageError(f"set {name} has no keys yet", code="set-empty", hint="keyvault rotate --due")
-        return found
-    return [state.find_key(name)]
+        return state.sets[name].live
+    return (state.find_key(name),)

@@ -227,7 +227,7 @@ def check_recipients(context: Context) -> SealReport:
     Raises:
         IdentityError: If the command was given an identity, and it does not open a key.
     """
-    from keyvault.core.envelopes import check_envelope
+    from keyvault.core.envelope_form import check_envelope
     from keyvault.crypto.envelope import envelope_of, parse_private
 
     state = context.state()

@@ -256,7 +256,6 @@ def status_report(
 
 def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
     policy, site = key_set.policy, state.policy.site
-    live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
     coming = next_transition(key_set, site, now)
     candidate = key_set.next
     return SetReport(
@@ -267,7 +266,7 @@ def _set_report(state: VaultState, key_set: KeySet, now: datetime) -> SetReport:
         jwks_uri=policy.url if key_set.rendered else None,
         closing=policy.closing,
         external=policy.external,
-        keys=[key_report(key) for key in live],
+        keys=[key_report(key) for key in key_set.live],
         first_seen_at=counts_as_published_at(key_set, candidate, site) if candidate else None,
         mature_at=mature_at(key_set, candidate, site) if candidate else None,
         rotation_due_at=None if policy.closing else rotation_due_at(key_set),

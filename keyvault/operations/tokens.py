@@ -95,9 +95,9 @@ def inspect(context: Context, text: str) -> Inspection:
 
 def _candidates(state: VaultState, token: Token) -> list[PublicJWK]:
     """Return the published keys that a verifier tries: those of the issuer, if the vault has it, else all."""
-    published = [key_set for key_set in state.sets.values() if key_set.published]
+    published = [key_set for key_set in state.sets.values() if key_set.jwk_set]
     own = [key_set for key_set in published if key_set.policy.issuer == token.claims.get("iss")]
-    return [key.public for key_set in own or published for key in key_set.published]
+    return [key.public for key_set in own or published for key in key_set.jwk_set]
 
 
 def _key_of(state: VaultState, token: Token, keys: Sequence[PublicJWK]) -> Key | None:

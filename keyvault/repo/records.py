@@ -111,7 +111,7 @@ def _kid_is_hash(public: PublicJWK) -> bool:
     """Whether the kid of *public* is one of the two hashes that name new keys."""
     if public.kid == public.thumbprint:
         return True
-    from keyvault.core.pem import spki_kid
+    from keyvault.core.key_objects import spki_kid
 
     try:
         return public.kid == spki_kid(msgspec.to_builtins(public))

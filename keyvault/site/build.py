@@ -356,7 +356,7 @@ def jwk_sets(state: VaultState) -> Iterator[Rendered]:
 def _jwk_sets(state: VaultState) -> Iterator[_Document]:
     for place, key_sets in state.places.items():
         # No empty JWK Set is rendered: a verifier that fetches one drops every key from its cache.
-        published = {key_set.name: key_set.published for key_set in key_sets}
+        published = {key_set.name: key_set.jwk_set for key_set in key_sets}
         if not any(published.values()):
             continue
         extra = {path for key_set in key_sets for path in key_set.policy.paths}

@@ -231,6 +231,6 @@ def pem(der: bytes) -> bytes:
 @lru_cache(100)
 def public_der(public: PublicJWK) -> bytes:
     """Return *public* as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1); cached, for its file and its page."""
-    from keyvault.core import pem as keys
+    from keyvault.core import key_objects as keys
 
     return keys.public_der(msgspec.to_builtins(public))

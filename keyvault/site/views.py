@@ -255,16 +255,15 @@ def change_view(keys: Iterable[Key], commits: EventCommits, site: SitePolicy) ->
 def set_view(key_set: KeySet, view: Callable[[str], KeyView], site: SitePolicy) -> SetView:
     """Return *key_set* as pages show it; *view* returns the view of a key."""
     policy = key_set.policy
-    live = [key for key in (key_set.active, key_set.next, *key_set.retiring) if key]
     return SetView(
         name=key_set.name,
         alg=str(policy.spec),
         use=policy.use,
         issuer=policy.issuer,
-        jwks_uri=policy.url if key_set.published else "",
+        jwks_uri=policy.url if key_set.jwk_set else "",
         cryptoperiod=format_duration(policy.cryptoperiod),
         lead=format_duration(policy.publication_lead),
-        keys=tuple(view(key.kid) for key in live),
+        keys=tuple(view(key.kid) for key in key_set.live),
         upcoming=_upcoming(key_set, site),
     )
 
@@ -287,7 +286,7 @@ def issuer_view(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Is
     site = state.policy.site
     issuer = state.issuer_at(place) if key_sets else site.default_issuer
     home = path_of_issuer(site.url, issuer)
-    published = [key.public for key_set in key_sets for key in key_set.published]
+    published = [key.public for key_set in key_sets for key in key_set.jwk_set]
     algs = dict.fromkeys(key.alg for key in published if key.use == "sig")
     return IssuerView(
         url=issuer,
@@ -345,7 +344,7 @@ def key_page_view(key: Key, view: KeyView, commits: EventCommits, state: VaultSt
         pem=pem(der).decode(),
         thumbprint_uri=f"urn:ietf:params:oauth:jwk-thumbprint:sha-256:{key.thumbprint}",
         der_sha256=":".join(digest[index : index + 2] for index in range(0, 64, 2)),
-        jwks_uri=key_set.policy.url if key_set and key_set.published else "",
+        jwks_uri=key_set.policy.url if key_set and key_set.jwk_set else "",
     )
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keyvault.core.jwk import thumbprint
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.imports import FILE_MAX, KDF_ROUNDS_MAX
 from keyvault.crypto.pairs import check_private_jwk, private_pem
 from tests.cli.places import Host, Write
@@ -501,7 +501,7 @@ def test_what_programs_read(keyvault: Terminal, vault: Vault) -> None:
     files = vault.top / "pki"
     keyvault.ok("key", "export", "id-token", "--private", "--format", "apiserver", "-o", files)
     assert load_pem_private_key((files / "sa.key").read_bytes(), None).public_key() == held.public_key()
-    assert (files / "sa.pub").read_bytes().count(b"BEGIN PUBLIC KEY") == len(vault.set("id-token").published)
+    assert (files / "sa.pub").read_bytes().count(b"BEGIN PUBLIC KEY") == len(vault.set("id-token").jwk_set)
     assert stat.S_IMODE((files / "sa.key").stat().st_mode) == 0o600
 
     lines = dict(line.split("=", 1) for line in keyvault.ok(*words, "dotenv").out.splitlines())

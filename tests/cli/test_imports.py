@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from keyvault.core.jwk import thumbprint
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.exports import CertificateOptions, encode_keys
 from keyvault.crypto.pairs import private_pem
 from tests.cli.places import Host, Write
@@ -389,7 +389,7 @@ def test_what_a_kube_apiserver_has(keyvault: Terminal, vault: Vault, tmp_path: P
     keyvault.ok("key", "import", "id-token", "--as", "retiring", _public_pem(tmp_path))
     folder = tmp_path / "pki"
     keyvault.ok("key", "export", "id-token", "--private", "--format", "apiserver", "-o", folder)
-    published = [key.kid for key in vault.set("id-token").published]
+    published = [key.kid for key in vault.set("id-token").jwk_set]
     other = Terminal.in_folder(tmp_path / "other")
     other.ok("init", "vault", "--url", "https://other.example.com", "--set", "unused:ES256")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from keyvault.core.envelopes import check_envelope
+from keyvault.core.envelope_form import check_envelope
 from keyvault.core.keys import Key
 from keyvault.crypto.envelope import envelope_of, open_bytes, recipient_kids
 from keyvault.crypto.identities import JWKIdentity

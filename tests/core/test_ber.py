@@ -23,8 +23,8 @@ from keyvault.core.ber import (
     read_element,
     unencrypted_bags,
 )
+from keyvault.core.key_objects import public_members
 from keyvault.core.leaks import find_private
-from keyvault.core.pem import public_members
 from keyvault.crypto.imports import read_keys
 
 EC = ec.generate_private_key(ec.SECP256R1())

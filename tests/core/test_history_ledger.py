@@ -39,7 +39,7 @@ def ledger_of(*keys: Key, policy: Policy | None = None) -> Ledger:
     """Return a ledger of the records of *keys*, read in order."""
     ledger = Ledger(policy)
     for key in keys:
-        list(ledger.remember(key, key.path))
+        ledger.remember(key, key.path)
         ledger.put(key.path, entry(key))
     return ledger
 
@@ -147,7 +147,7 @@ def test_a_copy_is_independent() -> None:
     same = ledger.copy()
     assert same == ledger
     other = ledger.copy()
-    list(other.remember(more, more.path))
+    other.remember(more, more.path)
     other.put(more.path, entry(more))
     other.last_valid[more.path] = entry(more)
     assert same == ledger
@@ -171,7 +171,7 @@ def test_records_of_a_parent() -> None:
 
 
 def remembered(ledger: Ledger, key: Key, path: str) -> list[tuple[str, str]]:
-    return list(ledger.remember(key, path))
+    return ledger.remember(key, path)
 
 
 def test_a_kid_is_used_once() -> None:
@@ -220,7 +220,7 @@ def branches(ours: Key, theirs: Key, *, base: Any = ()) -> tuple[Ledger, Ledger]
     lines = []
     for key in (ours, theirs):
         line = start.copy()
-        list(line.remember(key, key.path))
+        line.remember(key, key.path)
         line.put(key.path, entry(key))
         lines.append(line)
     return lines[0], lines[1]
@@ -229,7 +229,7 @@ def branches(ours: Key, theirs: Key, *, base: Any = ()) -> tuple[Ledger, Ledger]
 def test_two_branches_that_have_nothing_in_common() -> None:
     """A kid or key that either line used counts as used."""
     ours, theirs = branches(make_key(created(), kid="a"), make_key(created(), kid="b"))
-    assert list(ours.join(theirs)) == []
+    assert ours.join(theirs) == []
     assert ours.kids == {"a": "keys.enc/id-token/a.json", "b": "keys.enc/id-token/b.json"}
     assert set(ours.thumbprints.values()) == {"a", "b"}
 
@@ -238,7 +238,7 @@ def test_a_kid_that_both_sides_used() -> None:
     """In two sets, so that git saw no conflict; it is said of the file of the other side."""
     ours, theirs = branches(make_key(kid="a", set_name="one"), make_key(kid="a", set_name="two"))
     message = "its kid was used on the other side, in keys.enc/one/a.json"
-    assert list(ours.join(theirs)) == [("keys.enc/two/a.json", "kid-reused", message)]
+    assert ours.join(theirs) == [("keys.enc/two/a.json", "kid-reused", message)]
     assert ours.kids == {"a": "keys.enc/one/a.json"}
 
 
@@ -248,7 +248,7 @@ def test_a_public_key_that_both_sides_used() -> None:
     again = msgspec.structs.replace(key, public=msgspec.structs.replace(key.public, kid="B"))
     ours, theirs = branches(key, again)
     message = "its public key was used on the other side, as A"
-    assert list(ours.join(theirs)) == [("keys.enc/id-token/B.json", "key-reused", message)]
+    assert ours.join(theirs) == [("keys.enc/id-token/B.json", "key-reused", message)]
     assert ours.thumbprints == {key.public.thumbprint: "A"}
 
 
@@ -260,7 +260,7 @@ def test_duplicates_on_one_side(swapped: bool) -> None:
     copied = msgspec.structs.replace(one, set="three", public=msgspec.structs.replace(one.public, kid="B"))
     few, many = ledger_of(one), ledger_of(two, copied, one)
     ours, theirs = (many, few) if swapped else (few, many)
-    assert list(ours.join(theirs)) == []
+    assert ours.join(theirs) == []
 
 
 def test_several_of_both_come_in_a_fixed_order() -> None:

@@ -115,7 +115,7 @@ def test_a_retiring_key_is_kept_for_tokens_signed_elsewhere() -> None:
         assert events_of(plan) == ["created", "activated", "deactivated"]
         (key,) = only_set(apply(plan, state)).retiring
         assert key.life.keep_until == NOW + expected
-        assert key.public in {published.public for published in only_set(apply(plan, state)).published}
+        assert key.public in {published.public for published in only_set(apply(plan, state)).jwk_set}
         gone = plan_due(apply(plan, state), NOW + expected + timedelta(seconds=1), live={})
         assert ("withdrawn", key.kid) in {
             (event.event, change.kid) for change in gone.changes if isinstance(change, Amend) for event in change.events

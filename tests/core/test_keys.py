@@ -103,7 +103,7 @@ def test_a_jwk_set_has_active_then_next_then_retiring_newest_first() -> None:
     gone = make_key(created(), withdrawn(T0))
     bad = make_key(created(), revoked(T0))
     key_set = only_set(vault([older, gone, coming, newer, bad, active]))
-    assert (active, coming, newer, older) == key_set.published
+    assert (active, coming, newer, older) == key_set.jwk_set
     assert len(key_set.keys) == 6  # the set keeps withdrawn and revoked keys
 
 
@@ -117,14 +117,14 @@ def test_only_the_active_key_of_an_encryption_set_is_published() -> None:
     """Senders must not encrypt to a key that is not yet, or no longer, in use."""
     spec = "ECDH-ES+A256KW"
     active, coming, former = active_key(spec=spec), next_key(spec=spec), retiring_key(T0, T0 + DAY, spec=spec)
-    assert only_set(vault([active, coming, former], set_policy(spec=spec))).published == (active,)
+    assert only_set(vault([active, coming, former], set_policy(spec=spec))).jwk_set == (active,)
 
 
 def test_symmetric_keys_are_never_published() -> None:
     """Every reader of a symmetric key can sign with it, so the site does not render such a set."""
     state = vault([active_key(spec="HS256"), next_key(spec="HS256")], set_policy(spec="HS256"))
     assert not only_set(state).rendered
-    assert only_set(state).published == ()
+    assert only_set(state).jwk_set == ()
     assert state.places == {}
     assert list(state.keys_at("")) == []
 
@@ -132,7 +132,7 @@ def test_symmetric_keys_are_never_published() -> None:
 def test_an_empty_set() -> None:
     """A set that is new in keyvault.toml has no keys, and no newest event."""
     key_set = only_set(vault())
-    assert (key_set.active, key_set.next, key_set.retiring, key_set.published) == (None, None, (), ())
+    assert (key_set.active, key_set.next, key_set.retiring, key_set.jwk_set) == (None, None, (), ())
     assert key_set.newest_at is None
 
 

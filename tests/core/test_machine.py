@@ -129,7 +129,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def published_is_what_signs_or_did(self) -> None:
-        assert {key.state for key in self.world.key_set.published} <= {"active", "next", "retiring"}
+        assert {key.state for key in self.world.key_set.jwk_set} <= {"active", "next", "retiring"}
 
 
 @pytest.mark.unmeasured

@@ -468,7 +468,7 @@ def test_a_key_that_needs_no_head_start_is_active_in_the_same_run(spec: str, new
     assert events_of(plan) == ["withdrawn", "created", "activated", "deactivated", "created"]
     after = apply(plan, state)
     assert only_set(after).active
-    assert [key.public.alg for key in only_set(after).published[:1]] == ([new] if spec == ENC else [])
+    assert [key.public.alg for key in only_set(after).jwk_set[:1]] == ([new] if spec == ENC else [])
     assert not plan_due(after, T0 + PERIOD, live={})
 
 

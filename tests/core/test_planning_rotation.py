@@ -182,7 +182,7 @@ def test_another_algorithm_is_prepared_and_not_yet_used() -> None:
     assert events_of(plan) == ["withdrawn", "created"]
     assert plan.waiting == ("id-token: the new EdDSA Ed25519 key waits for its own receipt and publication_lead",)
     after = apply(plan, state)
-    assert [key.public.alg for key in only_set(after).published] == ["RS256", "EdDSA"]
+    assert [key.public.alg for key in only_set(after).jwk_set] == ["RS256", "EdDSA"]
 
 
 # --- several sets ---------------------------------------------------------------------------------------
@@ -242,4 +242,4 @@ def test_retiring_keys_do_not_mind_a_rotation() -> None:
     state = vault([active_key(), next_key(seen_at=T0), former])
     after = apply(plan_rotation(state, NAMES, T0 + LEAD, live=serving(state)), state)
     assert after.keys[former.kid] == former
-    assert len(only_set(after).published) == 4
+    assert len(only_set(after).jwk_set) == 4

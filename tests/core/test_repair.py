@@ -59,7 +59,7 @@ def mend(state: VaultState, **more: object) -> VaultState:
 
 def kept(before: VaultState, after: VaultState) -> bool:
     """Whether all that *before* published is published in *after*, or was never seen."""
-    shown = {key.kid for key in only_set(after).published}
+    shown = {key.kid for key in only_set(after).jwk_set}
     return all(key.kid in shown for key in before.keys.values() if key.life.published)
 
 

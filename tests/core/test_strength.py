@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.jwk import b64u, b64u_decode
-from keyvault.core.pem import CURVES
+from keyvault.core.key_objects import CURVES
 from keyvault.core.strength import FERMAT_STEPS, SMALL_FACTOR_MAX, check_public_key, check_secret_length
 from keyvault.errors import JWKError, WeakKeyError
 from tests.errors import fails

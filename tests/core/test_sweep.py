@@ -75,7 +75,7 @@ def test_two_years_of_scheduled_runs_never_break_a_token(name: str, every: timed
     live_through(world, until=T0 + 730 * DAY, every=every, chance=chance, trouble=trouble)
     assert world.violations() == []
     assert len(world.spells) > 4  # it did rotate
-    assert len(world.key_set.published) <= 2 + 2
+    assert len(world.key_set.jwk_set) <= 2 + 2
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.core.envelopes import PLAINTEXT_MAX, check_envelope, check_recipient
+from keyvault.core.envelope_form import PLAINTEXT_MAX, check_envelope, check_recipient
 from keyvault.core.jwk import PublicJWK, b64u, b64u_decode
 from keyvault.core.keys import Envelope, Key, Recipient
 from keyvault.crypto.envelope import (

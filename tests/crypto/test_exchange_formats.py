@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from keyvault.core.jwk import b64u_decode
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.exports import encode_keys
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import JWKError, UsageError, WeakKeyError

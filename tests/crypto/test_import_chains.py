@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from keyvault.core.pem import public_members
+from keyvault.core.key_objects import public_members
 from keyvault.crypto.imports import FoundKey, read_keys
 from keyvault.errors import UsageError
 from tests.errors import fails

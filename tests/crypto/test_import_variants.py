@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.exports import self_signed
 from keyvault.crypto.imports import read_keys
 from keyvault.crypto.pairs import private_key

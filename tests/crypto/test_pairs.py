@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.pem import load_public
+from keyvault.core.key_objects import load_public
 from keyvault.crypto.generate import AKP
 from keyvault.crypto.pairs import check_private_jwk, private_key, private_pem
 from keyvault.errors import JWKError, WeakKeyError

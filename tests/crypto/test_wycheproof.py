@@ -20,7 +20,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyvault.core.envelopes import check_envelope, decode_member
+from keyvault.core.envelope_form import check_envelope, decode_member
 from keyvault.core.jwk import b64u, b64u_decode, pretty
 from keyvault.core.keys import Envelope, Key, WrappedKey
 from keyvault.core.lint.documents import Source, lint_jwk_set

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keyvault.core.jwk import b64u
+from keyvault.core.key_objects import spki_kid
 from keyvault.core.key_parameters import KeyParameters
-from keyvault.core.pem import spki_kid
 from keyvault.crypto.exports import CertificateOptions, encode_keys
 from keyvault.crypto.generate import PrivateJWK, generate_from_parameters
 from keyvault.operations.export_keys import public_half

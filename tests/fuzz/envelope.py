@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from keyvault.core.envelopes import Protected, check_envelope
+from keyvault.core.envelope_form import Protected, check_envelope
 from keyvault.core.jwk import b64u, b64u_decode
 from keyvault.core.keys import Envelope, Key
 from keyvault.crypto.envelope import open_bytes, recipient_kids

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.jwk import b64u, b64u_decode, thumbprint
-from keyvault.core.pem import public_der
+from keyvault.core.key_objects import public_der
 from keyvault.crypto.exports import encode_keys
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.crypto.imports import FoundKey, read_keys

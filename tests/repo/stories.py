@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from keyvault import config
 from keyvault.core import planning, timing
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.envelopes import CONTENT_TYPE, ENC, Binding, Protected
+from keyvault.core.envelope_form import CONTENT_TYPE, ENC, Binding, Protected
 from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.importing import ROLES, Role, plan_import
 from keyvault.core.jwk import PublicJWK, b64u, public_jwk, thumbprint
+from keyvault.core.key_objects import CURVES
 from keyvault.core.keys import Envelope, EphemeralKey, Key, Recipient, RecipientHeader, WrappedKey, sealed_to
-from keyvault.core.pem import CURVES
 from keyvault.core.plan import Amend, Create, Import, Plan
 from keyvault.core.policy import Policy
 from keyvault.core.state import KeySet, VaultState

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.core.algorithms import key_spec
 from keyvault.core.jwk import b64u
-from keyvault.core.pem import load_public
+from keyvault.core.key_objects import load_public
 from keyvault.errors import ConfigError, RecordError
 from keyvault.operations import keys, rotation
 from keyvault.repo.records import decode_key, encode_key

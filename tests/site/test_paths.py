@@ -79,7 +79,7 @@ def test_both_names_of_a_jwk_set_serve_the_same_bytes(vault: Lab) -> None:
     site, state = vault.site(), vault.state
 
     assert site[".well-known/jwks.json"] == site["jwks.json"]
-    expected = [state.sets[name].published for name in ("access-token", "id-token")]
+    expected = [state.sets[name].jwk_set for name in ("access-token", "id-token")]
     assert site["jwks.json"] == jwk_set_bytes(key.public for keys in expected for key in keys)
     assert [key.state for key in expected[0]] == ["active", "next"]
 
@@ -88,7 +88,7 @@ def test_jwk_set_of_one_set_holds_that_set_alone(vault: Lab) -> None:
     """Each set has a JWK Set of its own."""
     site, state = vault.site(), vault.state
 
-    assert kids(site, "sets/id-token/jwks.json") == [key.kid for key in state.sets["id-token"].published]
+    assert kids(site, "sets/id-token/jwks.json") == [key.kid for key in state.sets["id-token"].jwk_set]
 
 
 def test_discovery_document_says_issuer_jwks_uri_and_algorithms(vault: Lab) -> None:
@@ -140,7 +140,7 @@ def test_issuers_have_own_paths_and_own_sets(vault: Lab) -> None:
 
     sets = set_files(*state.sets) | {"api/index.html", "deep/er/index.html"}
     assert set(site) == FIXED | ROOT | of_issuer("api") | of_issuer("deep/er") | sets | key_files(state)
-    assert kids(site, "api/jwks.json") == [key.kid for key in state.sets["api"].published]
+    assert kids(site, "api/jwks.json") == [key.kid for key in state.sets["api"].jwk_set]
     assert not set(kids(site, "jwks.json")) & set(kids(site, "api/jwks.json"))
     assert document(site, "deep/er/.well-known/openid-configuration")["issuer"] == f"{SITE}/deep/er"
     assert (
@@ -327,12 +327,12 @@ def test_order_of_a_jwk_set(make_vault: MakeVault) -> None:
     sets = lab.state.sets
     site = lab.site()
 
-    assert [key.state for key in sets["b-ec"].published] == ["active", "next", "retiring", "retiring"]
-    newest, oldest = sets["b-ec"].published[2:]
+    assert [key.state for key in sets["b-ec"].jwk_set] == ["active", "next", "retiring", "retiring"]
+    newest, oldest = sets["b-ec"].jwk_set[2:]
     assert newest.life.deactivated_at is not None
     assert oldest.life.deactivated_at is not None
     assert newest.life.deactivated_at > oldest.life.deactivated_at
-    expected = [key.kid for name in ("z-rsa", "b-ec", "c-ec", "a-okp") for key in sets[name].published]
+    expected = [key.kid for name in ("z-rsa", "b-ec", "c-ec", "a-okp") for key in sets[name].jwk_set]
     assert kids(site, "jwks.json") == expected
 
 

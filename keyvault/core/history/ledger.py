@@ -7,7 +7,7 @@ the number of its changes. The parts of the parent's state that the rules need a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -163,20 +163,22 @@ class Ledger:
             signing=_add_count(old.signing, entry.key.public.alg, step) if derived.state in SIGNED else old.signing,
         )
 
-    def remember(self, key: Key, path: str) -> Iterator[tuple[str, str]]:
-        """Register the kid and public key of a new record; yield (code, message) if they were used before."""
+    def remember(self, key: Key, path: str) -> list[tuple[str, str]]:
+        """Register the kid and public key of a new record; return (code, message) of each that was used before."""
+        problems: list[tuple[str, str]] = []
         folded = key.kid.casefold()
         if folded in self.kids:
-            yield "kid-reused", f"kid {key.kid} was used before, in {self.kids[folded]}"
+            problems.append(("kid-reused", f"kid {key.kid} was used before, in {self.kids[folded]}"))
         self.kids.setdefault(folded, path)
         try:
             thumbprint = key.public.thumbprint
         except JWKError:  # no valid public key, which `versions` reports
-            return
+            return problems
         if thumbprint == key.kid:
             thumbprint = key.kid  # share the string: a large vault has a hundred thousand keys
         if (holder := self.thumbprints.setdefault(thumbprint, key.kid)) != key.kid:
-            yield "key-reused", f"the public key of {key.kid} was used before, as {holder}"
+            problems.append(("key-reused", f"the public key of {key.kid} was used before, as {holder}"))
+        return problems
 
     def view(self, paths: Iterable[str], sets: Iterable[str]) -> ParentView:
         """Return the records at *paths* and the counts of *sets* in this state."""
@@ -193,18 +195,20 @@ class Ledger:
         orphaned = count.live > 0 and self.policy is not None and name not in self.policy.sets
         return msgspec.structs.replace(count, orphaned=True) if orphaned else count
 
-    def join(self, other: Ledger) -> Iterator[tuple[str, str, str]]:
+    def join(self, other: Ledger) -> list[tuple[str, str, str]]:
         """
-        Add the kids and public keys of another parent's line; yield (path, code, message) if both lines used the same.
+        Add the kids and public keys of another parent's line; return (path, code, message) of each that both used.
 
         A line that contains both uses was already judged by itself.
         """
+        problems: list[tuple[str, str, str]] = []
         for folded, theirs in sorted(other.kids.items() - self.kids.items()):
             ours = self.kids.setdefault(folded, theirs)
             if ours != theirs and theirs not in self.entries and ours not in other.entries:
-                yield theirs, "kid-reused", f"its kid was used on the other side, in {ours}"
+                problems.append((theirs, "kid-reused", f"its kid was used on the other side, in {ours}"))
         for thumbprint, their_kid in sorted(other.thumbprints.items() - self.thumbprints.items()):
             our_kid = self.thumbprints.setdefault(thumbprint, their_kid)
             ours, theirs = self.kids[our_kid.casefold()], self.kids[their_kid.casefold()]
             if our_kid != their_kid and theirs not in self.entries and ours not in other.entries:
-                yield theirs, "key-reused", f"its public key was used on the other side, as {our_kid}"
+                problems.append((theirs, "key-reused", f"its public key was used on the other side, as {our_kid}"))
+        return problems

@@ -15,10 +15,10 @@ import msgspec
 
 from keyvault.core.algorithms import ALGORITHMS
 from keyvault.core.compact import intern_strings, summarize_envelope
-from keyvault.core.envelopes import check_envelope
+from keyvault.core.envelope_form import check_envelope
 from keyvault.core.jwk import PublicJWK, check_kid, pretty, public_jwk
+from keyvault.core.key_objects import spki_kid
 from keyvault.core.keys import Key
-from keyvault.core.pem import spki_kid
 from keyvault.core.policy import check_set_name
 from keyvault.core.strength import check_public_key
 from keyvault.core.text import INSTANT_END, elided

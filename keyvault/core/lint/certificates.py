@@ -88,7 +88,7 @@ def _chain_problem(jwk: Mapping[str, Any], chain: Sequence[bytes]) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import load_der_x509_certificate
 
-    from keyvault.core.pem import load_public
+    from keyvault.core.key_objects import load_public
 
     try:
         certified, *_ = [load_der_x509_certificate(der).public_key() for der in chain]

@@ -95,7 +95,7 @@ def derived_kids(jwk: Mapping[str, Any]) -> Iterator[str]:
     """Yield the kids that issuers derive from the key *jwk*: hashes of its public half and its first certificate."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    from keyvault.core.pem import load_public
+    from keyvault.core.key_objects import load_public
 
     chain = jwk.get("x5c")
     try:

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
-from keyvault.core.pem import load_public
+from keyvault.core.key_objects import load_public
 from keyvault.core.text import elided
 from keyvault.crypto.generate import unsupported_key_type
 from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey

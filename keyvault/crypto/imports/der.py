@@ -28,7 +28,7 @@ from keyvault.core.ber import (
     Element,
     read_element,
 )
-from keyvault.core.pem import public_members
+from keyvault.core.key_objects import public_members
 from keyvault.crypto.generate import private_members, unsupported_key_type
 from keyvault.crypto.imports.encrypted import check_rounds, decrypt_pkcs8, try_password
 from keyvault.crypto.imports.found import (

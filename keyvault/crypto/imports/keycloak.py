@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from keyvault.core.jwk import b64u
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.core.text import elided
 from keyvault.crypto.imports.binary import read_binary
 from keyvault.crypto.imports.found import FoundKey, Password

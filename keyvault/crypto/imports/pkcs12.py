@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, unencrypted_bags
 from keyvault.core.jwk import check_kid, thumbprint
-from keyvault.core.pem import spki_kid
+from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.generate import private_members
 from keyvault.crypto.imports.der import open_pkcs8, read_certificate, read_pkcs8
 from keyvault.crypto.imports.encrypted import check_rounds

@@ -16,7 +16,7 @@ import msgspec
 
 from keyvault import config
 from keyvault.core.compact import share_unchanged
-from keyvault.core.envelopes import check_recipient
+from keyvault.core.envelope_form import check_recipient
 from keyvault.core.history.derived_state import DerivedState, keeps_promises
 from keyvault.core.history.findings import (
     MENDED_BY_REPAIR,
@@ -271,7 +271,7 @@ class CommitJudge:
             ledger.put(path, msgspec.structs.replace(best, oid=change.after, readable=False) if best else None)
             return
         if best is None:
-            self._report(path, list(ledger.remember(key, path)))
+            self._report(path, ledger.remember(key, path))
             self._report(path, judge_algorithm(key, table))
         kept = len(best.key.events) if best else 0
         if is_join(key.events, [entry.key.events for entry in known]):

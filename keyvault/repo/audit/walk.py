@@ -170,18 +170,12 @@ class Walk:
                 # After a merge, a key may be sealed to other recipients than the list names.
                 recipients = ledger.recipients_oid if sealed_to(key) == sorted(ledger.recipients or ()) else None
                 ledger.put(path, Entry(oid, key, derive_state(key.events), recipients=recipients))
-                _drain(ledger.remember(key, path))  # this commit is not judged: its problems are ignored
+                ledger.remember(key, path)  # this commit is not judged, so its problems are ignored
         self.context.vault_begun = self.context.vault_begun or ledger.policy_oid is not None
         required = ledger.policy is not None and ledger.policy.audit.require_signatures
         trust = Trust(required, entries.get(SIGNERS_SSH), entries.get(SIGNERS_OPENPGP))
         self.trust.start_from(commit, trust, older=commit != self.since)
         return ledger
-
-
-def _drain(problems: Iterator[Problem]) -> None:
-    """Run the generator *problems* to its end for its effect, and ignore what it yields."""
-    for _ in problems:
-        pass
 
 
 def _new_everywhere(differences: Sequence[Sequence[TreeChange]]) -> list[TreeChange]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from keyvault.core.pem import load_public
+from keyvault.core.key_objects import load_public
 from keyvault.errors import JWKError
 from tests.errors import fails
 
