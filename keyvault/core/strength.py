@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keyvault.core.algorithms import ALGORITHMS, RSA_BITS_MAX, RSA_BITS_MIN
@@ -164,12 +164,19 @@ def _has_close_primes(modulus: int) -> bool:
     """Return whether (p + q) / 2 is within `FERMAT_STEPS` above the root of the modulus, as for squares."""
     root = math.isqrt(modulus)
     start = root if root * root == modulus else root + 1
-    for half_sum in range(start, start + FERMAT_STEPS):
-        rest = half_sum * half_sum - modulus
-        # Squares modulo 16 are 0, 1, 4 and 9: three of four roots need no calculation.
-        if rest & 15 in (0, 1, 4, 9) and math.isqrt(rest) ** 2 == rest:
-            return True
-    return False
+    # The difference of a square and the modulus must be a square; most are none by their remainders, which are small.
+    steps: Iterable[int] = range(FERMAT_STEPS)
+    for divisor, remainders in _square_remainders():
+        first, subtracted = start % divisor, modulus % divisor
+        steps = [step for step in steps if ((first + step) ** 2 - subtracted) % divisor in remainders]
+    differences = ((start + step) ** 2 - modulus for step in steps)
+    return any(math.isqrt(difference) ** 2 == difference for difference in differences)
+
+
+@functools.cache
+def _square_remainders() -> tuple[tuple[int, frozenset[int]], ...]:
+    """Return numbers without a common factor, each with the remainders that squares leave."""
+    return tuple((number, frozenset(root**2 % number for root in range(number))) for number in (64, 63, 65, 11))
 
 
 # --- curves ---------------------------------------------------------------------------------------------

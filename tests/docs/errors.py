@@ -7,6 +7,7 @@ The errors of the package, read from its source, and docs/errors.md, which lists
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def exit_code(kind: str) -> int:
     return int(_classes()[kind].exit_code)
 
 
+@functools.cache
 def _classes() -> dict[str, type[errors.KeyVaultError]]:
     """Return all error classes of the package, by name."""
     for path in sorted((REPOSITORY / "keyvault").rglob("*.py")):
