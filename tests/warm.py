@@ -16,7 +16,7 @@ import pytest
 
 
 class _CachedKdf:
-    """PBKDF2 with the interface that jwcrypto uses, and a cache of derived keys."""
+    """PBKDF2 with a cache of derived keys."""
 
     def __init__(self, real: Callable[..., Any], derived: dict[Any, bytes], **options: Any) -> None:
         self._new = functools.partial(real, **options)
@@ -36,10 +36,29 @@ def use_caches(patch: pytest.MonkeyPatch) -> None:
     import typer.main
     from jwcrypto import jwa
 
+    from keyvault.crypto import pairs, pbes2
+
     patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
     patch.setattr(jinja2.Environment, "compile", _with_cache(jinja2.Environment.compile))
     derived: dict[Any, bytes] = {}
-    patch.setattr(jwa, "PBKDF2HMAC", functools.partial(_CachedKdf, jwa.PBKDF2HMAC, derived))
+    for module in (jwa, pbes2):
+        patch.setattr(module, "PBKDF2HMAC", functools.partial(_CachedKdf, module.PBKDF2HMAC, derived))
+    patch.setattr(pairs, "_load_rsa", _with_cache_of_keys(pairs._load_rsa))
+
+
+def _with_cache_of_keys(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *load* with a cache: OpenSSL tests the primes of each RSA key that it loads."""
+    loaded: dict[Any, Any] = {}
+
+    def cached(jwk: Any) -> Any:
+        numbers = tuple(jwk.get(name) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi"))
+        if "oth" in jwk or not all(isinstance(number, str) for number in numbers):
+            return load(jwk)
+        if numbers not in loaded:
+            loaded[numbers] = load(jwk)
+        return loaded[numbers]
+
+    return cached
 
 
 def _with_cache(compile_: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -150,7 +150,8 @@ def test_the_stories_catch_a_rule_that_is_wrong_by_little(
 ) -> None:
     """The stories are rich enough to meet each of the four wrong timing rules."""
     replace_rule(monkeypatch, name, mutant)
-    # A story that meets the rule comes within some hundred examples, but hypothesis draws others when a name changes.
+    # With most seeds, a story that meets the rule comes within a hundred examples; with some, after thousands.
+    stories = seed(3)(type("Stories", (Story,), {}))
     quick = settings(max_examples=10_000, stateful_step_count=40, phases=[Phase.generate])
     with pytest.raises(AssertionError, match="was needed from"):
-        run_state_machine_as_test(Story, settings=quick)
+        run_state_machine_as_test(stories, settings=quick)
