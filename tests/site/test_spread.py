@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ from keyvault.site.pages import Templates
 from keyvault.spread import MIN_ITEMS_FOR_WORKERS, spread
 from tests.errors import fails
 from tests.golden.cases import CASES, load, rendered, stored
+from tests.site.spread_work import Killed, Noting, environment, failing, printing, process, twice
 
 MANY = list(range(20))
 
@@ -46,57 +44,6 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
     monkeypatch.setattr(module, "_start_worker", noting)
     return started
-
-
-# Another process must be able to find these functions by their names.
-
-
-def twice(item: int) -> Iterator[int]:
-    yield item
-    yield item * 2
-
-
-def process(_item: int) -> list[int]:
-    return [os.getpid()]
-
-
-def environment(_item: int) -> list[dict[str, str]]:
-    return [dict(os.environ)]
-
-
-def printing(item: int) -> list[int]:
-    print("what a library has to say")
-    return [item]
-
-
-def failing(item: int) -> Iterator[int]:
-    yield item
-    if item == 5:
-        raise LeakError("x.json contains it", code="a-code", hint="look")
-    yield item
-
-
-@dataclass
-class Killed:
-    """Work whose process is killed, unless that is *spared*."""
-
-    spared: int
-
-    def __call__(self, item: int) -> list[int]:
-        if item == 7 and os.getpid() != self.spared:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [item]
-
-
-@dataclass
-class Noting:
-    """Work that leaves a file for each item, and returns more than a pipe holds."""
-
-    folder: Path
-
-    def __call__(self, item: int) -> list[bytes]:
-        (self.folder / str(item)).touch()
-        return [bytes(200_000)]
 
 
 @pytest.mark.parametrize(
