@@ -9,6 +9,7 @@ simulation of half a year starts the command thousands of times.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -40,12 +41,13 @@ except OSError as error:
 
 
 @contextlib.contextmanager
-def command(clock: Path) -> Iterator[Path]:
+def command(clock: Path, failing: Path | None = None) -> Iterator[Path]:
     """
     Yield a folder for the PATH that contains ``keyvault``.
 
     Args:
         clock: A file with the present instant, read for each command.
+        failing: The compiled ``tests/repo/failing.c``, for commands whose environment preloads it.
     """
     folder = Path(tempfile.mkdtemp(prefix="kv-"))  # the path of a socket is short
     place = str(folder / "socket")
@@ -57,7 +59,7 @@ def command(clock: Path) -> Iterator[Path]:
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.ci.forked", place, str(clock), str(ready_end)],
         cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "LD_PRELOAD": str(failing or "")},
         stdin=subprocess.DEVNULL,
         pass_fds=(ready_end,),
     )
@@ -111,6 +113,9 @@ def _answer(client: socket.socket, clock: Path, main: object) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environ)
+        if "LD_PRELOAD" in environ:
+            os.setsid()  # it interrupts the whole process group
+            ctypes.CDLL(environ["LD_PRELOAD"]).failing_begin()
         now = datetime.fromisoformat(clock.read_text())
         main.clock = lambda: now  # type: ignore[attr-defined] # a module, handed over
         code = 70

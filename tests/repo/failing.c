@@ -40,7 +40,8 @@ static enum { KILL, KILL_GIT, INTERRUPT, EIO_ONCE, FULL } how;
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
-__attribute__((constructor)) static void begin(void)
+/* Read the environment. A process that is forked, and so not loaded again, calls this itself. */
+__attribute__((constructor)) void failing_begin(void)
 {
     const char *folder = getenv("FAILING_ROOT"), *shared = getenv("FAILING_COUNT");
     const char *number = getenv("FAILING_AT"), *manner = getenv("FAILING_HOW");

@@ -15,10 +15,12 @@ import stat
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -157,16 +159,15 @@ class Figures:
 class Sweep:
     """Runs a command once to its end, to count its operations and keep its output; then interrupts it."""
 
-    def __init__(self, name: str, top: Path, library: Path) -> None:
-        self.case, self.top, self.library = CASES[name], top, library
-        self.template = self.case.prepare(top / "template")
+    def __init__(self, template: Vault, case: Case, library: Path, programs: Path) -> None:
+        self.template, self.case, self.library, self.programs = template, case, library, programs
+        self.top = template.top.parent
         self.base = self.commits(self.template)
         self.active = self.template.active().kid if "{active}" in self.case.command else ""
         vault = self.copy("whole")
         self.figures = Figures(operations=self.run_interrupted(vault, 0, "kill"))
         assert self.commits(vault) == self.base + self.case.commits
         self.sites = [self.output(self.template), self.output(vault)]
-        self.programs: Path | None = None
 
     def copy(self, name: str) -> Vault:
         vault = copy_vault(self.template, self.top / name)
@@ -209,22 +210,23 @@ class Sweep:
         if how == "power":
             environ["FAILING_LOG"] = str(log)
         standing = replace(vault, folder=vault.top) if not self.base else vault
-        process = standing.start(*self.words(vault, self.case.command), environ=environ)
-        _output, errors = process.communicate(timeout=120)
-        assert b"Traceback" not in errors, errors.decode()
+        done = self.run_forked(standing, *self.words(vault, self.case.command), environ=environ)
+        assert "Traceback" not in done.stderr, done.stderr
         if how == "INT":
-            assert process.returncode in (0, 130), errors.decode()
+            assert done.returncode in (0, 130), done.stderr
         if how == "power":
             lose_power(vault.top, log.read_text())
             log.unlink()
         return int.from_bytes(counter.read_bytes(), sys.byteorder)
 
-    def after(self, vault: Vault, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command without an interrupt, in a process that is forked from one with all modules imported."""
-        assert self.programs is not None
+    def run_forked(
+        self, vault: Vault, *words: str, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process that is forked from one with all modules imported."""
         line = [str(self.programs / "keyvault"), *words]
+        environ = {**vault.environ, **environ}
         return subprocess.run(
-            line, cwd=vault.folder, env=vault.environ, capture_output=True, text=True, check=False, timeout=120
+            line, cwd=vault.folder, env=environ, capture_output=True, text=True, check=False, timeout=120
         )
 
     def check(self, at: int, how: str) -> None:
@@ -242,14 +244,14 @@ class Sweep:
             assert self.output(vault) in self.sites, where
         standing = vault if self.base else replace(vault, folder=vault.top)
         if moved and not self.base:
-            done = self.after(standing, *self.words(vault, self.case.command))
+            done = self.run_forked(standing, *self.words(vault, self.case.command))
             assert (done.returncode, "already" in done.stderr) == (2, True), (where, done.stderr)
             standing = vault
         again = self.case.again if moved and self.case.again else self.case.command
-        done = self.after(standing, *self.words(vault, again))
+        done = self.run_forked(standing, *self.words(vault, again))
         assert done.returncode == 0, (where, done.stderr)
         if self.case.commits:
-            done = self.after(vault, *CHECK)
+            done = self.run_forked(vault, *CHECK)
             assert (done.returncode, "no identity" in done.stdout) == (0, False), (where, done.stdout, done.stderr)
         assert self.commits(vault) == self.base + self.case.commits, where
         if remote_of(vault).exists():
@@ -270,11 +272,19 @@ class Sweep:
         """Interrupt at every operation, or at about *most* of them at equal distances."""
         every = range(1, self.figures.operations + 1)
         step = 1 if most is None else max(1, len(every) // most)
-        clock = self.top / "clock"
-        clock.write_text(self.template.now.isoformat())
-        with command(clock) as self.programs, ThreadPoolExecutor(max_workers=2) as pool:
+        with ThreadPoolExecutor(max_workers=2) as pool:
             for _ in pool.map(lambda at: self.check(at, how), every[step // 2 :: step]):
                 pass
+
+
+@contextmanager
+def sweep(name: str, top: Path, library: Path) -> Iterator[Sweep]:
+    """Give the sweep of the case *name*, in the folder *top*; *library* interrupts the commands."""
+    case = CASES[name]
+    template, clock = case.prepare(top / "template"), top / "clock"
+    clock.write_text(template.now.isoformat())
+    with command(clock, library) as programs:
+        yield Sweep(template, case, library, programs)
 
 
 def lose_power(top: Path, log: str) -> None:
@@ -322,25 +332,26 @@ def in_the_clear(vault: Vault) -> list[str]:
 )
 def test_a_rotation_survives_interrupts(failing: Path, tmp_path: Path, how: str) -> None:
     """After an interrupt at some operations of a rotation, the vault has the old or the new state, consistently."""
-    Sweep("rotate", tmp_path, failing).run(how, most=3)
+    with sweep("rotate", tmp_path, failing) as rotations:
+        rotations.run(how, most=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_rotation_survives_an_interrupt_at_every_operation(failing: Path, tmp_path: Path, how: str) -> None:
     """The same for every operation: nothing blocks the next run, no third state exists, no key is created twice."""
-    sweep = Sweep("rotate", tmp_path, failing)
-    sweep.run(how)
-    print(how, sweep.figures)
+    with sweep("rotate", tmp_path, failing) as rotations:
+        rotations.run(how)
+    print(how, rotations.figures)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_pushed_rotation_survives_interrupts(failing: Path, tmp_path: Path, how: str) -> None:
     """Interrupt at every operation of git's child processes, which push, and at every fifth of the others."""
-    sweep = Sweep("rotate --push", tmp_path, failing)
-    sweep.run(how, most=None if how == "git" else sweep.figures.operations // 5)
-    print(how, sweep.figures)
+    with sweep("rotate --push", tmp_path, failing) as rotations:
+        rotations.run(how, most=None if how == "git" else rotations.figures.operations // 5)
+    print(how, rotations.figures)
 
 
 @pytest.mark.slow
@@ -348,6 +359,6 @@ def test_a_pushed_rotation_survives_interrupts(failing: Path, tmp_path: Path, ho
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"rotate", "rotate --push"}))
 def test_a_command_survives_interrupts(failing: Path, tmp_path: Path, name: str, how: str) -> None:
     """The same for the other commands, at some of their operations."""
-    sweep = Sweep(name, tmp_path, failing)
-    sweep.run(how, most=10)
-    print(name, how, sweep.figures)
+    with sweep(name, tmp_path, failing) as commands:
+        commands.run(how, most=10)
+    print(name, how, commands.figures)
