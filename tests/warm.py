@@ -36,6 +36,7 @@ def use_caches(patch: pytest.MonkeyPatch) -> None:
     import typer.main
     from jwcrypto import jwa
 
+    from keyvault import config
     from keyvault.crypto import pairs, pbes2
 
     patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
@@ -43,6 +44,7 @@ def use_caches(patch: pytest.MonkeyPatch) -> None:
     derived: dict[Any, bytes] = {}
     for module in (jwa, pbes2):
         patch.setattr(module, "PBKDF2HMAC", functools.partial(_CachedKdf, module.PBKDF2HMAC, derived))
+    patch.setattr(config, "read_policy", functools.lru_cache(1000)(config.read_policy))
     patch.setattr(pairs, "_load_rsa", _with_cache_of_keys(pairs._load_rsa))
 
 

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -47,27 +47,33 @@ SEC1 = _KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncr
 # --- the search -----------------------------------------------------------------------------------------
 
 
-def _grams(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + LEAST] for at in range(len(data) - LEAST + 1))
+def _grams(data: bytes) -> list[bytes]:
+    return [data[at : at + LEAST] for at in range(len(data) - LEAST + 1)]
 
 
 #: Every run of the key in every form: of its octets, and of its Base64, which may be encoded once more.
 _LEAKS = frozenset(gram for secret in (SECRET, D.encode()) for form in forms(secret) for gram in _grams(form))
 
 
-def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield *data* as it is, and without the separators that programs insert."""
-    yield data
-    yield re.sub(rb"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)).encode(errors="replace"), data)
-    yield unquote_to_bytes(data)
-    yield re.sub(rb"\\+[nrt]|[\s:\"'\\,|]", b"", data)
+def _readings(data: bytes) -> set[bytes]:
+    """Return *data* as it is, and without the separators that programs insert."""
+    return {
+        data,
+        re.sub(rb"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)).encode(errors="replace"), data),
+        unquote_to_bytes(data),
+        re.sub(rb"\\+[nrt]|[\s:\"'\\,|]", b"", data),
+    }
+
+
+def _has_leak(data: bytes) -> bool:
+    return not all(_LEAKS.isdisjoint(_grams(reading)) for reading in _readings(data))
 
 
 def leaks(data: bytes) -> list[str]:
     """Return the lines of *data* that hold a run of the key, in any form."""
-    if not any(gram in _LEAKS for reading in _readings(data) for gram in _grams(reading)):
+    if not _has_leak(data):
         return []
-    lines = [line for line in data.splitlines() if any(g in _LEAKS for r in _readings(line) for g in _grams(r))]
+    lines = [line for line in data.splitlines() if _has_leak(line)]
     return [line.decode(errors="backslashreplace") for line in lines] or ["over several lines"]
 
 
