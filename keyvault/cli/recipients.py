@@ -118,9 +118,9 @@ def remove_recipient(
         columns([[name, *[" ".join(kids)]] for name, kids in readable.by_set.items()], indent="  ")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=False, quiet=False)
     if readable.by_set and not rotate:
-        note("hint: the removed recipient knows these keys; recipient remove --rotate replaces the next ones")
+        note("hint: the removed recipient knows these keys; two rotations replace the active and the next ones")
         note(
-            "hint: then run this twice, each time after the next keys have matured: keyvault rotate "
+            "hint: run this twice, each time after the next keys have matured: keyvault rotate "
             + " ".join(readable.by_set)
         )
     elif readable.by_set:

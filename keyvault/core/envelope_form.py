@@ -91,9 +91,14 @@ def check_envelope(envelope: Envelope, *, kid: str, set_name: str) -> list[str]:
     if len(set(kids)) != len(kids):
         raise EnvelopeError("envelope has a recipient twice", code="envelope-recipient-twice")
     bound = header.kv
-    if bound.format != 1 or bound.recipients != kids or kids != sorted(kids):
+    if bound.format != 1:
         raise EnvelopeError(
-            "the recipients of the envelope differ from those in its protected header", code="envelope-recipients"
+            f"envelope has format {bound.format}; this version of keyvault reads 1", code="envelope-format"
+        )
+    if bound.recipients != kids or kids != sorted(kids):
+        raise EnvelopeError(
+            "the recipients of the envelope differ from those in its protected header, or are not sorted",
+            code="envelope-recipients",
         )
     if bound.kid != kid or bound.set != set_name:
         raise EnvelopeError(

@@ -13,6 +13,7 @@ from keyvault.errors import AuditError, ConfigError, UsageError
 from keyvault.operations.context import Context
 from keyvault.repo.audit import Audit, AuditOptions
 from keyvault.repo.audit import audit as judge
+from keyvault.repo.vault import READABLE_MODES
 
 if TYPE_CHECKING:
     from keyvault.repo.signatures import Signers
@@ -77,7 +78,7 @@ def require_clean(context: Context, commit: Commit, *, since: str | None = None)
 def _excluded(context: Context, commit: Commit) -> Sequence[str]:
     """Return the patterns that keyvault.toml excludes; none if it is invalid."""
     git = context.repository.git
-    oids = [entry.oid for entry in git.tree(commit, config.FILE) if entry.mode == "100644"]
+    oids = [entry.oid for entry in git.tree(commit, config.FILE) if entry.mode in READABLE_MODES]
     try:
         return config.read_policy(b"".join(git.blobs(oids))).audit.exclude
     except ConfigError:

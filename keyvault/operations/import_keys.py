@@ -137,10 +137,14 @@ def _imported(change: Import) -> ImportedKey:
 def save_key(context: Context, name: str, private: PrivateJWK) -> Outcome:
     """Make a fresh private JWK the next key of set *name*, in one commit. Raises the errors of `import_keys`."""
     from keyvault.core.jwk import thumbprint
+    from keyvault.core.key_objects import spki_kid
     from keyvault.crypto.imports import read_jwk
 
     request = ImportRequest(role="next", creates=False)
-    imported = private["kid"] != thumbprint(private)  # only imported keys have a kid of their own
+    # Only imported keys may have a kid that is no hash of the public key.
+    imported = private["kid"] != thumbprint(private) and (
+        private["kty"] == "oct" or private["kid"] != spki_kid(private)
+    )
     return import_keys(context, name, [read_jwk(private)], request, imported=imported).outcome
 
 

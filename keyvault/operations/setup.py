@@ -51,7 +51,7 @@ keyvault.toml text eol=lf
 """
 
 #: The folder that `render` writes to, and its staging and spare folders.
-_IGNORED = "/public/\n/.public.keyvault-*/\n"
+_IGNORED = "/public/\n/.public.*keyvault-*/\n"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -110,9 +111,10 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 def restore_site(output: Path) -> None:
     """Restore a site that a dead run moved aside, and remove its temporary folders; the caller holds the lock."""
-    prefix = f".{output.name}."
+    # The random part has no dot: `.keys.example.com.RANDOM.keyvault-old` belongs to keys.example.com, not to keys.
+    name = re.compile(rf"\.{re.escape(output.name)}\.[^.]+({re.escape(OLD)}|{re.escape(STAGING)})")
     try:
-        left = [folder for folder in output.parent.iterdir() if folder.name.startswith(prefix)]
+        left = [folder for folder in output.parent.iterdir() if name.fullmatch(folder.name)]
     except OSError:
         return
     for folder in left:

@@ -42,7 +42,7 @@ SIGNERS_OPENPGP = f"{KEYS}/allowed_signers.asc"
 _REPAIR_HINT = "keyvault repair --dry-run"
 
 #: The modes of the files that are read: plain files in a tree.
-_READABLE_MODES = ("100644", "100755")
+READABLE_MODES = ("100644", "100755")
 
 _RECORD = re.compile(rf"{re.escape(KEYS)}/(?!identities/)[^/]*/[^/]*\.json")
 
@@ -221,7 +221,7 @@ class Repository:
             self._listed = commit, {path: entry.oid for path, entry in entries.items()}
         wanted = []
         for path, entry in entries.items():
-            if entry.mode not in _READABLE_MODES:
+            if entry.mode not in READABLE_MODES:
                 report(_not_plain(entry), "unexpected-mode", path)
                 continue
             try:
@@ -279,7 +279,7 @@ class Repository:
         log = self.git.log_raw(commit, path, first_parent=first_parent)
         changes = [change for _, change in log if change.path == path]
         return list(
-            self.git.blobs(str(change.after) for change in changes if change.after and change.mode in _READABLE_MODES)
+            self.git.blobs(str(change.after) for change in changes if change.after and change.mode in READABLE_MODES)
         )
 
     def _entries(self, commit: Commit, *paths: str) -> dict[str, TreeEntry]:
@@ -294,7 +294,7 @@ class Repository:
         """
         entries = list(self._entries(commit, *paths).values())
         for entry in entries:
-            if entry.mode not in _READABLE_MODES:
+            if entry.mode not in READABLE_MODES:
                 raise _not_plain(entry)
         contents = self.git.blobs(entry.oid for entry in entries)
         return {entry.path: data for entry, data in zip(entries, contents, strict=True)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -151,7 +152,7 @@ def test_all_that_a_new_key_is_written_to(keyvault: Terminal, vault: Vault) -> N
 
 
 def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal, vault: Vault) -> None:
-    """--save replaces the next key; with a kid of its own, the key counts as imported."""
+    """--save replaces the next key; with a kid that is no hash, the key counts as imported."""
     before = vault.set("access-token").next
     keyvault.ok("key", "generate", "--alg", "EdDSA", "--save", "access-token")
     after = vault.set("access-token").next
@@ -162,8 +163,12 @@ def test_a_key_is_saved_as_the_next_one_of_a_set(keyvault: Terminal, vault: Vaul
     mine = vault.set("access-token").next
     assert mine is not None
     assert (mine.kid, mine.events[0].imported) == ("mine:1", True)
+    keyvault.ok("key", "generate", "--alg", "EdDSA", "--kid-from", "spki", "--save", "access-token")
+    hashed = vault.set("access-token").next
+    assert hashed is not None
+    assert (hashed.kid, hashed.events[0].imported) == (spki_kid(msgspec.to_builtins(hashed.public)), False)
     result = keyvault("key", "generate", "--alg", "RS256", "--save", "access-token")
-    assert (result.code, vault.set("access-token").next) == (2, mine)
+    assert (result.code, vault.set("access-token").next) == (2, hashed)
     assert keyvault("audit").code == 0
 
 

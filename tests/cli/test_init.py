@@ -133,7 +133,7 @@ def test_files_of_the_first_commit(fresh: Terminal) -> None:
         b"keys.enc/recipients.json merge=keyvault",
         b"keyvault.toml text eol=lf",
     ]
-    assert files[".gitignore"] == b"/public/\n/.public.keyvault-*/\n"
+    assert files[".gitignore"] == b"/public/\n/.public.*keyvault-*/\n"
     config.read_policy(files["keyvault.toml"])
 
 
@@ -184,7 +184,7 @@ def test_a_repository_in_use(fresh: Terminal) -> None:
     changed = set(vault.git("show", "--format=", "--name-only", "HEAD").splitlines())
     assert not changed & {"main.py", "staged.py", "untracked.py"}
     files = vault.files()
-    assert files[".gitignore"] == b"# .gitignore\n/public/\n/.public.keyvault-*/\n"
+    assert files[".gitignore"] == b"# .gitignore\n/public/\n/.public.*keyvault-*/\n"
     assert files[".gitattributes"].startswith(b"# .gitattributes\nkeys.enc/** -text\n")
 
 

@@ -459,6 +459,19 @@ def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
     assert left_behind(output) == []
 
 
+def test_what_a_dead_run_left_of_another_site_stays(output: Path) -> None:
+    """A site beside it, whose name begins with the name of this one, restores its own folders."""
+    others = [output.parent / f".{output.name}.example.com.abc{end}" for end in (".keyvault-old", ".keyvault-new")]
+    for folder in others:
+        folder.mkdir()
+    output.rename(output.parent / "elsewhere")
+
+    write_site(rendered(NEW), output)
+
+    assert tree(output) == NEW
+    assert all(folder.is_dir() for folder in others)
+
+
 def test_a_second_writer_waits_and_sees_the_first_site(output: Path) -> None:
     """The later of two writers lists the place after the earlier one has finished."""
     begun, go_on, order = threading.Event(), threading.Event(), []

@@ -40,7 +40,7 @@ from tests.repo.histories import (
     sealed,
     write,
 )
-from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, copy_vault
+from tests.vaults import DAY, HOUR, MINUTE, SECOND, Vault, copy_vault, make_vault, run_git
 
 RECIPIENTS = "keys.enc/recipients.json"
 POLICY = "keyvault.toml"
@@ -1007,6 +1007,23 @@ def test_boundaries(name: str, seconds: int, story: Vault, news: Callable[..., l
     _, make, *wanted = BOUNDARIES[name]
     make(story, seconds * SECOND)
     assert {finding.code for finding in news(story)} == set(wanted[seconds + 1])
+
+
+def test_a_file_of_the_same_name_in_another_folder_mends_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Only the removal of a file of the vault mends the findings about it."""
+    top = tmp_path / "mono"
+    top.mkdir()
+    run_git(top, environ, "init", "--quiet", "--initial-branch=main")
+    (top / "keyvault.toml").write_text("format = 1\n")
+    run_git(top, environ, "add", "--all")
+    run_git(top, environ, "commit", "--quiet", "-m", "a file of the repository")
+    vault = make_vault(tmp_path, folder="mono/keys", environ=environ)
+    vault.git("update-index", "--chmod=+x", "keyvault.toml")
+    vault.git("commit", "--quiet", "-m", "executable")
+    run_git(top, environ, "rm", "--quiet", "--cached", "keyvault.toml")
+    run_git(top, environ, "commit", "--quiet", "-m", "remove the file of the repository")
+
+    assert {finding.code for finding in audit(vault).errors} == {"unexpected-mode"}
 
 
 @pytest.mark.parametrize("seconds", [0, -(2**40), 2**33, 253_402_300_799, 2**62])

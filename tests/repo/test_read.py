@@ -18,7 +18,7 @@ from keyvault.errors import ConfigError, GitError, KeyVaultError, RecordError, U
 from keyvault.operations import rotation, setup
 from keyvault.operations.context import Context
 from keyvault.operations.new_vault import NewVault
-from keyvault.repo.git import Git
+from keyvault.repo.git import Git, reader
 from keyvault.repo.records import encode_key
 from keyvault.repo.vault import Repository, find_vault
 from tests import revisions
@@ -176,6 +176,16 @@ def test_a_vault_in_a_subfolder(tmp_path: Path, environ: dict[str, str]) -> None
     assert b"main.c" not in b"".join(rendered(vault).values())
     history = vault.repository.event_commits(vault.head)
     assert set(history) == {key.path for key in vault.state().keys.values()}
+
+
+def test_commits_of_more_sets_than_a_command_line_names(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commits of events are found for any number of sets."""
+    every = vault.repository.event_commits(vault.head)
+    monkeypatch.setattr(reader, "_PATHS_MAX", 1)
+    names = [*vault.state().sets, "another"]
+
+    assert len(names) > 1
+    assert vault.repository.event_commits(vault.head, names) == every
 
 
 def test_a_linked_worktree(vault: Vault) -> None:

@@ -25,7 +25,7 @@ from keyvault.repo.vault import RECIPIENTS
 from tests.errors import fails
 from tests.repo.test_recovery import leftovers
 from tests.revisions import audit, publish
-from tests.vaults import DAY, HOUR, Vault
+from tests.vaults import DAY, HOUR, Vault, make_vault, run_git
 
 
 def look(vault: Vault) -> VaultState:
@@ -375,6 +375,22 @@ def test_an_index_that_stayed_behind(vault: Vault) -> None:
     assert [finding.code for finding in repair(vault.context()).findings] == ["stale-index"]
 
     assert vault.status == ["?? mine.txt"]
+
+
+def test_an_index_that_stayed_behind_beside_another_vault(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The files of a vault in another folder of the repository, whose name is as long, are not compared."""
+    (tmp_path / "mono").mkdir()
+    run_git(tmp_path / "mono", environ, "init", "--quiet", "--initial-branch=main")
+    make_vault(tmp_path, folder="mono/one", environ=environ)
+    vault = make_vault(tmp_path, folder="mono/two", environ=environ)
+    vault.git("branch", "side")
+    rotation.rotate(vault.context(), ["id-token"], forced="a drill")
+    head = vault.head
+    vault.git("reset", "--quiet", "--hard", "side")
+    vault.git("update-ref", "refs/heads/main", head)
+
+    assert [finding.code for finding in repair(vault.context()).findings] == ["stale-index"]
+    assert vault.status == []
 
 
 def test_staged_work_of_the_user_is_no_damage(vault: Vault) -> None:

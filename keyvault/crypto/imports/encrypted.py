@@ -153,7 +153,9 @@ def decrypt_jwk(document: Mapping[str, Any], password: bytes) -> bytes:
         jwe = PasswordJWE.parse(document)
     except ValueError:
         jwe = None
-    if jwe is None or jwe.header["p2c"] > KDF_ROUNDS_MAX:
+    if jwe is not None and jwe.header["p2c"] > KDF_ROUNDS_MAX:
+        raise too_many_rounds()
+    if jwe is None:
         raise UsageError(
             "the encrypted JWK does not use a password, or its encryption is not supported",
             code="encryption-unsupported",

@@ -95,9 +95,9 @@ def damaged_key() -> UnreadableError:
 
 
 def too_many_rounds() -> UsageError:
-    """Return the error for a file that would take hours to decrypt."""
+    """Return the error for a file with more than `KDF_ROUNDS_MAX` iterations."""
     return UsageError(
-        "the file asks for too many rounds of its key derivation: decryption would take hours",
+        f"the file asks for more than {KDF_ROUNDS_MAX} iterations of its key derivation",
         code="kdf-rounds-too-many",
     )
 

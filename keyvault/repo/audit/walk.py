@@ -130,7 +130,8 @@ class Walk:
         wanted = []
         for change in changes:
             if change.after is None:
-                findings.mend_removed(commit, change.path.removeprefix(prefix))
+                if change.path.startswith(prefix):
+                    findings.mend_removed(commit, change.path[len(prefix) :])
                 continue
             if not can_be_checked_out(change.path):
                 findings.add(commit, change.path, [("unsafe-path", "a path that git does not check out")])

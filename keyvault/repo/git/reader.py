@@ -40,6 +40,13 @@ _OPERATIONS = (
 _PATHS_MAX = 100
 
 
+def _with_folders(path: str) -> Iterator[str]:
+    """Yield *path* and every folder above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
 class TreeEntry(msgspec.Struct, frozen=True):
     """A file of a commit."""
 
@@ -129,18 +136,22 @@ class ObjectReader(Runner):
         return verb and f"git {verb} --abort, or git {verb} --continue; then run this command again"
 
     def tree(self, commit: Commit | Tree, *paths: str) -> list[TreeEntry]:
-        """Return the files of *commit*, or of a tree, at or below *paths*, relative to the vault's folder."""
+        """
+        Return the files of *commit*, or of a tree, below the vault's folder, with paths relative to it.
+
+        With *paths*, return only the files at or below these.
+        """
         # A command line has a limited size: for more paths, list everything and filter it here.
-        few = len(paths) <= _PATHS_MAX
-        wanted = [self.prefix + path for path in paths] if few else [self.prefix] if self.prefix else []
-        chosen = set() if few else set(paths)
+        listed = paths if 0 < len(paths) <= _PATHS_MAX else ("",)
+        wanted = [self.prefix + path for path in listed if self.prefix + path]
+        chosen = set(paths) if listed != paths else set()
         output = self.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *wanted)
         entries = []
         for line in output.decode(errors="surrogateescape").split("\0")[:-1]:
             meta, _, path = line.partition("\t")
             mode, _kind, oid = meta.split(" ")
             path = path[len(self.prefix) :]
-            if few or path in chosen:
+            if not chosen or not chosen.isdisjoint(_with_folders(path)):
                 entries.append(TreeEntry(mode, oid, path))
         return entries
 
