@@ -16,7 +16,7 @@ from keyvault.core.text import printable
 from keyvault.errors import GitError, KeyVaultError
 
 if TYPE_CHECKING:
-    from keyvault.operations.lint import Report
+    from keyvault.operations.lint import LintResult
 
 #: How many findings of one code are printed for a document, and how many affected verifiers for a finding.
 SHOWN_MAX = 10
@@ -344,7 +344,7 @@ def lint(
         raise LintError(f"{counted} in {where}", code="lint-failed", hint="docs/lint.md explains each code")
 
 
-def _report_to_actions(report: "Report") -> None:
+def _report_to_actions(report: "LintResult") -> None:
     from keyvault.core.lint.rules import LEVELS
 
     findings = sorted(report.findings, key=lambda finding: LEVELS.index(finding.level))
@@ -371,7 +371,7 @@ def _report_to_actions(report: "Report") -> None:
     github_actions.output(findings=len(serious))
 
 
-def _show(report: "Report") -> None:
+def _show(report: "LintResult") -> None:
     """Print the findings of each document, of each code only the first `SHOWN_MAX`."""
     from keyvault.core.lint.rules import LEVELS
 

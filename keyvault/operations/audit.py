@@ -41,7 +41,7 @@ def audit(
 
     Raises:
         UsageError: If a file of signers cannot be read.
-        GitError: If the history was cut off.
+        GitError: If the clone is shallow.
     """
     git = context.repository.git
     named = {name: git.resolve(name) for name in (since, pin) if name is not None}

@@ -66,7 +66,7 @@ class Outcome:
         plan: The plan.
         before: The state of the vault before.
         commit: The new commit; None for a dry run, or if there was nothing to do.
-        pushed: Whether it is on the remote.
+        pushed: Whether this run pushed it.
         events: Each new event, with its key as it is now; empty for a dry run.
         warnings: Warnings for the user.
         files: Paths of other files that changed, or would change.

@@ -1,4 +1,4 @@
-"""Generate a key for no vault, and derive the kid of a key."""
+"""Generate a key outside of any vault, and derive the kid of a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def generate_key(
     form: KeyParameters, *, now: datetime, kid: str | None = None, kid_from: str = "sha-256"
 ) -> PrivateJWK:
     """
-    Return a fresh private JWK of *form*, for no vault.
+    Return a fresh private JWK of *form*, which no vault has.
 
     Its kid is *kid*, or is derived as *kid_from* says; if that would begin with ``-`` or ``_``, a new key is generated.
     """

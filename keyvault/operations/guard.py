@@ -11,7 +11,7 @@ from pathlib import Path
 from keyvault.core.leaks import find_private
 from keyvault.core.text import elided, printable
 from keyvault.errors import UsageError
-from keyvault.progress import Progress, quiet
+from keyvault.progress import Progress, quiet, with_progress
 from keyvault.repo.git import Git
 
 
@@ -48,7 +48,7 @@ class GuardResult:
 def guard_staged(folder: Path, environ: Mapping[str, str], *, exclude: Sequence[str] = ()) -> GuardResult:
     """Search the files that ``git commit`` would add in the repository of *folder*."""
     git = Git.open(folder, environ)
-    return _search(_blobs(git, git.staged(), exclude))
+    return _search(_blobs(git, [(path, oid) for path, oid in git.staged() if not _is_excluded(path, exclude)]))
 
 
 def guard_commits(
@@ -70,17 +70,11 @@ def guard_commits(
         progress: Receives progress reports.
 
     Raises:
-        GitError: If there is no such revision, or the history was cut off.
+        GitError: If there is no such revision, or the clone is shallow.
     """
     git = Git.open(folder, environ)
-    files = [(path, oid) for path, oid in git.new_blobs(revisions)]
-
-    def with_progress() -> Iterator[tuple[str, str, bytes]]:
-        for done, item in enumerate(_blobs(git, files, exclude), 1):
-            progress("searching", done, len(files))
-            yield item
-
-    return _search(with_progress())
+    files = [(path, oid) for path, oid in git.new_blobs(revisions) if not _is_excluded(path, exclude)]
+    return _search(with_progress(_blobs(git, files), progress, "searching", len(files)))
 
 
 def guard_paths(paths: Iterable[Path], *, exclude: Sequence[str] = ()) -> GuardResult:
@@ -102,9 +96,8 @@ def _search(files: Iterable[tuple[str, str, bytes]]) -> GuardResult:
     return GuardResult(count, tuple(findings))
 
 
-def _blobs(git: Git, files: Iterable[tuple[str, str]], exclude: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    chosen = [(path, oid) for path, oid in files if not _is_excluded(path, exclude)]
-    for (path, oid), data in zip(chosen, git.blobs(oid for _, oid in chosen), strict=True):
+def _blobs(git: Git, files: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, bytes]]:
+    for (path, oid), data in zip(files, git.blobs(oid for _, oid in files), strict=True):
         yield path, oid, data
 
 

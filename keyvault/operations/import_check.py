@@ -25,7 +25,7 @@ _SINGLE_SETS = "sets/"
 
 
 @dataclass(frozen=True, slots=True)
-class MoveFinding:
+class ImportCheckFinding:
     """
     A key of the old set that verifiers would not find.
 
@@ -41,7 +41,7 @@ class MoveFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveCheck:
+class ImportCheck:
     """
     A comparison.
 
@@ -57,10 +57,10 @@ class MoveCheck:
     commit: str
     path: str
     keys: int
-    findings: tuple[MoveFinding, ...]
+    findings: tuple[ImportCheckFinding, ...]
 
 
-def check_import(context: Context, commit: Commit, url: str) -> MoveCheck:
+def check_import(context: Context, commit: Commit, url: str) -> ImportCheck:
     """
     Compare the JWK Set at *url* with the site of *commit*: with the JWK Set there that shares most kids with it.
 
@@ -88,12 +88,12 @@ def check_import(context: Context, commit: Commit, url: str) -> MoveCheck:
     kids = {str(jwk.get("kid")) for jwk in old}
     path = max(served, key=lambda candidate: len(kids & served[candidate].keys()))
     findings = tuple(_findings(state, old, served[path]))
-    return MoveCheck(url, state.commit, path, len(old), findings)
+    return ImportCheck(url, state.commit, path, len(old), findings)
 
 
 def _findings(
     state: VaultState, old: list[dict[str, Any]], served: Mapping[str, Mapping[str, Any]]
-) -> Iterator[MoveFinding]:
+) -> Iterator[ImportCheckFinding]:
     from keyvault.crypto.imports import read_jwk
 
     thumbprints = {thumbprint(jwk): kid for kid, jwk in served.items()}
@@ -104,19 +104,21 @@ def _findings(
         try:
             found = read_jwk(jwk)
         except KeyVaultError as error:
-            yield MoveFinding("not-importable", kid, f"{name} cannot be imported: {error.message}")
+            yield ImportCheckFinding("not-importable", kid, f"{name} cannot be imported: {error.message}")
             continue
         same = thumbprints.get(thumbprint(found.members))
         new = served.get(kid) if kid is not None else served.get(same or "")
         if new is None and same is not None:
-            yield MoveFinding("other-kid", kid, f"{name} is served as {same}: tokens that name the old kid fail")
+            yield ImportCheckFinding("other-kid", kid, f"{name} is served as {same}: tokens that name the old kid fail")
         elif new is None:
-            yield MoveFinding("missing", kid, f"{name} is not served{_reason(state, kid)}")
+            yield ImportCheckFinding("missing", kid, f"{name} is not served{_reason(state, kid)}")
         elif thumbprint(new) != thumbprint(found.members):
-            yield MoveFinding("other-key", kid, f"{name} is served, but it is another key")
+            yield ImportCheckFinding("other-key", kid, f"{name} is served, but it is another key")
         elif found.alg not in (None, new["alg"]):
             alg = elided(str(found.alg))[:40]
-            yield MoveFinding("other-alg", kid, f"{name} is for {alg} in the old set, and served for {new['alg']}")
+            yield ImportCheckFinding(
+                "other-alg", kid, f"{name} is for {alg} in the old set, and served for {new['alg']}"
+            )
 
 
 def _reason(state: VaultState, kid: str | None) -> str:

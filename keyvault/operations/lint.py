@@ -40,7 +40,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LintResult:
     """
     The result of a check.
 
@@ -63,7 +63,7 @@ def _document(source: Source, kind: Kind) -> Document:
 # --- the site of a commit -------------------------------------------------------------------------------
 
 
-def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] = ()) -> Report:
+def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] = ()) -> LintResult:
     """
     Check the JWK Sets and discovery documents of the site of *commit*.
 
@@ -93,7 +93,7 @@ def lint_commit(context: Context, commit: Commit, consumers: Sequence[Consumer] 
     for place, key_sets in state.places.items():
         document = f"{place}{WELL_KNOWN}".lstrip("/")
         findings += judge(_issuer_findings(state, place, key_sets), consumers, document=document)
-    return Report(state.commit, tuple(documents), tuple(findings))
+    return LintResult(state.commit, tuple(documents), tuple(findings))
 
 
 def _issuer_findings(state: VaultState, place: str, key_sets: Sequence[KeySet]) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _issuer_findings(state: VaultState, place: str, key_sets: Sequence[KeySet]) 
 # --- a file ---------------------------------------------------------------------------------------------
 
 
-def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
+def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> LintResult:
     """
     Check the JWK Set or discovery document in the file *path*.
 
@@ -132,18 +132,18 @@ def lint_file(path: Path, consumers: Sequence[Consumer] = ()) -> Report:
     return lint_bytes(data, consumers, name=elided(str(path)))
 
 
-def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> Report:
+def lint_bytes(data: bytes, consumers: Sequence[Consumer] = (), *, name: str) -> LintResult:
     """Check *data*, a JWK Set or a discovery document of unknown origin, under the name *name*."""
     source = Source(name, data)
     kind = (source.is_whole and read(data).kind) or "jwks"
     lint = lint_jwk_set if kind == "jwks" else lint_discovery
-    return Report(name, (_document(source, kind),), tuple(lint(source, consumers=consumers)))
+    return LintResult(name, (_document(source, kind),), tuple(lint(source, consumers=consumers)))
 
 
 # --- a URL ----------------------------------------------------------------------------------------------
 
 
-def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
+def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> LintResult:
     """
     Check a JWK Set, or a discovery document and the JWK Set that it names; *url* may be that of an issuer.
 
@@ -168,7 +168,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
     documents = [_document(source, kind or "jwks")]
     if kind != "discovery":
         findings = [*found, *(lint_jwk_set(source, consumers) if not found else ())]
-        return Report(elided(url), tuple(documents), tuple(findings))
+        return LintResult(elided(url), tuple(documents), tuple(findings))
     keys = None
     linked: list[Finding] = []
     uri = _jwks_uri(source)
@@ -178,7 +178,7 @@ def lint_url(url: str, consumers: Sequence[Consumer] = ()) -> Report:
         linked = moved or lint_jwk_set(jwks, consumers)
         keys = read(jwks.data).keys if jwks.is_whole else None
     findings = [*found, *(lint_discovery(source, keys, consumers) if not found else ()), *linked]
-    return Report(elided(url), tuple(documents), tuple(findings))
+    return LintResult(elided(url), tuple(documents), tuple(findings))
 
 
 def _fetch_linked(uri: str, discovery: str) -> tuple[Source, list[Finding]]:

@@ -36,7 +36,7 @@ from keyvault.publish.destination import (
     Rendering,
     live_commit,
 )
-from keyvault.publish.folder import Folder
+from keyvault.publish.folder import FolderDestination
 from keyvault.publish.invalidate import open_cache
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _destination(context: Context, destination: str) -> Destination:
     """Return the destination with this address."""
     kind, target = address.parse(destination)
     if kind == "folder":
-        return Folder(Path(target), context.repository.folder, context.progress)
+        return FolderDestination(Path(target), context.repository.folder, context.progress)
     if kind == "branch":
         return BranchDestination(_RemoteBranch(context, target))
     from keyvault.publish.stores import ObjectStore

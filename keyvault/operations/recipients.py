@@ -205,7 +205,7 @@ def replace_recipient(
 
 
 @dataclass(frozen=True)
-class SealReport:
+class SealResult:
     """
     The state of the sealed keys of a vault.
 
@@ -220,7 +220,7 @@ class SealReport:
     problems: tuple[str, ...]
 
 
-def check_recipients(context: Context) -> SealReport:
+def check_recipients(context: Context) -> SealResult:
     """
     Check that every sealed key is well formed, is sealed to exactly the present recipients, and opens.
 
@@ -249,7 +249,7 @@ def check_recipients(context: Context) -> SealReport:
         except EnvelopeError as error:
             problems.append(f"key {key.kid}: {error.message}")
         context.progress("checking keys", done, len(sealed))
-    return SealReport(len(sealed), opened if reachable else None, tuple(problems))
+    return SealResult(len(sealed), opened if reachable else None, tuple(problems))
 
 
 def create_identity(

@@ -310,14 +310,14 @@ def _versions_dropped_by_merges(context: Context, state: VaultState) -> dict[str
                 if other is None or key is None or other in found.get(key.kid, ()) or not _missing_events(key, other):
                     continue
                 merged = salvage_key(next(git.blobs([change.after]))) if change.after else None
-                if not _is_repaired_since(key, merged or _first_version(context, parents[0], change.path)):
+                if not _is_repaired_since(key, merged or _record_at(context, parents[0], change.path)):
                     found.setdefault(key.kid, []).append(other)
     keys = [state.keys[kid] for kid in found]
     keys.sort(key=lambda key: (key.set, key.state, key.life.created_at, key.kid))
     return {key.kid: found[key.kid] for key in keys}
 
 
-def _first_version(context: Context, commit: Commit, path: str) -> Key | None:
+def _record_at(context: Context, commit: Commit, path: str) -> Key | None:
     """Return the record at *path* from the top of the repository, as *commit* has it, or None."""
     data = _read_file(context, commit, path[len(context.repository.git.prefix) :])
     return salvage_key(data) if data else None

@@ -86,7 +86,7 @@ def rotate(
     """
     Make the next key of each named set active, in one commit.
 
-    If *alg* is new to the set, publish a next key of that algorithm instead.
+    If the set has another algorithm than *alg*, publish a next key of *alg* instead.
 
     Args:
         context: The vault.

@@ -1,8 +1,8 @@
 """
-Write the CI workflows of `init --ci`, which rotate and publish a vault, and the lock of the tool that they run.
+Return the CI workflows of `init --ci`, which rotate and publish a vault, and the lock of the tool that they run.
 
-The files ship with the package. Existing files of a repository are never replaced. Forges read workflows at the top of
-a repository only, so the workflows of a vault in a subfolder name that folder.
+The files ship with the package. Existing files of a repository are never replaced. Code hosts read workflows at the
+top of a repository only, so the workflows of a vault in a subfolder name that folder.
 """
 
 from __future__ import annotations

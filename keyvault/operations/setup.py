@@ -1,5 +1,5 @@
 """
-Create a vault: in an empty folder, in an existing repository, or in place in a copy of keyvault's own.
+Create a vault: in an empty folder, in an existing repository, or in a clone of keyvault's source.
 
 The first commit has policy, recipients, both keys of every set, and attributes that keep git from changing their bytes.
 """
@@ -29,7 +29,7 @@ from keyvault.operations.recipients import create_identity, vault_identity_path
 from keyvault.operations.scaffold import for_folder, without_existing
 from keyvault.repo.branch import recover
 from keyvault.repo.git import Git
-from keyvault.repo.git.process import Runner
+from keyvault.repo.git.process import Runner, no_user_error
 from keyvault.repo.journal import exclusive_lock
 from keyvault.repo.records import encode_recipients
 from keyvault.repo.transaction import transaction
@@ -281,11 +281,7 @@ def _require_user(git: Git) -> None:
     try:
         git.run("var", "GIT_COMMITTER_IDENT")
     except GitError as error:
-        raise GitError(
-            "git does not know who you are: user.name and user.email are not set",
-            code="git-user-missing",
-            hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
-        ) from error
+        raise no_user_error() from error
 
 
 def _create_identity(context: Context, folder: Path, passphrase: str | None) -> tuple[Recipient, Path]:

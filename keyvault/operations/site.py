@@ -67,7 +67,7 @@ def site_files(context: Context, commit: Commit, *, worktree: bool = False) -> t
     Raises:
         RenderError: If a template is broken.
         LeakError: If a private member was about to be published.
-        GitError: If the history was cut off.
+        GitError: If the clone is shallow.
     """
     return site_files_with(context, commit, templates_of(context, commit, worktree=worktree))
 

@@ -165,12 +165,14 @@ def _read_set(source: str, alg: str) -> list[PublicJWK]:
             raise UsageError(
                 f"{elided(source)[:200]} cannot be read: {error.strerror}", code="file-unreadable"
             ) from None
+    if len(data) > FILE_MAX:
+        raise UsageError(f"{elided(source)[:200]} has more than {FILE_MAX} bytes", code="file-too-large")
     try:
         document = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise UsageError(f"{elided(source)[:200]} is not JSON", code="not-json") from None
     keys = document.get("keys") if isinstance(document, dict) else None
-    if len(data) > FILE_MAX or not isinstance(keys, list):
+    if not isinstance(keys, list):
         raise UsageError(f"{elided(source)[:200]} is not a JWK Set", code="not-jwks")
     found = []
     for jwk in keys:

@@ -73,7 +73,7 @@ def session(environ: Mapping[str, str]) -> Any:
     try:
         import boto3
     except ImportError:
-        raise UsageError("this needs boto3, which is not installed", code="extra-missing", hint=EXTRA) from None
+        raise UsageError("AWS needs boto3, which is not installed", code="extra-missing", hint=EXTRA) from None
     try:
         return boto3.Session(profile_name=None if _in_environment(environ) else environ.get("AWS_PROFILE"))
     except Exception as error:

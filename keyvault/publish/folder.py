@@ -153,7 +153,7 @@ class SiteFolder:
             raise UsageError(
                 f"{output} contains the vault, which a site must not replace",
                 code="folder-has-vault",
-                hint="render -o public",
+                hint="name another folder, such as public",
             )
         _check_is_folder(output)
         paths = self._present = set(paths_below(output))
@@ -162,9 +162,10 @@ class SiteFolder:
         below = SitesBelow(paths | linked, self._read)
         own = {path for path in paths if not below.hold(path) and not is_kept(path, self._keep)}
         above = site_above(output)
-        marked = not output.is_dir() or all((output / name).is_file() for name in MARKERS)
-        # An empty folder is empty of folders, too, unless somebody said that things may lie there.
-        if not marked and (own or not (self._keep or below.folders or not any(output.iterdir()))):
+        is_ours = not output.is_dir() or all((output / name).is_file() for name in MARKERS)
+        # Empty folders may belong to somebody, unless files to keep, or sites below, explain them.
+        explained = bool(self._keep or below.folders)
+        if not is_ours and (own or (not explained and any(output.iterdir()))):
             raise self._foreign(min(own, default=None), above)
         return Contents(own, self._read(HISTORY), below, None if above is None else str(above))
 
@@ -250,7 +251,7 @@ class SiteFolder:
         return written
 
 
-class Folder:
+class FolderDestination:
     """A folder as a destination of `publish`."""
 
     def __init__(self, output: Path, protected: Path, progress: Progress) -> None:

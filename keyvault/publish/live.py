@@ -2,7 +2,7 @@
 Fetch live JWK Sets, with limits on everything that a host could do.
 
 A request takes at most 5 s and 256 KiB in all, redirects stay on the same origin, bodies are never decompressed, and
-literal link-local addresses are refused: a name that resolves to one is not. The result is data, which nobody has
+literal link-local addresses are refused, but not names that resolve to one. The result is data, which nobody has
 checked.
 
 Sources: docs/publishing.md; RFC 9110 sections 12.5.3 and 15.4.
@@ -144,8 +144,10 @@ def fetch_key_ids(url: str) -> ServedKeys:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise LiveError(f"{url} does not serve JSON", code="not-json") from None
     keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list) or len(keys) > KEYS_MAX:
+    if not isinstance(keys, list):
         raise LiveError(f"{url} does not serve a JWK Set", code="not-jwks")
+    if len(keys) > KEYS_MAX:
+        raise LiveError(f"{url} serves {len(keys)} keys; the limit is {KEYS_MAX}", code="not-jwks")
     return frozenset(_kids_and_thumbprints(keys))
 
 
@@ -303,7 +305,7 @@ def _request(url: str, max_bytes: int, deadline: float, *, verify: bool) -> Answ
                 message = f"{_printable(requested)} cannot be reached: {_reason(error)}"
                 raise LiveError(message, code="unreachable", hint=_HINT) from None
             if urlsplit(url)[:2] != origin:
-                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another host: {shown(url)}", code="redirect")
+                raise LiveError(f"{origin[0]}://{origin[1]} redirects to another origin: {shown(url)}", code="redirect")
             redirects.append(url)
             if len(redirects) > REDIRECTS_MAX:
                 raise LiveError(f"{_printable(requested)} redirects more than {REDIRECTS_MAX} times", code="redirect")

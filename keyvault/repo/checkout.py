@@ -26,7 +26,7 @@ from keyvault.repo.git import Git, TreeChange
 _NEW_INDEX = "keyvault.index"
 
 #: Shows that a file was not changed: its inode, size, and the last changes of its data and its inode.
-FileStamp = tuple[int, int, int, int]
+FileMark = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class _Index:
 @dataclass
 class Checkout:
     """
-    The index and the working tree of a repository; every method does nothing if there is no working tree.
+    The index and the working tree of a repository; every method but `index_files` does nothing without a working tree.
 
     Caches the index and the hashes of files while their stamps stay the same.
     """
 
     git: Git
-    _index: tuple[FileStamp | None, _Index] | None = field(default=None, repr=False)
-    _hashes: dict[str, tuple[FileStamp | None, str | None]] = field(default_factory=dict, repr=False)
+    _index: tuple[FileMark | None, _Index] | None = field(default=None, repr=False)
+    _hashes: dict[str, tuple[FileMark | None, str | None]] = field(default_factory=dict, repr=False)
 
     def check_clean(self, changes: Sequence[TreeChange]) -> None:
         """
@@ -249,7 +249,7 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _file_stamp(target: str) -> FileStamp | None:
+def _file_stamp(target: str) -> FileMark | None:
     """Return the stamp of *target*, or None if there is no such file."""
     try:
         status = os.lstat(target)

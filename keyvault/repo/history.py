@@ -1,7 +1,7 @@
 """
 Find the commit that wrote each event of a key.
 
-One ``git log --raw`` stream names every version of every record, and one ``cat-file --batch`` reads them. Events are
+One ``git log --raw`` stream names every version of every record, and one ``git cat-file`` reads them. Events are
 compared as bytes; the rest of a version is ignored. Does not judge whether the history is legal.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from keyvault.core.state import Commit
-from keyvault.errors import GitError
 from keyvault.progress import with_progress
 from keyvault.repo.git import Git, WrittenBy
+from keyvault.repo.git.log import refuse_shallow
 
 #: How many versions of records to read at once.
 _BATCH_SIZE = 2_000
@@ -45,12 +45,7 @@ def event_commits(git: Git, commit: Commit, folders: Sequence[str]) -> dict[str,
     Raises:
         GitError: If the clone is shallow.
     """
-    if git.shallow:
-        raise GitError(
-            "this clone is shallow: its history is incomplete",
-            code="clone-shallow",
-            hint="git fetch --unshallow (in CI: fetch-depth: 0)",
-        )
+    refuse_shallow(git)
     present = {entry.path: entry.oid for entry in git.tree(commit, *folders) if entry.path.count("/") == 2}
     changes = with_progress(git.log_raw(commit, *folders), git.progress, "reading history")
     versions = ((writer, change) for writer, change in changes if change.after and change.path in present)

@@ -88,7 +88,7 @@ class Transaction:
 
     Attributes:
         commit: The new commit; None if nothing was written.
-        pushed: Whether the branch is on the remote now.
+        pushed: Whether this run pushed the branch.
         warnings: What the user should know.
     """
 

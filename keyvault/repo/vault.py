@@ -166,7 +166,7 @@ class Repository:
             envelopes: As for `read`.
 
         Raises:
-            GitError: If the commit has no keyvault.toml.
+            GitError: If the commit has neither keyvault.toml nor records.
             ConfigError: If every version of keyvault.toml is malformed.
         """
         return self._read_with_damage(commit, commit, envelopes=envelopes)
@@ -180,7 +180,7 @@ class Repository:
             history: The commit whose history has older versions of damaged files; None if there are none.
 
         Raises:
-            GitError: If the tree has no keyvault.toml.
+            GitError: If the tree has neither keyvault.toml nor records.
             ConfigError: If every version of keyvault.toml is malformed.
         """
         return self._read_with_damage(as_commit(tree), history, envelopes=False)
@@ -197,7 +197,8 @@ class Repository:
         """
         Read *commit*; append the damage that is found to *damage*, or raise it as an error if that is None.
 
-        Damaged files are replaced by their last readable versions in *history*.
+        A damaged keyvault.toml or list of recipients is replaced by its last readable version in *history*; other
+        damaged files are left out.
         """
 
         def report(error: KeyVaultError, code: str, path: str) -> None:

@@ -137,7 +137,7 @@ def test_the_gate_can_be_passed(keyvault: Terminal, vault: Vault) -> None:
         (("key", "export", "id-token"), "format-single-key", "2 keys", "--active, a kid, or --format jwks"),
         (("key", "export", "id-token", "--format", "xml"), "option-invalid", "'xml'", "one of jwk, jwks, pem, der"),
         (("identity", "new", "--alg", "none"), "alg-unsupported", "alg", None),
-        (("render", "-o", "."), "folder-has-vault", "", "render -o public"),
+        (("render", "-o", "."), "folder-has-vault", "", "name another folder, such as public"),
         (("init", "."), "option-missing", "URL", "--url https://keys.example.com"),
         (("init", ".", "--url", "https://x.example.com"), "vault-exists", "", "keyvault set add NAME --alg ALG adds a set"),
     ],

@@ -18,7 +18,7 @@ from keyvault.operations import rotation
 from keyvault.progress import quiet
 from keyvault.publish import swap as module
 from keyvault.publish.destination import MARKERS
-from keyvault.publish.folder import Folder, Written, write_site
+from keyvault.publish.folder import FolderDestination, Written, write_site
 from tests import revisions
 from tests.errors import fails
 from tests.site.vaults import Lab, new_lab
@@ -279,7 +279,7 @@ def test_vault_is_never_written_over(vault: Lab, marked: bool) -> None:
     for output in (vault.folder, vault.folder / "public" / "..", vault.folder.parent, Path("/")):
         with fails("folder-has-vault", UsageError) as caught:
             revisions.render(vault.context(), output)
-        assert caught.value.hint == "render -o public"
+        assert caught.value.hint == "name another folder, such as public"
     assert (vault.git("status", "--porcelain"), vault.head) == before
     assert vault.state.sets
 
@@ -452,7 +452,7 @@ def test_what_a_dead_run_left_is_put_back_and_removed(output: Path) -> None:
     output.rename(aside)
     (output.parent / f".{output.name}.abc.keyvault-new").mkdir()
     (output.parent / f".{output.name}.abc.keyvault-new" / "half").write_text("")
-    with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
+    with FolderDestination(output, output.parent / "vault", quiet).open([], dry_run=False):
         assert tree(output) == OLD
     write_site(rendered(NEW), output)
     assert tree(output) == NEW
@@ -482,7 +482,7 @@ def test_a_second_writer_waits_and_sees_the_first_site(output: Path) -> None:
         yield from rendered(NEW)
 
     def later() -> None:
-        with Folder(output, output.parent / "vault", quiet).open([], dry_run=False):
+        with FolderDestination(output, output.parent / "vault", quiet).open([], dry_run=False):
             order.append(tree(output))
         write_site(rendered(OLD), output)
 

@@ -83,11 +83,11 @@ HARMLESS = ("empty-set", "odd-keys", "redirect-once")
 PHRASES = {
     "too-large": "serves more than",
     "unreachable": "cannot be reached: |did not answer within|did not finish within",
-    "redirect": "redirects to another host: |redirects more than",
+    "redirect": "redirects to another origin: |redirects more than",
     "status": "answers with status",
     "compressed": "compressed body",
     "not-json": "does not serve JSON",
-    "not-jwks": "does not serve a JWK Set",
+    "not-jwks": "does not serve a JWK Set|serves 1001 keys; the limit is 1000",
 }
 
 

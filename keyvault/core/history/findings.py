@@ -116,7 +116,7 @@ class Finding(msgspec.Struct, frozen=True):
     Attributes:
         code: One of `ERRORS` or `NOTES`.
         message: The problem in one line, lower case, no full stop, no key material.
-        path: The file of the vault, or empty.
+        path: The file of the vault, or empty; of a private key in the clear, the path from the top of the repository.
         commit: The commit that introduced it, or empty while it is not known.
     """
 

@@ -18,7 +18,6 @@ from functools import cache
 from keyvault.core.history.findings import Finding
 from keyvault.core.state import Commit
 from keyvault.core.text import elided
-from keyvault.errors import GitError
 from keyvault.progress import Progress, quiet
 from keyvault.repo.audit.blobs import BlobReader
 from keyvault.repo.audit.commit import AuditContext
@@ -26,6 +25,7 @@ from keyvault.repo.audit.findings import Collector
 from keyvault.repo.audit.trust import TrustJudge
 from keyvault.repo.audit.walk import Walk
 from keyvault.repo.git import Git, is_oid
+from keyvault.repo.git.log import refuse_shallow
 from keyvault.repo.signatures import Signers
 
 
@@ -88,12 +88,7 @@ def audit(
     Raises:
         GitError: If the clone is shallow, or an object is missing.
     """
-    if git.shallow:
-        raise GitError(
-            "this clone is shallow: its history is incomplete",
-            code="clone-shallow",
-            hint="git fetch --unshallow (in CI: fetch-depth: 0)",
-        )
+    refuse_shallow(git)
     findings = Collector()
     outside = [
         trusted

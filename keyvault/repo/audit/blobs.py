@@ -1,7 +1,7 @@
 """
 Read the files of commits: those of the next commits ahead of time, others on demand.
 
-One ``cat-file --batch`` reads ahead, a second one on demand. The files of a very large commit are read while it is
+One ``git cat-file`` reads ahead, a second one on demand. The files of a very large commit are read while it is
 judged, so that they are never all in memory.
 
 Source: git-cat-file(1).

@@ -109,6 +109,12 @@ class CommitJudge:
     invented: set[str] = field(default_factory=set)
 
     def judge(self) -> None:
+        """
+        Report the problems of the commit, and bring the ledger from its first parent to its own state.
+
+        In the end, `last_valid` has the last valid version of each record that is damaged since, so that a later commit
+        can restore it.
+        """
         step, ledger, first = self.step, self.ledger, len(self.context.findings.found)
         empty = not any(parent.entries for parent in self.parents)
         own = self.inside[0]

@@ -53,6 +53,21 @@ class TreeChange(msgspec.Struct, frozen=True):
     after: str | None
 
 
+def refuse_shallow(git: ObjectReader) -> None:
+    """
+    Refuse a shallow clone, whose history is incomplete.
+
+    Raises:
+        GitError: If the clone is shallow.
+    """
+    if git.shallow:
+        raise GitError(
+            "this clone is shallow: its history is incomplete",
+            code="clone-shallow",
+            hint="git fetch --unshallow (in CI: fetch-depth: 0)",
+        )
+
+
 class HistoryReader(ObjectReader):
     """Reads the history of a repository."""
 
@@ -187,12 +202,7 @@ class HistoryReader(ObjectReader):
         Raises:
             GitError: If there is no such revision, or the clone is shallow.
         """
-        if self.shallow:
-            raise GitError(
-                "this clone is shallow: its history is incomplete",
-                code="clone-shallow",
-                hint="git fetch --unshallow (in CI: fetch-depth: 0)",
-            )
+        refuse_shallow(self)
         output = self.run("rev-list", "--objects", "--filter=object:type=blob", "--end-of-options", *revisions, "--")
         lines = (line.partition(" ") for line in output.decode(errors="surrogateescape").split("\n"))
         return [(path, oid) for oid, space, path in lines if space and path]

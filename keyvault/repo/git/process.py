@@ -188,17 +188,22 @@ def killed_error(command: str, number: int) -> KilledError:
     return KilledError(f"git {command} was killed ({name})", code="git-killed", hint="run the command again")
 
 
+def no_user_error() -> GitError:
+    """Return the error for a clone without a name and email for the committer."""
+    return GitError(
+        "git does not know who you are: user.name and user.email are not set",
+        code="git-user-missing",
+        hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
+    )
+
+
 def git_error(command: str, stderr: str, code: int) -> GitError:
     """Return the error for a git command that failed: its first error line and a hint, or the signal that killed it."""
     if code < 0:
         return killed_error(command, -code)
     lowered = stderr.lower()
     if any(text in lowered for text in _NO_USER):
-        return GitError(
-            "git does not know who you are: user.name and user.email are not set",
-            code="git-user-missing",
-            hint='git config --global user.name "Your Name"; git config --global user.email you@example.com',
-        )
+        return no_user_error()
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "! "))] or lines
     reason = reasons[0] if reasons else f"exit code {code}"
