@@ -58,10 +58,10 @@ def audit(
       keyvault audit --since v2026-10 --json
     """
     from keyvault.errors import AuditError
-    from keyvault.operations import audit as operation
+    from keyvault.operations import audit as operations
 
     with settings.open() as context:
-        report = operation.audit(
+        report = operations.audit(
             context,
             context.repository.head(ref),
             since=since,

@@ -53,17 +53,17 @@ def check(
       keyvault check https://keys.example.com/tenants/a --json
     """
     from keyvault.errors import DriftError
-    from keyvault.operations import check as operation
+    from keyvault.operations import check as operations
 
     patience = parse_duration_option("--wait", wait)
 
-    def note_retry(report: operation.CheckResult, pause: float) -> None:
+    def note_retry(report: operations.CheckResult, pause: float) -> None:
         first = report.errors[0]
         more = f", and {len(report.errors) - 1} more" if len(report.errors) > 1 else ""
         note(f"{first.code}: {first.url or ''} {first.message}{more}; retrying in {pause:.0f} s")
 
     with settings.open() as context:
-        report = operation.check(
+        report = operations.check(
             context,
             context.repository.head(ref),
             url,
@@ -201,7 +201,7 @@ def guard(
       keyvault guard --commits origin/main..HEAD --exclude 'tests/data/*'
     """
     from keyvault.errors import ExposedError, UsageError
-    from keyvault.operations import guard as operation
+    from keyvault.operations import guard as operations
 
     excluded = exclude or []
     if paths and commits:
@@ -209,12 +209,12 @@ def guard(
             "PATH and --commits exclude each other", code="option-conflict", hint="run keyvault guard once for each"
         )
     if paths:
-        report = operation.guard_paths(paths, exclude=excluded)
+        report = operations.guard_paths(paths, exclude=excluded)
     elif commits:
         with output.progress(quiet=settings.quiet) as progress:
-            report = operation.guard_commits(settings.vault, os.environ, commits, exclude=excluded, progress=progress)
+            report = operations.guard_commits(settings.vault, os.environ, commits, exclude=excluded, progress=progress)
     else:
-        report = operation.guard_staged(settings.vault, os.environ, exclude=excluded)
+        report = operations.guard_staged(settings.vault, os.environ, exclude=excluded)
     if not settings.quiet:
         github_actions.summarize(
             "Private keys in the clear",
@@ -282,7 +282,7 @@ def lint(
     from keyvault.core.lint.documents import BODY_MAX
     from keyvault.core.lint.rules import LEVELS
     from keyvault.errors import LintError, UsageError
-    from keyvault.operations import lint as operation
+    from keyvault.operations import lint as operations
 
     named = find_consumers(consumers or [])
     if target is not None and ref is not None:
@@ -295,13 +295,13 @@ def lint(
                 context = opened
         except GitError as error:
             raise KeyVaultError(error.message, code=error.code, hint="name a URL or a file") from None
-        report = operation.lint_commit(context, context.repository.head(ref or "HEAD"), named)
+        report = operations.lint_commit(context, context.repository.head(ref or "HEAD"), named)
     elif target == "-":
-        report = operation.lint_bytes(sys.stdin.buffer.read(BODY_MAX + 1), named, name="stdin")
+        report = operations.lint_bytes(sys.stdin.buffer.read(BODY_MAX + 1), named, name="stdin")
     elif target.lower().startswith(("https://", "http://")):
-        report = operation.lint_url(target, named)
+        report = operations.lint_url(target, named)
     else:
-        report = operation.lint_file(Path(target), named)
+        report = operations.lint_file(Path(target), named)
     if not settings.quiet:
         _report_to_actions(report)
     if as_json:

@@ -1,5 +1,5 @@
 """
-Commands whose argument may begin with a dash, as one thumbprint in 64 does.
+Commands whose argument may begin with a dash, as one thumbprint in 64 does, and as imported kids may.
 
 The option parser reads ``-abc`` as three short options. No command here combines short options, apart
 from a short option with its value (``-oFILE``). Every other word that begins with a single dash and is longer than

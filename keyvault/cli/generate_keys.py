@@ -80,8 +80,8 @@ def generate_key(
     from keyvault.cli.show import show_outcome
     from keyvault.core.key_parameters import choose_parameters
     from keyvault.crypto.exports import CertificateOptions, encode_keys
+    from keyvault.operations import generate_keys as operations
     from keyvault.operations.export_keys import PUBLIC_FORMATS, export_remarks, public_half
-    from keyvault.operations.generate_keys import generate_key
     from keyvault.operations.import_keys import save_key
 
     if public and output is None:
@@ -105,7 +105,7 @@ def generate_key(
         raise UsageError("a symmetric key has no public half", code="key-symmetric")
     if x509 is not None:
         check_free(x509, output)
-    private = generate_key(parameters, now=settings.now, kid=kid, kid_from=kid_from)
+    private = operations.generate_key(parameters, now=settings.now, kid=kid, kid_from=kid_from)
     if save is not None:
         with settings.open() as context:
             outcome = save_key(context, save, private)

@@ -73,11 +73,11 @@ def add_recipient(
       keyvault recipient add signer.pub.json --kid signer-2026 --push
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.operations import recipients
+    from keyvault.operations import recipients as operations
 
     with settings.open() as context:
-        recipient = recipients.read_recipient(file, kid=kid)
-        outcome = recipients.add_recipient(context, recipient, push=push, dry_run=dry_run)
+        recipient = operations.read_recipient(file, kid=kid)
+        outcome = operations.add_recipient(context, recipient, push=push, dry_run=dry_run)
     if not as_json and not settings.quiet:
         say(f"{'would add' if dry_run else 'added'} recipient {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
@@ -105,10 +105,10 @@ def remove_recipient(
     """
     from keyvault.cli.show import show_outcome
     from keyvault.core.text import printable
-    from keyvault.operations import recipients
+    from keyvault.operations import recipients as operations
 
     with settings.open() as context:
-        outcome, readable = recipients.remove_recipient(context, kid, rotate=rotate, push=push, dry_run=dry_run)
+        outcome, readable = operations.remove_recipient(context, kid, rotate=rotate, push=push, dry_run=dry_run)
     if as_json or settings.quiet:
         show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
         return
@@ -146,11 +146,11 @@ def replace_recipient(
     """
     from keyvault.cli.show import show_outcome
     from keyvault.core.text import printable
-    from keyvault.operations import recipients
+    from keyvault.operations import recipients as operations
 
     with settings.open() as context:
-        recipient = recipients.read_recipient(file, kid=new_kid)
-        outcome = recipients.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
+        recipient = operations.read_recipient(file, kid=new_kid)
+        outcome = operations.replace_recipient(context, kid, recipient, push=push, dry_run=dry_run)
     if outcome.files and not as_json and not settings.quiet:
         say(f"{'would replace' if dry_run else 'replaced'} recipient {printable(kid)} by {recipient.kid}")
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
@@ -167,10 +167,10 @@ def check_recipients(as_json: JSON = False) -> None:
     Examples:
       keyvault recipient check
     """
-    from keyvault.operations import recipients
+    from keyvault.operations import recipients as operations
 
     with settings.open() as context:
-        report = recipients.check_recipients(context)
+        report = operations.check_recipients(context)
     if as_json:
         emit_json({"keys": report.keys, "opened": report.opened, "problems": report.problems})
     else:
@@ -217,7 +217,7 @@ def new_identity(
       keyvault identity new --kid ci --passphrase -o ci.identity.json
     """
     from keyvault.errors import GitError
-    from keyvault.operations import recipients
+    from keyvault.operations import recipients as operations
     from keyvault.repo.git import Git
 
     if alg not in ("ECDH-ES+A256KW", "RSA-OAEP-256") or crv not in (None, "P-256", "X25519"):
@@ -241,7 +241,7 @@ def new_identity(
         worktree = Git.open(folder, os.environ).root
     except GitError:
         worktree = None
-    recipient, path = recipients.create_identity(
+    recipient, path = operations.create_identity(
         os.environ, kid=kid, alg=alg, crv=crv, output=output, passphrase=secret, worktree=worktree
     )
     note(f"identity {recipient.kid} is in {path}, readable by you alone; its public half is on stdout")

@@ -71,7 +71,7 @@ def rotate(
       keyvault rotate id-token --force --reason "laptop with the signer was stolen"
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.operations import rotation
+    from keyvault.operations import rotation as operations
 
     given = [bool(names), all_sets, due]
     if not any(given):
@@ -85,9 +85,9 @@ def rotate(
         raise UsageError("--due excludes --force and --alg", code="option-conflict", hint="name the set to rotate")
     with settings.open() as context:
         if due:
-            outcome = rotation.rotate_due(context, push=push, dry_run=dry_run)
+            outcome = operations.rotate_due(context, push=push, dry_run=dry_run)
         else:
-            outcome = rotation.rotate(context, names or [], alg=alg, forced=reason, push=push, dry_run=dry_run)
+            outcome = operations.rotate(context, names or [], alg=alg, forced=reason, push=push, dry_run=dry_run)
         settings.warn_uncommitted(context, outcome.commit or outcome.before.commit)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
@@ -112,8 +112,8 @@ def revoke(
       keyvault revoke Xk3f --reason compromised --note "found in a log" --push
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.core.events import Reason
-    from keyvault.operations import rotation
+    from keyvault.core import events
+    from keyvault.operations import rotation as operations
 
     if reason not in ("compromised", "superseded", "unspecified"):
         hint = "--reason compromised, superseded or unspecified"
@@ -121,7 +121,9 @@ def revoke(
             raise UsageError("revoke needs a reason", code="option-missing", hint=hint)
         raise UsageError(f"unknown value {quoted(reason, 40)} of --reason", code="option-invalid", hint=hint)
     with settings.open() as context:
-        outcome = rotation.revoke(context, kid, reason=cast(Reason, reason), note=note, push=push, dry_run=dry_run)
+        outcome = operations.revoke(
+            context, kid, reason=cast(events.Reason, reason), note=note, push=push, dry_run=dry_run
+        )
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 
@@ -142,10 +144,10 @@ def rollback(
       keyvault rollback id-token --note "the HSM at the edge has the old key only"
     """
     from keyvault.cli.show import show_outcome
-    from keyvault.operations import rotation
+    from keyvault.operations import rotation as operations
 
     with settings.open() as context:
-        outcome = rotation.rollback(context, name, note=note, push=push, dry_run=dry_run)
+        outcome = operations.rollback(context, name, note=note, push=push, dry_run=dry_run)
     show_outcome(outcome, now=settings.now, dry_run=dry_run, as_json=as_json, quiet=settings.quiet)
 
 

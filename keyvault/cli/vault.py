@@ -31,7 +31,9 @@ def init(
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME:ALG[:KID]", help="A set to create instead of the default two. Repeatable."),
+        typer.Option(
+            "--set", metavar="NAME:ALG[:FORM]", help="A set to create instead of the default two. Repeatable."
+        ),
     ] = None,
     recipients: Annotated[
         list[Path] | None,
@@ -150,7 +152,6 @@ def init(
     if created.identity:
         say(f"identity {created.recipients[0]} is in {created.identity}")
         say("  it opens every private key: back it up, and give it to signers only")
-    step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     if created.ci:
         say(f"wrote {len(created.ci)} CI files: {', '.join(created.ci)}")
     if created.ci_kept:
@@ -162,8 +163,10 @@ def init(
         say(f"the site's url, and so the issuer, is {plain}, without a trailing slash")
         say(f'  if iss of your tokens ends in a slash, set issuer = "{url}" below [site] in keyvault.toml')
     say("next:")
-    say(f"  {step}keyvault status        shows sets, keys and the next transitions")
-    say(f"  {step}keyvault serve         serves a preview of the site")
+    if folder.resolve() != Path.cwd():
+        say(f"  cd {folder}")
+    say("  keyvault status               shows sets, keys and the next transitions")
+    say("  keyvault serve                serves a preview of the site")
     if ci == "none":
         say("  keyvault publish DEST         publishes the site to a folder, s3://… or branch:NAME")
         say("  keyvault rotate --due --push  makes due changes; run it on a schedule")

@@ -173,9 +173,9 @@ def _slice(items: Sequence[Item], number: int) -> Sequence[Item]:
     return items[(number - 1) * LISTED_PER_PAGE : number * LISTED_PER_PAGE]
 
 
-def _page_path(place: str, number: int) -> str:
-    """Return the path of page *number* of the issuer at *place*."""
-    return place + (f"page/{number}/" if number > 1 else "") + "index.html"
+def _page_path(folder: str, number: int) -> str:
+    """Return the path of page *number* of the issuer in *folder*, which ends with a slash; empty for the root."""
+    return folder + (f"page/{number}/" if number > 1 else "") + "index.html"
 
 
 def any_changed(key_sets: Iterable[KeySet], changed_sets: Collection[str] | None) -> bool:
@@ -283,21 +283,22 @@ class Pages:
             )
 
     def _issuer(self, view: IssuerView, key_sets: Sequence[KeySet], others: Sequence[IssuerView]) -> Iterator[SiteFile]:
-        if view.place and not any_changed(key_sets, self._changed_sets):
+        folder = view.place  # its name in templates
+        if folder and not any_changed(key_sets, self._changed_sets):
             numbers = range(1, _page_count(key_sets, others) + 1)
-            yield from (Unchanged(_page_path(view.place, number)) for number in numbers)
+            yield from (Unchanged(_page_path(folder, number)) for number in numbers)
             return
         keys = [key for key_set in key_sets for key in key_set.keys]
-        former = {} if view.place else self._former
+        former = {} if folder else self._former
         keys += chain.from_iterable(former.values())
         count = _page_count(key_sets, others)
         for number in range(1, count + 1):
             first, part = number == 1, _slice(key_sets, number)
             if not first and not _slice(others, number) and not any_changed(part, self._changed_sets):
-                yield Unchanged(_page_path(view.place, number))
+                yield Unchanged(_page_path(folder, number))
                 continue
             yield self._page(
-                _page_path(view.place, number),
+                _page_path(folder, number),
                 "issuer.html",
                 keys if first else [key for key_set in part for key in key_set.keys],
                 issuer=view,
@@ -307,7 +308,7 @@ class Pages:
                 timeline=self._timeline(part, "Timeline of the keys") if len(part) <= LANES_MAX else "",
                 history=self._views(keys) if first and len(keys) <= HISTORY_MAX else [],
                 total=len(keys),
-                place=view.place,
+                place=folder,
                 pages=count,
                 number=number,
             )

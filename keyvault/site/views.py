@@ -144,7 +144,7 @@ class SetView:
         alg: The algorithm of its keys.
         use: sig or enc.
         issuer: Its issuer.
-        jwks_uri: The JWK Set of its issuer; empty until one of its keys is published.
+        jwks_uri: The JWK Set of its place; empty until one of its keys is published.
         cryptoperiod: How long a key signs, ``90d``.
         lead: How long a key must have been seen live before it signs; a key for a new algorithm may wait longer.
         keys: The live ones, in the order of the JWK Set.
@@ -165,7 +165,7 @@ class SetView:
 @dataclass(frozen=True, slots=True)
 class IssuerView:
     """
-    An issuer.
+    An issuer at one of its places.
 
     Attributes:
         url: The issuer, as in ``iss``; not a URL if it is a ``client_id``.
