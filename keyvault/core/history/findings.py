@@ -91,7 +91,8 @@ MENDED_BY_RESTORING = frozenset({
     "recipients-missing", "policy-missing",
 })  # fmt: skip
 
-#: Errors that a repair event mends: a set with two active or two next keys, and instants in the future.
+#: Errors that a repair event mends: a set with two active or two next keys, and events with an instant in the future
+#: or before the newest event of their set.
 MENDED_BY_REPAIR = frozenset({"two-active", "two-next", "instant-future", "instant-before-set"})
 
 #: Errors of a merge that took one side's version of a record, mended by a repair that restores the other's promises.
