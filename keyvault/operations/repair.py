@@ -196,18 +196,9 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, clock_c
     plan = plan_repair(readable, context.now, reason=reason, dropped=dropped, clock_confirmed=clock_confirmed)
     amended = {change.kid for change in plan.changes if isinstance(change, Amend)}
     for kid, others in dropped.items():
-        key = readable.keys[kid]
-        names = ", ".join(dict.fromkeys(event.event for other in others for event in _missing_events(key, other)))
-        message = f"a merge dropped events of key {kid[:12]} that the other side had recorded: {names}"
-        remedy = "the promises of both sides hold again" if kid in amended else None
-        if key.state == "withdrawn" and any(other.state in ("active", "retiring") for other in others):
-            message += "; it signed there, and was withdrawn here: its tokens no longer verify"
-            remedy = None
-        elif all(other.state == "withdrawn" for other in others):
-            continue
-        elif any(other.state == "revoked" for other in others):
-            remedy = "it is revoked again" if kid in amended else None
-        found.append(RepairFinding("event-removed", message, key.path, remedy))
+        finding = _dropped_finding(readable.keys[kid], others, amended=kid in amended)
+        if finding is not None:
+            found.append(finding)
     repaired = {change.set for change in plan.changes}
     for damage in damage_of_sets(readable, context.now):
         remedy = None
@@ -220,6 +211,27 @@ def _propose(context: Context, state: VaultState, reason: str | None, *, clock_c
     return _RepairProposal(
         tuple(found), Proposal(plan, subject, body=body or None, files=files, restored=restored, urgent=True)
     )
+
+
+def _dropped_finding(key: Key, others: Sequence[Key], *, amended: bool) -> RepairFinding | None:
+    """
+    Return the finding about events of *key* that merges dropped, or None if they promised nothing to anybody.
+
+    Args:
+        key: The record as it is.
+        others: The versions of the other sides of the merges.
+        amended: Whether the repair appends events to the record.
+    """
+    states = {other.state for other in others}
+    names = ", ".join(dict.fromkeys(event.event for other in others for event in _missing_events(key, other)))
+    message = f"a merge dropped events of key {key.kid[:12]} that the other side had recorded: {names}"
+    if key.state == "withdrawn" and states & {"active", "retiring"}:
+        message += "; it signed there, and was withdrawn here: its tokens no longer verify"
+        return RepairFinding("event-removed", message, key.path, None)
+    if states == {"withdrawn"}:
+        return None
+    remedy = "it is revoked again" if "revoked" in states else "the promises of both sides hold again"
+    return RepairFinding("event-removed", message, key.path, remedy if amended else None)
 
 
 def _remedies(state: VaultState, plan: Plan, damage: Damage) -> Iterator[str]:
