@@ -8,7 +8,7 @@ locks and files that dead programs left in this clone (``repo/leftovers``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
