@@ -1,9 +1,9 @@
 # CI calls these targets; only on Windows, which has no make, it runs the commands of test-fast itself.
 
 PYTHON ?= python3
-# Workers for the fast and the slow tests: slow sweeps start processes of their own.
+# Workers for the fast and the slow tests: many slow tests wait for other programs, which leaves a core idle.
 JOBS ?= auto
-SLOW_JOBS ?= 2
+SLOW_JOBS ?= 4
 # `make lock` keeps the pinned versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 UPGRADE ?=
 # Compile the tests once for all three runs: Python treats an empty variable as unset.
