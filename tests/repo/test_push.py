@@ -16,7 +16,7 @@ from keyvault.repo import transaction, worktree
 from keyvault.repo.vault import Draft
 from tests.errors import fails
 from tests.revisions import audit
-from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, run_git
+from tests.vaults import DAY, HOUR, MINUTE, Vault, make_vault, run_git, serving
 
 
 @pytest.fixture
@@ -574,7 +574,7 @@ def test_a_push_reads_everything_once(vault: Vault, origin: Path, monkeypatch: p
 
     context = vault.context()
     rotation.rotate(vault.context(), ["access-token"], forced="GitPython is imported", push=True)
-    context = vault.context()
+    context = vault.context(look=serving(vault.state()))
     monkeypatch.setattr(subprocess.Popen, "__init__", counted)
     monkeypatch.setattr(worktree, "hash_file", noted)
 
