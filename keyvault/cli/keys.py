@@ -32,7 +32,7 @@ def _spec(alg: str, crv: str | None, bits: int | None, kid: str | None = None) -
     from keyvault.core.algorithms import key_spec
 
     try:
-        return key_spec(alg, crv=crv, bits=bits, kid=kid)
+        return key_spec(alg, crv=crv, bits=bits, kid_form=kid)
     except ConfigError as error:
         raise UsageError(error.message, code=error.code, hint=error.hint) from None
 

@@ -36,7 +36,7 @@ class Algorithm:
 
     Attributes:
         name: The value of ``alg``.
-        kty: The key type that it requires.
+        kty: Its key type; ECDH-ES, listed as EC, also accepts OKP.
         use: The use of its keys: signatures or encryption.
         curves: The curves that it supports, the default first; empty for RSA and oct.
         octets: Length of an ``oct`` key in octets (a minimum for HMAC, exact for key wrap); 0 for other types.
@@ -99,14 +99,14 @@ class KeySpec:
         alg: A name from `ALGORITHMS`.
         crv: The curve, for EC and OKP; None for other types.
         bits: Length of the modulus for RSA, of the secret for oct; None for other types.
-        kid: How the kid is derived: ``thumbprint`` (RFC 7638), or ``spki``, the SHA-256 of the public key in DER, as
-            in kube-apiserver and Keycloak.
+        kid_form: How the kid is derived: ``thumbprint`` (RFC 7638, with SHA-256), or ``spki``, the SHA-256 of the
+            public key in DER, as in kube-apiserver and Keycloak.
     """
 
     alg: str
     crv: str | None = None
     bits: int | None = None
-    kid: KidForm = "thumbprint"
+    kid_form: KidForm = "thumbprint"
 
     @property
     def kty(self) -> str:
@@ -122,7 +122,7 @@ class KeySpec:
         return f"{self.alg} {self.crv}" if len(ALGORITHMS[self.alg].curves) > 1 else self.alg
 
 
-def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None, kid: str | None = None) -> KeySpec:
+def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None, kid_form: str | None = None) -> KeySpec:
     """
     Return the checked specification of a key.
 
@@ -130,22 +130,22 @@ def key_spec(alg: str, *, crv: str | None = None, bits: int | None = None, kid: 
         alg: A JOSE algorithm name.
         crv: A curve, if the algorithm supports more than one; default is the algorithm's first.
         bits: Modulus length for RSA (2048 to 4096, a multiple of 8), secret length for HMAC.
-        kid: ``thumbprint``, the default, or ``spki``.
+        kid_form: ``thumbprint``, the default, or ``spki``.
 
     Raises:
         ConfigError: If the algorithm is unknown, or does not support the curve, the length or the form of the kid.
     """
     spec = _spec(alg, crv, bits)
-    form = next((form for form in KID_FORMS if form == (kid or "thumbprint")), None)
+    form = next((form for form in KID_FORMS if form == (kid_form or "thumbprint")), None)
     if form is None:
         raise ConfigError(
-            f"unknown form of kid {quoted(kid)}", code="kid-form-unknown", hint=f"one of {', '.join(KID_FORMS)}"
+            f"unknown form of kid {quoted(kid_form)}", code="kid-form-unknown", hint=f"one of {', '.join(KID_FORMS)}"
         )
     if form == "spki" and spec.kty == "oct":
         raise ConfigError(
             f"a kid of the form spki needs a public key, and {alg} keys are symmetric", code="kid-form-unsupported"
         )
-    return replace(spec, kid=form)
+    return replace(spec, kid_form=form)
 
 
 def _spec(alg: str, crv: str | None, bits: int | None) -> KeySpec:

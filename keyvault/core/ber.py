@@ -17,17 +17,23 @@ INTEGER, OCTET_STRING, OID, SEQUENCE = 0x02, 0x04, 0x06, 0x30
 _CONSTRUCTED = 0x20
 _DEPTH_MAX = 64
 
-_DATA = bytes.fromhex("2a864886f70d010701")
-_BAG = bytes.fromhex("2a864886f70d010c0a01")
+#: The limit of `iteration_count` for PBKDF2, PBES1, PKCS#12 and scrypt: only an attacker asks for more. Scrypt needs at
+#: most 256 MiB of memory then.
+ITERATIONS_MAX = 2_000_000
+
+_DATA = bytes.fromhex("2a864886f70d010701")  # 1.2.840.113549.1.7.1, the content type data
+_BAG = bytes.fromhex("2a864886f70d010c0a01")  # 1.2.840.113549.1.12.10.1, the kinds of bags
 #: The kinds of bags in a PKCS#12 file, by the last octet of their object identifiers.
 KEY_BAG, SHROUDED_BAG, SECRET_BAG = 1, 2, 5
 
-#: Algorithms whose parameters are a salt and an iteration count: PBES1, those of PKCS#12, PBKDF2.
+#: PBES1 is 1.2.840.113549.1.5.x: MD2, MD5 or SHA-1, each with DES or RC2.
 _PBES1 = tuple(bytes.fromhex("2a864886f70d0105") + bytes([last]) for last in (1, 3, 4, 6, 10, 11))
+#: The algorithms of PKCS#12 are 1.2.840.113549.1.12.1.x: SHA-1 with RC4, Triple DES or RC2.
 _PKCS12_PBE = tuple(bytes.fromhex("2a864886f70d010c01") + bytes([last]) for last in range(1, 7))
-PBKDF2 = bytes.fromhex("2a864886f70d01050c")
-PBES2 = bytes.fromhex("2a864886f70d01050d")
-SCRYPT = bytes.fromhex("2b06010401da47040b")
+PBKDF2 = bytes.fromhex("2a864886f70d01050c")  # 1.2.840.113549.1.5.12
+PBES2 = bytes.fromhex("2a864886f70d01050d")  # 1.2.840.113549.1.5.13
+SCRYPT = bytes.fromhex("2b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
+#: Algorithms whose parameters begin with a salt and an iteration count.
 _ITERATED = frozenset({*_PBES1, *_PKCS12_PBE, PBKDF2})
 
 
@@ -133,11 +139,11 @@ def is_pkcs12(data: bytes) -> bool:
         return False
 
 
-def unencrypted_bags(pfx: bytes) -> list[tuple[int, bytes]]:
+def bags_outside_encryption(pfx: bytes) -> list[tuple[int, bytes]]:
     """
     Return the kind and the value of each bag of a PKCS#12 file outside of encrypted contents.
 
-    Such a bag has a private key or a secret, which may be encrypted itself.
+    A bag may hold a key, a secret or a certificate; a shrouded key is encrypted itself.
 
     Raises:
         ValueError: If the file is malformed.

@@ -18,7 +18,7 @@ import msgspec
 
 from keyvault.core.jwk import thumbprint
 from keyvault.core.labels import few, json_type, shown
-from keyvault.core.lint.exposed import private_members
+from keyvault.core.lint.exposed import exposed_member_names
 from keyvault.core.lint.keys import key_name
 from keyvault.core.lint.rules import RULES
 from keyvault.core.places import CONFIGURATION
@@ -193,12 +193,12 @@ def set_drift(url: str, state: VaultState, wanted: bytes, body: bytes) -> Iterat
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if not isinstance(kid, str):
             yield Drift("unknown-served", f"serves keys[{index}], which has no kid", url)
-            if isinstance(jwk, dict) and private_members(jwk):
+            if isinstance(jwk, dict) and exposed_member_names(jwk):
                 yield Drift("private-member", f"serves private members in keys[{index}]: revoke that key", url)
             continue
         shown_kid = key_name(jwk, state.keys)
         name = shown_kid or f"keys[{index}]"
-        if private_members(jwk):
+        if exposed_member_names(jwk):
             yield Drift("private-member", f"serves private members of {name}: revoke it", url, shown_kid)
         if kid in found:
             yield Drift("duplicate-kid", f"serves the kid of {name} twice", url, shown_kid)

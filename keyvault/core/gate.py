@@ -1,5 +1,5 @@
 """
-The gate of an activation: which keys the live site must serve before the next key of a set may sign.
+Decide whether a next key may become active: it is mature, and the live site serves it.
 
 Source: docs/lifecycle.md.
 """

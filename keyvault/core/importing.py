@@ -59,7 +59,10 @@ def plan_import(
 
     A next key replaces the present next key. If several keys become active, the first does, and the others retire:
     servers list the active key first. A retiring key never signs: it is published until the tokens that it signed
-    elsewhere have expired. If the set has no keys, the plan also generates keys for it.
+    elsewhere have expired.
+
+    Unless the set is external, the plan also generates missing keys: the next key beside an imported active key, and
+    both keys beside imported retiring keys if the set has neither.
 
     Args:
         state: The vault.
@@ -93,7 +96,8 @@ def plan_import(
             events = (created, activated(key_set, at), Event(at=at, event="deactivated", keep_until=kept))
             changes.append(Import(name, public, events))
         if role == "retiring" and key_set.active is None and key_set.next is None:
-            # The set is new: it needs a key that signs, and the vault has no private key for it.
+            # The set is new: it needs a key that signs, and the vault has no private key for it. Nothing is generated
+            # for an external set.
             changes += plan_creation(key_set, now).changes
     return Plan(tuple(changes))
 

@@ -128,12 +128,22 @@ def load_public(jwk: Mapping[str, Any]) -> PublicKey:
             case "AKP":
                 return _AKP[str(jwk.get("alg"))].from_public_bytes(b64u_decode(jwk.get("pub"), what="member 'pub'"))
     except UnsupportedAlgorithm:
-        raise JWKError(
-            f"this machine's OpenSSL does not support {jwk.get('alg') or crv}", code="openssl-unsupported"
-        ) from None
+        raise unsupported_by_openssl(jwk) from None
     except (ValueError, KeyError):
         raise JWKError(f"malformed {jwk.get('kty')} key", code="key-malformed") from None
     raise JWKError(f"a key of type {jwk.get('kty')!r:.40} has no public half", code="public-half-missing")
+
+
+def unsupported_by_openssl(jwk: Mapping[str, Any]) -> JWKError:
+    """Return the error for a valid *jwk* that this machine's OpenSSL cannot load."""
+    # Only the parameter that JOSE defines for the type: other members of a foreign key may be anything.
+    kty = jwk.get("kty")
+    name = {"EC": jwk.get("crv"), "OKP": jwk.get("crv"), "AKP": jwk.get("alg")}.get(str(kty), kty)
+    return JWKError(
+        f"this machine's OpenSSL does not support {name}",
+        code="openssl-unsupported",
+        hint="pip install --upgrade cryptography",
+    )
 
 
 def load_point(crv: str, x: bytes, y: bytes) -> ec.EllipticCurvePublicKey:

@@ -42,7 +42,8 @@ KEY_ALGORITHMS: dict[str, Algorithm] = ALGORITHMS | {
 }
 
 KTYS = ("RSA", "EC", "OKP", "oct", "AKP")
-KID_SOURCES = ("sha-256", "sha-1", "spki", "date", "timestamp")
+#: The forms of the kid of a single key: sha-256 is the form that sets call thumbprint.
+SINGLE_KEY_KID_FORMS = ("sha-256", "sha-1", "spki", "date", "timestamp")
 SECRET_BITS_DEFAULT = 256
 SECRET_BITS_MIN, SECRET_BITS_MAX = 128, 4096
 
@@ -246,7 +247,7 @@ def derive_kid(jwk: Mapping[str, Any], form: str, *, now: datetime, der: bytes |
     raise UsageError(
         f"unknown value {quoted(form, 40)} of --kid-from",
         code="kid-form-unknown",
-        hint="one of " + ", ".join(KID_SOURCES),
+        hint="one of " + ", ".join(SINGLE_KEY_KID_FORMS),
     )
 
 

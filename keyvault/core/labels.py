@@ -1,6 +1,9 @@
 """
 Decide which foreign text a message may show: names and labels, but no possible key material.
 
+For documents that anyone may have written and that are checked for leaks, as in `lint` and `drift`. Elsewhere, messages
+use `elided` and `quoted` of `text`, which shorten what looks like a key and keep the rest.
+
 A foreign document may have a private key anywhere: in `kid`, in the name of a member, in a string. So a message gives
 the type and the place of a foreign value. It shows the text only if `is_label` finds it too simple to be a key. The
 rule counts characters; it does not measure entropy.

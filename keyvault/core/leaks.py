@@ -18,7 +18,7 @@ import re
 import warnings
 from bisect import bisect_left
 
-from keyvault.core.ber import KEY_BAG, is_pkcs12, iteration_count, unencrypted_bags
+from keyvault.core.ber import ITERATIONS_MAX, KEY_BAG, bags_outside_encryption, is_pkcs12, iteration_count
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----((?:[A-Za-z0-9+/=\s\"'>|,`]|\\+[nr]){40,})")
 _AGE = re.compile(r"age-secret-key-(?:pq-)?1[0-9a-z]{50,}")
@@ -39,7 +39,6 @@ _BASE64 = re.compile(
 #: The start of an OpenSSH key without a passphrase: its cipher is "none".
 _OPENSSH_PLAIN = base64.b64encode(b"openssh-key-v1\0\0\0\0\4none")[:-4].decode()
 _DER_MAX = 20_000
-_ITERATIONS_MAX = 2_000_000
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -114,10 +113,10 @@ def _opens_without_password(data: bytes) -> bool:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     try:
-        if any(kind == KEY_BAG for kind, _ in unencrypted_bags(data)):
+        if any(kind == KEY_BAG for kind, _ in bags_outside_encryption(data)):
             return True
         # No program requires so many iterations: such a file is meant to exhaust this machine.
-        if iteration_count(data) > _ITERATIONS_MAX:
+        if iteration_count(data) > ITERATIONS_MAX:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about BER from NSS and macOS, and about old ciphers

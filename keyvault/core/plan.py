@@ -1,7 +1,8 @@
 """
 A plan: the change of a vault that a command will make, as a value.
 
-`planning` returns plans, ``--dry-run`` prints them, and ``operations/changes`` carries them out in one commit.
+The planners in `planning`, `importing` and `repair` return plans, ``--dry-run`` prints them, and ``operations/changes``
+carries them out in one commit.
 """
 
 from __future__ import annotations

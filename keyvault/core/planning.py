@@ -2,7 +2,8 @@
 Planners: pure functions ``(state, …, now) → Plan``, one for each command that changes keys.
 
 A plan says which keys to generate and which events to append. Does not generate keys, fetch URLs or read the clock.
-`timing` says when a key may sign and until when it is kept, `gate` which keys must be seen live before.
+`timing` says when a key may sign and until when it is kept; `gate` decides whether a next key may become active: it is
+mature, and the live site serves it. `importing` and `repair` have planners of their own.
 
 Invariants that hold after every plan: a set that is neither closing nor external has exactly one active and one next
 key; event lists only grow and never run backwards; a late transition happens late and is never skipped.
@@ -40,6 +41,7 @@ from keyvault.core.steps import (
     replace_next,
     swap,
     whole_seconds,
+    withdraw_next,
     withdrawals,
 )
 from keyvault.core.text import format_instant, when
@@ -53,9 +55,14 @@ from keyvault.core.timing import (
 from keyvault.errors import KeyVaultError, UsageError
 
 
+def _is_ahead(key_set: KeySet, at: datetime, now: datetime) -> bool:
+    """Whether *at*, the instant of an event, is later than *now* by more than ``clock_skew``."""
+    return at - now > key_set.policy.clock_skew
+
+
 def _ahead_note(key_set: KeySet, at: datetime, now: datetime, note: str | None) -> str | None:
-    """Return *note*, preceded by *now* if *at*, the instant of the event, is later by more than ``clock_skew``."""
-    if at - now <= key_set.policy.clock_skew:
+    """Return *note*, preceded by *now* if *at*, the instant of the event, is ahead of it."""
+    if not _is_ahead(key_set, at, now):
         return note
     suffix = f"; {note}" if note else ""
     return f"done at {format_instant(now)}, dated after the newest event{suffix}"[:TEXT_MAX]
@@ -78,11 +85,11 @@ def plan_rotation(
     """
     Plan to make the next key of each named set active.
 
-    A next key of another kind than policy asks for is replaced instead; nothing is activated then.
+    A next key of another kind than policy asks for is replaced instead; then that set waits.
 
     Args:
         state: The vault.
-        names: Sets to rotate; all of them or none.
+        names: Sets to rotate; a refusal of one set refuses all.
         now: The instant of the rotation.
         live: The keys that the URLs of `urls_to_fetch` serve.
         forced: The reason to pass the gate; None to respect it.
@@ -91,7 +98,8 @@ def plan_rotation(
         GateError: If a next key is not mature, is not served, or its URL cannot be fetched. The message names the
             instant from which rotation is safe.
         UsageError: If a set does not exist or is closing.
-        KeyVaultError: If a set has no active or no next key.
+        KeyVaultError: If a set has no active or no next key, or the clock is behind its newest event by more than
+            ``clock_skew``.
     """
     changes: list[Change] = []
     waiting: list[str] = []
@@ -178,20 +186,16 @@ def _plan_first_active(key_set: KeySet, site: SitePolicy, now: datetime) -> Plan
 
 def _plan_another_next(key_set: KeySet, active: Key, site: SitePolicy, at: datetime) -> Plan:
     """Plan for a set that has no next key, or one of another kind than policy asks for."""
-    changes = replace_next(key_set, key_set.next, at) if key_set.next else new_next(key_set, at)
+    withdrawal = [withdraw_next(key_set, key_set.next, at)] if key_set.next else []
     warnings = tuple(restart_warnings(key_set))
     if key_set.policy.external:
-        return Plan((*changes, *_longer_lifetime(key_set, active, at)), (import_missing(key_set),), warnings)
+        return Plan((*withdrawal, *_longer_lifetime(key_set, active, at)), (import_missing(key_set),), warnings)
     due_at = rotation_due_at(key_set)
     if due_at is not None and due_at <= at and _mature_at_creation(key_set, site):
         # A next key of the new kind would be due in the next run, so the planner would not be idempotent.
-        changes[-1:] = [
-            new_active(key_set, at),
-            Amend(key_set.name, active.kid, (deactivated(key_set, active, at),)),
-            *new_next(key_set, at),
-        ]
-        return Plan(tuple(changes), warnings=warnings)
-    return Plan((*changes, *_longer_lifetime(key_set, active, at)), warnings=warnings)
+        retirement = Amend(key_set.name, active.kid, (deactivated(key_set, active, at),))
+        return Plan((*withdrawal, new_active(key_set, at), retirement, *new_next(key_set, at)), warnings=warnings)
+    return Plan((*withdrawal, *new_next(key_set, at), *_longer_lifetime(key_set, active, at)), warnings=warnings)
 
 
 def _plan_due_rotation(
@@ -275,9 +279,9 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
     changes: list[Change] = [Amend(key_set.name, key.kid, (Event(at=at, event="revoked", reason=reason, note=note),))]
     warnings = []
     # Warnings give true instants, even if the newest event lies after them.
-    began = at if at - now <= policy.clock_skew else now
+    happened_at = now if _is_ahead(key_set, at, now) else at
     if key_set.rendered:
-        caches = began + policy.publication_lead
+        caches = happened_at + policy.publication_lead
         warnings.append(f"caches may accept the revoked key until {when(caches, now)}; restart verifiers that you own")
     if key.state == "active" and not policy.closing:
         candidate = key_set.next
@@ -296,10 +300,10 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
             warnings.append(f"{key_set.name} has no active key now; keyvault key import {key_set.name} FILE")
         elif key_set.rendered and policy.use == "sig":
             seen = None if candidate is None else counts_as_published_at(key_set, candidate, site)
-            bound = min(seen or began, began) + policy.publication_lead
-            if seen is None or began < bound:
+            known_from = min(seen or happened_at, happened_at) + policy.publication_lead
+            if seen is None or happened_at < known_from:
                 warnings.append(
-                    f"verifiers may not know the new active key until {when(bound, now)}"
+                    f"verifiers may not know the new active key until {when(known_from, now)}"
                     + ("" if seen else ", if the site is published at once")
                 )
             if candidate is not None:

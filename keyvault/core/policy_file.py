@@ -53,6 +53,7 @@ def _hint(name: str, members: Mapping[str, Member]) -> str:
 
 
 def _reason(error: Exception) -> str:
+    """Return the reason in *error*, which continues the sentence about a member or is a sentence of its own."""
     text = str(error)
     return f" {text}" if text.startswith(("must", "is ", "cannot")) else f": {text}"
 
@@ -113,7 +114,8 @@ def _set_policy(name: str, values: dict[str, Any], site: SitePolicy) -> SetPolic
             f"{where} in keyvault.toml has no alg", code="policy-member-missing", hint='for example: alg = "ES256"'
         )
     try:
-        spec = key_spec(values.pop("alg"), **{name: values.pop(name, None) for name in ("crv", "bits", "kid")})
+        alg, crv, bits, kid_form = (values.pop(name, None) for name in ("alg", "crv", "bits", "kid"))
+        spec = key_spec(alg, crv=crv, bits=bits, kid_form=kid_form)
     except ConfigError as error:
         raise ConfigError(f"{where} in keyvault.toml: {error.message}", code=error.code, hint=error.hint) from None
     short = values.pop("allow_short_lead", False)

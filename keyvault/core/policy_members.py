@@ -70,8 +70,8 @@ def _alg(value: object) -> str:
 
 
 def _repo_url(value: object) -> str:
-    plain = check_url(value.replace("{commit}", "commit") if isinstance(value, str) else value)
-    return str(value).rstrip("/") if plain else ""
+    check_url(value.replace("{commit}", "commit") if isinstance(value, str) else value)
+    return str(value).rstrip("/")
 
 
 def _paths(value: object) -> tuple[str, ...]:

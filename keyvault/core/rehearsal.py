@@ -42,6 +42,9 @@ _DEPLOY = (timedelta(0), _MINUTE, 5 * _MINUTE, 30 * _MINUTE)
 
 ROTATIONS = 4
 
+#: What may happen after a rotation; each has the same chance.
+_NOTHING, _REVOCATION, _ROLLBACK = _INCIDENTS = range(3)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -186,15 +189,16 @@ class _Simulation:
         """Simulate a few cryptoperiods with at most two incidents."""
         self.every = self.random.choose(_EVERY)
         self._run_job(reliable=True)
-        incidents = {self.random.below(ROTATIONS): self.random.below(3) for _ in range(2)}
+        incidents = {self.random.below(ROTATIONS): self.random.below(len(_INCIDENTS)) for _ in range(2)}
         while self.rotations < ROTATIONS:
             before = self.rotations
             self._wait_until_due()
             self._run_job()
-            if self.rotations > before and (kind := incidents.pop(self.rotations - 1, 0)):
+            incident = incidents.pop(self.rotations - 1, _NOTHING) if self.rotations > before else _NOTHING
+            if incident != _NOTHING:
                 self.now += self.random.below(1 + int(self.policy.cryptoperiod.total_seconds()) // 2) * _SECOND
                 self._complete_deploys()
-                self._incident(kind)
+                self._incident(incident)
 
     @property
     def state(self) -> VaultState:
@@ -238,11 +242,11 @@ class _Simulation:
         self._apply(plan)
         self._deploy(fails=not reliable and self.random.below(100) < _FAILED)
 
-    def _incident(self, kind: int) -> None:
+    def _incident(self, incident: int) -> None:
         """Revoke the active key or roll back the last rotation; the operator deploys at once."""
         active = self.key_set.active
         assert active is not None
-        if kind == 1:
+        if incident == _REVOCATION:
             self._apply(plan_revocation(self.state, active.kid, self.now, reason="compromised"))
             self.revocations += 1
             for period in self.periods:

@@ -54,7 +54,7 @@ def damage_of_sets(state: VaultState, now: datetime | None = None) -> Iterator[D
             newest = max(key.life.newest_at for key in ahead)
             message = f"set {name} has an event in the future, at {format_instant(newest)}"
             yield Damage("instant-future", message, set=name, usable=True)
-    for name, keys in state.orphans.items():
+    for name, keys in state.former_sets.items():
         if any(key.state in ("next", "active", "retiring") for key in keys):
             yield Damage("set-orphaned", f"set {name} has live keys but no table in keyvault.toml", set=name)
 
@@ -84,7 +84,7 @@ def plan_repair(
         repair = _SetRepair(key_set, state.policy.site, now, reason, clock_confirmed=clock_confirmed)
         changes += repair.run({key.kid: dropped[key.kid] for key in key_set.keys if dropped and key.kid in dropped})
         warnings += repair.warnings
-    for name, keys in state.orphans.items():
+    for name, keys in state.former_sets.items():
         why = reason or _DROPPED
         for key in keys:
             if dropped and key.kid in dropped and key.state in _ENDED:
@@ -140,6 +140,7 @@ def _lost_active_key(key_set: KeySet) -> bool:
 def _keys_ahead(key_set: KeySet, now: datetime) -> list[Key]:
     """Return the keys whose newest event lies after *now* by more than ``clock_skew``, the active one first."""
     found = [key for key in key_set.keys if key.life.newest_at - now > key_set.policy.clock_skew]
+    # By name, the state "active" comes before all others.
     return sorted(found, key=lambda key: (key.state, key.life.created_at, key.kid))
 
 
@@ -244,7 +245,11 @@ class _SetRepair:
                 self._add(key.kid, Event(at=self._at, event="lifetime", token_lifetime=whole_seconds(longest)))
 
     def _precedence(self, key: Key) -> tuple[object, ...]:
-        """Return the sort key of the candidates for one place: the key that verifiers have known for longest first."""
+        """
+        Return the sort key of the candidates for one place.
+
+        Published keys come first, then keys of the kind that policy asks for, then the key known for longest.
+        """
         life = key.life
         seen = counts_as_published_at(self._set, key, self._site) if self._is_published else None
         began = life.activated_at or life.created_at

@@ -149,13 +149,13 @@ class VaultState:
     @cached_property
     def sets(self) -> dict[str, KeySet]:
         """
-        The sets of keyvault.toml by name, in its order, with their keys.
+        The sets of keyvault.toml by name, in its order, with their keys, without damaged sets.
 
         Raises:
             RecordError: If a set has two active or two next keys, or has live keys and no table.
         """
         damaged = self.damaged_sets
-        for name, keys in self.orphans.items():
+        for name, keys in self.former_sets.items():
             if name not in damaged and any(key.state in ("next", "active", "retiring") for key in keys):
                 raise RecordError(
                     f"set {quoted(name)} has live keys but no table in keyvault.toml",
@@ -169,7 +169,7 @@ class VaultState:
 
     @cached_property
     def all_sets(self) -> dict[str, KeySet]:
-        """The sets of keyvault.toml as in `sets`, including those with two active or two next keys."""
+        """The sets of keyvault.toml by name, in its order, with their keys, with damaged sets."""
         by_set: dict[str, list[Key]] = {name: [] for name in self.policy.sets}
         for key in self.keys.values():
             if key.set in by_set:
@@ -178,15 +178,6 @@ class VaultState:
             name: KeySet(name, self.policy.sets[name], tuple(sorted(keys, key=_creation_order)))
             for name, keys in by_set.items()
         }
-
-    @property
-    def orphans(self) -> dict[str, list[Key]]:
-        """The keys of sets without a table in keyvault.toml, by the name of the set."""
-        found: dict[str, list[Key]] = {}
-        for key in self.keys.values():
-            if key.set not in self.policy.sets:
-                found.setdefault(key.set, []).append(key)
-        return found
 
     @cached_property
     def damaged_sets(self) -> dict[str, Damage]:
@@ -199,8 +190,12 @@ class VaultState:
 
     @cached_property
     def former_sets(self) -> dict[str, tuple[Key, ...]]:
-        """The keys of the sets that are no longer in keyvault.toml, oldest first, by the name of the set."""
-        return {name: tuple(sorted(keys, key=_creation_order)) for name, keys in sorted(self.orphans.items())}
+        """The keys of sets without a table in keyvault.toml, oldest first, by the name of the set."""
+        by_set: dict[str, list[Key]] = {}
+        for key in self.keys.values():
+            if key.set not in self.policy.sets:
+                by_set.setdefault(key.set, []).append(key)
+        return {name: tuple(sorted(keys, key=_creation_order)) for name, keys in sorted(by_set.items())}
 
     def find_set(self, name: str) -> KeySet:
         """

@@ -57,11 +57,13 @@ def swap(
 
 def replace_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | None = None) -> list[Change]:
     """Return the changes that withdraw the next key *candidate* and create another."""
+    return [withdraw_next(key_set, candidate, at, note=note), *new_next(key_set, at)]
+
+
+def withdraw_next(key_set: KeySet, candidate: Key, at: datetime, *, note: str | None = None) -> Change:
+    """Return the change that withdraws the next key *candidate*; the default note blames a change of policy."""
     why = note or f"policy now asks for {key_set.policy.spec}"
-    return [
-        Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=why),)),
-        *new_next(key_set, at),
-    ]
+    return Amend(key_set.name, candidate.kid, (Event(at=at, event="withdrawn", note=why),))
 
 
 def withdrawals(key_set: KeySet, at: datetime) -> list[Change]:
@@ -79,5 +81,5 @@ def close(key_set: KeySet, at: datetime) -> list[Change]:
     if key_set.active:
         changes.append(Amend(key_set.name, key_set.active.kid, (deactivated(key_set, key_set.active, at, note=note),)))
     if key_set.next:
-        changes.append(Amend(key_set.name, key_set.next.kid, (Event(at=at, event="withdrawn", note=note),)))
+        changes.append(withdraw_next(key_set, key_set.next, at, note=note))
     return changes

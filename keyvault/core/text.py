@@ -99,6 +99,9 @@ def printable(text: str) -> str:
 
 
 # --- foreign text in messages ---------------------------------------------------------------------------
+#
+# For options, paths, vaults, imported files and the output of programs. Messages about documents that are checked for
+# leaks, as in `lint` and `drift`, use `labels`, which hides a whole value if it may be a key.
 
 #: Forms of key material: Base64 of both alphabets, hexadecimal and decimal digits, octets with colons between them as
 #: OpenSSL prints them, and JSON's escapes.

@@ -18,10 +18,11 @@ class Verifier:
     Attributes:
         name: Its name, with the version that was checked.
         keeps: How long it uses a copy at most; None if it keeps the copy until an unknown kid.
-        refetches: Whether a kid that is missing in its copy makes it fetch again.
-        pause: The minimum time between two such fetches.
+        refetches: Whether an unknown kid makes it fetch before it rejects the token, however old its copy is, except
+            within *pause*.
+        pause: The minimum time between two fetches for unknown kids.
         heeds: Whether ``Cache-Control`` can make it keep a copy for longer than *keeps*.
-        drops: Whether it drops an expired copy; if not, only an unknown kid makes it fetch again.
+        drops: Whether it drops an expired copy; if not, it uses an expired copy until it meets an unknown kid.
     """
 
     name: str
@@ -56,6 +57,7 @@ VERIFIERS = (
     Verifier("social-core 7", 24 * _HOUR, True),
     Verifier("cryptojwt 1.11", 5 * _MINUTE, False),
     Verifier("go-oidc v3", None, True),
+    # On an unknown kid, it fetches only if its copy has expired.
     Verifier("go-oidc v2", timedelta(0), False, heeds=True, drops=False),
     Verifier("lestrrat jwk.Cache", 15 * _MINUTE, False, heeds=True),
     Verifier("keyfunc 3", _HOUR, True, 5 * _MINUTE),

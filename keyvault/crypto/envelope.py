@@ -11,7 +11,7 @@ docs/format.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -195,8 +195,3 @@ def envelope_of(key: Key) -> Envelope:
         raise EnvelopeError(f"key {key.kid} is {key.state}: its private half {where}", code="private-half-missing")
     assert not isinstance(key.private, EnvelopeSummary)
     return key.private
-
-
-def recipient_kids(sealed: Sequence[WrappedKey]) -> list[str]:
-    """Return the kids of the recipients of an envelope."""
-    return [entry.header.kid for entry in sealed]

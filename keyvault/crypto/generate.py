@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa,
 
 from keyvault.core.algorithms import KeySpec
 from keyvault.core.jwk import b64u, thumbprint
-from keyvault.core.key_objects import CURVES, b64u_uint, public_members, spki_kid
+from keyvault.core.key_objects import CURVES, b64u_uint, public_members, spki_kid, unsupported_by_openssl
 from keyvault.core.key_parameters import KeyParameters
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
@@ -63,7 +63,7 @@ def generate(spec: KeySpec) -> PrivateJWK:
     """
     while True:
         members = new_members(spec.kty, crv=spec.crv, bits=spec.bits, alg=spec.alg)
-        kid = spki_kid(members) if spec.kid == "spki" else thumbprint(members)
+        kid = spki_kid(members) if spec.kid_form == "spki" else thumbprint(members)
         if kid[0] in "-_":
             continue
         try:
@@ -119,16 +119,15 @@ def _new_akp(alg: str) -> AKPPrivateKey:
     try:
         return AKP[alg].generate()
     except UnsupportedAlgorithm:
-        raise JWKError(
-            f"this machine's OpenSSL does not support {alg}",
-            code="openssl-unsupported",
-            hint="pip install --upgrade cryptography",
-        ) from None
+        raise unsupported_by_openssl({"kty": "AKP", "alg": alg}) from None
 
 
-def unsupported_key_type() -> JWKError:
-    """Return the error for a key that no JWK can hold."""
-    return JWKError("unsupported key type or curve: JOSE does not define it", code="kty-unknown")
+def unsupported_key() -> JWKError:
+    """Return the error for a key that OpenSSL does not load: it may be of a type that JOSE does not define."""
+    return JWKError(
+        "unsupported key type or curve: JOSE does not define it, or this machine's OpenSSL does not support it",
+        code="kty-unknown",
+    )
 
 
 def private_members(key: object) -> PrivateJWK:
@@ -147,7 +146,7 @@ def private_members(key: object) -> PrivateJWK:
             return okp_members(key)
         case mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey() | mldsa.MLDSA87PrivateKey():
             return akp_members(key)
-    raise unsupported_key_type()
+    raise JWKError("unsupported key type or curve: JOSE does not define it", code="kty-unknown")
 
 
 def rsa_members(key: rsa.RSAPrivateKey) -> PrivateJWK:

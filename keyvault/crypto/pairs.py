@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from keyvault.core.jwk import b64u_decode
-from keyvault.core.key_objects import CURVES, uint
+from keyvault.core.key_objects import CURVES, uint, unsupported_by_openssl
 from keyvault.core.strength import check_public_key, check_secret_length
 from keyvault.crypto.generate import AKP, OKP, AKPPrivateKey
 from keyvault.errors import JWKError, WeakKeyError
@@ -48,11 +48,7 @@ def private_key(jwk: Mapping[str, Any]) -> PrivateKey:
     try:
         return _load(jwk)
     except UnsupportedAlgorithm:
-        raise JWKError(
-            f"this machine's OpenSSL does not support {jwk.get('crv') or jwk.get('alg')}",
-            code="openssl-unsupported",
-            hint="pip install --upgrade cryptography",
-        ) from None
+        raise unsupported_by_openssl(jwk) from None
     except ValueError:
         # The library's message may quote numbers of the key, so it is dropped.
         raise _mismatch() from None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.keys import Key
+from keyvault.core.keys import Key, sealed_to
 from keyvault.core.places import check_issuer, check_place
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_closing, plan_creation, plan_due
@@ -81,7 +81,7 @@ def set_members(
         "alg": spec.alg,
         "crv": spec.crv if spec.crv != default.crv else None,
         "bits": spec.bits if spec.bits != default.bits else None,
-        "kid": spec.kid if spec.kid != default.kid else None,
+        "kid": spec.kid_form if spec.kid_form != default.kid_form else None,
         "issuer": issuer,
         "at": at,
         "external": external or None,
@@ -149,10 +149,10 @@ def open_keys(context: Context, keys: Iterable[Key]) -> Iterator[PrivateJWK]:
 
 def open_sealed(context: Context, key: Key) -> bytes:
     """Return the plaintext of the envelope of *key*. Raises the errors of `open_key`."""
-    from keyvault.crypto.envelope import envelope_of, open_bytes, recipient_kids
+    from keyvault.crypto.envelope import envelope_of, open_bytes
 
     envelope = envelope_of(key)
-    identity = context.keyring.find(recipient_kids(envelope.recipients))
+    identity = context.keyring.find(sealed_to(key))
     return open_bytes(envelope, kid=key.kid, set_name=key.set, recipient=identity.kid, unwrap=identity.unwrap)
 
 

@@ -64,7 +64,7 @@ def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
         if name in sets:
             raise UsageError(f"--set names {name} twice", code="set-exists")
         try:
-            sets[check_set_name(name)] = key_spec(alg, kid=kid or None)
+            sets[check_set_name(name)] = key_spec(alg, kid_form=kid or None)
         except ConfigError as error:
             raise UsageError(error.message, code=error.code, hint=error.hint) from None
     return sets
@@ -113,7 +113,7 @@ def policy_text(new: NewVault) -> bytes:
         lines += ["", f"[sets.{_toml_key(name)}]", f'alg = "{spec.alg}"']
         lines += [f'crv = "{spec.crv}"'] if spec.crv != default.crv else []
         lines += [f"bits = {spec.bits}"] if spec.bits != default.bits else []
-        lines += [f'kid = "{spec.kid}"'] if spec.kid != default.kid else []
+        lines += [f'kid = "{spec.kid_form}"'] if spec.kid_form != default.kid_form else []
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from keyvault.core.ber import ITERATIONS_MAX
 from keyvault.core.jwk import thumbprint
 from keyvault.core.key_objects import spki_kid
-from keyvault.crypto.imports import FILE_MAX, KDF_ROUNDS_MAX
+from keyvault.crypto.imports import FILE_MAX
 from keyvault.crypto.pairs import check_private_jwk, private_pem
 from tests.cli.places import Host, Write
 from tests.cli.terminal import Terminal
@@ -678,9 +679,9 @@ def test_keys_for_pss_stay_with_pss(keyvault: Terminal, vault: Vault, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["pem", "der", "p12"])
 def test_a_file_that_asks_for_hours(keyvault: Terminal, write: Write, tmp_path: Path, form: str) -> None:
-    """The number of rounds is in the file, and is checked before hashing."""
+    """The number of iterations is in the file, and is checked before hashing."""
     key, slow = write("key.pem", private_pem(private("ES256"))), tmp_path / "slow"
-    options = ["-out", slow, "-passout", "pass:secret", "-iter", str(KDF_ROUNDS_MAX + 1)]
+    options = ["-out", slow, "-passout", "pass:secret", "-iter", str(ITERATIONS_MAX + 1)]
     if form == "p12":
         command = ["openssl", "pkcs12", "-export", "-nocerts", "-inkey", key, *options]
     else:

@@ -101,8 +101,8 @@ def test_lengths_of_secrets(alg: str, bits: int, supported: bool) -> None:
         ("none", {}, "alg-unknown"),
         ("RSA1_5", {}, "alg-unknown"),
         ("", {}, "alg-unknown"),
-        ("HS256", {"kid": "spki"}, "kid-form-unsupported"),
-        ("ES256", {"kid": "uuid"}, "kid-form-unknown"),
+        ("HS256", {"kid_form": "spki"}, "kid-form-unsupported"),
+        ("ES256", {"kid_form": "uuid"}, "kid-form-unknown"),
     ],
 )
 def test_parameters_that_do_not_fit(alg: str, more: dict[str, str | int], code: str) -> None:

@@ -17,11 +17,11 @@ from keyvault.core.ber import (
     KEY_BAG,
     SHROUDED_BAG,
     Element,
+    bags_outside_encryption,
     first_element,
     is_pkcs12,
     iteration_count,
     read_element,
-    unencrypted_bags,
 )
 from keyvault.core.key_objects import public_members
 from keyvault.core.leaks import find_private
@@ -75,7 +75,7 @@ def test_pkcs12_in_every_spelling(spell: object) -> None:
     data = spell(pfx())  # type: ignore[operator]  # a function, listed above
 
     assert is_pkcs12(data)
-    assert [kind for kind, _ in unencrypted_bags(data)] == [SHROUDED_BAG]
+    assert [kind for kind, _ in bags_outside_encryption(data)] == [SHROUDED_BAG]
     assert iteration_count(data) == 3077
     assert pkcs12.load_pkcs12(data, PASSWORD).key is not None
     (found,) = read_keys(data, lambda: PASSWORD)
@@ -83,7 +83,7 @@ def test_pkcs12_in_every_spelling(spell: object) -> None:
     assert find_private(data) is None
     plain = spell(pfx(None))  # type: ignore[operator]  # as above
     assert "in PKCS#12 without a password" in (find_private(plain) or "")
-    assert [kind for kind, _ in unencrypted_bags(plain)] in ([KEY_BAG], [SHROUDED_BAG])
+    assert [kind for kind, _ in bags_outside_encryption(plain)] in ([KEY_BAG], [SHROUDED_BAG])
     assert read_keys(plain)[0].private
 
 

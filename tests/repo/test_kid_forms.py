@@ -22,9 +22,9 @@ from tests.vaults import Vault
 @pytest.mark.parametrize("alg", ["ES256", "RS256", "EdDSA", "ES384"])
 def test_a_kid_of_the_public_key_in_der(vault: Vault, alg: str) -> None:
     """A set with kid = "spki" names its keys as kube-apiserver does; a record with another kid is refused."""
-    keys.add_set(vault.context(), "cluster", spec=key_spec(alg, kid="spki"))
+    keys.add_set(vault.context(), "cluster", spec=key_spec(alg, kid_form="spki"))
     policy = vault.state().policy.sets["cluster"]
-    assert policy.spec.kid == "spki"
+    assert policy.spec.kid_form == "spki"
 
     for key in (vault.active("cluster"), vault.next("cluster")):
         der = load_public(msgspec.to_builtins(key.public)).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -43,4 +43,4 @@ def test_a_kid_of_the_public_key_in_der(vault: Vault, alg: str) -> None:
 def test_unsupported_kid_forms(alg: str, kid: str) -> None:
     """A secret has no public half to hash, and other forms are not supported."""
     with pytest.raises(ConfigError):
-        key_spec(alg, kid=kid or "none")
+        key_spec(alg, kid_form=kid or "none")

@@ -19,9 +19,9 @@ import msgspec
 from keyvault.core.history import derived_state
 from keyvault.core.history.rules import judge_record
 from keyvault.core.history.versions import read_record
-from keyvault.core.keys import Key
+from keyvault.core.keys import Key, sealed_to
 from keyvault.core.strength import check_public_key
-from keyvault.crypto.envelope import open_bytes, parse_private, recipient_kids
+from keyvault.crypto.envelope import open_bytes, parse_private
 from keyvault.crypto.identities import JWKIdentity
 from keyvault.crypto.pairs import check_private_jwk
 from keyvault.repo.records import decode_key, encode_key
@@ -95,7 +95,7 @@ def use(key: Key) -> bytes | None:
     check_public_key(public, alg=key.public.alg)
     if isinstance(key.private, msgspec.UnsetType):
         return None
-    known = [kid for kid in recipient_kids(key.private.recipients) if kid in identities()]
+    known = [kid for kid in sealed_to(key) if kid in identities()]
     identity = identities()[known[0] if known else "ops"]
     plain = open_bytes(key.private, kid=key.kid, set_name=key.set, recipient=identity.kid, unwrap=identity.unwrap)
     check_private_jwk(parse_private(plain, key.public), alg=key.public.alg)

@@ -43,7 +43,7 @@ def has_content(value: object) -> bool:
     return False
 
 
-def private_members(jwk: Mapping[str, Any]) -> list[str]:
+def exposed_member_names(jwk: Mapping[str, Any]) -> list[str]:
     """Return the private members of *jwk* that have content, sorted."""
     return sorted(name for name in PRIVATE_MEMBERS & jwk.keys() if has_content(jwk[name]))
 
@@ -83,7 +83,7 @@ def _walk(document: object) -> Iterator[Finding]:
         place, value = rest.pop()
         match value:
             case dict():
-                names = private_members(value) if "kty" in value else []
+                names = exposed_member_names(value) if "kty" in value else []
                 if names and not any(value is key for key in keys):
                     yield _finding(f"private members {', '.join(names)} of a key", place)
                 for index, (name, member) in enumerate(value.items()):

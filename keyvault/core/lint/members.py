@@ -21,7 +21,7 @@ from keyvault.core.algorithms import ALGORITHMS, CURVE_KTY, RSA_BITS_MAX, RSA_BI
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, thumbprint
 from keyvault.core.labels import few, json_type, shown
 from keyvault.core.lint.certificates import is_string_array, lint_certificates
-from keyvault.core.lint.exposed import private_members
+from keyvault.core.lint.exposed import exposed_member_names
 from keyvault.core.strength import check_public_key
 from keyvault.errors import JWKError, WeakKeyError
 
@@ -151,7 +151,7 @@ def _kid(key: Key) -> Iterator[tuple[str, str]]:
 
 
 def _exposure(key: Key) -> Iterator[tuple[str, str]]:
-    private = private_members(key.jwk)
+    private = exposed_member_names(key.jwk)
     for name in sorted((PRIVATE_MEMBERS & key.jwk.keys()).difference(private)):
         value = key.jwk[name]
         code = "null-private-member" if value is None else "empty-oth" if name == "oth" else "empty-private-member"

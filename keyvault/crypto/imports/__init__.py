@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from keyvault.crypto.imports.found import KDF_ROUNDS_MAX, AskPassword, Found, FoundKey, Password
+from keyvault.crypto.imports.found import AskPassword, Found, FoundKey, Password
 from keyvault.crypto.imports.jwk import holds_private, read_jwk
 from keyvault.crypto.imports.texts import read_layers
 from keyvault.errors import UsageError
@@ -24,7 +24,6 @@ KEYS_MAX = 64
 
 __all__ = [
     "FILE_MAX",
-    "KDF_ROUNDS_MAX",
     "KEYS_MAX",
     "AskPassword",
     "FoundKey",
@@ -37,7 +36,7 @@ __all__ = [
 
 def read_keys(data: bytes, ask: AskPassword = lambda: None) -> list[FoundKey]:
     """
-    Return the keys in *data*, in its order. A public key whose private half is there too is dropped.
+    Return the keys in *data*, in its order, without the copies that `distinct_keys` drops.
 
     Args:
         data: A whole file.
@@ -65,17 +64,17 @@ def _keys_of(found: list[Found]) -> list[FoundKey]:
     keys = [item for item in found if isinstance(item, FoundKey)]
     if len(keys) == len(found):
         return keys
-    from keyvault.crypto.imports.chains import drop_certificates
+    from keyvault.crypto.imports.chains import resolve_certificates
 
-    return drop_certificates(found)
+    return resolve_certificates(found)
 
 
 def distinct_keys(found: list[FoundKey]) -> list[FoundKey]:
     """
-    Return each key of one or several files once, with the restriction that any of its copies has.
+    Return the keys of one or several files without redundant copies, with the restriction that any copy has.
 
-    A public key is dropped if its private half is there, whatever its kid. If two keys are equal, a key without a kid
-    is dropped.
+    A public key is redundant if its private half is there, whatever its kid. A key without a kid is redundant if an
+    equal key is there. All other keys with kids are kept, even if they are equal.
     """
     halves = {frozenset(key.public.items()) for key in found if key.private}
     named = {frozenset(key.members.items()) for key in found if key.kid is not None}
@@ -94,7 +93,7 @@ def distinct_keys(found: list[FoundKey]) -> list[FoundKey]:
 
 
 def _restricted(key: FoundKey, found: list[FoundKey]) -> FoundKey:
-    """Return *key* with the restriction that its other half has in the file."""
+    """Return *key* with its own restriction, or else that of any of its copies: keys with the same public half."""
     if key.restricted_to:
         return key
     copies = (other.restricted_to for other in found if other.restricted_to and other.public == key.public)

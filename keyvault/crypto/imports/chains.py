@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from keyvault.core.key_objects import load_public
 from keyvault.core.text import elided
-from keyvault.crypto.generate import unsupported_key_type
+from keyvault.crypto.generate import unsupported_key
 from keyvault.crypto.imports.found import Found, FoundCertificate, FoundKey
 from keyvault.errors import JWKError, UsageError
 
 
-def drop_certificates(found: Sequence[Found]) -> list[FoundKey]:
+def resolve_certificates(found: Sequence[Found]) -> list[FoundKey]:
     """
     Return the keys of a file, in its order.
 
@@ -57,7 +57,7 @@ def _distinct(certificates: Sequence[FoundCertificate]) -> list[FoundCertificate
 
 def _key_of(item: FoundCertificate) -> FoundKey:
     if item.key is None:
-        error = unsupported_key_type()
+        error = unsupported_key()
         raise JWKError(f"{_subject(item)}: {error.message}", code=error.code)
     return item.key
 
@@ -105,7 +105,8 @@ def _is_ca_key(item: FoundCertificate, among: Sequence[FoundCertificate], owned:
     """
     Return whether the private key of *item* belongs to a CA.
 
-    `openssl req -x509` marks every self-signed certificate as a CA's, a signer's too: alone, that mark proves nothing.
+    `openssl req -x509` marks every self-signed certificate as a CA's, a signer's too. So the mark of a self-signed
+    certificate proves nothing if all certificates of keys in the file have it.
 
     Args:
         item: The certificate of the key.
@@ -115,8 +116,10 @@ def _is_ca_key(item: FoundCertificate, among: Sequence[FoundCertificate], owned:
     certificate = item.certificate
     if any(_issued(item, other) for other in among if other.certificate != certificate):
         return True
-    is_alone = certificate.issuer == certificate.subject and all(_is_ca(other.certificate) for other in owned)
-    return _is_ca(certificate) and not is_alone
+    mark_proves_nothing = certificate.issuer == certificate.subject and all(
+        _is_ca(other.certificate) for other in owned
+    )
+    return _is_ca(certificate) and not mark_proves_nothing
 
 
 def _is_issuer(item: FoundCertificate, among: Sequence[FoundCertificate]) -> bool:

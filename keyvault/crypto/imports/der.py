@@ -29,8 +29,8 @@ from keyvault.core.ber import (
     read_element,
 )
 from keyvault.core.key_objects import public_members
-from keyvault.crypto.generate import private_members, unsupported_key_type
-from keyvault.crypto.imports.encrypted import check_rounds, decrypt_pkcs8, try_password
+from keyvault.crypto.generate import private_members, unsupported_key
+from keyvault.crypto.imports.encrypted import check_iterations, decrypt_pkcs8, try_password
 from keyvault.crypto.imports.found import (
     Found,
     FoundCertificate,
@@ -65,17 +65,17 @@ _PSS_HASHES = {
 _ML_DSA = frozenset(ObjectIdentifier(f"2.16.840.1.101.3.4.3.{last}") for last in (17, 18, 19))
 
 
-def load(loader: Callable[..., Any], *arguments: object) -> Any:
+def with_import_errors(loader: Callable[..., Any], *arguments: object) -> Any:
     """
-    Return the result of *loader* for *arguments*.
+    Return the result of *loader* for *arguments*; translate the errors of the library.
 
     Raises:
-        JWKError: If the key is damaged, or JOSE does not define its type. The library's message is dropped.
+        JWKError: If the key is damaged or not supported. The library's message is dropped.
     """
     try:
         return loader(*arguments)
     except UnsupportedAlgorithm:
-        raise unsupported_key_type() from None
+        raise unsupported_key() from None
     except (ValueError, TypeError):
         raise UnreadableError("the key is damaged or in an unsupported format", code="key-damaged") from None
 
@@ -85,7 +85,7 @@ def load_private_key(load_with: Callable[[bytes | None], Any], password: Passwor
     try:
         key = load_with(None)
     except UnsupportedAlgorithm:
-        raise unsupported_key_type() from None
+        raise unsupported_key() from None
     except TypeError:  # encrypted
         key = try_password(load_with, password.get())
     except ValueError:
@@ -115,20 +115,20 @@ def read_der(data: bytes, password: Password) -> list[Found]:
     except ValueError:
         raise _unrecognized() from None
     match [part.tag for part in parts]:
-        case [0x02, 0x30, 0x04, *_]:
+        case [0x02, 0x30, 0x04, *_]:  # PKCS#8: version, algorithm, key
             return [read_pkcs8(data)]
-        case [0x30, 0x04]:
+        case [0x30, 0x04]:  # encrypted PKCS#8: algorithm, ciphertext
             return [read_encrypted(data, password)]
-        case [0x30, 0x03]:
-            return [_read_spki(load(asn1.decode_der, SubjectPublicKeyInfo, data))]
-        case [0x30, 0x30, 0x03]:
+        case [0x30, 0x03]:  # SubjectPublicKeyInfo: algorithm, key
+            return [_read_spki(with_import_errors(asn1.decode_der, SubjectPublicKeyInfo, data))]
+        case [0x30, 0x30, 0x03]:  # a certificate or a request: content, algorithm, signature
             return [_read_signed(data, parts)]
-        case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1 and PKCS#1, or a key for DSA
+        case [0x02, 0x04, *_] | [0x02, 0x02, 0x02, *_]:  # SEC1: version, key; PKCS#1 and DSA: version, numbers
             _check_primes(data)
             return [load_private_key(partial(serialization.load_der_private_key, data), password)]
-        case [0x02, 0x02]:
-            return [from_public_key(load(serialization.load_der_public_key, data))]
-        case [0x06, 0xA0]:
+        case [0x02, 0x02]:  # a public key in PKCS#1: n, e
+            return [from_public_key(with_import_errors(serialization.load_der_public_key, data))]
+        case [0x06, 0xA0]:  # PKCS#7: content type, content
             raise UsageError(
                 "PKCS#7 bundles of certificates are not supported",
                 code="format-unsupported",
@@ -153,7 +153,7 @@ def _check_primes(data: bytes) -> None:
 
 def _read_signed(data: bytes, parts: tuple[Element, ...]) -> FoundCertificate:
     """Return a certificate; refuse a certificate request, which has the same outer form."""
-    inner = [part.tag for part in load(lambda: parts[0].children)]
+    inner = [part.tag for part in with_import_errors(lambda: parts[0].children)]
     if inner[:4] == [INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES]:
         raise UsageError(
             "certificate requests are not supported",
@@ -167,9 +167,9 @@ def read_certificate(data: bytes) -> FoundCertificate:
     """Return the certificate in *data*, without its key if JOSE does not define the key's type."""
     from cryptography import x509
 
-    certificate = load(x509.load_der_x509_certificate, data)
-    load(lambda: (certificate.subject, certificate.issuer))  # parsed on first access
-    tbs = load(asn1.decode_der, TBSCertificate, certificate.tbs_certificate_bytes)
+    certificate = with_import_errors(x509.load_der_x509_certificate, data)
+    with_import_errors(lambda: (certificate.subject, certificate.issuer))  # parsed on first access
+    tbs = with_import_errors(asn1.decode_der, TBSCertificate, certificate.tbs_certificate_bytes)
     try:
         found = _read_spki(tbs.public)
     except UnreadableError:
@@ -184,7 +184,7 @@ def read_certificate(data: bytes) -> FoundCertificate:
 def _read_spki(spki: SubjectPublicKeyInfo) -> FoundKey:
     algs = _restriction(spki.algorithm)
     plain = SubjectPublicKeyInfo(algorithm=PLAIN_RSA if algs else spki.algorithm, key=spki.key)
-    key = load(serialization.load_der_public_key, asn1.encode_der(plain))
+    key = with_import_errors(serialization.load_der_public_key, asn1.encode_der(plain))
     return replace(from_public_key(key), restricted_to=algs)
 
 
@@ -194,7 +194,7 @@ def _read_spki(spki: SubjectPublicKeyInfo) -> FoundKey:
 def read_encrypted(data: bytes, password: Password) -> FoundKey:
     """Return the key in an EncryptedPrivateKeyInfo; raise the errors of `read_der`."""
     try:
-        check_rounds(data)
+        check_iterations(data)
     except (ValueError, IndexError):
         raise damaged_key() from None
     by_library = partial(load_private_key, partial(serialization.load_der_private_key, data), password)
@@ -257,7 +257,7 @@ def _load_pkcs8(data: bytes) -> Any:
     try:
         return serialization.load_der_private_key(data, None)
     except UnsupportedAlgorithm:
-        raise unsupported_key_type() from None
+        raise unsupported_key() from None
     except (ValueError, TypeError):
         raise damaged_key() from None
 
@@ -290,7 +290,7 @@ def _seed_only(name: ObjectIdentifier, key: bytes) -> bytes | None:
         raise JWKError("an ML-DSA key without its seed cannot be a JWK", code="key-seed-missing")
     if form != b"\x30":
         return None
-    seed = load(asn1.decode_der, SeedAndExpandedKey, key).seed
+    seed = with_import_errors(asn1.decode_der, SeedAndExpandedKey, key).seed
     return b"\x80" + bytes([len(seed)]) + bytes(seed)
 
 
@@ -319,7 +319,7 @@ def _restriction(algorithm: list[asn1.TLV]) -> tuple[str, ...]:
         return ()
     if len(algorithm) < 2 or algorithm[1].tag_bytes != b"\x30":
         return tuple(name for name, _ in _PSS_HASHES.values())
-    parameters = load(algorithm[1].parse, PSSParameters)
+    parameters = with_import_errors(algorithm[1].parse, PSSParameters)
     hashed = parameters.hash.name if parameters.hash else None
     mgf1_hash = parameters.mask.hash.name if parameters.mask else None
     salt = 20 if parameters.salt is None else parameters.salt
@@ -335,5 +335,5 @@ def _restriction(algorithm: list[asn1.TLV]) -> tuple[str, ...]:
 def _name(algorithm: list[asn1.TLV]) -> ObjectIdentifier:
     if not algorithm:
         raise UnreadableError("the key names no algorithm", code="key-damaged")
-    name: ObjectIdentifier = load(algorithm[0].parse, ObjectIdentifier)
+    name: ObjectIdentifier = with_import_errors(algorithm[0].parse, ObjectIdentifier)
     return name

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from keyvault.core.ber import INTEGER, PBES2, PBKDF2, SCRYPT, Element, iteration_count, read_element
-from keyvault.crypto.imports.found import KDF_ROUNDS_MAX, UnsupportedEncryptionError, too_many_rounds, wrong_password
+from keyvault.core.ber import INTEGER, ITERATIONS_MAX, PBES2, PBKDF2, SCRYPT, Element, iteration_count, read_element
+from keyvault.crypto.imports.found import UnsupportedEncryptionError, too_many_iterations, wrong_password
 from keyvault.crypto.pbes2 import PasswordJWE
 from keyvault.errors import UsageError
 
@@ -55,16 +55,16 @@ def unsupported_encryption(what: str) -> UnsupportedEncryptionError:
     )
 
 
-def check_rounds(data: bytes) -> None:
+def check_iterations(data: bytes) -> None:
     """
-    Refuse a PKCS#8 or PKCS#12 file that asks for so many rounds of its key derivation that it would take hours.
+    Refuse a PKCS#8 or PKCS#12 file that asks for so many iterations of its key derivation that it would take hours.
 
     Raises:
-        UsageError: If it asks for more rounds than `KDF_ROUNDS_MAX`.
+        UsageError: If it asks for more than `ITERATIONS_MAX`.
         ValueError: If it is malformed.
     """
-    if iteration_count(data) > KDF_ROUNDS_MAX:
-        raise too_many_rounds()
+    if iteration_count(data) > ITERATIONS_MAX:
+        raise too_many_iterations()
 
 
 def decrypt_pkcs8(data: bytes, password: bytes) -> bytes | None:
@@ -153,8 +153,8 @@ def decrypt_jwk(document: Mapping[str, Any], password: bytes) -> bytes:
         jwe = PasswordJWE.parse(document)
     except ValueError:
         jwe = None
-    if jwe is not None and jwe.header["p2c"] > KDF_ROUNDS_MAX:
-        raise too_many_rounds()
+    if jwe is not None and jwe.header["p2c"] > ITERATIONS_MAX:
+        raise too_many_iterations()
     if jwe is None:
         raise UsageError(
             "the encrypted JWK does not use a password, or its encryption is not supported",

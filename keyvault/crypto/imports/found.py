@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keyvault.core.ber import ITERATIONS_MAX
 from keyvault.core.jwk import REQUIRED
 from keyvault.crypto.generate import PrivateJWK
 from keyvault.errors import JWKError, UsageError
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 #: Returns the password of a file, or None if there is none; called at most once.
 AskPassword = Callable[[], bytes | None]
-
-#: The limit of PBKDF2 iterations: only an attacker asks for more.
-KDF_ROUNDS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +92,10 @@ def damaged_key() -> UnreadableError:
     )
 
 
-def too_many_rounds() -> UsageError:
-    """Return the error for a file with more than `KDF_ROUNDS_MAX` iterations."""
+def too_many_iterations(limit: int = ITERATIONS_MAX) -> UsageError:
+    """Return the error for a file with more than *limit* iterations."""
     return UsageError(
-        f"the file asks for more than {KDF_ROUNDS_MAX} iterations of its key derivation",
+        f"the file asks for more than {limit} iterations of its key derivation",
         code="kdf-rounds-too-many",
     )
 

@@ -1,8 +1,8 @@
 """
 Read a JWK as other programs write it.
 
-Empty members are skipped, and Base64 that is not canonical base64url is normalised, both with a remark. The result
-passes the checks of `pairs` and ``core/strength``.
+Empty private members are skipped, and Base64 that is not canonical base64url is normalised, both with a remark. The
+result passes the checks of `pairs` and ``core/strength``.
 
 Sources: RFC 7517 (JWK, and section 4.3 for key_ops), RFC 7518 section 6 (members).
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from keyvault.core.algorithms import CURVE_KTY
 from keyvault.core.jwk import PRIVATE_MEMBERS, REQUIRED, b64u, b64u_decode, check_kid_is_public
-from keyvault.core.strength import check_public_key
+from keyvault.core.strength import COORDINATE_OCTETS, check_public_key
 from keyvault.core.text import quoted
 from keyvault.crypto.generate import private_members
 from keyvault.crypto.imports.found import FoundKey
@@ -27,7 +27,6 @@ from keyvault.errors import JWKError
 _SIGNS = frozenset({"sign", "verify"})
 _ENCRYPTS = frozenset({"encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"})
 
-_OCTETS = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
 _STANDARD = str.maketrans("-_", "+/")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
@@ -115,9 +114,7 @@ def _canonical(jwk: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _respell(kty: str, crv: str, text: str) -> str | None:
     """Return the canonical base64url of *text*; None if it is canonical already, or not Base64."""
-    if _BASE64URL.fullmatch(text) and (
-        text[:1] != "A" if kty == "RSA" else kty != "EC" or len(text) == -(-_OCTETS.get(crv, 0) * 4 // 3)
-    ):
+    if _is_canonical(kty, crv, text):
         return None
     try:
         plain = "".join(text.split()).translate(_STANDARD).rstrip("=")
@@ -126,7 +123,20 @@ def _respell(kty: str, crv: str, text: str) -> str | None:
         return None
     if kty == "RSA":
         octets = octets.lstrip(b"\0") or octets
-    elif kty == "EC" and crv in _OCTETS:
+    elif kty == "EC" and crv in COORDINATE_OCTETS:
         number = octets.lstrip(b"\0")
-        octets = number.rjust(_OCTETS[crv], b"\0") if len(number) <= _OCTETS[crv] else octets
+        octets = number.rjust(COORDINATE_OCTETS[crv], b"\0") if len(number) <= COORDINATE_OCTETS[crv] else octets
     return b64u(octets)
+
+
+def _is_canonical(kty: str, crv: str, text: str) -> bool:
+    """Return whether *text*, a member of a key of type *kty*, needs no change."""
+    if not _BASE64URL.fullmatch(text):
+        return False
+    match kty:
+        case "RSA":  # an A at the start may be a zero octet before the number
+            return text[:1] != "A"
+        case "EC":  # coordinates and d have the length of the field, which Base64 makes four thirds as long
+            return len(text) == -(-COORDINATE_OCTETS.get(crv, 0) * 4 // 3)
+        case _:  # octets, which have no leading zeros to remove
+            return True

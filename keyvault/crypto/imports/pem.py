@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from keyvault.core.ber import first_element
 from keyvault.core.text import elided
 from keyvault.crypto.imports.binary import read_binary
-from keyvault.crypto.imports.der import from_public_key, load, load_private_key
-from keyvault.crypto.imports.found import Found, Password, UnreadableError, too_many_rounds
+from keyvault.crypto.imports.der import from_public_key, load_private_key, with_import_errors
+from keyvault.crypto.imports.found import Found, Password, UnreadableError, too_many_iterations
 from keyvault.errors import UsageError
 
 BEGIN = "-----BEGIN "
@@ -111,7 +111,7 @@ def _read_openssh(body: str, data: bytes, password: Password) -> Found:
             hint="ssh-keygen -p -Z aes256-ctr -f FILE encrypts it anew",
         )
     if kdf == b"bcrypt" and int.from_bytes(options[salt_end : salt_end + 4], "big") > BCRYPT_MAX:
-        raise too_many_rounds()
+        raise too_many_iterations(BCRYPT_MAX)
     text = f"{BEGIN}OPENSSH PRIVATE KEY-----\n{body}-----END OPENSSH PRIVATE KEY-----\n".encode()
     return load_private_key(partial(serialization.load_ssh_private_key, text), password)
 
@@ -126,5 +126,5 @@ def _string(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def read_openssh_public(text: str) -> Found:
-    """Return the key in a line of an ``authorized_keys`` or ``id_….pub`` file; raise the errors of `load`."""
-    return from_public_key(load(serialization.load_ssh_public_key, text.strip().encode()))
+    """Return the key in a line of ``authorized_keys`` or ``id_….pub``; raise the errors of `with_import_errors`."""
+    return from_public_key(with_import_errors(serialization.load_ssh_public_key, text.strip().encode()))

@@ -15,12 +15,12 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, unencrypted_bags
+from keyvault.core.ber import KEY_BAG, SECRET_BAG, SHROUDED_BAG, bags_outside_encryption
 from keyvault.core.jwk import check_kid, thumbprint
 from keyvault.core.key_objects import spki_kid
 from keyvault.crypto.generate import private_members
 from keyvault.crypto.imports.der import open_pkcs8, read_certificate, read_pkcs8
-from keyvault.crypto.imports.encrypted import check_rounds
+from keyvault.crypto.imports.encrypted import check_iterations
 from keyvault.crypto.imports.found import (
     Found,
     FoundCertificate,
@@ -45,8 +45,8 @@ def read_pkcs12(data: bytes, password: Password) -> list[Found]:
         JWKError: If the file is malformed, or a key or the encryption is not supported.
     """
     try:
-        check_rounds(data)
-        all_bags = unencrypted_bags(data)
+        check_iterations(data)
+        all_bags = bags_outside_encryption(data)
     except (ValueError, IndexError):
         raise UnreadableError("the PKCS#12 file is damaged", code="key-damaged") from None
     store, secret = _open(data, password)
