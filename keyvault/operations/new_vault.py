@@ -48,7 +48,7 @@ class NewVault:
 
 def parse_sets(texts: Sequence[str]) -> dict[str, KeySpec]:
     """
-    Return the sets that ``NAME:ALG`` or ``NAME:ALG:KID`` arguments name, or the two default sets.
+    Return the sets that ``NAME:ALG`` or ``NAME:ALG:FORM`` arguments name, or the two default sets.
 
     Raises:
         UsageError: If a name or an algorithm is invalid, or a name is repeated.
