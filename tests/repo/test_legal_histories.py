@@ -197,11 +197,11 @@ def promises_an_hour(key_set: KeySet, at: datetime, *, forced: str | None = None
 
 
 def looks_elsewhere(
-    key_set: KeySet, candidate: Key, at: datetime, live: LiveSite, waiting: list[str]
-) -> tuple[Event, ...]:
+    key_set: KeySet, candidate: Key, at: datetime, live: LiveSite
+) -> tuple[tuple[Event, ...], tuple[str, ...]]:
     if not live.get(key_set.policy.url):
-        return ()
-    return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),)
+        return (), ()
+    return (Event(at=at, event="published", url=key_set.policy.issuer + "/jwks.json"),), ()
 
 
 def makes_what_it_likes(key_set: KeySet, at: datetime) -> list[Change]:
