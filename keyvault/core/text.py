@@ -136,6 +136,9 @@ def _class_changes(text: str) -> int:
 
     Random text changes often, words rarely.
     """
+    if text.isascii():
+        stretches = re.findall(r"[0-9]+|[A-Z]+|[a-z]+", re.sub(r"[^A-Za-z0-9]+", "", text))
+        return max(0, len(stretches) - 1)
     classes = ("0" if char.isdigit() else "A" if char.isupper() else "a" for char in text if char.isalnum())
     return sum(before != after for before, after in itertools.pairwise(classes))
 
@@ -160,7 +163,7 @@ def elided(text: str) -> str:
     characters, which are enough to recognise a kid. The user and password of a URL are removed.
     """
     text = _USER_INFO.sub("//…@", text)
-    if sum("\udc80" <= char <= "\udcff" for char in text) >= _BINARY_OCTETS_MIN:
+    if not text.isascii() and sum("\udc80" <= char <= "\udcff" for char in text) >= _BINARY_OCTETS_MIN:
         return "binary data"
     text = _PEM_BLOCK.sub(r"\1…", text)
     return printable(_RUN.sub(lambda found: _cut_random(found[0]), text))

@@ -60,7 +60,9 @@ def live_through(world: World, *, until: datetime, every: timedelta, chance: Cha
 
 
 SCHEDULES = [
-    pytest.param(every, trouble, id=f"every {every}, {trouble} of 10 fail")
+    pytest.param(
+        every, trouble, id=f"every {every}, {trouble} of 10 fail", marks=pytest.mark.slow if every == HOUR else ()
+    )
     for every, trouble in [(HOUR, 0), (6 * HOUR, 2), (DAY, 0), (DAY, 5), (7 * DAY, 3), (5 * HOUR, 9)]
 ]
 
@@ -121,6 +123,7 @@ def every_schedule(
         yield from branch(begin(policy, latency), ticks)
 
 
+@pytest.mark.slow
 @pytest.mark.unmeasured
 def test_every_schedule_of_eight_ticks_keeps_every_token_verifiable() -> None:
     """No way to drop ticks and delay deploys breaks a token: 13,122 schedules, each exact to the step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -38,21 +39,29 @@ ALLOWED["__init__"] = {"errors", "api"}
 ALLOWED["__main__"] = {"cli"}
 
 
-def modules() -> Iterator[tuple[str, str, ast.Module]]:
-    """Yield (subpackage, path, syntax tree) of every module."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        yield relative.parts[0].removesuffix(".py"), str(relative), ast.parse(path.read_text())
+@functools.cache
+def modules() -> list[tuple[str, str, ast.Module]]:
+    """Return (subpackage, path, syntax tree) of every module."""
+    return [
+        (
+            path.relative_to(PACKAGE).parts[0].removesuffix(".py"),
+            str(path.relative_to(PACKAGE)),
+            ast.parse(path.read_text()),
+        )
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the full name of every imported module, including imports inside functions."""
+@functools.cache
+def imported(tree: ast.Module) -> list[str]:
+    """Return the full name of every imported module, including imports inside functions."""
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def test_no_files_import_each_other() -> None:
