@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keyvault.core.algorithms import key_spec
-from keyvault.errors import ConflictError, GateError, GitError
+from keyvault.errors import ConflictError, GateError, GitError, UsageError
 from keyvault.operations import keys, rotation
 from keyvault.repo import transaction, worktree
 from keyvault.repo.vault import Draft
@@ -553,6 +553,21 @@ def test_a_key_that_was_withdrawn_before_its_rotation_was_pushed(vault: Vault, o
     vault.git("update-index", "-q", "--refresh")
     vault.git("reset", "--quiet", "--keep", "@{upstream}")
     rotation.rotate(vault.context(), ["id-token"], forced="a drill", push=True)
+
+
+def test_a_revocation_that_the_remote_has_already(vault: Vault, origin: Path) -> None:
+    """A clone that is behind follows the revocation, so that it no longer signs with the key."""
+    behind = vault.clone("behind", source=origin)
+    kid = vault.active().kid
+    rotation.revoke(vault.context(), kid, reason="compromised", push=True)
+
+    outcome = rotation.revoke(behind.context(), kid, reason="compromised", push=True)
+
+    assert (outcome.commit, behind.head, behind.status) == (None, vault.head, [])
+    assert kid in outcome.warnings[0]
+    assert behind.active().kid != kid
+    with fails("key-ended", UsageError):
+        rotation.revoke(behind.context(), kid, reason="compromised", push=True)
 
 
 # --- the amount of work ---------------------------------------------------------------------------------
