@@ -64,7 +64,9 @@ class Sealer:
         """
         if not recipients:
             raise EnvelopeError(
-                "there are no recipients to seal to", code="recipients-missing", hint="keyvault recipient add FILE"
+                "there are no recipients to seal to",
+                code="recipients-missing",
+                hint="keyvault repair --dry-run, if the list was lost; else keyvault recipient add FILE",
             )
         if len(recipients) > RECIPIENTS_MAX:
             raise EnvelopeError(

@@ -26,7 +26,7 @@ _ENDPOINT = re.compile(r"<Endpoint>[a-z0-9.-]*\.s3[.-]([a-z0-9-]{1,40})\.amazona
 #: The actions on objects that credentials must allow.
 _ACTIONS = "list, read, write, delete"
 
-_CREDENTIALS = "check the credentials: the variables are listed in docs/publish/s3-cloudfront.md"
+_CREDENTIALS = "check the credentials: s3-cloudfront.md and gcs-azure.md in docs/publish list the variables"
 _ALLOWED = f"check the credentials and their permissions: {_ACTIONS}"
 _MISSING = "create it first, or check its name, the account and the region"
 _CLOCK = "set the clock of this machine: the time is part of the signature of requests"

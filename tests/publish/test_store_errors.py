@@ -23,7 +23,7 @@ from tests.site.vaults import Lab
 REGION = "the region 'us-east-1' is wrong; expecting 'eu-central-1'"
 CLOCK = "set the clock of this machine: the time is part of the signature of requests"
 MISSING = "create it first, or check its name, the account and the region"
-CREDENTIALS = "check the credentials: the variables are listed in docs/publish/s3-cloudfront.md"
+CREDENTIALS = "check the credentials: s3-cloudfront.md and gcs-azure.md in docs/publish list the variables"
 ALLOWED = "check the credentials and their permissions: list, read, write, delete"
 EXPIRED = "the credentials have expired: get new ones"
 
