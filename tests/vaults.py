@@ -89,6 +89,17 @@ def serving(state: VaultState) -> Callable[[str], ServedKeys]:
     return look
 
 
+def serving_head(repository: Repository) -> Callable[[str], ServedKeys]:
+    """Return such a function for the present commit, which is read at the first fetch: most tests fetch nothing."""
+    head = repository.head()
+    state = functools.cache(lambda: repository.read_with_damage(head))
+
+    def look(url: str) -> ServedKeys:
+        return serving(state())(url)
+
+    return look
+
+
 def refuse_fetch(url: str) -> Collection[tuple[str, str]]:
     """Fail, because the test expects that nothing is fetched."""
     raise AssertionError(f"{url} was fetched")
@@ -149,11 +160,7 @@ class Vault:
     def context(self, *, look: Callable[[str], ServedKeys] | None = None) -> Context:
         """Return the context of an operation at the present instant; by default the host serves every commit."""
         context = Context.find(self.folder, self.now, self.environ)
-        if look is None:
-            head = context.repository.head()
-            served = functools.cache(lambda: context.repository.read_with_damage(head))  # most tests fetch nothing
-            look = lambda url: serving(served())(url)  # noqa: E731 - as short as the parameter
-        context.fetch_key_ids = look
+        context.fetch_key_ids = look or serving_head(context.repository)
         return context
 
     def state(self, revision: str = "HEAD") -> VaultState:

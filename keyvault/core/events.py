@@ -25,6 +25,8 @@ EventName = Literal[
     "created", "published", "activated", "lifetime", "deactivated", "reactivated", "withdrawn", "revoked", "repaired"
 ]
 State = Literal["next", "active", "retiring", "withdrawn", "revoked"]
+#: The states of keys that have left their JWK Set for ever.
+ENDED: tuple[State, ...] = ("withdrawn", "revoked")
 Reason = Literal["compromised", "superseded", "unspecified"]
 
 #: From-state and to-state of every event. None is the state before the first event. `fold` knows an exception: a

@@ -18,7 +18,7 @@ from datetime import datetime
 
 import msgspec
 
-from keyvault.core.events import TEXT_MAX, Event, Reason
+from keyvault.core.events import ENDED, TEXT_MAX, Event, Reason
 from keyvault.core.gate import LiveSite, Refusal, find_refusal, is_served, must_be_seen_live, refuse_rotation
 from keyvault.core.keys import Key
 from keyvault.core.notices import (
@@ -270,7 +270,7 @@ def plan_revocation(state: VaultState, kid: str, now: datetime, *, reason: Reaso
         UsageError: If there is no such key, or it has left the JWK Set already.
     """
     key = state.find_key(kid)
-    if key.state in ("withdrawn", "revoked"):
+    if key.state in ENDED:
         raise UsageError(f"key {key.kid} is already {key.state}: no JWK Set contains it", code="key-ended")
     key_set = state.find_set(key.set)
     policy, site = key_set.policy, state.policy.site

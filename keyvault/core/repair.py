@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from keyvault.core.events import Event
+from keyvault.core.events import ENDED, Event
 from keyvault.core.keys import Key
 from keyvault.core.plan import Amend, Change, Plan
 from keyvault.core.policy import SitePolicy
@@ -24,7 +24,6 @@ from keyvault.core.text import format_instant
 from keyvault.core.timing import counts_as_published_at, keep_until
 from keyvault.errors import GateError
 
-_ENDED = ("withdrawn", "revoked")
 _NO_TIME = timedelta(0)
 _SIGNED = "it signed on the other side of a merge"
 _DROPPED = "a merge dropped events of the other side"
@@ -87,7 +86,7 @@ def plan_repair(
     for name, keys in state.former_sets.items():
         why = reason or _DROPPED
         for key in keys:
-            if dropped and key.kid in dropped and key.state in _ENDED:
+            if dropped and key.kid in dropped and key.state in ENDED:
                 changes.append(
                     Amend(name, key.kid, (Event(at=max(now, key.life.newest_at), event="repaired", note=why),))
                 )
@@ -187,7 +186,7 @@ class _SetRepair:
         had_next = self._created or any(key.state == "next" for key in self._set.keys)
         if changed and had_next and not self._in_state("next"):
             self._created += new_next(self._set, self._at)
-        self.warnings += [warning for kid, warning in self._unconfirmed.items() if self._keys[kid].state not in _ENDED]
+        self.warnings += [warning for kid, warning in self._unconfirmed.items() if self._keys[kid].state not in ENDED]
         return [*(Amend(self._set.name, kid, tuple(events)) for kid, events in self._added.items()), *self._created]
 
     def _in_state(self, state: str) -> list[Key]:
@@ -231,7 +230,7 @@ class _SetRepair:
         self._repair(key, _DROPPED, later)
         if other.state == "withdrawn":
             return  # that version promises nothing
-        if other.state == "revoked" and key.state not in _ENDED:
+        if other.state == "revoked" and key.state not in ENDED:
             last = other.events[-1]
             self._add(key.kid, Event(at=self._at, event="revoked", reason=last.reason or "superseded", note=last.note))
         elif _STAGES[other.state] > _STAGES[key.state]:

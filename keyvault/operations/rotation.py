@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from keyvault.core.algorithms import KeySpec, key_spec
-from keyvault.core.events import TEXT_MAX, Reason
+from keyvault.core.events import ENDED, TEXT_MAX, Reason
 from keyvault.core.gate import LiveSite, urls_to_fetch
 from keyvault.core.plan import Amend, Plan
 from keyvault.core.planning import plan_due, plan_revocation, plan_rollback, plan_rotation
@@ -17,8 +17,6 @@ from keyvault.core.text import printable
 from keyvault.errors import ConfigError, LeakError, UsageError
 from keyvault.operations.changes import Outcome, Proposal, carry_out, describe, edited_policy
 from keyvault.operations.context import Context
-
-_ENDED = ("withdrawn", "revoked")
 
 #: The algorithm_lead that `rotate --alg` writes if policy has none: within a week most services are restarted once.
 ALGORITHM_LEAD = "7d"
@@ -197,7 +195,7 @@ def revoke(
 
     def propose(state: VaultState) -> Proposal:
         key = state.find_key(kid)
-        if push and key.state in _ENDED and _is_live_here(context, key.kid):
+        if push and key.state in ENDED and _is_live_here(context, key.kid):
             followed = f"key {key.kid} is {key.state} on the remote already; this clone now has that commit: publish it"
             return Proposal(Plan(warnings=(followed,)), "")
         plan = plan_revocation(state, kid, context.now, reason=reason, note=note)
@@ -210,7 +208,7 @@ def _is_live_here(context: Context, kid: str) -> bool:
     """Whether the key *kid* is in its JWK Set at the head of this clone."""
     repository = context.repository
     key = repository.read_with_damage(repository.head()).keys.get(kid)
-    return key is not None and key.state not in _ENDED
+    return key is not None and key.state not in ENDED
 
 
 def rollback(
